@@ -1,0 +1,73 @@
+"""The identity with matched norms: the training-free map between a model's output and its own input."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from interlat.errors import InputError
+
+SMALLEST_NORM = 1e-6
+CHUNK_ROWS = 16_384
+
+
+@torch.no_grad()
+def mean_embedding_norm(embeddings: Float[Tensor, "V D"]) -> float:
+    """The norm that a typical token embedding has: ``nu = mean_v ||W_in[v]||_2`` (float32, chunked over V).
+
+    Source: LatentMAS (arXiv 2511.20639), its code; the paper does not mention the rescaling.
+    """
+    if embeddings.shape[0] == 0:
+        raise InputError("the embedding table is empty, expected at least one row; give the receiver's input table")
+    total = sum(chunk.float().norm(dim=-1).double().sum().item() for chunk in embeddings.split(CHUNK_ROWS))
+    return total / embeddings.shape[0]
+
+
+class NormMatchedIdentity(nn.Module):
+    """``align(h) = nu * h / max(||h||_2, 1e-6)``, with ``nu`` the receiver's mean embedding norm.
+
+    The direction of a hidden state is kept and its length becomes that of a token embedding. It makes sense
+    within one model (or two with one hidden space). Source: LatentMAS (arXiv 2511.20639) with
+    ``latent_space_realign`` off. Computed in float32, returned in the dtype of the input.
+    """
+
+    def __init__(self, size: int, target_norm: float) -> None:
+        """
+        Args:
+            size: hidden size D of both sides.
+            target_norm: the mean embedding norm ``nu`` (see `mean_embedding_norm`).
+
+        Raises:
+            InputError: ``target_norm`` is not positive.
+        """
+        super().__init__()
+        if not target_norm > 0:
+            raise InputError(f"the target norm is {target_norm}, expected a positive number; check the embedding table")
+        self.source_size = size
+        self.target_size = size
+        self.target_norm = float(target_norm)
+
+    @classmethod
+    def of_embeddings(cls, embeddings: Float[Tensor, "V D"]) -> "NormMatchedIdentity":
+        """The identity for the model whose input embedding table is ``embeddings``."""
+        return cls(embeddings.shape[1], mean_embedding_norm(embeddings))
+
+    def forward(
+        self,
+        hidden_states: Float[Tensor, "*rows D"],
+        mask: Bool[Tensor, "*rows"] | None = None,
+    ) -> Float[Tensor, "*rows D"]:
+        """Rescaled rows; padding rows (``mask`` False) are zeros, a zero row stays zero.
+
+        Raises:
+            InputError: the rows do not have the size that this map was made for.
+        """
+        if hidden_states.shape[-1] != self.source_size:
+            raise InputError(
+                f"the hidden states have size {hidden_states.shape[-1]}, expected {self.source_size}; the identity "
+                "only works within one hidden space, use an adapter between different models"
+            )
+        rows = hidden_states.float()
+        scaled = self.target_norm * rows / rows.norm(dim=-1, keepdim=True).clamp_min(SMALLEST_NORM)
+        if mask is not None:
+            scaled = scaled.masked_fill(~mask.unsqueeze(-1), 0.0)
+        return scaled.to(hidden_states.dtype)

@@ -1,0 +1,1 @@
+"""Playing items with and without a message, and what may be concluded from it."""

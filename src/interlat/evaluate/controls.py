@@ -1,0 +1,346 @@
+"""Messages that say less than the real one, so that a gain can be put down to what the message says.
+
+A control takes hidden messages ``[K, D]`` and returns messages that keep some property (length, scale,
+moments) and destroy another (content, item, order). `control_messages` applies one by name; ``"gaussian"``
+takes no value, ``"first_rows:4"`` takes the one after the colon. ``none`` and ``text`` are not here: they
+change what travels and not the rows of a hidden message.
+
+Notation: H ``[K, D]`` is the message, μ its mean row, X = H - μ, Σ = XᵀX / (K - 1) its covariance. The
+random numbers of a message depend on the run seed, its item id and the control, never on the batch it is
+in, the device, or the other messages. Work is done in float64 on the CPU; device and dtype are kept.
+
+Source of the noise variants: Interlat (arXiv 2511.09149), table 1. Where its released code was not exact
+(`random_rotation`) or used an absolute scale (`white_noise`), the docstring says what is done here.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from interlat.errors import InputError, MessageError
+
+CROSS_TASK = "cross_task"
+"""The one control that looks at the other messages; see `cross_task_partners`."""
+
+_SWAPS_PER_ITEM = 20
+
+Operation = Callable[[Float[Tensor, "K D"], Generator, float], Float[Tensor, "rows D"]]
+
+
+@dataclass(frozen=True)
+class Control:
+    """A named operation on one message.
+
+    Attributes:
+        name: what the user writes, without the value.
+        operation: ``(message float64 [K, D], generator, value) -> float64 [rows, D]``.
+        default: the value where none is given; None for a control that takes no value.
+        rows_needed: the smallest K for which the operation means anything.
+        whole_value: the value has to be a whole number.
+        largest: the largest value.
+    """
+
+    name: str
+    operation: Operation
+    default: float | None
+    rows_needed: int
+    whole_value: bool
+    largest: float
+
+
+_REGISTRY: dict[str, Control] = {}
+
+
+def _register(
+    name: str,
+    *,
+    default: float | None = None,
+    rows_needed: int = 2,
+    whole_value: bool = False,
+    largest: float = math.inf,
+) -> Callable[[Operation], Operation]:
+    def add(operation: Operation) -> Operation:
+        _REGISTRY[name] = Control(name, operation, default, rows_needed, whole_value, largest)
+        return operation
+
+    return add
+
+
+def control_names() -> tuple[str, ...]:
+    """The names of all controls, `CROSS_TASK` first."""
+    return (CROSS_TASK, *_REGISTRY)
+
+
+def is_control(name: str) -> bool:
+    """Whether ``name`` (with or without ``:value``; ``-`` counts as ``_``) is a control of this module."""
+    return name.partition(":")[0].replace("-", "_") in control_names()
+
+
+def parse_control(name: str) -> tuple[Control, float]:
+    """The control and the value behind ``"name"`` or ``"name:value"``.
+
+    Raises:
+        InputError: an unknown name, or a value that is missing, not wanted or out of range.
+    """
+    base, colon, written = name.partition(":")
+    control = _REGISTRY.get(base.replace("-", "_"))
+    if control is None:
+        raise InputError(f"there is no control {base!r} on one message; choose from {', '.join(_REGISTRY)}")
+    if control.default is None:
+        if colon:
+            raise InputError(f"the control {base!r} takes no value, got {written!r}; write only {base!r}")
+        return control, 0.0
+    if not colon:
+        return control, control.default
+    wanted = "a whole number" if control.whole_value else "a number"
+    limits = f"above 0 and at most {control.largest:g}" if math.isfinite(control.largest) else "above 0"
+    try:
+        value = float(written)
+    except ValueError:
+        value = math.nan
+    if not 0.0 < value <= control.largest or math.isinf(value) or (control.whole_value and value % 1):
+        raise InputError(f"the control {base!r} needs {wanted} {limits}, got {written!r}")
+    return control, value
+
+
+def control_seed(run_seed: int, item: str, name: str) -> int:
+    """The seed of one item under one control: the first 63 bits of a SHA-256 over all three."""
+    digest = hashlib.sha256(f"control\x1f{run_seed}\x1f{item}\x1f{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _check_messages(messages: Sequence[Float[Tensor, "_ D"]], items: Sequence[str]) -> None:
+    if len(messages) != len(items):
+        raise InputError(f"{len(messages)} messages came with {len(items)} item ids; give one id a message")
+    for message, item in zip(messages, items, strict=True):
+        if message.ndim != 2 or 0 in message.shape:
+            shape = list(message.shape)
+            raise MessageError(f"the message of {item!r} has shape {shape}; expected [rows, hidden size], not empty")
+        if not message.isfinite().all():
+            raise MessageError(f"the message of {item!r} holds NaN or infinity; make the message again")
+
+
+def control_message(
+    name: str, message: Float[Tensor, "K D"], item: str, *, run_seed: int
+) -> Float[Tensor, "rows D"]:
+    """One message under the control ``name``.
+
+    Args:
+        name: ``"name"`` or ``"name:value"``, anything in `control_names` but `CROSS_TASK`.
+        message: hidden states of any floating dtype on any device; not changed.
+        item: the id of the item that the message belongs to.
+        run_seed: the seed of the run.
+
+    Returns:
+        A new tensor of the dtype and device of ``message``, with K rows (fewer for `first_rows`, `keep_rows`).
+
+    Raises:
+        InputError: an unknown control or value, or a message with fewer rows than the control needs.
+        MessageError: a message that is empty or not finite.
+    """
+    control, value = parse_control(name)
+    _check_messages([message], [item])
+    rows = message.shape[0]
+    if rows < control.rows_needed:
+        raise InputError(
+            f"the control {control.name!r} needs at least {control.rows_needed} rows and the message of {item!r} "
+            f"has {rows}: use 'zeros' or 'cross_task' for such messages"
+        )
+    generator = Generator().manual_seed(control_seed(run_seed, item, control.name))
+    exact = message.detach().to(device="cpu", dtype=torch.float64)
+    return control.operation(exact, generator, value).to(device=message.device, dtype=message.dtype).clone()
+
+
+def control_messages(
+    name: str,
+    messages: Sequence[Float[Tensor, "_ D"]],
+    items: Sequence[str],
+    *,
+    run_seed: int,
+    tasks: Sequence[Hashable] | None = None,
+) -> list[Float[Tensor, "_ D"]]:
+    """All messages under the control ``name``, in the order given.
+
+    Every control but `CROSS_TASK` gives each item what `control_message` gives it alone. `CROSS_TASK` has to be
+    called once with all items of the run (its pairing is made over the items that it sees).
+
+    Args:
+        name: any of `control_names`, with ``:value`` where the control takes one.
+        messages: one ``[K_i, D]`` an item.
+        items: the item ids, all different.
+        run_seed: the seed of the run.
+        tasks: what each item asks for; `CROSS_TASK` prefers a message of another task. Ignored by the others.
+
+    Raises:
+        InputError: as `control_message` and `cross_task_partners`, or lists of different length.
+        MessageError: a message that is empty or not finite.
+    """
+    _check_messages(messages, items)
+    if name.replace("-", "_") == CROSS_TASK:
+        return [messages[partner].clone() for partner in cross_task_partners(items, run_seed=run_seed, tasks=tasks)]
+    return [
+        control_message(name, message, item, run_seed=run_seed)
+        for message, item in zip(messages, items, strict=True)
+    ]
+
+
+def cross_task_partners(
+    items: Sequence[str], *, run_seed: int, tasks: Sequence[Hashable] | None = None
+) -> list[int]:
+    """Whose message each item gets: a random derangement with as few same-task pairs as possible.
+
+    Every message is used exactly once and nobody gets its own, so the messages as a whole are unchanged.
+    The search starts from a derangement with the least number of same-task pairs (items grouped by task,
+    the largest group first, rotated by its size) and walks by random swaps that keep that number. The
+    result depends on the set of items and the seed, not on their order.
+
+    Returns:
+        For each item the index of the item whose message it gets.
+
+    Raises:
+        InputError: fewer than 2 items, an id that appears twice, or a different number of tasks.
+    """
+    count = len(items)
+    if count < 2:
+        raise InputError(f"the control {CROSS_TASK!r} needs the messages of at least 2 items, got {count}")
+    if len(set(items)) != count:
+        twice = sorted({item for item in items if items.count(item) > 1})[0]
+        raise InputError(f"the item id {twice!r} appears more than once; give each item once")
+    labels: Sequence[Hashable] = items if tasks is None else tasks
+    if len(labels) != count:
+        raise InputError(f"{count} items came with {len(labels)} tasks; give one task an item")
+
+    groups: dict[Hashable, list[int]] = {}
+    for index in sorted(range(count), key=lambda index: items[index]):
+        groups.setdefault(labels[index], []).append(index)
+    by_size = sorted(groups.values(), key=len, reverse=True)
+    order = [index for group in by_size for index in group]
+    largest = len(by_size[0])
+    shift = 1 if largest == count else largest
+    partner = {index: order[(place + shift) % count] for place, index in enumerate(order)}
+
+    def same_task(receiver: int, giver: int) -> bool:
+        return labels[receiver] == labels[giver]
+
+    generator = Generator().manual_seed(control_seed(run_seed, "", CROSS_TASK))
+    draws = torch.randint(count, (_SWAPS_PER_ITEM * count, 2), generator=generator).tolist()
+    for first_place, second_place in draws:
+        first, second = order[first_place], order[second_place]
+        if first == second or partner[first] == second or partner[second] == first:
+            continue
+        before = same_task(first, partner[first]) + same_task(second, partner[second])
+        after = same_task(first, partner[second]) + same_task(second, partner[first])
+        if after <= before:
+            partner[first], partner[second] = partner[second], partner[first]
+    return [partner[index] for index in range(count)]
+
+
+def _normal(generator: Generator, *shape: int) -> Float[Tensor, "..."]:
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def _covariance_shaped(message: Float[Tensor, "K D"], generator: Generator) -> Float[Tensor, "K D"]:
+    """K rows iid N(0, Σ), as Z X / √(K - 1) with Z ``[K, K]`` iid N(0, 1): no D x D matrix is needed."""
+    rows = message.shape[0]
+    return _normal(generator, rows, rows) @ (message - message.mean(0)) / math.sqrt(rows - 1)
+
+
+@_register("zeros", rows_needed=1)
+def zeros(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
+    """All zeros, of the same length: H' = 0. Only the number of rows is left."""
+    return torch.zeros_like(message)
+
+
+@_register("gaussian")
+def gaussian(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
+    """Rows iid N(μ, diag Σ): the message's own mean and variance in each dimension, nothing else of it.
+
+    E[mean] = μ and E[sample variance] = diag Σ exactly; a single draw scatters around both. The moments are
+    those of the item's own message, so what its mean row says stays in the control: use
+    ``covariance_gaussian_centred`` or ``cross_task`` to take that away too.
+    """
+    return message.mean(0) + _normal(generator, *message.shape) * message.std(0)
+
+
+@_register("covariance_gaussian")
+def covariance_gaussian(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
+    """Rows iid N(μ, Σ) (CovGauss-μ): H' = μ + Z X / √(K - 1). Mean and covariance match in expectation."""
+    return message.mean(0) + _covariance_shaped(message, generator)
+
+
+@_register("covariance_gaussian_centred")
+def covariance_gaussian_centred(
+    message: Float[Tensor, "K D"], generator: Generator, value: float
+) -> Float[Tensor, "K D"]:
+    """Rows iid N(0, Σ) (CovGauss-0μ): H' = Z X / √(K - 1). The covariance matches in expectation, the mean is gone."""
+    return _covariance_shaped(message, generator)
+
+
+@_register("covariance_noise", default=1.0)
+def covariance_noise(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
+    """Noise of the message's own covariance on top (CovNoise): H' = H + strength · Z X / √(K - 1)."""
+    return message + value * _covariance_shaped(message, generator)
+
+
+@_register("white_noise", default=1.0)
+def white_noise(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
+    """The same noise power in every direction: H' = H + strength · s · ε with ε iid N(0, 1), s² = tr Σ / D.
+
+    In expectation as much power as ``covariance_noise`` of the same strength. Interlat's ``noised`` has no s:
+    that is ``white_noise_absolute``.
+    """
+    return message + value * message.var(0).mean().sqrt() * _normal(generator, *message.shape)
+
+
+@_register("white_noise_absolute", default=0.5, rows_needed=1)
+def white_noise_absolute(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
+    """H' = H + σ ε with ε iid N(0, 1) and σ in the units of the hidden states (Interlat's ``noised``, σ = 0.5)."""
+    return message + value * _normal(generator, *message.shape)
+
+
+@_register("random_rotation")
+def random_rotation(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
+    """Same mean, same covariance, other rows (RandomRot): H' = μ + U Q S Vᵀ where X = U S Vᵀ.
+
+    Q is r x r orthogonal, Haar distributed (QR of a Gaussian matrix, columns multiplied by the signs of
+    diag R; reflections are as likely as rotations). r is the rank of X, at most K - 1: a null direction of X
+    has a left singular vector with a mean, and rotating that in (as the released code does) shifts mean and
+    covariance. Without it 1ᵀU = 0 and UᵀU = I, so both are kept to floating-point accuracy for every Q.
+    """
+    mean = message.mean(0)
+    left, singular, right = torch.linalg.svd(message - mean, full_matrices=False)
+    tolerance = singular[0] * max(message.shape) * torch.finfo(torch.float64).eps
+    rank = min(int((singular > tolerance).sum()), message.shape[0] - 1)
+    orthogonal, upper = torch.linalg.qr(_normal(generator, rank, rank))
+    orthogonal = orthogonal * upper.diagonal().sign()
+    return mean + left[:, :rank] @ orthogonal @ (singular[:rank, None] * right[:rank])
+
+
+@_register("shuffled_rows")
+def shuffled_rows(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
+    """The same rows in another order: a uniform draw from all orders but the true one."""
+    rows = message.shape[0]
+    order = torch.arange(rows)
+    while torch.equal(order, torch.arange(rows)):
+        order = torch.randperm(rows, generator=generator)
+    return message[order]
+
+
+@_register("first_rows", default=1, rows_needed=1, whole_value=True)
+def first_rows(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "rows D"]:
+    """The first ``value`` rows; a message that is not longer stays whole."""
+    return message[: int(value)]
+
+
+@_register("keep_rows", default=0.5, rows_needed=1, largest=1.0)
+def keep_rows(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "rows D"]:
+    """A random ⌈fraction · K⌉ of the rows, in their true order."""
+    rows = message.shape[0]
+    # The small constant undoes products such as 0.1 * 30 = 3.0000000000000004, which would keep a row too many.
+    kept = max(1, math.ceil(value * rows - 1e-9))
+    return message[torch.randperm(rows, generator=generator)[:kept].sort().values]

@@ -1,0 +1,174 @@
+"""What may be said about rates, means and their differences: intervals and one exact test.
+
+Nothing here assumes normality of the data. Rates get Wilson intervals, means and paired differences get
+percentile bootstrap intervals over items, and the paired test is exact.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from interlat.errors import InputError
+
+_CELLS_PER_CHUNK = 2_000_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval.
+
+    Attributes:
+        estimate: the point estimate.
+        low: lower end of the interval.
+        high: upper end of the interval.
+    """
+
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """The outcome of an exact paired test.
+
+    Attributes:
+        first_better: items on which the first of the two scored higher.
+        second_better: items on which the second scored higher.
+        p_value: two-sided probability of a split at least this uneven if both were equally good.
+    """
+
+    first_better: int
+    second_better: int
+    p_value: float
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0.0 < confidence < 1.0:
+        raise InputError(f"the confidence is {confidence}; give a number between 0 and 1, such as 0.95")
+
+
+def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of a rate.
+
+    With rate p = successes / n and z the normal quantile of (1 + confidence) / 2, the ends are::
+
+        (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)
+
+    Source: E. B. Wilson (1927), JASA 22:209-212, equation for the roots of the score test.
+
+    Raises:
+        InputError: no trials, a count outside ``0..trials``, or a confidence outside (0, 1).
+    """
+    _check_confidence(confidence)
+    if trials < 1 or not 0 <= successes <= trials:
+        raise InputError(f"{successes} successes of {trials} trials is not a rate; give 0 <= successes <= trials")
+    z = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
+    rate = successes / trials
+    scale = 1.0 + z * z / trials
+    centre = (rate + z * z / (2 * trials)) / scale
+    half = z * math.sqrt(rate * (1.0 - rate) / trials + z * z / (4 * trials * trials)) / scale
+    # At the borders one root is exactly 0 or 1; rounding must not push it past the estimate.
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == trials else centre + half
+    return Interval(rate, low, high)
+
+
+def _scores(values: Sequence[float], name: str) -> np.ndarray:
+    scores = np.asarray(values, dtype=np.float64)
+    if scores.ndim != 1 or scores.size == 0:
+        raise InputError(f"{name} holds no scores; give one number for each item")
+    if not np.isfinite(scores).all():
+        raise InputError(f"{name} holds a value that is not finite; remove or repeat the failed items first")
+    return scores
+
+
+def _paired_scores(first: Sequence[float], second: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    ours, theirs = _scores(first, "the first sample"), _scores(second, "the second sample")
+    if ours.size != theirs.size:
+        raise InputError(f"paired samples have {ours.size} and {theirs.size} scores; give both for the same items")
+    return ours, theirs
+
+
+def mcnemar_exact(first: Sequence[float], second: Sequence[float]) -> PairedTest:
+    """The exact two-sided McNemar test of two samples paired by item.
+
+    Ties say nothing. Of the n = b + c remaining items the first wins b; under the null hypothesis b is
+    Binomial(n, 1/2), so p = min(1, 2 Σ_{i ≤ min(b,c)} C(n, i) / 2^n), computed in whole numbers. For
+    scores that are not 0 or 1 (an item's mean over seeds, say) this is the exact sign test.
+
+    Source: Q. McNemar (1947), Psychometrika 12:153-157, in its binomial form.
+
+    Args:
+        first: one score for each item.
+        second: the scores of the same items, in the same order.
+
+    Raises:
+        InputError: samples that are empty, not finite, or of different length.
+    """
+    ours, theirs = _paired_scores(first, second)
+    better, worse = int((ours > theirs).sum()), int((ours < theirs).sum())
+    discordant = better + worse
+    tail, term = 0, 1
+    for count in range(min(better, worse) + 1):
+        tail += term
+        term = term * (discordant - count) // (count + 1)
+    numerator, denominator = 2 * tail, 2**discordant
+    return PairedTest(better, worse, 1.0 if numerator >= denominator else numerator / denominator)
+
+
+def mean_interval(
+    values: Sequence[float], *, seed: int = 0, resamples: int = 10_000, confidence: float = 0.95
+) -> Interval:
+    """The mean of one score an item, with its percentile bootstrap interval over items.
+
+    Items are drawn with replacement ``resamples`` times; the interval holds the central ``confidence`` of
+    the resampled means. The same arguments give the same interval on every machine.
+
+    Source: B. Efron and R. J. Tibshirani (1993), An Introduction to the Bootstrap, section 13.3.
+
+    Raises:
+        InputError: no values, a value that is not finite, no resamples, or a confidence outside (0, 1).
+    """
+    _check_confidence(confidence)
+    if resamples < 1:
+        raise InputError(f"{resamples} resamples were asked for; give at least 1, better 10000")
+    scores = _scores(values, "the sample")
+    generator = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    rows = max(1, _CELLS_PER_CHUNK // scores.size)
+    for start in range(0, resamples, rows):
+        stop = min(start + rows, resamples)
+        drawn = generator.integers(scores.size, size=(stop - start, scores.size))
+        means[start:stop] = scores[drawn].mean(axis=1)
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(means, [tail, 1.0 - tail])
+    return Interval(float(scores.mean()), float(low), float(high))
+
+
+def paired_difference(
+    first: Sequence[float],
+    second: Sequence[float],
+    *,
+    seed: int = 0,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+) -> Interval:
+    """The mean of ``first - second`` over items, with its bootstrap interval.
+
+    Items are resampled in pairs, so what makes an item hard for both cancels out. For scores of 0 and 1
+    this is the difference of two success rates.
+
+    Args:
+        first: one score for each item.
+        second: the scores of the same items, in the same order.
+
+    Raises:
+        InputError: as `mean_interval`, or samples of different length.
+    """
+    ours, theirs = _paired_scores(first, second)
+    differences = [float(difference) for difference in ours - theirs]
+    return mean_interval(differences, seed=seed, resamples=resamples, confidence=confidence)

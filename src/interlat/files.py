@@ -1,0 +1,95 @@
+"""Writing files so that nothing on disk is ever lost or half written."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from interlat.errors import StorageError
+
+
+def sha256_of(data: bytes | memoryview) -> str:
+    """The SHA-256 of ``data`` in hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _storage_error(path: Path, error: OSError) -> StorageError:
+    reason = error.strerror or str(error)
+    return StorageError(f"cannot write {path}: {reason}; free some space or choose another output place")
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary sibling of ``path`` that takes its name once the block has ended well.
+
+    If the block raises, the temporary file is removed and what stood at ``path`` is untouched.
+
+    Raises:
+        StorageError: the file system refused (no space, no permission, no such place).
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise _storage_error(target, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: str | Path, content: bytes | str) -> None:
+    """Write ``content`` (text as UTF-8) so that a reader sees the old file or the new one, never a part.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def append_line(path: str | Path, record: Mapping[str, Any]) -> None:
+    """Append ``record`` as one JSON line and push it to the disk before returning.
+
+    A line that an earlier, killed process left without its newline is closed first: readers skip it.
+
+    Raises:
+        StorageError: the file system refused; what was in the file before is kept.
+    """
+    target = Path(path)
+    line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(target, "ab+") as handle:
+            size = handle.seek(0, os.SEEK_END)
+            if size:
+                handle.seek(size - 1)
+                if handle.read(1) != b"\n":
+                    line = b"\n" + line
+            handle.write(line)
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as error:
+        raise _storage_error(target, error) from error
+
+
+def read_lines(path: str | Path) -> list[dict[str, Any]]:
+    """The records of a JSON-lines file; a line torn by a killed writer is left out.
+
+    Returns an empty list where there is no such file.
+    """
+    target = Path(path)
+    if not target.exists():
+        return []
+    records = []
+    for line in target.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            records.append(json.loads(line))
+    return records

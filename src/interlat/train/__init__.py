@@ -1,0 +1,1 @@
+"""The training stage: small models from scratch, and actors that learn to read messages."""
