@@ -5,6 +5,7 @@ metadata. The header holds a digest of the body and is itself covered by a diges
 unnoticed. Nothing is ever unpickled.
 """
 
+import abc
 import dataclasses
 import hashlib
 import json
@@ -91,13 +92,49 @@ class Expectations:
     """Longest message trained with; None is no limit."""
 
 
+class Message(abc.ABC):
+    """What the three kinds of message have in common."""
+
+    kind: ClassVar[Kind]
+    header: Header
+
+    @property
+    @abc.abstractmethod
+    def byte_size(self) -> int:
+        """Bytes that the receiver gets."""
+
+    @property
+    @abc.abstractmethod
+    def rows(self) -> int:
+        """Latent rows or positions in the body."""
+
+    @abc.abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """The body by name, as it stands in the file."""
+
+    def to_bytes(self) -> bytes:
+        """The message as a safetensors file in memory."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors().items()}
+        header = dataclasses.asdict(dataclasses.replace(self.header, sha256=_digest(tensors)))
+        envelope = {"format": FORMAT, "header": header, "header_sha256": sha256_of(_canonical(header).encode())}
+        return save(tensors, {METADATA_KEY: _canonical(envelope)})
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file, atomically.
+
+        Raises:
+            StorageError: the file system refused; nothing half-written is left.
+        """
+        write_atomically(path, self.to_bytes())
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class TextMessage:
+class TextMessage(Message):
     """A message in words."""
 
     text: str
     header: Header = dataclasses.field(default_factory=Header)
-    kind: ClassVar[Kind] = "text"
+    kind = "text"
 
     def __post_init__(self) -> None:
         if not self.text.strip():
@@ -115,20 +152,11 @@ class TextMessage:
         return 0
 
     def tensors(self) -> dict[str, Tensor]:
-        """The body."""
         return {"text": _text_tensor(self.text)}
-
-    def to_bytes(self) -> bytes:
-        """The message as a safetensors file in memory."""
-        return _pack(self)
-
-    def save(self, path: str | Path) -> None:
-        """Write one safetensors file, atomically. Raises StorageError if the file system refuses."""
-        write_atomically(path, self.to_bytes())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class HiddenMessage:
+class HiddenMessage(Message):
     """A message of hidden states, and the words they belong to if there were any.
 
     Raises MessageError if there are no rows, if a value is NaN or infinite, or if parts disagree in length.
@@ -140,7 +168,7 @@ class HiddenMessage:
     token_ids: tuple[int, ...] = ()
     """The token of each row in the sender's vocabulary; empty if unknown or wordless."""
     header: Header = dataclasses.field(default_factory=Header)
-    kind: ClassVar[Kind] = "hidden"
+    kind = "hidden"
 
     def __post_init__(self) -> None:
         shape = tuple(self.hidden_states.shape)
@@ -166,7 +194,6 @@ class HiddenMessage:
         return self.hidden_states.shape[0]
 
     def tensors(self) -> dict[str, Tensor]:
-        """The body."""
         body = {"hidden_states": self.hidden_states}
         if self.text:
             body["text"] = _text_tensor(self.text)
@@ -174,17 +201,9 @@ class HiddenMessage:
             body["token_ids"] = torch.tensor(self.token_ids, dtype=torch.int64)
         return body
 
-    def to_bytes(self) -> bytes:
-        """The message as a safetensors file in memory."""
-        return _pack(self)
-
-    def save(self, path: str | Path) -> None:
-        """Write one safetensors file, atomically. Raises StorageError if the file system refuses."""
-        write_atomically(path, self.to_bytes())
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class CacheMessage:
+class CacheMessage(Message):
     """A message that is a piece of memory: keys and values of every layer, with mask and true positions.
 
     Raises MessageError if there are no layers or positions, if a value is not finite, or if shapes disagree.
@@ -199,7 +218,7 @@ class CacheMessage:
     hidden_states: Float[Tensor, "B D"] | None = None
     """State that predicts the next token; needed only by a receiver that goes on without a prompt of its own."""
     header: Header = dataclasses.field(default_factory=Header)
-    kind: ClassVar[Kind] = "cache"
+    kind = "cache"
 
     def __post_init__(self) -> None:
         if not self.keys or len(self.keys) != len(self.values) or self.keys[0].ndim != 4 or 0 in self.keys[0].shape:
@@ -240,7 +259,6 @@ class CacheMessage:
         return self.keys[0].shape[2]
 
     def tensors(self) -> dict[str, Tensor]:
-        """The body."""
         body = {f"keys.{layer}": tensor for layer, tensor in enumerate(self.keys)}
         body |= {f"values.{layer}": tensor for layer, tensor in enumerate(self.values)}
         body |= {"mask": self.mask, "next_position": self.next_position}
@@ -249,17 +267,6 @@ class CacheMessage:
         if self.segments:
             body["segments"] = _text_tensor(json.dumps(self.segments))
         return body
-
-    def to_bytes(self) -> bytes:
-        """The message as a safetensors file in memory."""
-        return _pack(self)
-
-    def save(self, path: str | Path) -> None:
-        """Write one safetensors file, atomically. Raises StorageError if the file system refuses."""
-        write_atomically(path, self.to_bytes())
-
-
-Message = TextMessage | HiddenMessage | CacheMessage
 
 
 def equal(first: Message, second: Message) -> bool:
@@ -395,13 +402,6 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
 
 def _canonical(header: Mapping[str, Any]) -> str:
     return json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _pack(message: Message) -> bytes:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in message.tensors().items()}
-    header = dataclasses.asdict(dataclasses.replace(message.header, sha256=_digest(tensors)))
-    envelope = {"format": FORMAT, "header": header, "header_sha256": sha256_of(_canonical(header).encode())}
-    return save(tensors, {METADATA_KEY: _canonical(envelope)})
 
 
 def _read_header(data: bytes, source: str) -> Header:

@@ -6,6 +6,7 @@ One place builds every prompt, so that training and play show a model exactly th
 from collections.abc import Sequence
 
 from interlat.worlds.alfworld import Layout
+from interlat.worlds.alfworld_expert import first_of_type, tool_of
 from interlat.worlds.evidence import Evidence
 
 BEGIN_MESSAGE = "<bop>"
@@ -31,28 +32,6 @@ def actor_prompt(opening: str) -> str:
     return f"{room_and_task(opening)}\n"
 
 
-def goal_place(layout: Layout) -> str | None:
-    """The receptacle that the plan names as the goal: the first of the goal's type, None without one."""
-    places = [place for place, kind in layout.receptacle_types.items() if kind == layout.parent_type]
-    return min(places, key=_by_name_and_number) if places else None
-
-
-def tool_place(layout: Layout) -> str | None:
-    """Where the object of a clean, heat or cool task is treated; None for the other tasks."""
-    tool = {
-        "pick_clean_then_place_in_recep": "SinkBasin",
-        "pick_heat_then_place_in_recep": "Microwave",
-        "pick_cool_then_place_in_recep": "Fridge",
-    }.get(layout.task_type)
-    places = [place for place, kind in layout.receptacle_types.items() if kind == tool]
-    return min(places, key=_by_name_and_number) if places else None
-
-
-def _by_name_and_number(place: str) -> tuple[str, int]:
-    name, number = place.rsplit(" ", 1)
-    return name, int(number)
-
-
 def plan_text(layout: Layout, evidence: Evidence, places: Sequence[Sequence[str]]) -> str:
     """The plan for a game, one numbered step a line.
 
@@ -62,8 +41,7 @@ def plan_text(layout: Layout, evidence: Evidence, places: Sequence[Sequence[str]
         places: for each needed object the places to look at, in order.
     """
     steps: list[str] = []
-    goal, tool = goal_place(layout), tool_place(layout)
-    verb = {"SinkBasin": "clean", "Microwave": "heat", "Fridge": "cool"}
+    goal, tool = first_of_type(layout, layout.parent_type), tool_of(layout)
     for number, (belief, options) in enumerate(zip(evidence.beliefs, places, strict=True)):
         where = ", ".join(options)
         if layout.toggle_type and number == 1:
@@ -72,7 +50,7 @@ def plan_text(layout: Layout, evidence: Evidence, places: Sequence[Sequence[str]
         another = "another " if number and not layout.toggle_type else ""
         steps.append(f"find {another}{belief.object_type} at {where}.")
         if tool:
-            steps.append(f"{verb[layout.receptacle_types[tool]]} with {tool}.")
+            steps.append(f"{tool[0]} with {tool[1]}.")
         if goal:
             steps.append(f"put in {goal}.")
     if evidence.searched:

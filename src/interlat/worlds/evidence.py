@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interlat.worlds.alfworld import Layout
+from interlat.worlds.alfworld_expert import needs_of
 
 AGES: tuple[tuple[str, float], ...] = (
     ("today", 0.38),
@@ -34,7 +35,7 @@ class Belief:
     """What can be known about where one needed object is."""
 
     object_type: str
-    """Lower-case type, as the task text names it ("apple")."""
+    """Lower-case type ("apple")."""
     sightings: tuple[tuple[str, str], ...]
     """(age word, place) in the order in which the notes tell them."""
     places: tuple[str, ...]
@@ -66,20 +67,6 @@ class Evidence:
         if self.searched:
             lines.append(f"searched: {', '.join(self.searched)}.")
         return "\n".join(lines)
-
-
-def needs_of(layout: Layout) -> tuple[tuple[str, str], ...]:
-    """The objects whose places decide a task, as (type, name of the instance), in the order of need.
-
-    Two instances of the target for "pick two", the target and the lamp for "look at", else the target.
-    """
-    targets = sorted(name for name, kind in layout.object_types.items() if kind == layout.target_type)
-    count = 2 if layout.task_type == "pick_two_obj_and_place" else 1
-    needed = [(layout.target_type, name) for name in targets[:count]]
-    if layout.toggle_type:
-        lamps = sorted(name for name, kind in layout.object_types.items() if kind == layout.toggle_type)
-        needed += [(layout.toggle_type, lamp) for lamp in lamps[:1]]
-    return tuple(needed)
 
 
 def draw_evidence(layout: Layout, rng: random.Random, *, searched_at_most: int = 2) -> Evidence | None:
@@ -131,7 +118,7 @@ def _belief(
     total = sum(weights.values())
     order = sorted(weights, key=lambda place: -weights[place])
     return Belief(
-        object_type=object_type.lower(),
+        object_type=object_type,
         sightings=tuple(sightings),
         places=tuple(order),
         probabilities=tuple(weights[place] / total for place in order),

@@ -1,0 +1,152 @@
+"""Games become scenes and episodes: the layout, drawn evidence, and what an expert does who knows the evidence.
+
+One JSON line a game in ``episodes.jsonl``. A line that is there is not made again, so the stage can be killed and
+continued; the result does not depend on the number of workers.
+"""
+
+import multiprocessing
+import random
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from interlat.agents.household import plan_text, room_and_task
+from interlat.errors import InputError
+from interlat.files import append_line, read_lines
+from interlat.worlds.alfworld import AlfworldGame, Layout, find_games, item_of
+from interlat.worlds.alfworld_expert import Expert, optimal_steps
+from interlat.worlds.evidence import Evidence, draw_evidence
+
+
+@dataclass(frozen=True)
+class CollectEpisodes:
+    """Play games with an expert that knows the scout's evidence, and keep what it saw and did."""
+
+    games: str
+    """Folder of the games."""
+    split: str
+    """train, seen or unseen."""
+    output: str
+    """The JSON-lines file to write or continue."""
+    draws: int = 3
+    """Evidence draws (episodes) for each game."""
+    patience: int = 3
+    """Steps that may be wasted: the step cap of an episode is its optimal number of steps plus this."""
+    play: bool = True
+    """Play the expert's episode; False keeps scene and evidence only."""
+    seed: int = 0
+    """Seed of the evidence."""
+    workers: int = 2
+    """Worker processes."""
+    limit: int | None = None
+    """Use the first games only."""
+
+    def __post_init__(self) -> None:
+        if self.draws < 1 or self.workers < 1 or self.patience < 0:
+            raise InputError("draws and workers must be at least 1 and patience at least 0")
+
+
+@cache
+def _game() -> AlfworldGame:
+    return AlfworldGame()
+
+
+def collect_game(path: str, config: CollectEpisodes) -> dict[str, Any]:
+    """The scene and episodes of one game; ``episodes`` is empty where the game is no search problem."""
+    game = _game()
+    game.load(path)
+    layout = game.layout()
+    opening = game.reset().text
+    record: dict[str, Any] = {
+        "item": item_of(path),
+        "game": path,
+        "split": config.split,
+        "task_type": layout.task_type,
+        "floor": game.floor,
+        "opening": opening,
+        "optimal_steps": optimal_steps(layout),
+        "max_steps": optimal_steps(layout) + config.patience,
+        "layout": {**asdict(layout), "openable": sorted(layout.openable)},
+        "episodes": [],
+    }
+    for draw in range(config.draws):
+        evidence = draw_evidence(layout, random.Random(f"evidence/{config.seed}/{item_of(path)}/{draw}"))
+        if evidence is None:
+            break
+        episode = {"draw": draw, **describe(layout, evidence)}
+        if config.play:
+            episode["turns"] = _play(game, layout, evidence, record["max_steps"] + 10)
+        record["episodes"].append(episode)
+    return record
+
+
+def describe(layout: Layout, evidence: Evidence) -> dict[str, Any]:
+    """Evidence and the plans that can be made of it: true places, all places in order of belief."""
+    return {
+        "evidence": evidence.text,
+        "beliefs": [asdict(belief) for belief in evidence.beliefs],
+        "plan": plan_text(layout, evidence, [[belief.true_place] for belief in evidence.beliefs]),
+        "list": plan_text(layout, evidence, [belief.places for belief in evidence.beliefs]),
+    }
+
+
+def _play(game: AlfworldGame, layout: Layout, evidence: Evidence, limit: int) -> list[tuple[str, str]]:
+    expert = Expert(layout, [belief.places for belief in evidence.beliefs])
+    observation = game.reset()
+    turns = []
+    while not observation.won and observation.steps < limit:
+        command = expert.next_command(observation)
+        observation = game.step(command)
+        turns.append((command, observation.text))
+    return turns
+
+
+def layout_of(record: dict[str, Any]) -> Layout:
+    """The layout in a record of `collect_game`."""
+    fields = record["layout"]
+    return Layout(
+        **{**fields, "receptacles": tuple(fields["receptacles"]), "openable": frozenset(fields["openable"])}
+    )
+
+
+def collect_episodes(config: CollectEpisodes) -> Iterator[tuple[int, int]]:
+    """Run the stage; yields (games done, games in all) as it goes."""
+    paths = find_games(config.games, config.split)[: config.limit]
+    done = {record["item"] for record in read_lines(config.output)}
+    missing = [str(path) for path in paths if item_of(path) not in done]
+    count = len(paths) - len(missing)
+    yield count, len(paths)
+    if not missing:
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(config.workers, mp_context=context) as pool:
+        for record in pool.map(collect_game, missing, [config] * len(missing), chunksize=4):
+            append_line(config.output, record)
+            count += 1
+            yield count, len(paths)
+
+
+def texts_of(records: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Every text of the records that a model will read or write, for training a tokenizer."""
+    for record in records:
+        yield room_and_task(record["opening"])
+        for episode in record["episodes"]:
+            yield from (episode["evidence"], episode["plan"], episode["list"])
+            for command, observation in episode.get("turns", []):
+                yield command
+                yield observation
+
+
+def read_episodes(path: str | Path) -> list[dict[str, Any]]:
+    """The records of ``episodes.jsonl``, sorted by item.
+
+    Raises:
+        InputError: there is none.
+    """
+    records = sorted(read_lines(path), key=lambda record: record["item"])
+    if not records:
+        raise InputError(f"no episodes at {path}; make them with `interlat collect`")
+    return records

@@ -1,0 +1,1 @@
+"""What runs a language model: prompts as parts, a memory, and prefill, think, decode."""
