@@ -68,7 +68,9 @@ class AdapterConfig:
         sizes = {"source_size": self.source_size, "target_size": self.target_size, "heads": self.heads}
         for name, value in sizes.items():
             if value < 1:
-                raise InputError(f"adapter {name} is {value}, expected at least 1; correct the adapter's configuration")
+                raise InputError(
+                    f"adapter {name} is {value}, expected at least 1; correct the adapter's configuration"
+                )
         if self.target_size % self.heads:
             raise InputError(
                 f"adapter heads is {self.heads}, expected a divisor of target_size {self.target_size}; "
@@ -76,12 +78,20 @@ class AdapterConfig:
             )
         if not 0 <= self.dropout < 1:
             raise InputError(f"adapter dropout is {self.dropout}, expected a number in [0, 1); correct it")
-        choices = {"positions": ("none", "sinusoidal"), "norm": ("post", "pre"), "offset": ("predicting", "consuming")}
+        choices = {
+            "positions": ("none", "sinusoidal"),
+            "norm": ("post", "pre"),
+            "offset": ("predicting", "consuming"),
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise InputError(f"adapter {name} is {getattr(self, name)!r}, expected one of {', '.join(allowed)}")
+                raise InputError(
+                    f"adapter {name} is {getattr(self, name)!r}, expected one of {', '.join(allowed)}"
+                )
         if self.max_rows is not None and self.max_rows < 1:
-            raise InputError(f"adapter max_rows is {self.max_rows}, expected at least 1, or None for no limit")
+            raise InputError(
+                f"adapter max_rows is {self.max_rows}, expected at least 1, or None for no limit"
+            )
 
     def expectations(self) -> Expectations:
         """The messages that a receiver with this adapter can read, for `interlat.messages.check_receiver`."""
@@ -257,7 +267,9 @@ class CommunicationAdapter(nn.Module):
             InputError: ``embedding_rms`` is not positive, or the samples give no finite, non-zero output.
         """
         if not (math.isfinite(embedding_rms) and embedding_rms > 0):
-            raise InputError(f"the embedding RMS is {embedding_rms}, expected a positive number; check the receiver")
+            raise InputError(
+                f"the embedding RMS is {embedding_rms}, expected a positive number; check the receiver"
+            )
         was_training = self.training
         self.eval()
         output = self(hidden_states, mask)
@@ -265,8 +277,10 @@ class CommunicationAdapter(nn.Module):
         real = output if mask is None else output[mask.bool()]
         rms = real.double().square().mean().sqrt().item()
         if not (math.isfinite(rms) and rms > 0):
-            raise InputError(f"the sample messages give an output RMS of {rms}, expected a positive number; "
-                             "calibrate on at least one real, finite message")
+            raise InputError(
+                f"the sample messages give an output RMS of {rms}, expected a positive number; "
+                "calibrate on at least one real, finite message"
+            )
         self.projection.output_scale.mul_(embedding_rms / rms)
         return self.projection.output_scale.item()
 
@@ -276,7 +290,11 @@ class CommunicationAdapter(nn.Module):
         Raises:
             StorageError: the file system refused.
         """
-        description = {"format": FORMAT, "format_version": FORMAT_VERSION, "config": dataclasses.asdict(self.config)}
+        description = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "config": dataclasses.asdict(self.config),
+        }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         path = Path(directory) / ADAPTER_FILE
         write_atomically(path, save(tensors, {METADATA_KEY: json.dumps(description, sort_keys=True)}))
@@ -301,13 +319,17 @@ class CommunicationAdapter(nn.Module):
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is damaged ({error}); copy it again or train the adapter again") from error
+            raise CheckpointError(
+                f"{path} is damaged ({error}); copy it again or train the adapter again"
+            ) from error
         with torch.device("meta"):
             adapter = cls(_read_config(metadata, path))
         expected = {name: tuple(tensor.shape) for name, tensor in adapter.state_dict().items()}
         found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if found != expected:
-            wrong = sorted(name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name))
+            wrong = sorted(
+                name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name)
+            )
             raise CheckpointError(
                 f"{path} does not fit its own configuration (tensors {', '.join(wrong)}); copy it again or train again"
             )
@@ -326,7 +348,9 @@ def _read_config(metadata: dict[str, str], path: Path) -> AdapterConfig:
         found = (description["format"], description["format_version"])
         settings = dict(description["config"])
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is not an adapter of interlat; give a directory that training wrote") from error
+        raise CheckpointError(
+            f"{path} is not an adapter of interlat; give a directory that training wrote"
+        ) from error
     if found != (FORMAT, FORMAT_VERSION):
         raise CheckpointError(
             f"{path} has format {found[0]} version {found[1]}, expected {FORMAT} version {FORMAT_VERSION}; "
@@ -336,4 +360,6 @@ def _read_config(metadata: dict[str, str], path: Path) -> AdapterConfig:
         settings["sender_fingerprints"] = tuple(settings.get("sender_fingerprints", ()))
         return AdapterConfig(**settings)
     except (TypeError, InputError) as error:
-        raise CheckpointError(f"{path} has an unusable configuration ({error}); train the adapter again") from error
+        raise CheckpointError(
+            f"{path} has an unusable configuration ({error}); train the adapter again"
+        ) from error

@@ -85,9 +85,10 @@ def tokenize(parts: Prompt | str, tokenizer: PreTrainedTokenizerBase) -> list[To
         if isinstance(part, Latents):
             result.append(part)
             continue
-        ids = part.ids
         if isinstance(part, Text):
             ids = tuple(tokenizer(part.text, add_special_tokens=False)["input_ids"])
+        else:
+            ids = part.ids
         if result and isinstance(result[-1], Tokens):
             result[-1] = Tokens(result[-1].ids + ids)
         elif ids:

@@ -1,0 +1,52 @@
+"""Who may attend to whom: masks built from true positions, and the windows that a model's layers have."""
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from transformers import PretrainedConfig
+
+from interlat.errors import CheckpointError
+
+FULL = "full_attention"
+SLIDING = "sliding_attention"
+
+
+def layer_windows(config: PretrainedConfig) -> dict[str, int | None]:
+    """The kinds of attention layers of a model and the window of each: None is full attention.
+
+    Raises:
+        CheckpointError: the model has layers that keep something else than keys and values of every position.
+    """
+    kinds = getattr(config, "layer_types", None)
+    window = getattr(config, "sliding_window", None)
+    if kinds is None:
+        return {FULL: None} if window is None else {SLIDING: window}
+    unknown = sorted(set(kinds) - {FULL, SLIDING})
+    if unknown:
+        raise CheckpointError(
+            f"{config.model_type} has layers of kind {', '.join(unknown)}; only models with full or sliding "
+            "attention in every layer can keep a memory"
+        )
+    return {kind: (window if kind == SLIDING else None) for kind in dict.fromkeys(kinds)}
+
+
+def visible_columns(
+    attention_mask: Bool[Tensor, "B T"],
+    position_ids: Int[Tensor, "B T"],
+    start: int,
+    window: int | None = None,
+) -> Bool[Tensor, "B 1 Q T"]:
+    """Mask of the columns that each query may see; the queries are the columns from ``start`` on.
+
+    A query sees itself and the columns before it that hold something and, with a window W, stand fewer than W
+    positions before it. A padding query sees only itself, so that nothing ever becomes NaN.
+    """
+    width = attention_mask.shape[1]
+    columns = torch.arange(width, device=attention_mask.device)
+    queries = columns[start:]
+    visible = attention_mask[:, None, :] & (columns[None, None, :] <= queries[None, :, None])
+    if window is not None:
+        distance = position_ids[:, start:, None] - position_ids[:, None, :]
+        visible = visible & (distance < window)
+    itself = columns[None, None, :] == queries[None, :, None]
+    return (visible | itself)[:, None]

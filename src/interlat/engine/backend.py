@@ -1,0 +1,101 @@
+"""What pushes embeddings through a model and into a buffer: the interface, and the way that works for any model."""
+
+import inspect
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from interlat.engine.attention import layer_windows, visible_columns
+from interlat.engine.buffer import KeyValueBuffer, as_transformers_cache
+from interlat.errors import CheckpointError
+
+Forward = Callable[[Float[Tensor, "B Q D"]], Float[Tensor, "B Q D"]]
+"""Reads the next Q columns: input embeddings -> states after the final norm; the buffer grows by Q columns."""
+
+
+class Backend(Protocol):
+    """A way to run the decoder of a model, without its LM head."""
+
+    def start(
+        self,
+        buffer: KeyValueBuffer,
+        attention_mask: Bool[Tensor, "B T"],
+        position_ids: Int[Tensor, "B T"],
+    ) -> Forward:
+        """Prepare to read the columns after ``buffer.length``, in one call or one by one.
+
+        Args:
+            buffer: keys and values of what was read; its capacity is at least T.
+            attention_mask: which columns hold something, those still to be read included.
+            position_ids: the position of every column, those still to be read included.
+        """
+        ...
+
+
+class TransformersBackend:
+    """Runs the model's own ``forward``: right for every architecture whose layers are full or sliding attention.
+
+    Raises:
+        CheckpointError: the architecture takes no position ids, no embeddings, or has other kinds of layers; or
+            its attention implementation is neither sdpa nor eager.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.decoder = model.get_decoder()
+        self.config = model.config.get_text_config(decoder=True)
+        self.windows = layer_windows(self.config)
+        accepted = inspect.signature(self.decoder.forward).parameters
+        missing = {"inputs_embeds", "position_ids", "past_key_values", "attention_mask"} - set(accepted)
+        if missing:
+            raise CheckpointError(
+                f"{type(self.decoder).__name__} does not take {', '.join(sorted(missing))}; latents in ragged batches "
+                "need a model with explicit embeddings and positions"
+            )
+        self.implementation = self.config._attn_implementation
+        if self.implementation not in ("sdpa", "eager"):
+            raise CheckpointError(
+                f"attention implementation {self.implementation} cannot read memories with holes; load the model "
+                'with attn_implementation="sdpa" or "eager"'
+            )
+
+    def start(
+        self,
+        buffer: KeyValueBuffer,
+        attention_mask: Bool[Tensor, "B T"],
+        position_ids: Int[Tensor, "B T"],
+    ) -> Forward:
+        """See `Backend.start`."""
+        cache = as_transformers_cache(buffer, self.config.num_hidden_layers)
+
+        def forward(embeddings: Tensor) -> Tensor:
+            start, end = buffer.length, buffer.length + embeddings.shape[1]
+            masks = {
+                kind: self._mask(
+                    visible_columns(attention_mask[:, :end], position_ids[:, :end], start, window), embeddings.dtype
+                )
+                for kind, window in self.windows.items()
+            }
+            output = self.decoder(
+                inputs_embeds=embeddings,
+                attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
+                position_ids=position_ids[:, start:end],
+                past_key_values=cache,
+                use_cache=True,
+            )
+            buffer.advance(end - start)
+            states: Tensor = output.last_hidden_state
+            return states
+
+        return forward
+
+    def _mask(self, visible: Bool[Tensor, "B 1 Q T"], dtype: torch.dtype) -> Tensor:
+        if self.implementation == "sdpa":
+            return visible
+        # The eager implementation adds the mask to the scores, so a boolean one would be silently wrong.
+        return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(
+            ~visible, torch.finfo(dtype).min
+        )

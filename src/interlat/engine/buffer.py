@@ -1,0 +1,108 @@
+"""Keys and values that are written in place, with room for what is still to come."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from interlat.engine.memory import Memory
+
+
+class KeyValueBuffer:
+    """Room for ``capacity`` columns in every layer; the first ``length`` of them are in use.
+
+    A layer's room is allocated at its first write, in the shape of what is written.
+    """
+
+    def __init__(self, capacity: int, memory: Memory | None = None) -> None:
+        self.capacity = capacity
+        self.length = 0
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+        if memory is not None:
+            self.keys = [_with_room(k, capacity) for k in memory.keys]
+            self.values = [_with_room(v, capacity) for v in memory.values]
+            self.length = memory.width
+
+    def write(
+        self, layer: int, keys: Float[Tensor, "B H Q d"], values: Float[Tensor, "B H Q d"]
+    ) -> tuple[Float[Tensor, "B H T d"], Float[Tensor, "B H T d"]]:
+        """Store the new columns of one layer; returns views of all columns of that layer, the new ones included.
+
+        ``length`` moves only by ``advance``, once all layers are written.
+        """
+        if layer == len(self.keys):
+            self.keys.append(_with_room(keys[:, :, :0], self.capacity))
+            self.values.append(_with_room(values[:, :, :0], self.capacity))
+        end = self.length + keys.shape[2]
+        self.keys[layer][:, :, self.length : end] = keys
+        self.values[layer][:, :, self.length : end] = values
+        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
+
+    def advance(self, columns: int) -> None:
+        """Count ``columns`` new columns as in use."""
+        self.length += columns
+
+    def contents(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Keys and values of the columns in use, as views."""
+        return (
+            tuple(k[:, :, : self.length] for k in self.keys),
+            tuple(v[:, :, : self.length] for v in self.values),
+        )
+
+    def store_rows(self, rows: Tensor, source: "KeyValueBuffer", start: int) -> None:
+        """Copy the columns from ``start`` on of all rows of ``source`` into the given rows of this buffer."""
+        for mine, theirs in zip(_both(self), _both(source), strict=True):
+            mine[rows, :, start : source.length] = theirs[:, :, start : source.length]
+        self.length = max(self.length, source.length)
+
+    def select_rows(self, rows: Tensor) -> "KeyValueBuffer":
+        """A new buffer of the same capacity with only the given rows."""
+        chosen = KeyValueBuffer(self.capacity)
+        chosen.keys = [k.index_select(0, rows) for k in self.keys]
+        chosen.values = [v.index_select(0, rows) for v in self.values]
+        chosen.length = self.length
+        return chosen
+
+
+def _both(buffer: KeyValueBuffer) -> Sequence[Tensor]:
+    return [*buffer.keys, *buffer.values]
+
+
+def _with_room(tensor: Tensor, capacity: int) -> Tensor:
+    batch, heads, width, size = tensor.shape
+    room = torch.empty(batch, heads, capacity, size, dtype=tensor.dtype, device=tensor.device)
+    room[:, :, :width] = tensor
+    return room
+
+
+class _BufferLayer(CacheLayerMixin):
+    """One layer of a `KeyValueBuffer` as `transformers` wants to see it."""
+
+    def __init__(self, buffer: KeyValueBuffer, layer: int) -> None:
+        super().__init__()
+        self.buffer = buffer
+        self.layer = layer
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        raise NotImplementedError("the buffer allocates at its first write")
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
+        return self.buffer.write(self.layer, key_states, value_states)
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.buffer.length + query_length, 0
+
+    def get_seq_length(self) -> int:
+        return self.buffer.length
+
+    def get_max_length(self) -> int:
+        return self.buffer.capacity
+
+
+def as_transformers_cache(buffer: KeyValueBuffer, layers: int) -> Cache:
+    """A `transformers` cache whose layers write into ``buffer``; after a forward pass call `advance`."""
+    return Cache(layers=[_BufferLayer(buffer, layer) for layer in range(layers)])

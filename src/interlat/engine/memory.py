@@ -1,0 +1,210 @@
+"""The memory of a batch of conversations: keys and values with mask, positions and segments."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from interlat.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """What a model has read so far, for B rows side by side.
+
+    A memory is a value: the engine never writes into one that it was given, so two continuations of the same
+    memory do not disturb each other. Columns where ``attention_mask`` is False are padding or holes; nobody
+    attends to them. The columns of a row are in order of time, but only ``position_ids`` says where a column
+    stands: a trimmed memory keeps its true positions.
+    """
+
+    keys: tuple[Float[Tensor, "B H T d"], ...]
+    """One tensor a layer, rotary positions already applied."""
+    values: tuple[Float[Tensor, "B H T d"], ...]
+    """One tensor a layer."""
+    attention_mask: Bool[Tensor, "B T"]
+    """True where a column of a row holds something."""
+    position_ids: Int[Tensor, "B T"]
+    """The position that each column was computed at; 0 where the mask is False."""
+    segment_ids: Int[Tensor, "B T"]
+    """Index into ``segment_names`` of what each column is; -1 where the mask is False."""
+    segment_names: tuple[str, ...]
+    """Names of the segments in order of their making, such as ``("prompt", "latents", "reply")``."""
+    next_position: Int[Tensor, "B"]
+    """The position that the next input of each row takes."""
+    hidden_states: Float[Tensor, "B D"]
+    """State after the final norm at the last position of each row: the one that predicts the next token."""
+
+    def __len__(self) -> int:
+        """Number of rows B."""
+        return self.attention_mask.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Number of columns T, holes included."""
+        return self.attention_mask.shape[1]
+
+    @property
+    def lengths(self) -> Int[Tensor, "B"]:
+        """Number of columns that each row really holds."""
+        return self.attention_mask.sum(dim=1)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the keys and values, holes included."""
+        return sum(t.numel() * t.element_size() for t in (*self.keys, *self.values))
+
+    def segment(self, name: str) -> Bool[Tensor, "B T"]:
+        """Mask of the columns that belong to the segment ``name``.
+
+        Raises:
+            InputError: there is no such segment.
+        """
+        if name not in self.segment_names:
+            raise InputError(f"the memory has no segment {name!r}; it has {', '.join(self.segment_names)}")
+        return (self.segment_ids == self.segment_names.index(name)) & self.attention_mask
+
+    def _map(self, function: "_Columns | _Rows | _Move") -> "Memory":
+        return replace(
+            self,
+            keys=tuple(function(k) for k in self.keys),
+            values=tuple(function(v) for v in self.values),
+            attention_mask=function(self.attention_mask),
+            position_ids=function(self.position_ids),
+            segment_ids=function(self.segment_ids),
+        )
+
+    def select(self, rows: Sequence[int] | Int[Tensor, "N"]) -> "Memory":
+        """The given rows, in the given order, repeated where an index repeats; useless columns are dropped.
+
+        Raises:
+            InputError: a row does not exist.
+        """
+        index = torch.as_tensor(rows, dtype=torch.long, device=self.attention_mask.device)
+        if index.numel() and (int(index.min()) < 0 or int(index.max()) >= len(self)):
+            raise InputError(f"rows {index.tolist()} asked of a memory of {len(self)} rows; use 0 to {len(self) - 1}")
+        chosen = self._map(_Rows(index))
+        chosen = replace(
+            chosen,
+            next_position=self.next_position.index_select(0, index),
+            hidden_states=self.hidden_states.index_select(0, index),
+        )
+        return chosen.compact()
+
+    def gather(self, columns: Int[Tensor, "B N"]) -> "Memory":
+        """For each row its own list of columns, in that order; masked columns stay masked."""
+        return self._map(_Columns(columns.to(self.attention_mask.device)))
+
+    def trim(self, keep: Bool[Tensor, "B T"]) -> "Memory":
+        """Only the columns where ``keep`` is True, at their true positions; ``next_position`` does not change.
+
+        Example: ``memory.trim(memory.segment("latents"))`` leaves the latent thoughts alone.
+        """
+        keep = keep.to(self.attention_mask.device) & self.attention_mask
+        width = int(keep.sum(dim=1).max()) if len(self) else 0
+        # A stable sort puts the columns to drop first and leaves the others in order, pushed to the right.
+        columns = keep.to(torch.int8).argsort(dim=1, stable=True)[:, self.width - width :]
+        masked = replace(
+            self,
+            attention_mask=keep,
+            position_ids=self.position_ids.masked_fill(~keep, 0),
+            segment_ids=self.segment_ids.masked_fill(~keep, -1),
+        )
+        return masked.gather(columns)
+
+    def compact(self) -> "Memory":
+        """The same memory in as few columns as its longest row needs; itself if nothing can be saved."""
+        longest = int(self.lengths.max()) if len(self) else 0
+        return self if longest == self.width else self.trim(self.attention_mask)
+
+    def to(self, device: torch.device | str) -> "Memory":
+        """The same memory on another device."""
+        target = torch.device(device)
+        moved = self._map(_Move(target))
+        return replace(
+            moved,
+            next_position=self.next_position.to(target),
+            hidden_states=self.hidden_states.to(target),
+        )
+
+    @staticmethod
+    def concat(memories: Sequence["Memory"]) -> "Memory":
+        """All rows of several memories of one model as one batch, padded on the left to the widest.
+
+        Raises:
+            InputError: nothing to join, or the memories come from models of different shape.
+        """
+        if not memories:
+            raise InputError("no memories to concatenate; pass at least one")
+        shapes = {tuple((k.shape[1], k.shape[3], k.dtype) for k in memory.keys) for memory in memories}
+        if len(shapes) > 1:
+            raise InputError("memories of different models cannot be one batch: layers, heads or dtypes differ")
+        width = max(memory.width for memory in memories)
+        names: list[str] = []
+        for memory in memories:
+            names += [name for name in memory.segment_names if name not in names]
+
+        def rows(tensors: Sequence[Tensor], column: int, fill: int = 0) -> Tensor:
+            return torch.cat([_pad_left(tensor, width, column, fill) for tensor in tensors])
+
+        segments = [_renumber(memory, names) for memory in memories]
+        return Memory(
+            keys=tuple(rows([m.keys[i] for m in memories], 2) for i in range(len(memories[0].keys))),
+            values=tuple(rows([m.values[i] for m in memories], 2) for i in range(len(memories[0].values))),
+            attention_mask=rows([m.attention_mask for m in memories], 1),
+            position_ids=rows([m.position_ids for m in memories], 1),
+            segment_ids=rows(segments, 1, fill=-1),
+            segment_names=tuple(names),
+            next_position=torch.cat([m.next_position for m in memories]),
+            hidden_states=torch.cat([m.hidden_states for m in memories]),
+        )
+
+
+def with_segment(names: tuple[str, ...], name: str) -> tuple[tuple[str, ...], int]:
+    """The segment names with ``name`` among them, and its index."""
+    names = names if name in names else (*names, name)
+    return names, names.index(name)
+
+
+def _pad_left(tensor: Tensor, width: int, column: int, fill: int) -> Tensor:
+    missing = width - tensor.shape[column]
+    if not missing:
+        return tensor
+    shape = list(tensor.shape)
+    shape[column] = missing
+    return torch.cat([tensor.new_full(shape, fill), tensor], dim=column)
+
+
+def _renumber(memory: Memory, names: Sequence[str]) -> Tensor:
+    table = torch.tensor([names.index(name) for name in memory.segment_names] + [-1], dtype=torch.long)
+    return table.to(memory.segment_ids.device)[memory.segment_ids]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    index: Tensor
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        return tensor.index_select(0, self.index)
+
+
+@dataclass(frozen=True)
+class _Move:
+    device: torch.device
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    columns: Tensor
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        if tensor.ndim == 2:
+            return tensor.gather(1, self.columns)
+        batch, heads, _, size = tensor.shape
+        index = self.columns[:, None, :, None].expand(batch, heads, -1, size)
+        return tensor.gather(2, index)

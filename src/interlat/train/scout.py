@@ -1,0 +1,125 @@
+"""Train a scout from scratch: it reads its private notes and writes a plan.
+
+The plan that it learns names the place where an object really is, which the notes do not determine. Maximum
+likelihood on such plans makes the distribution at the place the posterior given the notes: the scout's belief.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interlat.collect.episodes import describe, layout_of, read_episodes, texts_of
+from interlat.engine.chat import ChatFormat
+from interlat.errors import InputError
+from interlat.train.examples import Example, collate, embed_batch, scout_example
+from interlat.train.loop import Schedule, run_training
+from interlat.train.losses import supervised_cross_entropy
+from interlat.train.model import SmallModel, build_model, export_model
+from interlat.train.tokenizer import train_tokenizer
+from interlat.worlds.alfworld import Layout
+from interlat.worlds.evidence import draw_evidence
+
+
+@dataclass(frozen=True)
+class TrainScout:
+    """Train a scout and its tokenizer from scratch."""
+
+    episodes: str
+    """The training games' ``episodes.jsonl``."""
+    validation: str
+    """``episodes.jsonl`` of games to validate on."""
+    output: str
+    """Folder of the checkpoint; the finished model is in its ``model`` folder."""
+    model: SmallModel = field(default_factory=SmallModel)
+    """Shape of the model."""
+    schedule: Schedule = field(default_factory=Schedule)
+    """Optimiser settings."""
+    vocabulary_size: int = 1500
+    """Upper bound of the tokenizer's vocabulary."""
+    list_share: float = 0.25
+    """Share of plans that name every sighted place in order of belief."""
+    place_weight: float = 4.0
+    """Loss weight of a place in doubt; every other token weighs 1."""
+    seed: int = 0
+    """Seed of parameters and data."""
+    threads: int = 1
+    """Threads of torch on a CPU."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the scout's examples are drawn from."""
+
+    opening: str
+    layout: Layout
+
+
+def scenes_of(path: str | Path) -> list[Scene]:
+    """The scenes of an episodes file that are search problems."""
+    return [
+        Scene(record["opening"], layout_of(record)) for record in read_episodes(path) if record["episodes"]
+    ]
+
+
+def draw_example(scene: Scene, rng: random.Random, list_share: float, place_weight: float, chat: ChatFormat) -> Example:
+    """A fresh example: new evidence that fits the true places of the scene."""
+    evidence = draw_evidence(scene.layout, rng)
+    if evidence is None:
+        raise InputError("a scene without evidence among the training scenes; read them with scenes_of")
+    texts = describe(scene.layout, evidence)
+    style = "list" if rng.random() < list_share else "plan"
+    places = [belief.true_place for belief in evidence.beliefs] if style == "plan" else []
+    return scout_example(scene.opening, texts["evidence"], texts[style], style, places, place_weight, chat)
+
+
+def train_scout(config: TrainScout) -> Iterator[tuple[int, dict[str, float]]]:
+    """Run or continue the training; yields (finished steps, metrics). Ends with the exported model."""
+    torch.set_num_threads(config.threads)
+    directory = Path(config.output)
+    records = read_episodes(config.episodes)
+    scenes = scenes_of(config.episodes)
+    tokenizer = train_tokenizer(texts_of(records), config.vocabulary_size, ("<bop>", "<eop>"))
+    chat = ChatFormat(tokenizer)
+    model = build_model(config.model, tokenizer, config.seed)
+
+    def loss_of(examples: list[Example]) -> tuple[Tensor, dict[str, float]]:
+        batch = collate(examples, [None] * len(examples))
+        embeddings = embed_batch(batch, model.get_input_embeddings(), None)
+        states = model.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+        loss, losses = supervised_cross_entropy(states, batch.labels, model.lm_head, batch.weights)
+        in_doubt = batch.weights[batch.labels != -100] > 1
+        metrics = {"plan_loss": losses.mean().item()}
+        if bool(in_doubt.any()):
+            metrics["place_loss"] = losses[in_doubt].mean().item()
+        return loss, metrics
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = random.Random(f"scout/{config.seed}/{step}")
+        chosen = rng.choices(scenes, k=config.schedule.batch_size)
+        return loss_of([draw_example(scene, rng, config.list_share, config.place_weight, chat) for scene in chosen])
+
+    held_out = scenes_of(config.validation)[:128]
+
+    def validate() -> dict[str, float]:
+        rng = random.Random("scout/validation")
+        loss, metrics = loss_of([draw_example(scene, rng, 0.0, config.place_weight, chat) for scene in held_out])
+        return {"loss": loss.item(), **metrics}
+
+    yield from run_training(directory, {"model": model}, config.schedule, config.seed, loss_of_step, validate)
+    export_model(model, tokenizer, directory / "model")
+
+
+def expected_place_loss(records: list[dict[str, Any]]) -> float:
+    """Entropy of the exact posterior in nats, averaged over beliefs: the least place loss that a scout can reach."""
+    entropies = [
+        -sum(p * torch.tensor(p).log().item() for p in belief["probabilities"])
+        for record in records
+        for episode in record["episodes"]
+        for belief in episode["beliefs"]
+    ]
+    return sum(entropies) / len(entropies)
