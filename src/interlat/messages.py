@@ -30,6 +30,7 @@ FORMAT = "interlat-message"
 FORMAT_VERSION = 1
 METADATA_KEY = "interlat"
 LENGTH_BYTES = 8
+CACHE_TENSORS = ("attention_mask", "position_ids", "segment_ids", "next_position", "hidden_states")
 MAKE_AGAIN = "make or copy the message again"
 
 
@@ -65,7 +66,7 @@ class Header:
     shape: tuple[int, ...] = ()
     """Shape: text [bytes], hidden [T, D], cache [L, B, H, T, d]."""
     sha256: str = ""
-    """Digest of the body, set when a message is written or read; empty in one that has only lived in memory."""
+    """Digest of the body, set in files and in messages read from them; empty in one made in memory."""
     format_version: int = FORMAT_VERSION
     """Version of the file format."""
 
@@ -143,7 +144,7 @@ class TextMessage(Message):
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise MessageError(
-                "the text message is empty, expected at least one word; let the sender write again"
+                "the text message is empty, expected at least a word; let the sender write again"
             )
         _complete(self, torch.uint8, (self.byte_size,))
 
@@ -180,8 +181,8 @@ class HiddenMessage(Message):
         shape = tuple(self.hidden_states.shape)
         if len(shape) != 2 or 0 in shape:
             raise MessageError(
-                f"the hidden message has shape {list(shape)}, expected [rows, hidden size] with at least one row; "
-                "let the sender write a plan that is not empty"
+                f"the hidden message has shape {list(shape)}, expected [rows, hidden size] with at least one "
+                "row; let the sender write a plan that is not empty"
             )
         _check_floating({"hidden_states": self.hidden_states})
         for name, count in (("token ids", len(self.token_ids)), ("positions", len(self.header.positions))):
@@ -212,74 +213,78 @@ class HiddenMessage(Message):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CacheMessage(Message):
-    """A message that is a piece of memory: keys and values of every layer, with mask and true positions.
+    """A message that is a memory: keys and values of every layer, with mask, true positions and segments.
 
-    Raises MessageError if there are no layers or positions, if a value is not finite, or if shapes disagree.
+    The fields are those of `interlat.engine.memory.Memory`, as plain tensors. Raises MessageError if there are
+    no layers or columns, if a value is not finite, or if shapes disagree.
     """
 
     keys: Sequence[Float[Tensor, "B H T d"]]
+    """One tensor a layer."""
     values: Sequence[Float[Tensor, "B H T d"]]
-    mask: Bool[Tensor, "B T"]
+    """One tensor a layer."""
+    attention_mask: Bool[Tensor, "B T"]
+    """True where a column of a row holds something."""
+    position_ids: Int[Tensor, "B T"]
+    """The position that each column was computed at."""
+    segment_ids: Int[Tensor, "B T"]
+    """Index into ``segment_names`` of what each column is; -1 where the mask is False."""
+    segment_names: tuple[str, ...]
+    """Names of the segments."""
     next_position: Int[Tensor, " B"]
-    segments: tuple[tuple[str, int, int], ...] = ()
-    """Named spans ``(name, start, end)`` over T."""
-    hidden_states: Float[Tensor, "B D"] | None = None
-    """State that predicts the next token; needed only by a receiver that goes on without a prompt of its own."""
+    """The position that the next input of each row takes."""
+    hidden_states: Float[Tensor, "B D"]
+    """State that predicts the next token of each row."""
     header: Header = dataclasses.field(default_factory=Header)
     kind = "cache"
 
     def __post_init__(self) -> None:
-        if (
-            not self.keys
-            or len(self.keys) != len(self.values)
-            or self.keys[0].ndim != 4
-            or 0 in self.keys[0].shape
-        ):
+        first = tuple(self.keys[0].shape) if self.keys else ()
+        if len(first) != 4 or 0 in first:
             raise MessageError(
-                f"the cache message has {len(self.keys)} key and {len(self.values)} value layers, expected one of each "
-                f"a layer with shape [batch, heads, positions, size] and nothing empty; {MAKE_AGAIN}"
+                f"the cache message has {len(self.keys)} layers of shape {list(first)}, expected at least "
+                f"one of shape [batch, heads, columns, size] with nothing empty; {MAKE_AGAIN}"
             )
-        shape = tuple(self.keys[0].shape)
-        batch, _, length, _ = shape
-        shapes = {tuple(tensor.shape) for tensor in (*self.keys, *self.values)}
-        dtypes = {tensor.dtype for tensor in (*self.keys, *self.values)}
-        fits = (
-            shapes == {shape}
-            and len(dtypes) == 1
-            and tuple(self.mask.shape) == (batch, length)
-            and self.mask.dtype == torch.bool
-            and tuple(self.next_position.shape) == (batch,)
-            and self.next_position.dtype == torch.int64
-            and (self.hidden_states is None or self.hidden_states.shape[:-1] == (batch,))
-            and all(0 <= start <= end <= length for _, start, end in self.segments)
-        )
-        if not fits:
+        batch, _, columns, _ = first
+        expected = {
+            **dict.fromkeys(self._layer_names(), (first, self.keys[0].dtype)),
+            "attention_mask": ((batch, columns), torch.bool),
+            "position_ids": ((batch, columns), torch.int64),
+            "segment_ids": ((batch, columns), torch.int64),
+            "next_position": ((batch,), torch.int64),
+            "hidden_states": ((batch, self.hidden_states.shape[-1]), self.hidden_states.dtype),
+        }
+        found = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in self._tensors().items()}
+        misfits = sorted({name for name, _ in found.items() ^ expected.items()})
+        if misfits:
             raise MessageError(
-                f"the parts of the cache message do not fit its first layer {list(shape)}, expected one shape and dtype "
-                f"for all layers, mask [B, T], next_position [B] and segments within T; {MAKE_AGAIN}"
+                f"{', '.join(misfits)} of the cache message do not fit its first layer {list(first)}, expected one "
+                f"shape and dtype for all layers and one flag, position and segment a column; {MAKE_AGAIN}"
             )
-        _check_floating({name: tensor for name, tensor in self.tensors().items() if name[0] in "kvh"})
-        _complete(self, self.keys[0].dtype, (len(self.keys), *shape))
+        floating = {*self._layer_names(), "hidden_states"}
+        _check_floating({name: tensor for name, tensor in self._tensors().items() if name in floating})
+        _complete(self, self.keys[0].dtype, (len(self.keys), *first))
+
+    def _layer_names(self) -> list[str]:
+        return [f"{part}.{layer}" for part in ("keys", "values") for layer in range(len(self.keys))]
+
+    def _tensors(self) -> dict[str, Tensor]:
+        layers = {f"keys.{layer}": tensor for layer, tensor in enumerate(self.keys)}
+        layers |= {f"values.{layer}": tensor for layer, tensor in enumerate(self.values)}
+        return layers | {name: getattr(self, name) for name in CACHE_TENSORS}
 
     @property
     def byte_size(self) -> int:
-        """Bytes that the receiver gets: keys, values, mask and positions."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
+        """Bytes that the receiver gets: keys, values, mask, positions, segments and last states."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors().values())
 
     @property
     def rows(self) -> int:
-        """Number of positions T, padding included."""
+        """Number of columns T, padding included."""
         return self.keys[0].shape[2]
 
     def tensors(self) -> dict[str, Tensor]:
-        body = {f"keys.{layer}": tensor for layer, tensor in enumerate(self.keys)}
-        body |= {f"values.{layer}": tensor for layer, tensor in enumerate(self.values)}
-        body |= {"mask": self.mask, "next_position": self.next_position}
-        if self.hidden_states is not None:
-            body["hidden_states"] = self.hidden_states
-        if self.segments:
-            body["segments"] = _text_tensor(json.dumps(self.segments))
-        return body
+        return self._tensors() | {"segment_names": _text_tensor(json.dumps(self.segment_names))}
 
 
 def equal(first: Message, second: Message) -> bool:
@@ -292,8 +297,8 @@ def load_message(path: str | Path) -> Message:
     """Read and check the message in the file ``path``.
 
     Raises:
-        MessageError: the file is missing, truncated, altered in any byte, of another format, empty, or holds NaN
-            or infinite values.
+        MessageError: the file is missing, truncated, altered in any byte, of another format, empty, or holds
+            NaN or infinite values.
     """
     try:
         data = Path(path).read_bytes()
@@ -321,8 +326,8 @@ def from_bytes(data: bytes, source: str = "the received bytes") -> Message:
     found = dataclasses.replace(message.header, sha256=header.sha256)
     if found != header:
         raise MessageError(
-            f"the header of {source} announces {header.dtype} {list(header.shape)} but its body is {found.dtype} "
-            f"{list(found.shape)}, expected the same; {MAKE_AGAIN}"
+            f"the header of {source} announces {header.dtype} {list(header.shape)} but its body is "
+            f"{found.dtype} {list(found.shape)}, expected the same; {MAKE_AGAIN}"
         )
     object.__setattr__(message, "header", header)
     return message
@@ -346,7 +351,7 @@ def check_receiver(header: Header, expectations: Expectations) -> None:
         and header.weights_fingerprint not in expectations.weights_fingerprints
     ):
         misfits.append(
-            f"it was made by {_name(header)} (expected the weights of {expectations.sender or 'its sender'})"
+            f"it was made by {_maker(header)} (expected the weights of {expectations.sender or 'its sender'})"
         )
     if (
         expectations.tokenizer_fingerprint
@@ -365,8 +370,8 @@ def check_receiver(header: Header, expectations: Expectations) -> None:
         )
 
 
-def _name(header: Header) -> str:
-    return f"{header.model or 'an unnamed model'} with weights {header.weights_fingerprint[:12] or 'unknown'}"
+def _maker(header: Header) -> str:
+    return f"{header.model or 'an unnamed model'} [{header.weights_fingerprint[:12] or 'unknown'}]"
 
 
 def _complete(message: Message, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
@@ -425,7 +430,7 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(memoryview(tensor.flatten().view(torch.uint8).numpy()))
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -443,7 +448,7 @@ def _read_header(data: bytes, source: str) -> Header:
         version = fields["format_version"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise MessageError(
-            f"{source} is not a whole message file of interlat (truncated, altered or of another kind); {MAKE_AGAIN}"
+            f"{source} is not a whole message file (truncated, altered or of another kind); {MAKE_AGAIN}"
         ) from error
     if (name, version) != (FORMAT, FORMAT_VERSION):
         raise MessageError(
@@ -490,15 +495,12 @@ def _build(tensors: Mapping[str, Tensor], header: Header, source: str) -> Messag
                 header,
             )
         layers = range(sum(name.startswith("keys.") for name in tensors))
-        segments = json.loads(_tensor_text(tensors["segments"])) if "segments" in tensors else []
         return CacheMessage(
-            tuple(tensors[f"keys.{layer}"] for layer in layers),
-            tuple(tensors[f"values.{layer}"] for layer in layers),
-            tensors["mask"],
-            tensors["next_position"],
-            tuple((str(name), int(start), int(end)) for name, start, end in segments),
-            tensors.get("hidden_states"),
-            header,
+            keys=tuple(tensors[f"keys.{layer}"] for layer in layers),
+            values=tuple(tensors[f"values.{layer}"] for layer in layers),
+            segment_names=tuple(json.loads(_tensor_text(tensors["segment_names"]))),
+            header=header,
+            **{name: tensors[name] for name in CACHE_TENSORS},
         )
     except (KeyError, ValueError, TypeError) as error:
         raise MessageError(

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,11 +18,14 @@ from interlat.errors import CheckpointError, InputError
 from interlat.files import write_atomically
 from interlat.messages import Expectations, Norm, Offset
 
+Positions = Literal["none", "sinusoidal"]
+
 ADAPTER_FILE = "adapter.safetensors"
 FORMAT = "interlat-adapter"
 FORMAT_VERSION = 1
 METADATA_KEY = "interlat"
 NORM_EPSILON = 1e-6
+MAKE_AGAIN = "copy it again or train the adapter again"
 LOWEST = torch.finfo(torch.float32).min
 
 
@@ -38,9 +41,9 @@ class AdapterConfig:
     """Attention heads; must divide ``target_size``."""
     dropout: float = 0.1
     """Dropout on the attention weights, in training mode only."""
-    positions: Literal["none", "sinusoidal"] = "none"
-    """Positional code on the message rows. "none" (as published): the adapter commutes with any permutation of the
-    rows, and their order enters only through the receiver's own positions."""
+    positions: Positions = "none"
+    """Positional code on the message rows. "none" (as published): the adapter commutes with any permutation
+    of the rows, and their order enters only through the receiver's own positions."""
     input_scale: float = 0.2
     """Initial value of the learnable scale in front of the projection (published: 0.2)."""
     output_scale: float = 0.1
@@ -68,9 +71,7 @@ class AdapterConfig:
         sizes = {"source_size": self.source_size, "target_size": self.target_size, "heads": self.heads}
         for name, value in sizes.items():
             if value < 1:
-                raise InputError(
-                    f"adapter {name} is {value}, expected at least 1; correct the adapter's configuration"
-                )
+                raise InputError(f"adapter {name} is {value}, expected at least 1; correct the configuration")
         if self.target_size % self.heads:
             raise InputError(
                 f"adapter heads is {self.heads}, expected a divisor of target_size {self.target_size}; "
@@ -78,10 +79,10 @@ class AdapterConfig:
             )
         if not 0 <= self.dropout < 1:
             raise InputError(f"adapter dropout is {self.dropout}, expected a number in [0, 1); correct it")
-        choices = {
-            "positions": ("none", "sinusoidal"),
-            "norm": ("post", "pre"),
-            "offset": ("predicting", "consuming"),
+        choices: dict[str, tuple[str, ...]] = {
+            "positions": get_args(Positions),
+            "norm": get_args(Norm),
+            "offset": get_args(Offset),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -110,8 +111,8 @@ class AdapterConfig:
 class AdaptiveProjection(nn.Module):
     """``r = s_in * x;  out = s_out * (r + W2 LN(GELU(W1 r + b1)) + b2)`` with learnable scalars s_in, s_out.
 
-    Source: Interlat (arXiv 2511.09149), released code. The scales have shape [1], not [], since sharded training
-    cannot split a tensor without a dimension.
+    Source: Interlat (arXiv 2511.09149), released code. The scales have shape [1], not [], since sharded
+    training cannot split a tensor without a dimension.
     """
 
     def __init__(self, size: int, input_scale: float, output_scale: float) -> None:
@@ -151,7 +152,7 @@ class MessageAttention(nn.Module):
         batch, count, size = rows.shape
         packed = self.queries_keys_values(rows).view(batch, count, 3, self.heads, size // self.heads)
         queries, keys, values = packed.permute(2, 0, 3, 1, 4)
-        # A finite lowest value and not -inf: a message of padding only would give 0/0 in the softmax and NaN gradients.
+        # A finite lowest value and not -inf: in a message of padding only, -inf gives NaN gradients.
         scores = queries @ keys.transpose(-1, -2) / math.sqrt(size // self.heads)
         weights = scores.masked_fill(~mask[:, None, None, :], LOWEST).softmax(dim=-1)
         weights = functional.dropout(weights, self.dropout, training=self.training)
@@ -161,8 +162,8 @@ class MessageAttention(nn.Module):
 def sinusoidal_code(mask: Bool[Tensor, "B K"], size: int) -> Float[Tensor, "B K D"]:
     """Sines and cosines of the index of each real row among the real rows of its message.
 
-    ``code[2i] = sin(t / 10000^(2i/D))``, ``code[2i+1] = cos(...)`` (Vaswani et al., 2017). Counting real rows only
-    makes the code independent of the side and the amount of padding.
+    ``code[2i] = sin(t / 10000^(2i/D))``, ``code[2i+1] = cos(...)`` (Vaswani et al., 2017). Counting real rows
+    only makes the code independent of the side and the amount of padding.
     """
     index = (mask.long().cumsum(dim=1) - 1).clamp_min(0).float()
     even = torch.arange(0, size, 2, device=mask.device, dtype=torch.float32)
@@ -171,13 +172,13 @@ def sinusoidal_code(mask: Bool[Tensor, "B K"], size: int) -> Float[Tensor, "B K 
 
 
 class CommunicationAdapter(nn.Module):
-    """Reads a message ``[B, K, D_source]`` and gives the rows ``[B, K, D_target]`` to put into the receiver's prompt.
+    """From message rows ``[B, K, D_source]`` to rows ``[B, K, D_target]`` for the receiver's prompt.
 
     ``x = project(h)`` (only if the sizes differ); ``n = LN(x) (+ positions)``; ``o = LN(n + attention(n))``;
     ``z = s_out * (r + W2 LN(GELU(W1 r)))`` with ``r = s_in * o``. Layer norm epsilons 1e-6, 1e-6 and 1e-5.
-    Source: Interlat (arXiv 2511.09149), section 3 and the released code, with these differences: padded rows are
-    masked, parameters and arithmetic are float32 whatever surrounds them (bfloat16 steps are too coarse for the
-    scalars and norms to learn at all), and dropout is off in eval mode.
+    Source: Interlat (arXiv 2511.09149), section 3 and the released code, with these differences: padded rows
+    are masked, parameters and arithmetic are float32 whatever surrounds them (bfloat16 steps are too coarse
+    for the scalars and norms to learn at all), and dropout is off in eval mode.
     """
 
     def __init__(self, config: AdapterConfig) -> None:
@@ -193,7 +194,7 @@ class CommunicationAdapter(nn.Module):
         self.projection = AdaptiveProjection(size, config.input_scale, config.output_scale)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # `receiver.to(torch.bfloat16)` reaches this module too: follow the device, keep float32 without rounding.
+        # `receiver.to(torch.bfloat16)` reaches this module too: follow the device, never round the values.
         def keep_dtype(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
@@ -222,14 +223,15 @@ class CommunicationAdapter(nn.Module):
         """
         if hidden_states.ndim != 3 or hidden_states.shape[-1] != self.source_size:
             raise InputError(
-                f"the message rows have shape {list(hidden_states.shape)}, expected [messages, rows, {self.source_size}];"
-                " give states of the sender that this adapter was trained with"
+                f"the message rows have shape {list(hidden_states.shape)}, expected "
+                f"[messages, rows, {self.source_size}]; give states of the sender trained with"
             )
         if mask is None:
             mask = torch.ones(hidden_states.shape[:2], dtype=torch.bool, device=hidden_states.device)
         elif mask.shape != hidden_states.shape[:2]:
             raise InputError(
-                f"the mask has shape {list(mask.shape)}, expected {list(hidden_states.shape[:2])}; give one flag a row"
+                f"the mask has shape {list(mask.shape)}, expected {list(hidden_states.shape[:2])}; "
+                "give one flag a row"
             )
         padding = ~mask.bool().unsqueeze(-1)
         with torch.autocast(hidden_states.device.type, enabled=False):
@@ -251,9 +253,9 @@ class CommunicationAdapter(nn.Module):
     ) -> float:
         """Set the output scale so that the output on sample messages is as large as token embeddings are.
 
-        ``s_out := s_out * embedding_rms / rms(output)``, the root mean square taken over the real rows in eval mode.
-        Call it before training; without it the published value (`AdapterConfig.output_scale`, 0.1) stays, which
-        gives an RMS near 0.02.
+        ``s_out := s_out * embedding_rms / rms(output)``, the root mean square over real rows in eval mode.
+        Call it before training; without it the published value (`AdapterConfig.output_scale`, 0.1) stays,
+        which gives an RMS near 0.02.
 
         Args:
             embedding_rms: root mean square of the receiver's token embedding table.
@@ -305,23 +307,21 @@ class CommunicationAdapter(nn.Module):
         """The adapter in ``directory``, in eval mode.
 
         Raises:
-            CheckpointError: no adapter there, or the file is damaged, of another format, or does not fit its own
-                configuration.
+            CheckpointError: no adapter there, or the file is damaged, of another format, or does not fit its
+                own configuration.
         """
         path = Path(directory) / ADAPTER_FILE
         if not path.is_file():
             raise CheckpointError(
-                f"{directory} is a checkpoint without an adapter ({ADAPTER_FILE} is missing), expected a trained "
-                "receiver; train one, or give this model text messages"
+                f"{directory} is a checkpoint without an adapter ({ADAPTER_FILE} is missing), expected a "
+                "trained receiver; train one, or give this model text messages"
             )
         try:
             with safe_open(path, framework="pt", device="cpu") as file:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{path} is damaged ({error}); copy it again or train the adapter again"
-            ) from error
+            raise CheckpointError(f"{path} is damaged ({error}); {MAKE_AGAIN}") from error
         with torch.device("meta"):
             adapter = cls(_read_config(metadata, path))
         expected = {name: tuple(tensor.shape) for name, tensor in adapter.state_dict().items()}
@@ -331,12 +331,12 @@ class CommunicationAdapter(nn.Module):
                 name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name)
             )
             raise CheckpointError(
-                f"{path} does not fit its own configuration (tensors {', '.join(wrong)}); copy it again or train again"
+                f"{path} does not fit its own configuration (tensors {', '.join(wrong)}); {MAKE_AGAIN}"
             )
         for name, tensor in tensors.items():
             if tensor.dtype != torch.float32 or not tensor.isfinite().all():
                 raise CheckpointError(
-                    f"tensor {name} of {path} is not finite float32, as adapters are stored; copy it again or train again"
+                    f"tensor {name} of {path} is not finite float32, as adapters are stored; {MAKE_AGAIN}"
                 )
         adapter.load_state_dict(tensors, assign=True)
         return adapter.to(device).requires_grad_(True).eval()
@@ -360,6 +360,4 @@ def _read_config(metadata: dict[str, str], path: Path) -> AdapterConfig:
         settings["sender_fingerprints"] = tuple(settings.get("sender_fingerprints", ()))
         return AdapterConfig(**settings)
     except (TypeError, InputError) as error:
-        raise CheckpointError(
-            f"{path} has an unusable configuration ({error}); train the adapter again"
-        ) from error
+        raise CheckpointError(f"{path} has an unusable configuration ({error}); {MAKE_AGAIN}") from error

@@ -10,8 +10,9 @@ from torch import Tensor
 class Align(Protocol):
     """A map from hidden states of a sender to input embeddings of a receiver.
 
-    A method that treats each row on its own (`NormMatchedIdentity`) takes any leading shape; one that looks at
-    the whole message (`CommunicationAdapter`) takes ``[B, K, D_source]`` and needs ``mask`` where rows are padding.
+    A method that treats each row on its own (`NormMatchedIdentity`) takes any leading shape; one that looks
+    at the whole message (`CommunicationAdapter`) takes ``[B, K, D_source]``, with ``mask`` if some rows are
+    padding.
     """
 
     source_size: int
@@ -24,5 +25,5 @@ class Align(Protocol):
         hidden_states: Float[Tensor, "*rows D_source"],
         mask: Bool[Tensor, "*rows"] | None = None,
     ) -> Float[Tensor, "*rows D_target"]:
-        """Embeddings for ``hidden_states``; rows where ``mask`` is False are padding and come out as zeros."""
+        """Embeddings for ``hidden_states``; padding rows (``mask`` False) come out as zeros."""
         ...

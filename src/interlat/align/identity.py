@@ -67,8 +67,8 @@ class NormMatchedIdentity(nn.Module):
         """
         if hidden_states.shape[-1] != self.source_size:
             raise InputError(
-                f"the hidden states have size {hidden_states.shape[-1]}, expected {self.source_size}; the identity "
-                "only works within one hidden space, use an adapter between different models"
+                f"the hidden states have size {hidden_states.shape[-1]}, expected {self.source_size}; the "
+                "identity only works within one hidden space, use an adapter between different models"
             )
         rows = hidden_states.float()
         scaled = self.target_norm * rows / rows.norm(dim=-1, keepdim=True).clamp_min(SMALLEST_NORM)

@@ -73,7 +73,8 @@ def _both(buffer: KeyValueBuffer) -> Sequence[Tensor]:
 
 def _with_room(tensor: Tensor, capacity: int) -> Tensor:
     batch, heads, width, size = tensor.shape
-    room = torch.empty(batch, heads, capacity, size, dtype=tensor.dtype, device=tensor.device)
+    # Zeros and not garbage: a masked column still enters the product, and 0 x NaN is NaN.
+    room = torch.zeros(batch, heads, capacity, size, dtype=tensor.dtype, device=tensor.device)
     room[:, :, :width] = tensor
     return room
 

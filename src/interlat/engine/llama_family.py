@@ -11,12 +11,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
+from transformers.activations import ACT2FN
 from transformers.models.llama import modeling_llama as llama
 from transformers.models.mistral import modeling_mistral as mistral
 from transformers.models.qwen2 import modeling_qwen2 as qwen2
 from transformers.models.qwen3 import modeling_qwen3 as qwen3
 
-from interlat.engine.attention import FULL, SLIDING, layer_windows, visible_columns
+from interlat.engine.attention import layer_windows, visible_columns
 from interlat.engine.backend import Forward
 from interlat.engine.buffer import KeyValueBuffer
 
@@ -75,7 +76,7 @@ def _has_hooks(module: nn.Module) -> bool:
 def _is_known_layer(layer: nn.Module, classes: _Classes) -> bool:
     if type(layer) is not classes.layer or type(layer.self_attn) is not classes.attention:
         return False
-    if type(layer.mlp) is not classes.mlp or not isinstance(layer.mlp.act_fn, nn.SiLU | type(_silu())):
+    if type(layer.mlp) is not classes.mlp or type(layer.mlp.act_fn) is not type(ACT2FN["silu"]):
         return False
     attention, mlp = layer.self_attn, layer.mlp
     norms = [layer.input_layernorm, layer.post_attention_layernorm]
@@ -85,8 +86,147 @@ def _is_known_layer(layer: nn.Module, classes: _Classes) -> bool:
     return all(type(norm) is classes.norm for norm in norms) and all(type(one) is nn.Linear for one in linears)
 
 
-def _silu() -> nn.Module:
-    from transformers.activations import ACT2FN
+class LlamaFamilyBackend:
+    """Runs a model of the Llama family step by step; reads the parameters of ``model`` and copies none.
 
-    module: nn.Module = ACT2FN["silu"]
-    return module
+    Args:
+        model: a model for which `is_llama_family` is true.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        decoder = model.model
+        self.layers = [_Layer(layer) for layer in decoder.layers]
+        self.norm = _Norm(decoder.norm)
+        self.rotary = decoder.rotary_emb
+        config = model.config
+        windows = layer_windows(config)
+        kinds = getattr(config, "layer_types", None) or [next(iter(windows))] * len(self.layers)
+        self.windows = windows
+        self.kinds: list[str] = list(kinds)
+
+    def start(
+        self,
+        buffer: KeyValueBuffer,
+        attention_mask: Bool[Tensor, "B T"],
+        position_ids: Int[Tensor, "B T"],
+    ) -> Forward:
+        """See `Backend.start`."""
+        first = buffer.length
+        new_positions = position_ids[:, first:]
+        # Rotary tables for all columns to come, once; the values are those that the model computes step by step.
+        reference = self.norm.weight
+        cosine, sine = self.rotary(reference, new_positions)
+        half = sine.shape[-1] // 2
+        sine = torch.cat([-sine[..., :half], sine[..., half:]], dim=-1)
+        cosine, sine = cosine[:, :, None], sine[:, :, None]
+        longest = int(position_ids.max()) + 1
+        windows = {kind: w if w is not None and w < longest else None for kind, w in self.windows.items()}
+        everything_visible = bool(attention_mask.all())
+
+        def masks_of(start: int, end: int) -> dict[str, Tensor | None]:
+            masks: dict[str, Tensor | None] = {}
+            for kind, window in windows.items():
+                if window is not None or (end - start > 1 and (start > 0 or not everything_visible)):
+                    masks[kind] = visible_columns(attention_mask[:, :end], position_ids[:, :end], start, window)
+                elif end - start > 1 or everything_visible:
+                    masks[kind] = None
+                else:
+                    masks[kind] = attention_mask[:, None, None, :end]
+            return masks
+
+        def forward(embeddings: Tensor) -> Tensor:
+            start, end = buffer.length, buffer.length + embeddings.shape[1]
+            masks = masks_of(start, end)
+            cos, sin = cosine[:, start - first : end - first], sine[:, start - first : end - first]
+            states = embeddings
+            for index, layer in enumerate(self.layers):
+                states = layer(states, index, buffer, cos, sin, masks[self.kinds[index]])
+            buffer.advance(end - start)
+            return self.norm(states)
+
+        return forward
+
+
+class _Norm:
+    """Root-mean-square norm: x / sqrt(mean(x^2) + eps) * weight (Zhang & Sennrich 2019)."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.weight: Tensor = module.weight
+        self.epsilon: float = module.variance_epsilon
+        self.shape = tuple(self.weight.shape)
+
+    def __call__(self, x: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
+        if x.dtype == torch.float32:
+            return functional.rms_norm(x, self.shape, self.weight, self.epsilon)
+        # In half precision the modules round before they multiply with the weight; so does this.
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)
+        return self.weight * wide.to(x.dtype)
+
+
+class _Layer:
+    """One decoder layer: attention and SwiGLU, each behind a norm and added to the stream."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self.query, self.key, self.value = attention.q_proj, attention.k_proj, attention.v_proj
+        self.output = attention.o_proj
+        self.gate, self.up, self.down = mlp.gate_proj, mlp.up_proj, mlp.down_proj
+        self.head_size: int = attention.head_dim
+        self.groups: int = attention.num_key_value_groups
+        self.scale: float = attention.scaling
+        self.input_norm = _Norm(layer.input_layernorm)
+        self.middle_norm = _Norm(layer.post_attention_layernorm)
+        self.query_norm = _Norm(attention.q_norm) if hasattr(attention, "q_norm") else None
+        self.key_norm = _Norm(attention.k_norm) if hasattr(attention, "k_norm") else None
+
+    def __call__(
+        self,
+        states: Float[Tensor, "B Q D"],
+        index: int,
+        buffer: KeyValueBuffer,
+        cosine: Float[Tensor, "B Q 1 d"],
+        sine: Float[Tensor, "B Q 1 d"],
+        mask: Bool[Tensor, "B 1 Q T"] | None,
+    ) -> Float[Tensor, "B Q D"]:
+        batch, width, _ = states.shape
+        shape = (batch, width, -1, self.head_size)
+        normed = self.input_norm(states)
+        query = _linear(normed, self.query).view(shape)
+        key = _linear(normed, self.key).view(shape)
+        value = _linear(normed, self.value).view(shape)
+        if self.query_norm is not None and self.key_norm is not None:
+            query, key = self.query_norm(query), self.key_norm(key)
+        query, key = _rotate(query, cosine, sine), _rotate(key, cosine, sine)
+        keys, values = buffer.write(index, key.transpose(1, 2), value.transpose(1, 2))
+        attended = self._attend(query, keys, values, mask)
+        states = states + _linear(attended, self.output)
+        normed = self.middle_norm(states)
+        product = functional.silu(_linear(normed, self.gate)) * _linear(normed, self.up)
+        return states + _linear(product, self.down)
+
+    def _attend(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        batch, width, heads, size = query.shape
+        if width == 1:
+            # One query a row: the query heads that share a key head become its queries, and no key is repeated.
+            grouped = query.view(batch, heads // self.groups, self.groups, size)
+            attended = functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=self.scale)
+            return attended.reshape(batch, 1, heads * size)
+        if self.groups > 1:
+            keys = keys.repeat_interleave(self.groups, dim=1)
+            values = values.repeat_interleave(self.groups, dim=1)
+        attended = functional.scaled_dot_product_attention(
+            query.transpose(1, 2), keys, values, attn_mask=mask, is_causal=mask is None, scale=self.scale
+        )
+        return attended.transpose(1, 2).reshape(batch, width, heads * size)
+
+
+def _linear(x: Tensor, module: nn.Linear) -> Tensor:
+    return functional.linear(x, module.weight, module.bias)
+
+
+def _rotate(
+    x: Float[Tensor, "B Q H d"], cosine: Float[Tensor, "B Q 1 d"], signed_sine: Float[Tensor, "B Q 1 d"]
+) -> Float[Tensor, "B Q H d"]:
+    """Rotary position embedding (Su et al. 2021), halves layout; the sign of the first half sits in the sine."""
+    return torch.addcmul(x * cosine, x.roll(x.shape[-1] // 2, -1), signed_sine)

@@ -27,7 +27,9 @@ class Schedule:
     """How the parameters are moved."""
 
     steps: int = 1000
-    """Optimiser steps."""
+    """Optimiser steps over which the learning rate runs its course."""
+    stop_at: int | None = None
+    """End after this many steps, with the learning rate where it then is; None ends after `steps`."""
     batch_size: int = 32
     """Examples in one step."""
     learning_rate: float = 1e-3
@@ -44,6 +46,11 @@ class Schedule:
     """Steps between checkpoints."""
     validate_every: int = 200
     """Steps between validations."""
+
+    @property
+    def last_step(self) -> int:
+        """Steps that are really taken."""
+        return self.steps if self.stop_at is None else min(self.steps, self.stop_at)
 
 
 def learning_rate_factor(step: int, schedule: Schedule) -> float:
@@ -133,7 +140,7 @@ def run_training(
     kept = [record for record in read_lines(directory / METRICS_FILE) if record["step"] <= start]
     write_atomically(directory / METRICS_FILE, "".join(json.dumps(record) + "\n" for record in kept))
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for step in range(start, schedule.steps):
+    for step in range(start, schedule.last_step):
         began = time.perf_counter()
         torch.manual_seed(seed * 1_000_003 + step)
         for module in parts.values():
@@ -153,13 +160,13 @@ def run_training(
         optimizer.step()
         metrics = {"loss": loss.item(), "gradient_norm": norm.item(), **metrics}
         finished = step + 1
-        if validate and (finished % schedule.validate_every == 0 or finished == schedule.steps):
+        if validate and (finished % schedule.validate_every == 0 or finished == schedule.last_step):
             for module in parts.values():
                 module.eval()
             with torch.no_grad():
                 metrics |= {f"validation_{name}": value for name, value in validate().items()}
         metrics["seconds"] = time.perf_counter() - began
         append_line(directory / METRICS_FILE, {"step": finished, **metrics})
-        if finished % schedule.checkpoint_every == 0 or finished == schedule.steps:
+        if finished % schedule.checkpoint_every == 0 or finished == schedule.last_step:
             save_checkpoint(directory, parts, optimizer, finished)
         yield finished, metrics

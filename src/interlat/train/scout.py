@@ -12,35 +12,35 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import AutoTokenizer
 
-from interlat.collect.episodes import describe, layout_of, read_episodes, texts_of
+from interlat.collect.episodes import describe, layout_of, read_episodes
 from interlat.engine.chat import ChatFormat
 from interlat.errors import InputError
 from interlat.train.examples import Example, collate, embed_batch, scout_example
 from interlat.train.loop import Schedule, run_training
 from interlat.train.losses import supervised_cross_entropy
 from interlat.train.model import SmallModel, build_model, export_model
-from interlat.train.tokenizer import train_tokenizer
 from interlat.worlds.alfworld import Layout
 from interlat.worlds.evidence import draw_evidence
 
 
 @dataclass(frozen=True)
 class TrainScout:
-    """Train a scout and its tokenizer from scratch."""
+    """Train a scout from scratch."""
 
     episodes: str
     """The training games' ``episodes.jsonl``."""
     validation: str
     """``episodes.jsonl`` of games to validate on."""
+    tokenizer: str
+    """Folder of the tokenizer."""
     output: str
     """Folder of the checkpoint; the finished model is in its ``model`` folder."""
     model: SmallModel = field(default_factory=SmallModel)
     """Shape of the model."""
     schedule: Schedule = field(default_factory=Schedule)
     """Optimiser settings."""
-    vocabulary_size: int = 1500
-    """Upper bound of the tokenizer's vocabulary."""
     list_share: float = 0.25
     """Share of plans that name every sighted place in order of belief."""
     place_weight: float = 4.0
@@ -81,9 +81,8 @@ def train_scout(config: TrainScout) -> Iterator[tuple[int, dict[str, float]]]:
     """Run or continue the training; yields (finished steps, metrics). Ends with the exported model."""
     torch.set_num_threads(config.threads)
     directory = Path(config.output)
-    records = read_episodes(config.episodes)
     scenes = scenes_of(config.episodes)
-    tokenizer = train_tokenizer(texts_of(records), config.vocabulary_size, ("<bop>", "<eop>"))
+    tokenizer = AutoTokenizer.from_pretrained(config.tokenizer)
     chat = ChatFormat(tokenizer)
     model = build_model(config.model, tokenizer, config.seed)
 

@@ -1,25 +1,28 @@
 """Makes TextWorld's PDDL engine fast without changing a text.
 
-Profiling the stock engine (TextWorld 1.7.0) shows the same three things computed again and again:
+Profiling the stock engine (TextWorld 1.7.0) shows the same things computed again and again; `install` patches the
+engine of this process so that each is computed once:
 
-1. text templates and conditions are parsed by a grammar compiler at every use: memoised by their source;
+1. text templates, conditions and the grammar document are parsed by a grammar compiler at every use: memoised by source;
 2. a context is deep-copied for every symbol of a text although only two of its dictionaries are written to;
-3. the PDDL problem is translated to SAS four times for each load and reset, twice of them for the planner, which only
-   `policy_commands` uses: memoised by content, and the planner's translation is left out.
+3. the PDDL problem is translated four times for each load and reset, twice of them for the planner, which only
+   `policy_commands` uses: memoised by content, the planner's translation left out (`alfworld_translation`);
+4. each step words every admissible command anew although the words never change in a game (`alfworld_state`).
 
-`install` patches the engine of this process once. A bit-equality test compares texts, admissible commands and rewards
-with the stock engine.
+A test compares texts, admissible commands, rewards and ends with the stock engine in another process, bit for bit.
 """
 
 import copy
 import functools
-import hashlib
-import sys
+import re
 from typing import Any
 
-TRANSLATIONS_KEPT = 512
+from interlat.worlds.alfworld_state import patch_environment, patch_state
+from interlat.worlds.alfworld_translation import patch_translation
+
 PARSES_KEPT = 20_000
-_NO_PLANNER = ""
+_TASK_SENTENCE = re.compile(r"(?<=Your task is to: )[A-Za-z0-9 ,.'-]+(?=\.\")")
+_TASK_MARK = "the task of this game"
 
 
 @functools.cache
@@ -27,22 +30,25 @@ def install() -> None:
     """Patch TextWorld in this process; calling it again does nothing. The planner is not available afterwards."""
     import fast_downward
     import textworld.envs.pddl.logic as pddl_logic
+    import textworld.envs.pddl.pddl as pddl_environment
     import textworld.envs.pddl.textgen as textgen
     import textworld.logic as logic
 
+    patch_translation(fast_downward)
     _memoise_parsing(textgen, pddl_logic, logic)
     _share_contexts(textgen, logic)
-    _memoise_translation(fast_downward)
+    patch_state(pddl_logic, fast_downward)
+    patch_environment(pddl_environment, textgen)
 
 
 def _fresh(symbol: Any, textgen: Any) -> Any:
     """A copy of a parsed symbol with a context of its own: the engine writes to a symbol's context."""
-    clone = copy.copy(symbol)
+    clone = object.__new__(type(symbol))
+    clone.__dict__.update(symbol.__dict__, context={})
     if isinstance(clone, textgen.ListSymbol):
         clone.symbol = _fresh(clone.symbol, textgen)
-    if isinstance(clone, textgen.ConditionalSymbol):
+    elif isinstance(clone, textgen.ConditionalSymbol):
         clone.expression = _fresh(clone.expression, textgen)
-    clone.context = {}
     return clone
 
 
@@ -58,16 +64,35 @@ def _memoise_parsing(textgen: Any, pddl_logic: Any, logic: Any) -> None:
 
     textgen._parse_and_convert = parse
 
-    parse_document = pddl_logic._parse_and_convert
+    parse_document = functools.lru_cache(maxsize=64)(pddl_logic._parse_and_convert)
 
-    @functools.lru_cache(maxsize=64)
-    def parse_document_once(text: str, rule_name: str) -> Any:
-        return parse_document(text, rule_name=rule_name)
+    def parse_document_without_task(text: str, rule_name: str) -> Any:
+        sentences = _TASK_SENTENCE.findall(text)
+        if len(sentences) != 1:
+            return parse_document(text, rule_name=rule_name)
+        actions, grammar = parse_document(_TASK_SENTENCE.sub(_TASK_MARK, text), rule_name=rule_name)
+        return actions, _with_task(grammar, sentences[0], textgen)
 
-    pddl_logic._parse_and_convert = parse_document_once
+    pddl_logic._parse_and_convert = parse_document_without_task
 
     parse_query = functools.lru_cache(maxsize=PARSES_KEPT)(logic.Rule.parse_conjunctive_query)
     logic.Rule.parse_conjunctive_query = classmethod(lambda cls, expression: parse_query(expression))
+
+
+def _with_task(grammar: Any, sentence: str, textgen: Any) -> Any:
+    """The grammar of a game whose task is ``sentence``: all games share the rest of it."""
+    changed = textgen.ContextSensitiveGrammar()
+    changed.update(grammar)
+    for name, rules in changed._rules.items():
+        if not any(_TASK_MARK in str(symbol) for rule in rules for symbol in rule.rhs):
+            continue
+        changed._rules[name] = [copy.copy(rule) for rule in rules]
+        for rule in changed._rules[name]:
+            rule.rhs = [_fresh(symbol, textgen) for symbol in rule.rhs]
+            for symbol in rule.rhs:
+                if isinstance(symbol, textgen.TerminalSymbol):
+                    symbol.symbol = symbol.symbol.replace(_TASK_MARK, sentence)
+    return changed
 
 
 def _share_contexts(textgen: Any, logic: Any) -> None:
@@ -95,45 +120,3 @@ def _share_contexts(textgen: Any, logic: Any) -> None:
     textgen.copy_context = copy_context
     textgen.Symbol.copy = copy_symbol
     textgen.ContextSensitiveGrammar.replace = replace
-
-
-def _memoise_translation(fast_downward: Any) -> None:
-    translate = fast_downward.pddl2sas
-    load_library = fast_downward.load_lib
-    translations: dict[bytes, Any] = {}
-
-    def translate_once(domain: str, problem: str, verbose: bool = False, optimize: bool = False) -> Any:
-        if optimize:
-            return None, _NO_PLANNER
-        key = hashlib.sha256(f"{domain}\0{problem}".encode()).digest()
-        if key not in translations:
-            arguments = sys.argv
-            try:
-                result = translate(domain, problem, verbose=verbose, optimize=False)
-            finally:
-                sys.argv = arguments  # the translator replaces the arguments of the process
-            if len(translations) >= TRANSLATIONS_KEPT:
-                translations.pop(next(iter(translations)))
-            translations[key] = result
-        return translations[key]
-
-    def load_library_without_planner() -> Any:
-        return _WithoutPlanner(load_library())
-
-    fast_downward.pddl2sas = translate_once
-    fast_downward.load_lib = load_library_without_planner
-
-
-class _WithoutPlanner:
-    """The native library, deaf to the empty planner problem."""
-
-    def __init__(self, library: Any) -> None:
-        self._library = library
-        self._handle = library._handle
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._library, name)
-
-    def load_sas_replan(self, problem: bytes) -> None:
-        if problem != _NO_PLANNER.encode():
-            self._library.load_sas_replan(problem)

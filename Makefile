@@ -1,0 +1,68 @@
+# Two commands are enough for a newcomer: `make demo` and `make test`. Each installs what it needs the first time.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Where to fetch torch from. Plain `pip install torch` brings the CUDA build on Linux (several GB); without a GPU use
+#   make setup TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+TORCH_INDEX_URL ?=
+# Test processes. Each runs its tensors on one thread: on small models that is faster than sharing the cores.
+JOBS ?= 2
+# Further arguments of `make demo`, `make bench`, `make test`, `make test-slow`: make demo ARGS="--games 20"
+ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check lint types imports bench reproduce clean
+
+help:
+	@echo "make demo       scout and actor play held-out games; writes runs/demo/report.html"
+	@echo "make test       the quick tests"
+	@echo "make test-slow  the slow tests"
+	@echo "make check      ruff, mypy and import-linter (also one by one: lint, types, imports)"
+	@echo "make bench      speed of the engine against plain transformers"
+	@echo "make reproduce  train the bundled checkpoints again; can be interrupted and continued"
+	@echo "make setup      install into $(VENV); the others do this when it is needed"
+	@echo "make clean      remove caches and builds; keeps $(VENV) and runs/"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@sh scripts/check_machine.sh "$(PYTHON)"
+	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	$(INSTALL) $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) "torch==2.13.0"
+	$(INSTALL) -e ".[alfworld,train,dev]"
+	@touch $(STAMP)
+
+demo: setup
+	$(BIN)/interlat demo $(ARGS)
+
+test: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+# The slow tests train and measure: one process, all cores, none beside it.
+test-slow: setup
+	$(BIN)/python -m pytest -m slow --timeout 3600 $(ARGS)
+
+check: lint types imports
+
+lint: setup
+	$(BIN)/ruff check
+
+types: setup
+	$(BIN)/mypy
+
+imports: setup
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/interlat bench engine $(ARGS)
+
+reproduce: setup
+	PATH="$(abspath $(BIN)):$$PATH" bash recipes/alfworld-mini/reproduce.sh
+
+clean:
+	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests -type d -name __pycache__ -exec rm -rf {} +

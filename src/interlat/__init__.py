@@ -1,0 +1,47 @@
+"""Messages between language-model agents as text, hidden states or KV caches.
+
+The names below are the front door. They are imported at their first use: `import interlat` and the command line's
+help need neither torch nor transformers.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from interlat.agents.agent import Agent, load
+    from interlat.agents.inspection import Inspection, inspect
+    from interlat.messages import CacheMessage, HiddenMessage, TextMessage, load_message
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Agent": "interlat.agents.agent",
+    "CacheMessage": "interlat.messages",
+    "HiddenMessage": "interlat.messages",
+    "Inspection": "interlat.agents.inspection",
+    "TextMessage": "interlat.messages",
+    "inspect": "interlat.agents.inspection",
+    "load": "interlat.agents.agent",
+    "load_message": "interlat.messages",
+}
+
+__all__ = [
+    "Agent",
+    "CacheMessage",
+    "HiddenMessage",
+    "Inspection",
+    "TextMessage",
+    "inspect",
+    "load",
+    "load_message",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'interlat' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

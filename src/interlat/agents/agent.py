@@ -1,0 +1,267 @@
+"""An agent: a language model with a role, which writes messages and replies to a text with a message."""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from jaxtyping import Float
+from torch import Tensor
+
+from interlat.agents.settings import PLAN_REQUEST, SETTINGS_FILE, AgentSettings
+from interlat.align.adapter import ADAPTER_FILE, AdapterConfig, CommunicationAdapter
+from interlat.align.base import Align
+from interlat.align.identity import NormMatchedIdentity
+from interlat.engine.memory import Memory
+from interlat.engine.prompt import Latents, Part, Text, Tokens
+from interlat.engine.sampling import Sampling, row_seed
+from interlat.engine.transformers import Engine
+from interlat.errors import CheckpointError, InputError, MessageError
+from interlat.messages import Header, HiddenMessage, Message, Offset, TextMessage, check_receiver
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Agent:
+    """A model that writes, thinks and replies. Raises CheckpointError if its parts do not fit each other."""
+
+    engine: Engine
+    """Runs the model."""
+    adapter: CommunicationAdapter | None = None
+    """Reads hidden messages; None if the model was not trained to."""
+    settings: AgentSettings = dataclasses.field(default_factory=AgentSettings)
+    """Prompts and sampling."""
+
+    def __post_init__(self) -> None:
+        if self.adapter is not None:
+            size = self.adapter.target_size
+            if size != self.engine.hidden_size:
+                raise CheckpointError(
+                    f"the adapter writes rows of size {size}, but {self.engine.name} reads {self.engine.hidden_size}; "
+                    "load the adapter that was trained with this model"
+                )
+            self.adapter.to(self.engine.device).eval()
+        if self._marks_messages and self._delimiters is None:
+            raise CheckpointError(
+                f"the tokenizer of {self.engine.name} lacks {' or '.join(self._delimiter_tokens)}, which stand around "
+                "a message; load the tokenizer that the model was trained with"
+            )
+
+    def write(
+        self, task: str, *, sampling: Sampling | None = None, seed: int = 0, offset: Offset = "predicting"
+    ) -> HiddenMessage:
+        """Write a plan for ``task`` and keep the states that it was made with.
+
+        Args:
+            task: goes into the prompt template.
+            sampling: default: that of the settings.
+            seed: of a sample; greedy writing does not use it.
+            offset: row t is the state (last layer, after the final norm) that predicted plan token t, or that had
+                just read it.
+
+        Returns:
+            ``hidden_states`` [T, D] in the model's dtype, one row a token, and ``text``, what was said.
+
+        Raises:
+            MessageError: the plan is empty.
+            PromptError: the task does not fit into the context.
+        """
+        sampling = sampling or self.settings.sampling
+        memory = self._read(self.prompt(task, default_template=PLAN_REQUEST))
+        decoded = self.engine.decode(memory, sampling, [self._seed(seed, task)], None, True, offset=offset)
+        if not decoded.texts[0].strip():
+            raise MessageError(
+                f"{self.engine.name} wrote an empty plan, expected at least one word; check its prompt template, "
+                "or sample with a temperature"
+            )
+        start = int(memory.next_position[0]) - (offset == "predicting")
+        count = len(decoded.token_ids[0])
+        provenance = {"method": "write", "task": task, "seed": seed, "sampling": dataclasses.asdict(sampling)}
+        return HiddenMessage(
+            decoded.hidden_states[0],
+            decoded.texts[0],
+            tuple(decoded.token_ids[0]),
+            self._header(offset, range(start, start + count), provenance),
+        )
+
+    def think(self, task: str, steps: int = 8, *, align: Align | None = None) -> HiddenMessage:
+        """Think about ``task`` in latent steps, without a word.
+
+        Args:
+            task: goes into the prompt template.
+            steps: number of latents K, at least 1.
+            align: from a state to the next input; default: the norm-matched identity.
+
+        Returns:
+            ``hidden_states`` [K, D] in the model's dtype: row k is the state (last layer, after the final norm) after
+            k + 1 steps, from which the next input would be made ("predicting").
+
+        Raises:
+            MessageError: ``steps`` is below 1, which would be an empty message.
+            PromptError: the task does not fit into the context.
+        """
+        if steps < 1:
+            raise MessageError(
+                f"a thought of {steps} steps is an empty message, expected at least 1; raise steps"
+            )
+        memory = self._read(self.prompt(task, default_template=PLAN_REQUEST))
+        _, thoughts = self.engine.think(memory, steps, align or self._identity)
+        start = int(memory.next_position[0])
+        provenance = {"method": "think", "task": task, "steps": steps}
+        return HiddenMessage(
+            thoughts[0], header=self._header("predicting", range(start, start + steps), provenance)
+        )
+
+    def reply(
+        self, text: str, message: Message | None = None, *, sampling: Sampling | None = None, seed: int = 0
+    ) -> str:
+        """Answer ``text``, having read ``message``.
+
+        Args:
+            text: the first user turn.
+            message: nothing, words, or hidden states; see `prompt`.
+            sampling: default: that of the settings.
+            seed: of a sample; greedy decoding does not use it.
+
+        Raises:
+            CheckpointError: a hidden message, but this agent has no adapter to read it.
+            MessageError: the message does not fit the sender, layer, norm or offset that the adapter was trained with.
+            PromptError: text and message do not fit into the context.
+        """
+        memory = self._read(self.prompt(text, message))
+        sampling = sampling or self.settings.sampling
+        return self.engine.decode(memory, sampling, [self._seed(seed, text)]).texts[0]
+
+    def prompt(
+        self, text: str, message: Message | None = None, *, default_template: str = "{text}"
+    ) -> list[Part]:
+        """The opening of a conversation, ready for `Engine.prefill`.
+
+        The message stands at the end of the first user turn: ``text connector <bop> message <eop>``. An agent that
+        was trained with messages sees ``<bop><eop>`` also where there is none; to any other model a text message is
+        plain text after the connector.
+
+        Raises:
+            CheckpointError, MessageError: as `reply`.
+        """
+        content: list[Part] = [Text(self.settings.render(text, default_template))]
+        if message is not None or self._marks_messages:
+            content += [Text(self.settings.connector), *self._delimited(message)]
+        turns = [("system", [Text(self.settings.system_prompt)])] if self.settings.system_prompt else []
+        return self.engine.chat.opening([*turns, ("user", content)])
+
+    def read_rows(self, message: HiddenMessage) -> Float[Tensor, "K D"]:
+        """The input rows of this agent's model for a hidden message.
+
+        Raises:
+            CheckpointError, MessageError: as `reply`.
+        """
+        if self.adapter is None:
+            raise CheckpointError(
+                f"{self.engine.name} is a checkpoint without an adapter, so it cannot read a hidden message; load a "
+                "trained receiver, or give it the words: TextMessage(message.text)"
+            )
+        check_receiver(message.header, self.adapter.config.expectations())
+        with torch.no_grad():
+            rows = message.hidden_states.to(self.engine.device).unsqueeze(0)
+            read: Tensor = self.adapter(rows, dtype=self.engine.dtype)
+        return read[0]
+
+    def _delimited(self, message: Message | None) -> list[Part]:
+        body: list[Part] = []
+        if isinstance(message, HiddenMessage):
+            body = [Latents(self.read_rows(message))]
+        elif isinstance(message, TextMessage):
+            body = [Text(message.text)]
+        elif message is not None:
+            raise InputError(
+                f"reply reads text and hidden messages, got a {type(message).__name__}; a cache enters as memory: "
+                "Engine.prefill(prompts, memory)"
+            )
+        if self._delimiters is None:
+            return body
+        begin, end = self._delimiters
+        return [Tokens((begin,)), *body, Tokens((end,))]
+
+    @property
+    def _marks_messages(self) -> bool:
+        return self.adapter is not None or bool(self.settings.message_kind)
+
+    @property
+    def _delimiter_tokens(self) -> tuple[str, str]:
+        config = self.adapter.config if self.adapter is not None else AdapterConfig
+        return config.bop_token, config.eop_token
+
+    @functools.cached_property
+    def _delimiters(self) -> tuple[int, int] | None:
+        vocabulary = self.engine.tokenizer.get_vocab()
+        begin, end = self._delimiter_tokens
+        return (vocabulary[begin], vocabulary[end]) if begin in vocabulary and end in vocabulary else None
+
+    @functools.cached_property
+    def _identity(self) -> NormMatchedIdentity:
+        return NormMatchedIdentity.of_embeddings(self.engine.model.get_input_embeddings().weight)
+
+    def _read(self, prompt: list[Part]) -> Memory:
+        return self.engine.prefill([prompt])
+
+    def _seed(self, seed: int, text: str) -> int:
+        return row_seed(seed, text, self.settings.role)
+
+    def _header(self, offset: Offset, positions: range, provenance: dict[str, Any]) -> Header:
+        return Header(
+            model=self.engine.name,
+            revision=self.engine.revision,
+            weights_fingerprint=self.engine.weights_fingerprint,
+            tokenizer_fingerprint=self.engine.tokenizer_fingerprint,
+            layer=-1,
+            norm="post",
+            offset=offset,
+            positions=tuple(positions),
+            provenance={"role": self.settings.role, **provenance},
+        )
+
+
+def load(
+    path_or_hub_id: str | Path,
+    *,
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device = "auto",
+    compile: bool = False,
+    trust_remote_code: bool = False,
+) -> Agent:
+    """Load an agent: any Hugging Face causal language model, with what interlat keeps beside it if it is there.
+
+    Beside the model may stand ``adapter.safetensors`` (it reads hidden messages) and ``agent.json`` (role, prompts,
+    sampling; see `AgentSettings`).
+
+    Args:
+        path_or_hub_id: a directory or a hub id.
+        dtype, device, compile, trust_remote_code: see `interlat.engine.transformers.Engine.load`.
+
+    Raises:
+        CheckpointError: no usable model in that place, or its parts are damaged or do not fit each other.
+    """
+    place = str(path_or_hub_id)
+    engine = Engine.load(
+        place, dtype=dtype, device=device, compile=compile, trust_remote_code=trust_remote_code
+    )
+    adapter_file = _companion(place, ADAPTER_FILE)
+    settings_file = _companion(place, SETTINGS_FILE)
+    return Agent(
+        engine,
+        CommunicationAdapter.load(adapter_file.parent) if adapter_file else None,
+        AgentSettings.read(settings_file) if settings_file else AgentSettings(),
+    )
+
+
+def _companion(place: str, name: str) -> Path | None:
+    directory = Path(place)
+    if directory.is_dir():
+        return directory / name if (directory / name).is_file() else None
+    try:
+        return Path(hf_hub_download(place, name))
+    except EntryNotFoundError:  # also raised without a network, for a file that was not downloaded before
+        return None

@@ -1,0 +1,68 @@
+"""What an agent is told and how it speaks: the file ``agent.json`` beside a checkpoint."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from interlat.engine.sampling import Sampling
+from interlat.errors import CheckpointError, InputError
+from interlat.files import write_atomically
+
+SETTINGS_FILE = "agent.json"
+PLACE_OF_TEXT = "{text}"
+PLAN_REQUEST = f"{PLACE_OF_TEXT}\n\nWrite a short step-by-step plan for this task."
+
+MessageKind = Literal["", "none", "text", "hidden"]
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentSettings:
+    """How an agent is prompted. The defaults suit any chat model."""
+
+    role: str = "agent"
+    """Name of the role, such as scout or actor; part of the seed of a sample."""
+    system_prompt: str = ""
+    """System turn; empty is no system turn."""
+    prompt_template: str = ""
+    """The first user turn, with ``{text}`` in the place of what the agent is given. Empty: the text itself for a
+    reply, the text and a request for a plan for `Agent.write` and `Agent.think`."""
+    connector: str = "\n"
+    """What stands between the first user turn's text and the message."""
+    message_kind: MessageKind = ""
+    """What the agent was trained to read; not empty means that it sees ``<bop><eop>`` even without a message."""
+    sampling: Sampling = dataclasses.field(default_factory=Sampling)
+    """How it decodes if a call does not say otherwise."""
+
+    def __post_init__(self) -> None:
+        if self.prompt_template and PLACE_OF_TEXT not in self.prompt_template:
+            raise InputError(
+                f"prompt_template {self.prompt_template!r} has no {PLACE_OF_TEXT}; write where the text goes"
+            )
+        if self.message_kind not in get_args(MessageKind):
+            raise InputError(
+                f"message_kind is {self.message_kind!r}, expected none, text or hidden; leave it empty for a model "
+                "that was not trained with messages"
+            )
+
+    def render(self, text: str, default_template: str = PLACE_OF_TEXT) -> str:
+        """The first user turn for ``text``."""
+        return (self.prompt_template or default_template).replace(PLACE_OF_TEXT, text)
+
+    def save(self, directory: str | Path) -> None:
+        """Write ``directory/agent.json``, atomically. Raises StorageError if the file system refuses."""
+        content = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
+        write_atomically(Path(directory) / SETTINGS_FILE, content + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "AgentSettings":
+        """The settings in the file ``path``; fields that it leaves out have their defaults.
+
+        Raises:
+            CheckpointError: not JSON, an unknown field, or a value that makes no sense.
+        """
+        try:
+            fields: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+            return cls(**{**fields, "sampling": Sampling(**fields.get("sampling", {}))})
+        except (OSError, ValueError, TypeError, InputError) as error:
+            raise CheckpointError(f"{path} is not usable ({error}); correct it or remove it") from error

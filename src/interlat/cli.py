@@ -1,0 +1,99 @@
+"""The command line: one subcommand a stage.
+
+Each takes ``--config FILE`` (YAML) and flags that override it. Progress and messages go to stderr, data to stdout.
+Exit codes: 0 done, 1 done with failed items, 2 bad input, 130 interrupted.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from interlat.errors import InputError, InterlatError
+
+# Command words -> (module, configuration class, function that runs it, one line of help). Imported only when asked for.
+COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
+    ("demo",): ("interlat.demo", "Demo", "run_demo", "scout and actor play held-out games; a table and a page"),
+    ("worlds", "make", "alfworld"): (
+        "interlat.stages",
+        "MakeAlfworld",
+        "run_make_alfworld",
+        "author ALFWorld games of all six task types",
+    ),
+    ("collect", "episodes"): (
+        "interlat.stages",
+        "CollectEpisodes",
+        "run_collect_episodes",
+        "play games with an expert and keep evidence and episodes",
+    ),
+    ("collect", "thoughts"): (
+        "interlat.stages",
+        "CollectThoughts",
+        "run_collect_thoughts",
+        "let a scout write plans and keep its states",
+    ),
+    ("train", "tokenizer"): ("interlat.stages", "TrainTokenizer", "run_train_tokenizer", "train a tokenizer"),
+    ("train", "scout"): ("interlat.stages", "TrainScout", "run_train_scout", "train a scout from scratch"),
+    ("train", "actor"): ("interlat.stages", "TrainActor", "run_train_actor", "train an actor to read messages"),
+    ("evaluate",): ("interlat.stages", "Evaluate", "run_evaluate", "play held-out games under variants and controls"),
+    ("bench", "engine"): ("interlat.stages", "BenchEngine", "run_bench_engine", "speed against plain transformers"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except InterlatError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("interlat"))
+        return 0
+    for command, (module_name, class_name, function_name, description) in COMMANDS.items():
+        if tuple(words[: len(command)]) == command:
+            module = importlib.import_module(module_name)
+            config = parse(getattr(module, class_name), words[len(command) :], " ".join(command), description)
+            return int(getattr(module, function_name)(config) or 0)
+    known = ", ".join(" ".join(command) for command in COMMANDS)
+    raise InputError(f"unknown command {' '.join(words[:3])!r}; expected one of: {known}")
+
+
+def parse(kind: type[Any], words: list[str], command: str, description: str) -> Any:
+    """The configuration from ``--config`` and flags."""
+    import tyro
+
+    from interlat.config import read_config
+
+    default = None
+    if "--config" in words:
+        place = words.index("--config")
+        if place + 1 >= len(words):
+            raise InputError("--config needs the path of a YAML file")
+        default = read_config(kind, words[place + 1])
+        words = words[:place] + words[place + 2 :]
+    return tyro.cli(kind, args=words, default=default, prog=f"interlat {command}", description=description)
+
+
+def usage() -> str:
+    """The list of commands."""
+    width = max(len(" ".join(command)) for command in COMMANDS)
+    lines = ["usage: interlat COMMAND [--config FILE] [--field value ...]", ""]
+    lines += [f"  {' '.join(command):<{width}}  {entry[3]}" for command, entry in COMMANDS.items()]
+    return "\n".join([*lines, "", "interlat COMMAND --help lists the fields of a command."])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""Configurations: frozen dataclasses, filled from a YAML file and then from flags."""
+
+import dataclasses
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from interlat.errors import InputError
+from interlat.files import write_atomically
+
+Config = TypeVar("Config")
+
+
+def read_config(kind: type[Config], path: str | Path) -> Config:
+    """The dataclass ``kind`` filled from a YAML file.
+
+    Raises:
+        InputError: no such file, no mapping in it, an unknown field, or a required one missing.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise InputError(f"there is no configuration file {source}; check the path given to --config")
+    try:
+        fields = yaml.safe_load(source.read_text())
+    except yaml.YAMLError as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"{source} is not valid YAML: {first}; correct it") from error
+    return from_mapping(kind, {} if fields is None else fields, str(source))
+
+
+def from_mapping(kind: type[Config], fields: Any, source: str) -> Config:
+    """The dataclass ``kind`` filled from a mapping, nested dataclasses from nested mappings.
+
+    Raises:
+        InputError: as `read_config`.
+    """
+    if not isinstance(fields, dict):
+        raise InputError(f"{source}: expected fields of {kind.__name__}, got {type(fields).__name__}")
+    hints = typing.get_type_hints(kind)
+    known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(fields) - set(known))
+    if unknown:
+        raise InputError(f"{source}: unknown field {unknown[0]!r}; {kind.__name__} has {', '.join(known)}")
+    values: dict[str, Any] = {}
+    for name, value in fields.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            values[name] = from_mapping(hint, value, f"{source}: {name}")
+        elif typing.get_origin(hint) is tuple and isinstance(value, list):
+            values[name] = tuple(value)
+        else:
+            values[name] = value
+    missing = [
+        name
+        for name, field in known.items()
+        if name not in values
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise InputError(f"{source}: {kind.__name__} needs {', '.join(missing)}; add them")
+    return kind(**values)
+
+
+def write_config(config: Any, directory: str | Path, name: str = "config.yaml") -> None:
+    """Write the resolved configuration into a run directory."""
+    plain = dataclasses.asdict(config)
+    write_atomically(Path(directory) / name, yaml.safe_dump(_lists(plain), sort_keys=False, allow_unicode=True))
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_lists(inner) for inner in value]
+    return value

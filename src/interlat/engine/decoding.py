@@ -1,0 +1,168 @@
+"""The decode loop: one token a row and step, each row stopping on its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interlat.engine.buffer import KeyValueBuffer
+from interlat.engine.memory import Memory, with_segment
+from interlat.engine.sampling import Sampling, choose, draw_uniforms
+from interlat.errors import InputError
+
+if TYPE_CHECKING:
+    from interlat.engine.transformers import Engine
+
+Offset = Literal["predicting", "consuming"]
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """What B rows wrote."""
+
+    memory: Memory
+    """Everything read and written, stop tokens excluded; ready for `Engine.prefill` with a continuation."""
+    token_ids: list[list[int]]
+    """The tokens of each row, without the stop token."""
+    texts: list[str]
+    """The same as text, special tokens left out."""
+    hidden_states: list[Float[Tensor, "T D"]]
+    """One state a token (after the final norm), by default the one that predicted it; empty list if not kept."""
+    stopped: list[bool]
+    """True where a row ended with a stop token, False where it ran out of tokens or context."""
+    forward_passes: int
+    """How often the model ran, for the batch as a whole."""
+
+
+class _Rows:
+    """The rows that are still writing, and the place where the finished ones are kept."""
+
+    def __init__(self, engine: "Engine", memory: Memory, steps: int) -> None:
+        self.engine = engine
+        self.width = memory.width
+        ahead = torch.arange(steps, device=engine.device)
+        self.attention_mask = torch.cat([memory.attention_mask, memory.attention_mask.new_ones(len(memory), steps)], 1)
+        self.position_ids = torch.cat([memory.position_ids, memory.next_position[:, None] + ahead], 1)
+        self.home = KeyValueBuffer(memory.width + steps, memory)
+        self.buffer = self.home
+        self.active = torch.arange(len(memory), device=engine.device)
+        self.forward = engine.backend.start(self.home, self.attention_mask, self.position_ids)
+
+    def keep(self, writing: Sequence[int]) -> None:
+        """Leave all rows but these (indices among the active ones) at home: they cost nothing any more."""
+        index = torch.tensor(writing, device=self.active.device)
+        self.store()
+        self.buffer = self.buffer.select_rows(index)
+        self.active = self.active[index]
+        self.forward = self.engine.backend.start(
+            self.buffer, self.attention_mask[self.active], self.position_ids[self.active]
+        )
+
+    def store(self) -> None:
+        if self.buffer is not self.home:
+            self.home.store_rows(self.active, self.buffer, self.width)
+
+
+def decode_rows(
+    engine: "Engine",
+    memory: Memory,
+    sampling: Sampling,
+    seeds: Sequence[int] | None,
+    stop_ids: frozenset[int],
+    offset: Offset | None,
+    segment: str,
+) -> Decoded:
+    """See `Engine.decode`; ``offset`` None keeps no states."""
+    count = len(memory)
+    budgets = [max(0, min(sampling.max_new_tokens, engine.context_length - p)) for p in memory.next_position.tolist()]
+    steps = max(budgets, default=0)
+    uniforms = _uniforms(sampling, seeds, count, steps)
+    rows = _Rows(engine, memory, steps)
+    hidden_states = memory.hidden_states.clone()
+    kept = hidden_states.new_zeros(count, steps if offset else 0, engine.hidden_size)
+    token_ids: list[list[int]] = [[] for _ in range(count)]
+    stopped = [False] * count
+    passes = 0
+    active = [row for row in range(count) if budgets[row]]
+    if len(active) < count and active:
+        rows.keep(active)
+    while active:
+        step = passes
+        chosen = choose(
+            engine.logits(hidden_states[rows.active]),
+            sampling,
+            None if uniforms is None else uniforms[rows.active.cpu(), step],
+        )
+        reading = []
+        for index, (row, token) in enumerate(zip(rows.active.tolist(), chosen.tolist(), strict=True)):
+            if stopped[row] or len(token_ids[row]) >= budgets[row]:
+                continue
+            if token in stop_ids:
+                stopped[row] = True
+                continue
+            token_ids[row].append(token)
+            reading.append(index)
+        if not reading:
+            break
+        if len(reading) * 2 <= len(rows.active):
+            rows.keep(reading)
+            chosen = chosen[torch.tensor(reading, device=chosen.device)]
+            reading = list(range(len(reading)))
+        index_of = torch.tensor(reading, device=engine.device)
+        places = rows.active[index_of]
+        if offset == "predicting":
+            kept[places, step] = hidden_states[places]
+        states = rows.forward(engine.embed(chosen)[:, None])[:, 0]
+        passes += 1
+        hidden_states[places] = states[index_of]
+        if offset == "consuming":
+            kept[places, step] = hidden_states[places]
+        active = [row for row in places.tolist() if len(token_ids[row]) < budgets[row]]
+    rows.store()
+    lengths = [len(ids) for ids in token_ids]
+    return Decoded(
+        memory=_memory_after(rows, memory, hidden_states, lengths, segment),
+        token_ids=token_ids,
+        texts=[engine.tokenizer.decode(ids, skip_special_tokens=True) for ids in token_ids],
+        hidden_states=[kept[row, :length].clone() for row, length in enumerate(lengths)] if offset else [],
+        stopped=stopped,
+        forward_passes=passes,
+    )
+
+
+def _uniforms(sampling: Sampling, seeds: Sequence[int] | None, rows: int, steps: int) -> Tensor | None:
+    if sampling.temperature == 0:
+        return None
+    if seeds is None or len(seeds) != rows:
+        given = "none" if seeds is None else str(len(seeds))
+        raise InputError(f"sampling {rows} rows needs {rows} seeds, got {given}; pass row_seed(...) for every row")
+    return draw_uniforms(seeds, steps)
+
+
+def _memory_after(
+    rows: _Rows, memory: Memory, hidden_states: Tensor, lengths: Sequence[int], segment: str
+) -> Memory:
+    written = torch.tensor(lengths, device=hidden_states.device)
+    used = rows.home.length
+    ahead = torch.arange(used - rows.width, device=hidden_states.device)
+    new_mask = ahead[None, :] < written[:, None]
+    names, number = with_segment(memory.segment_names, segment)
+    keys, values = rows.home.contents()
+    return replace(
+        memory,
+        keys=keys,
+        values=values,
+        attention_mask=torch.cat([memory.attention_mask, new_mask], dim=1),
+        position_ids=rows.position_ids[:, :used].masked_fill(
+            torch.cat([~memory.attention_mask, ~new_mask], dim=1), 0
+        ),
+        segment_ids=torch.cat(
+            [memory.segment_ids, torch.where(new_mask, number, -1).to(memory.segment_ids)], dim=1
+        ),
+        segment_names=names,
+        next_position=memory.next_position + written,
+        hidden_states=hidden_states,
+    )

@@ -1,0 +1,367 @@
+"""The reference engine: any Hugging Face causal language model, with prefill, latent thought and decoding."""
+
+import functools
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from interlat.engine.backend import Backend, TransformersBackend
+from interlat.engine.buffer import KeyValueBuffer
+from interlat.engine.chat import ChatFormat
+from interlat.engine.checkpoint import load_checkpoint
+from interlat.engine.decoding import Decoded, decode_rows
+from interlat.engine.fingerprint import tokenizer_fingerprint, weights_fingerprint
+from interlat.engine.llama_family import LlamaFamilyBackend, is_llama_family
+from interlat.engine.memory import Memory, with_segment
+from interlat.engine.prompt import Prompt, Tokens, embed_prompts, padded_mask, prompt_length, tokenize
+from interlat.engine.sampling import Sampling
+from interlat.errors import CheckpointError, InputError, PromptError
+
+Align = Callable[[Float[Tensor, "B 1 D"]], Float[Tensor, "B 1 D"]]
+"""From the hidden states of the last position to the input embeddings of the next one."""
+
+
+class Engine:
+    """Runs one language model.
+
+    The law of batching: what a row gets does not depend on the rows beside it. Nothing here needs gradients;
+    everything runs without them. Build it with `load` or `wrap`.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, compiled: bool) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.name = name
+        self.config = model.config.get_text_config(decoder=True)
+        lean = is_llama_family(model)
+        self.backend: Backend = LlamaFamilyBackend(model) if lean else TransformersBackend(model)
+        self.hidden_size: int = self.config.hidden_size
+        self.context_length: int = self.config.max_position_embeddings
+        self.revision: str = getattr(model.config, "_commit_hash", None) or "local"
+        self._check_against_plain_forward()
+
+    @classmethod
+    def load(
+        cls,
+        path_or_hub_id: str,
+        *,
+        dtype: str | torch.dtype = "auto",
+        device: str | torch.device = "auto",
+        compile: bool = False,
+        trust_remote_code: bool = False,
+    ) -> "Engine":
+        """Load a causal language model with its tokenizer from a directory or from the Hugging Face hub.
+
+        Args:
+            path_or_hub_id: a directory with ``config.json``, safetensors and tokenizer files, or a hub id.
+            dtype: ``auto`` is bfloat16 where the hardware multiplies it natively, else float32.
+            device: ``auto`` is CUDA where there is one, else the CPU.
+            compile: compile the single-step forward pass with `torch.compile`; the first steps take long.
+            trust_remote_code: let `transformers` run code that the checkpoint brings along.
+
+        Raises:
+            CheckpointError: there is no usable model in that place.
+            InputError: unknown dtype or device.
+        """
+        model, tokenizer = load_checkpoint(path_or_hub_id, dtype, device, trust_remote_code)
+        return cls(model, tokenizer, str(path_or_hub_id), compile)
+
+    @classmethod
+    def wrap(
+        cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "", *, compile: bool = False
+    ) -> "Engine":
+        """An engine around a model that is already in memory; puts it into evaluation mode.
+
+        The engine reads the model's own parameters: later changes to them, by an optimiser for example, count.
+        """
+        return cls(model, tokenizer, name or type(model).__name__, compile)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the input embeddings are, and so the inputs."""
+        return self.model.get_input_embeddings().weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of embeddings, states and memory."""
+        return self.model.get_input_embeddings().weight.dtype
+
+    @functools.cached_property
+    def chat(self) -> ChatFormat:
+        """The chat template of the tokenizer. Raises PromptError if it has none."""
+        return ChatFormat(self.tokenizer)
+
+    @functools.cached_property
+    def weights_fingerprint(self) -> str:
+        """See `interlat.engine.fingerprint`; computed at the first use and kept."""
+        return weights_fingerprint(self.model)
+
+    @functools.cached_property
+    def tokenizer_fingerprint(self) -> str:
+        """See `interlat.engine.fingerprint`."""
+        return tokenizer_fingerprint(self.tokenizer)
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Ids that end a reply: the chat template's, the tokenizer's and the model's end tokens."""
+        ids = set(self.chat.stop_ids) if self.tokenizer.chat_template else {self.tokenizer.eos_token_id}
+        generation = getattr(self.model, "generation_config", None)
+        ends = generation.eos_token_id if generation is not None else None
+        ids |= set(ends) if isinstance(ends, list) else {ends}
+        return frozenset(i for i in ids if i is not None)
+
+    @property
+    def embedding_rms(self) -> float:
+        """Root mean square over all entries of the input embedding table, float32 arithmetic."""
+        table = self.model.get_input_embeddings().weight.detach()
+        return float(torch.linalg.vector_norm(table, dtype=torch.float32)) / table.numel() ** 0.5
+
+    @torch.no_grad()
+    def embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows D"]:
+        """Input embeddings of token ids."""
+        embeddings: Tensor = self.model.get_input_embeddings()(ids.to(self.device))
+        return embeddings
+
+    @torch.no_grad()
+    def logits(self, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows V"]:
+        """Next-token scores of states after the final norm."""
+        scores: Tensor = self.model.get_output_embeddings()(hidden_states)
+        factor = getattr(self.config, "logit_scale", 1.0) / getattr(self.config, "logits_scaling", 1.0)
+        if factor != 1.0:
+            scores = scores * factor
+        cap = getattr(self.config, "final_logit_softcapping", None)
+        return scores if cap is None else torch.tanh(scores / cap) * cap
+
+    @torch.no_grad()
+    def prefill(
+        self, prompts: Sequence[Prompt | str], memory: Memory | None = None, *, segment: str = "prompt"
+    ) -> Memory:
+        """Read one prompt a row, after what ``memory`` holds if there is one. The LM head does not run.
+
+        Args:
+            prompts: B prompts of any lengths.
+            memory: the memory of B rows that the prompts continue.
+            segment: the name that the new columns get.
+
+        Raises:
+            PromptError: a prompt is empty, does not fit into the context, or its latents are not finite or not
+                as wide as the model.
+            InputError: the memory does not have B rows, or belongs to another model.
+        """
+        return self._read(prompts, memory, segment)[0]
+
+    @torch.no_grad()
+    def prefill_hidden(
+        self, prompts: Sequence[Prompt | str], memory: Memory | None = None, *, segment: str = "prompt"
+    ) -> tuple[Memory, list[Float[Tensor, "T D"]]]:
+        """As `prefill`; also the states after the final norm at every new position, one tensor a row."""
+        grown, states, lengths = self._read(prompts, memory, segment)
+        width = states.shape[1]
+        return grown, [states[row, width - length :].clone() for row, length in enumerate(lengths)]
+
+    def _read(
+        self, prompts: Sequence[Prompt | str], memory: Memory | None, segment: str
+    ) -> tuple[Memory, Tensor, list[int]]:
+        self._check_ready(memory)
+        if not prompts:
+            raise PromptError("no prompts to read; pass at least one")
+        if memory is not None and len(memory) != len(prompts):
+            raise InputError(f"{len(prompts)} prompts for a memory of {len(memory)} rows; pass one prompt a row")
+        tokenized = [tokenize(prompt, self.tokenizer) for prompt in prompts]
+        lengths = [prompt_length(parts) for parts in tokenized]
+        memory = self._empty_memory(len(prompts)) if memory is None else memory.compact()
+        for row, (length, read) in enumerate(zip(lengths, memory.next_position.tolist(), strict=True)):
+            if not length:
+                raise PromptError(f"prompt {row} is empty; it needs at least one token or latent row")
+            self._check_fits(f"prompt {row} is", length, read)
+        self._check_ids(tokenized)
+        width = max(lengths)
+        embeddings = embed_prompts(tokenized, self.model.get_input_embeddings(), self.hidden_size, width)
+        new_mask = padded_mask(torch.tensor(lengths, device=self.device), width)
+        offsets = (new_mask.cumsum(dim=1) - 1).clamp(min=0)
+        new_positions = (memory.next_position[:, None] + offsets) * new_mask
+        buffer = KeyValueBuffer(memory.width + width, memory if memory.keys else None)
+        attention_mask = torch.cat([memory.attention_mask, new_mask], dim=1)
+        position_ids = torch.cat([memory.position_ids, new_positions], dim=1)
+        states = self.backend.start(buffer, attention_mask, position_ids)(embeddings)
+        names, number = with_segment(memory.segment_names, segment)
+        new_segments = torch.full_like(new_positions, number).masked_fill(~new_mask, -1)
+        keys, values = buffer.contents()
+        grown = Memory(
+            keys=keys,
+            values=values,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            segment_ids=torch.cat([memory.segment_ids, new_segments], dim=1),
+            segment_names=names,
+            next_position=memory.next_position + torch.tensor(lengths, device=self.device),
+            hidden_states=states[:, -1].clone(),
+        )
+        return grown, states, lengths
+
+    @torch.no_grad()
+    def think(
+        self, memory: Memory, latent_steps: int, align: Align, *, segment: str = "latents"
+    ) -> tuple[Memory, Float[Tensor, "B K D"]]:
+        """Take latent steps: the state of the last position, aligned, is the next input (Coconut, 2412.06769).
+
+        h_0 is ``memory.hidden_states``; step k reads e_k = align(h_{k-1}) and gives h_k. The LM head never runs.
+
+        Args:
+            memory: B rows.
+            latent_steps: K; 0 returns the memory itself.
+            align: maps ``[B, 1, D]`` states after the final norm to ``[B, 1, D]`` input embeddings.
+            segment: the name that the new columns get.
+
+        Returns:
+            The memory with K more columns, and the states h_1 ... h_K after the final norm.
+
+        Raises:
+            PromptError: the steps do not fit into the context.
+            InputError: ``latent_steps`` is negative, or the memory belongs to another model.
+        """
+        self._check_ready(memory)
+        if latent_steps < 0:
+            raise InputError(f"latent_steps is {latent_steps}; use 0 or more")
+        if latent_steps == 0:
+            return memory, memory.hidden_states.new_empty(len(memory), 0, self.hidden_size)
+        for row, read in enumerate(memory.next_position.tolist()):
+            self._check_fits(f"the latent thought of row {row} takes", latent_steps, read)
+        memory = memory.compact()
+        attention_mask, position_ids = room_for(memory, latent_steps)
+        buffer = KeyValueBuffer(memory.width + latent_steps, memory)
+        forward = self.backend.start(buffer, attention_mask, position_ids)
+        state = memory.hidden_states[:, None]
+        thoughts = []
+        for _ in range(latent_steps):
+            state = forward(align(state).to(state.dtype))
+            thoughts.append(state)
+        names, number = with_segment(memory.segment_names, segment)
+        new_segments = position_ids.new_full((len(memory), latent_steps), number)
+        keys, values = buffer.contents()
+        grown = replace(
+            memory,
+            keys=keys,
+            values=values,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            segment_ids=torch.cat([memory.segment_ids, new_segments], dim=1),
+            segment_names=names,
+            next_position=memory.next_position + latent_steps,
+            hidden_states=state[:, 0].clone(),
+        )
+        return grown, torch.cat(thoughts, dim=1)
+
+    @torch.no_grad()
+    def decode(
+        self,
+        memory: Memory,
+        sampling: Sampling | None = None,
+        seeds: Sequence[int] | None = None,
+        stop_ids: Collection[int] | None = None,
+        keep_hidden_states: bool = False,
+        *,
+        offset: Literal["predicting", "consuming"] = "predicting",
+        segment: str = "reply",
+    ) -> Decoded:
+        """Write tokens until each row stops. Every written token is read back: the memory is exact.
+
+        The stop token is in nothing that comes back and not in the memory: `ChatFormat.continuation` begins with
+        it. A row also ends after ``max_new_tokens`` tokens or where the context is full, then with ``stopped``
+        False.
+
+        Args:
+            memory: B rows; their ``hidden_states`` predict the first tokens.
+            sampling: greedy with the default.
+            seeds: one seed a row, needed when ``sampling.temperature`` is positive; see `row_seed`.
+            stop_ids: ids that end a row; by default `Engine.stop_ids`. An empty set never stops.
+            keep_hidden_states: also return one state a token.
+            offset: row t of the states is the one that *predicted* token t, or the one after *consuming* it.
+            segment: the name that the new columns get.
+
+        Raises:
+            InputError: seeds are missing or not one a row, or the memory belongs to another model.
+        """
+        self._check_ready(memory)
+        return decode_rows(
+            self,
+            memory.compact(),
+            sampling or Sampling(),
+            seeds,
+            self.stop_ids if stop_ids is None else frozenset(stop_ids),
+            offset if keep_hidden_states else None,
+            segment,
+        )
+
+    def _empty_memory(self, rows: int) -> Memory:
+        return Memory(
+            keys=(),
+            values=(),
+            attention_mask=torch.zeros(rows, 0, dtype=torch.bool, device=self.device),
+            position_ids=torch.zeros(rows, 0, dtype=torch.long, device=self.device),
+            segment_ids=torch.zeros(rows, 0, dtype=torch.long, device=self.device),
+            segment_names=(),
+            next_position=torch.zeros(rows, dtype=torch.long, device=self.device),
+            hidden_states=torch.zeros(rows, self.hidden_size, dtype=self.dtype, device=self.device),
+        )
+
+    def _check_ready(self, memory: Memory | None) -> None:
+        if self.model.training:
+            raise InputError("the model is in training mode; call model.eval() before using the engine")
+        if memory is None:
+            return
+        if len(memory.keys) != self.config.num_hidden_layers or memory.hidden_states.shape[1] != self.hidden_size:
+            raise InputError(
+                f"the memory has {len(memory.keys)} layers and hidden size {memory.hidden_states.shape[1]}, but "
+                f"{self.name} has {self.config.num_hidden_layers} and {self.hidden_size}; use the engine that made it"
+            )
+
+    def _check_fits(self, what: str, length: int, read: int) -> None:
+        if read + length > self.context_length:
+            after = f" after {read} positions already read" if read else ""
+            raise PromptError(
+                f"{what} {length} positions long{after}, but the context of {self.name} holds "
+                f"{self.context_length}; shorten the prompt or use a model with a longer context"
+            )
+
+    def _check_ids(self, prompts: Sequence[Sequence[Tokens | object]]) -> None:
+        size = self.model.get_input_embeddings().weight.shape[0]
+        for row, parts in enumerate(prompts):
+            for part in parts:
+                if isinstance(part, Tokens) and (min(part.ids) < 0 or max(part.ids) >= size):
+                    raise PromptError(
+                        f"prompt {row} has token id {max(part.ids)}, but {self.name} knows ids 0 to {size - 1}; "
+                        "use the model's own tokenizer"
+                    )
+
+    @torch.no_grad()
+    def _check_against_plain_forward(self) -> None:
+        """Compare a left-padded, continued batch with the model's plain forward pass, so no model is silently wrong."""
+        count = min(self.model.get_input_embeddings().weight.shape[0], 7)
+        ids = [i % count for i in (1, 2, 3, 4, 5)]
+        plain: Tensor = self.model(input_ids=torch.tensor([ids], device=self.device)).logits[0, -1].float()
+        memory = self.prefill([[Tokens(tuple(ids[:2]))], [Tokens((1,))]])
+        memory = self.prefill([[Tokens(tuple(ids[2:]))], [Tokens((2, 3, 1, 2, 3))]], memory)
+        ours = self.logits(memory.hidden_states)[0].float()
+        tolerance = {torch.float32: 1e-3, torch.float64: 1e-3}.get(self.dtype, 1e-1)
+        scale = max(float(plain.abs().max()), 1e-6)
+        difference = float((plain - ours).abs().max())
+        if not difference <= tolerance * scale:
+            raise CheckpointError(
+                f"{type(self.model).__name__} computes other logits in a padded batch (difference {difference:.3g} at "
+                f"scale {scale:.3g}): its architecture is not supported, or its weights are not finite"
+            )
+
+
+def room_for(memory: Memory, columns: int) -> tuple[Tensor, Tensor]:
+    """Mask and positions of a memory with ``columns`` further columns, each row counting on from its own."""
+    rows = len(memory)
+    ahead = torch.arange(columns, device=memory.next_position.device)
+    attention_mask = torch.cat([memory.attention_mask, memory.attention_mask.new_ones(rows, columns)], dim=1)
+    position_ids = torch.cat([memory.position_ids, memory.next_position[:, None] + ahead], dim=1)
+    return attention_mask, position_ids

@@ -1,0 +1,187 @@
+"""What the commands do around their stage: progress, the resolved configuration, a summary."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from interlat.bench.engine import main as bench_engine
+from interlat.collect.episodes import CollectEpisodes, collect_episodes, read_episodes, texts_of
+from interlat.collect.thoughts import CollectThoughts, collect_thoughts
+from interlat.config import write_config
+from interlat.evaluate.household import RESULTS_FILE, EvaluateHousehold, evaluate_household, write_inspections
+from interlat.files import read_lines
+from interlat.progress import track
+from interlat.report.build import build_report
+from interlat.train.actor import TrainActor, train_actor
+from interlat.train.scout import TrainScout, train_scout
+from interlat.worlds.alfworld_author import AuthorOptions, author_games
+from interlat.worlds.mini import MINI_ROOMS
+
+_console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class MakeAlfworld:
+    """Author ALFWorld games of all six task types, deterministic for a seed."""
+
+    output: str
+    """Folder for the games, in the layout of the official files."""
+    games: int
+    """How many."""
+    split: str
+    """train or seen (ALFRED's training scenes), or unseen."""
+    seed: int = 0
+    """Seed of placements and tasks."""
+    mini: bool = False
+    """The small rooms of the bundled experiment instead of whole rooms; the options below are then ignored."""
+    options: AuthorOptions = field(default_factory=AuthorOptions)
+    """How full and how large the rooms are."""
+    json: bool = False
+    """Print one JSON line a game on stdout."""
+
+
+def run_make_alfworld(config: MakeAlfworld) -> None:
+    """Author the games and say how many of which task type."""
+    options = MINI_ROOMS if config.mini else config.options
+    tasks: Counter[str] = Counter()
+    paths = author_games(config.output, config.games, config.split, config.seed, options)
+
+    def counted() -> Iterator[tuple[int, int]]:
+        for number, path in enumerate(paths, 1):
+            tasks[path.parts[-3].split("-")[0]] += 1
+            if config.json:
+                print(json.dumps({"game": str(path), "split": config.split, "task_type": path.parts[-3].split("-")[0]}))
+            yield number, config.games
+
+    _drain(track(counted(), f"{config.split} games"))
+    _console.print(f"{sum(tasks.values())} {config.split} games in {config.output}")
+    for task, count in sorted(tasks.items()):
+        _console.print(f"  {count:5d} {task}")
+
+
+def run_collect_episodes(config: CollectEpisodes) -> None:
+    """Collect the episodes of a split."""
+    _drain(track(collect_episodes(config), f"{config.split} episodes"))
+    records = read_episodes(config.output)
+    _console.print(
+        f"{len(records)} games, {sum(len(r['episodes']) for r in records)} episodes in {config.output}; "
+        f"{sum(not r['episodes'] for r in records)} games are no search problem and have none"
+    )
+
+
+@dataclass(frozen=True)
+class TrainTokenizer:
+    """Train a byte-level tokenizer with a ChatML template on collected episodes."""
+
+    episodes: str
+    """``episodes.jsonl`` of the training games."""
+    output: str
+    """Folder of the tokenizer."""
+    vocabulary_size: int = 1500
+    """Upper bound of the number of tokens."""
+
+
+def run_train_tokenizer(config: TrainTokenizer) -> None:
+    """Train the tokenizer unless it is there."""
+    from interlat.agents.household import BEGIN_MESSAGE, END_MESSAGE
+    from interlat.train.tokenizer import train_tokenizer
+
+    texts = texts_of(read_episodes(config.episodes))
+    tokenizer = train_tokenizer(texts, config.vocabulary_size, (BEGIN_MESSAGE, END_MESSAGE))
+    tokenizer.save_pretrained(config.output)
+    _console.print(f"tokenizer with {len(tokenizer)} tokens in {config.output}")
+
+
+def _drain(steps: Iterable[object]) -> None:
+    for _ in steps:
+        pass
+
+
+def _training(steps: Iterable[tuple[int, dict[str, float]]], total: int) -> Iterator[tuple[int, int]]:
+    for step, metrics in steps:
+        shown = {name: value for name, value in metrics.items() if name.startswith("validation")}
+        if shown:
+            _console.print(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in shown.items()))
+        yield step, total
+
+
+
+
+def run_collect_thoughts(config: CollectThoughts) -> None:
+    """Collect a scout's plans and states."""
+    write_config(config, config.output)
+    _drain(track(collect_thoughts(config), "thoughts"))
+    _console.print(f"plans and states in {config.output}")
+
+
+def run_train_scout(config: TrainScout) -> None:
+    """Train a scout."""
+    write_config(config, config.output)
+    _drain(track(_training(train_scout(config), config.schedule.last_step), "scout"))
+    _console.print(f"scout in {Path(config.output) / 'model'}")
+
+
+def run_train_actor(config: TrainActor) -> None:
+    """Train an actor."""
+    write_config(config, config.output)
+    _drain(track(_training(train_actor(config), config.schedule.last_step), f"actor ({config.message})"))
+    _console.print(f"actor in {Path(config.output) / 'model'}")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Play held-out games under variants and controls; continues where it was interrupted."""
+
+    episodes: tuple[str, ...]
+    """``episodes.jsonl`` of each split to play on."""
+    settings: EvaluateHousehold
+    """Models, variants, output folder."""
+    games: int | None = None
+    """Play this many games of each split; None plays all."""
+    threads: int = 2
+    """Threads of torch on a CPU."""
+    json: bool = False
+    """Print one JSON line an episode on stdout at the end."""
+
+
+def run_evaluate(config: Evaluate) -> None:
+    """Play, then write the report."""
+    import torch
+
+    torch.set_num_threads(config.threads)
+    settings = config.settings
+    write_config(config, settings.output)
+    records = [
+        record
+        for path in config.episodes
+        for record in [r for r in read_episodes(path) if r["episodes"]][: config.games]
+    ]
+    _drain(track(evaluate_household(settings, records), "episodes"))
+    inspections = write_inspections(settings, records)
+    results = Path(settings.output) / RESULTS_FILE
+    if config.json:
+        for line in read_lines(results):
+            print(json.dumps(line, ensure_ascii=False))
+    report = build_report(results, settings.output, inspections=json.loads(inspections.read_text()))
+    _console.print(report.table)
+    _console.print(f"episodes in {results}, report in {report.page}")
+
+
+@dataclass(frozen=True)
+class BenchEngine:
+    """Speed of the engine against the plain transformers loop, measured in the same run."""
+
+    quick: bool = False
+    """End within 45 seconds on two cores."""
+    json: bool = False
+    """One JSON line a case and metric on stdout."""
+
+
+def run_bench_engine(config: BenchEngine) -> None:
+    """Measure."""
+    bench_engine(config.quick, config.json)

@@ -1,0 +1,237 @@
+"""Train an actor to play with messages of one kind: none, text, or latent.
+
+Every actor starts from the same base and sees the same episodes in the same order for the same number of steps; only
+what stands between ``<bop>`` and ``<eop>`` differs. The commands to learn are those of an expert that visits places in
+the order of the scout's exact belief.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from interlat.agents.household import plan_text
+from interlat.align.adapter import AdapterConfig, CommunicationAdapter
+from interlat.collect.episodes import layout_of, read_episodes
+from interlat.engine.chat import ChatFormat
+from interlat.errors import InputError
+from interlat.files import read_lines
+from interlat.train.examples import (
+    Example,
+    Message,
+    actor_example,
+    collate,
+    embed_batch,
+    ids_of,
+    length_sorted_batches,
+)
+from interlat.train.loop import Schedule, run_training
+from interlat.train.losses import supervised_cross_entropy
+from interlat.train.model import SmallModel, build_model, export_model
+from interlat.worlds.evidence import Belief, Evidence
+
+MessageKind = Literal["base", "none", "text", "list", "latent"]
+
+
+@dataclass(frozen=True)
+class TrainActor:
+    """Train an actor on expert episodes with messages of one kind."""
+
+    episodes: str
+    """The training games' ``episodes.jsonl``."""
+    output: str
+    """Folder of the checkpoint; the finished model (and adapter) is in its ``model`` folder."""
+    message: MessageKind = "none"
+    """What stands between <bop> and <eop>. "base": plans written from the exact belief, or nothing."""
+    thoughts: str | None = None
+    """Folder of the scout's thoughts on the episodes; needed for text, list and latent."""
+    start: str | None = None
+    """Folder of the model to start from; None starts from scratch with the tokenizer in ``tokenizer``."""
+    tokenizer: str | None = None
+    """Folder of the tokenizer where there is no ``start``."""
+    model: SmallModel = field(default_factory=SmallModel)
+    """Shape of a model from scratch."""
+    schedule: Schedule = field(default_factory=Schedule)
+    """Optimiser settings."""
+    none_share: float = 0.15
+    """Share of episodes that come without a message, so that an actor knows that case."""
+    prefix_share: float = 0.25
+    """Latent only: share of messages cut to a random number of first rows."""
+    validation_share: float = 0.03
+    """Share of the games that is never trained on and gives the validation loss."""
+    adapter_heads: int = 4
+    """Attention heads of the adapter."""
+    seed: int = 0
+    """Seed of parameters, order and message choices."""
+    threads: int = 1
+    """Threads of torch on a CPU."""
+
+    def __post_init__(self) -> None:
+        if self.message in ("text", "list", "latent") and not self.thoughts:
+            raise InputError(f"message kind {self.message!r} needs the scout's thoughts; set thoughts to their folder")
+        if not self.start and not self.tokenizer:
+            raise InputError("set start to a model to begin with, or tokenizer to begin from scratch")
+
+
+class ScoutMessages:
+    """The stored thoughts of a scout: plans and states by item."""
+
+    def __init__(self, directory: str | Path) -> None:
+        folder = Path(directory)
+        self.records = {record["item"]: record for record in read_lines(folder / "thoughts.jsonl")}
+        shards = {record["shard"] for record in self.records.values()}
+        self._states = {name: load_file(folder / name)["hidden_states"] for name in sorted(shards)}
+        if not self.records:
+            raise InputError(f"no thoughts in {folder}; make them with `interlat collect`")
+
+    def text(self, item: str, rng: random.Random) -> str:
+        """The greedy plan or the sampled one, each half the time."""
+        return str(self.records[item]["plan" if rng.random() < 0.5 else "sampled_plan"])
+
+    def list(self, item: str) -> str:
+        """The plan that names every place."""
+        return str(self.records[item]["list_plan"])
+
+    def states(self, item: str) -> Tensor:
+        """The states ``[T, D]`` of the greedy plan."""
+        record = self.records[item]
+        return self._states[record["shard"]][record["offset"] : record["offset"] + record["length"]]
+
+
+def believed_plan(record: dict[str, Any], episode: dict[str, Any], rng: random.Random) -> str:
+    """A plan written from the exact belief: the best place of each object, or one sampled from the posterior."""
+    evidence = evidence_of(episode)
+    if rng.random() < 0.6:
+        places = [belief.places[:1] for belief in evidence.beliefs]
+    else:
+        places = [tuple(rng.choices(b.places, b.probabilities)) for b in evidence.beliefs]
+    return plan_text(layout_of(record), evidence, places)
+
+
+def evidence_of(episode: dict[str, Any]) -> Evidence:
+    """The evidence of a stored episode; the searched places are read back from its text."""
+    beliefs = tuple(
+        Belief(
+            **{
+                **belief,
+                "sightings": tuple((age, place) for age, place in belief["sightings"]),
+                "places": tuple(belief["places"]),
+                "probabilities": tuple(belief["probabilities"]),
+            }
+        )
+        for belief in episode["beliefs"]
+    )
+    last = episode["evidence"].splitlines()[-1]
+    searched = last.removeprefix("searched: ").removesuffix(".").split(", ") if last.startswith("searched: ") else []
+    return Evidence(beliefs, tuple(searched))
+
+
+def train_actor(config: TrainActor) -> Iterator[tuple[int, dict[str, float]]]:
+    """Run or continue the training; yields (finished steps, metrics). Ends with the exported model."""
+    torch.set_num_threads(config.threads)
+    directory = Path(config.output)
+    tokenizer = AutoTokenizer.from_pretrained(config.start or config.tokenizer)
+    chat = ChatFormat(tokenizer)
+    model = _start_model(config, tokenizer)
+    records = [record for record in read_episodes(config.episodes) if record["episodes"]]
+    held_out = max(1, round(config.validation_share * len(records)))
+    source = _MessageSource(config, chat)
+    training = _examples(records[held_out:], chat)
+    validation = _examples(records[:held_out], chat)
+    parts: dict[str, nn.Module] = {"model": model}
+    adapter = source.make_adapter(model, [e for e, _, _ in training[:256]]) if config.message == "latent" else None
+    if adapter is not None:
+        parts["adapter"] = adapter
+
+    def loss_of(chosen: Sequence[tuple[Example, Any, Any]], rng: random.Random, varied: bool) -> Tensor:
+        messages = [source.message(example, record, episode, rng, varied) for example, record, episode in chosen]
+        batch = collate([example for example, _, _ in chosen], messages)
+        embeddings = embed_batch(batch, model.get_input_embeddings(), adapter)
+        states = model.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+        return supervised_cross_entropy(states, batch.labels, model.lm_head)[0]
+
+    lengths = [len(example.before) + len(example.after) for example, _, _ in training]
+    size = config.schedule.batch_size
+    epochs: dict[int, list[list[int]]] = {}
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        per_epoch = -(-len(training) // size)
+        epoch = step // per_epoch
+        if epoch not in epochs:
+            epochs.clear()
+            epochs[epoch] = length_sorted_batches(lengths, size, f"actor/{config.seed}/{epoch}")
+        chosen = [training[index] for index in epochs[epoch][step % per_epoch]]
+        return loss_of(chosen, random.Random(f"messages/{config.seed}/{step}"), True), {}
+
+    def validate() -> dict[str, float]:
+        total = 0.0
+        for start in range(0, len(validation), 32):
+            chosen = validation[start : start + 32]
+            total += loss_of(chosen, random.Random(f"validation/{start}"), False).item() * len(chosen)
+        return {"loss": total / len(validation)}
+
+    yield from run_training(directory, parts, config.schedule, config.seed, loss_of_step, validate)
+    export_model(model, tokenizer, directory / "model")
+    if adapter is not None:
+        adapter.save(directory / "model")
+
+
+def _start_model(config: TrainActor, tokenizer: PreTrainedTokenizerBase) -> Any:
+    if config.start:
+        return AutoModelForCausalLM.from_pretrained(config.start, dtype=torch.float32)
+    return build_model(config.model, tokenizer, config.seed + 1)
+
+
+def _examples(records: Sequence[dict[str, Any]], chat: ChatFormat) -> list[tuple[Example, Any, Any]]:
+    return [
+        (actor_example(record, episode, chat), record, episode) for record in records for episode in record["episodes"]
+    ]
+
+
+class _MessageSource:
+    """Gives each example its message."""
+
+    def __init__(self, config: TrainActor, chat: ChatFormat) -> None:
+        self.config = config
+        self.chat = chat
+        self.thoughts = ScoutMessages(config.thoughts) if config.thoughts else None
+
+    def message(
+        self, example: Example, record: dict[str, Any], episode: dict[str, Any], rng: random.Random, varied: bool
+    ) -> Message:
+        """The message of an example; ``varied``: sometimes none, sometimes its first rows."""
+        kind = self.config.message
+        if kind == "none" or (varied and rng.random() < self.config.none_share):
+            return None
+        if kind == "base":
+            return ids_of(believed_plan(record, episode, rng), self.chat)
+        assert self.thoughts is not None, "checked when the configuration was made"
+        if kind == "text":
+            return ids_of(self.thoughts.text(example.item, rng), self.chat)
+        if kind == "list":
+            return ids_of(self.thoughts.list(example.item), self.chat)
+        states = self.thoughts.states(example.item)
+        if varied and rng.random() < self.config.prefix_share:
+            return states[: rng.randint(1, len(states))]
+        return states
+
+    def make_adapter(self, model: Any, samples: Sequence[Example]) -> CommunicationAdapter:
+        """An adapter of the receiver's size, its output as large as the receiver's embeddings."""
+        assert self.thoughts is not None, "latent messages come from thoughts"
+        states = [self.thoughts.states(example.item).float() for example in samples]
+        torch.manual_seed(self.config.seed)
+        source_size, target_size = states[0].shape[1], model.config.hidden_size
+        adapter = CommunicationAdapter(
+            AdapterConfig(source_size=source_size, target_size=target_size, heads=self.config.adapter_heads)
+        )
+        padded = nn.utils.rnn.pad_sequence(states, batch_first=True)
+        mask = torch.arange(padded.shape[1])[None, :] < torch.tensor([len(s) for s in states])[:, None]
+        rms = model.get_input_embeddings().weight.detach().square().mean().sqrt().item()
+        adapter.calibrate(rms, padded, mask)
+        return adapter

@@ -1,0 +1,183 @@
+"""The engine's state and its admissible commands, computed once where they cannot change."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from interlat.worlds.alfworld_translation import Translation, translation_of
+
+_START_ATTRIBUTES = ("_facts", "_vars_by_name", "_vars_by_type", "_var_counts")
+
+
+def patch_state(pddl_logic: Any, fast_downward: Any) -> None:
+    """Make `PddlState` start from what an earlier start of the same problem built, and search its facts faster."""
+    state_class = pddl_logic.PddlState
+    build = state_class.__init__
+
+    def start(self: Any, downward_lib: Any, pddl_problem: str, logic: Any) -> None:
+        known = translation_of(logic.domain, pddl_problem)
+        if known.start is None:
+            build_with(known, self, downward_lib, pddl_problem, logic)
+            known.start = {name: _copy(getattr(self, name)) for name in _START_ATTRIBUTES}
+            known.start["name2type"] = self.name2type
+            known.start["_actions"] = self._actions
+            return
+        self._logic, self.downward_lib, self.pddl_problem = logic, downward_lib, pddl_problem
+        self.task, self.sas, self.sas_replan = known.task, known.sas, ""
+        for type_ in known.task.types:
+            if type_.name not in logic.types._types:
+                logic.types.add(pddl_logic.textworld.logic.Type(type_.name, type_.supertype_names))
+        downward_lib.load_sas(known.sas.encode())
+        for name in _START_ATTRIBUTES:
+            setattr(self, name, _copy(known.start[name]))
+        self.name2type, self._actions = known.start["name2type"], known.start["_actions"]
+
+    def build_with(known: Translation, self: Any, *arguments: Any) -> None:
+        translate = fast_downward.pddl2sas
+        fast_downward.pddl2sas = lambda *_, optimize=False, **__: (None, "") if optimize else (known.task, known.sas)
+        try:
+            build(self, *arguments)
+        finally:
+            fast_downward.pddl2sas = translate
+
+    state_class.__init__ = start
+    state_class._all_applicable_assignments = _all_applicable_assignments
+
+
+def _copy(table: Any) -> Any:
+    """A copy of a table two levels deep: the facts in it never change."""
+    fresh = table.copy()
+    for key, value in fresh.items():
+        if isinstance(value, set):
+            fresh[key] = value.copy()
+    return fresh
+
+
+def _all_applicable_assignments(
+    self: Any, rule: Any, mapping: Any, used_vars: Any, new_phs_by_depth: Any, depth: int
+) -> Iterator[Any]:
+    """The stock search, with the facts that contradict a known variable left out before they are sorted."""
+    new_placeholders = new_phs_by_depth[depth]
+    if depth >= len(rule.preconditions):
+        yield from self._all_assignments(new_placeholders, mapping, used_vars, False)
+        return
+    predicate = rule.preconditions[depth]
+    known = [
+        (place, mapping[placeholder])
+        for place, placeholder in enumerate(predicate.parameters)
+        if mapping.get(placeholder) is not None
+    ]
+    for signature in _signatures(self._logic.types, predicate.signature):
+        facts = self.facts_with_signature(signature)
+        if known:
+            facts = [fact for fact in facts if all(fact.arguments[place] == value for place, value in known)]
+        for fact in sorted(facts, key=_names) if len(facts) > 1 else list(facts):
+            for placeholder, variable in zip(predicate.parameters, fact.arguments, strict=False):
+                existing = mapping.get(placeholder)
+                if existing is None:
+                    if variable in used_vars:
+                        break
+                    mapping[placeholder] = variable
+                    used_vars.add(variable)
+                elif existing != variable:
+                    break
+            else:
+                yield from self._all_applicable_assignments(rule, mapping, used_vars, new_phs_by_depth, depth + 1)
+            for placeholder in new_placeholders:
+                used_vars.discard(mapping.pop(placeholder, None))
+
+
+def _names(fact: Any) -> list[str]:
+    return [variable.name for variable in fact.arguments]
+
+
+def _signatures(types: Any, signature: Any) -> list[Any]:
+    known = types.__dict__.setdefault("_interlat_signatures", {})
+    if signature not in known:
+        ranges = types.multi_subtypes([types.get(name) for name in signature.types])
+        known[signature] = [type(signature)(signature.name, [kind.name for kind in kinds]) for kinds in ranges]
+    return known[signature]
+
+
+def patch_environment(pddl_environment: Any, textgen: Any) -> None:
+    """Make `PddlEnv` word each admissible command once for each load where its words depend on nothing that changes."""
+    environment = pddl_environment.PddlEnv
+    load = environment.load
+
+    def load_and_forget(self: Any, filename_or_data: Any) -> None:
+        self._interlat_commands = {}
+        load(self, filename_or_data)
+        self._interlat_changing = _changing_predicates(self._pddl_state.task)
+
+    def gather_infos(self: Any) -> None:
+        state = self.state
+        names = self._entity_infos
+        state["command_templates"] = sorted({action.template for action in self._logic.actions.values()})
+        state["won"] = self._pddl_state.check_goal()
+        state["lost"] = False
+        state["_entity_infos"] = dict(names)
+        facts = list(self._pddl_state.facts)
+        state["_facts"] = facts
+        if self.request_infos.facts:
+            state["facts"] = list(map(self._get_human_readable_fact, facts))
+        state["last_action"] = None
+        state["_last_action"] = self._last_action
+        state["_valid_actions"] = self._pddl_state.all_applicable_actions()
+        state["_valid_commands"] = [_word(self, action, facts, textgen) for action in state["_valid_actions"]]
+        state["admissible_commands"] = sorted(set(state["_valid_commands"]))
+        if self.request_infos.moves:
+            state["moves"] = self._moves
+        if self.request_infos.policy_commands:
+            state["policy_commands"] = self._pddl_state.replan(names)
+
+    environment.load = load_and_forget
+    environment._gather_infos = gather_infos
+
+
+def _changing_predicates(task: Any) -> frozenset[str]:
+    changed = {effect.literal.predicate for action in task.actions for effect in action.effects}
+    return frozenset(changed | {f"not_{name}" for name in changed} | {axiom.name for axiom in task.axioms})
+
+
+def _word(environment: Any, action: Any, facts: list[Any], textgen: Any) -> str:
+    """The command for an action; sets the action's template to its derived form as the stock engine does."""
+    key = (action.name, *(variable.name for variable in action.mapping.values()))
+    known = environment._interlat_commands.get(key)
+    if known is None:
+        infos = environment._entity_infos
+        template = action.command_template
+        context = {
+            "state": environment._pddl_state,
+            "facts": facts,
+            "variables": {holder.name: infos[variable.name] for holder, variable in action.mapping.items()},
+            "mapping": action.mapping,
+            "entity_infos": infos,
+        }
+        action.command_template = environment._logic.grammar.derive(template, context)
+        command = action.format_command({name: info.name for name, info in infos.items()})
+        known = action.command_template, command
+        if _is_constant(template, environment._interlat_changing, textgen):
+            environment._interlat_commands[key] = known
+    action.command_template, command = known
+    return command
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_constant(template: str, changing: frozenset[str], textgen: Any) -> bool:
+    """Whether a template's words depend only on names and on facts that no action changes."""
+    from textworld.logic import Rule
+
+    pending = list(textgen._parse_and_convert(template, rule_name="symbols"))
+    while pending:
+        symbol = pending.pop()
+        if isinstance(symbol, textgen.NonterminalSymbol):
+            return False
+        if isinstance(symbol, textgen.ListSymbol):
+            pending.append(symbol.symbol)
+        elif isinstance(symbol, textgen.ConditionalSymbol):
+            pending.append(symbol.expression)
+            if symbol.given:
+                conditions = Rule.parse_conjunctive_query(symbol.given).preconditions
+                if any(condition.name in changing for condition in conditions):
+                    return False
+    return True

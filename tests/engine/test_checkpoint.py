@@ -1,0 +1,88 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from interlat.engine.transformers import Engine
+from interlat.errors import CheckpointError, InputError
+
+
+@pytest.fixture
+def saved(build_model, make_tokenizer, tmp_path):
+    build_model("qwen2", tied=False).save_pretrained(tmp_path)
+    make_tokenizer("chatml").save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_load_gives_the_same_engine(saved, build_model, make_tokenizer):
+    loaded = Engine.load(str(saved), dtype="float32", device="cpu")
+    original = Engine.wrap(build_model("qwen2", tied=False), make_tokenizer("chatml"))
+    assert loaded.weights_fingerprint == original.weights_fingerprint
+    assert loaded.tokenizer_fingerprint == original.tokenizer_fingerprint
+    assert loaded.name == str(saved) and loaded.revision == "local"
+    assert (loaded.dtype, loaded.device.type) == (torch.float32, "cpu")
+    assert (loaded.hidden_size, loaded.context_length) == (32, 256)
+    assert torch.equal(loaded.prefill(["the"]).hidden_states, original.prefill(["the"]).hidden_states)
+
+
+def test_dtype_is_respected(saved):
+    assert Engine.load(str(saved), dtype="bfloat16", device="cpu").dtype == torch.bfloat16
+
+
+def test_no_such_place(tmp_path):
+    with pytest.raises(CheckpointError, match="cannot load a model from .*nowhere"):
+        Engine.load(str(tmp_path / "nowhere"))
+
+
+def test_an_empty_directory_and_a_file(tmp_path):
+    with pytest.raises(CheckpointError, match=r"has no config\.json"):
+        Engine.load(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is a file"):
+        Engine.load(str(tmp_path / "model.safetensors"))
+
+
+def test_truncated_weights(saved):
+    file = saved / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="cannot load a model"):
+        Engine.load(str(saved))
+
+
+def test_missing_weights_are_never_made_up(saved):
+    file = saved / "model.safetensors"
+    tensors = load_file(file)
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lacks 1 weights .*layers\.1\.mlp\.up_proj"):
+        Engine.load(str(saved))
+
+
+def test_weights_of_another_shape(saved):
+    config = json.loads((saved / "config.json").read_text())
+    config["intermediate_size"] = 64
+    (saved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError):
+        Engine.load(str(saved))
+
+
+def test_pickled_weights_are_not_read(saved):
+    (saved / "model.safetensors").unlink()
+    (saved / "pytorch_model.bin").write_bytes(b"not even a pickle")
+    with pytest.raises(CheckpointError, match="cannot load a model"):
+        Engine.load(str(saved))
+
+
+def test_no_tokenizer(saved):
+    for file in saved.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(CheckpointError):
+        Engine.load(str(saved))
+
+
+def test_wrong_device_and_dtype(saved):
+    with pytest.raises(InputError, match="not a device"):
+        Engine.load(str(saved), device="nonsense")
+    with pytest.raises(InputError, match="dtype is 'nonsense'"):
+        Engine.load(str(saved), dtype="nonsense")

@@ -1,0 +1,86 @@
+"""What a batch does when its rows stop at different times."""
+
+import pytest
+import torch
+
+from interlat.engine.prompt import Text, Tokens
+from interlat.engine.sampling import Sampling
+from interlat.engine.transformers import Engine
+
+PROMPTS = [[Tokens((30 + 7 * row, 31 + row, 32))] for row in range(5)]
+
+
+@pytest.fixture(scope="module")
+def free(qwen):
+    return qwen.decode(qwen.prefill(PROMPTS), Sampling(max_new_tokens=10), stop_ids=())
+
+
+def test_without_stop_every_row_gets_all_its_tokens(qwen, free):
+    assert [len(ids) for ids in free.token_ids] == [10] * 5
+    assert free.stopped == [False] * 5
+    assert free.forward_passes == 10
+    assert free.hidden_states == []
+    assert free.texts == [qwen.tokenizer.decode(ids, skip_special_tokens=True) for ids in free.token_ids]
+
+
+def test_the_stop_token_is_nowhere(qwen, free):
+    stop = free.token_ids[2][4]
+    decoded = qwen.decode(
+        qwen.prefill(PROMPTS), Sampling(max_new_tokens=10), stop_ids={stop}, keep_hidden_states=True
+    )
+    for row, ids in enumerate(free.token_ids):
+        length = ids.index(stop) if stop in ids else 10
+        assert decoded.token_ids[row] == ids[:length]
+        assert decoded.stopped[row] == (stop in ids)
+        assert decoded.hidden_states[row].shape == (length, qwen.hidden_size)
+        assert int(decoded.memory.lengths[row]) == int(decoded.memory.next_position[row]) == 3 + length
+        if decoded.stopped[row]:
+            assert int(qwen.logits(decoded.memory.hidden_states[row]).argmax()) == stop
+
+
+def test_a_memory_after_uneven_stops_is_the_one_of_reading_the_same_text(qwen, free):
+    stop = free.token_ids[2][4]
+    decoded = qwen.decode(qwen.prefill(PROMPTS), Sampling(max_new_tokens=10), stop_ids={stop})
+    follow = [[Tokens((200 + row,) * (row + 1))] for row in range(5)]
+    continued = qwen.prefill(follow, decoded.memory)
+    for row in range(5):
+        read = [*PROMPTS[row], Tokens(tuple(decoded.token_ids[row])), *follow[row]]
+        once = qwen.prefill([read])
+        torch.testing.assert_close(continued.hidden_states[row], once.hidden_states[0], atol=1e-5, rtol=1e-4)
+
+
+def test_a_row_that_stops_at_once_has_nothing(qwen, free):
+    stop = free.token_ids[0][0]
+    decoded = qwen.decode(qwen.prefill(PROMPTS[:1]), stop_ids={stop}, keep_hidden_states=True)
+    assert decoded.token_ids == [[]] and decoded.texts == [""] and decoded.stopped == [True]
+    assert decoded.hidden_states[0].shape == (0, qwen.hidden_size)
+    assert decoded.forward_passes == 0
+
+
+def test_rows_end_where_the_context_is_full(build_model, make_tokenizer):
+    engine = Engine.wrap(build_model("qwen2", max_position_embeddings=12), make_tokenizer("chatml"))
+    memory = engine.prefill([[Tokens((30,) * 12)], [Tokens((31,) * 9)], [Tokens((32,) * 2)]])
+    decoded = engine.decode(memory, Sampling(max_new_tokens=5), stop_ids=(), keep_hidden_states=True)
+    assert [len(ids) for ids in decoded.token_ids] == [0, 3, 5]
+    assert decoded.stopped == [False] * 3
+    assert decoded.memory.next_position.tolist() == [12, 12, 7]
+    full = engine.decode(memory.select([0]), Sampling(max_new_tokens=5), stop_ids=())
+    assert full.token_ids == [[]] and full.forward_passes == 0
+
+
+def test_default_stops_are_the_template_s_and_the_model_s(build_model, make_tokenizer):
+    tokenizer = make_tokenizer("chatml")
+    model = build_model("qwen2")
+    assert Engine.wrap(model, tokenizer).stop_ids == {tokenizer.convert_tokens_to_ids("<|im_end|>")}
+    model.generation_config.eos_token_id = [0, 5]
+    assert Engine.wrap(model, tokenizer).stop_ids == {tokenizer.convert_tokens_to_ids("<|im_end|>"), 0, 5}
+
+
+def test_text_and_tokens_of_a_reply_continue_alike(qwen):
+    """The memory after a reply and the chat format's continuation give the prompt of one whole conversation."""
+    opening = qwen.chat.opening([("user", "where is the kettle")])
+    decoded = qwen.decode(qwen.prefill([opening]), Sampling(max_new_tokens=6))
+    memory = qwen.prefill([qwen.chat.continuation("and now")], decoded.memory)
+    whole = [*opening, Tokens(tuple(decoded.token_ids[0])), *qwen.chat.continuation("and now")]
+    assert isinstance(whole[0], Text)
+    torch.testing.assert_close(memory.hidden_states, qwen.prefill([whole]).hidden_states, atol=1e-5, rtol=1e-4)

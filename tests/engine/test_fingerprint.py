@@ -1,0 +1,38 @@
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from interlat.engine.fingerprint import tokenizer_fingerprint, weights_fingerprint
+
+
+def test_the_same_weights_saved_and_loaded(build_model, tmp_path):
+    for tied in (True, False):
+        for dtype in (torch.float32, torch.bfloat16):
+            model = build_model("qwen2", tied=tied).to(dtype)
+            model.save_pretrained(tmp_path / f"{tied}{dtype}")
+            again = AutoModelForCausalLM.from_pretrained(tmp_path / f"{tied}{dtype}", dtype=dtype)
+            assert weights_fingerprint(again) == weights_fingerprint(model)
+
+
+def test_one_changed_bit_another_dtype_another_shape(build_model):
+    model = build_model("qwen2")
+    before = weights_fingerprint(model)
+    assert weights_fingerprint(build_model("qwen2")) == before
+    assert weights_fingerprint(build_model("qwen2", tied=False)) != before
+    assert weights_fingerprint(build_model("qwen2").to(torch.bfloat16)) != before
+    model.model.norm.weight.data.view(torch.int32)[3] ^= 1
+    assert weights_fingerprint(model) != before
+
+
+def test_tokenizer_saved_and_loaded(make_tokenizer, tmp_path):
+    tokenizer = make_tokenizer("chatml")
+    tokenizer.save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer_fingerprint(again) == tokenizer_fingerprint(tokenizer)
+
+
+def test_tokenizer_differences_count(make_tokenizer):
+    tokenizer = make_tokenizer("chatml")
+    before = tokenizer_fingerprint(tokenizer)
+    assert tokenizer_fingerprint(make_tokenizer("llama3")) != before
+    tokenizer.add_tokens(["new"])
+    assert tokenizer_fingerprint(tokenizer) != before

@@ -1,0 +1,125 @@
+import pytest
+import torch
+
+from interlat.engine.memory import Memory
+from interlat.errors import InputError
+
+
+def make_memory(lengths, *, width=None, layers=2, start=0, seed=0):
+    """Rows whose keys carry (row, position) so that every column can be recognised."""
+    generator = torch.Generator().manual_seed(seed)
+    width = width or max(lengths)
+    mask = torch.arange(width)[None, :] >= width - torch.tensor(lengths)[:, None]
+    positions = ((mask.cumsum(1) - 1).clamp(min=0) + start) * mask
+    keys = torch.randn(len(lengths), 2, width, 3, generator=generator)
+    keys[..., 0] = positions[:, None].float()
+    keys[..., 1] = torch.arange(len(lengths))[:, None, None].float() + 10 * seed
+    return Memory(
+        keys=tuple(keys + layer for layer in range(layers)),
+        values=tuple(-keys - layer for layer in range(layers)),
+        attention_mask=mask,
+        position_ids=positions,
+        segment_ids=torch.where(mask, 0, -1),
+        segment_names=("prompt",),
+        next_position=torch.tensor(lengths) + start,
+        hidden_states=torch.randn(len(lengths), 4, generator=generator),
+    )
+
+
+def columns_of(memory, row):
+    """What a row holds, whatever its padding: (position, key, value, segment name) in order."""
+    kept = memory.attention_mask[row].nonzero().flatten().tolist()
+    return [
+        (
+            int(memory.position_ids[row, c]),
+            [k[row, :, c].tolist() for k in memory.keys],
+            [v[row, :, c].tolist() for v in memory.values],
+            memory.segment_names[memory.segment_ids[row, c]],
+        )
+        for c in kept
+    ]
+
+
+def test_select_reorders_repeats_and_drops_useless_columns():
+    memory = make_memory([2, 5, 3])
+    chosen = memory.select([2, 0, 2])
+    assert len(chosen) == 3 and chosen.width == 3
+    assert chosen.lengths.tolist() == [3, 2, 3] == chosen.next_position.tolist()
+    for row, source in enumerate([2, 0, 2]):
+        assert columns_of(chosen, row) == columns_of(memory, source)
+        assert torch.equal(chosen.hidden_states[row], memory.hidden_states[source])
+
+
+def test_select_nothing():
+    empty = make_memory([2, 3]).select([])
+    assert len(empty) == 0 and empty.width == 0
+
+
+def test_select_names_a_row_that_is_not_there():
+    with pytest.raises(InputError, match="2 rows; use 0 to 1"):
+        make_memory([1, 2]).select([2])
+
+
+def test_trim_keeps_true_positions():
+    memory = make_memory([4, 6], start=10)
+    keep = memory.position_ids >= 12
+    trimmed = memory.trim(keep)
+    assert trimmed.width == 4 and trimmed.lengths.tolist() == [2, 4]
+    assert [column[0] for column in columns_of(trimmed, 0)] == [12, 13]
+    assert columns_of(trimmed, 1) == columns_of(memory, 1)[2:]
+    assert trimmed.next_position.tolist() == [14, 16]
+
+
+def test_trim_never_revives_padding():
+    memory = make_memory([1, 3])
+    assert memory.trim(torch.ones(2, 3, dtype=torch.bool)).lengths.tolist() == [1, 3]
+
+
+def test_gather_takes_columns_row_by_row():
+    memory = make_memory([3, 3])
+    gathered = memory.gather(torch.tensor([[0, 2], [1, 1]]))
+    assert gathered.position_ids.tolist() == [[0, 2], [1, 1]]
+    assert columns_of(gathered, 0) == [columns_of(memory, 0)[0], columns_of(memory, 0)[2]]
+
+
+def test_compact_closes_holes_in_order():
+    memory = make_memory([6, 6])
+    mask = torch.tensor([[1, 0, 1, 1, 0, 1], [1, 1, 0, 0, 0, 0]], dtype=torch.bool)
+    compact = memory.trim(mask)
+    assert compact.width == 4
+    assert compact.position_ids.tolist() == [[0, 2, 3, 5], [0, 0, 0, 1]]
+    assert compact.attention_mask.tolist() == [[True] * 4, [False, False, True, True]]
+    assert compact.compact() is compact
+
+
+def test_concat_pads_to_the_widest_and_merges_segment_names():
+    first, second = make_memory([2, 1]), make_memory([4], start=5, seed=1)
+    second = Memory(**(vars(second) | {"segment_names": ("latents",)}))
+    both = Memory.concat([first, second])
+    assert len(both) == 3 and both.width == 4
+    assert columns_of(both, 0) == columns_of(first, 0)
+    assert columns_of(both, 1) == columns_of(first, 1)
+    assert columns_of(both, 2) == columns_of(second, 0)
+    assert both.segment("latents").sum() == 4 and both.segment("prompt").sum() == 3
+    assert both.next_position.tolist() == [2, 1, 9]
+
+
+def test_concat_refuses_nothing_and_other_models():
+    with pytest.raises(InputError, match="at least one"):
+        Memory.concat([])
+    with pytest.raises(InputError, match="different models"):
+        Memory.concat([make_memory([1]), make_memory([1], layers=3)])
+
+
+def test_segment_names_what_there_is():
+    memory = make_memory([2, 1])
+    assert memory.segment("prompt").tolist() == [[True, True], [False, True]]
+    with pytest.raises(InputError, match="no segment 'plan'; it has prompt"):
+        memory.segment("plan")
+
+
+def test_bytes_and_move():
+    memory = make_memory([2, 3])
+    assert memory.nbytes == 2 * 2 * (2 * 2 * 3 * 3) * 4
+    moved = memory.to("cpu")
+    assert columns_of(moved, 1) == columns_of(memory, 1)

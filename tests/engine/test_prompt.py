@@ -1,0 +1,77 @@
+import pytest
+import torch
+
+from interlat.engine.prompt import (
+    Latents,
+    Text,
+    Tokens,
+    embed_prompts,
+    padded_mask,
+    prompt_length,
+    token_ids_of,
+    tokenize,
+)
+from interlat.errors import PromptError
+
+
+@pytest.fixture
+def tokenizer(make_tokenizer):
+    return make_tokenizer("chatml")
+
+
+def test_cutting_a_text_into_parts_does_not_change_its_tokens(tokenizer):
+    whole = tokenize("the kettle is in the drawer", tokenizer)
+    cut = tokenize([Text("the ket"), Text(""), Text("tle is in"), Text(" the drawer")], tokenizer)
+    assert whole == cut
+    assert list(whole[0].ids) == tokenizer("the kettle is in the drawer", add_special_tokens=False)["input_ids"]
+
+
+def test_latents_keep_their_place_between_texts(tokenizer):
+    rows = torch.randn(3, 4)
+    parts = tokenize([Text("a<bop>"), Latents(rows), Text("<eop>b"), Tokens((1, 2))], tokenizer)
+    assert [type(part) for part in parts] == [Tokens, Latents, Tokens]
+    assert parts[0].ids[-1] == tokenizer.convert_tokens_to_ids("<bop>")
+    assert parts[1].rows is rows
+    assert parts[2].ids[0] == tokenizer.convert_tokens_to_ids("<eop>") and parts[2].ids[-2:] == (1, 2)
+    assert prompt_length(parts) == len(parts[0].ids) + 3 + len(parts[2].ids)
+    assert token_ids_of(parts, filler=-1).count(-1) == 3
+
+
+def test_no_special_token_is_added(make_tokenizer):
+    tokenizer = make_tokenizer("llama3")
+    (part,) = tokenize("the", tokenizer)
+    assert tokenizer.bos_token_id not in part.ids
+
+
+def test_empty_parts_disappear(tokenizer):
+    assert tokenize([Text(""), Tokens(()), Latents(torch.empty(0, 4))], tokenizer) == []
+
+
+def test_a_wrong_part_is_named(tokenizer):
+    with pytest.raises(PromptError, match="int; expected Text, Tokens or Latents"):
+        tokenize([3], tokenizer)
+
+
+def test_embeddings_are_padded_on_the_left():
+    embedding = torch.nn.Embedding(10, 4)
+    rows = torch.full((1, 4), 7.0)
+    result = embed_prompts([[Tokens((1, 2, 3))], [Latents(rows), Tokens((5,))]], embedding, 4, 3)
+    assert torch.equal(result[0], embedding.weight[[1, 2, 3]])
+    assert torch.equal(result[1], torch.stack([torch.zeros(4), rows[0], embedding.weight[5]]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (torch.zeros(2, 3), r"shape \[2, 3\], but this model reads rows of width 4"),
+        (torch.tensor([[0.0, 1.0, float("nan"), 0.0]]), "contain NaN or infinity"),
+        (torch.tensor([[0.0, 1.0, float("inf"), 0.0]]), "contain NaN or infinity"),
+    ],
+)
+def test_unusable_latents_are_refused(rows, message):
+    with pytest.raises(PromptError, match=message):
+        embed_prompts([[Latents(rows)]], torch.nn.Embedding(10, 4), 4, rows.shape[0])
+
+
+def test_padded_mask():
+    assert padded_mask(torch.tensor([1, 3]), 3).tolist() == [[False, False, True], [True, True, True]]
