@@ -61,7 +61,7 @@ bench: setup
 	$(BIN)/interlat bench engine $(ARGS)
 
 reproduce: setup
-	PATH="$(abspath $(BIN)):$$PATH" bash recipes/alfworld-mini/reproduce.sh
+	INTERLAT="$(abspath $(BIN))/interlat" bash recipes/alfworld-mini/reproduce.sh
 
 clean:
 	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -215,8 +215,8 @@ class HiddenMessage(Message):
 class CacheMessage(Message):
     """A message that is a memory: keys and values of every layer, with mask, true positions and segments.
 
-    The fields are those of `interlat.engine.memory.Memory`, as plain tensors. Raises MessageError if there are
-    no layers or columns, if a value is not finite, or if shapes disagree.
+    The fields are those of `interlat.engine.memory.Memory`, as plain tensors. Raises MessageError if there
+    are no layers or columns, if a value is not finite, or if shapes disagree.
     """
 
     keys: Sequence[Float[Tensor, "B H T d"]]
@@ -258,8 +258,9 @@ class CacheMessage(Message):
         misfits = sorted({name for name, _ in found.items() ^ expected.items()})
         if misfits:
             raise MessageError(
-                f"{', '.join(misfits)} of the cache message do not fit its first layer {list(first)}, expected one "
-                f"shape and dtype for all layers and one flag, position and segment a column; {MAKE_AGAIN}"
+                f"{', '.join(misfits)} of the cache message do not fit its first layer {list(first)}, "
+                f"expected one shape and dtype for all layers and one flag, position and segment a column; "
+                f"{MAKE_AGAIN}"
             )
         floating = {*self._layer_names(), "hidden_states"}
         _check_floating({name: tensor for name, tensor in self._tensors().items() if name in floating})

@@ -1,7 +1,6 @@
 """What the commands do around their stage: progress, the resolved configuration, a summary."""
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -9,8 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from interlat.agents.episodes import read_episodes, texts_of
 from interlat.bench.engine import main as bench_engine
-from interlat.collect.episodes import CollectEpisodes, collect_episodes, read_episodes, texts_of
+from interlat.collect.episodes import CollectEpisodes, collect_episodes
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.config import write_config
 from interlat.evaluate.household import RESULTS_FILE, EvaluateHousehold, evaluate_household, write_inspections

@@ -1,4 +1,4 @@
-"""Tiny random models of the real architectures, a tiny tokenizer, and slow but obvious reference computations."""
+"""Tiny random models of the real architectures, a tiny tokenizer, and slow, obvious references."""
 
 from collections.abc import Callable
 
@@ -100,7 +100,7 @@ def make_model(architecture: str, *, tied: bool = True, attention: str = "sdpa",
         torch.manual_seed(7)
         model = model_class._from_config(config_class(**(shape | changes)), attn_implementation=attention)
         for parameter in model.parameters():
-            # Larger than the usual initialisation: states then differ clearly and greedy choices are not near ties.
+            # Larger than the usual initialisation: states differ clearly, choices are no near ties.
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=0.2)
             else:
@@ -124,7 +124,7 @@ def qwen(make_tokenizer: Callable[[str], PreTrainedTokenizerFast]) -> Engine:
 
 @torch.no_grad()
 def states_without_cache(model: PreTrainedModel, embeddings: Tensor) -> Tensor:
-    """States after the final norm of one unpadded row ``[T, D]``, by one plain forward pass without a cache."""
+    """States after the final norm of one row ``[T, D]``, by one plain forward pass without a cache."""
     output = model(inputs_embeds=embeddings[None], use_cache=False, output_hidden_states=True)
     return output.hidden_states[-1][0]
 

@@ -85,7 +85,7 @@ def test_system_turn(make_tokenizer):
 
 
 def test_a_refused_role_is_a_prompt_error(make_tokenizer):
-    with pytest.raises(PromptError, match="refuses the turns .*only user and assistant"):
+    with pytest.raises(PromptError, match=r"refuses the turns .*only user and assistant"):
         ChatFormat(make_tokenizer("mistral")).opening([("system", "x"), ("user", "y")])
 
 

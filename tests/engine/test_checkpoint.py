@@ -3,6 +3,8 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import pre_tokenizers
+from transformers import AutoTokenizer
 
 from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError, InputError
@@ -26,12 +28,23 @@ def test_load_gives_the_same_engine(saved, build_model, make_tokenizer):
     assert torch.equal(loaded.prefill(["the"]).hidden_states, original.prefill(["the"]).hidden_states)
 
 
+def test_a_tokenizer_splits_as_it_did_when_it_was_saved(saved, make_tokenizer):
+    """Beside a Qwen 2 model, AutoTokenizer would put Qwen's splitting rules in its place."""
+    tokenizer = make_tokenizer("chatml")
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split("e", behavior="isolated")
+    tokenizer.save_pretrained(saved)
+    text = "the kettle<bop>in the drawer"
+    again = Engine.load(str(saved)).tokenizer
+    assert again(text)["input_ids"] == tokenizer(text)["input_ids"]
+    assert AutoTokenizer.from_pretrained(saved)(text)["input_ids"] != tokenizer(text)["input_ids"]
+
+
 def test_dtype_is_respected(saved):
     assert Engine.load(str(saved), dtype="bfloat16", device="cpu").dtype == torch.bfloat16
 
 
 def test_no_such_place(tmp_path):
-    with pytest.raises(CheckpointError, match="cannot load a model from .*nowhere"):
+    with pytest.raises(CheckpointError, match=r"cannot load a model from .*nowhere"):
         Engine.load(str(tmp_path / "nowhere"))
 
 
@@ -63,7 +76,7 @@ def test_weights_of_another_shape(saved):
     config = json.loads((saved / "config.json").read_text())
     config["intermediate_size"] = 64
     (saved / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=r"lacks 6 weights .*another shape .*gate_proj"):
         Engine.load(str(saved))
 
 
@@ -77,7 +90,7 @@ def test_pickled_weights_are_not_read(saved):
 def test_no_tokenizer(saved):
     for file in saved.glob("tokenizer*"):
         file.unlink()
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match="no tokenizer files"):
         Engine.load(str(saved))
 
 

@@ -25,9 +25,7 @@ def test_without_stop_every_row_gets_all_its_tokens(qwen, free):
 
 def test_the_stop_token_is_nowhere(qwen, free):
     stop = free.token_ids[2][4]
-    decoded = qwen.decode(
-        qwen.prefill(PROMPTS), Sampling(max_new_tokens=10), stop_ids={stop}, keep_hidden_states=True
-    )
+    decoded = qwen.decode(qwen.prefill(PROMPTS), Sampling(max_new_tokens=10), stop_ids={stop}, keep_hidden_states=True)
     for row, ids in enumerate(free.token_ids):
         length = ids.index(stop) if stop in ids else 10
         assert decoded.token_ids[row] == ids[:length]
@@ -77,7 +75,7 @@ def test_default_stops_are_the_template_s_and_the_model_s(build_model, make_toke
 
 
 def test_text_and_tokens_of_a_reply_continue_alike(qwen):
-    """The memory after a reply and the chat format's continuation give the prompt of one whole conversation."""
+    """Reply and continuation leave the memory that reading the whole conversation leaves."""
     opening = qwen.chat.opening([("user", "where is the kettle")])
     decoded = qwen.decode(qwen.prefill([opening]), Sampling(max_new_tokens=6))
     memory = qwen.prefill([qwen.chat.continuation("and now")], decoded.memory)

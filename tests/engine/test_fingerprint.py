@@ -1,6 +1,8 @@
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tokenizers import pre_tokenizers
+from transformers import AutoModelForCausalLM
 
+from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.fingerprint import tokenizer_fingerprint, weights_fingerprint
 
 
@@ -26,7 +28,7 @@ def test_one_changed_bit_another_dtype_another_shape(build_model):
 def test_tokenizer_saved_and_loaded(make_tokenizer, tmp_path):
     tokenizer = make_tokenizer("chatml")
     tokenizer.save_pretrained(tmp_path)
-    again = AutoTokenizer.from_pretrained(tmp_path)
+    again = load_tokenizer(str(tmp_path))
     assert tokenizer_fingerprint(again) == tokenizer_fingerprint(tokenizer)
 
 
@@ -34,5 +36,8 @@ def test_tokenizer_differences_count(make_tokenizer):
     tokenizer = make_tokenizer("chatml")
     before = tokenizer_fingerprint(tokenizer)
     assert tokenizer_fingerprint(make_tokenizer("llama3")) != before
+    other = make_tokenizer("chatml")
+    other.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    assert tokenizer_fingerprint(other) != before
     tokenizer.add_tokens(["new"])
     assert tokenizer_fingerprint(tokenizer) != before

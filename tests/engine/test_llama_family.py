@@ -22,7 +22,11 @@ def both(model, tokenizer):
 def converse(engine, dtype=torch.float32):
     generator = torch.Generator().manual_seed(1)
     rows = torch.randn(4, engine.hidden_size, generator=generator).to(dtype)
-    prompts = [[Tokens((30, 31)), Latents(rows), Tokens(tuple(range(40, 52)))], [Tokens((50,))], [Tokens((60, 61, 62))]]
+    prompts = [
+        [Tokens((30, 31)), Latents(rows), Tokens(tuple(range(40, 52)))],
+        [Tokens((50,))],
+        [Tokens((60, 61, 62))],
+    ]
     memory, states = engine.prefill_hidden(prompts)
     memory, thoughts = engine.think(memory, 4, lambda x: x * 0.5)
     decoded = engine.decode(memory, Sampling(max_new_tokens=8), stop_ids=(), keep_hidden_states=True)

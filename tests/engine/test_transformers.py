@@ -13,7 +13,10 @@ from interlat.errors import CheckpointError, InputError, PromptError
 
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-4}
 ragged = settings(
-    max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 token_rows = st.lists(st.lists(st.integers(20, 300), min_size=1, max_size=14), min_size=2, max_size=4)
 
@@ -86,7 +89,9 @@ def test_latent_steps_equal_a_loop_without_a_cache(engine, slow_states, token_li
 @given(token_lists=token_rows)
 def test_greedy_equals_generate_token_for_token(engine, token_lists):
     decoded = engine.decode(
-        engine.prefill([[Tokens(tuple(ids))] for ids in token_lists]), Sampling(max_new_tokens=12), stop_ids=()
+        engine.prefill([[Tokens(tuple(ids))] for ids in token_lists]),
+        Sampling(max_new_tokens=12),
+        stop_ids=(),
     )
     for row, ids in enumerate(token_lists):
         reference = engine.model.generate(
@@ -229,13 +234,18 @@ def test_embeddings_and_their_size(qwen):
     [("gpt2", "sdpa"), ("gpt2", "eager"), ("gemma3_text", "sdpa"), ("gemma2", "eager"), ("granite", "sdpa")],
 )
 def test_other_architectures_run_through_their_own_forward(architecture, attention, make_tokenizer, slow_states):
-    """Learned positions (GPT-2); alternating windows, scaled embeddings, capped logits (Gemma); scaled logits (Granite)."""
+    """Learned positions (GPT-2), mixed windows and capped logits (Gemma), scaled logits (Granite)."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     if architecture == "gpt2":
         shape = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}
     else:
-        shape = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2}
+        shape = {
+            "hidden_size": 32,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+        }
         shape |= {"intermediate_size": 48, "head_dim": 8, "max_position_embeddings": 128}
     if architecture.startswith("gemma"):
         shape |= {"sliding_window": 4}
@@ -253,7 +263,11 @@ def test_other_architectures_run_through_their_own_forward(architecture, attenti
     for row, prompt in enumerate(prompts):
         alone = engine.decode(engine.prefill([prompt]), Sampling(max_new_tokens=10), stop_ids=())
         reference = model.generate(
-            torch.tensor([prompt[0].ids]), max_new_tokens=10, min_new_tokens=10, do_sample=False, pad_token_id=0
+            torch.tensor([prompt[0].ids]),
+            max_new_tokens=10,
+            min_new_tokens=10,
+            do_sample=False,
+            pad_token_id=0,
         )
         assert decoded.token_ids[row] == alone.token_ids[0] == reference[0, len(prompt[0].ids) :].tolist()
 
@@ -285,7 +299,7 @@ class TestErrors:
             qwen.prefill([])
 
     def test_prompt_longer_than_the_context(self, qwen):
-        with pytest.raises(PromptError, match="prompt 0 is 300 positions long, but .* holds 256; shorten"):
+        with pytest.raises(PromptError, match=r"prompt 0 is 300 positions long, but .* holds 256; shorten"):
             qwen.prefill([[Tokens((30,) * 300)]])
         memory = qwen.prefill([[Tokens((30,) * 250)]])
         with pytest.raises(PromptError, match="7 positions long after 250 positions already read"):
@@ -310,7 +324,7 @@ class TestErrors:
 
     def test_memory_of_another_model(self, qwen, build_model, make_tokenizer):
         other = Engine.wrap(build_model("qwen2", num_hidden_layers=3), make_tokenizer("chatml"))
-        with pytest.raises(InputError, match="has 3 layers .* qwen2 has 2"):
+        with pytest.raises(InputError, match=r"has 3 layers .* qwen2 has 2"):
             qwen.decode(other.prefill(["a"]))
 
     def test_seeds(self, qwen):

@@ -39,14 +39,14 @@ class Agent:
             size = self.adapter.target_size
             if size != self.engine.hidden_size:
                 raise CheckpointError(
-                    f"the adapter writes rows of size {size}, but {self.engine.name} reads {self.engine.hidden_size}; "
-                    "load the adapter that was trained with this model"
+                    f"the adapter writes rows of size {size}, but {self.engine.name} reads "
+                    f"{self.engine.hidden_size}; load the adapter that was trained with this model"
                 )
             self.adapter.to(self.engine.device).eval()
         if self._marks_messages and self._delimiters is None:
             raise CheckpointError(
-                f"the tokenizer of {self.engine.name} lacks {' or '.join(self._delimiter_tokens)}, which stand around "
-                "a message; load the tokenizer that the model was trained with"
+                f"the tokenizer of {self.engine.name} lacks {' or '.join(self._delimiter_tokens)}, which "
+                "stand around a message; load the tokenizer that the model was trained with"
             )
 
     def write(
@@ -58,8 +58,8 @@ class Agent:
             task: goes into the prompt template.
             sampling: default: that of the settings.
             seed: of a sample; greedy writing does not use it.
-            offset: row t is the state (last layer, after the final norm) that predicted plan token t, or that had
-                just read it.
+            offset: row t is the state (last layer, after the final norm) that predicted plan token t, or that
+                had just read it.
 
         Returns:
             ``hidden_states`` [T, D] in the model's dtype, one row a token, and ``text``, what was said.
@@ -73,8 +73,8 @@ class Agent:
         decoded = self.engine.decode(memory, sampling, [self._seed(seed, task)], None, True, offset=offset)
         if not decoded.texts[0].strip():
             raise MessageError(
-                f"{self.engine.name} wrote an empty plan, expected at least one word; check its prompt template, "
-                "or sample with a temperature"
+                f"{self.engine.name} wrote an empty plan, expected at least one word; check its prompt "
+                "template, or sample with a temperature"
             )
         start = int(memory.next_position[0]) - (offset == "predicting")
         count = len(decoded.token_ids[0])
@@ -95,8 +95,8 @@ class Agent:
             align: from a state to the next input; default: the norm-matched identity.
 
         Returns:
-            ``hidden_states`` [K, D] in the model's dtype: row k is the state (last layer, after the final norm) after
-            k + 1 steps, from which the next input would be made ("predicting").
+            ``hidden_states`` [K, D] in the model's dtype: row k is the state (last layer, after the final
+            norm) after k + 1 steps, from which the next input would be made ("predicting").
 
         Raises:
             MessageError: ``steps`` is below 1, which would be an empty message.
@@ -127,7 +127,8 @@ class Agent:
 
         Raises:
             CheckpointError: a hidden message, but this agent has no adapter to read it.
-            MessageError: the message does not fit the sender, layer, norm or offset that the adapter was trained with.
+            MessageError: the message does not fit the sender, layer, norm or offset that the adapter was
+                trained with.
             PromptError: text and message do not fit into the context.
         """
         memory = self._read(self.prompt(text, message))
@@ -139,9 +140,9 @@ class Agent:
     ) -> list[Part]:
         """The opening of a conversation, ready for `Engine.prefill`.
 
-        The message stands at the end of the first user turn: ``text connector <bop> message <eop>``. An agent that
-        was trained with messages sees ``<bop><eop>`` also where there is none; to any other model a text message is
-        plain text after the connector.
+        The message stands at the end of the first user turn: ``text connector <bop> message <eop>``. An agent
+        that was trained with messages sees ``<bop><eop>`` also where there is none; to any other model a text
+        message is plain text after the connector.
 
         Raises:
             CheckpointError, MessageError: as `reply`.
@@ -160,8 +161,8 @@ class Agent:
         """
         if self.adapter is None:
             raise CheckpointError(
-                f"{self.engine.name} is a checkpoint without an adapter, so it cannot read a hidden message; load a "
-                "trained receiver, or give it the words: TextMessage(message.text)"
+                f"{self.engine.name} is a checkpoint without an adapter, so it cannot read a hidden message; "
+                "load a trained receiver, or give it the words: TextMessage(message.text)"
             )
         check_receiver(message.header, self.adapter.config.expectations())
         with torch.no_grad():
@@ -177,8 +178,8 @@ class Agent:
             body = [Text(message.text)]
         elif message is not None:
             raise InputError(
-                f"reply reads text and hidden messages, got a {type(message).__name__}; a cache enters as memory: "
-                "Engine.prefill(prompts, memory)"
+                f"reply reads text and hidden messages, got a {type(message).__name__}; a cache enters as "
+                "memory: Engine.prefill(prompts, memory)"
             )
         if self._delimiters is None:
             return body
@@ -232,10 +233,10 @@ def load(
     compile: bool = False,
     trust_remote_code: bool = False,
 ) -> Agent:
-    """Load an agent: any Hugging Face causal language model, with what interlat keeps beside it if it is there.
+    """Load an agent: any Hugging Face causal language model, with what interlat keeps beside it.
 
-    Beside the model may stand ``adapter.safetensors`` (it reads hidden messages) and ``agent.json`` (role, prompts,
-    sampling; see `AgentSettings`).
+    Beside the model may stand ``adapter.safetensors`` (it reads hidden messages) and ``agent.json`` (role,
+    prompts, sampling; see `AgentSettings`).
 
     Args:
         path_or_hub_id: a directory or a hub id.

@@ -60,7 +60,7 @@ class Inspection:
 
     def __rich__(self) -> Table:
         made = "" if self.same_model else " (not the model that made the message)"
-        table = Table(title=f"{len(self.rows)} rows under the head of {self.model}{made}")
+        table = Table(title=Text(f"{len(self.rows)} rows under the head of {self.model}{made}"))
         for column in ("row", "entropy", "norm"):
             table.add_column(column, justify="right")
         table.add_column("said")
@@ -86,8 +86,8 @@ class Inspection:
 def inspect(message: Message, model: Agent | Engine, *, top_k: int = 5) -> Inspection:
     """Decode every row of a hidden message with the head of ``model``, which should be its sender.
 
-    ``p_t = softmax(W_out h_t)``; a row after the final norm is exactly what the head sees, so for a written plan
-    the first candidate of row t is the token that greedy decoding said.
+    ``p_t = softmax(W_out h_t)``; a row after the final norm is exactly what the head sees, so for a written
+    plan the first candidate of row t is the token that greedy decoding said.
 
     Args:
         message: a hidden message with states after the final norm.
@@ -95,7 +95,8 @@ def inspect(message: Message, model: Agent | Engine, *, top_k: int = 5) -> Inspe
         top_k: candidates a row.
 
     Raises:
-        MessageError: not a hidden message, not after the final norm, or of another hidden size than the model's.
+        MessageError: not a hidden message, not after the final norm, or of another hidden size than the
+            model's.
         InputError: ``top_k`` is below 1.
     """
     engine = model.engine if isinstance(model, Agent) else model
@@ -105,15 +106,16 @@ def inspect(message: Message, model: Agent | Engine, *, top_k: int = 5) -> Inspe
         raise MessageError(f"a {message.kind} message has no rows of hidden states; inspect a hidden message")
     if message.header.norm != "post" or message.header.layer != -1:
         raise MessageError(
-            f"the rows come from layer {message.header.layer}, {message.header.norm}-norm, expected the last layer "
-            "after the final norm, which is what the head reads; make the message again with norm='post'"
+            f"the rows come from layer {message.header.layer}, {message.header.norm}-norm, expected the last "
+            "layer after the final norm, which is what the head reads; make the message again with "
+            "norm='post'"
         )
     if message.hidden_states.shape[1] != engine.hidden_size:
         raise MessageError(
-            f"the rows have size {message.hidden_states.shape[1]}, but {engine.name} has {engine.hidden_size}; "
-            "inspect the message with the model that made it"
+            f"the rows have size {message.hidden_states.shape[1]}, but {engine.name} has "
+            f"{engine.hidden_size}; inspect the message with the model that made it"
         )
-    tokens = [engine.tokenizer.decode([token]) for token in message.token_ids] or [""] * message.rows
+    tokens = [str(engine.tokenizer.decode([token])) for token in message.token_ids] or [""] * message.rows
     rows: list[InspectedRow] = []
     for start in range(0, message.rows, ROWS_AT_ONCE):
         states = message.hidden_states[start : start + ROWS_AT_ONCE].to(engine.device, engine.dtype)
@@ -127,7 +129,7 @@ def inspect(message: Message, model: Agent | Engine, *, top_k: int = 5) -> Inspe
                 InspectedRow(
                     index=start + offset,
                     token=tokens[start + offset],
-                    candidates=tuple(Candidate(i, engine.tokenizer.decode([i]), p) for i, p in pairs),
+                    candidates=tuple(Candidate(i, str(engine.tokenizer.decode([i])), p) for i, p in pairs),
                     entropy=entropies[offset].item(),
                     norm=message.hidden_states[start + offset].float().norm().item(),
                 )

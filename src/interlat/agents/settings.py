@@ -25,12 +25,13 @@ class AgentSettings:
     system_prompt: str = ""
     """System turn; empty is no system turn."""
     prompt_template: str = ""
-    """The first user turn, with ``{text}`` in the place of what the agent is given. Empty: the text itself for a
-    reply, the text and a request for a plan for `Agent.write` and `Agent.think`."""
+    """The first user turn, with ``{text}`` in the place of what the agent is given. Empty: the text itself
+    for a reply, the text and a request for a plan for `Agent.write` and `Agent.think`."""
     connector: str = "\n"
     """What stands between the first user turn's text and the message."""
     message_kind: MessageKind = ""
-    """What the agent was trained to read; not empty means that it sees ``<bop><eop>`` even without a message."""
+    """What the agent was trained to read; not empty means that it sees ``<bop><eop>`` even without a
+    message."""
     sampling: Sampling = dataclasses.field(default_factory=Sampling)
     """How it decodes if a call does not say otherwise."""
 
@@ -41,8 +42,8 @@ class AgentSettings:
             )
         if self.message_kind not in get_args(MessageKind):
             raise InputError(
-                f"message_kind is {self.message_kind!r}, expected none, text or hidden; leave it empty for a model "
-                "that was not trained with messages"
+                f"message_kind is {self.message_kind!r}, expected none, text or hidden; leave it empty for a "
+                "model that was not trained with messages"
             )
 
     def render(self, text: str, default_template: str = PLACE_OF_TEXT) -> str:

@@ -6,14 +6,13 @@ continued; the result does not depend on the number of workers.
 
 import multiprocessing
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from interlat.agents.household import plan_text, room_and_task
+from interlat.agents.episodes import describe
 from interlat.errors import InputError
 from interlat.files import append_line, read_lines
 from interlat.worlds.alfworld import AlfworldGame, Layout, find_games, item_of
@@ -35,6 +34,10 @@ class CollectEpisodes:
     """Evidence draws (episodes) for each game."""
     patience: int = 3
     """Steps that may be wasted: the step cap of an episode is its optimal number of steps plus this."""
+    stumble: float = 0.12
+    """Probability before each command after the first that the expert is pushed into a useless one: repeating
+    a visit, going back to a place, opening what cannot be opened. A learner sees those and does not imitate them; it
+    learns what to do after a mistake of its own."""
     play: bool = True
     """Play the expert's episode; False keeps scene and evidence only."""
     seed: int = 0
@@ -78,38 +81,32 @@ def collect_game(path: str, config: CollectEpisodes) -> dict[str, Any]:
             break
         episode = {"draw": draw, **describe(layout, evidence)}
         if config.play:
-            episode["turns"] = _play(game, layout, evidence, record["max_steps"] + 10)
+            chance = random.Random(f"stumble/{config.seed}/{item_of(path)}/{draw}")
+            episode["turns"] = _play(game, layout, evidence, record["max_steps"] + 15, config.stumble, chance)
         record["episodes"].append(episode)
     return record
 
 
-def describe(layout: Layout, evidence: Evidence) -> dict[str, Any]:
-    """Evidence and the plans that can be made of it: true places, all places in order of belief."""
-    return {
-        "evidence": evidence.text,
-        "beliefs": [asdict(belief) for belief in evidence.beliefs],
-        "plan": plan_text(layout, evidence, [[belief.true_place] for belief in evidence.beliefs]),
-        "list": plan_text(layout, evidence, [belief.places for belief in evidence.beliefs]),
-    }
-
-
-def _play(game: AlfworldGame, layout: Layout, evidence: Evidence, limit: int) -> list[tuple[str, str]]:
+def _play(
+    game: AlfworldGame, layout: Layout, evidence: Evidence, limit: int, stumble: float, chance: random.Random
+) -> list[tuple[str, str, bool]]:
+    """The expert's episode: (command, observation, whether the command is to be imitated)."""
     expert = Expert(layout, [belief.places for belief in evidence.beliefs])
     observation = game.reset()
+    visited: list[str] = []
     turns = []
     while not observation.won and observation.steps < limit:
         command = expert.next_command(observation)
+        stumbles = bool(visited) and chance.random() < stumble
+        if stumbles:
+            back = chance.choice(visited)
+            command = chance.choice([f"go to {expert.location}", f"open {expert.location}", f"go to {back}"])
+            expert.has_acted(command)
+        elif command.startswith("go to "):
+            visited.append(command.removeprefix("go to "))
         observation = game.step(command)
-        turns.append((command, observation.text))
+        turns.append((command, observation.text, not stumbles))
     return turns
-
-
-def layout_of(record: dict[str, Any]) -> Layout:
-    """The layout in a record of `collect_game`."""
-    fields = record["layout"]
-    return Layout(
-        **{**fields, "receptacles": tuple(fields["receptacles"]), "openable": frozenset(fields["openable"])}
-    )
 
 
 def collect_episodes(config: CollectEpisodes) -> Iterator[tuple[int, int]]:
@@ -127,26 +124,3 @@ def collect_episodes(config: CollectEpisodes) -> Iterator[tuple[int, int]]:
             append_line(config.output, record)
             count += 1
             yield count, len(paths)
-
-
-def texts_of(records: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Every text of the records that a model will read or write, for training a tokenizer."""
-    for record in records:
-        yield room_and_task(record["opening"])
-        for episode in record["episodes"]:
-            yield from (episode["evidence"], episode["plan"], episode["list"])
-            for command, observation in episode.get("turns", []):
-                yield command
-                yield observation
-
-
-def read_episodes(path: str | Path) -> list[dict[str, Any]]:
-    """The records of ``episodes.jsonl``, sorted by item.
-
-    Raises:
-        InputError: there is none.
-    """
-    records = sorted(read_lines(path), key=lambda record: record["item"])
-    if not records:
-        raise InputError(f"no episodes at {path}; make them with `interlat collect`")
-    return records

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from interlat.agents.episodes import read_episodes
 from interlat.agents.household import scout_prompt
-from interlat.collect.episodes import read_episodes
 from interlat.engine.decoding import Decoded
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.transformers import Engine

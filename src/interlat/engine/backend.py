@@ -1,4 +1,4 @@
-"""What pushes embeddings through a model and into a buffer: the interface, and the way that works for any model."""
+"""What pushes embeddings through a model: the interface, and the way that works for any architecture."""
 
 import inspect
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from interlat.engine.buffer import KeyValueBuffer, as_transformers_cache
 from interlat.errors import CheckpointError
 
 Forward = Callable[[Float[Tensor, "B Q D"]], Float[Tensor, "B Q D"]]
-"""Reads the next Q columns: input embeddings -> states after the final norm; the buffer grows by Q columns."""
+"""Reads the next Q columns: input embeddings -> states after the final norm; the buffer grows by Q."""
 
 
 class Backend(Protocol):
@@ -37,11 +37,11 @@ class Backend(Protocol):
 
 
 class TransformersBackend:
-    """Runs the model's own ``forward``: right for every architecture whose layers are full or sliding attention.
+    """Runs the model's own ``forward``: for every architecture of full or sliding attention layers.
 
     Raises:
-        CheckpointError: the architecture takes no position ids, no embeddings, or has other kinds of layers; or
-            its attention implementation is neither sdpa nor eager.
+        CheckpointError: the architecture takes no position ids, no embeddings, or has other kinds of layers;
+            or its attention implementation is neither sdpa nor eager.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -52,14 +52,14 @@ class TransformersBackend:
         missing = {"inputs_embeds", "position_ids", "past_key_values", "attention_mask"} - set(accepted)
         if missing:
             raise CheckpointError(
-                f"{type(self.decoder).__name__} does not take {', '.join(sorted(missing))}; latents in ragged batches "
-                "need a model with explicit embeddings and positions"
+                f"{type(self.decoder).__name__} does not take {', '.join(sorted(missing))}; "
+                "latents in ragged batches need a model with explicit embeddings and positions"
             )
         self.implementation = self.config._attn_implementation
         if self.implementation not in ("sdpa", "eager"):
             raise CheckpointError(
-                f"attention implementation {self.implementation} cannot read memories with holes; load the model "
-                'with attn_implementation="sdpa" or "eager"'
+                f"attention implementation {self.implementation} cannot read memories with holes; "
+                'load the model with attn_implementation="sdpa" or "eager"'
             )
 
     def start(
@@ -75,7 +75,8 @@ class TransformersBackend:
             start, end = buffer.length, buffer.length + embeddings.shape[1]
             masks = {
                 kind: self._mask(
-                    visible_columns(attention_mask[:, :end], position_ids[:, :end], start, window), embeddings.dtype
+                    visible_columns(attention_mask[:, :end], position_ids[:, :end], start, window),
+                    embeddings.dtype,
                 )
                 for kind, window in self.windows.items()
             }

@@ -29,7 +29,7 @@ class KeyValueBuffer:
     def write(
         self, layer: int, keys: Float[Tensor, "B H Q d"], values: Float[Tensor, "B H Q d"]
     ) -> tuple[Float[Tensor, "B H T d"], Float[Tensor, "B H T d"]]:
-        """Store the new columns of one layer; returns views of all columns of that layer, the new ones included.
+        """Store the new columns of one layer; returns views of all its columns, the new ones included.
 
         ``length`` moves only by ``advance``, once all layers are written.
         """
@@ -91,7 +91,9 @@ class _BufferLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         raise NotImplementedError("the buffer allocates at its first write")
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         return self.buffer.write(self.layer, key_states, value_states)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:

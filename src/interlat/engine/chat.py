@@ -1,4 +1,4 @@
-"""Chat templates as parts: what the tokenizer's own template writes around a turn, found by rendering and cutting."""
+"""Chat templates as parts: what the tokenizer's own template writes around a turn, found by rendering it."""
 
 import functools
 import re
@@ -31,9 +31,7 @@ class ChatFormat:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, options: Mapping[str, Any] | None = None) -> None:
         if not tokenizer.chat_template:
-            raise PromptError(
-                "the tokenizer has no chat template; set tokenizer.chat_template, or write prompts as plain parts"
-            )
+            raise PromptError("the tokenizer has no chat template; set one, or write prompts as plain parts")
         self.tokenizer = tokenizer
         self.options = dict(options or {})
 
@@ -46,7 +44,7 @@ class ChatFormat:
         except jinja2.TemplateError as error:
             roles = ", ".join(role for role, _ in turns)
             raise PromptError(
-                f"the chat template refuses the turns ({roles}): {error}; use the roles and order that it allows"
+                f"the chat template refuses the turns ({roles}): {error}; use roles that it allows"
             ) from error
         return str(rendered)
 
@@ -54,8 +52,8 @@ class ChatFormat:
         """The start of a conversation, ending with the prompt for the assistant's reply.
 
         Args:
-            turns: ``(role, content)`` pairs; content is a string or parts, where token ids and latent rows keep
-                their exact place inside the text of the turn.
+            turns: ``(role, content)`` pairs; content is a string or parts, where token ids and latent rows
+                keep their exact place inside the text of the turn.
 
         Raises:
             PromptError: no turns, the template refuses them, or it drops or repeats a part that is not text.
@@ -112,14 +110,14 @@ class ChatFormat:
 
     @functools.cached_property
     def end_of_turn(self) -> int | None:
-        """The special token that the template writes right after a reply; None if it writes ordinary text there."""
+        """The special token that the template writes right after a reply; None if there is ordinary text."""
         ids = self.tokenizer(self.closing, add_special_tokens=False)["input_ids"]
         special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)
         return ids[0] if ids and ids[0] in special else None
 
     @functools.cached_property
     def stop_ids(self) -> frozenset[int]:
-        """Ids that end an assistant's turn: the template's end-of-turn token and the tokenizer's end of text."""
+        """Ids that end an assistant's turn: the template's end of turn and the tokenizer's end of text."""
         return frozenset(i for i in (self.end_of_turn, self.tokenizer.eos_token_id) if i is not None)
 
 

@@ -30,7 +30,7 @@ class Decoded:
     texts: list[str]
     """The same as text, special tokens left out."""
     hidden_states: list[Float[Tensor, "T D"]]
-    """One state a token (after the final norm), by default the one that predicted it; empty list if not kept."""
+    """One state a token (after the final norm), by default the one that predicted it; [] if not kept."""
     stopped: list[bool]
     """True where a row ended with a stop token, False where it ran out of tokens or context."""
     forward_passes: int
@@ -126,7 +126,7 @@ def decode_rows(
     return Decoded(
         memory=_memory_after(rows, memory, hidden_states, lengths, segment),
         token_ids=token_ids,
-        texts=[engine.tokenizer.decode(ids, skip_special_tokens=True) for ids in token_ids],
+        texts=[str(engine.tokenizer.decode(ids, skip_special_tokens=True)) for ids in token_ids],
         hidden_states=[kept[row, :length].clone() for row, length in enumerate(lengths)] if offset else [],
         stopped=stopped,
         forward_passes=passes,
@@ -142,9 +142,7 @@ def _uniforms(sampling: Sampling, seeds: Sequence[int] | None, rows: int, steps:
     return draw_uniforms(seeds, steps)
 
 
-def _memory_after(
-    rows: _Rows, memory: Memory, hidden_states: Tensor, lengths: Sequence[int], segment: str
-) -> Memory:
+def _memory_after(rows: _Rows, memory: Memory, hidden_states: Tensor, lengths: Sequence[int], segment: str) -> Memory:
     written = torch.tensor(lengths, device=hidden_states.device)
     used = rows.home.length
     ahead = torch.arange(used - rows.width, device=hidden_states.device)
@@ -156,12 +154,8 @@ def _memory_after(
         keys=keys,
         values=values,
         attention_mask=torch.cat([memory.attention_mask, new_mask], dim=1),
-        position_ids=rows.position_ids[:, :used].masked_fill(
-            torch.cat([~memory.attention_mask, ~new_mask], dim=1), 0
-        ),
-        segment_ids=torch.cat(
-            [memory.segment_ids, torch.where(new_mask, number, -1).to(memory.segment_ids)], dim=1
-        ),
+        position_ids=rows.position_ids[:, :used].masked_fill(torch.cat([~memory.attention_mask, ~new_mask], dim=1), 0),
+        segment_ids=torch.cat([memory.segment_ids, torch.where(new_mask, number, -1).to(memory.segment_ids)], dim=1),
         segment_names=names,
         next_position=memory.next_position + written,
         hidden_states=hidden_states,

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,8 @@ from transformers import PreTrainedTokenizerBase
 def weights_fingerprint(model: nn.Module) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of all parameters and saved buffers.
 
-    Tied weights count once. The same weights saved and loaded in the same dtype have the same fingerprint; one
-    changed bit changes it. Hashes one tensor a thread: about 1 GB/s a core.
+    Tied weights count once. The same weights saved and loaded in the same dtype have the same fingerprint;
+    one changed bit changes it. Hashes one tensor a thread: about 1 GB/s a core.
     """
     tensors: dict[str, Tensor] = dict(model.named_parameters())
     saved = model.state_dict(keep_vars=True)
@@ -29,13 +30,16 @@ def weights_fingerprint(model: nn.Module) -> str:
 
 
 def _tensor_digest(tensor: Tensor) -> str:
-    data = tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8)
-    return hashlib.sha256(data.numpy()).hexdigest()
+    data: Any = tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy()
+    return hashlib.sha256(data).hexdigest()
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """SHA-256 over vocabulary, special tokens and chat template."""
+    """SHA-256 over vocabulary, splitting rules, special tokens and chat template."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = json.loads(backend.to_str()) if backend is not None else {}
     description = {
+        "rules": {name: rules.get(name) for name in ("normalizer", "pre_tokenizer", "model")},
         "vocabulary": sorted(tokenizer.get_vocab().items()),
         "special_tokens": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
         "added_tokens": sorted((i, str(token)) for i, token in tokenizer.added_tokens_decoder.items()),

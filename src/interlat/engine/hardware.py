@@ -20,12 +20,14 @@ def choose_device(device: str | torch.device) -> torch.device:
     except RuntimeError as error:
         raise InputError(f"{device!r} is not a device; use auto, cpu, cuda or cuda:N") from error
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device {device} asked for, but torch sees {torch.cuda.device_count()} CUDA devices; use auto")
+        raise InputError(
+            f"device {device} asked for, but torch sees {torch.cuda.device_count()} CUDA devices; use auto"
+        )
     return chosen
 
 
 def cpu_multiplies_bfloat16() -> bool:
-    """Whether the CPU has instructions for bfloat16 products (AMX or AVX512-BF16); without them it is emulated."""
+    """Whether the CPU has instructions for bfloat16 products (AMX or AVX512-BF16); else it is emulated."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

@@ -1,10 +1,12 @@
 """A lean decoder for the Llama family: Llama, Mistral, Qwen 2 and Qwen 3, on the model's own weights.
 
-The arithmetic is that of the `transformers` modules (RMSNorm, rotary positions, grouped-query attention, SwiGLU).
-What is left out is what they do around it at every step: argument plumbing, mask building, cache growth, hooks.
+The arithmetic is that of the `transformers` modules (RMSNorm, rotary positions, grouped-query attention,
+SwiGLU). What is left out is what they do around it at every step: argument plumbing, mask building, cache
+growth, hooks.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -33,18 +35,12 @@ class _Classes:
 
 
 KNOWN: dict[type[PreTrainedModel], _Classes] = {
-    llama.LlamaForCausalLM: _Classes(
-        llama.LlamaDecoderLayer, llama.LlamaAttention, llama.LlamaMLP, llama.LlamaRMSNorm
-    ),
+    llama.LlamaForCausalLM: _Classes(llama.LlamaDecoderLayer, llama.LlamaAttention, llama.LlamaMLP, llama.LlamaRMSNorm),
     mistral.MistralForCausalLM: _Classes(
         mistral.MistralDecoderLayer, mistral.MistralAttention, mistral.MistralMLP, mistral.MistralRMSNorm
     ),
-    qwen2.Qwen2ForCausalLM: _Classes(
-        qwen2.Qwen2DecoderLayer, qwen2.Qwen2Attention, qwen2.Qwen2MLP, qwen2.Qwen2RMSNorm
-    ),
-    qwen3.Qwen3ForCausalLM: _Classes(
-        qwen3.Qwen3DecoderLayer, qwen3.Qwen3Attention, qwen3.Qwen3MLP, qwen3.Qwen3RMSNorm
-    ),
+    qwen2.Qwen2ForCausalLM: _Classes(qwen2.Qwen2DecoderLayer, qwen2.Qwen2Attention, qwen2.Qwen2MLP, qwen2.Qwen2RMSNorm),
+    qwen3.Qwen3ForCausalLM: _Classes(qwen3.Qwen3DecoderLayer, qwen3.Qwen3Attention, qwen3.Qwen3MLP, qwen3.Qwen3RMSNorm),
 }
 # Rotary tables of these kinds depend on the position alone, not on the length of what is read.
 STATIC_ROTARY = {"default", "linear", "llama3", "yarn"}
@@ -53,8 +49,8 @@ STATIC_ROTARY = {"default", "linear", "llama3", "yarn"}
 def is_llama_family(model: PreTrainedModel) -> bool:
     """Whether every module of ``model`` is exactly one that `LlamaFamilyBackend` computes.
 
-    Subclasses, adapters (LoRA), quantised or hooked modules and models split over devices are not: for them the
-    model's own ``forward`` is run.
+    Subclasses, adapters (LoRA), quantised or hooked modules and models split over devices are not: for them
+    the model's own ``forward`` is run.
     """
     classes = KNOWN.get(type(model))
     if classes is None or any(_has_hooks(module) for module in model.modules()):
@@ -73,7 +69,7 @@ def _has_hooks(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
 
 
-def _is_known_layer(layer: nn.Module, classes: _Classes) -> bool:
+def _is_known_layer(layer: Any, classes: _Classes) -> bool:
     if type(layer) is not classes.layer or type(layer.self_attn) is not classes.attention:
         return False
     if type(layer.mlp) is not classes.mlp or type(layer.mlp.act_fn) is not type(ACT2FN["silu"]):
@@ -113,7 +109,7 @@ class LlamaFamilyBackend:
         """See `Backend.start`."""
         first = buffer.length
         new_positions = position_ids[:, first:]
-        # Rotary tables for all columns to come, once; the values are those that the model computes step by step.
+        # Rotary tables for all columns to come, once; the values are those that the model computes.
         reference = self.norm.weight
         cosine, sine = self.rotary(reference, new_positions)
         half = sine.shape[-1] // 2
@@ -150,7 +146,7 @@ class LlamaFamilyBackend:
 class _Norm:
     """Root-mean-square norm: x / sqrt(mean(x^2) + eps) * weight (Zhang & Sennrich 2019)."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: Any) -> None:
         self.weight: Tensor = module.weight
         self.epsilon: float = module.variance_epsilon
         self.shape = tuple(self.weight.shape)
@@ -167,7 +163,7 @@ class _Norm:
 class _Layer:
     """One decoder layer: attention and SwiGLU, each behind a norm and added to the stream."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: Any) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self.query, self.key, self.value = attention.q_proj, attention.k_proj, attention.v_proj
         self.output = attention.o_proj
@@ -208,7 +204,7 @@ class _Layer:
     def _attend(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         batch, width, heads, size = query.shape
         if width == 1:
-            # One query a row: the query heads that share a key head become its queries, and no key is repeated.
+            # One query a row: query heads that share a key head become its queries; no key is repeated.
             grouped = query.view(batch, heads // self.groups, self.groups, size)
             attended = functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=self.scale)
             return attended.reshape(batch, 1, heads * size)
@@ -228,5 +224,5 @@ def _linear(x: Tensor, module: nn.Linear) -> Tensor:
 def _rotate(
     x: Float[Tensor, "B Q H d"], cosine: Float[Tensor, "B Q 1 d"], signed_sine: Float[Tensor, "B Q 1 d"]
 ) -> Float[Tensor, "B Q H d"]:
-    """Rotary position embedding (Su et al. 2021), halves layout; the sign of the first half sits in the sine."""
+    """Rotary positions (Su et al. 2021), halves layout; the sign of the first half sits in the sine."""
     return torch.addcmul(x * cosine, x.roll(x.shape[-1] // 2, -1), signed_sine)

@@ -98,7 +98,7 @@ class Memory:
         return self._map(_Columns(columns.to(self.attention_mask.device)))
 
     def trim(self, keep: Bool[Tensor, "B T"]) -> "Memory":
-        """Only the columns where ``keep`` is True, at their true positions; ``next_position`` does not change.
+        """Only the columns where ``keep`` is True, at their true positions; ``next_position`` stays.
 
         Example: ``memory.trim(memory.segment("latents"))`` leaves the latent thoughts alone.
         """

@@ -85,15 +85,16 @@ def tokenize(parts: Prompt | str, tokenizer: PreTrainedTokenizerBase) -> list[To
         if isinstance(part, Latents):
             result.append(part)
             continue
-        if isinstance(part, Text):
-            ids = tuple(tokenizer(part.text, add_special_tokens=False)["input_ids"])
-        else:
-            ids = part.ids
+        ids = _split(part.text, tokenizer) if isinstance(part, Text) else part.ids
         if result and isinstance(result[-1], Tokens):
             result[-1] = Tokens(result[-1].ids + ids)
         elif ids:
             result.append(Tokens(ids))
     return result
+
+
+def _split(text: str, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def prompt_length(parts: Sequence[Tokens | Latents]) -> int:
@@ -116,9 +117,7 @@ def _check_latents(rows: Tensor, hidden_size: int, row: int) -> None:
             f"{hidden_size}; pass them through an adapter or another align method first"
         )
     if not torch.isfinite(rows).all():
-        raise PromptError(
-            f"the latents of prompt {row} contain NaN or infinity; check the sender or the file they came from"
-        )
+        raise PromptError(f"the latents of prompt {row} contain NaN or infinity; check the sender or their file")
 
 
 def embed_prompts(

@@ -18,7 +18,7 @@ class Sampling:
     temperature: float = 0.0
     """0 is greedy and exact; 1 samples from the model's own distribution."""
     top_p: float = 1.0
-    """Sample from the smallest set of tokens that holds this probability (nucleus sampling, Holtzman et al. 2020)."""
+    """Sample from the smallest set of tokens that holds this probability (nucleus sampling, 1904.09751)."""
     top_k: int = 0
     """Sample from this many most probable tokens; 0 means all."""
     max_new_tokens: int = 64
@@ -53,9 +53,7 @@ def draw_uniforms(seeds: Sequence[int], count: int) -> Float[Tensor, "B N"]:
     return torch.stack(rows) if rows else torch.empty(0, count, dtype=torch.float64)
 
 
-def choose(
-    logits: Float[Tensor, "B V"], sampling: Sampling, uniforms: Float[Tensor, "B"] | None
-) -> Int[Tensor, "B"]:
+def choose(logits: Float[Tensor, "B V"], sampling: Sampling, uniforms: Float[Tensor, "B"] | None) -> Int[Tensor, "B"]:
     """The next token of every row.
 
     Greedy takes the largest logit. Otherwise the row's uniform number u picks the first token, in order of

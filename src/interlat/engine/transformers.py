@@ -73,11 +73,17 @@ class Engine:
 
     @classmethod
     def wrap(
-        cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "", *, compile: bool = False
+        cls,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        name: str = "",
+        *,
+        compile: bool = False,
     ) -> "Engine":
         """An engine around a model that is already in memory; puts it into evaluation mode.
 
-        The engine reads the model's own parameters: later changes to them, by an optimiser for example, count.
+        The engine reads the model's own parameters: later changes to them, by an optimiser for example,
+        count.
         """
         return cls(model, tokenizer, name or type(model).__name__, compile)
 
@@ -149,8 +155,8 @@ class Engine:
             segment: the name that the new columns get.
 
         Raises:
-            PromptError: a prompt is empty, does not fit into the context, or its latents are not finite or not
-                as wide as the model.
+            PromptError: a prompt is empty, does not fit into the context, or its latents are not finite or
+                not as wide as the model.
             InputError: the memory does not have B rows, or belongs to another model.
         """
         return self._read(prompts, memory, segment)[0]
@@ -208,9 +214,11 @@ class Engine:
     def think(
         self, memory: Memory, latent_steps: int, align: Align, *, segment: str = "latents"
     ) -> tuple[Memory, Float[Tensor, "B K D"]]:
-        """Take latent steps: the state of the last position, aligned, is the next input (Coconut, 2412.06769).
+        """Take latent steps: the state of the last position, aligned, is the next input (Coconut,
+        2412.06769).
 
-        h_0 is ``memory.hidden_states``; step k reads e_k = align(h_{k-1}) and gives h_k. The LM head never runs.
+        h_0 is ``memory.hidden_states``; step k reads e_k = align(h_{k-1}) and gives h_k. The LM head never
+        runs.
 
         Args:
             memory: B rows.
@@ -271,9 +279,9 @@ class Engine:
     ) -> Decoded:
         """Write tokens until each row stops. Every written token is read back: the memory is exact.
 
-        The stop token is in nothing that comes back and not in the memory: `ChatFormat.continuation` begins with
-        it. A row also ends after ``max_new_tokens`` tokens or where the context is full, then with ``stopped``
-        False.
+        The stop token is in nothing that comes back and not in the memory: `ChatFormat.continuation` begins
+        with it. A row also ends after ``max_new_tokens`` tokens or where the context is full, then with
+        ``stopped`` False.
 
         Args:
             memory: B rows; their ``hidden_states`` predict the first tokens.
@@ -317,8 +325,9 @@ class Engine:
             return
         if len(memory.keys) != self.config.num_hidden_layers or memory.hidden_states.shape[1] != self.hidden_size:
             raise InputError(
-                f"the memory has {len(memory.keys)} layers and hidden size {memory.hidden_states.shape[1]}, but "
-                f"{self.name} has {self.config.num_hidden_layers} and {self.hidden_size}; use the engine that made it"
+                f"the memory has {len(memory.keys)} layers and hidden size {memory.hidden_states.shape[1]}, "
+                f"but {self.name} has {self.config.num_hidden_layers} and {self.hidden_size}; "
+                "use the engine that made it"
             )
 
     def _check_fits(self, what: str, length: int, read: int) -> None:
@@ -335,13 +344,13 @@ class Engine:
             for part in parts:
                 if isinstance(part, Tokens) and (min(part.ids) < 0 or max(part.ids) >= size):
                     raise PromptError(
-                        f"prompt {row} has token id {max(part.ids)}, but {self.name} knows ids 0 to {size - 1}; "
-                        "use the model's own tokenizer"
+                        f"prompt {row} has token id {max(part.ids)}, but {self.name} knows ids 0 to "
+                        f"{size - 1}; use the model's own tokenizer"
                     )
 
     @torch.no_grad()
     def _check_against_plain_forward(self) -> None:
-        """Compare a left-padded, continued batch with the model's plain forward pass, so no model is silently wrong."""
+        """Compare a padded, continued batch with a plain forward pass: no model may be silently wrong."""
         count = min(self.model.get_input_embeddings().weight.shape[0], 7)
         ids = [i % count for i in (1, 2, 3, 4, 5)]
         plain: Tensor = self.model(input_ids=torch.tensor([ids], device=self.device)).logits[0, -1].float()
@@ -353,8 +362,9 @@ class Engine:
         difference = float((plain - ours).abs().max())
         if not difference <= tolerance * scale:
             raise CheckpointError(
-                f"{type(self.model).__name__} computes other logits in a padded batch (difference {difference:.3g} at "
-                f"scale {scale:.3g}): its architecture is not supported, or its weights are not finite"
+                f"{type(self.model).__name__} computes other logits in a padded batch (difference "
+                f"{difference:.3g} at scale {scale:.3g}): its architecture is not supported, "
+                "or its weights are not finite"
             )
 
 

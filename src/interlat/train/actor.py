@@ -14,12 +14,13 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
+from interlat.agents.episodes import evidence_of, layout_of, read_episodes
 from interlat.agents.household import plan_text
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
-from interlat.collect.episodes import layout_of, read_episodes
 from interlat.engine.chat import ChatFormat
+from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import InputError
 from interlat.files import read_lines
 from interlat.train.examples import (
@@ -34,7 +35,6 @@ from interlat.train.examples import (
 from interlat.train.loop import Schedule, run_training
 from interlat.train.losses import supervised_cross_entropy
 from interlat.train.model import SmallModel, build_model, export_model
-from interlat.worlds.evidence import Belief, Evidence
 
 MessageKind = Literal["base", "none", "text", "list", "latent"]
 
@@ -63,6 +63,8 @@ class TrainActor:
     """Share of episodes that come without a message, so that an actor knows that case."""
     prefix_share: float = 0.25
     """Latent only: share of messages cut to a random number of first rows."""
+    search_weight: float = 3.0
+    """Loss weight of where to go; every other token of a command weighs 1."""
     validation_share: float = 0.03
     """Share of the games that is never trained on and gives the validation loss."""
     adapter_heads: int = 4
@@ -114,36 +116,20 @@ def believed_plan(record: dict[str, Any], episode: dict[str, Any], rng: random.R
     return plan_text(layout_of(record), evidence, places)
 
 
-def evidence_of(episode: dict[str, Any]) -> Evidence:
-    """The evidence of a stored episode; the searched places are read back from its text."""
-    beliefs = tuple(
-        Belief(
-            **{
-                **belief,
-                "sightings": tuple((age, place) for age, place in belief["sightings"]),
-                "places": tuple(belief["places"]),
-                "probabilities": tuple(belief["probabilities"]),
-            }
-        )
-        for belief in episode["beliefs"]
-    )
-    last = episode["evidence"].splitlines()[-1]
-    searched = last.removeprefix("searched: ").removesuffix(".").split(", ") if last.startswith("searched: ") else []
-    return Evidence(beliefs, tuple(searched))
-
-
 def train_actor(config: TrainActor) -> Iterator[tuple[int, dict[str, float]]]:
     """Run or continue the training; yields (finished steps, metrics). Ends with the exported model."""
     torch.set_num_threads(config.threads)
     directory = Path(config.output)
-    tokenizer = AutoTokenizer.from_pretrained(config.start or config.tokenizer)
+    tokenizer = load_tokenizer(config.start or config.tokenizer)
     chat = ChatFormat(tokenizer)
     model = _start_model(config, tokenizer)
     records = [record for record in read_episodes(config.episodes) if record["episodes"]]
+    # By chance and not by name: names begin with the task type, and each split needs all of them.
+    random.Random("validation games").shuffle(records)
     held_out = max(1, round(config.validation_share * len(records)))
     source = _MessageSource(config, chat)
-    training = _examples(records[held_out:], chat)
-    validation = _examples(records[:held_out], chat)
+    training = _examples(records[held_out:], chat, config.search_weight)
+    validation = _examples(records[:held_out], chat, 1.0)
     parts: dict[str, nn.Module] = {"model": model}
     adapter = source.make_adapter(model, [e for e, _, _ in training[:256]]) if config.message == "latent" else None
     if adapter is not None:
@@ -154,7 +140,7 @@ def train_actor(config: TrainActor) -> Iterator[tuple[int, dict[str, float]]]:
         batch = collate([example for example, _, _ in chosen], messages)
         embeddings = embed_batch(batch, model.get_input_embeddings(), adapter)
         states = model.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
-        return supervised_cross_entropy(states, batch.labels, model.lm_head)[0]
+        return supervised_cross_entropy(states, batch.labels, model.lm_head, batch.weights)[0]
 
     lengths = [len(example.before) + len(example.after) for example, _, _ in training]
     size = config.schedule.batch_size
@@ -188,9 +174,13 @@ def _start_model(config: TrainActor, tokenizer: PreTrainedTokenizerBase) -> Any:
     return build_model(config.model, tokenizer, config.seed + 1)
 
 
-def _examples(records: Sequence[dict[str, Any]], chat: ChatFormat) -> list[tuple[Example, Any, Any]]:
+def _examples(
+    records: Sequence[dict[str, Any]], chat: ChatFormat, search_weight: float
+) -> list[tuple[Example, Any, Any]]:
     return [
-        (actor_example(record, episode, chat), record, episode) for record in records for episode in record["episodes"]
+        (actor_example(record, episode, chat, search_weight), record, episode)
+        for record in records
+        for episode in record["episodes"]
     ]
 
 

@@ -13,6 +13,7 @@ from interlat.agents.household import BEGIN_MESSAGE, END_MESSAGE, actor_prompt, 
 from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Text, Tokens, tokenize
 from interlat.errors import InputError
+from interlat.worlds.evidence import Belief
 
 IGNORED = -100
 
@@ -31,6 +32,8 @@ class Example:
     """For each id of ``after``: the weight of its loss."""
     item: str = ""
     """Which game and draw it comes from."""
+    soft: tuple[tuple[int, tuple[tuple[int, float], ...]], ...] = ()
+    """(index into ``after``, ((token id, probability), ...)) where the label is one draw from a known distribution."""
 
 
 def ids_of(text: str, chat: ChatFormat) -> tuple[int, ...]:
@@ -39,41 +42,84 @@ def ids_of(text: str, chat: ChatFormat) -> tuple[int, ...]:
     return parts[0].ids if parts and isinstance(parts[0], Tokens) else ()
 
 
-def actor_example(record: dict[str, Any], episode: dict[str, Any], chat: ChatFormat) -> Example:
-    """The expert's episode as the actor's conversation; learned are the commands and the ends of the turns."""
+def actor_example(
+    record: dict[str, Any], episode: dict[str, Any], chat: ChatFormat, search_weight: float = 1.0
+) -> Example:
+    """The expert's episode as the actor's conversation; learned are the commands and the ends of the turns.
+
+    Args:
+        record: the game.
+        episode: one episode of it; commands that are not to be imitated are read and not learned.
+        chat: the actor's chat format.
+        search_weight: loss weight of where to go; every other token weighs 1.
+    """
     prompt = f"{actor_prompt(record['opening'])}{BEGIN_MESSAGE}{END_MESSAGE}"
     opening = _ids(chat.opening([("user", prompt)]), chat)
     begin = chat.tokenizer.convert_tokens_to_ids(BEGIN_MESSAGE)
     split = len(opening) - opening[::-1].index(begin)
     after, labels = list(opening[split:]), [IGNORED] * (len(opening) - split)
+    weights = [1.0] * len(after)
     turns = episode["turns"]
-    for number, (command, observation) in enumerate(turns):
+    for number, (command, observation, imitated) in enumerate(turns):
         reply = ids_of(command, chat)
         rest = _ids(chat.continuation(observation), chat)
         if number == len(turns) - 1:
             rest = rest[:1]
         after += [*reply, *rest]
-        labels += [*reply, rest[0], *([IGNORED] * (len(rest) - 1))]
+        labels += [*reply, rest[0]] if imitated else [IGNORED] * (len(reply) + 1)
+        labels += [IGNORED] * (len(rest) - 1)
+        place = search_weight if command.startswith("go to ") else 1.0
+        weights += [*([1.0] * 2), *([place] * (len(reply) - 2))] if len(reply) > 2 else [1.0] * len(reply)
+        weights += [1.0] * len(rest)
     return Example(
         before=tuple(opening[:split]),
         after=tuple(after),
         labels=tuple(labels),
-        weights=(1.0,) * len(after),
+        weights=tuple(weights),
         item=f"{record['item']}#{episode['draw']}",
     )
 
 
 def scout_example(
-    opening_text: str, evidence: str, plan: str, style: str, places: Sequence[str], place_weight: float, chat: ChatFormat
+    opening_text: str,
+    evidence: str,
+    plan: str,
+    style: str,
+    beliefs: Sequence[Belief],
+    place_weight: float,
+    chat: ChatFormat,
 ) -> Example:
-    """A scout's conversation; learned is the plan, with more weight on the names of places in doubt."""
+    """A scout's conversation; learned is the plan.
+
+    Args:
+        opening_text: the opening of the game.
+        evidence: the scout's notes.
+        plan: the plan to write.
+        style: what is asked for.
+        beliefs: of the objects whose true place stands in the plan, in the order of the plan; there the exact
+            posterior is the target. Empty for a plan that follows from the notes.
+        place_weight: loss weight of those places; every other token weighs 1.
+        chat: the scout's chat format.
+
+    Raises:
+        InputError: a place is not one token, so that no single position holds the belief about it.
+    """
     prompt = _ids(chat.opening([("user", scout_prompt(opening_text, evidence, style))]), chat)
     reply = ids_of(plan, chat)
     stop = _ids(chat.continuation("x"), chat)[0]
-    place_ids = {ids_of(f" {place}", chat)[0] for place in places}
-    weights = [place_weight if token in place_ids else 1.0 for token in reply]
+    weights, soft, start = [1.0] * (len(reply) + 1), [], 0
+    for belief in beliefs:
+        tokens = {place: ids_of(f" {place}", chat) for place in belief.places}
+        split = [place for place, ids in tokens.items() if len(ids) != 1]
+        if split:
+            raise InputError(f"{split[0]!r} is not one token; raise the vocabulary size of the tokenizer")
+        index = reply.index(tokens[belief.true_place][0], start)
+        weights[index] = place_weight
+        chances = zip(belief.places, belief.probabilities, strict=True)
+        soft.append((index, tuple((tokens[place][0], chance) for place, chance in chances)))
+        start = index + 1
     return Example(
-        before=tuple(prompt), after=(*reply, stop), labels=(*reply, stop), weights=(*weights, 1.0)
+        before=tuple(prompt), after=(*reply, stop), labels=(*reply, stop), weights=tuple(weights), soft=tuple(soft)
     )
 
 
@@ -94,6 +140,20 @@ class Batch:
     """True where a latent row goes, in the order of ``messages``."""
     messages: Float[Tensor, "B K D"] | None
     message_mask: Bool[Tensor, "B K"] | None
+    soft_positions: Bool[Tensor, "B T"]
+    """Where a label is one draw from a known distribution."""
+    soft_targets: tuple[tuple[tuple[int, float], ...], ...]
+    """Those distributions in reading order: (token id, probability) pairs."""
+
+    def dense_soft_targets(self, vocabulary_size: int) -> Float[Tensor, "S V"] | None:
+        """The distributions as rows over the vocabulary; None without any."""
+        if not self.soft_targets:
+            return None
+        dense = torch.zeros(len(self.soft_targets), vocabulary_size)
+        for row, chances in enumerate(self.soft_targets):
+            for token, chance in chances:
+                dense[row, token] = chance
+        return dense
 
 
 Message = Sequence[int] | Tensor | None
@@ -110,6 +170,8 @@ def collate(examples: Sequence[Example], messages: Sequence[Message]) -> Batch:
     labels = torch.full((len(examples), width), IGNORED)
     weights = torch.zeros(len(examples), width)
     positions = torch.zeros(len(examples), width, dtype=torch.bool)
+    soft_positions = torch.zeros(len(examples), width, dtype=torch.bool)
+    soft_targets = tuple(chances for example in examples for _, chances in sorted(example.soft))
     for row, (example, message, length) in enumerate(zip(examples, messages, lengths, strict=True)):
         start = len(example.before)
         end = start + length + len(example.after)
@@ -121,9 +183,11 @@ def collate(examples: Sequence[Example], messages: Sequence[Message]) -> Batch:
         ids[row, start + length : end] = torch.tensor(example.after)
         labels[row, start + length : end] = torch.tensor(example.labels)
         weights[row, start + length : end] = torch.tensor(example.weights)
+        for index, _ in example.soft:
+            soft_positions[row, start + length + index] = True
     latents = [message for message in messages if isinstance(message, Tensor)]
     if not latents:
-        return Batch(ids, labels, weights, positions, None, None)
+        return Batch(ids, labels, weights, positions, None, None, soft_positions, soft_targets)
     rows = max(len(message) for message in latents)
     padded = torch.zeros(len(examples), rows, latents[0].shape[-1])
     mask = torch.zeros(len(examples), rows, dtype=torch.bool)
@@ -131,7 +195,7 @@ def collate(examples: Sequence[Example], messages: Sequence[Message]) -> Batch:
         if isinstance(message, Tensor):
             padded[row, : len(message)] = message.float()
             mask[row, : len(message)] = True
-    return Batch(ids, labels, weights, positions, padded, mask)
+    return Batch(ids, labels, weights, positions, padded, mask, soft_positions, soft_targets)
 
 
 def embed_batch(batch: Batch, embedding: nn.Module, adapter: nn.Module | None) -> Float[Tensor, "B T D"]:

@@ -1,7 +1,9 @@
 """Train a scout from scratch: it reads its private notes and writes a plan.
 
 The plan that it learns names the place where an object really is, which the notes do not determine. Maximum
-likelihood on such plans makes the distribution at the place the posterior given the notes: the scout's belief.
+likelihood on such plans makes the distribution at the place the posterior given the notes: the scout's belief. That
+posterior is known here (`interlat.worlds.evidence`), so it is the target itself: the same expected gradient as from
+plans with the drawn true place, without the noise of the draw.
 """
 
 import random
@@ -12,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer
 
-from interlat.collect.episodes import describe, layout_of, read_episodes
+from interlat.agents.episodes import describe, layout_of, read_episodes
 from interlat.engine.chat import ChatFormat
+from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import InputError
 from interlat.train.examples import Example, collate, embed_batch, scout_example
 from interlat.train.loop import Schedule, run_training
@@ -41,7 +43,7 @@ class TrainScout:
     """Shape of the model."""
     schedule: Schedule = field(default_factory=Schedule)
     """Optimiser settings."""
-    list_share: float = 0.25
+    list_share: float = 0.5
     """Share of plans that name every sighted place in order of belief."""
     place_weight: float = 4.0
     """Loss weight of a place in doubt; every other token weighs 1."""
@@ -73,8 +75,8 @@ def draw_example(scene: Scene, rng: random.Random, list_share: float, place_weig
         raise InputError("a scene without evidence among the training scenes; read them with scenes_of")
     texts = describe(scene.layout, evidence)
     style = "list" if rng.random() < list_share else "plan"
-    places = [belief.true_place for belief in evidence.beliefs] if style == "plan" else []
-    return scout_example(scene.opening, texts["evidence"], texts[style], style, places, place_weight, chat)
+    beliefs = evidence.beliefs if style == "plan" else ()
+    return scout_example(scene.opening, texts["evidence"], texts[style], style, beliefs, place_weight, chat)
 
 
 def train_scout(config: TrainScout) -> Iterator[tuple[int, dict[str, float]]]:
@@ -82,7 +84,7 @@ def train_scout(config: TrainScout) -> Iterator[tuple[int, dict[str, float]]]:
     torch.set_num_threads(config.threads)
     directory = Path(config.output)
     scenes = scenes_of(config.episodes)
-    tokenizer = AutoTokenizer.from_pretrained(config.tokenizer)
+    tokenizer = load_tokenizer(config.tokenizer)
     chat = ChatFormat(tokenizer)
     model = build_model(config.model, tokenizer, config.seed)
 
@@ -90,8 +92,15 @@ def train_scout(config: TrainScout) -> Iterator[tuple[int, dict[str, float]]]:
         batch = collate(examples, [None] * len(examples))
         embeddings = embed_batch(batch, model.get_input_embeddings(), None)
         states = model.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
-        loss, losses = supervised_cross_entropy(states, batch.labels, model.lm_head, batch.weights)
-        in_doubt = batch.weights[batch.labels != -100] > 1
+        loss, losses = supervised_cross_entropy(
+            states,
+            batch.labels,
+            model.lm_head,
+            batch.weights,
+            batch.dense_soft_targets(model.config.vocab_size),
+            batch.soft_positions,
+        )
+        in_doubt = batch.soft_positions[batch.labels != -100]
         metrics = {"plan_loss": losses.mean().item()}
         if bool(in_doubt.any()):
             metrics["place_loss"] = losses[in_doubt].mean().item()

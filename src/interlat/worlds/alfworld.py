@@ -8,9 +8,9 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from interlat.errors import InputError, WorldError
 from interlat.worlds.alfworld_author import SPLIT_FOLDERS, check_split
@@ -62,6 +62,7 @@ def type_of(name: str) -> str:
     return name.rsplit(" ", 1)[0]
 
 
+@cache
 def _supports_by_lower_name() -> dict[str, frozenset[str]]:
     return {kind.lower(): supports for kind, supports in supports_of().items()}
 
@@ -101,25 +102,22 @@ def item_of(path: str | Path) -> str:
 
 
 class AlfworldGame:
-    """One copy of the engine. Several may live in one process as long as one thread uses them."""
+    """One engine that plays one game at a time.
+
+    Several may live in one process as long as calls do not overlap: each has a copy of the native library of its own.
+    An engine that is closed is used again, because such a copy cannot be unloaded safely.
+    """
+
+    _idle: ClassVar[list[Any]] = []
 
     def __init__(self) -> None:
-        constants()
-        os.environ.setdefault("ALFWORLD_DATA", "")  # keeps the package from making a folder in the user's home
-        try:
-            import textworld
-            from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
-        except ModuleNotFoundError as error:
-            raise WorldError(INSTALL_HINT) from error
-        install()
-        from textworld.envs import PddlEnv
-
-        self._engine = PddlEnv(textworld.EnvInfos(won=True, admissible_commands=True))
-        self._environment: Any = AlfredDemangler(self._engine, shuffle=False)
+        self._environment: Any = AlfworldGame._idle.pop() if AlfworldGame._idle else _new_environment()
         self._path: Path | None = None
         self._opening: Observation | None = None
+        self._start_facts: list[Any] = []
         self._trajectory: dict[str, Any] = {}
         self._steps = 0
+        self._won = False
 
     def load(self, path: str | Path) -> None:
         """Make a game file the current game.
@@ -128,35 +126,46 @@ class AlfworldGame:
             WorldError: the file or its ``traj_data.json`` is missing or no game.
         """
         target = Path(path)
+        self._path = self._opening = None
         try:
             self._trajectory = json.loads((target.parent / "traj_data.json").read_text())
             self._environment.load(str(target))
         except (OSError, json.JSONDecodeError, KeyError) as error:
-            raise WorldError(f"{target} is not a playable ALFWorld game ({error}); author or download it again") from error
-        self._path, self._opening = target, None
+            raise WorldError(
+                f"{target} is not a playable ALFWorld game ({error}); author or download it again"
+            ) from error
+        self._path = target
+        self._start_facts = list(self._environment._pddl_state.facts)
 
     def reset(self) -> Observation:
         """Start the current game anew."""
         if self._path is None:
             raise InputError("no game is loaded; call load(path) first")
-        self._steps = 0
+        self._steps, self._won = 0, False
         self._opening = self._observe(self._environment.reset())
         return self._opening
 
     def step(self, command: str) -> Observation:
-        """Give one command; one the engine does not know costs a step and changes nothing."""
+        """Give one command; one the engine does not know costs a step and changes nothing.
+
+        Raises:
+            InputError: the game was not started, or is won.
+        """
         if self._opening is None:
             raise InputError("the game has not been started; call reset() first")
+        if self._won:
+            raise InputError("the game is won and takes no more commands; call reset() to play it again")
         self._steps += 1
         state, _, _ = self._environment.step(command)
         return self._observe(state)
 
     def _observe(self, state: Any) -> Observation:
+        self._won = bool(state["won"])
         return Observation(
             text=state.feedback.strip(),
             admissible_commands=tuple(state["admissible_commands"]),
-            won=bool(state["won"]),
-            done=bool(state["won"]),
+            won=self._won,
+            done=self._won,
             steps=self._steps,
         )
 
@@ -178,14 +187,14 @@ class AlfworldGame:
         return int(self._trajectory["scene"]["scene_num"])
 
     def layout(self) -> Layout:
-        """Where everything is at the start; knows more than any agent may."""
-        opening = self.reset()
+        """Where everything is at the start; knows more than any agent may. A game in progress goes on."""
+        opening = self._opening or self.reset()
         parameters = self._trajectory["pddl_params"]
-        names = {identifier: info.name.strip() for identifier, info in self._engine._entity_infos.items()}
-        facts = list(self._engine._pddl_state.facts)
+        names = {identifier: info.name.strip() for identifier, info in self._environment._entity_infos.items()}
 
         def pairs(relation: str) -> Iterable[tuple[str, ...]]:
-            return (tuple(names[v.name] for v in fact.arguments) for fact in facts if fact.name == relation)
+            about = [fact for fact in self._start_facts if fact.name == relation]
+            return (tuple(names[variable.name] for variable in fact.arguments) for fact in about)
 
         listed = _OPENING_LIST.search(opening.text)
         described = re.split(r",\s*(?:and\s+)?", listed.group(1)) if listed else []
@@ -200,5 +209,20 @@ class AlfworldGame:
         )
 
     def close(self) -> None:
-        """Unload the native library."""
-        self._environment.close()
+        """Give the engine back; this object plays no more."""
+        AlfworldGame._idle.append(self._environment)
+        self._path = self._opening = None
+        del self._environment
+
+
+def _new_environment() -> Any:
+    constants()
+    try:
+        import textworld
+        from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
+
+        install()
+        from textworld.envs import PddlEnv
+    except ModuleNotFoundError as error:
+        raise WorldError(f"{INSTALL_HINT} ({error.name} is missing)") from error
+    return AlfredDemangler(PddlEnv(textworld.EnvInfos(won=True, admissible_commands=True)), shuffle=False)

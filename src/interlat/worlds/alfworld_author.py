@@ -59,6 +59,8 @@ class AuthorOptions:
     """Task types in turn; naming one twice doubles its share."""
     minimum_places: int = 1
     """Leave out games in which a needed object could lie in fewer receptacles than this, the goal's type apart."""
+    legacy_text: bool = False
+    """The texts of the first game files: "You arrive at loc 5.", "put X in/on Y", no help command."""
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.task_types) - set(TASK_TYPES))
@@ -105,9 +107,7 @@ def author_games(
     goals_valid = constants().GOALS_VALID
     floors = {
         task_type: [
-            floor
-            for floor in floors_of(split)
-            if any(floor in SCENE_NUMBERS[room] for room in goals_valid[task_type])
+            floor for floor in floors_of(split) if any(floor in SCENE_NUMBERS[room] for room in goals_valid[task_type])
         ]
         for task_type in options.task_types
     }
@@ -117,7 +117,8 @@ def author_games(
         attempt += 1
         if attempt > 200 * count + 1000:
             raise WorldError(
-                f"only {written} of {count} games found under these options; allow more receptacles or fewer minimum_places"
+                f"only {written} of {count} games found under these options; "
+                "allow more receptacles or fewer minimum_places"
             )
         task_type = options.task_types[written % len(options.task_types)]
         floor = chance.choice(floors[task_type])
@@ -125,7 +126,7 @@ def author_games(
         drawn = furnish(task_type, floor, f"{split}/{seed}/{attempt}", options)
         if drawn is None:
             continue
-        yield _write_game(Path(output), split, trial, *drawn, chance)
+        yield _write_game(Path(output), split, trial, *drawn, chance, options.legacy_text)
         written += 1
 
 
@@ -201,7 +202,11 @@ def problem_text(name: str, scene: Scene, task: Task) -> str:
         lines += [f"(openable {receptacle})"] if kind in openable else []
     present = sorted(set(scene.objects.values()) - LAMPS)
     for kind in sorted({kind for kind, _ in scene.receptacles.values()}):
-        lines += [f"(canContain {kind}Type {object_type}Type)" for object_type in present if kind in supports_of()[object_type]]
+        lines += [
+            f"(canContain {kind}Type {object_type}Type)"
+            for object_type in present
+            if kind in supports_of()[object_type]
+        ]
     abilities = {"Cleanable": "cleanable", "Heatable": "heatable", "Coolable": "coolable", "Sliceable": "sliceable"}
     for object_id, kind in sorted(scene.objects.items()):
         receptacle = scene.inside[object_id]
@@ -229,7 +234,14 @@ def _stand_name(stand: Location) -> str:
 
 
 def _mangle(text: str) -> str:
-    for symbol, word in (("-", "_minus_"), ("#", "-"), ("|", "_bar_"), ("+", "_plus_"), (".", "_dot_"), (",", "_comma_")):
+    for symbol, word in (
+        ("-", "_minus_"),
+        ("#", "-"),
+        ("|", "_bar_"),
+        ("+", "_plus_"),
+        (".", "_dot_"),
+        (",", "_comma_"),
+    ):
         text = text.replace(symbol, word)
     return text
 
@@ -250,8 +262,27 @@ def _engine_files() -> tuple[str, str]:
     return Path(ALFRED_PDDL_PATH).read_text(), Path(ALFRED_TWL2_PATH).read_text()
 
 
+@cache
+def _legacy_files() -> tuple[str, str]:
+    domain, grammar = _engine_files()
+    for new, old in (
+        ("You arrive at {r.name}.", "You arrive at {lend.name}."),
+        ('"move {o} to {r}"', '"put {o} in/on {r}"'),
+        ("You move the {o.name} to the {r.name}.", "You put the {o.name} in/on the {r.name}."),
+    ):
+        grammar = grammar.replace(new, old)
+    domain = domain[: domain.index("(:action help")].rstrip() + "\n)\n"
+    return domain, grammar[: grammar.index("action help {")]
+
+
 def _write_game(
-    output: Path, split: str, trial: str, scene: Scene, task: Task, chance: random.Random
+    output: Path,
+    split: str,
+    trial: str,
+    scene: Scene,
+    task: Task,
+    chance: random.Random,
+    legacy_text: bool,
 ) -> Path:
     goal = task.parent_type or task.toggle_type
     name = "-".join([task.task_type, task.target_type, "None", goal, str(scene.floor)])
@@ -271,7 +302,7 @@ def _write_game(
         "scene": {"floor_plan": f"FloorPlan{scene.floor}", "scene_num": scene.floor},
         "turk_annotations": {"anns": [{"task_desc": text, "high_descs": []} for text in descriptions]},
     }
-    domain, grammar = _engine_files()
+    domain, grammar = _legacy_files() if legacy_text else _engine_files()
     problem = problem_text(f"plan_trial_{trial}", scene, task)
     game = {
         "pddl_domain": domain,

@@ -60,9 +60,7 @@ def compute_model(program: Any) -> list[Any]:
     ]
 
 
-def _unconditional(
-    unifier: Any, predicate: Any, fires: dict[int, list[Fire]], build_model: Any
-) -> list[Fire] | None:
+def _unconditional(unifier: Any, predicate: Any, fires: dict[int, list[Fire]], build_model: Any) -> list[Fire] | None:
     """What to run for every atom of a predicate; None where that depends on the atom's constants."""
     generator = unifier.predicate_to_rule_generator.get(predicate)
     if generator is None:

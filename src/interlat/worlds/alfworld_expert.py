@@ -100,7 +100,18 @@ class Expert:
         """The command to give after an observation."""
         self._take_in(observation)
         self._last = self._decide()
+        if self._last.startswith("move ") and self._last not in observation.admissible_commands:
+            self._last = f"put {self._holding} in/on {self._goal}"  # what games of ALFWorld before 0.4 call it
         return self._last
+
+    @property
+    def location(self) -> str:
+        """The place where the agent stands; empty at the start."""
+        return self._location
+
+    def has_acted(self, command: str) -> None:
+        """Say that another command than the last advised one was given; call it before `next_command`."""
+        self._last = command
 
     def _take_in(self, observation: Observation) -> None:
         if not self._last or observation.text == "Nothing happens.":
@@ -116,8 +127,9 @@ class Expert:
         elif verb == "take":
             self._holding = rest.partition(" from ")[0]
             self._known.pop(self._holding, None)
-        elif verb == "move":
-            self._delivered.append(rest.partition(" to ")[0])
+        elif verb in ("move", "put"):
+            assert self._holding is not None, "the engine let go of an object that was not held"
+            self._delivered.append(self._holding)
             self._holding, self._treated = None, False
         elif verb in ("clean", "heat", "cool"):
             self._treated = True

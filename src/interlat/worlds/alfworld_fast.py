@@ -3,7 +3,7 @@
 Profiling the stock engine (TextWorld 1.7.0) shows the same things computed again and again; `install` patches the
 engine of this process so that each is computed once:
 
-1. text templates, conditions and the grammar document are parsed by a grammar compiler at every use: memoised by source;
+1. templates, conditions and the grammar document go through a parser generator at every use: memoised by source;
 2. a context is deep-copied for every symbol of a text although only two of its dictionaries are written to;
 3. the PDDL problem is translated four times for each load and reset, twice of them for the planner, which only
    `policy_commands` uses: memoised by content, the planner's translation left out (`alfworld_translation`);
@@ -37,7 +37,7 @@ def install() -> None:
     patch_translation(fast_downward)
     _memoise_parsing(textgen, pddl_logic, logic)
     _share_contexts(textgen, logic)
-    patch_state(pddl_logic, fast_downward)
+    patch_state(pddl_logic, logic, fast_downward)
     patch_environment(pddl_environment, textgen)
 
 
@@ -117,6 +117,31 @@ def _share_contexts(textgen: Any, logic: Any) -> None:
             return [copy_symbol(symbol, start.context) for symbol in rule.rhs]
         raise IndexError(f"no rule for {start} applies")
 
+    @functools.lru_cache(maxsize=PARSES_KEPT)
+    def compiled(expression: str) -> Any:
+        return compile(expression, "<text>", "eval")
+
+    def evaluate(self: Any, context: dict[str, Any] | None = None) -> list[Any]:
+        variables = dict((context or self.context)["variables"])
+        return [textgen.TerminalSymbol(eval(compiled(self.expression.strip()), textgen.__dict__, variables))]
+
+    def derive(self: Any, start: str, context: dict[str, Any]) -> str:
+        pending = textgen._parse_and_convert(start, rule_name="symbols")[::-1]
+        for symbol in pending:
+            symbol.context = copy_context(context)
+        derived = []
+        while pending:
+            symbol = pending.pop()
+            if isinstance(symbol, textgen.TerminalSymbol):
+                derived.append(str(symbol))
+            elif isinstance(symbol, textgen.NonterminalSymbol):
+                pending += self.replace(symbol)[::-1]
+            else:
+                pending += symbol.derive()[::-1]
+        return "".join(derived)
+
+    textgen.EvalSymbol.derive = evaluate
+    textgen.ContextSensitiveGrammar.derive = derive
     textgen.copy_context = copy_context
     textgen.Symbol.copy = copy_symbol
     textgen.ContextSensitiveGrammar.replace = replace

@@ -6,7 +6,9 @@ lies where is drawn here.
 
 import functools
 import json
+import os
 import random
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -22,16 +24,55 @@ SCENE_NUMBERS = {"Kitchen": KITCHENS, "LivingRoom": LIVING_ROOMS, "Bedroom": BED
 # The floor plans name these receptacle types among their objects but give no ids for them: how many to put in.
 _UNLISTED_RECEPTACLES = {
     **dict.fromkeys(
-        "CoffeeMachine Toaster GarbageCan ToiletPaperHanger TowelHolder Toilet BathtubBasin SideTable LaundryHamper "
-        "Dresser Desk Ottoman Cart Safe Bed CoffeeTable DiningTable ArmChair Sofa TVStand CounterTop Fridge "
-        "Microwave".split(),
+        [
+            "CoffeeMachine",
+            "Toaster",
+            "GarbageCan",
+            "ToiletPaperHanger",
+            "TowelHolder",
+            "Toilet",
+            "BathtubBasin",
+            "SideTable",
+            "LaundryHamper",
+            "Dresser",
+            "Desk",
+            "Ottoman",
+            "Cart",
+            "Safe",
+            "Bed",
+            "CoffeeTable",
+            "DiningTable",
+            "ArmChair",
+            "Sofa",
+            "TVStand",
+            "CounterTop",
+            "Fridge",
+            "Microwave",
+        ],
         1,
     ),
     **{"StoveBurner": 4, "HandTowelHolder": 2, "SinkBasin": 2, "Shelf": 3, "Drawer": 4, "Cabinet": 4},
 }
 _FIXED_OBJECTS = frozenset(
-    "Window Mirror LightSwitch Painting Blinds Curtains Chair HousePlant StoveKnob Television Poster ShowerDoor "
-    "ShowerGlass LaundryHamperLid Sink Bathtub Footstool".split()
+    [
+        "Window",
+        "Mirror",
+        "LightSwitch",
+        "Painting",
+        "Blinds",
+        "Curtains",
+        "Chair",
+        "HousePlant",
+        "StoveKnob",
+        "Television",
+        "Poster",
+        "ShowerDoor",
+        "ShowerGlass",
+        "LaundryHamperLid",
+        "Sink",
+        "Bathtub",
+        "Footstool",
+    ]
 )
 # Supports that the affordance table of the package lacks.
 _EXTRA_SUPPORTS = {
@@ -54,10 +95,18 @@ def constants() -> Any:
     Raises:
         WorldError: the package is not installed; names the line that installs it.
     """
+    # At its import the package makes the folder $ALFWORLD_DATA, or one in the user's home where that is not set.
+    games = os.environ.get("ALFWORLD_DATA")
+    os.environ["ALFWORLD_DATA"] = tempfile.gettempdir()
     try:
         import alfworld.gen.constants as tables
     except ModuleNotFoundError as error:
         raise WorldError(INSTALL_HINT) from error
+    finally:
+        if games is None:
+            del os.environ["ALFWORLD_DATA"]
+        else:
+            os.environ["ALFWORLD_DATA"] = games
     return tables
 
 
@@ -111,9 +160,7 @@ class Scene:
     def supporting(self, object_type: str, without_types: Collection[str] = ()) -> list[str]:
         """Ids of the receptacles that can hold an object type."""
         kinds = supports_of()[object_type]
-        return [
-            name for name, (kind, _) in self.receptacles.items() if kind in kinds and kind not in without_types
-        ]
+        return [name for name, (kind, _) in self.receptacles.items() if kind in kinds and kind not in without_types]
 
     def place(self, object_type: str, rng: random.Random, without_types: Collection[str] = ()) -> str | None:
         """Put a new object into a random supporting receptacle; its id, or None where nothing can hold it.

@@ -1,6 +1,7 @@
 """The engine's state and its admissible commands, computed once where they cannot change."""
 
 import functools
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,24 +10,24 @@ from interlat.worlds.alfworld_translation import Translation, translation_of
 _START_ATTRIBUTES = ("_facts", "_vars_by_name", "_vars_by_type", "_var_counts")
 
 
-def patch_state(pddl_logic: Any, fast_downward: Any) -> None:
+def patch_state(pddl_logic: Any, logic: Any, fast_downward: Any) -> None:
     """Make `PddlState` start from what an earlier start of the same problem built, and search its facts faster."""
     state_class = pddl_logic.PddlState
     build = state_class.__init__
 
-    def start(self: Any, downward_lib: Any, pddl_problem: str, logic: Any) -> None:
-        known = translation_of(logic.domain, pddl_problem)
+    def start(self: Any, downward_lib: Any, pddl_problem: str, game: Any) -> None:
+        known = translation_of(game.domain, pddl_problem)
         if known.start is None:
-            build_with(known, self, downward_lib, pddl_problem, logic)
+            build_with(known, self, downward_lib, pddl_problem, game)
             known.start = {name: _copy(getattr(self, name)) for name in _START_ATTRIBUTES}
             known.start["name2type"] = self.name2type
             known.start["_actions"] = self._actions
             return
-        self._logic, self.downward_lib, self.pddl_problem = logic, downward_lib, pddl_problem
+        self._logic, self.downward_lib, self.pddl_problem = game, downward_lib, pddl_problem
         self.task, self.sas, self.sas_replan = known.task, known.sas, ""
         for type_ in known.task.types:
-            if type_.name not in logic.types._types:
-                logic.types.add(pddl_logic.textworld.logic.Type(type_.name, type_.supertype_names))
+            if type_.name not in game.types._types:
+                game.types.add(logic.Type(type_.name, type_.supertype_names))
         downward_lib.load_sas(known.sas.encode())
         for name in _START_ATTRIBUTES:
             setattr(self, name, _copy(known.start[name]))
@@ -40,7 +41,35 @@ def patch_state(pddl_logic: Any, fast_downward: Any) -> None:
         finally:
             fast_downward.pddl2sas = translate
 
+    def all_applicable_actions(self: Any) -> list[Any]:
+        operators = (fast_downward.Operator * self.downward_lib.get_applicable_operators_count())()
+        self.downward_lib.get_applicable_operators(operators)
+        self._operators = {operator.id: operator for operator in operators}
+        wordings = self.task.__dict__.setdefault("_interlat_operators", {})
+        actions: dict[str, Any] = {}
+        for identifier, operator in self._operators.items():
+            if identifier not in wordings:
+                wordings[identifier] = operator.name, *_parts(self, operator.name)
+            full_name, name, mapping = wordings[identifier]
+            if full_name in actions:
+                continue
+            action = actions[full_name] = logic.Action(name=name, preconditions=[], postconditions=[])
+            action.id, action.mapping = identifier, mapping
+            action.command_template = self._logic.actions[name].template
+            action.feedback_rule = self._logic.actions[name].feedback_rule
+        return list(actions.values())
+
+    def _parts(self: Any, full_name: str) -> tuple[str, Any]:
+        name, *arguments = full_name.split()
+        return name, {
+            logic.Placeholder(parameter.name.strip("?"), parameter.type_name): logic.Variable(
+                argument, parameter.type_name
+            )
+            for parameter, argument in zip(self._actions[name].parameters, arguments, strict=False)
+        }
+
     state_class.__init__ = start
+    state_class.all_applicable_actions = all_applicable_actions
     state_class._all_applicable_assignments = _all_applicable_assignments
 
 
@@ -63,15 +92,15 @@ def _all_applicable_assignments(
         return
     predicate = rule.preconditions[depth]
     known = [
-        (place, mapping[placeholder])
+        (place, mapping[placeholder].name)
         for place, placeholder in enumerate(predicate.parameters)
         if mapping.get(placeholder) is not None
     ]
     for signature in _signatures(self._logic.types, predicate.signature):
         facts = self.facts_with_signature(signature)
-        if known:
-            facts = [fact for fact in facts if all(fact.arguments[place] == value for place, value in known)]
-        for fact in sorted(facts, key=_names) if len(facts) > 1 else list(facts):
+        for place, name in known:
+            facts = [fact for fact in facts if fact.arguments[place].name == name]
+        for fact in sorted(facts, key=_names):
             for placeholder, variable in zip(predicate.parameters, fact.arguments, strict=False):
                 existing = mapping.get(placeholder)
                 if existing is None:
@@ -141,43 +170,47 @@ def _changing_predicates(task: Any) -> frozenset[str]:
 
 def _word(environment: Any, action: Any, facts: list[Any], textgen: Any) -> str:
     """The command for an action; sets the action's template to its derived form as the stock engine does."""
-    key = (action.name, *(variable.name for variable in action.mapping.values()))
-    known = environment._interlat_commands.get(key)
-    if known is None:
+    template = action.command_template
+    names = tuple([(holder.name, variable.name) for holder, variable in action.mapping.items()])
+    deciding = _deciding(template, frozenset(action.mapping), environment._interlat_changing, textgen)
+    key = None if deciding is None else (template, *(pair for pair in names if pair[0] in deciding))
+    if key is None or key not in environment._interlat_commands:
         infos = environment._entity_infos
-        template = action.command_template
         context = {
             "state": environment._pddl_state,
             "facts": facts,
-            "variables": {holder.name: infos[variable.name] for holder, variable in action.mapping.items()},
+            "variables": {holder: infos[name] for holder, name in names},
             "mapping": action.mapping,
             "entity_infos": infos,
         }
         action.command_template = environment._logic.grammar.derive(template, context)
         command = action.format_command({name: info.name for name, info in infos.items()})
-        known = action.command_template, command
-        if _is_constant(template, environment._interlat_changing, textgen):
-            environment._interlat_commands[key] = known
-    action.command_template, command = known
+        if key is not None:
+            environment._interlat_commands[key] = action.command_template, command
+        return command
+    action.command_template, command = environment._interlat_commands[key]
     return command
 
 
 @functools.lru_cache(maxsize=4096)
-def _is_constant(template: str, changing: frozenset[str], textgen: Any) -> bool:
-    """Whether a template's words depend only on names and on facts that no action changes."""
+def _deciding(template: str, holders: frozenset[Any], changing: frozenset[str], textgen: Any) -> frozenset[str] | None:
+    """The placeholders that decide a template's words; None where the words also depend on what actions change."""
     from textworld.logic import Rule
 
+    every = frozenset(holder.name for holder in holders)
+    deciding = frozenset(re.findall(r"\w+", template)) & every
     pending = list(textgen._parse_and_convert(template, rule_name="symbols"))
     while pending:
         symbol = pending.pop()
         if isinstance(symbol, textgen.NonterminalSymbol):
-            return False
+            return None
         if isinstance(symbol, textgen.ListSymbol):
             pending.append(symbol.symbol)
         elif isinstance(symbol, textgen.ConditionalSymbol):
             pending.append(symbol.expression)
-            if symbol.given:
-                conditions = Rule.parse_conjunctive_query(symbol.given).preconditions
-                if any(condition.name in changing for condition in conditions):
-                    return False
-    return True
+            query = Rule.parse_conjunctive_query(symbol.given) if symbol.given else None
+            if query and any(condition.name in changing for condition in query.preconditions):
+                return None
+            if query and not set(query.placeholders) <= holders:
+                deciding = every  # what the query may bind depends on every variable that is bound already
+    return deciding

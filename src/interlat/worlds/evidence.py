@@ -88,9 +88,7 @@ def draw_evidence(layout: Layout, rng: random.Random, *, searched_at_most: int =
     drawn: list[tuple[str, list[tuple[str, str]], str]] = []
     for (object_type, _), true_place in zip(needed, true_places, strict=True):
         plausible = [
-            place
-            for place in layout.plausible_places(object_type)
-            if place == true_place or place not in true_places
+            place for place in layout.plausible_places(object_type) if place == true_place or place not in true_places
         ]
         if true_place not in plausible or len(plausible) < MINIMUM_PLACES:
             return None
@@ -110,9 +108,7 @@ def draw_evidence(layout: Layout, rng: random.Random, *, searched_at_most: int =
     return Evidence(beliefs=beliefs, searched=searched)
 
 
-def _belief(
-    object_type: str, sightings: Sequence[tuple[str, str]], true_place: str, searched: Sequence[str]
-) -> Belief:
+def _belief(object_type: str, sightings: Sequence[tuple[str, str]], true_place: str, searched: Sequence[str]) -> Belief:
     weight_of = dict(AGES)
     weights = {place: weight_of[age] for age, place in sightings if place not in searched}
     total = sum(weights.values())

@@ -1,38 +1,40 @@
 """Many games at once in worker processes, answered in the order in which they were asked."""
 
-import multiprocessing
-from collections import OrderedDict
+import contextlib
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from interlat.errors import InterlatError, WorldError
-from interlat.worlds.alfworld import AlfworldGame
+from interlat.errors import InputError, WorldError
+from interlat.worlds.alfworld import Layout
 from interlat.worlds.base import Observation
 
-Request = tuple[str, str | None]
-"""(game file, command); no command starts the game anew."""
+_SECONDS_TO_END = 5
 
 
 class GamePool:
-    """Plays ALFWorld games in worker processes. A game stays with one worker; a context manager."""
+    """Plays ALFWorld games in worker processes. A game stays with one worker; a context manager.
+
+    The workers are fresh interpreters that import neither torch nor the calling program, so a script needs no
+    ``if __name__ == "__main__"`` and a notebook works, too.
+    """
 
     def __init__(self, workers: int = 2, games_kept: int = 64) -> None:
         """Args:
-        workers: processes; they import no torch.
-        games_kept: loaded games that one worker keeps, so that starting one of them again costs little.
+        workers: processes.
+        games_kept: loaded games that one worker keeps, at least as many as it plays at once. Starting a kept game
+            again costs little.
+
+        Raises:
+            InputError: no workers, or none of the games kept.
         """
-        context = multiprocessing.get_context("spawn")
-        self._connections: list[Connection] = []
-        self._processes = []
-        for _ in range(workers):
-            here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(there, games_kept), daemon=True)
-            process.start()
-            there.close()
-            self._connections.append(here)
-            self._processes.append(process)
+        if workers < 1 or games_kept < 1:
+            raise InputError(f"workers is {workers} and games_kept {games_kept}; both must be at least 1")
+        self._workers = [_Worker(games_kept) for _ in range(workers)]
         self._worker_of: dict[str, int] = {}
 
     def __enter__(self) -> Self:
@@ -47,78 +49,94 @@ class GamePool:
         Raises:
             WorldError: a game file is not playable, or a worker died.
         """
-        return self._ask([(str(game), None) for game in games])
+        return [_observation(answer) for answer in self._ask([["reset", str(game)] for game in games])]
 
     def step(self, games: Sequence[str | Path], commands: Sequence[str]) -> list[Observation]:
         """Give each game one command.
 
         Raises:
-            WorldError: a game was not started, or a worker died.
+            WorldError: a game was not started or is over, or a worker died.
         """
-        return self._ask([(str(game), command) for game, command in zip(games, commands, strict=True)])
+        requests = [["step", str(game), command] for game, command in zip(games, commands, strict=True)]
+        return [_observation(answer) for answer in self._ask(requests)]
 
-    def _ask(self, requests: Sequence[Request]) -> list[Observation]:
-        shares: list[list[int]] = [[] for _ in self._connections]
-        for index, (game, _) in enumerate(requests):
-            worker = self._worker_of.setdefault(game, len(self._worker_of) % len(self._connections))
-            shares[worker].append(index)
-        answers: dict[int, Observation] = {}
-        for worker, share in enumerate(shares):
-            if share:
-                self._talk(worker, requests[share[0]][0], [requests[index] for index in share])
-        for worker, share in enumerate(shares):
-            if share:
-                answered = self._talk(worker, requests[share[0]][0], None)
-                answers.update(zip(share, answered, strict=True))
-        return [answers[index] for index in range(len(requests))]
+    def layouts(self, games: Sequence[str | Path]) -> list[Layout]:
+        """Where everything is at the start of each game; a game in progress goes on.
 
-    def _talk(self, worker: int, game: str, requests: list[Request] | None) -> list[Observation]:
-        connection = self._connections[worker]
-        try:
-            if requests is not None:
-                connection.send(requests)
-                return []
-            answer = connection.recv()
-        except (EOFError, OSError) as error:
-            raise WorldError(
-                f"the worker that plays {game} and others has died; run again, finished games are kept"
-            ) from error
-        if isinstance(answer, str):
-            raise WorldError(answer)
-        result: list[Observation] = answer
-        return result
+        Raises:
+            WorldError: a game file is not playable, or a worker died.
+        """
+        return [
+            Layout(**{**answer, "receptacles": tuple(answer["receptacles"]), "openable": frozenset(answer["openable"])})
+            for answer in self._ask([["layout", str(game)] for game in games])
+        ]
 
     def close(self) -> None:
         """End the workers."""
-        for connection in self._connections:
-            connection.close()
-        for process in self._processes:
-            process.join(timeout=5)
-            if process.is_alive():
-                process.kill()
+        for worker in self._workers:
+            worker.end()
+        for worker in self._workers:
+            worker.wait()
+
+    def _ask(self, requests: Sequence[list[str]]) -> list[dict[str, Any]]:
+        shares: list[list[int]] = [[] for _ in self._workers]
+        for index, (_, game, *_) in enumerate(requests):
+            worker = self._worker_of.setdefault(game, len(self._worker_of) % len(self._workers))
+            shares[worker].append(index)
+        busy = [(worker, share) for worker, share in zip(self._workers, shares, strict=True) if share]
+        for worker, share in busy:
+            worker.send([requests[index] for index in share])
+        # Every answer is taken before an error is raised: one left behind would answer the next request.
+        answers = {index: worker.receive(requests[index][1]) for worker, share in busy for index in share}
+        for answer in answers.values():
+            if "error" in answer:
+                raise WorldError(answer["error"])
+        return [answers[index] for index in range(len(requests))]
 
 
-def _serve(connection: Connection, games_kept: int) -> None:
-    games: OrderedDict[str, AlfworldGame] = OrderedDict()
-    while True:
+def _observation(answer: dict[str, Any]) -> Observation:
+    return Observation(**{**answer, "admissible_commands": tuple(answer["admissible_commands"])})
+
+
+class _Worker:
+    """One worker process and the pipes to it."""
+
+    def __init__(self, games_kept: int) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "interlat.worlds.worker", str(games_kept)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
+        assert self.process.stdin and self.process.stdout
+        self._requests, self._answers = self.process.stdin, self.process.stdout
+
+    def send(self, requests: list[list[str]]) -> None:
+        # A worker that is gone is noticed, and told with its game, where its answer is missing.
+        with contextlib.suppress(BrokenPipeError):
+            self._requests.write(json.dumps(requests) + "\n")
+            self._requests.flush()
+
+    def receive(self, game: str) -> dict[str, Any]:
+        line = self._answers.readline()
+        if not line.endswith("\n"):
+            code = self.process.wait()
+            raise WorldError(
+                f"the worker process that played {game} has died (exit code {code}); "
+                "run again, finished games are kept; with little memory use fewer workers"
+            )
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def end(self) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._requests.close()
+
+    def wait(self) -> None:
         try:
-            requests: list[Request] = connection.recv()
-        except (EOFError, OSError, KeyboardInterrupt):
-            return
-        try:
-            connection.send([_answer(games, games_kept, *request) for request in requests])
-        except InterlatError as error:
-            connection.send(str(error))
-
-
-def _answer(games: "OrderedDict[str, AlfworldGame]", games_kept: int, path: str, command: str | None) -> Observation:
-    if command is not None:
-        if path not in games:
-            raise WorldError(f"{path} has not been started in this pool; call reset first, with games_kept large enough")
-        return games[path].step(command)
-    if path not in games:
-        game = games.popitem(last=False)[1] if len(games) >= games_kept else AlfworldGame()
-        game.load(path)
-        games[path] = game
-    games.move_to_end(path)
-    return games[path].reset()
+            self.process.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._answers.close()

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Makes the bundled checkpoints and the recipe's table again. Every step continues where it was interrupted.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+interlat=${INTERLAT:-.venv/bin/interlat}
+run=runs/alfworld-mini
+here=recipes/alfworld-mini
+export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+export MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000
+
+"$interlat" worlds make alfworld --output $run/games --games 4000 --split train --seed 1 --mini
+"$interlat" worlds make alfworld --output $run/games --games 500 --split seen --seed 1 --mini
+"$interlat" worlds make alfworld --output $run/games --games 500 --split unseen --seed 1 --mini
+"$interlat" collect episodes --games $run/games --split train --output $run/train.jsonl
+for split in seen unseen; do
+    "$interlat" collect episodes --games $run/games --split $split --output $run/$split.jsonl --no-play --draws 1
+done
+"$interlat" train tokenizer --episodes $run/train.jsonl --output $run/tokenizer
+
+# Two processes with one thread each are faster on two cores than one process with two threads.
+"$interlat" train scout --config $here/scout.yaml &
+"$interlat" train actor --config $here/base.yaml
+wait %1
+"$interlat" collect thoughts --model $run/scout/model --episodes $run/train.jsonl --output $run/thoughts
+"$interlat" train actor --config $here/actor.yaml --message latent --output $run/latent &
+"$interlat" train actor --config $here/actor.yaml --message text --output $run/text
+wait %1
+"$interlat" train actor --config $here/actor.yaml --message none --output $run/none &
+"$interlat" train actor --config $here/actor.yaml --message list --output $run/list
+wait %1
+"$interlat" evaluate --config $here/evaluate.yaml

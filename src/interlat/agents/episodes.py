@@ -1,0 +1,71 @@
+"""Stored games: scene, evidence and episodes of one game in one record of ``episodes.jsonl``."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from interlat.agents.household import plan_text, room_and_task
+from interlat.errors import InputError
+from interlat.files import read_lines
+from interlat.worlds.alfworld import Layout
+from interlat.worlds.evidence import Belief, Evidence
+
+
+def describe(layout: Layout, evidence: Evidence) -> dict[str, Any]:
+    """Evidence and the plans that can be made of it: true places, all places in order of belief."""
+    return {
+        "evidence": evidence.text,
+        "beliefs": [asdict(belief) for belief in evidence.beliefs],
+        "plan": plan_text(layout, evidence, [[belief.true_place] for belief in evidence.beliefs]),
+        "list": plan_text(layout, evidence, [belief.places for belief in evidence.beliefs]),
+    }
+
+
+def layout_of(record: dict[str, Any]) -> Layout:
+    """The layout in a record of `collect_game`."""
+    fields = record["layout"]
+    return Layout(
+        **{**fields, "receptacles": tuple(fields["receptacles"]), "openable": frozenset(fields["openable"])}
+    )
+
+
+def evidence_of(episode: dict[str, Any]) -> Evidence:
+    """The evidence of a stored episode; the searched places are read back from its text."""
+    beliefs = tuple(
+        Belief(
+            **{
+                **belief,
+                "sightings": tuple((age, place) for age, place in belief["sightings"]),
+                "places": tuple(belief["places"]),
+                "probabilities": tuple(belief["probabilities"]),
+            }
+        )
+        for belief in episode["beliefs"]
+    )
+    last = episode["evidence"].splitlines()[-1]
+    searched = last.removeprefix("searched: ").removesuffix(".").split(", ") if last.startswith("searched: ") else []
+    return Evidence(beliefs, tuple(searched))
+
+
+def texts_of(records: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Every text of the records that a model will read or write, for training a tokenizer."""
+    for record in records:
+        yield room_and_task(record["opening"])
+        for episode in record["episodes"]:
+            yield from (episode["evidence"], episode["plan"], episode["list"])
+            for command, observation, _ in episode.get("turns", []):
+                yield command
+                yield observation
+
+
+def read_episodes(path: str | Path) -> list[dict[str, Any]]:
+    """The records of ``episodes.jsonl``, sorted by item.
+
+    Raises:
+        InputError: there is none.
+    """
+    records = sorted(read_lines(path), key=lambda record: record["item"])
+    if not records:
+        raise InputError(f"no episodes at {path}; make them with `interlat collect`")
+    return records

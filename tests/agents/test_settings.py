@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+
+from interlat.agents.settings import AgentSettings
+from interlat.engine.sampling import Sampling
+from interlat.errors import CheckpointError
+
+
+def test_a_template_wraps_the_text() -> None:
+    assert AgentSettings().render("{go}") == "{go}"
+    assert AgentSettings().render("go", "<{text}>") == "<go>"
+    assert AgentSettings(prompt_template="{text}, {text}!").render("go", "<{text}>") == "go, go!"
+
+
+def test_settings_survive_the_disk(tmp_path: Path) -> None:
+    settings = AgentSettings(
+        role="größer", prompt_template="{text}?", sampling=Sampling(temperature=0.5, top_k=3)
+    )
+    settings.save(tmp_path)
+    assert AgentSettings.read(tmp_path / "agent.json") == settings
+    (tmp_path / "agent.json").write_text('{"role": "scout"}')
+    assert AgentSettings.read(tmp_path / "agent.json") == AgentSettings(role="scout")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "no json",
+        "[1]",
+        '{"wings": 2}',
+        '{"prompt_template": "no place"}',
+        '{"message_kind": "smell"}',
+        '{"sampling": {"top_p": 7}}',
+        '{"sampling": {"heat": 1}}',
+    ],
+)
+def test_settings_without_sense_are_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "agent.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"agent\.json is not usable"):
+        AgentSettings.read(tmp_path / "agent.json")

@@ -1,0 +1,350 @@
+"""Messages: what is written is what is read, and what was damaged is refused in one sentence."""
+
+import dataclasses
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save
+
+from interlat.errors import MessageError, StorageError
+from interlat.files import sha256_of
+from interlat.messages import (
+    CacheMessage,
+    Expectations,
+    Header,
+    HiddenMessage,
+    Message,
+    TextMessage,
+    check_receiver,
+    equal,
+    from_bytes,
+    load_message,
+)
+
+HEADER = Header(
+    model="tiny",
+    revision="local",
+    weights_fingerprint="ab" * 32,
+    tokenizer_fingerprint="cd" * 32,
+    provenance={"task": "put the kettle on the stove", "seed": 3},
+)
+
+
+def hidden(rows: int = 3, size: int = 4, dtype: torch.dtype = torch.float32, **fields: Any) -> HiddenMessage:
+    generator = torch.Generator().manual_seed(rows)
+    states = torch.randn(rows, size, generator=generator).to(dtype)
+    return HiddenMessage(
+        states, **{"text": "find kettle", "token_ids": tuple(range(rows)), "header": HEADER, **fields}
+    )
+
+
+def cache(**fields: Any) -> CacheMessage:
+    generator = torch.Generator().manual_seed(0)
+    tensors: dict[str, Any] = {
+        "keys": tuple(torch.randn(2, 1, 3, 4, generator=generator) for _ in range(2)),
+        "values": tuple(torch.randn(2, 1, 3, 4, generator=generator) for _ in range(2)),
+        "attention_mask": torch.tensor([[False, True, True], [True, True, True]]),
+        "position_ids": torch.tensor([[0, 0, 1], [0, 1, 2]]),
+        "segment_ids": torch.tensor([[-1, 0, 1], [0, 0, 1]]),
+        "segment_names": ("prompt", "latents"),
+        "next_position": torch.tensor([2, 3]),
+        "hidden_states": torch.randn(2, 5, generator=generator),
+    }
+    return CacheMessage(**{**tensors, "header": HEADER, **fields})
+
+
+MAKERS: dict[str, Callable[[], Message]] = {
+    "text": lambda: TextMessage("find the kettle, größer", HEADER),
+    "hidden": hidden,
+    "cache": cache,
+}
+
+
+@pytest.fixture(params=MAKERS)
+def message(request: pytest.FixtureRequest) -> Message:
+    return MAKERS[request.param]()
+
+
+def test_what_is_saved_is_what_is_loaded(message: Message, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "message.safetensors"
+    message.save(path)
+    loaded = load_message(path)
+    assert type(loaded) is type(message)
+    assert equal(loaded, message)
+    assert loaded.header.sha256 and not message.header.sha256
+    assert loaded.byte_size == message.byte_size and loaded.rows == message.rows
+    assert os.listdir(path.parent) == ["message.safetensors"]
+
+
+def test_the_same_message_gives_the_same_bytes(message: Message) -> None:
+    assert message.to_bytes() == message.to_bytes()
+    assert from_bytes(message.to_bytes()).to_bytes() == message.to_bytes()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 5),
+    size=st.integers(1, 6),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16, torch.float64]),
+    text=st.text(max_size=12).filter(lambda text: text.isprintable()),
+    with_tokens=st.booleans(),
+    offset=st.sampled_from(["predicting", "consuming"]),
+    norm=st.sampled_from(["post", "pre"]),
+    layer=st.integers(-40, 40),
+    provenance=st.dictionaries(
+        st.text(max_size=4), st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4)
+    ),
+)
+def test_hidden_messages_survive_the_way(
+    rows: int, size: int, dtype: torch.dtype, text: str, with_tokens: bool, **fields: Any
+) -> None:
+    header = Header(model="möbius", positions=tuple(range(7, 7 + rows)), **fields)
+    message = hidden(
+        rows, size, dtype, text=text, token_ids=tuple(range(rows)) if with_tokens else (), header=header
+    )
+    loaded = from_bytes(message.to_bytes())
+    assert isinstance(loaded, HiddenMessage)
+    assert equal(loaded, message)
+    assert loaded.hidden_states.dtype == dtype and torch.equal(loaded.hidden_states, message.hidden_states)
+    assert (loaded.text, loaded.token_ids) == (message.text, message.token_ids)
+    assert loaded.header.provenance == fields["provenance"]
+
+
+def unchanged_or_refused(data: bytes, original: Message) -> None:
+    try:
+        altered = from_bytes(data)
+    except MessageError as error:
+        assert "\n" not in str(error)
+    else:
+        assert equal(altered, original)
+
+
+@pytest.mark.parametrize("flip", [0x01, 0x20, 0x80])
+def test_a_flipped_bit_anywhere_is_noticed_or_harmless(message: Message, flip: int) -> None:
+    data = bytearray(message.to_bytes())
+    for place in range(len(data)):
+        data[place] ^= flip
+        unchanged_or_refused(bytes(data), message)
+        data[place] ^= flip
+
+
+@settings(max_examples=300, deadline=None)
+@given(kind=st.sampled_from(sorted(MAKERS)), place=st.integers(0), value=st.integers(0, 255))
+def test_any_other_byte_anywhere_is_noticed_or_harmless(kind: str, place: int, value: int) -> None:
+    message = MAKERS[kind]()
+    data = bytearray(message.to_bytes())
+    data[place % len(data)] = value
+    unchanged_or_refused(bytes(data), message)
+
+
+def test_every_truncation_is_noticed(message: Message) -> None:
+    data = message.to_bytes()
+    for length in range(0, len(data), 7):
+        with pytest.raises(MessageError):
+            from_bytes(data[:length])
+    with pytest.raises(MessageError):
+        from_bytes(data + b"\x00")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200))
+def test_noise_is_no_message(data: bytes) -> None:
+    with pytest.raises(MessageError, match="not a whole message file"):
+        from_bytes(data)
+
+
+def test_another_safetensors_file_is_no_message() -> None:
+    with pytest.raises(MessageError, match="not a whole message file"):
+        from_bytes(save({"hidden_states": torch.zeros(2, 2)}, {"format": "pt"}))
+
+
+def test_a_missing_file_and_a_directory_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MessageError, match=r"cannot read the message .*nothing: No such file"):
+        load_message(tmp_path / "nothing")
+    with pytest.raises(MessageError, match="Is a directory"):
+        load_message(tmp_path)
+
+
+def forge(message: Message, tensors: dict[str, torch.Tensor] | None = None, **changes: Any) -> bytes:
+    """A file with valid checksums but the given body or header fields."""
+    data = message.to_bytes()
+    length = int.from_bytes(data[:8], "little")
+    envelope = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["interlat"])
+    envelope["header"] |= changes
+    for name, value in list(envelope["header"].items()):
+        if value is ...:
+            del envelope["header"][name]
+    canonical = json.dumps(envelope["header"], sort_keys=True, separators=(",", ":"))
+    envelope["header_sha256"] = sha256_of(canonical.encode())
+    return save(tensors or message.tensors(), {"interlat": json.dumps(envelope)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"format_version": 2}, "version 2, expected interlat-message version 1"),
+        ({"shape": [9, 4]}, r"announces float32 \[9, 4\] but its body is float32 \[3, 4\]"),
+        ({"dtype": "float16"}, "announces float16"),
+        ({"kind": "text"}, "not finite|not that of|announces"),
+        ({"kind": "cache"}, "expected at least one|not that of"),
+        ({"kind": "smell"}, "wrong type"),
+        ({"layer": "last"}, "wrong type"),
+        ({"norm": "none"}, "wrong type"),
+        ({"positions": [0.5]}, "wrong type"),
+        ({"positions": None}, "wrong type"),
+        ({"model": ...}, "lacks a field"),
+        ({"extra": 1}, "lacks a field or has one"),
+        ({"sha256": "0" * 64}, "body does not match its checksum"),
+    ],
+)
+def test_a_header_that_does_not_fit_is_refused(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(MessageError, match=reason):
+        from_bytes(forge(hidden(), **changes))
+
+
+def test_a_body_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(MessageError, match="checksum"):
+        from_bytes(forge(hidden(), tensors={"hidden_states": torch.zeros(3, 4)}))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_values_that_are_not_finite_are_refused(value: float) -> None:
+    states = torch.zeros(3, 4)
+    states[1, 2] = value
+    with pytest.raises(MessageError, match="1 NaN or infinite values in hidden_states"):
+        HiddenMessage(states)
+    keys = (torch.full((2, 1, 3, 4), value), torch.zeros(2, 1, 3, 4))
+    with pytest.raises(MessageError, match=r"24 NaN or infinite values in keys\.0"):
+        cache(keys=keys)
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (3, 0), (4,), (1, 3, 4)])
+def test_a_message_without_rows_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(MessageError, match="at least one row"):
+        HiddenMessage(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("text", ["", "  \n"])
+def test_an_empty_text_is_refused(text: str) -> None:
+    with pytest.raises(MessageError, match="empty"):
+        TextMessage(text)
+
+
+def test_parts_of_different_length_are_refused() -> None:
+    with pytest.raises(MessageError, match="3 rows but 2 token ids"):
+        hidden(token_ids=(1, 2))
+    with pytest.raises(MessageError, match="3 rows but 1 positions"):
+        hidden(header=Header(positions=(4,)))
+    with pytest.raises(MessageError, match="expected a floating dtype"):
+        HiddenMessage(torch.zeros(2, 2, dtype=torch.int64))
+    with pytest.raises(MessageError, match="not JSON"):
+        hidden(header=Header(provenance={"tensor": torch.zeros(1)}))
+    with pytest.raises(MessageError, match="not valid Unicode"):
+        TextMessage("\ud800 x")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"keys": ()}, "0 layers"),
+        ({"keys": (torch.zeros(2, 1, 0, 4),)}, "nothing empty"),
+        ({"values": (torch.zeros(2, 1, 3, 4),)}, r"values\.1 of"),
+        ({"attention_mask": torch.ones(2, 2, dtype=torch.bool)}, "attention_mask of"),
+        ({"attention_mask": torch.ones(2, 3)}, "attention_mask of"),
+        ({"next_position": torch.zeros(3, dtype=torch.int64)}, "next_position of"),
+        ({"hidden_states": torch.zeros(1, 5)}, "hidden_states of"),
+        ({"values": (torch.zeros(2, 1, 3, 4), torch.zeros(2, 1, 3, 4).half())}, r"values\.1 of"),
+    ],
+)
+def test_a_cache_whose_parts_disagree_is_refused(fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(MessageError, match=reason):
+        cache(**fields)
+
+
+def test_sizes_count_what_the_receiver_gets() -> None:
+    assert TextMessage("über").byte_size == 5
+    assert hidden(3, 4, torch.bfloat16).byte_size == 3 * 4 * 2
+    assert hidden(3).rows == 3
+    assert cache().byte_size == (4 * 24 + 10) * 4 + 6 + (6 + 6 + 2) * 8
+    assert cache().rows == 3
+
+
+def test_the_header_follows_the_body() -> None:
+    message = hidden()
+    assert (message.header.kind, message.header.dtype, message.header.shape) == ("hidden", "float32", (3, 4))
+    cut = dataclasses.replace(message, hidden_states=message.hidden_states[:1].half(), token_ids=())
+    assert (cut.header.dtype, cut.header.shape, cut.header.sha256) == ("float16", (1, 4), "")
+    assert not equal(cut, message)
+    assert cache().header.shape == (2, 2, 1, 3, 4)
+
+
+def test_gradients_and_views_can_be_saved(tmp_path: Path) -> None:
+    states = torch.randn(8, 6, requires_grad=True)[::2, :3]
+    HiddenMessage(states).save(tmp_path / "view")
+    loaded = load_message(tmp_path / "view")
+    assert isinstance(loaded, HiddenMessage) and torch.equal(loaded.hidden_states, states)
+
+
+def test_a_full_disk_leaves_the_old_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "message"
+    hidden(3).save(path)
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StorageError, match="No space left"):
+        hidden(5).save(path)
+    assert equal(load_message(path), hidden(3))
+    assert os.listdir(tmp_path) == ["message"]
+
+
+EXPECTED = Expectations(
+    hidden_size=4,
+    sender="scout",
+    weights_fingerprints=("ab" * 32,),
+    tokenizer_fingerprint="cd" * 32,
+    max_rows=3,
+)
+
+
+def test_a_fitting_message_passes() -> None:
+    check_receiver(hidden().header, EXPECTED)
+    check_receiver(HiddenMessage(torch.zeros(90, 4)).header, Expectations(hidden_size=4))
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (TextMessage("go", HEADER), "it is a text message"),
+        (hidden(size=5), r"its rows have shape \[3, 5\] \(expected size 4\)"),
+        (hidden(rows=4), "4 rows"),
+        (
+            hidden(header=dataclasses.replace(HEADER, model="x", weights_fingerprint="ef" * 32)),
+            r"made by x \[efef",
+        ),
+        (hidden(header=dataclasses.replace(HEADER, weights_fingerprint="")), r"made by tiny \[unknown\]"),
+        (hidden(header=dataclasses.replace(HEADER, tokenizer_fingerprint="ef")), "another tokenizer"),
+        (hidden(header=dataclasses.replace(HEADER, layer=7)), r"its layer is 7 \(expected -1\)"),
+        (hidden(header=dataclasses.replace(HEADER, norm="pre")), r"its norm is pre \(expected post\)"),
+        (hidden(header=dataclasses.replace(HEADER, offset="consuming")), "its offset is consuming"),
+    ],
+)
+def test_what_does_not_fit_is_named(message: Message, reason: str) -> None:
+    with pytest.raises(MessageError, match=reason) as caught:
+        check_receiver(message.header, EXPECTED)
+    assert "\n" not in str(caught.value)
+
+
+def test_everything_that_does_not_fit_is_named_at_once() -> None:
+    header = dataclasses.replace(HEADER, norm="pre", layer=3)
+    with pytest.raises(MessageError, match=r"layer is 3 .*, its norm is pre"):
+        check_receiver(hidden(header=header).header, EXPECTED)

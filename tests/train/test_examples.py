@@ -1,0 +1,90 @@
+import pytest
+import torch
+
+from interlat.agents.household import BEGIN_MESSAGE, END_MESSAGE, actor_prompt
+from interlat.engine.chat import ChatFormat
+from interlat.engine.prompt import Latents, Text, prompt_length, tokenize
+from interlat.errors import InputError
+from interlat.train.examples import (
+    IGNORED,
+    actor_example,
+    collate,
+    embed_batch,
+    ids_of,
+    length_sorted_batches,
+    scout_example,
+)
+from interlat.train.tokenizer import train_tokenizer
+
+OPENING = "-= Welcome =-\n\nYou see a drawer 1, and a shelf 2.\n\nYour task is to: put a mug in shelf."
+TURNS = [("go to drawer 1", "You arrive at drawer 1. You see a mug 1.", True), ("take mug 1", "You won.", True)]
+CHAT = ChatFormat(train_tokenizer([OPENING, *[text for turn in TURNS for text in turn[:2]]] * 10, 400, ("<bop>", "<eop>")))
+EXAMPLE = actor_example({"item": "a", "opening": OPENING}, {"draw": 0, "turns": TURNS}, CHAT)
+
+
+def text_of(ids):
+    return CHAT.tokenizer.decode(ids)
+
+
+def test_learned_are_the_commands_and_their_end_of_turn_only():
+    learned = [token for token in EXAMPLE.labels if token != IGNORED]
+    assert text_of(learned) == "go to drawer 1<|im_end|>take mug 1<|im_end|>"
+
+
+def test_ids_equal_the_prompts_at_play():
+    """Opening, reply and continuation as the player builds them give the ids of training, one for one."""
+    parts = CHAT.opening([("user", [Text(actor_prompt(OPENING) + BEGIN_MESSAGE), Text(END_MESSAGE)])])
+    played = list(tokenize(parts, CHAT.tokenizer)[0].ids)
+    played += [*ids_of(TURNS[0][0], CHAT), *tokenize(CHAT.continuation(TURNS[0][1]), CHAT.tokenizer)[0].ids]
+    played += [*ids_of(TURNS[1][0], CHAT), CHAT.end_of_turn]
+    assert list(EXAMPLE.before + EXAMPLE.after) == played
+
+
+@pytest.mark.parametrize("message", [None, "find mug at drawer 1."])
+def test_text_message_stands_between_its_marks(message):
+    ids = None if message is None else ids_of(message, CHAT)
+    batch = collate([EXAMPLE], [ids])
+    row = text_of(batch.ids[0].tolist())
+    assert f"{BEGIN_MESSAGE}{message or ''}{END_MESSAGE}" in row
+    assert (batch.labels != IGNORED).sum() == sum(label != IGNORED for label in EXAMPLE.labels)
+
+
+def test_latent_rows_stand_where_the_prompt_puts_them():
+    rows = torch.randn(3, 8)
+    embedding = torch.nn.Embedding(len(CHAT.tokenizer), 8)
+    identity = lambda messages, mask, dtype: messages.to(dtype)  # noqa: E731
+    batch = collate([EXAMPLE, EXAMPLE], [rows, None])
+    embedded = embed_batch(batch, embedding, identity)
+    parts = CHAT.opening([("user", [Text(actor_prompt(OPENING) + BEGIN_MESSAGE), Latents(rows), Text(END_MESSAGE)])])
+    tokenized = tokenize(parts, CHAT.tokenizer)
+    start = len(tokenized[0].ids)
+    assert torch.equal(embedded[0, start : start + 3], rows)
+    assert prompt_length(tokenized) - 3 == len(EXAMPLE.before) + EXAMPLE.labels.index(ids_of("go", CHAT)[0])
+    assert (batch.labels[0] != IGNORED).sum() == (batch.labels[1] != IGNORED).sum()
+
+
+def test_latents_without_an_adapter_are_an_error():
+    with pytest.raises(InputError, match="adapter"):
+        embed_batch(collate([EXAMPLE], [torch.randn(2, 4)]), torch.nn.Embedding(400, 4), None)
+
+
+def test_one_message_an_example():
+    with pytest.raises(InputError, match="one message an example"):
+        collate([EXAMPLE], [])
+
+
+def test_scout_learns_its_plan_with_weight_on_the_place():
+    example = scout_example(OPENING, "mug: today drawer 1.", "find mug at drawer 1.", "plan", ["drawer 1"], 4.0, CHAT)
+    assert text_of(example.labels) == "find mug at drawer 1.<|im_end|>"
+    heavy = [token for token, weight in zip(example.after, example.weights, strict=True) if weight == 4.0]
+    assert text_of(heavy) == " drawer 1"
+    assert "drawer 1" in text_of(example.before)
+
+
+def test_batches_of_an_epoch_hold_each_example_once_and_are_sorted_by_length():
+    lengths = [(7 * i) % 50 for i in range(103)]
+    batches = length_sorted_batches(lengths, 8, "x")
+    assert sorted(i for batch in batches for i in batch) == list(range(103))
+    assert batches == length_sorted_batches(lengths, 8, "x") != length_sorted_batches(lengths, 8, "y")
+    spread = sum(max(lengths[i] for i in b) - min(lengths[i] for i in b) for b in batches) / len(batches)
+    assert spread < 10
