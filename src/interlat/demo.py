@@ -1,6 +1,8 @@
 """`interlat demo`: a scout and an actor play held-out games under several kinds of message."""
 
 import json
+import shlex
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,12 +107,18 @@ def run_demo(config: Demo) -> None:
     _drain(track(evaluate_household(settings, records), "episodes"))
     inspections = write_inspections(settings, records)
     results = Path(config.output) / RESULTS_FILE
+    items = {record["item"] for record in records}
+    played = [
+        line
+        for line in read_lines(results)
+        if line["config_hash"] == settings.hash and line["item"] in items and line["variant"] in config.variants
+    ]
+    report = build_report(
+        played, config.output, inspections=json.loads(inspections.read_text()), command=shlex.join(sys.argv)
+    )
     if config.json:
-        items = {record["item"] for record in records}
-        for line in read_lines(results):
-            if line["config_hash"] == settings.hash and line["item"] in items and line["variant"] in config.variants:
-                print(json.dumps(line, ensure_ascii=False))
-    report = build_report(results, config.output, inspections=json.loads(inspections.read_text()))
+        for line in played:
+            print(json.dumps(line, ensure_ascii=False))
     (console if config.json else Console()).print(report.table)
     console.print(f"episodes: {results}\nreport:   {report.page}")
 

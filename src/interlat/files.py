@@ -41,7 +41,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise _storage_error(target, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> None:

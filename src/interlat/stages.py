@@ -1,6 +1,8 @@
 """What the commands do around their stage: progress, the resolved configuration, a summary."""
 
 import json
+import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -167,7 +169,10 @@ def run_evaluate(config: Evaluate) -> None:
     if config.json:
         for line in read_lines(results):
             print(json.dumps(line, ensure_ascii=False))
-    report = build_report(results, settings.output, inspections=json.loads(inspections.read_text()))
+    played = [line for line in read_lines(results) if line["config_hash"] == settings.hash]
+    report = build_report(
+        played, settings.output, inspections=json.loads(inspections.read_text()), command=shlex.join(sys.argv)
+    )
     _console.print(report.table)
     _console.print(f"episodes in {results}, report in {report.page}")
 

@@ -15,10 +15,12 @@ from interlat.train.examples import (
     scout_example,
 )
 from interlat.train.tokenizer import train_tokenizer
+from interlat.worlds.evidence import Belief
 
 OPENING = "-= Welcome =-\n\nYou see a drawer 1, and a shelf 2.\n\nYour task is to: put a mug in shelf."
 TURNS = [("go to drawer 1", "You arrive at drawer 1. You see a mug 1.", True), ("take mug 1", "You won.", True)]
-CHAT = ChatFormat(train_tokenizer([OPENING, *[text for turn in TURNS for text in turn[:2]]] * 10, 400, ("<bop>", "<eop>")))
+TEXTS = [OPENING, *[text for turn in TURNS for text in turn[:2]]]
+CHAT = ChatFormat(train_tokenizer(TEXTS * 10, 400, ("<bop>", "<eop>")))
 EXAMPLE = actor_example({"item": "a", "opening": OPENING}, {"draw": 0, "turns": TURNS}, CHAT)
 
 
@@ -74,11 +76,28 @@ def test_one_message_an_example():
 
 
 def test_scout_learns_its_plan_with_weight_on_the_place():
-    example = scout_example(OPENING, "mug: today drawer 1.", "find mug at drawer 1.", "plan", ["drawer 1"], 4.0, CHAT)
+    belief = Belief("mug", (("today", "drawer 1"),), ("drawer 1", "shelf 2"), (0.75, 0.25), "drawer 1")
+    example = scout_example(OPENING, "mug: today drawer 1.", "find mug at drawer 1.", "plan", [belief], 4.0, CHAT)
     assert text_of(example.labels) == "find mug at drawer 1.<|im_end|>"
     heavy = [token for token, weight in zip(example.after, example.weights, strict=True) if weight == 4.0]
     assert text_of(heavy) == " drawer 1"
     assert "drawer 1" in text_of(example.before)
+    index, chances = example.soft[0]
+    assert text_of([example.after[index]]) == " drawer 1"
+    assert {text_of([token]): chance for token, chance in chances} == {" drawer 1": 0.75, " shelf 2": 0.25}
+
+
+def test_commands_not_to_be_imitated_are_read_and_not_learned():
+    turns = [(TURNS[0][0], TURNS[0][1], False), TURNS[1]]
+    example = actor_example({"item": "a", "opening": OPENING}, {"draw": 0, "turns": turns}, CHAT, 3.0)
+    assert example.before + example.after == EXAMPLE.before + EXAMPLE.after
+    assert text_of([token for token in example.labels if token != IGNORED]) == "take mug 1<|im_end|>"
+
+
+def test_where_to_go_weighs_more():
+    example = actor_example({"item": "a", "opening": OPENING}, {"draw": 0, "turns": TURNS}, CHAT, 3.0)
+    pairs = zip(example.after, example.weights, strict=True)
+    assert text_of([token for token, weight in pairs if weight == 3.0]) == " drawer 1"
 
 
 def test_batches_of_an_epoch_hold_each_example_once_and_are_sorted_by_length():

@@ -34,3 +34,18 @@ def test_equals_the_slow_loss(weighted):
 def test_no_label_is_an_error():
     with pytest.raises(InputError, match="no supervised token"):
         supervised_cross_entropy(torch.zeros(1, 3, 2), torch.full((1, 3), -100), torch.nn.Linear(2, 2))
+
+
+def test_soft_targets_are_the_expected_loss_over_drawn_labels():
+    """Averaging the hard loss over labels drawn from the distribution gives the soft loss."""
+    torch.manual_seed(1)
+    states, head = torch.randn(1, 3, 5), torch.nn.Linear(5, 4, bias=False)
+    chances = torch.tensor([[0.5, 0.3, 0.2, 0.0]])
+    positions = torch.tensor([[False, True, False]])
+    labels = torch.tensor([[-100, 2, -100]])
+    soft, _ = supervised_cross_entropy(states, labels, head, None, chances, positions)
+    hard = [
+        supervised_cross_entropy(states, torch.tensor([[-100, label, -100]]), head)[0] for label in range(4)
+    ]
+    expected = sum(chance * loss for chance, loss in zip(chances[0], hard, strict=True))
+    assert soft.item() == pytest.approx(expected.item(), rel=1e-6)

@@ -4,6 +4,7 @@ One shard of states for each batch and one JSON line an episode, written after i
 the next batch. Items are batched by length; greedy plans do not depend on that, and sampled ones are seeded by item.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,10 @@ from interlat.engine.decoding import Decoded
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
-from interlat.files import append_line, atomic_path, read_lines
+from interlat.files import append_line, atomic_path, read_lines, write_atomically
 
 THOUGHTS_FILE = "thoughts.jsonl"
+SENDER_FILE = "sender.json"
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,19 @@ def collect_thoughts(config: CollectThoughts) -> Iterator[tuple[int, int]]:
         for episode in record["episodes"]
     ]
     done = {record["item"] for record in read_lines(folder / THOUGHTS_FILE)}
-    missing = sorted((e for e in episodes if e[0] not in done), key=lambda e: len(e[1]["opening"]) + len(e[2]["evidence"]))
+    missing = [episode for episode in episodes if episode[0] not in done]
+    missing.sort(key=lambda episode: len(episode[1]["opening"]) + len(episode[2]["evidence"]))
     count = len(episodes) - len(missing)
     yield count, len(episodes)
     if not missing:
         return
     engine = Engine.load(config.model)
+    sender = {
+        "name": engine.name,
+        "weights_fingerprint": engine.weights_fingerprint,
+        "tokenizer_fingerprint": engine.tokenizer_fingerprint,
+    }
+    write_atomically(folder / SENDER_FILE, json.dumps(sender))
     for start in range(0, len(missing), config.batch_size):
         chunk = missing[start : start + config.batch_size]
         for record in _think_about(engine, chunk, config, folder, dtype):

@@ -36,10 +36,12 @@ class KeyValueBuffer:
         if layer == len(self.keys):
             self.keys.append(_with_room(keys[:, :, :0], self.capacity))
             self.values.append(_with_room(values[:, :, :0], self.capacity))
-        end = self.length + keys.shape[2]
-        self.keys[layer][:, :, self.length : end] = keys
-        self.values[layer][:, :, self.length : end] = values
-        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
+        room_keys, room_values = self.keys[layer], self.values[layer]
+        columns = keys.shape[2]
+        room_keys.narrow(2, self.length, columns).copy_(keys)
+        room_values.narrow(2, self.length, columns).copy_(values)
+        end = self.length + columns
+        return room_keys.narrow(2, 0, end), room_values.narrow(2, 0, end)
 
     def advance(self, columns: int) -> None:
         """Count ``columns`` new columns as in use."""

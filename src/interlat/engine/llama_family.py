@@ -5,6 +5,7 @@ SwiGLU). What is left out is what they do around it at every step: argument plum
 growth, hooks.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,8 +114,7 @@ class LlamaFamilyBackend:
         reference = self.norm.weight
         cosine, sine = self.rotary(reference, new_positions)
         half = sine.shape[-1] // 2
-        sine = torch.cat([-sine[..., :half], sine[..., half:]], dim=-1)
-        cosine, sine = cosine[:, :, None], sine[:, :, None]
+        cosine, sine = cosine[:, None], torch.cat([-sine[..., :half], sine[..., half:]], dim=-1)[:, None]
         longest = int(position_ids.max()) + 1
         windows = {kind: w if w is not None and w < longest else None for kind, w in self.windows.items()}
         everything_visible = bool(attention_mask.all())
@@ -131,14 +131,16 @@ class LlamaFamilyBackend:
             return masks
 
         def forward(embeddings: Tensor) -> Tensor:
-            start, end = buffer.length, buffer.length + embeddings.shape[1]
+            batch, width, size = embeddings.shape
+            start, end = buffer.length, buffer.length + width
             masks = masks_of(start, end)
-            cos, sin = cosine[:, start - first : end - first], sine[:, start - first : end - first]
-            states = embeddings
-            for index, layer in enumerate(self.layers):
-                states = layer(states, index, buffer, cos, sin, masks[self.kinds[index]])
-            buffer.advance(end - start)
-            return self.norm(states)
+            cos = cosine.narrow(2, start - first, width)
+            sin = sine.narrow(2, start - first, width)
+            states = embeddings.reshape(batch * width, size)
+            for index, (kind, layer) in enumerate(zip(self.kinds, self.layers, strict=True)):
+                states = layer(states, width, index, buffer, cos, sin, masks[kind])
+            buffer.advance(width)
+            return self.norm(states).view(batch, width, size)
 
         return forward
 
@@ -149,11 +151,16 @@ class _Norm:
     def __init__(self, module: Any) -> None:
         self.weight: Tensor = module.weight
         self.epsilon: float = module.variance_epsilon
-        self.shape = tuple(self.weight.shape)
+        size = self.weight.shape[0]
+        self.root = math.sqrt(size)
+        # x / sqrt(sum(x^2) / D + eps) = sqrt(D) x / hypot(|x|, sqrt(D eps)): few operations for short rows.
+        self.floor = torch.tensor(math.sqrt(size * self.epsilon), dtype=torch.float32, device=self.weight.device)
+        self.zero = torch.zeros((), dtype=torch.float32, device=self.weight.device)
 
     def __call__(self, x: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
         if x.dtype == torch.float32:
-            return functional.rms_norm(x, self.shape, self.weight, self.epsilon)
+            length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+            return torch.addcmul(self.zero, x / torch.hypot(length, self.floor), self.weight, value=self.root)
         # In half precision the modules round before they multiply with the weight; so does this.
         wide = x.float()
         wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)
@@ -178,51 +185,69 @@ class _Layer:
 
     def __call__(
         self,
-        states: Float[Tensor, "B Q D"],
+        states: Float[Tensor, "N D"],
+        width: int,
         index: int,
         buffer: KeyValueBuffer,
-        cosine: Float[Tensor, "B Q 1 d"],
-        sine: Float[Tensor, "B Q 1 d"],
+        cosine: Float[Tensor, "B 1 Q d"],
+        sine: Float[Tensor, "B 1 Q d"],
         mask: Bool[Tensor, "B 1 Q T"] | None,
-    ) -> Float[Tensor, "B Q D"]:
-        batch, width, _ = states.shape
-        shape = (batch, width, -1, self.head_size)
+    ) -> Float[Tensor, "N D"]:
+        """The N = B x Q rows of ``width`` Q columns after layer number ``index``, whose keys go into ``buffer``."""
         normed = self.input_norm(states)
-        query = _linear(normed, self.query).view(shape)
-        key = _linear(normed, self.key).view(shape)
-        value = _linear(normed, self.value).view(shape)
+        query = self._heads(_linear(normed, self.query), width)
+        key = self._heads(_linear(normed, self.key), width)
+        value = self._heads(_linear(normed, self.value), width)
         if self.query_norm is not None and self.key_norm is not None:
             query, key = self.query_norm(query), self.key_norm(key)
-        query, key = _rotate(query, cosine, sine), _rotate(key, cosine, sine)
-        keys, values = buffer.write(index, key.transpose(1, 2), value.transpose(1, 2))
-        attended = self._attend(query, keys, values, mask)
-        states = states + _linear(attended, self.output)
+        keys, values = buffer.write(index, _rotate(key, cosine, sine), value)
+        attended = self._attend(_rotate(query, cosine, sine), keys, values, mask)
+        states = _add_linear(states, attended, self.output)
         normed = self.middle_norm(states)
         product = functional.silu(_linear(normed, self.gate)) * _linear(normed, self.up)
-        return states + _linear(product, self.down)
+        return _add_linear(states, product, self.down)
 
-    def _attend(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        batch, width, heads, size = query.shape
+    def _heads(self, rows: Float[Tensor, "N C"], width: int) -> Float[Tensor, "B H Q d"]:
+        if width == 1:
+            return rows.view(rows.shape[0], -1, 1, self.head_size)
+        return rows.view(rows.shape[0] // width, width, -1, self.head_size).transpose(1, 2)
+
+    def _attend(
+        self,
+        query: Float[Tensor, "B Hq Q d"],
+        keys: Float[Tensor, "B H T d"],
+        values: Float[Tensor, "B H T d"],
+        mask: Bool[Tensor, "B 1 Q T"] | None,
+    ) -> Float[Tensor, "N C"]:
+        batch, heads, width, size = query.shape
         if width == 1:
             # One query a row: query heads that share a key head become its queries; no key is repeated.
             grouped = query.view(batch, heads // self.groups, self.groups, size)
-            attended = functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=self.scale)
-            return attended.reshape(batch, 1, heads * size)
+            attended = functional.scaled_dot_product_attention(
+                grouped, keys, values, attn_mask=mask, scale=self.scale
+            )
+            return attended.reshape(batch, heads * size)
         if self.groups > 1:
             keys = keys.repeat_interleave(self.groups, dim=1)
             values = values.repeat_interleave(self.groups, dim=1)
         attended = functional.scaled_dot_product_attention(
-            query.transpose(1, 2), keys, values, attn_mask=mask, is_causal=mask is None, scale=self.scale
+            query, keys, values, attn_mask=mask, is_causal=mask is None, scale=self.scale
         )
-        return attended.transpose(1, 2).reshape(batch, width, heads * size)
+        return attended.transpose(1, 2).reshape(batch * width, heads * size)
 
 
-def _linear(x: Tensor, module: nn.Linear) -> Tensor:
+def _linear(x: Float[Tensor, "N C"], module: nn.Linear) -> Float[Tensor, "N E"]:
     return functional.linear(x, module.weight, module.bias)
 
 
+def _add_linear(states: Float[Tensor, "N D"], x: Float[Tensor, "N C"], module: nn.Linear) -> Float[Tensor, "N D"]:
+    if module.bias is None and states.dtype == torch.float32:
+        return torch.addmm(states, x, module.weight.t())
+    return states + _linear(x, module)
+
+
 def _rotate(
-    x: Float[Tensor, "B Q H d"], cosine: Float[Tensor, "B Q 1 d"], signed_sine: Float[Tensor, "B Q 1 d"]
-) -> Float[Tensor, "B Q H d"]:
+    x: Float[Tensor, "B H Q d"], cosine: Float[Tensor, "B 1 Q d"], signed_sine: Float[Tensor, "B 1 Q d"]
+) -> Float[Tensor, "B H Q d"]:
     """Rotary positions (Su et al. 2021), halves layout; the sign of the first half sits in the sine."""
     return torch.addcmul(x * cosine, x.roll(x.shape[-1] // 2, -1), signed_sine)

@@ -27,7 +27,7 @@ from interlat.errors import InputError, MessageError
 CROSS_TASK = "cross_task"
 """The one control that looks at the other messages; see `cross_task_partners`."""
 
-_SWAPS_PER_ITEM = 20
+_MOVES_PER_ITEM = 20
 
 Operation = Callable[[Float[Tensor, "K D"], Generator, float], Float[Tensor, "rows D"]]
 
@@ -119,8 +119,9 @@ def _check_messages(messages: Sequence[Float[Tensor, "_ D"]], items: Sequence[st
         raise InputError(f"{len(messages)} messages came with {len(items)} item ids; give one id a message")
     for message, item in zip(messages, items, strict=True):
         if message.ndim != 2 or 0 in message.shape:
-            shape = list(message.shape)
-            raise MessageError(f"the message of {item!r} has shape {shape}; expected [rows, hidden size], not empty")
+            raise MessageError(
+                f"the message of {item!r} has shape {list(message.shape)}; expected [rows, hidden size], not empty"
+            )
         if not message.isfinite().all():
             raise MessageError(f"the message of {item!r} holds NaN or infinity; make the message again")
 
@@ -137,7 +138,7 @@ def control_message(
         run_seed: the seed of the run.
 
     Returns:
-        A new tensor of the dtype and device of ``message``, with K rows (fewer for `first_rows`, `keep_rows`).
+        A new tensor of the dtype and device of ``message``: K rows, or fewer (`first_rows`, `keep_rows`).
 
     Raises:
         InputError: an unknown control or value, or a message with fewer rows than the control needs.
@@ -148,8 +149,8 @@ def control_message(
     rows = message.shape[0]
     if rows < control.rows_needed:
         raise InputError(
-            f"the control {control.name!r} needs at least {control.rows_needed} rows and the message of {item!r} "
-            f"has {rows}: use 'zeros' or 'cross_task' for such messages"
+            f"the control {control.name!r} needs at least {control.rows_needed} rows and the message of "
+            f"{item!r} has {rows}: use 'zeros' or 'cross_task' for such messages"
         )
     generator = Generator().manual_seed(control_seed(run_seed, item, control.name))
     exact = message.detach().to(device="cpu", dtype=torch.float64)
@@ -166,8 +167,8 @@ def control_messages(
 ) -> list[Float[Tensor, "_ D"]]:
     """All messages under the control ``name``, in the order given.
 
-    Every control but `CROSS_TASK` gives each item what `control_message` gives it alone. `CROSS_TASK` has to be
-    called once with all items of the run (its pairing is made over the items that it sees).
+    Every control but `CROSS_TASK` gives each item what `control_message` gives it alone. `CROSS_TASK` has to
+    be called once with all items of the run: its pairing is made over the items that it sees.
 
     Args:
         name: any of `control_names`, with ``:value`` where the control takes one.
@@ -182,7 +183,8 @@ def control_messages(
     """
     _check_messages(messages, items)
     if name.replace("-", "_") == CROSS_TASK:
-        return [messages[partner].clone() for partner in cross_task_partners(items, run_seed=run_seed, tasks=tasks)]
+        partners = cross_task_partners(items, run_seed=run_seed, tasks=tasks)
+        return [messages[partner].clone() for partner in partners]
     return [
         control_message(name, message, item, run_seed=run_seed)
         for message, item in zip(messages, items, strict=True)
@@ -196,8 +198,9 @@ def cross_task_partners(
 
     Every message is used exactly once and nobody gets its own, so the messages as a whole are unchanged.
     The search starts from a derangement with the least number of same-task pairs (items grouped by task,
-    the largest group first, rotated by its size) and walks by random swaps that keep that number. The
-    result depends on the set of items and the seed, not on their order.
+    the largest group first, rotated by its size) and walks from there: random pairs and triples of items
+    pass their messages on in a circle where that number stays. (Triples, because with three tasks of equal
+    size no exchange of two is possible.) The result depends on the set of items and the seed, not on their order.
 
     Returns:
         For each item the index of the item whose message it gets.
@@ -228,15 +231,16 @@ def cross_task_partners(
         return labels[receiver] == labels[giver]
 
     generator = Generator().manual_seed(control_seed(run_seed, "", CROSS_TASK))
-    draws = torch.randint(count, (_SWAPS_PER_ITEM * count, 2), generator=generator).tolist()
-    for first_place, second_place in draws:
-        first, second = order[first_place], order[second_place]
-        if first == second or partner[first] == second or partner[second] == first:
+    draws = torch.randint(count, (_MOVES_PER_ITEM * count, 3), generator=generator).tolist()
+    for draw in draws:
+        receivers = list(dict.fromkeys(draw))
+        givers = [partner[receiver] for receiver in receivers]
+        rotated = [*givers[1:], givers[0]]
+        if any(receiver == giver for receiver, giver in zip(receivers, rotated, strict=True)):
             continue
-        before = same_task(first, partner[first]) + same_task(second, partner[second])
-        after = same_task(first, partner[second]) + same_task(second, partner[first])
-        if after <= before:
-            partner[first], partner[second] = partner[second], partner[first]
+        before = sum(map(same_task, receivers, givers))
+        if sum(map(same_task, receivers, rotated)) <= before:
+            partner.update(zip(receivers, rotated, strict=True))
     return [partner[index] for index in range(count)]
 
 
@@ -268,7 +272,9 @@ def gaussian(message: Float[Tensor, "K D"], generator: Generator, value: float) 
 
 
 @_register("covariance_gaussian")
-def covariance_gaussian(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
+def covariance_gaussian(
+    message: Float[Tensor, "K D"], generator: Generator, value: float
+) -> Float[Tensor, "K D"]:
     """Rows iid N(μ, Σ) (CovGauss-μ): H' = μ + Z X / √(K - 1). Mean and covariance match in expectation."""
     return message.mean(0) + _covariance_shaped(message, generator)
 
@@ -277,12 +283,14 @@ def covariance_gaussian(message: Float[Tensor, "K D"], generator: Generator, val
 def covariance_gaussian_centred(
     message: Float[Tensor, "K D"], generator: Generator, value: float
 ) -> Float[Tensor, "K D"]:
-    """Rows iid N(0, Σ) (CovGauss-0μ): H' = Z X / √(K - 1). The covariance matches in expectation, the mean is gone."""
+    """Rows iid N(0, Σ) (CovGauss-0μ): H' = Z X / √(K - 1). The covariance matches in expectation."""
     return _covariance_shaped(message, generator)
 
 
 @_register("covariance_noise", default=1.0)
-def covariance_noise(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
+def covariance_noise(
+    message: Float[Tensor, "K D"], generator: Generator, value: float
+) -> Float[Tensor, "K D"]:
     """Noise of the message's own covariance on top (CovNoise): H' = H + strength · Z X / √(K - 1)."""
     return message + value * _covariance_shaped(message, generator)
 
@@ -298,13 +306,17 @@ def white_noise(message: Float[Tensor, "K D"], generator: Generator, value: floa
 
 
 @_register("white_noise_absolute", default=0.5, rows_needed=1)
-def white_noise_absolute(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
-    """H' = H + σ ε with ε iid N(0, 1) and σ in the units of the hidden states (Interlat's ``noised``, σ = 0.5)."""
+def white_noise_absolute(
+    message: Float[Tensor, "K D"], generator: Generator, value: float
+) -> Float[Tensor, "K D"]:
+    """H' = H + strength · ε, ε iid N(0, 1), in the units of the states (Interlat's ``noised``: 0.5)."""
     return message + value * _normal(generator, *message.shape)
 
 
 @_register("random_rotation")
-def random_rotation(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
+def random_rotation(
+    message: Float[Tensor, "K D"], generator: Generator, value: float
+) -> Float[Tensor, "K D"]:
     """Same mean, same covariance, other rows (RandomRot): H' = μ + U Q S Vᵀ where X = U S Vᵀ.
 
     Q is r x r orthogonal, Haar distributed (QR of a Gaussian matrix, columns multiplied by the signs of
@@ -341,6 +353,6 @@ def first_rows(message: Float[Tensor, "K D"], generator: Generator, value: float
 def keep_rows(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "rows D"]:
     """A random ⌈fraction · K⌉ of the rows, in their true order."""
     rows = message.shape[0]
-    # The small constant undoes products such as 0.1 * 30 = 3.0000000000000004, which would keep a row too many.
+    # The small constant undoes 0.1 * 30 = 3.0000000000000004 and its like, which would keep a row too many.
     kept = max(1, math.ceil(value * rows - 1e-9))
     return message[torch.randperm(rows, generator=generator)[:kept].sort().values]

@@ -65,7 +65,9 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> In
     """
     _check_confidence(confidence)
     if trials < 1 or not 0 <= successes <= trials:
-        raise InputError(f"{successes} successes of {trials} trials is not a rate; give 0 <= successes <= trials")
+        raise InputError(
+            f"{successes} successes of {trials} trials is not a rate; give 0 <= successes <= trials, trials > 0"
+        )
     z = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
     rate = successes / trials
     scale = 1.0 + z * z / trials
@@ -89,7 +91,9 @@ def _scores(values: Sequence[float], name: str) -> np.ndarray:
 def _paired_scores(first: Sequence[float], second: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     ours, theirs = _scores(first, "the first sample"), _scores(second, "the second sample")
     if ours.size != theirs.size:
-        raise InputError(f"paired samples have {ours.size} and {theirs.size} scores; give both for the same items")
+        raise InputError(
+            f"paired samples have {ours.size} and {theirs.size} scores; give both for the same items"
+        )
     return ours, theirs
 
 

@@ -5,6 +5,7 @@ what stands between ``<bop>`` and ``<eop>`` differs. The commands to learn are t
 the order of the scout's exact belief.
 """
 
+import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from interlat.agents.episodes import evidence_of, layout_of, read_episodes
 from interlat.agents.household import plan_text
+from interlat.agents.settings import AgentSettings, MessageKind
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
@@ -36,7 +38,14 @@ from interlat.train.loop import Schedule, run_training
 from interlat.train.losses import supervised_cross_entropy
 from interlat.train.model import SmallModel, build_model, export_model
 
-MessageKind = Literal["base", "none", "text", "list", "latent"]
+TrainedOn = Literal["base", "none", "text", "list", "latent"]
+_MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
+    "base": "text",
+    "none": "none",
+    "text": "text",
+    "list": "text",
+    "latent": "hidden",
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class TrainActor:
     """The training games' ``episodes.jsonl``."""
     output: str
     """Folder of the checkpoint; the finished model (and adapter) is in its ``model`` folder."""
-    message: MessageKind = "none"
+    message: TrainedOn = "none"
     """What stands between <bop> and <eop>. "base": plans written from the exact belief, or nothing."""
     thoughts: str | None = None
     """Folder of the scout's thoughts on the episodes; needed for text, list and latent."""
@@ -89,7 +98,9 @@ class ScoutMessages:
         self.records = {record["item"]: record for record in read_lines(folder / "thoughts.jsonl")}
         shards = {record["shard"] for record in self.records.values()}
         self._states = {name: load_file(folder / name)["hidden_states"] for name in sorted(shards)}
-        if not self.records:
+        sender = folder / "sender.json"
+        self.sender: dict[str, str] = json.loads(sender.read_text()) if sender.exists() else {}
+        if not self.records or not self.sender:
             raise InputError(f"no thoughts in {folder}; make them with `interlat collect`")
 
     def text(self, item: str, rng: random.Random) -> str:
@@ -163,9 +174,8 @@ def train_actor(config: TrainActor) -> Iterator[tuple[int, dict[str, float]]]:
         return {"loss": total / len(validation)}
 
     yield from run_training(directory, parts, config.schedule, config.seed, loss_of_step, validate)
-    export_model(model, tokenizer, directory / "model")
-    if adapter is not None:
-        adapter.save(directory / "model")
+    settings = AgentSettings(role="actor", message_kind=_MESSAGE_KINDS[config.message])
+    export_model(model, tokenizer, directory / "model", settings=settings, adapter=adapter)
 
 
 def _start_model(config: TrainActor, tokenizer: PreTrainedTokenizerBase) -> Any:
@@ -218,7 +228,14 @@ class _MessageSource:
         torch.manual_seed(self.config.seed)
         source_size, target_size = states[0].shape[1], model.config.hidden_size
         adapter = CommunicationAdapter(
-            AdapterConfig(source_size=source_size, target_size=target_size, heads=self.config.adapter_heads)
+            AdapterConfig(
+                source_size=source_size,
+                target_size=target_size,
+                heads=self.config.adapter_heads,
+                sender=self.thoughts.sender["name"],
+                sender_fingerprints=(self.thoughts.sender["weights_fingerprint"],),
+                sender_tokenizer_fingerprint=self.thoughts.sender["tokenizer_fingerprint"],
+            )
         )
         padded = nn.utils.rnn.pad_sequence(states, batch_first=True)
         mask = torch.arange(padded.shape[1])[None, :] < torch.tensor([len(s) for s in states])[:, None]

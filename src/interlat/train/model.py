@@ -8,6 +8,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
+from interlat.agents.settings import AgentSettings
+from interlat.align.adapter import CommunicationAdapter
+
 
 @dataclass(frozen=True)
 class SmallModel:
@@ -46,14 +49,27 @@ def build_model(shape: SmallModel, tokenizer: PreTrainedTokenizerBase, seed: int
 
 
 def export_model(
-    model: nn.Module, tokenizer: PreTrainedTokenizerBase, directory: Path, dtype: torch.dtype = torch.bfloat16
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    directory: Path,
+    *,
+    settings: AgentSettings | None = None,
+    adapter: CommunicationAdapter | None = None,
+    dtype: torch.dtype = torch.bfloat16,
 ) -> None:
-    """Write model and tokenizer in the Hugging Face layout; the folder appears only once it is whole."""
+    """Write an agent: model and tokenizer in the Hugging Face layout, ``agent.json``, the adapter if there is one.
+
+    The folder appears only once it is whole. The model's weights are rounded to ``dtype`` in the file only.
+    """
     temporary = directory.with_name(f".{directory.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    original = next(model.parameters()).dtype
-    model.to(dtype).save_pretrained(temporary)  # type: ignore[operator]
-    model.to(original)
+    rounded = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
+    model.config.dtype = dtype  # type: ignore[union-attr]
+    model.save_pretrained(temporary, state_dict=rounded)  # type: ignore[operator]
     tokenizer.save_pretrained(temporary)
+    if settings is not None:
+        settings.save(temporary)
+    if adapter is not None:
+        adapter.save(temporary)
     shutil.rmtree(directory, ignore_errors=True)
     temporary.rename(directory)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from interlat.agents.episodes import describe, layout_of, read_episodes
+from interlat.agents.household import SCOUT_REQUEST
+from interlat.agents.settings import PLACE_OF_TEXT, AgentSettings
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import InputError
@@ -119,7 +121,8 @@ def train_scout(config: TrainScout) -> Iterator[tuple[int, dict[str, float]]]:
         return {"loss": loss.item(), **metrics}
 
     yield from run_training(directory, {"model": model}, config.schedule, config.seed, loss_of_step, validate)
-    export_model(model, tokenizer, directory / "model")
+    settings = AgentSettings(role="scout", prompt_template=f"{PLACE_OF_TEXT}\n{SCOUT_REQUEST['plan']}")
+    export_model(model, tokenizer, directory / "model", settings=settings)
 
 
 def expected_place_loss(records: list[dict[str, Any]]) -> float:

@@ -4,9 +4,9 @@ import contextlib
 import functools
 import gc
 import hashlib
+import os
 import struct
 import sys
-import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,13 +57,12 @@ def patch_translation(fast_downward: Any) -> None:
     arguments = sys.argv
     sys.argv = ["translate.py", "domain", "task"]  # the translator reads the process's arguments when imported
     try:
-        from fast_downward.translate import build_model, options, variable_order
+        from fast_downward.translate import build_model, options
     finally:
         sys.argv = arguments
     build_model.compute_model = compute_model
     # Upstream means to switch reordering off but sets an option that nobody reads. It costs time and changes no fact.
     options.reorder_variables = False
-    assert variable_order is not None
 
     translate = fast_downward.pddl2sas
     load_library = fast_downward.load_lib
@@ -79,7 +78,7 @@ def patch_translation(fast_downward: Any) -> None:
             sys.argv = arguments
 
     fast_downward.pddl2sas = translate_quietly
-    fast_downward.interface.DOWNWARD_LIB_PATH = str(_small_library(fast_downward.interface.DOWNWARD_LIB_PATH))
+    fast_downward.interface.DOWNWARD_LIB_PATH = _small_library(fast_downward.interface.DOWNWARD_LIB_PATH)
     fast_downward.load_lib = lambda: WithoutPlanner(load_library())
 
 
@@ -112,18 +111,18 @@ class WithoutPlanner:
 
 
 @functools.cache
-def _small_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="interlat-")
+def _small_library(path: str) -> str:
+    """The library without its debug sections: every environment copies the file, and they are 97 % of it.
 
-
-def _small_library(path: str) -> Path:
-    """A copy of the library without its debug sections: every environment copies the file, and they are 97 % of it."""
+    Lives in memory, so that a killed process leaves no file behind. Elsewhere than on Linux the library stays as it is.
+    """
     content = Path(path).read_bytes()
-    if not content.startswith(_ELF_64_LITTLE):
-        return Path(path)
-    small = Path(_small_folder().name) / "libdownward.so"
-    small.write_bytes(loadable_part(content))
-    return small
+    if not sys.platform.startswith("linux") or not content.startswith(_ELF_64_LITTLE):
+        return path
+    descriptor = os.memfd_create("libdownward.so")
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(loadable_part(content))
+    return f"/proc/self/fd/{descriptor}"
 
 
 def loadable_part(library: bytes) -> bytes:

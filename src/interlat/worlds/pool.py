@@ -81,8 +81,8 @@ class GamePool:
     def _ask(self, requests: Sequence[list[str]]) -> list[dict[str, Any]]:
         shares: list[list[int]] = [[] for _ in self._workers]
         for index, (_, game, *_) in enumerate(requests):
-            worker = self._worker_of.setdefault(game, len(self._worker_of) % len(self._workers))
-            shares[worker].append(index)
+            number = self._worker_of.setdefault(game, len(self._worker_of) % len(self._workers))
+            shares[number].append(index)
         busy = [(worker, share) for worker, share in zip(self._workers, shares, strict=True) if share]
         for worker, share in busy:
             worker.send([requests[index] for index in share])

@@ -1,0 +1,54 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+
+@dataclasses.dataclass(frozen=True)
+class Pipeline:
+    """A whole experiment at the smallest scale: games, episodes, tokenizer, scout, thoughts, actors."""
+
+    root: Path
+    episodes: Path
+    held_out: Path
+    scout: Path
+    thoughts: Path
+    actors: dict[str, Path]
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory):
+    from interlat.agents.episodes import read_episodes, texts_of
+    from interlat.collect.episodes import CollectEpisodes, collect_episodes
+    from interlat.collect.thoughts import CollectThoughts, collect_thoughts
+    from interlat.train.actor import TrainActor, train_actor
+    from interlat.train.loop import Schedule
+    from interlat.train.model import SmallModel
+    from interlat.train.scout import TrainScout, train_scout
+    from interlat.train.tokenizer import train_tokenizer
+    from interlat.worlds.alfworld_author import author_games
+    from interlat.worlds.mini import MINI_ROOMS
+
+    root = tmp_path_factory.mktemp("pipeline")
+    for split, count in (("train", 8), ("seen", 4)):
+        list(author_games(root / "games", count, split, 0, MINI_ROOMS))
+    episodes, held_out = root / "train.jsonl", root / "seen.jsonl"
+    list(collect_episodes(CollectEpisodes(str(root / "games"), "train", str(episodes), draws=2)))
+    list(collect_episodes(CollectEpisodes(str(root / "games"), "seen", str(held_out), draws=1, play=False)))
+    texts = texts_of([*read_episodes(episodes), *read_episodes(held_out)])
+    train_tokenizer(texts, 1500, ("<bop>", "<eop>")).save_pretrained(root / "tokenizer")
+    shape = SmallModel(hidden_size=16, layers=1, heads=2, intermediate_size=16)
+    schedule = Schedule(steps=2, batch_size=4)
+    common = {"tokenizer": str(root / "tokenizer"), "model": shape, "schedule": schedule}
+    list(train_scout(TrainScout(str(episodes), str(held_out), output=str(root / "scout"), **common)))
+    scout, thoughts = root / "scout" / "model", root / "thoughts"
+    list(collect_thoughts(CollectThoughts(str(scout), str(episodes), str(thoughts), batch_size=6, max_new_tokens=12)))
+    actors = {}
+    for kind in ("none", "text", "latent"):
+        output = root / kind
+        config = TrainActor(
+            str(episodes), str(output), kind, thoughts=str(thoughts), adapter_heads=2, validation_share=0.2, **common
+        )
+        list(train_actor(config))
+        actors[kind] = output / "model"
+    return Pipeline(root, episodes, held_out, scout, thoughts, actors)

@@ -1,0 +1,88 @@
+import json
+
+import pytest
+from interlat.agents.episodes import read_episodes
+from interlat.errors import InputError
+from interlat.evaluate.household import Checkpoints, EvaluateHousehold, evaluate_household, inspect_plans
+from interlat.files import read_lines
+
+
+def settings(pipeline, output, **changes):
+    checkpoints = Checkpoints(str(pipeline.scout), *(str(pipeline.actors[kind]) for kind in ("none", "text", "latent")))
+    values = {"variants": ("none", "text", "latent", "cross_task", "zeros"), "max_plan_tokens": 8, "batch_size": 3}
+    return EvaluateHousehold(checkpoints, str(output), **{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def played(pipeline, tmp_path_factory):
+    output = tmp_path_factory.mktemp("evaluation")
+    records = read_episodes(pipeline.held_out)
+    list(evaluate_household(settings(pipeline, output), records))
+    return output, records, read_lines(output / "results.jsonl")
+
+
+def test_every_game_is_played_once_under_every_variant(played):
+    _, records, lines = played
+    items = [record["item"] for record in records if record["episodes"]]
+    pairs = [(line["item"], line["variant"]) for line in lines]
+    assert len(pairs) == len(set(pairs)) == 5 * len(items)
+
+
+def test_records_say_what_was_sent_and_keep_the_step_cap(played):
+    _, _, lines = played
+    by_variant = {line["variant"]: line for line in lines}
+    assert by_variant["none"]["message_bytes"] == by_variant["none"]["sender_tokens"] == 0
+    assert by_variant["text"]["message_bytes"] == len(by_variant["text"]["plan"].encode())
+    assert by_variant["latent"]["message_bytes"] == by_variant["latent"]["message_rows"] * 16 * 2
+    for line in lines:
+        assert line["steps"] <= line["max_steps"]
+        assert len(line["turns"]) == line["steps"]
+        if not line["success"]:
+            assert line["steps"] == line["max_steps"]
+
+
+def test_a_second_run_plays_nothing_and_a_torn_one_only_what_is_missing(played, pipeline):
+    output, records, lines = played
+    path = output / "results.jsonl"
+    before = path.read_text()
+    assert list(evaluate_household(settings(pipeline, output), records)) == [(len(lines), len(lines))]
+    assert path.read_text() == before
+    torn = before.splitlines(keepends=True)
+    path.write_text("".join(torn[:-2]) + torn[-2][:40])
+    list(evaluate_household(settings(pipeline, output), records))
+    again = read_lines(path)
+    key = lambda line: (line["item"], line["variant"])  # noqa: E731
+    assert sorted(map(key, again)) == sorted(map(key, lines))
+    results = {key(line): [turn["action"] for turn in line["turns"]] for line in lines}
+    assert results == {key(line): [turn["action"] for turn in line["turns"]] for line in again}
+
+
+def test_the_batch_size_changes_no_episode(played, pipeline, tmp_path):
+    _, records, lines = played
+    list(evaluate_household(settings(pipeline, tmp_path, batch_size=1), records))
+    one_by_one = read_lines(tmp_path / "results.jsonl")
+    actions = lambda line: [turn["action"] for turn in line["turns"]]  # noqa: E731
+    expected = {(line["item"], line["variant"]): actions(line) for line in lines}
+    assert {(line["item"], line["variant"]): actions(line) for line in one_by_one} == expected
+
+
+def test_inspections_decode_every_row(played, pipeline):
+    output, records, _ = played
+    inspections = inspect_plans(settings(pipeline, output), records)
+    for item in inspections.values():
+        for row in item["rows"]:
+            assert len(row["top"]) == 5
+            assert sum(chance for _, chance in row["top"]) <= 1.001
+    json.dumps(inspections)
+
+
+def test_unknown_variants_and_missing_checkpoints_are_refused(pipeline, tmp_path):
+    with pytest.raises(InputError, match="unknown variant 'telepathy'"):
+        settings(pipeline, tmp_path, variants=("telepathy",))
+    with pytest.raises(InputError, match="list"):
+        settings(pipeline, tmp_path, variants=("list",))
+
+
+def test_no_games_is_an_error(pipeline, tmp_path):
+    with pytest.raises(InputError, match="no game"):
+        list(evaluate_household(settings(pipeline, tmp_path), []))
