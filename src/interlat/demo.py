@@ -21,6 +21,7 @@ from interlat.evaluate.household import (
     RESULTS_FILE,
     Checkpoints,
     EvaluateHousehold,
+    check_variants,
     evaluate_household,
     resolved,
     write_inspections,
@@ -58,6 +59,7 @@ class Demo:
     def __post_init__(self) -> None:
         if self.games < 2:
             raise InputError(f"games is {self.games}; the demo needs at least 2")
+        check_variants(self.variants)
 
 
 def demo_games(output: str, games: int) -> list[dict[str, Any]]:

@@ -21,8 +21,9 @@ from interlat.progress import track
 from interlat.report.build import build_report
 from interlat.train.actor import TrainActor, train_actor
 from interlat.train.scout import TrainScout, train_scout
-from interlat.worlds.alfworld_author import AuthorOptions, author_games
+from interlat.worlds.alfworld_author import AuthorOptions, author_games, check_split
 from interlat.worlds.mini import MINI_ROOMS
+from interlat.worlds.verify import verify_games
 
 _console = Console(stderr=True)
 
@@ -45,16 +46,23 @@ class MakeAlfworld:
     """How full and how large the rooms are."""
     json: bool = False
     """Print one JSON line a game on stdout."""
+    verify: bool = False
+    """Let the expert play every game afterwards; exit code 1 if it loses one."""
+
+    def __post_init__(self) -> None:
+        check_split(self.split)
 
 
-def run_make_alfworld(config: MakeAlfworld) -> None:
-    """Author the games and say how many of which task type."""
+def run_make_alfworld(config: MakeAlfworld) -> int:
+    """Author the games, say how many of which task type, and let the expert play them if asked to."""
     options = MINI_ROOMS if config.mini else config.options
     tasks: Counter[str] = Counter()
+    written: list[Path] = []
     paths = author_games(config.output, config.games, config.split, config.seed, options)
 
     def counted() -> Iterator[tuple[int, int]]:
         for number, path in enumerate(paths, 1):
+            written.append(path)
             tasks[path.parts[-3].split("-")[0]] += 1
             if config.json:
                 print(json.dumps({"game": str(path), "split": config.split, "task_type": path.parts[-3].split("-")[0]}))
@@ -64,6 +72,21 @@ def run_make_alfworld(config: MakeAlfworld) -> None:
     _console.print(f"{sum(tasks.values())} {config.split} games in {config.output}")
     for task, count in sorted(tasks.items()):
         _console.print(f"  {count:5d} {task}")
+    if not config.verify:
+        return 0
+    verdicts = []
+
+    def verified() -> Iterator[tuple[int, int]]:
+        for verdict in verify_games(written):
+            verdicts.append(verdict)
+            yield len(verdicts), len(written)
+
+    _drain(track(verified(), "expert"))
+    lost = [verdict for verdict in verdicts if not verdict.won]
+    _console.print(f"the expert won {len(verdicts) - len(lost)} of {len(verdicts)} games")
+    for verdict in lost[:10]:
+        _console.print(f"  lost {verdict.game}")
+    return int(bool(lost))
 
 
 def run_collect_episodes(config: CollectEpisodes) -> None:

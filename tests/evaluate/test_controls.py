@@ -37,7 +37,7 @@ def make_message(rows: int, size: int = 6, seed: int = 0, dtype: torch.dtype = t
     return (states + 3 * torch.randn(size, generator=generator, dtype=torch.float64)).to(dtype)
 
 
-def draws(name: str, message: Tensor, count: int = 3000) -> Tensor:
+def draws(name: str, message: Tensor, count: int = 1500) -> Tensor:
     return torch.stack([control_message(name, message, f"item {n}", run_seed=0) for n in range(count)])
 
 
@@ -197,7 +197,7 @@ def test_random_rotation_is_haar() -> None:
     left, singular, right = torch.linalg.svd(message - message.mean(0), full_matrices=False)
     samples = draws("random_rotation", message) - message.mean(0)
     matrices = left[:, :3].mT @ samples @ right[:3].mT / singular[:3]
-    torch.testing.assert_close(matrices @ matrices.mT, torch.eye(3, dtype=torch.float64).expand(3000, 3, 3))
+    torch.testing.assert_close(matrices @ matrices.mT, torch.eye(3, dtype=torch.float64).expand(1500, 3, 3))
     assert_within_errors(matrices, torch.zeros(3, 3, dtype=torch.float64))
     assert_within_errors(matrices.square(), torch.full((3, 3), 1 / 3, dtype=torch.float64))
     trace = matrices.diagonal(dim1=1, dim2=2).sum(1, keepdim=True)

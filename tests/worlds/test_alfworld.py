@@ -1,3 +1,4 @@
+import json
 import os
 import random
 import re
@@ -149,6 +150,10 @@ def test_a_damaged_game_is_an_error(game, tmp_path, small_games):
         game.load(path)
     with pytest.raises(InputError, match="load"):
         game.reset()
+    for key, damage in (("pddl_problem", "(define"), ("grammar", "{")):
+        path.write_text(json.dumps({**json.loads(small_games["train"][0].read_text()), key: damage}))
+        with pytest.raises(WorldError, match="not a playable"):
+            game.load(path)
 
 
 def test_import_makes_no_folder_at_home(tmp_path):

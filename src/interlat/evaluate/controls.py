@@ -13,7 +13,6 @@ Source of the noise variants: Interlat (arXiv 2511.09149), table 1. Where its re
 (`random_rotation`) or used an absolute scale (`white_noise`), the docstring says what is done here.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from interlat.engine.sampling import row_seed
 from interlat.errors import InputError, MessageError
 
 CROSS_TASK = "cross_task"
@@ -108,19 +108,14 @@ def parse_control(name: str) -> tuple[Control, float]:
     return control, value
 
 
-def control_seed(run_seed: int, item: str, name: str) -> int:
-    """The seed of one item under one control: the first 63 bits of a SHA-256 over all three."""
-    digest = hashlib.sha256(f"control\x1f{run_seed}\x1f{item}\x1f{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
 def _check_messages(messages: Sequence[Float[Tensor, "_ D"]], items: Sequence[str]) -> None:
     if len(messages) != len(items):
         raise InputError(f"{len(messages)} messages came with {len(items)} item ids; give one id a message")
     for message, item in zip(messages, items, strict=True):
         if message.ndim != 2 or 0 in message.shape:
             raise MessageError(
-                f"the message of {item!r} has shape {list(message.shape)}; expected [rows, hidden size], not empty"
+                f"the message of {item!r} has shape {list(message.shape)}; "
+                "expected [rows, hidden size], not empty"
             )
         if not message.isfinite().all():
             raise MessageError(f"the message of {item!r} holds NaN or infinity; make the message again")
@@ -152,7 +147,7 @@ def control_message(
             f"the control {control.name!r} needs at least {control.rows_needed} rows and the message of "
             f"{item!r} has {rows}: use 'zeros' or 'cross_task' for such messages"
         )
-    generator = Generator().manual_seed(control_seed(run_seed, item, control.name))
+    generator = Generator().manual_seed(row_seed(run_seed, item, control.name))
     exact = message.detach().to(device="cpu", dtype=torch.float64)
     return control.operation(exact, generator, value).to(device=message.device, dtype=message.dtype).clone()
 
@@ -200,7 +195,8 @@ def cross_task_partners(
     The search starts from a derangement with the least number of same-task pairs (items grouped by task,
     the largest group first, rotated by its size) and walks from there: random pairs and triples of items
     pass their messages on in a circle where that number stays. (Triples, because with three tasks of equal
-    size no exchange of two is possible.) The result depends on the set of items and the seed, not on their order.
+    size no exchange of two is possible.) The result depends on the set of items and the seed, not on the
+    order of the items.
 
     Returns:
         For each item the index of the item whose message it gets.
@@ -230,10 +226,10 @@ def cross_task_partners(
     def same_task(receiver: int, giver: int) -> bool:
         return labels[receiver] == labels[giver]
 
-    generator = Generator().manual_seed(control_seed(run_seed, "", CROSS_TASK))
+    generator = Generator().manual_seed(row_seed(run_seed, "", CROSS_TASK))
     draws = torch.randint(count, (_MOVES_PER_ITEM * count, 3), generator=generator).tolist()
     for draw in draws:
-        receivers = list(dict.fromkeys(draw))
+        receivers = [order[place] for place in dict.fromkeys(draw)]
         givers = [partner[receiver] for receiver in receivers]
         rotated = [*givers[1:], givers[0]]
         if any(receiver == giver for receiver, giver in zip(receivers, rotated, strict=True)):

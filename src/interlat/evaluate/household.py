@@ -2,7 +2,8 @@
 
 Variants: ``none``, ``text`` (greedy plan), ``text_sampled``, ``list`` (a plan that names every place), ``latent``,
 ``latent_unsent`` (the latent actor without a message), and every control of `interlat.evaluate.controls`, which
-replaces the message of the latent actor. One JSON line an episode in ``results.jsonl``; what is there is not played again.
+replaces the message of the latent actor. One JSON line an episode in ``results.jsonl``; what is there is not played
+again.
 """
 
 import dataclasses
@@ -33,6 +34,17 @@ INSPECTIONS_FILE = "inspections.json"
 PLAIN_VARIANTS = ("none", "text", "text_sampled", "list", "latent", "latent_unsent")
 DEMO_VARIANTS = ("none", "text", "latent", "cross_task", "zeros", "gaussian")
 _ACTOR_OF = {"none": "none", "text": "text", "text_sampled": "text", "list": "list"}
+
+
+def check_variants(variants: Sequence[str]) -> None:
+    """Raise an InputError unless all of ``variants`` are known, and at least one is given."""
+    if not variants:
+        raise InputError(f"no variants; choose from {', '.join(PLAIN_VARIANTS)} or a control such as zeros")
+    for variant in variants:
+        if variant not in PLAIN_VARIANTS and not is_control(variant):
+            raise InputError(
+                f"unknown variant {variant!r}; choose from {', '.join(PLAIN_VARIANTS)} or a control such as zeros"
+            )
 
 
 @dataclass(frozen=True)
@@ -71,11 +83,7 @@ class EvaluateHousehold:
     """Most tokens of a plan."""
 
     def __post_init__(self) -> None:
-        for variant in self.variants:
-            if variant not in PLAIN_VARIANTS and not is_control(variant):
-                raise InputError(
-                    f"unknown variant {variant!r}; choose from {', '.join(PLAIN_VARIANTS)} or a control such as zeros"
-                )
+        check_variants(self.variants)
         if "list" in self.variants and self.checkpoints.list is None:
             raise InputError("variant 'list' needs the checkpoint of an actor trained on list plans")
 

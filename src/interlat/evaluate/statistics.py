@@ -66,7 +66,8 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> In
     _check_confidence(confidence)
     if trials < 1 or not 0 <= successes <= trials:
         raise InputError(
-            f"{successes} successes of {trials} trials is not a rate; give 0 <= successes <= trials, trials > 0"
+            f"{successes} successes of {trials} trials is not a rate; "
+            "give at least one trial and 0 <= successes <= trials"
         )
     z = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
     rate = successes / trials

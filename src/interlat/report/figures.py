@@ -52,6 +52,6 @@ def save_figure(figure: Figure, directory: Path, name: str) -> str:
     with atomic_path(directory / f"{name}.svg") as temporary:
         # No date and fixed ids: the same records give the same file.
         with matplotlib.rc_context({"svg.hashsalt": "interlat", "svg.fonttype": "path"}):
-            figure.savefig(temporary, format="svg", metadata={"Date": None})
+            figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
         text = temporary.read_text()
     return text[text.index("<svg") :]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from interlat.evaluate.controls import is_control
@@ -127,21 +128,19 @@ def rich_table(records: Sequence[dict[str, Any]]) -> Table:
     caption = "success: 95 % Wilson interval; s/game: scout, actor; means over games"
     if not is_controlled(records):
         caption += "\nuncontrolled: no control of the latent message was played"
-    table = Table(caption=caption, caption_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("variant", "split"):
-        table.add_column(name, no_wrap=True)
-    for name in ("games", "success %", "steps", "scout s", "actor s", "bytes", "rows"):
+    table = Table(caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("variant", no_wrap=True)
+    for name in ("success %", "steps", "scout s", "actor s", "bytes", "rows"):
         table.add_column(name, justify="right", no_wrap=True)
-    previous = None
+    split = ""
     for row in rows:
-        if previous not in (None, row.split):
+        if row.split != split:
             table.add_section()
-        previous = row.split
+            table.add_row(f"[bold]{row.split}, {row.episodes} games[/bold]")
+        split = row.split
         rate = row.success
         table.add_row(
             row.variant,
-            row.split,
-            str(row.episodes),
             f"{100 * rate.estimate:.0f} [{100 * rate.low:.0f},{100 * rate.high:.0f}]",
             f"{row.steps:.1f}",
             f"{row.sender_seconds:.3f}",
@@ -154,7 +153,8 @@ def rich_table(records: Sequence[dict[str, Any]]) -> Table:
 
 def rich_comparisons(records: Sequence[dict[str, Any]]) -> Table:
     """The paired comparisons for a terminal of 80 columns."""
-    table = Table(caption="points of success, paired by game; exact McNemar", caption_justify="left", pad_edge=False)
+    caption = "points of success, paired by game; exact McNemar"
+    table = Table(caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("comparison", "split"):
         table.add_column(name, no_wrap=True)
     for name in ("difference", "95 % interval", "p"):

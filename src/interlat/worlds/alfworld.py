@@ -130,7 +130,7 @@ class AlfworldGame:
         try:
             self._trajectory = json.loads((target.parent / "traj_data.json").read_text())
             self._environment.load(str(target))
-        except (OSError, json.JSONDecodeError, KeyError) as error:
+        except (OSError, json.JSONDecodeError, KeyError, *_parse_errors()) as error:
             raise WorldError(
                 f"{target} is not a playable ALFWorld game ({error}); author or download it again"
             ) from error
@@ -213,6 +213,15 @@ class AlfworldGame:
         AlfworldGame._idle.append(self._environment)
         self._path = self._opening = None
         del self._environment
+
+
+@cache
+def _parse_errors() -> tuple[type[Exception], ...]:
+    """What the engine's two parsers raise for a game file that is JSON but no game."""
+    from fast_downward.translate.pddl_parser.lisp_parser import ParseError
+    from tatsu.exceptions import FailedParse  # type: ignore[import-untyped]
+
+    return ParseError, FailedParse
 
 
 def _new_environment() -> Any:

@@ -15,8 +15,8 @@ from typing import Any
 
 from interlat.worlds.alfworld_datalog import compute_model
 
-TRANSLATIONS_KEPT = 256
-"""How many games a process can load again for nothing; about half a megabyte each."""
+TRANSLATIONS_KEPT = 64
+"""How many games a process can load again for nearly nothing; half a megabyte for a small room, two for a whole one."""
 
 _NO_PLANNER = ""
 _ELF_64_LITTLE = b"\x7fELF\x02\x01"

@@ -1,0 +1,38 @@
+import pytest
+import torch
+from interlat.agents.episodes import read_episodes
+from interlat.agents.player import adapt_messages, play_games
+from interlat.align.adapter import CommunicationAdapter
+from interlat.engine.transformers import Engine
+from interlat.worlds.pool import GamePool
+
+
+@pytest.fixture(scope="module")
+def actor(pipeline):
+    folder = str(pipeline.actors["latent"])
+    return Engine.load(folder, dtype="float32"), CommunicationAdapter.load(folder).eval()
+
+
+def test_adapted_messages_do_not_depend_on_their_neighbours(actor):
+    engine, adapter = actor
+    torch.manual_seed(0)
+    messages = [torch.randn(length, engine.hidden_size) for length in (3, 7, 1)]
+    together = adapt_messages([messages[0], None, "text", messages[1], messages[2]], adapter, engine)
+    assert together[1] is None and together[2] is None
+    for message, rows in zip(messages, (together[0], together[3], together[4]), strict=True):
+        assert torch.allclose(adapt_messages([message], adapter, engine)[0], rows, atol=1e-6)
+
+
+def test_a_game_in_a_batch_is_played_as_alone(actor, pipeline):
+    engine, adapter = actor
+    records = [record for record in read_episodes(pipeline.held_out) if record["episodes"]]
+    games, caps = [record["game"] for record in records], [record["max_steps"] for record in records]
+    torch.manual_seed(1)
+    messages = [None if i == 1 else torch.randn(2 + i, engine.hidden_size) for i in range(len(games))]
+    with GamePool(2) as pool:
+        together = play_games(engine, pool, games, messages, caps, adapter)
+        for game, message, cap, episode in zip(games, messages, caps, together, strict=True):
+            alone = play_games(engine, pool, [game], [message], [cap], adapter)[0]
+            assert alone.turns == episode.turns
+            assert (alone.won, alone.steps, alone.prompt_tokens) == (episode.won, episode.steps, episode.prompt_tokens)
+            assert episode.steps <= cap

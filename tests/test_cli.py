@@ -1,0 +1,63 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from interlat.cli import COMMANDS, main
+
+
+def test_every_command_can_be_imported_and_says_what_its_fields_mean(capsys):
+    for command in COMMANDS:
+        with pytest.raises(SystemExit) as stop:
+            main([*command, "--help"])
+        assert stop.value.code == 0
+        assert "--" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fly"], "unknown command 'fly'"),
+        (["demo", "--games", "1"], "at least 2"),
+        (["demo", "--variants", "telepathy", "--games", "2"], "unknown variant 'telepathy'"),
+        (["worlds", "make", "alfworld", "--output", "x", "--games", "1", "--split", "dev"], "train, seen, unseen"),
+        (["train", "scout", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["demo", "--config"], "--config needs"),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr_and_exit_code_2(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert message in output.err
+    assert output.err.startswith("error: ") and output.err.count("\n") == 1
+    assert not list(tmp_path.iterdir()), "bad input left something behind"
+
+
+def test_usage_and_version(capsys):
+    assert main([]) == 0
+    assert "worlds make alfworld" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == "0.1.0"
+
+
+def test_help_is_quick_to_import():
+    code = "import sys, interlat.cli; interlat.cli.main([]); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_make_alfworld_prints_one_json_line_a_game(capsys, tmp_path):
+    words = ["worlds", "make", "alfworld", "--output", str(tmp_path), "--games", "3", "--split", "unseen", "--json"]
+    assert main(words) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 3 and {line["split"] for line in lines} == {"unseen"}
+
+
+def test_an_interrupt_is_130(monkeypatch, capsys):
+    def stop(words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("interlat.cli._dispatch", stop)
+    assert main(["demo"]) == 130
+    assert "go on" in capsys.readouterr().err
