@@ -30,5 +30,5 @@ def test_texts_equal_the_stock_engine(small_games, tmp_path):
     "options", [AuthorOptions(), AuthorOptions(maximum_receptacles=12), AuthorOptions(legacy_text=True)]
 )
 def test_texts_equal_the_stock_engine_at_length(options, tmp_path):
-    games = list(author_games(tmp_path / "games", 12, "seen", 4, options))
-    assert digest("fast", 60, games, tmp_path) == digest("stock", 60, games, tmp_path)
+    games = list(author_games(tmp_path / "games", 6, "seen", 4, options))
+    assert digest("fast", 40, games, tmp_path) == digest("stock", 40, games, tmp_path)

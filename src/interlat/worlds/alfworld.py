@@ -130,7 +130,7 @@ class AlfworldGame:
         try:
             self._trajectory = json.loads((target.parent / "traj_data.json").read_text())
             self._environment.load(str(target))
-        except (OSError, json.JSONDecodeError, KeyError, *_parse_errors()) as error:
+        except _load_errors() as error:
             raise WorldError(
                 f"{target} is not a playable ALFWorld game ({error}); author or download it again"
             ) from error
@@ -216,12 +216,12 @@ class AlfworldGame:
 
 
 @cache
-def _parse_errors() -> tuple[type[Exception], ...]:
-    """What the engine's two parsers raise for a game file that is JSON but no game."""
+def _load_errors() -> tuple[type[Exception], ...]:
+    """What is raised for a game file that is missing, cut off, or JSON but no game for the engine's two parsers."""
     from fast_downward.translate.pddl_parser.lisp_parser import ParseError
     from tatsu.exceptions import FailedParse  # type: ignore[import-untyped]
 
-    return ParseError, FailedParse
+    return OSError, json.JSONDecodeError, KeyError, ParseError, FailedParse
 
 
 def _new_environment() -> Any:

@@ -1,0 +1,13 @@
+import pytest
+from interlat import checkpoints
+from interlat.checkpoints import bundled
+from interlat.errors import CheckpointError
+
+
+def test_an_unknown_name_lists_what_there_is(tmp_path, monkeypatch):
+    (tmp_path / "mini" / "scout").mkdir(parents=True)
+    (tmp_path / "mini" / "scout" / "config.json").write_text("{}")
+    monkeypatch.setattr(checkpoints, "ROOT", tmp_path)
+    assert bundled("mini/scout") == str(tmp_path / "mini" / "scout")
+    with pytest.raises(CheckpointError, match="there are: mini/scout"):
+        bundled("mini/actor")
