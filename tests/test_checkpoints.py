@@ -1,4 +1,5 @@
 import pytest
+
 from interlat import checkpoints
 from interlat.checkpoints import bundled
 from interlat.errors import CheckpointError

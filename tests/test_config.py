@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 import yaml
+
 from interlat.config import read_config, write_config
 from interlat.errors import InputError
 

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from interlat import demo
 from interlat.demo import Demo, run_demo
 from interlat.errors import InputError

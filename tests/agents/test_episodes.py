@@ -1,4 +1,5 @@
 import pytest
+
 from interlat.agents.episodes import describe, evidence_of, layout_of, read_episodes, texts_of
 from interlat.errors import InputError
 
@@ -9,7 +10,7 @@ def test_evidence_survives_storing(pipeline):
             evidence = evidence_of(episode)
             assert evidence.text == episode["evidence"]
             again = describe(layout_of(record), evidence)
-            assert {name: again[name] for name in ("plan", "list")} == {name: episode[name] for name in ("plan", "list")}
+            assert [again[name] for name in ("plan", "list")] == [episode[name] for name in ("plan", "list")]
 
 
 def test_plans_name_the_true_places_and_lists_all_of_them(pipeline):

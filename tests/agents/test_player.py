@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from interlat.agents.episodes import read_episodes
 from interlat.agents.player import adapt_messages, play_games
 from interlat.align.adapter import CommunicationAdapter

@@ -2,6 +2,8 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from interlat.agents.episodes import read_episodes
 from interlat.agents.household import scout_prompt
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
@@ -9,7 +11,6 @@ from interlat.engine.sampling import Sampling
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.files import read_lines
-from safetensors.torch import load_file
 
 
 def states(folder):
@@ -20,7 +21,8 @@ def states(folder):
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_thoughts(pipeline, tmp_path):
-    config = CollectThoughts(str(pipeline.scout), str(pipeline.episodes), str(tmp_path), batch_size=5, max_new_tokens=12)
+    scout, episodes = str(pipeline.scout), str(pipeline.episodes)
+    config = CollectThoughts(scout, episodes, str(tmp_path), batch_size=5, max_new_tokens=12)
     for done, _ in collect_thoughts(config):
         if done:
             break

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from interlat.agents.episodes import read_episodes
 from interlat.errors import InputError
 from interlat.evaluate.household import Checkpoints, EvaluateHousehold, evaluate_household, inspect_plans

@@ -3,6 +3,7 @@ import random
 
 import pytest
 import torch
+
 from interlat.agents.episodes import read_episodes
 from interlat.align.adapter import CommunicationAdapter
 from interlat.engine.transformers import Engine

@@ -52,7 +52,8 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
 def test_a_loss_that_is_not_finite_stops(tmp_path):
     modules = {"model": torch.nn.Linear(1, 1)}
     with pytest.raises(InterlatError, match="not finite"):
-        list(run_training(tmp_path, modules, SCHEDULE, 0, lambda s: (modules["model"](torch.tensor([[torch.nan]])).sum(), {})))
+        loss_of_step = lambda step: (modules["model"](torch.tensor([[torch.nan]])).sum(), {})  # noqa: E731
+        list(run_training(tmp_path, modules, SCHEDULE, 0, loss_of_step))
 
 
 def test_learning_rate_warms_up_and_falls_to_a_tenth():

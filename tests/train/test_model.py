@@ -1,4 +1,5 @@
 import torch
+
 from interlat.agents.settings import AgentSettings
 from interlat.engine.transformers import Engine
 from interlat.train.model import SmallModel, build_model, export_model

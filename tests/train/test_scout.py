@@ -2,6 +2,7 @@ import math
 import random
 
 import pytest
+
 from interlat.agents.episodes import read_episodes
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer

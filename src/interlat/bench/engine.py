@@ -61,10 +61,10 @@ class Effort:
 
 
 EFFORT = {
-    ("tiny", True): Effort(steps=64, rounds=5),
-    ("tiny", False): Effort(steps=128, rounds=15),
-    ("0.5B", True): Effort(steps=3, rounds=2),
-    ("0.5B", False): Effort(steps=16, rounds=4),
+    ("tiny", True): Effort(steps=32, rounds=10),
+    ("tiny", False): Effort(steps=64, rounds=30),
+    ("0.5B", True): Effort(steps=2, rounds=3),
+    ("0.5B", False): Effort(steps=8, rounds=8),
 }
 
 

@@ -241,7 +241,8 @@ def _linear(x: Float[Tensor, "N C"], module: nn.Linear) -> Float[Tensor, "N E"]:
 
 
 def _add_linear(states: Float[Tensor, "N D"], x: Float[Tensor, "N C"], module: nn.Linear) -> Float[Tensor, "N D"]:
-    if module.bias is None and states.dtype == torch.float32:
+    bias: Tensor | None = module.bias
+    if bias is None and states.dtype == torch.float32:
         return torch.addmm(states, x, module.weight.t())
     return states + _linear(x, module)
 

@@ -279,12 +279,16 @@ def inspect_plans(config: EvaluateHousehold, records: Sequence[dict[str, Any]], 
     games = [record for record in records if record["episodes"]]
     sender = _Sender(config, games)
     result: dict[str, Any] = {}
+
+    def word(token: int) -> str:
+        return str(sender.engine.tokenizer.decode([token])).strip()
+
     for game in games:
         sent = sender.sent("plan")[game["item"]]
         scores = sender.engine.logits(sent.states.to(sender.engine.device)).float().softmax(dim=-1)
         values, ids = scores.topk(top, dim=-1)
         entropy = -(scores * scores.clamp_min(1e-12).log()).sum(dim=-1)
-        tokens = sender.engine.tokenizer
+
         result[game["item"]] = {
             "task": game["opening"].rsplit("Your task is to: ", 1)[-1],
             "evidence": game["episodes"][0]["evidence"],
@@ -292,11 +296,11 @@ def inspect_plans(config: EvaluateHousehold, records: Sequence[dict[str, Any]], 
             "rows": [
                 {
                     "position": row,
-                    "token": tokens.decode([int(ids[row, 0])]).strip(),
+                    "token": word(int(ids[row, 0])),
                     "norm": round(float(sent.states[row].norm()), 3),
                     "entropy": round(float(entropy[row]), 3),
                     "top": [
-                        [tokens.decode([int(token)]).strip(), round(float(value), 4)]
+                        [word(int(token)), round(float(value), 4)]
                         for token, value in zip(ids[row], values[row], strict=True)
                     ],
                 }

@@ -131,7 +131,7 @@ def train_actor(config: TrainActor) -> Iterator[tuple[int, dict[str, float]]]:
     """Run or continue the training; yields (finished steps, metrics). Ends with the exported model."""
     torch.set_num_threads(config.threads)
     directory = Path(config.output)
-    tokenizer = load_tokenizer(config.start or config.tokenizer)
+    tokenizer = load_tokenizer(config.start or config.tokenizer or "")
     chat = ChatFormat(tokenizer)
     model = _start_model(config, tokenizer)
     records = [record for record in read_episodes(config.episodes) if record["episodes"]]

@@ -154,8 +154,8 @@ def run_training(
         norm = torch.nn.utils.clip_grad_norm_(parameters, schedule.gradient_clip)
         if not torch.isfinite(norm):
             raise InterlatError(
-                f"step {step + 1}: the gradient is not finite (loss {loss.item()}); lower the learning rate and run again, "
-                f"it continues from {directory / CHECKPOINT_FILE}"
+                f"step {step + 1}: the gradient is not finite (loss {loss.item()}); lower the learning rate and run "
+                f"again, it continues from {directory / CHECKPOINT_FILE}"
             )
         optimizer.step()
         metrics = {"loss": loss.item(), "gradient_norm": norm.item(), **metrics}

@@ -40,7 +40,6 @@ def build_model(shape: SmallModel, tokenizer: PreTrainedTokenizerBase, seed: int
         intermediate_size=shape.intermediate_size,
         max_position_embeddings=shape.context_length,
         tie_word_embeddings=True,
-        attn_implementation="sdpa",
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
@@ -64,7 +63,7 @@ def export_model(
     temporary = directory.with_name(f".{directory.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     rounded = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
-    model.config.dtype = dtype  # type: ignore[union-attr]
+    model.config.dtype = dtype
     model.save_pretrained(temporary, state_dict=rounded)  # type: ignore[operator]
     tokenizer.save_pretrained(temporary)
     if settings is not None:
