@@ -1,8 +1,9 @@
 import subprocess
 import sys
 
-import interlat
 import pytest
+
+import interlat
 
 
 def test_every_name_of_the_front_door_is_there():

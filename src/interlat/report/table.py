@@ -1,195 +1,186 @@
-"""The summary of result records: one row a variant and split, and paired comparisons."""
+"""The summary of a run as tables: for a terminal of 80 columns, and as Markdown."""
 
-import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import re
 
-from rich import box
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
-from interlat.evaluate.controls import is_control
-from interlat.evaluate.statistics import Interval, PairedTest, mcnemar_exact, paired_difference, wilson_interval
+from interlat.report.summary import Comparison, Row, Summary
 
-_COMPARED_WITH_LATENT = ("text", "text_sampled", "list")
-
-
-@dataclass(frozen=True)
-class Row:
-    """What the episodes of one variant on one split cost and gave."""
-
-    variant: str
-    split: str
-    episodes: int
-    success: Interval
-    """Rate with its 95 % Wilson interval."""
-    steps: float
-    """Mean steps over all episodes."""
-    steps_won: float | None
-    """Mean steps over won episodes; None without any."""
-    sender_seconds: float
-    receiver_seconds: float
-    message_bytes: float
-    message_rows: float
-    sender_tokens: float
-    decoded_tokens: float
+_NAME_WIDTH = 17
+_PAIR_WIDTH = 34
+UNCONTROLLED_NOTE = "Uncontrolled: no control was played, so a gain may not come from what the message says."
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Two variants on the same items."""
-
-    first: str
-    second: str
-    split: str
-    difference: Interval
-    """Success of the first minus the second, with a paired bootstrap interval."""
-    test: PairedTest
-    """Exact two-sided McNemar test."""
+def row_name(row: Row) -> str:
+    """The variant, with a label if nothing controls its result."""
+    return row.variant if row.controlled else f"{row.variant} (uncontrolled)"
 
 
-def variants_of(records: Sequence[dict[str, Any]]) -> list[str]:
-    """The variants in the order in which a reader wants them: none, texts, latent, controls."""
-    order = {name: i for i, name in enumerate(("none", "text", "text_sampled", "list", "latent", "latent_unsent"))}
-    return sorted({record["variant"] for record in records}, key=lambda name: (order.get(name, 99), name))
+def compact_number(value: float) -> str:
+    """A mean in at most 5 characters: 0.013, 2.51, 84.2, 1234, 38.4k."""
+    if value == 0:
+        return "0"
+    for limit, digits in ((1, 3), (10, 2), (100, 1)):
+        if abs(value) < limit - 0.5 * 10**-digits:
+            return f"{value:.{digits}f}"
+    if abs(value) < 9999.5:
+        return f"{value:.0f}"
+    for limit, digits in ((100_000, 1), (1_000_000, 0)):
+        if abs(value) < limit - 500 * 10**-digits:
+            return f"{value / 1000:.{digits}f}k"
+    return f"{value / 1e6:.1f}M"
 
 
-def splits_of(records: Sequence[dict[str, Any]]) -> list[str]:
-    """The splits of the records, "all" last if there are several."""
-    splits = sorted({record["split"] for record in records})
-    return splits if len(splits) == 1 else [*splits, "all"]
+def p_text(p_value: float) -> str:
+    """A p value with two significant digits, as the statistics writes it: 0.032, <0.0001."""
+    if p_value < 0.0001:
+        return "<0.0001"
+    return f"{p_value:.4f}" if p_value < 0.001 else f"{p_value:.3f}" if p_value < 0.1 else f"{p_value:.2f}"
 
 
-def select(records: Sequence[dict[str, Any]], variant: str, split: str) -> dict[str, dict[str, Any]]:
-    """Item -> record of a variant on a split."""
-    return {r["item"]: r for r in records if r["variant"] == variant and split in (r["split"], "all")}
+def points(value: float) -> str:
+    """A difference of rates in points with its sign: +12.5."""
+    text = f"{100 * value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
 
 
-def summarise(records: Sequence[dict[str, Any]]) -> list[Row]:
-    """One row for every variant and split, and one for all splits together."""
-    rows = []
-    for split in splits_of(records):
-        for variant in variants_of(records):
-            chosen = list(select(records, variant, split).values())
-            if not chosen:
-                continue
-            won = [record["steps"] for record in chosen if record["success"]]
+def _folded(name: str, width: int) -> str:
+    """``name`` on as many lines as it needs, broken only after ``_``, ``:`` or at a space."""
+    lines = [""]
+    for piece in re.findall(r"[^_: ]+[_: ]?", name):
+        if lines[-1] and len(lines[-1] + piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
 
-            def mean(field: str, chosen: list[dict[str, Any]] = chosen) -> float:
-                return statistics.fmean(record[field] for record in chosen)
 
-            rows.append(
-                Row(
-                    variant=variant,
-                    split=split,
-                    episodes=len(chosen),
-                    success=wilson_interval(len(won), len(chosen)),
-                    steps=mean("steps"),
-                    steps_won=statistics.fmean(won) if won else None,
-                    sender_seconds=mean("sender_seconds"),
-                    receiver_seconds=mean("receiver_seconds"),
-                    message_bytes=mean("message_bytes"),
-                    message_rows=mean("message_rows"),
-                    sender_tokens=mean("sender_tokens"),
-                    decoded_tokens=mean("decoded_tokens"),
-                )
+def _plain_table() -> Table:
+    return Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, header_style="bold")
+
+
+def rich_summary(summary: Summary) -> Table:
+    """One line a variant, a block a split."""
+    table = _plain_table()
+    table.add_column("\nvariant", no_wrap=True)
+    columns = ("\ngames", "success %\n95 % interval", "steps\nall", "steps\nwon")
+    costs = ("scout\ns/game", "actor\ns/game", "bytes\nsent", "actor\ntokens")
+    for name in (*columns, *costs):
+        table.add_column(name, justify="right", no_wrap=True)
+    for split in summary.splits:
+        table.add_row(Text(split, style="bold cyan"))
+        for row in summary.on(split):
+            rate = row.success
+            table.add_row(
+                Text(_folded(row_name(row), _NAME_WIDTH), style="bold" if row.role == "latent" else ""),
+                str(row.games),
+                f"{100 * rate.estimate:.1f} [{100 * rate.low:.0f},{100 * rate.high:.0f}]",
+                f"{row.steps.estimate:.1f}",
+                "-" if row.steps_won is None else f"{row.steps_won:.1f}",
+                compact_number(row.sender_seconds),
+                compact_number(row.receiver_seconds),
+                compact_number(row.message_bytes),
+                compact_number(row.decoded_tokens),
             )
-    return rows
-
-
-def compare(records: Sequence[dict[str, Any]]) -> list[Comparison]:
-    """Latent against texts and controls, text against none; only items that both variants have played."""
-    names = variants_of(records)
-    pairs = [("latent", other) for other in names if other in _COMPARED_WITH_LATENT]
-    pairs += [("text", "none"), ("latent", "none")]
-    pairs += [("latent", other) for other in names if other == "latent_unsent" or is_control(other)]
-    result = []
-    for split in splits_of(records):
-        for first, second in pairs:
-            one, two = select(records, first, split), select(records, second, split)
-            items = sorted(set(one) & set(two))
-            if not items:
-                continue
-            a = [float(one[item]["success"]) for item in items]
-            b = [float(two[item]["success"]) for item in items]
-            result.append(Comparison(first, second, split, paired_difference(a, b), mcnemar_exact(a, b)))
-    return result
-
-
-def is_controlled(records: Sequence[dict[str, Any]]) -> bool:
-    """Whether the records of a latent variant come with at least one control of its message."""
-    names = variants_of(records)
-    return "latent" not in names or any(is_control(name) for name in names)
-
-
-def rich_table(records: Sequence[dict[str, Any]]) -> Table:
-    """The summary for a terminal of 80 columns."""
-    rows = summarise(records)
-    caption = "success: 95 % Wilson interval; s/game: scout, actor; means over games"
-    if not is_controlled(records):
-        caption += "\nuncontrolled: no control of the latent message was played"
-    table = Table(caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("variant", no_wrap=True)
-    for name in ("success %", "steps", "scout s", "actor s", "bytes", "rows"):
-        table.add_column(name, justify="right", no_wrap=True)
-    split = ""
-    for row in rows:
-        if row.split != split:
-            table.add_section()
-            table.add_row(f"[bold]{row.split}, {row.episodes} games[/bold]")
-        split = row.split
-        rate = row.success
-        table.add_row(
-            row.variant,
-            f"{100 * rate.estimate:.0f} [{100 * rate.low:.0f},{100 * rate.high:.0f}]",
-            f"{row.steps:.1f}",
-            f"{row.sender_seconds:.3f}",
-            f"{row.receiver_seconds:.3f}",
-            f"{row.message_bytes:.0f}",
-            f"{row.message_rows:.0f}",
-        )
+        if split != summary.splits[-1]:
+            table.add_row()
     return table
 
 
-def rich_comparisons(records: Sequence[dict[str, Any]]) -> Table:
-    """The paired comparisons for a terminal of 80 columns."""
-    caption = "points of success, paired by game; exact McNemar"
-    table = Table(caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("comparison", "split"):
-        table.add_column(name, no_wrap=True)
-    for name in ("difference", "95 % interval", "p"):
+def rich_comparisons(summary: Summary) -> Table:
+    """The paired comparisons of channels with each other and of latents with controls."""
+    table = _plain_table()
+    table.add_column("first - second", no_wrap=True)
+    for name in ("games", "points", "95 % interval", "p (McNemar)"):
         table.add_column(name, justify="right", no_wrap=True)
-    for item in compare(records):
-        difference = item.difference
-        table.add_row(
-            f"{item.first} - {item.second}",
-            item.split,
-            f"{100 * difference.estimate:+.1f}",
-            f"[{100 * difference.low:+.1f},{100 * difference.high:+.1f}]",
-            f"{item.test.p_value:.2g}",
-        )
+    for split in summary.splits:
+        table.add_row(Text(split, style="bold cyan"))
+        for comparison in summary.comparisons:
+            if comparison.split == split and comparison.about != "floor":
+                pair = f"{comparison.first} - {comparison.second}"
+                table.add_row(Text(_folded(pair, _PAIR_WIDTH)), *map(Text, _comparison_cells(comparison)))
+        if split != summary.splits[-1]:
+            table.add_row()
     return table
 
 
-def markdown(records: Sequence[dict[str, Any]]) -> str:
-    """Summary and comparisons as two Markdown tables."""
+def _comparison_cells(comparison: Comparison) -> tuple[str, str, str, str]:
+    difference = comparison.difference
+    return (
+        str(comparison.games),
+        points(difference.estimate),
+        f"[{points(difference.low)}, {points(difference.high)}]",
+        p_text(comparison.test.p_value),
+    )
+
+
+def step_cap(summary: Summary) -> str:
+    """The step cap of the games, or its range."""
+    caps = summary.step_caps
+    return str(caps[0]) if len(caps) == 1 else f"{caps[0]} to {caps[-1]}"
+
+
+def notes(summary: Summary) -> list[str]:
+    """What a reader has to know to read the tables."""
     lines = [
-        "| variant | split | games | success % | steps | scout s | actor s | bytes | rows |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        f"Success: won, as the engine says, within {step_cap(summary)} steps; 95 % Wilson interval.",
+        "Points: difference of success paired by game; 95 % bootstrap interval.",
+        "p: exact two-sided McNemar test, not corrected for the number of tests.",
     ]
-    for row in summarise(records):
-        rate = row.success
-        lines.append(
-            f"| {row.variant} | {row.split} | {row.episodes} | {100 * rate.estimate:.1f} "
-            f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}] | {row.steps:.2f} | {row.sender_seconds:.4f} "
-            f"| {row.receiver_seconds:.4f} | {row.message_bytes:.0f} | {row.message_rows:.1f} |"
-        )
-    lines += ["", "| comparison | split | difference, points | 95 % interval | p (McNemar) |"]
-    lines += ["| --- | --- | ---: | ---: | ---: |"]
-    for item in compare(records):
-        difference = item.difference
-        lines.append(
-            f"| {item.first} - {item.second} | {item.split} | {100 * difference.estimate:+.1f} "
-            f"| [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}] | {item.test.p_value:.2g} |"
-        )
-    return "\n".join(lines) + "\n"
+    if summary.repeated:
+        lines.append("Games were played under several seeds: Wilson intervals take episodes as independent.")
+    if summary.uncontrolled:
+        lines.append(UNCONTROLLED_NOTE)
+    return lines
+
+
+def terminal_report(summary: Summary) -> Group:
+    """Summary, comparisons and notes; fits 80 columns."""
+    lines = [Text(line, style="dim") for line in notes(summary)]
+    parts: list[RenderableType] = [rich_summary(summary), Text()]
+    if any(comparison.about != "floor" for comparison in summary.comparisons):
+        parts += [rich_comparisons(summary), Text()]
+    return Group(*parts, *lines)
+
+
+def markdown_report(summary: Summary) -> str:
+    """The same as Markdown, with all columns and all comparisons; for a README."""
+    header = (
+        *("variant", "games", "success % [95 % interval]", "steps [95 % interval]", "steps won"),
+        *("scout s", "actor s", "bytes", "rows", "scout tokens", "actor tokens"),
+    )
+    parts = []
+    for split in summary.splits:
+        lines = [f"**{split}**", "", _line(header), _line(["---", *["---:"] * (len(header) - 1)])]
+        for row in summary.on(split):
+            rate, steps = row.success, row.steps
+            cells = (
+                f"`{row.variant}`" + ("" if row.controlled else " *uncontrolled*"),
+                str(row.games),
+                f"{100 * rate.estimate:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]",
+                f"{steps.estimate:.2f} [{steps.low:.2f}, {steps.high:.2f}]",
+                "-" if row.steps_won is None else f"{row.steps_won:.2f}",
+                *(compact_number(value) for value in (row.sender_seconds, row.receiver_seconds)),
+                *(compact_number(value) for value in (row.message_bytes, row.message_rows)),
+                *(compact_number(value) for value in (row.sender_tokens, row.decoded_tokens)),
+            )
+            lines.append(_line(cells))
+        parts.append("\n".join(lines))
+    lines = [
+        _line(("split", "first - second", "games", "points", "95 % interval", "p (McNemar)")),
+        _line(("---", "---", "---:", "---:", "---:", "---:")),
+    ]
+    lines += [
+        _line((item.split, f"`{item.first}` - `{item.second}`", *_comparison_cells(item)))
+        for item in summary.comparisons
+    ]
+    if summary.comparisons:
+        parts.append("\n".join(lines))
+    parts.append("\n".join(notes(summary)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(cells: tuple[str, ...] | list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,34 @@
+import pytest
+
+from interlat.errors import InputError
+from interlat.report.games import grouped, pack_games
+
+
+def test_records_of_a_game_stand_together(make_records):
+    records = make_records(games=3)
+    games = grouped(records)
+    assert len(games) == 6
+    assert all(len({record["item"] for record in game}) == 1 for game in games)
+
+
+def test_no_text_can_end_the_script_element(make_records, make_inspections):
+    records = make_records(games=1)
+    records[0]["turns"][0]["observation"] = "</script><script>alert(1)</script>"
+    packed, games = pack_games(records, make_inspections(records), 10_000_000)
+    assert games == 2
+    assert "</" not in packed and "<script" not in packed
+
+
+def test_only_as_many_games_as_fit(make_records, make_inspections):
+    records = make_records(games=10)
+    whole, games = pack_games(records, make_inspections(records), 10_000_000)
+    part, fewer = pack_games(records, make_inspections(records), len(whole) // 2)
+    assert fewer < games == 20 and len(part) <= len(whole) // 2
+
+
+def test_a_number_that_is_not_finite_is_refused(make_records, make_inspections):
+    records = make_records(games=1)
+    inspections = make_inspections(records)
+    next(iter(inspections.values()))["rows"][0]["norm"] = float("nan")
+    with pytest.raises(InputError):
+        pack_games(records, inspections, 10_000_000)
