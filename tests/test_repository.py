@@ -20,7 +20,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "worlds/alfworld_scene.py": "scenes are tested through the games that are made of them, in test_alfworld_author.py",
     "worlds/alfworld_state.py": "bit-equality with the stock engine, in test_alfworld_fast.py",
     "engine/backend.py": "both backends are tested through Engine on every architecture, in test_transformers.py",
-    "bench/engine.py": "measures and asserts nothing; its output's shape is tested in tests/bench",
 }
 UNPICKLING = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"} | {
     "torch.load",

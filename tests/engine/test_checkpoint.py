@@ -99,3 +99,8 @@ def test_wrong_device_and_dtype(saved):
         Engine.load(str(saved), device="nonsense")
     with pytest.raises(InputError, match="dtype is 'nonsense'"):
         Engine.load(str(saved), dtype="nonsense")
+
+
+def test_compiling_is_refused_not_ignored(saved):
+    with pytest.raises(InputError, match="compile=True is not offered"):
+        Engine.load(str(saved), compile=True)

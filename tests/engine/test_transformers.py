@@ -81,8 +81,9 @@ def test_latent_steps_equal_a_loop_without_a_cache(engine, slow_states, token_li
         for _ in range(steps):
             read = torch.cat([read, align(slow_states(engine.model, read)[-1:])])
             expected.append(slow_states(engine.model, read)[-1])
-        torch.testing.assert_close(thoughts[row], torch.stack(expected), **TOLERANCE)
-        torch.testing.assert_close(memory.hidden_states[row], expected[-1], **TOLERANCE)
+        # A state fed back as input carries its rounding along: 2e-5 at states of size 3.6 in float32, 0 in float64.
+        torch.testing.assert_close(thoughts[row], torch.stack(expected), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(memory.hidden_states[row], expected[-1], atol=1e-4, rtol=1e-4)
 
 
 @ragged

@@ -223,9 +223,7 @@ class _Layer:
         if width == 1:
             # One query a row: query heads that share a key head become its queries; no key is repeated.
             grouped = query.view(batch, heads // self.groups, self.groups, size)
-            attended = functional.scaled_dot_product_attention(
-                grouped, keys, values, attn_mask=mask, scale=self.scale
-            )
+            attended = functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=self.scale)
             return attended.reshape(batch, heads * size)
         if self.groups > 1:
             keys = keys.repeat_interleave(self.groups, dim=1)

@@ -33,7 +33,7 @@ class Engine:
     everything runs without them. Build it with `load` or `wrap`.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, compiled: bool) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.name = name
@@ -61,31 +61,28 @@ class Engine:
             path_or_hub_id: a directory with ``config.json``, safetensors and tokenizer files, or a hub id.
             dtype: ``auto`` is bfloat16 where the hardware multiplies it natively, else float32.
             device: ``auto`` is CUDA where there is one, else the CPU.
-            compile: compile the single-step forward pass with `torch.compile`; the first steps take long.
+            compile: not offered: `torch.compile` made the engine's own step slower (docs/decisions.md).
             trust_remote_code: let `transformers` run code that the checkpoint brings along.
 
         Raises:
             CheckpointError: there is no usable model in that place.
-            InputError: unknown dtype or device.
+            InputError: unknown dtype or device, or ``compile`` asked for.
         """
+        if compile:
+            raise InputError(
+                "compile=True is not offered: compiled with torch.compile, the engine's own step was slower; leave it out"
+            )
         model, tokenizer = load_checkpoint(path_or_hub_id, dtype, device, trust_remote_code)
-        return cls(model, tokenizer, str(path_or_hub_id), compile)
+        return cls(model, tokenizer, str(path_or_hub_id))
 
     @classmethod
-    def wrap(
-        cls,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        name: str = "",
-        *,
-        compile: bool = False,
-    ) -> "Engine":
+    def wrap(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "") -> "Engine":
         """An engine around a model that is already in memory; puts it into evaluation mode.
 
         The engine reads the model's own parameters: later changes to them, by an optimiser for example,
         count.
         """
-        return cls(model, tokenizer, name or type(model).__name__, compile)
+        return cls(model, tokenizer, name or type(model).__name__)
 
     @property
     def device(self) -> torch.device:
