@@ -1,5 +1,7 @@
 """What this machine computes with, and in which number format it is fastest."""
 
+import platform
+
 import torch
 
 from interlat.errors import InputError
@@ -56,8 +58,6 @@ def describe_machine() -> str:
 
 
 def _cpu_name() -> str:
-    import platform
-
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as handle:
             names = [line.split(":", 1)[1].strip() for line in handle if line.startswith("model name")]

@@ -70,7 +70,7 @@ class Engine:
         """
         if compile:
             raise InputError(
-                "compile=True is not offered: compiled with torch.compile, the engine's own step was slower; leave it out"
+                "compile=True is not offered: with torch.compile the engine's own step was slower; leave it out"
             )
         model, tokenizer = load_checkpoint(path_or_hub_id, dtype, device, trust_remote_code)
         return cls(model, tokenizer, str(path_or_hub_id))
