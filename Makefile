@@ -50,6 +50,7 @@ check: lint types imports
 
 lint: setup
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check
 
 types: setup
 	$(BIN)/mypy

@@ -4,9 +4,7 @@ import pytest
 
 from interlat import errors
 
-CHILDREN = [
-    kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind is not errors.InterlatError
-]
+CHILDREN = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind is not errors.InterlatError]
 
 
 @pytest.mark.parametrize("kind", CHILDREN)

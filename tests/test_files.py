@@ -40,9 +40,7 @@ def test_a_full_disk_is_a_storage_error_and_nothing_is_half_written(
     path = tmp_path / "file.txt"
     write_atomically(path, "old")
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(
-        StorageError, match=r"cannot write .*file\.txt: No space left on device; free some space"
-    ):
+    with pytest.raises(StorageError, match=r"cannot write .*file\.txt: No space left on device; free some space"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file.txt"]

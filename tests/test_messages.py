@@ -41,9 +41,7 @@ HEADER = Header(
 def hidden(rows: int = 3, size: int = 4, dtype: torch.dtype = torch.float32, **fields: Any) -> HiddenMessage:
     generator = torch.Generator().manual_seed(rows)
     states = torch.randn(rows, size, generator=generator).to(dtype)
-    return HiddenMessage(
-        states, **{"text": "find kettle", "token_ids": tuple(range(rows)), "header": HEADER, **fields}
-    )
+    return HiddenMessage(states, **{"text": "find kettle", "token_ids": tuple(range(rows)), "header": HEADER, **fields})
 
 
 def cache(**fields: Any) -> CacheMessage:
@@ -107,9 +105,7 @@ def test_hidden_messages_survive_the_way(
     rows: int, size: int, dtype: torch.dtype, text: str, with_tokens: bool, **fields: Any
 ) -> None:
     header = Header(model="möbius", positions=tuple(range(7, 7 + rows)), **fields)
-    message = hidden(
-        rows, size, dtype, text=text, token_ids=tuple(range(rows)) if with_tokens else (), header=header
-    )
+    message = hidden(rows, size, dtype, text=text, token_ids=tuple(range(rows)) if with_tokens else (), header=header)
     loaded = from_bytes(message.to_bytes())
     assert isinstance(loaded, HiddenMessage)
     assert equal(loaded, message)

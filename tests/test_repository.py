@@ -19,6 +19,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     # module: why there is no tests/<folder>/test_<module>.py
     "worlds/alfworld_scene.py": "scenes are tested through the games that are made of them, in test_alfworld_author.py",
     "worlds/alfworld_state.py": "bit-equality with the stock engine, in test_alfworld_fast.py",
+    "bench/world_play.py": "played by both engines in processes of its own, in bench/test_world.py",
     "engine/backend.py": "both backends are tested through Engine on every architecture, in test_transformers.py",
 }
 UNPICKLING = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"} | {

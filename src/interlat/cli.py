@@ -37,6 +37,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
     ("train", "actor"): ("interlat.stages", "TrainActor", "run_train_actor", "train an actor to read messages"),
     ("evaluate",): ("interlat.stages", "Evaluate", "run_evaluate", "play held-out games under variants and controls"),
     ("bench", "engine"): ("interlat.stages", "BenchEngine", "run_bench_engine", "speed against plain transformers"),
+    ("bench", "world"): ("interlat.stages", "BenchWorld", "run_bench_world", "speed against stock ALFWorld"),
 }
 
 

@@ -55,9 +55,7 @@ def from_mapping(kind: type[Config], fields: Any, source: str) -> Config:
     missing = [
         name
         for name, field in known.items()
-        if name not in values
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
+        if name not in values and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise InputError(f"{source}: {kind.__name__} needs {', '.join(missing)}; add them")

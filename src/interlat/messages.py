@@ -143,9 +143,7 @@ class TextMessage(Message):
 
     def __post_init__(self) -> None:
         if not self.text.strip():
-            raise MessageError(
-                "the text message is empty, expected at least a word; let the sender write again"
-            )
+            raise MessageError("the text message is empty, expected at least a word; let the sender write again")
         _complete(self, torch.uint8, (self.byte_size,))
 
     @property
@@ -318,9 +316,7 @@ def from_bytes(data: bytes, source: str = "the received bytes") -> Message:
     try:
         tensors = load(data)
     except (SafetensorError, KeyError, ValueError) as error:
-        raise MessageError(
-            f"{source} is truncated or altered, expected a whole message file; {MAKE_AGAIN}"
-        ) from error
+        raise MessageError(f"{source} is truncated or altered, expected a whole message file; {MAKE_AGAIN}") from error
     if _digest(tensors) != header.sha256:
         raise MessageError(f"{source} was altered (its body does not match its checksum); {MAKE_AGAIN}")
     message = _build(tensors, header, source)
@@ -347,17 +343,11 @@ def check_receiver(header: Header, expectations: Expectations) -> None:
         misfits.append(f"its rows have shape {list(header.shape)} (expected size {expectations.hidden_size})")
     elif expectations.max_rows is not None and header.shape[0] > expectations.max_rows:
         misfits.append(f"it has {header.shape[0]} rows (expected at most {expectations.max_rows})")
-    if (
-        expectations.weights_fingerprints
-        and header.weights_fingerprint not in expectations.weights_fingerprints
-    ):
+    if expectations.weights_fingerprints and header.weights_fingerprint not in expectations.weights_fingerprints:
         misfits.append(
             f"it was made by {_maker(header)} (expected the weights of {expectations.sender or 'its sender'})"
         )
-    if (
-        expectations.tokenizer_fingerprint
-        and header.tokenizer_fingerprint != expectations.tokenizer_fingerprint
-    ):
+    if expectations.tokenizer_fingerprint and header.tokenizer_fingerprint != expectations.tokenizer_fingerprint:
         misfits.append("its sender has another tokenizer")
     if header.kind == "hidden":
         for field in ("layer", "norm", "offset"):
@@ -379,9 +369,7 @@ def _complete(message: Message, dtype: torch.dtype, shape: tuple[int, ...]) -> N
     try:
         provenance = json.loads(json.dumps(dict(message.header.provenance), allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise MessageError(
-            f"the provenance of the message is not JSON ({error}); use plain finite values"
-        ) from error
+        raise MessageError(f"the provenance of the message is not JSON ({error}); use plain finite values") from error
     header = dataclasses.replace(
         message.header,
         kind=message.kind,
@@ -398,9 +386,7 @@ def _complete(message: Message, dtype: torch.dtype, shape: tuple[int, ...]) -> N
 def _check_floating(tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
-            raise MessageError(
-                f"{name} of the message is {tensor.dtype}, expected a floating dtype; {MAKE_AGAIN}"
-            )
+            raise MessageError(f"{name} of the message is {tensor.dtype}, expected a floating dtype; {MAKE_AGAIN}")
         broken = int((~tensor.isfinite()).sum())
         if broken:
             raise MessageError(
@@ -413,9 +399,7 @@ def _encode(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise MessageError(
-            f"the text of the message is not valid Unicode ({error.reason}); {MAKE_AGAIN}"
-        ) from error
+        raise MessageError(f"the text of the message is not valid Unicode ({error.reason}); {MAKE_AGAIN}") from error
 
 
 def _text_tensor(text: str) -> Tensor:
@@ -442,9 +426,7 @@ def _canonical(header: Mapping[str, Any]) -> str:
 def _read_header(data: bytes, source: str) -> Header:
     length = int.from_bytes(data[:LENGTH_BYTES], "little")
     try:
-        envelope = json.loads(
-            json.loads(data[LENGTH_BYTES : LENGTH_BYTES + length])["__metadata__"][METADATA_KEY]
-        )
+        envelope = json.loads(json.loads(data[LENGTH_BYTES : LENGTH_BYTES + length])["__metadata__"][METADATA_KEY])
         name, fields, digest = envelope["format"], dict(envelope["header"]), envelope["header_sha256"]
         version = fields["format_version"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -465,19 +447,14 @@ def _header_of(fields: Mapping[str, Any], source: str) -> Header:
     lists = {"shape": fields.get("shape"), "positions": fields.get("positions")}
     sound = (
         set(fields) == {field.name for field in dataclasses.fields(Header)}
-        and all(
-            type(fields[name]) is str
-            for name in ("model", "revision", "weights_fingerprint", "dtype", "sha256")
-        )
+        and all(type(fields[name]) is str for name in ("model", "revision", "weights_fingerprint", "dtype", "sha256"))
         and type(fields["tokenizer_fingerprint"]) is str
         and type(fields["layer"]) is int
         and fields["kind"] in get_args(Kind)
         and fields["norm"] in get_args(Norm)
         and fields["offset"] in get_args(Offset)
         and isinstance(fields["provenance"], dict)
-        and all(
-            isinstance(value, list) and all(type(item) is int for item in value) for value in lists.values()
-        )
+        and all(isinstance(value, list) and all(type(item) is int for item in value) for value in lists.values())
     )
     if not sound:
         raise MessageError(f"the header of {source} lacks a field or has one of a wrong type; {MAKE_AGAIN}")

@@ -11,7 +11,8 @@ from pathlib import Path
 from rich.console import Console
 
 from interlat.agents.episodes import read_episodes, texts_of
-from interlat.bench.engine import main as bench_engine
+from interlat.bench import engine, world
+from interlat.bench.records import print_records
 from interlat.collect.episodes import CollectEpisodes, collect_episodes
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.config import write_config
@@ -135,8 +136,6 @@ def _training(steps: Iterable[tuple[int, dict[str, float]]], total: int) -> Iter
         yield step, total
 
 
-
-
 def run_collect_thoughts(config: CollectThoughts) -> None:
     """Collect a scout's plans and states."""
     write_config(config, config.output)
@@ -212,4 +211,19 @@ class BenchEngine:
 
 def run_bench_engine(config: BenchEngine) -> None:
     """Measure."""
-    bench_engine(config.quick, config.json)
+    print_records(engine.run(config.quick), "engine against the plain transformers loop", config.json)
+
+
+@dataclass(frozen=True)
+class BenchWorld:
+    """Speed of the cached ALFWorld engine against the stock one, same games and commands, in the same run."""
+
+    quick: bool = False
+    """End within 45 seconds on two cores."""
+    json: bool = False
+    """One JSON line a case and metric on stdout."""
+
+
+def run_bench_world(config: BenchWorld) -> None:
+    """Measure."""
+    print_records(world.run(config.quick), "cached ALFWorld engine against the stock one", config.json)

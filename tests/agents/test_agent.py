@@ -120,9 +120,7 @@ def test_messages_reach_the_actor_from_a_file(scout: Agent, actor: Agent, tmp_pa
         assert actor.reply("You are in a room.", loaded) == actor.reply("You are in a room.", message)
 
 
-def test_a_hidden_message_enters_through_the_adapter_at_the_end_of_the_first_turn(
-    scout: Agent, actor: Agent
-) -> None:
+def test_a_hidden_message_enters_through_the_adapter_at_the_end_of_the_first_turn(scout: Agent, actor: Agent) -> None:
     message = scout.think(TASK, steps=3)
     parts = actor.prompt("You are in a room.", message)
     vocabulary = actor.engine.tokenizer.get_vocab()
@@ -236,9 +234,7 @@ def test_the_front_door_opens_slowly_only_when_used() -> None:
         "import sys, json, interlat; before = [m for m in ('torch', 'transformers') if m in sys.modules]; "
         "interlat.load_message; print(json.dumps([before, 'torch' in sys.modules, sorted(dir(interlat))]))"
     )
-    output = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    ).stdout
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     before, after, names = json.loads(output)
     assert before == [] and after
     assert set(interlat.__all__) <= set(names)

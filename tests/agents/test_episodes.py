@@ -1,7 +1,8 @@
 import pytest
 
-from interlat.agents.episodes import describe, evidence_of, layout_of, read_episodes, texts_of
+from interlat.agents.episodes import describe, direct_episode, evidence_of, layout_of, read_episodes, texts_of
 from interlat.errors import InputError
+from interlat.worlds.alfworld import AlfworldGame
 
 
 def test_evidence_survives_storing(pipeline):
@@ -26,6 +27,34 @@ def test_texts_hold_everything_that_a_model_reads_or_writes(pipeline):
     texts = set(texts_of(records))
     episode = next(r for r in records if r["episodes"])["episodes"][0]
     assert {episode["evidence"], episode["plan"], episode["list"], episode["turns"][0][0]} <= texts
+
+
+def test_direct_episodes_are_what_the_game_prints_to_somebody_who_knows(pipeline):
+    """Played in the game itself: the same texts, and a win with the last command and not before."""
+    game, shortened = AlfworldGame(), 0
+    for record in read_episodes(pipeline.episodes):
+        for episode in record["episodes"]:
+            direct = direct_episode(episode)
+            if direct is None:
+                continue
+            assert direct["direct"] and "direct" not in episode
+            shortened += len(direct["turns"]) < len(episode["turns"])
+            game.load(record["game"])
+            game.reset()
+            for number, (command, text, _) in enumerate(direct["turns"], 1):
+                observation = game.step(command)
+                assert observation.text == text
+                if "You won" in episode["turns"][-1][1]:
+                    assert observation.won == (number == len(direct["turns"]))
+    assert shortened
+    game.close()
+
+
+def test_who_stumbles_or_comes_back_has_no_direct_episode():
+    visit = [["go to shelf 1", "nothing.", True], ["go to bed 1", "a mug.", True], ["take mug 1", "ok", True]]
+    assert direct_episode({"turns": visit})["turns"] == visit[1:]
+    assert direct_episode({"turns": [["go to bed 1", "a mug.", False], *visit]}) is None
+    assert direct_episode({"turns": [*visit, ["go to shelf 1", "nothing.", True], ["put mug 1", "ok", True]]}) is None
 
 
 def test_no_episodes_is_an_error(tmp_path):

@@ -10,9 +10,7 @@ def belief(kind, place):
 
 
 def layout(task_type, parent="fridge", toggle=""):
-    return Layout(
-        task_type, "mug", parent, toggle, ("fridge 2", "fridge 1", "sinkbasin 1", "shelf 1"), frozenset(), {}
-    )
+    return Layout(task_type, "mug", parent, toggle, ("fridge 2", "fridge 1", "sinkbasin 1", "shelf 1"), frozenset(), {})
 
 
 def test_prompts_leave_the_welcome_line_out():
@@ -34,13 +32,13 @@ def test_plan_of_a_clean_task():
 def test_plan_of_two_objects_and_of_a_list():
     evidence = Evidence((belief("mug", "shelf 1"), belief("mug", "shelf 2")), ())
     plan = plan_text(layout("pick_two_obj_and_place"), evidence, [b.places for b in evidence.beliefs])
-    assert plan.splitlines()[2] == "find another mug at shelf 2, shelf 9."
+    assert plan.splitlines()[2] == "find another mug near shelf 2, shelf 9."
 
 
 def test_plan_of_a_look_task_uses_the_lamp():
     evidence = Evidence((belief("mug", "shelf 1"), belief("desklamp", "shelf 2")), ())
     plan = plan_text(layout("look_at_obj_in_light", "", "desklamp"), evidence, [["shelf 1"], ["shelf 2"]])
-    assert plan == "find mug at shelf 1.\nuse desklamp at shelf 2."
+    assert plan == "find mug at shelf 1.\nuse desklamp near shelf 2."
 
 
 def test_command_of_takes_the_action_or_the_first_line():

@@ -32,20 +32,14 @@ def test_the_first_candidate_of_a_row_is_what_was_said(scout: Agent, plan: Hidde
     assert [row.index for row in inspection.rows] == list(range(plan.rows))
 
 
-def test_probabilities_entropy_and_norm_are_those_of_the_definition(
-    scout: Agent, plan: HiddenMessage
-) -> None:
+def test_probabilities_entropy_and_norm_are_those_of_the_definition(scout: Agent, plan: HiddenMessage) -> None:
     head = scout.engine.model.get_output_embeddings().weight.double()
     for state, row in zip(plan.hidden_states.double(), inspect(plan, scout, top_k=3).rows, strict=True):
-        scores = [
-            sum(w * h for w, h in zip(weights, state.tolist(), strict=True)) for weights in head.tolist()
-        ]
+        scores = [sum(w * h for w, h in zip(weights, state.tolist(), strict=True)) for weights in head.tolist()]
         total = sum(math.exp(score - max(scores)) for score in scores)
         shares = [math.exp(score - max(scores)) / total for score in scores]
         best = sorted(shares, reverse=True)[:3]
-        assert [candidate.probability for candidate in row.candidates] == pytest.approx(
-            best, rel=1e-3, abs=1e-6
-        )
+        assert [candidate.probability for candidate in row.candidates] == pytest.approx(best, rel=1e-3, abs=1e-6)
         assert row.entropy == pytest.approx(-sum(p * math.log(p) for p in shares if p), rel=1e-3, abs=1e-4)
         assert row.norm == pytest.approx(math.sqrt(sum(h * h for h in state.tolist())), rel=1e-5)
 

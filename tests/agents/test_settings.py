@@ -14,9 +14,7 @@ def test_a_template_wraps_the_text() -> None:
 
 
 def test_settings_survive_the_disk(tmp_path: Path) -> None:
-    settings = AgentSettings(
-        role="größer", prompt_template="{text}?", sampling=Sampling(temperature=0.5, top_k=3)
-    )
+    settings = AgentSettings(role="größer", prompt_template="{text}?", sampling=Sampling(temperature=0.5, top_k=3))
     settings.save(tmp_path)
     assert AgentSettings.read(tmp_path / "agent.json") == settings
     (tmp_path / "agent.json").write_text('{"role": "scout"}')

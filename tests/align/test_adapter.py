@@ -77,9 +77,7 @@ def slow_adapter(adapter: CommunicationAdapter, message: Tensor) -> Tensor:
 def test_it_computes_its_formula(source_size: int, positions: str, rows: int) -> None:
     adapter = make_adapter(dataclasses.replace(CONFIG, source_size=source_size, positions=positions))
     message = torch.randn(rows, source_size)
-    torch.testing.assert_close(
-        adapter(message[None])[0].double(), slow_adapter(adapter, message), rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(adapter(message[None])[0].double(), slow_adapter(adapter, message), rtol=1e-4, atol=1e-5)
 
 
 @settings(max_examples=40, deadline=None)
@@ -266,9 +264,7 @@ def description(**changes: object) -> dict[str, str]:
         (description(config={"source_size": 14, "target_size": 16, "heads": 4}), "does not fit its own"),
     ],
 )
-def test_an_adapter_with_a_wrong_description_is_refused(
-    tmp_path: Path, metadata: dict[str, str], reason: str
-) -> None:
+def test_an_adapter_with_a_wrong_description_is_refused(tmp_path: Path, metadata: dict[str, str], reason: str) -> None:
     save_file(make_adapter().state_dict(), tmp_path / ADAPTER_FILE, metadata)
     with pytest.raises(CheckpointError, match=reason):
         CommunicationAdapter.load(tmp_path)

@@ -6,10 +6,12 @@ import torch
 
 from interlat.agents.episodes import read_episodes
 from interlat.align.adapter import CommunicationAdapter
+from interlat.engine.chat import ChatFormat
+from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.files import read_lines
-from interlat.train.actor import ScoutMessages, TrainActor, believed_plan, train_actor
+from interlat.train.actor import ScoutMessages, TrainActor, _examples, _with_direct, believed_plan, train_actor
 from interlat.train.loop import Schedule
 from interlat.train.model import SmallModel
 
@@ -72,7 +74,45 @@ def test_believed_plans_follow_the_belief_and_not_the_truth(pipeline):
                 plan = believed_plan(record, episode, random.Random(seed))
                 best += f" at {episode['beliefs'][0]['places'][0]}." in plan
                 drawn += 1
-    assert 0.6 < best / drawn < 0.95
+    assert 0.85 < best / drawn < 1
+
+
+def test_direct_plans_name_the_true_places(pipeline):
+    for record in read_episodes(pipeline.episodes):
+        for episode in record["episodes"]:
+            assert believed_plan(record, {**episode, "direct": True}, random.Random(0)) == episode["plan"]
+
+
+@pytest.mark.parametrize("share, expected", [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
+def test_the_share_of_direct_episodes_is_the_one_asked_for(pipeline, config, share, expected):
+    base = dataclasses.replace(config, message="base", thoughts=None, direct_share=share)
+    chat = ChatFormat(load_tokenizer(base.tokenizer))
+    records = [r for r in read_episodes(pipeline.episodes) if r["episodes"]]
+    chosen = [bool(e.get("direct")) for _, _, e in _with_direct(_examples(records, chat, 1.0), base, chat)]
+    assert sum(chosen) / len(chosen) == pytest.approx(expected, abs=0.05)
+
+
+def test_without_direct_episodes_the_share_is_an_error(pipeline, config):
+    base = dataclasses.replace(config, message="base", thoughts=None, direct_share=0.5)
+    chat = ChatFormat(load_tokenizer(base.tokenizer))
+    record = next(r for r in read_episodes(pipeline.episodes) if r["episodes"])
+    stumbled = {**record["episodes"][0], "turns": [["go to shelf 1", "Nothing happens.", False]]}
+    with pytest.raises(InputError, match="direct_share"):
+        _with_direct(_examples([{**record, "episodes": [stumbled]}], chat, 1.0), base, chat)
+
+
+def test_a_base_learns_all_that_it_reads_if_asked(config):
+    """With a weight on reading the loss is another one; the validation stays that of the commands."""
+    base = dataclasses.replace(config, message="base", thoughts=None)
+    reading = dataclasses.replace(base, reading_weight=1.0, output=f"{base.output}-reading")
+    losses = [next(metrics["loss"] for _, metrics in train_actor(c)) for c in (base, reading)]
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("field, value", [("direct_share", 0.1), ("direct_share", 1.1), ("reading_weight", 0.1)])
+def test_what_only_the_base_does_is_refused_elsewhere(config, field, value):
+    with pytest.raises(InputError, match=field):
+        dataclasses.replace(config, **{field: value})
 
 
 def test_a_kind_that_needs_thoughts_says_so(config):

@@ -51,6 +51,22 @@ def test_text_message_stands_between_its_marks(message):
     assert (batch.labels != IGNORED).sum() == sum(label != IGNORED for label in EXAMPLE.labels)
 
 
+@pytest.mark.parametrize("message", [None, ids_of("find mug at drawer 1.", CHAT), torch.randn(3, 8)])
+def test_all_that_is_read_is_learned_with_its_weight(message):
+    """Every token has a label but latent rows and padding; the commands keep their own weights."""
+    plain, reading = (collate([EXAMPLE, EXAMPLE], [message, range(3, 13)], weight) for weight in (0.0, 0.5))
+    for row, length in enumerate((0 if message is None else len(message), 10)):
+        end = len(EXAMPLE.before) + length + len(EXAMPLE.after)
+        for t in range(reading.ids.shape[1]):
+            if t >= end or plain.message_positions[row, t]:
+                assert reading.labels[row, t] == IGNORED and reading.ids[row, t] == 0
+            elif plain.labels[row, t] == IGNORED:
+                assert reading.labels[row, t] == reading.ids[row, t] and reading.weights[row, t] == 0.5
+            else:
+                assert reading.labels[row, t] == plain.labels[row, t]
+                assert reading.weights[row, t] == plain.weights[row, t] == 1.0
+
+
 def test_latent_rows_stand_where_the_prompt_puts_them():
     rows = torch.randn(3, 8)
     embedding = torch.nn.Embedding(len(CHAT.tokenizer), 8)

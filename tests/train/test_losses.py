@@ -44,8 +44,6 @@ def test_soft_targets_are_the_expected_loss_over_drawn_labels():
     positions = torch.tensor([[False, True, False]])
     labels = torch.tensor([[-100, 2, -100]])
     soft, _ = supervised_cross_entropy(states, labels, head, None, chances, positions)
-    hard = [
-        supervised_cross_entropy(states, torch.tensor([[-100, label, -100]]), head)[0] for label in range(4)
-    ]
+    hard = [supervised_cross_entropy(states, torch.tensor([[-100, label, -100]]), head)[0] for label in range(4)]
     expected = sum(chance * loss for chance, loss in zip(chances[0], hard, strict=True))
     assert soft.item() == pytest.approx(expected.item(), rel=1e-6)

@@ -1,8 +1,9 @@
+import pytest
 import torch
 
 from interlat.agents.settings import AgentSettings
 from interlat.engine.transformers import Engine
-from interlat.train.model import SmallModel, build_model, export_model
+from interlat.train.model import SmallModel, build_model, compiled_backbone, export_model
 from interlat.train.tokenizer import train_tokenizer
 
 TOKENIZER = train_tokenizer(["go to drawer 3."] * 5, 400, ("<bop>", "<eop>"))
@@ -13,6 +14,15 @@ def test_a_seed_gives_one_model():
     one, same, other = (build_model(shape, TOKENIZER, seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_every_matrix_begins_at_the_scale_of_its_inputs():
+    shape = SmallModel(hidden_size=64, layers=2, heads=2, intermediate_size=256)
+    for name, parameter in build_model(shape, TOKENIZER, 0).named_parameters():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            assert parameter.std().item() == pytest.approx((4 * parameter.shape[1]) ** -0.5, rel=0.05), name
+        elif parameter.ndim == 2:
+            assert parameter.std().item() == pytest.approx(64**-0.5, rel=0.05), name
 
 
 def test_export_rounds_the_file_and_not_the_model(tmp_path):
@@ -28,3 +38,20 @@ def test_export_rounds_the_file_and_not_the_model(tmp_path):
     assert (tmp_path / "m" / "agent.json").exists()
     export_model(model, TOKENIZER, tmp_path / "m")
     assert not (tmp_path / "m" / "agent.json").exists(), "an older export shows through"
+
+
+@pytest.mark.slow
+def test_compiling_changes_no_gradient_for_any_length():
+    shape = SmallModel(hidden_size=8, layers=2, heads=2, intermediate_size=8)
+    gradients = []
+    for wanted in (False, True):
+        model = build_model(shape, TOKENIZER, 0)
+        backbone = compiled_backbone(model, wanted)
+        assert (backbone is model.base_model) == (not wanted)
+        for length in (7, 12):
+            embeddings = torch.randn(2, length, 8, generator=torch.Generator().manual_seed(length))
+            backbone(inputs_embeds=embeddings, use_cache=False).last_hidden_state.square().sum().backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-5, rtol=1e-4)

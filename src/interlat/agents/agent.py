@@ -103,16 +103,12 @@ class Agent:
             PromptError: the task does not fit into the context.
         """
         if steps < 1:
-            raise MessageError(
-                f"a thought of {steps} steps is an empty message, expected at least 1; raise steps"
-            )
+            raise MessageError(f"a thought of {steps} steps is an empty message, expected at least 1; raise steps")
         memory = self._read(self.prompt(task, default_template=PLAN_REQUEST))
         _, thoughts = self.engine.think(memory, steps, align or self._identity)
         start = int(memory.next_position[0])
         provenance = {"method": "think", "task": task, "steps": steps}
-        return HiddenMessage(
-            thoughts[0], header=self._header("predicting", range(start, start + steps), provenance)
-        )
+        return HiddenMessage(thoughts[0], header=self._header("predicting", range(start, start + steps), provenance))
 
     def reply(
         self, text: str, message: Message | None = None, *, sampling: Sampling | None = None, seed: int = 0
@@ -135,9 +131,7 @@ class Agent:
         sampling = sampling or self.settings.sampling
         return self.engine.decode(memory, sampling, [self._seed(seed, text)]).texts[0]
 
-    def prompt(
-        self, text: str, message: Message | None = None, *, default_template: str = "{text}"
-    ) -> list[Part]:
+    def prompt(self, text: str, message: Message | None = None, *, default_template: str = "{text}") -> list[Part]:
         """The opening of a conversation, ready for `Engine.prefill`.
 
         The message stands at the end of the first user turn: ``text connector <bop> message <eop>``. An agent
@@ -246,9 +240,7 @@ def load(
         CheckpointError: no usable model in that place, or its parts are damaged or do not fit each other.
     """
     place = str(path_or_hub_id)
-    engine = Engine.load(
-        place, dtype=dtype, device=device, compile=compile, trust_remote_code=trust_remote_code
-    )
+    engine = Engine.load(place, dtype=dtype, device=device, compile=compile, trust_remote_code=trust_remote_code)
     adapter_file = _companion(place, ADAPTER_FILE)
     settings_file = _companion(place, SETTINGS_FILE)
     return Agent(

@@ -25,9 +25,7 @@ def describe(layout: Layout, evidence: Evidence) -> dict[str, Any]:
 def layout_of(record: dict[str, Any]) -> Layout:
     """The layout in a record of `collect_game`."""
     fields = record["layout"]
-    return Layout(
-        **{**fields, "receptacles": tuple(fields["receptacles"]), "openable": frozenset(fields["openable"])}
-    )
+    return Layout(**{**fields, "receptacles": tuple(fields["receptacles"]), "openable": frozenset(fields["openable"])})
 
 
 def evidence_of(episode: dict[str, Any]) -> Evidence:
@@ -46,6 +44,28 @@ def evidence_of(episode: dict[str, Any]) -> Evidence:
     last = episode["evidence"].splitlines()[-1]
     searched = last.removeprefix("searched: ").removesuffix(".").split(", ") if last.startswith("searched: ") else []
     return Evidence(beliefs, tuple(searched))
+
+
+def direct_episode(episode: dict[str, Any]) -> dict[str, Any] | None:
+    """The episode of somebody who knew the true places: visits in vain are left out, ``direct`` is set.
+
+    A visit is what is done from one "go to" to the next; one that only opens is in vain. What is seen in the others
+    does not depend on it, unless a place is visited again: then, and where the expert was pushed off its way, there is
+    none.
+    """
+    visits: list[list[Any]] = []
+    for turn in episode["turns"]:
+        if not turn[2]:
+            return None
+        if turn[0].startswith("go to "):
+            visits.append([])
+        visits[-1].append(turn)
+    kept = [any(not command.startswith(("go to ", "open ")) for command, *_ in visit) for visit in visits]
+    in_vain = {visit[0][0] for visit, keep in zip(visits, kept, strict=True) if not keep}
+    direct = [visit for visit, keep in zip(visits, kept, strict=True) if keep]
+    if any(visit[0][0] in in_vain for visit in direct):
+        return None
+    return {**episode, "direct": True, "turns": [turn for visit in direct for turn in visit]}
 
 
 def texts_of(records: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -43,12 +43,14 @@ def plan_text(layout: Layout, evidence: Evidence, places: Sequence[Sequence[str]
     steps: list[str] = []
     goal, tool = first_of_type(layout, layout.parent_type), tool_of(layout)
     for number, (belief, options) in enumerate(zip(evidence.beliefs, places, strict=True)):
-        where = ", ".join(options)
+        # A word of its own before each object's places: told in the same words, a small actor learns to look up the
+        # first object's place and, in the steps that we can afford, not the second's (docs/log.md).
+        where = f"{'near' if number else 'at'} {', '.join(options)}"
         if layout.toggle_type and number == 1:
-            steps.append(f"use {belief.object_type} at {where}.")
+            steps.append(f"use {belief.object_type} {where}.")
             continue
         another = "another " if number and not layout.toggle_type else ""
-        steps.append(f"find {another}{belief.object_type} at {where}.")
+        steps.append(f"find {another}{belief.object_type} {where}.")
         if tool:
             steps.append(f"{tool[0]} with {tool[1]}.")
         if goal:

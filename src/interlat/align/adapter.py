@@ -86,13 +86,9 @@ class AdapterConfig:
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise InputError(
-                    f"adapter {name} is {getattr(self, name)!r}, expected one of {', '.join(allowed)}"
-                )
+                raise InputError(f"adapter {name} is {getattr(self, name)!r}, expected one of {', '.join(allowed)}")
         if self.max_rows is not None and self.max_rows < 1:
-            raise InputError(
-                f"adapter max_rows is {self.max_rows}, expected at least 1, or None for no limit"
-            )
+            raise InputError(f"adapter max_rows is {self.max_rows}, expected at least 1, or None for no limit")
 
     def expectations(self) -> Expectations:
         """The messages that a receiver with this adapter can read, for `interlat.messages.check_receiver`."""
@@ -230,8 +226,7 @@ class CommunicationAdapter(nn.Module):
             mask = torch.ones(hidden_states.shape[:2], dtype=torch.bool, device=hidden_states.device)
         elif mask.shape != hidden_states.shape[:2]:
             raise InputError(
-                f"the mask has shape {list(mask.shape)}, expected {list(hidden_states.shape[:2])}; "
-                "give one flag a row"
+                f"the mask has shape {list(mask.shape)}, expected {list(hidden_states.shape[:2])}; give one flag a row"
             )
         padding = ~mask.bool().unsqueeze(-1)
         with torch.autocast(hidden_states.device.type, enabled=False):
@@ -269,9 +264,7 @@ class CommunicationAdapter(nn.Module):
             InputError: ``embedding_rms`` is not positive, or the samples give no finite, non-zero output.
         """
         if not (math.isfinite(embedding_rms) and embedding_rms > 0):
-            raise InputError(
-                f"the embedding RMS is {embedding_rms}, expected a positive number; check the receiver"
-            )
+            raise InputError(f"the embedding RMS is {embedding_rms}, expected a positive number; check the receiver")
         was_training = self.training
         self.eval()
         output = self(hidden_states, mask)
@@ -327,9 +320,7 @@ class CommunicationAdapter(nn.Module):
         expected = {name: tuple(tensor.shape) for name, tensor in adapter.state_dict().items()}
         found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if found != expected:
-            wrong = sorted(
-                name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name)
-            )
+            wrong = sorted(name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name))
             raise CheckpointError(
                 f"{path} does not fit its own configuration (tensors {', '.join(wrong)}); {MAKE_AGAIN}"
             )
@@ -348,9 +339,7 @@ def _read_config(metadata: dict[str, str], path: Path) -> AdapterConfig:
         found = (description["format"], description["format_version"])
         settings = dict(description["config"])
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is not an adapter of interlat; give a directory that training wrote"
-        ) from error
+        raise CheckpointError(f"{path} is not an adapter of interlat; give a directory that training wrote") from error
     if found != (FORMAT, FORMAT_VERSION):
         raise CheckpointError(
             f"{path} has format {found[0]} version {found[1]}, expected {FORMAT} version {FORMAT_VERSION}; "

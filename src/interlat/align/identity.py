@@ -17,9 +17,7 @@ def mean_embedding_norm(embeddings: Float[Tensor, "V D"]) -> float:
     Source: LatentMAS (arXiv 2511.20639), its code; the paper does not mention the rescaling.
     """
     if embeddings.shape[0] == 0:
-        raise InputError(
-            "the embedding table is empty, expected at least one row; give the receiver's input table"
-        )
+        raise InputError("the embedding table is empty, expected at least one row; give the receiver's input table")
     total = sum(chunk.float().norm(dim=-1).double().sum().item() for chunk in embeddings.split(CHUNK_ROWS))
     return total / embeddings.shape[0]
 
@@ -43,9 +41,7 @@ class NormMatchedIdentity(nn.Module):
         """
         super().__init__()
         if not target_norm > 0:
-            raise InputError(
-                f"the target norm is {target_norm}, expected a positive number; check the embedding table"
-            )
+            raise InputError(f"the target norm is {target_norm}, expected a positive number; check the embedding table")
         self.source_size = size
         self.target_size = size
         self.target_norm = float(target_norm)

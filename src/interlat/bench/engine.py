@@ -8,16 +8,12 @@ The bandwidth share says how much of the machine's memory bandwidth a step uses:
 (bytes of weights and cache that one step reads) / (seconds a step) / (bytes a second of a plain read).
 """
 
-import json
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from tokenizers import Tokenizer, models
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -82,30 +78,6 @@ def run(quick: bool = False) -> Iterator[dict[str, Any]]:
         engine = Engine.wrap(random_model(config, dtype, device), bare_tokenizer(), name=size)
         for batch in (1, 8):
             yield from _measure(engine, f"{size} batch {batch}", batch, EFFORT[size, quick], bandwidth)
-
-
-def main(quick: bool = False, as_json: bool = False) -> None:
-    """Print the records: JSON lines on stdout, or a table on stderr."""
-    records = []
-    for record in run(quick):
-        records.append(record)
-        if as_json:
-            print(json.dumps(record), flush=True)
-    if not as_json:
-        Console(stderr=True).print(table(records))
-
-
-def table(records: Sequence[dict[str, Any]]) -> Table:
-    """The records for people."""
-    result = Table(title="engine against the plain transformers loop")
-    for column in ("case", "metric", "ours", "reference", "ratio"):
-        result.add_column(column, justify="left" if column in ("case", "metric") else "right")
-    for record in records:
-        numbers = [f"{record['ours']:.4g}", f"{record['reference']:.4g}", f"{record['ratio']:.2f}x"]
-        result.add_row(record["case"], record["metric"], *numbers)
-    if records:
-        result.caption = records[0]["machine"]
-    return result
 
 
 def random_model(config: Qwen2Config, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
@@ -254,7 +226,3 @@ def _best(function: Callable[[], object], device: torch.device, rounds: int) -> 
             torch.cuda.synchronize(device)
         seconds = min(seconds, time.perf_counter() - start)
     return seconds
-
-
-if __name__ == "__main__":
-    main("--quick" in sys.argv, "--json" in sys.argv)

@@ -114,16 +114,13 @@ def _check_messages(messages: Sequence[Float[Tensor, "_ D"]], items: Sequence[st
     for message, item in zip(messages, items, strict=True):
         if message.ndim != 2 or 0 in message.shape:
             raise MessageError(
-                f"the message of {item!r} has shape {list(message.shape)}; "
-                "expected [rows, hidden size], not empty"
+                f"the message of {item!r} has shape {list(message.shape)}; expected [rows, hidden size], not empty"
             )
         if not message.isfinite().all():
             raise MessageError(f"the message of {item!r} holds NaN or infinity; make the message again")
 
 
-def control_message(
-    name: str, message: Float[Tensor, "K D"], item: str, *, run_seed: int
-) -> Float[Tensor, "rows D"]:
+def control_message(name: str, message: Float[Tensor, "K D"], item: str, *, run_seed: int) -> Float[Tensor, "rows D"]:
     """One message under the control ``name``.
 
     Args:
@@ -181,14 +178,11 @@ def control_messages(
         partners = cross_task_partners(items, run_seed=run_seed, tasks=tasks)
         return [messages[partner].clone() for partner in partners]
     return [
-        control_message(name, message, item, run_seed=run_seed)
-        for message, item in zip(messages, items, strict=True)
+        control_message(name, message, item, run_seed=run_seed) for message, item in zip(messages, items, strict=True)
     ]
 
 
-def cross_task_partners(
-    items: Sequence[str], *, run_seed: int, tasks: Sequence[Hashable] | None = None
-) -> list[int]:
+def cross_task_partners(items: Sequence[str], *, run_seed: int, tasks: Sequence[Hashable] | None = None) -> list[int]:
     """Whose message each item gets: a random derangement with as few same-task pairs as possible.
 
     Every message is used exactly once and nobody gets its own, so the messages as a whole are unchanged.
@@ -268,9 +262,7 @@ def gaussian(message: Float[Tensor, "K D"], generator: Generator, value: float) 
 
 
 @_register("covariance_gaussian")
-def covariance_gaussian(
-    message: Float[Tensor, "K D"], generator: Generator, value: float
-) -> Float[Tensor, "K D"]:
+def covariance_gaussian(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
     """Rows iid N(μ, Σ) (CovGauss-μ): H' = μ + Z X / √(K - 1). Mean and covariance match in expectation."""
     return message.mean(0) + _covariance_shaped(message, generator)
 
@@ -284,9 +276,7 @@ def covariance_gaussian_centred(
 
 
 @_register("covariance_noise", default=1.0)
-def covariance_noise(
-    message: Float[Tensor, "K D"], generator: Generator, value: float
-) -> Float[Tensor, "K D"]:
+def covariance_noise(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
     """Noise of the message's own covariance on top (CovNoise): H' = H + strength · Z X / √(K - 1)."""
     return message + value * _covariance_shaped(message, generator)
 
@@ -302,17 +292,13 @@ def white_noise(message: Float[Tensor, "K D"], generator: Generator, value: floa
 
 
 @_register("white_noise_absolute", default=0.5, rows_needed=1)
-def white_noise_absolute(
-    message: Float[Tensor, "K D"], generator: Generator, value: float
-) -> Float[Tensor, "K D"]:
+def white_noise_absolute(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
     """H' = H + strength · ε, ε iid N(0, 1), in the units of the states (Interlat's ``noised``: 0.5)."""
     return message + value * _normal(generator, *message.shape)
 
 
 @_register("random_rotation")
-def random_rotation(
-    message: Float[Tensor, "K D"], generator: Generator, value: float
-) -> Float[Tensor, "K D"]:
+def random_rotation(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
     """Same mean, same covariance, other rows (RandomRot): H' = μ + U Q S Vᵀ where X = U S Vᵀ.
 
     Q is r x r orthogonal, Haar distributed (QR of a Gaussian matrix, columns multiplied by the signs of

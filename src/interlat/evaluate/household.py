@@ -33,6 +33,8 @@ RESULTS_FILE = "results.jsonl"
 INSPECTIONS_FILE = "inspections.json"
 PLAIN_VARIANTS = ("none", "text", "text_sampled", "list", "latent", "latent_unsent")
 DEMO_VARIANTS = ("none", "text", "latent", "cross_task", "zeros", "gaussian")
+MESSAGE_DTYPE = torch.bfloat16
+"""Hidden states travel as they were stored for training."""
 _ACTOR_OF = {"none": "none", "text": "text", "text_sampled": "text", "list": "list"}
 
 
@@ -107,9 +109,7 @@ class Sent:
     passes: int
 
 
-def send(
-    engine: Engine, records: Sequence[dict[str, Any]], style: str, sampling: Sampling, seed: int
-) -> list[Sent]:
+def send(engine: Engine, records: Sequence[dict[str, Any]], style: str, sampling: Sampling, seed: int) -> list[Sent]:
     """Let the scout write about games, one batch, with its time."""
     prompts = [scout_prompt(r["opening"], r["episodes"][0]["evidence"], style) for r in records]
     began = time.perf_counter()
@@ -120,7 +120,7 @@ def send(
     return [
         Sent(
             plan=decoded.texts[row],
-            states=decoded.hidden_states[row].cpu(),
+            states=decoded.hidden_states[row].to(MESSAGE_DTYPE).cpu(),
             seconds=seconds,
             tokens=int(decoded.memory.next_position[row]),
             passes=decoded.forward_passes + 1,
@@ -209,9 +209,7 @@ class _Sender:
             self._sent[style] = written
         return self._sent[style]
 
-    def messages(
-        self, variant: str, games: Sequence[dict[str, Any]]
-    ) -> tuple[list[Message], list[Sent | None]]:
+    def messages(self, variant: str, games: Sequence[dict[str, Any]]) -> tuple[list[Message], list[Sent | None]]:
         """The messages of some games and what the scout did for them (None: nothing)."""
         items = [game["item"] for game in games]
         if variant in ("none", "latent_unsent"):
@@ -233,6 +231,12 @@ class _Sender:
             return [origin.states for origin in sent], list(sent)
         states = control_messages(variant, [origin.states for origin in sent], items, run_seed=self.config.seed)
         return list(states), list(sent)
+
+
+def _size_in_bytes(message: Message) -> int:
+    if isinstance(message, Tensor):
+        return message.numel() * message.element_size()
+    return len((message or "").encode())
 
 
 def _record(
@@ -257,8 +261,7 @@ def _record(
         "config_hash": config.hash,
         "actor": actor,
         "message_kind": "hidden" if hidden else ("none" if message is None else "text"),
-        # Hidden states travel as bfloat16.
-        "message_bytes": message.numel() * 2 if isinstance(message, Tensor) else len((message or "").encode()),
+        "message_bytes": _size_in_bytes(message),
         "message_rows": len(message) if isinstance(message, Tensor) else 0,
         "prompt_tokens": episode.prompt_tokens,
         "decoded_tokens": episode.decoded_tokens,
@@ -285,7 +288,7 @@ def inspect_plans(config: EvaluateHousehold, records: Sequence[dict[str, Any]], 
 
     for game in games:
         sent = sender.sent("plan")[game["item"]]
-        scores = sender.engine.logits(sent.states.to(sender.engine.device)).float().softmax(dim=-1)
+        scores = sender.engine.logits(sent.states.to(sender.engine.device, sender.engine.dtype)).float().softmax(dim=-1)
         values, ids = scores.topk(top, dim=-1)
         entropy = -(scores * scores.clamp_min(1e-12).log()).sum(dim=-1)
 

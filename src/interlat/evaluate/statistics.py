@@ -92,9 +92,7 @@ def _scores(values: Sequence[float], name: str) -> np.ndarray:
 def _paired_scores(first: Sequence[float], second: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     ours, theirs = _scores(first, "the first sample"), _scores(second, "the second sample")
     if ours.size != theirs.size:
-        raise InputError(
-            f"paired samples have {ours.size} and {theirs.size} scores; give both for the same items"
-        )
+        raise InputError(f"paired samples have {ours.size} and {theirs.size} scores; give both for the same items")
     return ours, theirs
 
 

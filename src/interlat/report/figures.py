@@ -57,9 +57,7 @@ def _bars(axes: Axes, rows: list[Row], value: Callable[[Row], Interval], form: s
             linewidth=0.8,
         )
         spread = [[interval.estimate - interval.low], [interval.high - interval.estimate]]
-        axes.errorbar(
-            interval.estimate, place, xerr=spread, fmt="none", ecolor=_INK, elinewidth=1.3, capsize=3.5
-        )
+        axes.errorbar(interval.estimate, place, xerr=spread, fmt="none", ecolor=_INK, elinewidth=1.3, capsize=3.5)
         axes.text(interval.high + 0.025 * longest, place, form.format(interval.estimate), va="center")
     axes.set_yticks(range(len(rows)), [row.variant for row in rows])
     axes.invert_yaxis()

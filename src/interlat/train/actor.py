@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from interlat.agents.episodes import evidence_of, layout_of, read_episodes
+from interlat.agents.episodes import direct_episode, evidence_of, layout_of, read_episodes
 from interlat.agents.household import plan_text
 from interlat.agents.settings import AgentSettings, MessageKind
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
@@ -36,7 +36,7 @@ from interlat.train.examples import (
 )
 from interlat.train.loop import Schedule, run_training
 from interlat.train.losses import supervised_cross_entropy
-from interlat.train.model import SmallModel, build_model, export_model
+from interlat.train.model import SmallModel, build_model, compiled_backbone, export_model
 
 TrainedOn = Literal["base", "none", "text", "list", "latent"]
 _MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
@@ -72,8 +72,14 @@ class TrainActor:
     """Share of episodes that come without a message, so that an actor knows that case."""
     prefix_share: float = 0.25
     """Latent only: share of messages cut to a random number of first rows."""
+    direct_share: float = 0.0
+    """Base only: share of episodes without visits in vain, where the plan names the true places. The reading of a plan
+    is learned there without noise and in few tokens; with 1 there are no others."""
     search_weight: float = 3.0
     """Loss weight of where to go; every other token of a command weighs 1."""
+    reading_weight: float = 0.0
+    """Base only: loss weight of every token that is not of a command (rooms, tasks, plans, what is seen). A language
+    model of the world learns to look things up long before one that learns commands only."""
     validation_share: float = 0.03
     """Share of the games that is never trained on and gives the validation loss."""
     adapter_heads: int = 4
@@ -82,10 +88,16 @@ class TrainActor:
     """Seed of parameters, order and message choices."""
     threads: int = 1
     """Threads of torch on a CPU."""
+    compile: bool = False
+    """Compile the model's step; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
 
     def __post_init__(self) -> None:
         if self.message in ("text", "list", "latent") and not self.thoughts:
             raise InputError(f"message kind {self.message!r} needs the scout's thoughts; set thoughts to their folder")
+        if not 0 <= self.direct_share <= 1 or (self.direct_share and self.message != "base"):
+            raise InputError(f"direct_share is {self.direct_share}; give 0 to 1, and 0 unless message is base")
+        if self.reading_weight < 0 or (self.reading_weight and self.message != "base"):
+            raise InputError(f"reading_weight is {self.reading_weight}; give 0 or more, and 0 unless message is base")
         if not self.start and not self.tokenizer:
             raise InputError("set start to a model to begin with, or tokenizer to begin from scratch")
 
@@ -118,9 +130,15 @@ class ScoutMessages:
 
 
 def believed_plan(record: dict[str, Any], episode: dict[str, Any], rng: random.Random) -> str:
-    """A plan written from the exact belief: the best place of each object, or one sampled from the posterior."""
+    """A plan written from the exact belief: the best place of each object, or one sampled from the posterior.
+
+    A direct episode has the plan that it follows, the true places.
+    """
     evidence = evidence_of(episode)
-    if rng.random() < 0.6:
+    places: list[tuple[str, ...]]
+    if episode.get("direct"):
+        places = [(belief.true_place,) for belief in evidence.beliefs]
+    elif rng.random() < 0.85:
         places = [belief.places[:1] for belief in evidence.beliefs]
     else:
         places = [tuple(rng.choices(b.places, b.probabilities)) for b in evidence.beliefs]
@@ -134,12 +152,13 @@ def train_actor(config: TrainActor) -> Iterator[tuple[int, dict[str, float]]]:
     tokenizer = load_tokenizer(config.start or config.tokenizer or "")
     chat = ChatFormat(tokenizer)
     model = _start_model(config, tokenizer)
+    backbone = compiled_backbone(model, config.compile)
     records = [record for record in read_episodes(config.episodes) if record["episodes"]]
     # By chance and not by name: names begin with the task type, and each split needs all of them.
     random.Random("validation games").shuffle(records)
     held_out = max(1, round(config.validation_share * len(records)))
     source = _MessageSource(config, chat)
-    training = _examples(records[held_out:], chat, config.search_weight)
+    training = _with_direct(_examples(records[held_out:], chat, config.search_weight), config, chat)
     validation = _examples(records[:held_out], chat, 1.0)
     parts: dict[str, nn.Module] = {"model": model}
     adapter = source.make_adapter(model, [e for e, _, _ in training[:256]]) if config.message == "latent" else None
@@ -148,9 +167,9 @@ def train_actor(config: TrainActor) -> Iterator[tuple[int, dict[str, float]]]:
 
     def loss_of(chosen: Sequence[tuple[Example, Any, Any]], rng: random.Random, varied: bool) -> Tensor:
         messages = [source.message(example, record, episode, rng, varied) for example, record, episode in chosen]
-        batch = collate([example for example, _, _ in chosen], messages)
+        batch = collate([example for example, _, _ in chosen], messages, config.reading_weight if varied else 0.0)
         embeddings = embed_batch(batch, model.get_input_embeddings(), adapter)
-        states = model.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+        states = backbone(inputs_embeds=embeddings, use_cache=False).last_hidden_state
         return supervised_cross_entropy(states, batch.labels, model.lm_head, batch.weights)[0]
 
     lengths = [len(example.before) + len(example.after) for example, _, _ in training]
@@ -192,6 +211,22 @@ def _examples(
         for record in records
         for episode in record["episodes"]
     ]
+
+
+def _with_direct(
+    examples: list[tuple[Example, Any, Any]], config: TrainActor, chat: ChatFormat
+) -> list[tuple[Example, Any, Any]]:
+    """Examples of which ``direct_share`` are direct episodes, repeated as often as needed."""
+    if not config.direct_share:
+        return examples
+    pairs = [(record, direct_episode(episode)) for _, record, episode in examples]
+    direct = [(actor_example(r, e, chat, config.search_weight), r, e) for r, e in pairs if e is not None]
+    if not direct:
+        raise InputError("no episode can do without its visits in vain; set direct_share to 0 or collect more games")
+    if config.direct_share == 1:
+        return direct
+    count = round(len(examples) * config.direct_share / (1 - config.direct_share))
+    return examples + [direct[index % len(direct)] for index in range(count)]
 
 
 class _MessageSource:

@@ -159,8 +159,15 @@ class Batch:
 Message = Sequence[int] | Tensor | None
 
 
-def collate(examples: Sequence[Example], messages: Sequence[Message]) -> Batch:
-    """Put examples and their messages (token ids, latent rows ``[K, D]``, or None) into one batch."""
+def collate(examples: Sequence[Example], messages: Sequence[Message], reading_weight: float = 0.0) -> Batch:
+    """Put examples and their messages (token ids, latent rows ``[K, D]``, or None) into one batch.
+
+    Args:
+        examples: the conversations.
+        messages: what stands in each.
+        reading_weight: loss weight of the tokens that have no label of their own, text messages included; 0 does not
+            learn them.
+    """
     if len(examples) != len(messages):
         raise InputError(f"{len(examples)} examples but {len(messages)} messages; give one message an example")
     lengths = [0 if message is None else len(message) for message in messages]
@@ -183,6 +190,10 @@ def collate(examples: Sequence[Example], messages: Sequence[Message]) -> Batch:
         ids[row, start + length : end] = torch.tensor(example.after)
         labels[row, start + length : end] = torch.tensor(example.labels)
         weights[row, start + length : end] = torch.tensor(example.weights)
+        if reading_weight:
+            read = (labels[row, :end] == IGNORED) & ~positions[row, :end]
+            weights[row, :end][read] = reading_weight
+            labels[row, :end][read] = ids[row, :end][read]
         for index, _ in example.soft:
             soft_positions[row, start + length + index] = True
     latents = [message for message in messages if isinstance(message, Tensor)]

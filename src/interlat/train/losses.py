@@ -49,5 +49,3 @@ def supervised_cross_entropy(
         return losses.mean(), losses.detach()
     chosen = weights[:, 1:][supervised].to(losses)
     return (losses * chosen).sum() / chosen.sum(), losses.detach()
-
-

@@ -24,7 +24,7 @@ from interlat.errors import InputError
 from interlat.train.examples import Example, collate, embed_batch, scout_example
 from interlat.train.loop import Schedule, run_training
 from interlat.train.losses import supervised_cross_entropy
-from interlat.train.model import SmallModel, build_model, export_model
+from interlat.train.model import SmallModel, build_model, compiled_backbone, export_model
 from interlat.worlds.alfworld import Layout
 from interlat.worlds.evidence import draw_evidence
 
@@ -53,6 +53,8 @@ class TrainScout:
     """Seed of parameters and data."""
     threads: int = 1
     """Threads of torch on a CPU."""
+    compile: bool = False
+    """Compile the model's step; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,7 @@ class Scene:
 
 def scenes_of(path: str | Path) -> list[Scene]:
     """The scenes of an episodes file that are search problems."""
-    return [
-        Scene(record["opening"], layout_of(record)) for record in read_episodes(path) if record["episodes"]
-    ]
+    return [Scene(record["opening"], layout_of(record)) for record in read_episodes(path) if record["episodes"]]
 
 
 def draw_example(scene: Scene, rng: random.Random, list_share: float, place_weight: float, chat: ChatFormat) -> Example:
@@ -89,11 +89,12 @@ def train_scout(config: TrainScout) -> Iterator[tuple[int, dict[str, float]]]:
     tokenizer = load_tokenizer(config.tokenizer)
     chat = ChatFormat(tokenizer)
     model = build_model(config.model, tokenizer, config.seed)
+    backbone = compiled_backbone(model, config.compile)
 
     def loss_of(examples: list[Example]) -> tuple[Tensor, dict[str, float]]:
         batch = collate(examples, [None] * len(examples))
         embeddings = embed_batch(batch, model.get_input_embeddings(), None)
-        states = model.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+        states = backbone(inputs_embeds=embeddings, use_cache=False).last_hidden_state
         loss, losses = supervised_cross_entropy(
             states,
             batch.labels,

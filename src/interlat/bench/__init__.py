@@ -1,0 +1,1 @@
+"""What `interlat bench` measures: always a ratio against the plain implementation, in the same run."""

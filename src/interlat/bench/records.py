@@ -1,0 +1,32 @@
+"""How the records of a benchmark are printed: JSON lines for programs, a table for people."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_records(records: Iterable[dict[str, Any]], title: str, as_json: bool = False) -> None:
+    """Print records as they come: JSON lines on stdout, or one table on stderr at the end."""
+    kept = []
+    for record in records:
+        kept.append(record)
+        if as_json:
+            print(json.dumps(record), flush=True)
+    if not as_json:
+        Console(stderr=True).print(table(kept, title))
+
+
+def table(records: Sequence[dict[str, Any]], title: str) -> Table:
+    """The records for people."""
+    result = Table(title=title)
+    for column in ("case", "metric", "ours", "reference", "ratio"):
+        result.add_column(column, justify="left" if column in ("case", "metric") else "right")
+    for record in records:
+        numbers = [f"{record['ours']:.4g}", f"{record['reference']:.4g}", f"{record['ratio']:.2f}x"]
+        result.add_row(record["case"], record["metric"], *numbers)
+    if records:
+        result.caption = records[0]["machine"]
+    return result
