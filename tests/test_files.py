@@ -3,12 +3,18 @@
 import errno
 import hashlib
 import os
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from interlat.errors import StorageError
-from interlat.files import append_line, atomic_path, read_lines, sha256_of, write_atomically
+from interlat.files import append_line, atomic_folder, atomic_path, read_lines, sha256_of, write_atomically
 
 
 def test_writing_makes_directories_and_replaces(tmp_path: Path) -> None:
@@ -53,6 +59,51 @@ def test_a_real_device_without_space_is_a_storage_error() -> None:
         pytest.skip("this system has no /dev/full")
     with pytest.raises(StorageError, match="No space left"):
         append_line("/dev/full", {"item": 1})
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file of this process can grow beyond 1,000 bytes: a refusal by the system itself, in the middle of a file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def save_tokenizer(folder: Path) -> None:
+    tokenizer = Tokenizer(WordLevel({f"word{number}": number for number in range(500)}))
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        save_tokenizer,
+        lambda folder: save_file({"x": torch.zeros(9999)}, folder / "x.safetensors"),
+        lambda folder: (folder / "x").write_bytes(bytes(9999)),
+    ],
+    ids=["tokenizers", "safetensors", "python"],
+)
+def test_a_disk_that_fills_up_leaves_the_old_folder(
+    tmp_path: Path, small_disk: None, write: Callable[[Path], object]
+) -> None:
+    with atomic_folder(tmp_path / "model") as temporary:
+        (temporary / "old").touch()
+    with (
+        pytest.raises(StorageError, match=r"cannot write .*model: File too large; free some space"),
+        atomic_folder(tmp_path / "model") as temporary,
+    ):
+        write(temporary)
+    assert [path.name for path in tmp_path.rglob("*")] == ["model", "old"]
+    with atomic_folder(tmp_path / "model") as temporary:
+        (temporary / "new").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["model", "new"]
+
+
+def test_an_error_that_is_not_of_the_disk_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="seven"), atomic_folder(tmp_path / "model"):
+        raise ValueError("seven")
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_place_that_cannot_be_is_a_storage_error(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,23 @@ def _storage_error(path: Path, error: OSError) -> StorageError:
 
 
 @contextlib.contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    """Turn what a file system refuses into a `StorageError` about ``path``.
+
+    safetensors and tokenizers write in Rust and raise exceptions of their own, whose text ends with the number.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _storage_error(path, error) from error
+    except Exception as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise _storage_error(path, OSError(int(number[1]), os.strerror(int(number[1])))) from error
+
+
+@contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary sibling of ``path`` that takes its name once the block has ended well.
 
@@ -32,17 +51,38 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with open(temporary, "rb+") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        raise _storage_error(target, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with _storage_errors(target):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with open(temporary, "rb+") as handle:
+                os.fsync(handle.fileno())
+            os.replace(temporary, target)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield an empty temporary folder that takes the place of ``path`` once the block has ended well.
+
+    If the block raises, the temporary folder is removed and what stood at ``path`` is untouched.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.tmp")
+    with _storage_errors(target):
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            shutil.rmtree(target, ignore_errors=True)
+            temporary.rename(target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> None:
@@ -66,7 +106,7 @@ def append_line(path: str | Path, record: Mapping[str, Any]) -> None:
     """
     target = Path(path)
     line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
-    try:
+    with _storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(target, "ab+") as handle:
             size = handle.seek(0, os.SEEK_END)
@@ -77,8 +117,6 @@ def append_line(path: str | Path, record: Mapping[str, Any]) -> None:
             handle.write(line)
             handle.flush()
             os.fsync(handle.fileno())
-    except OSError as error:
-        raise _storage_error(target, error) from error
 
 
 def read_lines(path: str | Path) -> list[dict[str, Any]]:

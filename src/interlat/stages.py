@@ -17,7 +17,7 @@ from interlat.collect.episodes import CollectEpisodes, collect_episodes
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.config import write_config
 from interlat.evaluate.household import RESULTS_FILE, EvaluateHousehold, evaluate_household, write_inspections
-from interlat.files import read_lines
+from interlat.files import atomic_folder, read_lines
 from interlat.progress import track
 from interlat.report.build import build_report
 from interlat.train.actor import TrainActor, train_actor
@@ -113,13 +113,14 @@ class TrainTokenizer:
 
 
 def run_train_tokenizer(config: TrainTokenizer) -> None:
-    """Train the tokenizer unless it is there."""
+    """Train the tokenizer."""
     from interlat.agents.household import BEGIN_MESSAGE, END_MESSAGE
     from interlat.train.tokenizer import train_tokenizer
 
     texts = texts_of(read_episodes(config.episodes))
     tokenizer = train_tokenizer(texts, config.vocabulary_size, (BEGIN_MESSAGE, END_MESSAGE))
-    tokenizer.save_pretrained(config.output)
+    with atomic_folder(config.output) as temporary:
+        tokenizer.save_pretrained(temporary)
     _console.print(f"tokenizer with {len(tokenizer)} tokens in {config.output}")
 
 

@@ -1,6 +1,5 @@
 """Small causal language models built from scratch in the Qwen2 architecture, and how checkpoints are written."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -11,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, 
 
 from interlat.agents.settings import AgentSettings
 from interlat.align.adapter import CommunicationAdapter
+from interlat.files import atomic_folder
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,12 @@ def export_model(
 
     The folder appears only once it is whole. The model's weights are rounded to ``dtype`` in the file only.
     """
-    temporary = directory.with_name(f".{directory.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     rounded = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
     model.config.dtype = dtype
-    model.save_pretrained(temporary, state_dict=rounded)  # type: ignore[operator]
-    tokenizer.save_pretrained(temporary)
-    if settings is not None:
-        settings.save(temporary)
-    if adapter is not None:
-        adapter.save(temporary)
-    shutil.rmtree(directory, ignore_errors=True)
-    temporary.rename(directory)
+    with atomic_folder(directory) as temporary:
+        model.save_pretrained(temporary, state_dict=rounded)  # type: ignore[operator]
+        tokenizer.save_pretrained(temporary)
+        if settings is not None:
+            settings.save(temporary)
+        if adapter is not None:
+            adapter.save(temporary)
