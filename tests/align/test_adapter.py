@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -180,6 +181,48 @@ def test_calibration_refuses_what_has_no_size(rms: float, rows: int) -> None:
 def test_rows_of_another_size_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"expected \[messages, rows, 12\]"):
         make_adapter()(torch.zeros(shape))
+
+
+def test_alignment_is_the_ridge_regression_of_the_targets() -> None:
+    """Against the same regression as an ordinary least-squares problem on extended data, solved by numpy's SVD."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(60, 12, generator=generator) + 3.0
+    targets = rows @ torch.randn(12, 16, generator=generator) + 0.5 * torch.randn(60, 16, generator=generator) - 1.0
+    adapter, ridge = CommunicationAdapter(CONFIG), 0.05
+    explained = adapter.align(rows, targets, ridge)
+    # The penalty is twelve more rows with target 0; the last column is the offset, which is not penalised.
+    weights = np.sqrt(ridge * len(rows)) * np.eye(12)
+    inputs = np.block([[rows.double().numpy(), np.ones((60, 1))], [weights, np.zeros((12, 1))]])
+    outputs = np.vstack([targets.double().numpy(), np.zeros((12, 16))])
+    solution = np.linalg.lstsq(inputs, outputs, rcond=None)[0]
+    assert adapter.input_projector is not None
+    np.testing.assert_allclose(adapter.input_projector.weight.detach().numpy(), solution[:-1].T, atol=1e-5)
+    np.testing.assert_allclose(adapter.input_projector.bias.detach().numpy(), solution[-1], atol=1e-5)
+    residual = targets - adapter.input_projector(rows)
+    variance = (targets - targets.mean(dim=0)).square().sum()
+    assert explained == pytest.approx(1 - (residual.square().sum() / variance).item(), abs=1e-5)
+    assert 0.5 < explained < 1
+
+
+def test_an_aligned_adapter_begins_near_its_targets() -> None:
+    """Where a linear map fits exactly, the output points along the targets, row for row."""
+    torch.manual_seed(1)
+    adapter = CommunicationAdapter(AdapterConfig(source_size=16, target_size=16, heads=4, project_input=True)).eval()
+    rows = torch.randn(200, 16)
+    targets = rows @ torch.linalg.qr(torch.randn(16, 16))[0]
+    targets -= targets.mean(dim=-1, keepdim=True)
+    assert adapter.align(rows, targets, ridge=1e-9) == pytest.approx(1.0, abs=1e-4)
+    adapter.calibrate(0.1, rows[None])
+    assert torch.cosine_similarity(adapter(rows[None])[0], targets, dim=-1).min() > 0.95
+
+
+def test_alignment_refuses_what_it_cannot_fit() -> None:
+    with pytest.raises(InputError, match="project_input"):
+        CommunicationAdapter(AdapterConfig(source_size=16, target_size=16)).align(
+            torch.ones(20, 16), torch.ones(20, 16)
+        )
+    with pytest.raises(InputError, match="more messages"):
+        CommunicationAdapter(CONFIG).align(torch.ones(12, 12), torch.ones(12, 16))
 
 
 def test_a_mask_of_another_shape_is_refused() -> None:

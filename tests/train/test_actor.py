@@ -11,7 +11,16 @@ from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.files import read_lines
-from interlat.train.actor import ScoutMessages, TrainActor, _examples, _with_direct, believed_plan, train_actor
+from interlat.train.actor import (
+    ScoutMessages,
+    TrainActor,
+    _examples,
+    _MessageSource,
+    _start_model,
+    _with_direct,
+    believed_plan,
+    train_actor,
+)
 from interlat.train.loop import Schedule
 from interlat.train.model import SmallModel
 
@@ -56,6 +65,28 @@ def test_the_adapter_knows_its_sender(pipeline):
     scout = Engine.load(str(pipeline.scout))
     assert adapter.config.sender_fingerprints == (scout.weights_fingerprint,)
     assert adapter.config.sender_tokenizer_fingerprint == scout.tokenizer_fingerprint
+
+
+def test_with_its_sender_the_adapter_begins_as_the_words_it_expected(pipeline, config):
+    """Where the sender is sure of a word, the row that the receiver gets points to the embedding of that word."""
+    aligned = dataclasses.replace(config, start=str(pipeline.actors["text"]), sender=str(pipeline.scout))
+    chat = ChatFormat(load_tokenizer(aligned.start))
+    examples = _examples([r for r in read_episodes(pipeline.episodes) if r["episodes"]], chat, 1.0)
+    source = _MessageSource(aligned, chat)
+    receiver = _start_model(aligned, chat.tokenizer)
+    adapter = source.make_adapter(receiver, [example for example, _, _ in examples]).eval()
+    assert adapter.config.project_input
+    rows = torch.cat([source.thoughts.states(example.item).float() for example, _, _ in examples])
+    head = Engine.load(str(pipeline.scout), dtype="float32").model.get_output_embeddings()
+    embeddings = receiver.get_input_embeddings().weight.detach()
+    expected = head(rows).softmax(dim=-1).detach() @ embeddings
+    with torch.no_grad():
+        begun = adapter(rows[None])[0]
+    assert torch.cosine_similarity(begun, expected - expected.mean(dim=-1, keepdim=True), dim=-1).mean() > 0.8
+    with pytest.raises(InputError, match="did not make these thoughts"):
+        _MessageSource(dataclasses.replace(aligned, sender=str(pipeline.actors["none"])), chat).make_adapter(
+            receiver, [examples[0][0]]
+        )
 
 
 def test_messages_are_those_of_the_item(pipeline):

@@ -41,6 +41,9 @@ class AdapterConfig:
     """Attention heads; must divide ``target_size``."""
     dropout: float = 0.1
     """Dropout on the attention weights, in training mode only."""
+    project_input: bool = False
+    """Project the rows before anything else even where both sizes are equal (published: only where they differ). Two
+    models trained apart have no basis in common, and `align` puts the map between them there."""
     positions: Positions = "none"
     """Positional code on the message rows. "none" (as published): the adapter commutes with any permutation
     of the rows, and their order enters only through the receiver's own positions."""
@@ -170,8 +173,9 @@ def sinusoidal_code(mask: Bool[Tensor, "B K"], size: int) -> Float[Tensor, "B K 
 class CommunicationAdapter(nn.Module):
     """From message rows ``[B, K, D_source]`` to rows ``[B, K, D_target]`` for the receiver's prompt.
 
-    ``x = project(h)`` (only if the sizes differ); ``n = LN(x) (+ positions)``; ``o = LN(n + attention(n))``;
-    ``z = s_out * (r + W2 LN(GELU(W1 r)))`` with ``r = s_in * o``. Layer norm epsilons 1e-6, 1e-6 and 1e-5.
+    ``x = project(h)`` (if the sizes differ or ``project_input``); ``n = LN(x) (+ positions)``;
+    ``o = LN(n + attention(n))``; ``z = s_out * (r + W2 LN(GELU(W1 r)))`` with ``r = s_in * o``.
+    Layer norm epsilons 1e-6, 1e-6 and 1e-5.
     Source: Interlat (arXiv 2511.09149), section 3 and the released code, with these differences: padded rows
     are masked, parameters and arithmetic are float32 whatever surrounds them (bfloat16 steps are too coarse
     for the scalars and norms to learn at all), and dropout is off in eval mode.
@@ -183,7 +187,8 @@ class CommunicationAdapter(nn.Module):
         self.config = config
         self.source_size = config.source_size
         self.target_size = size
-        self.input_projector = nn.Linear(config.source_size, size) if config.source_size != size else None
+        projected = config.project_input or config.source_size != size
+        self.input_projector = nn.Linear(config.source_size, size) if projected else None
         self.input_norm = nn.LayerNorm(size, eps=NORM_EPSILON)
         self.attention = MessageAttention(size, config.heads, config.dropout)
         self.attention_norm = nn.LayerNorm(size, eps=NORM_EPSILON)
@@ -278,6 +283,45 @@ class CommunicationAdapter(nn.Module):
             )
         self.projection.output_scale.mul_(embedding_rms / rms)
         return self.projection.output_scale.item()
+
+    @torch.no_grad()
+    def align(
+        self, rows: Float[Tensor, "N D_source"], targets: Float[Tensor, "N D_target"], ridge: float = 0.01
+    ) -> float:
+        """Begin with the linear map that brings message rows nearest to input rows that the receiver knows.
+
+        ``W, b := argmin sum |W h + b - t|^2 + N ridge |W|^2`` becomes the input projection, and the attention begins
+        silent, so that ``adapter(h)`` is the normed ``W h + b`` plus a small perturbation. Call it before `calibrate`.
+        The map is that of LatentMAS (arXiv 2511.20639, section 3.1), there solved in closed form from one model's own
+        embeddings and here from pairs of rows, so that sender and receiver may differ.
+
+        Args:
+            rows: message rows of the sender.
+            targets: for each of them the input row that the receiver should get.
+            ridge: weight of the penalty, relative to the number of rows; the offset is free.
+
+        Returns:
+            The share of the variance of ``targets`` that the map explains on these rows.
+
+        Raises:
+            InputError: there is no input projection, or there are fewer rows than dimensions.
+        """
+        if self.input_projector is None:
+            raise InputError("this adapter has no input projection to align; set project_input")
+        if len(rows) != len(targets) or len(rows) <= self.source_size:
+            raise InputError(
+                f"{len(rows)} rows and {len(targets)} targets, expected as many of both and more than the "
+                f"{self.source_size} dimensions; give more messages"
+            )
+        inputs, outputs = rows.double(), targets.double()
+        centred, wanted = inputs - inputs.mean(dim=0), outputs - outputs.mean(dim=0)
+        penalty = ridge * len(inputs) * torch.eye(self.source_size, dtype=torch.float64, device=rows.device)
+        weight = torch.linalg.solve(centred.T @ centred + penalty, centred.T @ wanted).T
+        self.input_projector.weight.copy_(weight)
+        self.input_projector.bias.copy_(outputs.mean(dim=0) - weight @ inputs.mean(dim=0))
+        self.attention.output.weight.zero_()
+        self.attention.output.bias.zero_()
+        return 1.0 - ((centred @ weight.T - wanted).square().sum() / wanted.square().sum()).item()
 
     def save(self, directory: str | Path) -> Path:
         """Write ``directory/adapter.safetensors``: float32 parameters, configuration in the metadata; atomic.

@@ -23,6 +23,8 @@ from interlat.agents.settings import AgentSettings, MessageKind
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
+from interlat.engine.fingerprint import tokenizer_fingerprint
+from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.files import read_lines
 from interlat.train.examples import (
@@ -60,6 +62,9 @@ class TrainActor:
     """What stands between <bop> and <eop>. "base": plans written from the exact belief, or nothing."""
     thoughts: str | None = None
     """Folder of the scout's thoughts on the episodes; needed for text, list and latent."""
+    sender: str | None = None
+    """Latent only: folder of the scout. With it the adapter begins aligned: a row becomes (nearly, by a linear map) the
+    receiver's embedding of the words that the scout expected there, weighted by their probabilities."""
     start: str | None = None
     """Folder of the model to start from; None starts from scratch with the tokenizer in ``tokenizer``."""
     tokenizer: str | None = None
@@ -257,7 +262,7 @@ class _MessageSource:
         return states
 
     def make_adapter(self, model: Any, samples: Sequence[Example]) -> CommunicationAdapter:
-        """An adapter of the receiver's size, its output as large as the receiver's embeddings."""
+        """An adapter of the receiver's size, its output as large as the receiver's embeddings, aligned if it can be."""
         assert self.thoughts is not None, "latent messages come from thoughts"
         states = [self.thoughts.states(example.item).float() for example in samples]
         torch.manual_seed(self.config.seed)
@@ -267,6 +272,7 @@ class _MessageSource:
                 source_size=source_size,
                 target_size=target_size,
                 heads=self.config.adapter_heads,
+                project_input=self.config.sender is not None,
                 sender=self.thoughts.sender["name"],
                 sender_fingerprints=(self.thoughts.sender["weights_fingerprint"],),
                 sender_tokenizer_fingerprint=self.thoughts.sender["tokenizer_fingerprint"],
@@ -274,6 +280,23 @@ class _MessageSource:
         )
         padded = nn.utils.rnn.pad_sequence(states, batch_first=True)
         mask = torch.arange(padded.shape[1])[None, :] < torch.tensor([len(s) for s in states])[:, None]
+        if self.config.sender is not None:
+            rows, head = torch.cat(states), self._sender_head(self.config.sender)
+            adapter.align(rows, head(rows).softmax(dim=-1) @ model.get_input_embeddings().weight.detach())
         rms = model.get_input_embeddings().weight.detach().square().mean().sqrt().item()
         adapter.calibrate(rms, padded, mask)
         return adapter
+
+    @torch.no_grad()
+    def _sender_head(self, folder: str) -> nn.Linear:
+        """The head of the model that thought, whose tokens must be those of the receiver."""
+        assert self.thoughts is not None, "latent messages come from thoughts"
+        engine = Engine.load(folder, dtype="float32")
+        if engine.weights_fingerprint != self.thoughts.sender["weights_fingerprint"]:
+            raise InputError(f"{folder} did not make these thoughts; give the scout of {self.thoughts.sender['name']}")
+        if engine.tokenizer_fingerprint != tokenizer_fingerprint(self.chat.tokenizer):
+            raise InputError(
+                f"{folder} has other tokens than the receiver; leave sender out: the adapter begins unaligned"
+            )
+        head: nn.Linear = engine.model.get_output_embeddings()
+        return head.requires_grad_(False)
