@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from interlat.agents.episodes import read_episodes
+from interlat.agents.episodes import read_episodes, some_of
 from interlat.checkpoints import bundled
 from interlat.collect.episodes import CollectEpisodes, collect_episodes
 from interlat.config import write_config
@@ -82,7 +82,7 @@ def demo_games(output: str, games: int) -> list[dict[str, Any]]:
         config = CollectEpisodes(str(root), split, str(episodes), draws=1, play=False)
         _drain(track(collect_episodes(config), f"{split} evidence"))
         playable = [record for record in read_episodes(episodes) if record["episodes"]]
-        records += playable[:count]
+        records += some_of(playable, count)
     return records
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from interlat.agents.episodes import read_episodes, texts_of
+from interlat.agents.episodes import read_episodes, some_of, texts_of
 from interlat.bench import engine, world
 from interlat.bench.records import print_records
 from interlat.collect.episodes import CollectEpisodes, collect_episodes
@@ -167,7 +167,7 @@ class Evaluate:
     settings: EvaluateHousehold
     """Models, variants, output folder."""
     games: int | None = None
-    """Play this many games of each split; None plays all."""
+    """Play this many games of each split, chosen by chance and always the same; None plays all."""
     threads: int = 2
     """Threads of torch on a CPU."""
     json: bool = False
@@ -184,7 +184,7 @@ def run_evaluate(config: Evaluate) -> None:
     records = [
         record
         for path in config.episodes
-        for record in [r for r in read_episodes(path) if r["episodes"]][: config.games]
+        for record in some_of([r for r in read_episodes(path) if r["episodes"]], config.games)
     ]
     _drain(track(evaluate_household(settings, records), "episodes"))
     inspections = write_inspections(settings, records)

@@ -1,6 +1,6 @@
 import pytest
 
-from interlat.agents.episodes import describe, direct_episode, evidence_of, layout_of, read_episodes, texts_of
+from interlat.agents.episodes import describe, direct_episode, evidence_of, layout_of, read_episodes, some_of, texts_of
 from interlat.errors import InputError
 from interlat.worlds.alfworld import AlfworldGame
 
@@ -55,6 +55,14 @@ def test_who_stumbles_or_comes_back_has_no_direct_episode():
     assert direct_episode({"turns": visit})["turns"] == visit[1:]
     assert direct_episode({"turns": [["go to bed 1", "a mug.", False], *visit]}) is None
     assert direct_episode({"turns": [*visit, ["go to shelf 1", "nothing.", True], ["put mug 1", "ok", True]]}) is None
+
+
+def test_some_games_are_of_all_types_and_always_the_same():
+    records = [{"item": f"{kind}-{number}"} for kind in "abcdef" for number in range(20)]
+    chosen = some_of(records, 60)
+    assert chosen == some_of(records, 60) and len({r["item"] for r in chosen}) == 60
+    assert all(4 <= sum(r["item"].startswith(kind) for r in chosen) <= 16 for kind in "abcdef")
+    assert some_of(records, None) == some_of(records, 500) == records
 
 
 def test_no_episodes_is_an_error(tmp_path):

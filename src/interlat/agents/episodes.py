@@ -1,5 +1,6 @@
 """Stored games: scene, evidence and episodes of one game in one record of ``episodes.jsonl``."""
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -89,3 +90,13 @@ def read_episodes(path: str | Path) -> list[dict[str, Any]]:
     if not records:
         raise InputError(f"no episodes at {path}; make them with `interlat collect`")
     return records
+
+
+def some_of(records: Sequence[dict[str, Any]], count: int | None) -> list[dict[str, Any]]:
+    """``count`` of the records by chance, always the same ones; all of them for None or where there are fewer.
+
+    Items are named after their task type, so the first ones would be of one type.
+    """
+    if count is None or count >= len(records):
+        return list(records)
+    return random.Random("some of the games").sample(list(records), count)
