@@ -22,10 +22,16 @@ done
 "$interlat" train actor --config $here/base.yaml
 wait %1
 "$interlat" collect thoughts --model $run/scout/model --episodes $run/train.jsonl --output $run/thoughts
-"$interlat" train actor --config $here/actor.yaml --message latent --output $run/latent &
-"$interlat" train actor --config $here/actor.yaml --message text --output $run/text
+# Each actor is trained twice: the second time goes on from step 500 with its own optimiser state at a higher rate.
+second=(--schedule.steps 800 --schedule.learning-rate 0.002 --schedule.adapter-learning-rate 0.004 --schedule.validate-every 150)
+train() {
+    "$interlat" train actor --config $here/actor.yaml --message "$1" --output "$run/$1"
+    "$interlat" train actor --config $here/actor.yaml --message "$1" --output "$run/$1" "${second[@]}"
+}
+train latent &
+train text
 wait %1
-"$interlat" train actor --config $here/actor.yaml --message none --output $run/none &
-"$interlat" train actor --config $here/actor.yaml --message list --output $run/list
+train none &
+train list
 wait %1
-"$interlat" evaluate --config $here/evaluate.yaml
+OMP_NUM_THREADS=2 "$interlat" evaluate --config $here/evaluate.yaml

@@ -6,6 +6,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer
 
+from interlat.engine import checkpoint
 from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError, InputError
 
@@ -37,6 +38,14 @@ def test_a_tokenizer_splits_as_it_did_when_it_was_saved(saved, make_tokenizer):
     again = Engine.load(str(saved)).tokenizer
     assert again(text)["input_ids"] == tokenizer(text)["input_ids"]
     assert AutoTokenizer.from_pretrained(saved)(text)["input_ids"] != tokenizer(text)["input_ids"]
+
+
+def test_a_small_model_loads_without_a_bar_and_a_large_one_with_it(saved, capfd, monkeypatch):
+    Engine.load(saved)
+    assert "Loading weights" not in capfd.readouterr().err
+    monkeypatch.setattr(checkpoint, "BAR_FROM_BYTES", 1)
+    Engine.load(saved)
+    assert "Loading weights" in capfd.readouterr().err
 
 
 def test_dtype_is_respected(saved):

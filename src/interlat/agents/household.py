@@ -43,8 +43,7 @@ def plan_text(layout: Layout, evidence: Evidence, places: Sequence[Sequence[str]
     steps: list[str] = []
     goal, tool = first_of_type(layout, layout.parent_type), tool_of(layout)
     for number, (belief, options) in enumerate(zip(evidence.beliefs, places, strict=True)):
-        # A word of its own before each object's places: told in the same words, a small actor learns to look up the
-        # first object's place and, in the steps that we can afford, not the second's (docs/log.md).
+        # A word of its own before each object's places, so that what tells them apart stands next to them.
         where = f"{'near' if number else 'at'} {', '.join(options)}"
         if layout.toggle_type and number == 1:
             steps.append(f"use {belief.object_type} {where}.")

@@ -1,5 +1,7 @@
 """Loading a model and its tokenizer: all of it, from safetensors, or a clear error."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
+from transformers.utils import logging
 
 from interlat.engine.hardware import choose_device, choose_dtype
 from interlat.errors import CheckpointError
@@ -46,6 +49,24 @@ def load_tokenizer(path_or_hub_id: str, trust_remote_code: bool = False) -> PreT
     return tokenizer
 
 
+# Below this size a model on this machine is there at once, and a bar for each of several would only be noise.
+BAR_FROM_BYTES = 2**30
+
+
+@contextlib.contextmanager
+def bar_for_large_models(place: Path) -> Iterator[None]:
+    """Let transformers show its progress bar only where loading takes time: downloads and large models."""
+    size = sum(file.stat().st_size for file in place.glob("*.safetensors")) if place.is_dir() else BAR_FROM_BYTES
+    if size >= BAR_FROM_BYTES or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
+
+
 def load_checkpoint(
     path_or_hub_id: str, dtype: str | torch.dtype, device: str | torch.device, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -65,14 +86,15 @@ def load_checkpoint(
     chosen_device = choose_device(device)
     try:
         tokenizer = load_tokenizer(str(path_or_hub_id), trust_remote_code)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(path_or_hub_id),
-            dtype=choose_dtype(dtype, chosen_device),
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported below as an error, with the missing ones
-            trust_remote_code=trust_remote_code,
-        )
+        with bar_for_large_models(place):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                str(path_or_hub_id),
+                dtype=choose_dtype(dtype, chosen_device),
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported below as an error, with the missing ones
+                trust_remote_code=trust_remote_code,
+            )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
