@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import shutil
 
 import pytest
 
@@ -40,6 +42,22 @@ def test_records_say_what_was_sent_and_keep_the_step_cap(played):
         assert len(line["turns"]) == line["steps"]
         if not line["success"]:
             assert line["steps"] == line["max_steps"]
+
+
+def test_a_model_that_was_trained_on_is_another_one(pipeline, tmp_path):
+    """The hash follows what is in the folders, not their names."""
+    folders = {}
+    for role, source in {"scout": pipeline.scout, **pipeline.actors}.items():
+        folders[role] = str(shutil.copytree(source, tmp_path / role))
+    moved = EvaluateHousehold(Checkpoints(**folders), "a", max_plan_tokens=8, batch_size=3)
+    assert moved.hash == settings(pipeline, "b", variants=("none",)).hash
+    weights = tmp_path / "text" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert moved.hash != settings(pipeline, "b").hash
+    hub = dataclasses.replace(moved, checkpoints=dataclasses.replace(moved.checkpoints, scout="owner/name"))
+    assert hub.hash != moved.hash
 
 
 def test_a_second_run_plays_nothing_and_a_torn_one_only_what_is_missing(played, pipeline):

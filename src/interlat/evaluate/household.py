@@ -7,6 +7,7 @@ again.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import resource
@@ -65,6 +66,21 @@ class Checkpoints:
     """Actor trained on plans that name every place."""
 
 
+def _content_digest(place: str) -> str:
+    """Digest of the files of a checkpoint's folder; the name itself for a hub id."""
+    files = sorted(path for path in Path(place).glob("*") if path.is_file())
+    return _digest_of_files(tuple((path, path.stat().st_mtime_ns) for path in files)) if files else place
+
+
+@functools.lru_cache
+def _digest_of_files(files: tuple[tuple[Path, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, _ in files:
+        with open(path, "rb") as handle:
+            digest.update(path.name.encode() + hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True)
 class EvaluateHousehold:
     """Play held-out games under several variants of the message."""
@@ -91,8 +107,14 @@ class EvaluateHousehold:
 
     @property
     def hash(self) -> str:
-        """Twelve digits that change with every setting but the output folder and the number of workers."""
+        """Twelve digits of all that decides a result: every setting but output, workers and variants, and every model.
+
+        A folder is known by its content and not by its name, so that a model that was trained on is another one.
+        """
         fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("output", "workers", "variants")}
+        fields["checkpoints"] = {
+            role: _content_digest(place) for role, place in fields["checkpoints"].items() if place is not None
+        }
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
 
