@@ -41,7 +41,7 @@ _SPLITS = ("seen", "unseen")
 class Demo:
     """Play held-out household games with the bundled models under several kinds of message."""
 
-    games: int = 60
+    games: int = 120
     """Games, half of them in scenes of the training split, half in unseen ones."""
     variants: tuple[str, ...] = DEMO_VARIANTS
     """none, text, text_sampled, list, latent, latent_unsent, or any control."""
