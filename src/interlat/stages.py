@@ -201,13 +201,16 @@ def run_evaluate(config: Evaluate) -> None:
 
 
 @dataclass(frozen=True)
-class BenchEngine:
-    """Speed of the engine against the plain transformers loop, measured in the same run."""
-
+class _Bench:
     quick: bool = False
     """End within 45 seconds on two cores."""
     json: bool = False
     """One JSON line a case and metric on stdout."""
+
+
+@dataclass(frozen=True)
+class BenchEngine(_Bench):
+    """Speed of the engine against the plain transformers loop, measured in the same run."""
 
 
 def run_bench_engine(config: BenchEngine) -> None:
@@ -216,13 +219,8 @@ def run_bench_engine(config: BenchEngine) -> None:
 
 
 @dataclass(frozen=True)
-class BenchWorld:
+class BenchWorld(_Bench):
     """Speed of the cached ALFWorld engine against the stock one, same games and commands, in the same run."""
-
-    quick: bool = False
-    """End within 45 seconds on two cores."""
-    json: bool = False
-    """One JSON line a case and metric on stdout."""
 
 
 def run_bench_world(config: BenchWorld) -> None:

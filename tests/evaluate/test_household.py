@@ -55,6 +55,7 @@ def test_a_model_that_was_trained_on_is_another_one(pipeline, tmp_path):
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
+    moved = dataclasses.replace(moved)
     assert moved.hash != settings(pipeline, "b").hash
     hub = dataclasses.replace(moved, checkpoints=dataclasses.replace(moved.checkpoints, scout="owner/name"))
     assert hub.hash != moved.hash

@@ -19,7 +19,8 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from transformers.initialization import no_init_weights
 
-from interlat.engine.hardware import choose_device, choose_dtype, describe_machine
+from interlat.bench.records import record_of
+from interlat.engine.hardware import choose_device, choose_dtype
 from interlat.engine.memory import Memory
 from interlat.engine.prompt import Tokens
 from interlat.engine.sampling import Sampling
@@ -133,23 +134,9 @@ def _measure(engine: Engine, case: str, batch: int, effort: Effort, bandwidth: f
     ]
     for metric, unit, ours, reference in runs:
         seconds = _in_turns(ours, reference, engine.device, effort.rounds)
-        yield _record(case, metric, unit, batch * effort.steps, seconds)
+        yield record_of("engine", case, metric, unit, batch * effort.steps, seconds)
     # Of the latent step, the last that was measured.
-    yield _record(case, "bandwidth_share", "share", step_bytes * effort.steps / bandwidth, seconds)
-
-
-def _record(case: str, metric: str, unit: str, amount: float, seconds: tuple[float, float]) -> dict[str, Any]:
-    ours, reference = (amount / value for value in seconds)
-    return {
-        "bench": "engine",
-        "case": case,
-        "metric": metric,
-        "unit": unit,
-        "ours": ours,
-        "reference": reference,
-        "ratio": ours / reference,
-        "machine": describe_machine(),
-    }
+    yield record_of("engine", case, "bandwidth_share", "share", step_bytes * effort.steps / bandwidth, seconds)
 
 
 class _PlainLoop:

@@ -1,4 +1,4 @@
-"""How the records of a benchmark are printed: JSON lines for programs, a table for people."""
+"""The records of a benchmark and how they are printed: JSON lines for programs, a table for people."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -6,6 +6,25 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from interlat.engine.hardware import describe_machine
+
+
+def record_of(
+    bench: str, case: str, metric: str, unit: str, amount: float, seconds: tuple[float, float]
+) -> dict[str, Any]:
+    """One record: ``amount`` divided by the seconds of ours and of the reference, and the ratio of the two."""
+    ours, reference = (amount / value for value in seconds)
+    return {
+        "bench": bench,
+        "case": case,
+        "metric": metric,
+        "unit": unit,
+        "ours": ours,
+        "reference": reference,
+        "ratio": ours / reference,
+        "machine": describe_machine(),
+    }
 
 
 def print_records(records: Iterable[dict[str, Any]], title: str, as_json: bool = False) -> None:

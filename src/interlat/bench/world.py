@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interlat.engine.hardware import describe_machine
+from interlat.bench.records import record_of
 from interlat.errors import WorldError
 from interlat.worlds.alfworld_author import AuthorOptions, author_games
 from interlat.worlds.mini import MINI_ROOMS
@@ -57,17 +57,7 @@ def run(quick: bool = False) -> Iterator[dict[str, Any]]:
             if fast["digest"] != stock["digest"]:
                 raise WorldError(f"{case}: the cached engine printed other texts than the stock engine; report this")
             for metric, (unit, phase) in METRICS.items():
-                ours, reference = 1 / fast[phase], 1 / stock[phase]
-                yield {
-                    "bench": "world",
-                    "case": case,
-                    "metric": metric,
-                    "unit": unit,
-                    "ours": ours,
-                    "reference": reference,
-                    "ratio": ours / reference,
-                    "machine": describe_machine(),
-                }
+                yield record_of("world", case, metric, unit, 1.0, (fast[phase], stock[phase]))
 
 
 def _play(kind: str, steps: int, games: list[Path], folder: str) -> dict[str, Any]:

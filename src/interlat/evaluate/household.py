@@ -69,13 +69,10 @@ class Checkpoints:
 def _content_digest(place: str) -> str:
     """Digest of the files of a checkpoint's folder; the name itself for a hub id."""
     files = sorted(path for path in Path(place).glob("*") if path.is_file())
-    return _digest_of_files(tuple((path, path.stat().st_mtime_ns) for path in files)) if files else place
-
-
-@functools.lru_cache
-def _digest_of_files(files: tuple[tuple[Path, int], ...]) -> str:
+    if not files:
+        return place
     digest = hashlib.sha256()
-    for path, _ in files:
+    for path in files:
         with open(path, "rb") as handle:
             digest.update(path.name.encode() + hashlib.file_digest(handle, "sha256").digest())
     return digest.hexdigest()
@@ -105,11 +102,12 @@ class EvaluateHousehold:
         if "list" in self.variants and self.checkpoints.list is None:
             raise InputError("variant 'list' needs the checkpoint of an actor trained on list plans")
 
-    @property
+    @functools.cached_property
     def hash(self) -> str:
         """Twelve digits of all that decides a result: every setting but output, workers and variants, and every model.
 
         A folder is known by its content and not by its name, so that a model that was trained on is another one.
+        It is read once, at the first use: a run has one hash from its first episode to its last.
         """
         fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("output", "workers", "variants")}
         fields["checkpoints"] = {
