@@ -20,7 +20,9 @@ class Pipeline:
 def pipeline(tmp_path_factory):
     from interlat.agents.episodes import read_episodes, texts_of
     from interlat.collect.episodes import CollectEpisodes, collect_episodes
+    from interlat.collect.sources import TaskSource
     from interlat.collect.thoughts import CollectThoughts, collect_thoughts
+    from interlat.engine.sampling import Sampling
     from interlat.train.actor import TrainActor, train_actor
     from interlat.train.loop import Schedule
     from interlat.train.model import SmallModel
@@ -42,12 +44,13 @@ def pipeline(tmp_path_factory):
     common = {"tokenizer": str(root / "tokenizer"), "model": shape, "schedule": schedule}
     list(train_scout(TrainScout(str(episodes), str(held_out), output=str(root / "scout"), **common)))
     scout, thoughts = root / "scout" / "model", root / "thoughts"
-    list(collect_thoughts(CollectThoughts(str(scout), str(episodes), str(thoughts), batch_size=6, max_new_tokens=12)))
+    source, short = TaskSource("alfworld", str(episodes)), Sampling(max_new_tokens=12)
+    list(collect_thoughts(CollectThoughts(str(scout), source, str(thoughts), sampling=short, batch_size=6)))
     actors = {}
     for kind in ("none", "text", "latent"):
         output = root / kind
         config = TrainActor(
-            str(episodes), str(output), kind, thoughts=str(thoughts), adapter_heads=2, validation_share=0.2, **common
+            str(output), None, kind, thoughts=(str(thoughts),), adapter_heads=2, validation_share=0.2, **common
         )
         list(train_actor(config))
         actors[kind] = output / "model"

@@ -137,3 +137,14 @@ def test_a_torn_last_line_is_skipped_and_does_not_damage_the_next(tmp_path: Path
 def test_sha256_is_the_standard_one() -> None:
     assert sha256_of(b"abc") == hashlib.sha256(b"abc").hexdigest()
     assert sha256_of(memoryview(b"abc")) == sha256_of(b"abc")
+
+
+def test_lines_are_cut_at_newlines_only(tmp_path):
+    """A text may hold characters that Python takes for the end of a line."""
+    path = tmp_path / "lines.jsonl"
+    records = [
+        {"text": f"a{separator}b"} for separator in ("\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\n", "\r\n")
+    ]
+    for record in records:
+        append_line(path, record)
+    assert read_lines(path) == records

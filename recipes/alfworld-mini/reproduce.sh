@@ -21,17 +21,23 @@ done
 "$interlat" train scout --config $here/scout.yaml &
 "$interlat" train actor --config $here/base.yaml
 wait %1
-"$interlat" collect thoughts --model $run/scout/model --episodes $run/train.jsonl --output $run/thoughts
+"$interlat" collect --config $here/thoughts.yaml &
+"$interlat" collect --config $here/thoughts.yaml --sampling.temperature 1 --output $run/thoughts-sampled
+wait %1
+"$interlat" collect --config $here/thoughts.yaml --prompt.ask list --output $run/thoughts-list
 # Each actor is trained twice: the second time goes on from step 500 with its own optimiser state at a higher rate.
 second=(--schedule.steps 800 --schedule.learning-rate 0.002 --schedule.adapter-learning-rate 0.004 --schedule.validate-every 150)
-train() {
-    "$interlat" train actor --config $here/actor.yaml --message "$1" --output "$run/$1"
-    "$interlat" train actor --config $here/actor.yaml --message "$1" --output "$run/$1" "${second[@]}"
+train() { # message kind, stores of thoughts
+    local kind=$1
+    shift
+    local options=(--config $here/actor.yaml --message "$kind" --output "$run/$kind" --thoughts "$@")
+    "$interlat" train actor "${options[@]}"
+    "$interlat" train actor "${options[@]}" "${second[@]}"
 }
-train latent &
-train text
+train latent $run/thoughts &
+train text $run/thoughts $run/thoughts-sampled
 wait %1
-train none &
-train list
+train none $run/thoughts &
+train list $run/thoughts-list
 wait %1
 OMP_NUM_THREADS=2 "$interlat" evaluate --config $here/evaluate.yaml

@@ -26,12 +26,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
         "run_collect_episodes",
         "play games with an expert and keep evidence and episodes",
     ),
-    ("collect", "thoughts"): (
-        "interlat.stages",
-        "CollectThoughts",
-        "run_collect_thoughts",
-        "let a scout write plans and keep its states",
-    ),
+    ("collect",): ("interlat.stages", "Collect", "run_collect", "let a model think about tasks; its states in a store"),
     ("train", "tokenizer"): ("interlat.stages", "TrainTokenizer", "run_train_tokenizer", "train a tokenizer"),
     ("train", "scout"): ("interlat.stages", "TrainScout", "run_train_scout", "train a scout from scratch"),
     ("train", "actor"): ("interlat.stages", "TrainActor", "run_train_actor", "train an actor to read messages"),

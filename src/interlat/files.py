@@ -24,7 +24,7 @@ def _storage_error(path: Path, error: OSError) -> StorageError:
 
 
 @contextlib.contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
     """Turn what a file system refuses into a `StorageError` about ``path``.
 
     safetensors and tokenizers write in Rust and raise exceptions of their own, whose text ends with the number.
@@ -51,7 +51,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with _storage_errors(target):
+    with storage_errors(target):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
@@ -74,7 +74,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.tmp")
-    with _storage_errors(target):
+    with storage_errors(target):
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             temporary.mkdir(parents=True)
@@ -106,7 +106,7 @@ def append_line(path: str | Path, record: Mapping[str, Any]) -> None:
     """
     target = Path(path)
     line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
-    with _storage_errors(target):
+    with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(target, "ab+") as handle:
             size = handle.seek(0, os.SEEK_END)
@@ -128,7 +128,8 @@ def read_lines(path: str | Path) -> list[dict[str, Any]]:
     if not target.exists():
         return []
     records = []
-    for line in target.read_text(encoding="utf-8", errors="replace").splitlines():
+    # Not splitlines(): it would also cut at characters that may stand inside a JSON string, such as U+2028.
+    for line in target.read_text(encoding="utf-8", errors="replace").split("\n"):
         with contextlib.suppress(json.JSONDecodeError):
             records.append(json.loads(line))
     return records

@@ -1,6 +1,6 @@
 """A progress bar with rate and time left, on stderr."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich.console import Console
 from rich.progress import (
@@ -25,8 +25,22 @@ class RateColumn(ProgressColumn):
         return Text("-/s" if speed is None else f"{speed:.1f}/s", style="cyan")
 
 
-def track(steps: Iterable[tuple[int, int]], title: str) -> Iterator[tuple[int, int]]:
-    """Pass (done, total) pairs on and show them as a bar."""
+def in_bytes(count: float) -> str:
+    """A number of bytes for people, such as 1.5 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def track(
+    steps: Iterable[tuple[int, int]], title: str, notes: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, int]]:
+    """Pass (done, total) pairs on and show them as a bar.
+
+    ``notes["text"]``, which may change from step to step, stands at the end of the line.
+    """
     console = Console(stderr=True)
     columns = [
         TextColumn("{task.description}"),
@@ -35,9 +49,10 @@ def track(steps: Iterable[tuple[int, int]], title: str) -> Iterator[tuple[int, i
         RateColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     ]
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(title, total=None)
+        task = progress.add_task(title, total=None, note="")
         for done, total in steps:
-            progress.update(task, completed=done, total=total)
+            progress.update(task, completed=done, total=total, note=(notes or {}).get("text", ""))
             yield done, total

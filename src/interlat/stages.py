@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -16,10 +16,12 @@ from interlat.bench.records import print_records
 from interlat.collect.episodes import CollectEpisodes, collect_episodes
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.config import write_config
+from interlat.engine.ranks import Ranks
 from interlat.evaluate.household import RESULTS_FILE, EvaluateHousehold, evaluate_household, write_inspections
 from interlat.files import atomic_folder, read_lines
-from interlat.progress import track
+from interlat.progress import in_bytes, track
 from interlat.report.build import build_report
+from interlat.store.reading import LatentStore
 from interlat.train.actor import TrainActor, train_actor
 from interlat.train.scout import TrainScout, train_scout
 from interlat.worlds.alfworld_author import AuthorOptions, author_games, check_split
@@ -137,11 +139,52 @@ def _training(steps: Iterable[tuple[int, dict[str, float]]], total: int) -> Iter
         yield step, total
 
 
-def run_collect_thoughts(config: CollectThoughts) -> None:
-    """Collect a scout's plans and states."""
-    write_config(config, config.output)
-    _drain(track(collect_thoughts(config), "thoughts"))
-    _console.print(f"plans and states in {config.output}")
+@dataclass(frozen=True)
+class Collect(CollectThoughts):
+    """Let a model think about tasks and keep its hidden states in a latent store."""
+
+    json: bool = False
+    """Print what was left out, and at the end the counts, as JSON lines on stdout."""
+
+
+def run_collect(config: Collect) -> int:
+    """Collect; 1 if thoughts failed. Under torchrun the first process reports for all."""
+    ranks = Ranks.from_environment()
+    notes = {"text": ""}
+
+    def shown() -> Iterator[tuple[int, int]]:
+        for number, progress in enumerate(collect_thoughts(config, ranks)):
+            if not number and ranks.is_first:
+                # Not before the store has accepted these settings.
+                write_config(config, config.output)
+            notes["text"] = in_bytes(progress.bytes_written)
+            yield progress.done, progress.total
+
+    if not ranks.is_first:
+        # The bar and the exit code are the first one's; torchrun would end it for a failure that it is about to report.
+        _drain(shown())
+        return 0
+    several = f" (1 of {ranks.world_size} ranks)" if ranks.world_size > 1 else ""
+    _drain(track(shown(), f"thoughts{several}", notes))
+    return _report_store(config.output, config.json)
+
+
+def _report_store(directory: str, as_json: bool) -> int:
+    store = LatentStore.open(directory)
+    counts = Counter(one.status for one in store.excluded.values())
+    if as_json:
+        for one in store.excluded.values():
+            print(json.dumps(asdict(one), ensure_ascii=False))
+        print(json.dumps({"store": directory, "kept": len(store), **{s: counts[s] for s in ("failed", "filtered")}}))
+    _console.print(
+        f"{len(store)} thoughts in {directory}, {counts['filtered']} filtered out, {counts['failed']} failed"
+    )
+    for status in ("filtered", "failed"):
+        reasons = Counter(one.reason for one in store.excluded.values() if one.status == status)
+        for reason, count in reasons.most_common(5):
+            example = next(one.id for one in store.excluded.values() if (one.status, one.reason) == (status, reason))
+            _console.print(f"  {count:6d} {status}: {reason}, such as {example}", soft_wrap=True, highlight=False)
+    return int(counts["failed"] > 0)
 
 
 def run_train_scout(config: TrainScout) -> None:

@@ -1,58 +1,348 @@
+"""What is stored of a task depends on the task alone: not on order, batch size, ranks or a death in the middle."""
+
+import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from interlat.agents.episodes import read_episodes
-from interlat.agents.household import scout_prompt
+from interlat.collect.filters import Filters
+from interlat.collect.sources import PromptOptions, TaskSource
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
-from interlat.engine.sampling import Sampling
+from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.transformers import Engine
-from interlat.errors import InputError
+from interlat.errors import InputError, StorageError
 from interlat.files import read_lines
+from interlat.stages import Collect, run_collect
+from interlat.store.reading import LatentStore
+
+ROOMS = ["a cabinet 1", "a fridge 1, a shelf 2", "a drawer 3, a drawer 4 and a desk 1", "a garbagecan 1"]
+COUNT = 13
 
 
-def states(folder):
-    return {
-        record["item"]: load_file(folder / record["shard"])["hidden_states"][record["offset"] :][: record["length"]]
-        for record in read_lines(folder / "thoughts.jsonl")
-    }
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tasks") / "tasks.jsonl"
+    rows = [
+        {"id": f"t{n}", "question": f"You see {ROOMS[n % 4]}. " * (1 + n % 3) + f"put some apple {n}", "answer": f"{n}"}
+        for n in range(COUNT)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
 
 
-def test_a_killed_run_goes_on_and_gives_the_same_thoughts(pipeline, tmp_path):
-    scout, episodes = str(pipeline.scout), str(pipeline.episodes)
-    config = CollectThoughts(scout, episodes, str(tmp_path), batch_size=5, max_new_tokens=12)
-    for done, _ in collect_thoughts(config):
-        if done:
-            break
+@pytest.fixture
+def config(pipeline, tasks, tmp_path):
+    return CollectThoughts(
+        str(pipeline.scout),
+        TaskSource("records", str(tasks)),
+        str(tmp_path / "store"),
+        sampling=Sampling(max_new_tokens=10),
+        batch_size=4,
+        dtype="float32",
+    )
+
+
+SAMPLED = Sampling(temperature=1.3, top_p=0.95, max_new_tokens=10)
+
+
+def collect(config):
     list(collect_thoughts(config))
-    texts = ("item", "plan", "sampled_plan", "list_plan")
-    fields = lambda folder: sorted(tuple(r[t] for t in texts) for r in read_lines(folder / "thoughts.jsonl"))  # noqa: E731
-    assert fields(tmp_path) == fields(pipeline.thoughts)
-    one, other = states(tmp_path), states(pipeline.thoughts)
-    assert all(torch.allclose(one[item].float(), other[item].float(), atol=2e-2) for item in one)
+    return LatentStore.open(config.output)
 
 
-def test_states_are_those_that_predicted_the_plan(pipeline):
-    """The head on row t gives plan token t: checked on a fresh greedy run, one prompt at a time."""
+def check_same(one, other):
+    assert one.ids == other.ids
+    for first, second in zip(one, other, strict=True):
+        assert first.entry == second.entry
+        assert first.hidden_states.shape == second.hidden_states.shape
+        assert torch.allclose(first.hidden_states, second.hidden_states, atol=1e-5)
+
+
+@pytest.mark.parametrize("offset", ["predicting", "consuming"])
+def test_stored_rows_equal_one_plain_forward_pass(config, offset):
+    store = collect(dataclasses.replace(config, offset=offset, prompt_states=True))
+    assert len(store) == COUNT and store.ids == [f"t{n}" for n in range(COUNT)]
+    engine = Engine.load(config.model, dtype="float32")
+    for number in range(COUNT):
+        thought = store[number]
+        prompt = engine.chat.opening([("user", thought.entry.task)])[0].text
+        ids = engine.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        written = list(thought.entry.token_ids)
+        with torch.no_grad():
+            output = engine.model(torch.tensor([ids + written]), output_hidden_states=True)
+        states = output.hidden_states[-1][0]
+        first = len(ids) - (offset == "predicting")
+        assert torch.allclose(thought.hidden_states, states[first : first + len(written)], atol=1e-5)
+        assert torch.allclose(store.prompt_states(number), states[: len(ids)], atol=1e-5)
+        greedy = output.logits[0, len(ids) - 1 : len(ids) - 1 + len(written)].argmax(-1).tolist()
+        assert greedy == written
+        assert engine.tokenizer.decode(written, skip_special_tokens=True) == thought.entry.plan
+
+
+@pytest.mark.parametrize("sampling, samples", [(Sampling(max_new_tokens=10), 1), (SAMPLED, 3)])
+def test_batch_size_and_an_interruption_change_nothing(config, tmp_path, sampling, samples):
+    config = dataclasses.replace(config, sampling=sampling, samples=samples, batch_size=1)
+    plain = collect(config)
+    assert len(plain) == COUNT * samples
+    other = dataclasses.replace(config, output=str(tmp_path / "other"), batch_size=5)
+    for progress in collect_thoughts(other):
+        if progress.done == 7:
+            break
+    assert LatentStore.open(other.output).unfinished
+    first = next(iter(collect_thoughts(other)))
+    assert first.done >= 7 and first.total == COUNT * samples
+    check_same(plain, collect(other))
+
+
+def test_samples_of_a_task_differ_and_follow_their_seeds(config, tmp_path):
+    several = dataclasses.replace(config, sampling=SAMPLED, samples=4)
+    store = collect(several)
+    plans = {}
+    for entry in (store.entry(number) for number in range(len(store))):
+        plans.setdefault(entry.task_id, []).append(entry.plan)
+    assert all(len(group) == 4 for group in plans.values())
+    assert sum(len(set(group)) for group in plans.values()) > 2 * COUNT
+    engine = Engine.load(config.model, dtype="float32")
+    prompt = engine.chat.opening([("user", store.entry("t3#2").task)])
+    alone = engine.decode(engine.prefill([prompt]), SAMPLED, [row_seed(0, "t3#2", "sender")])
+    assert alone.texts[0] == store.entry("t3#2").plan
+    again = dataclasses.replace(several, output=str(tmp_path / "seeded"), seed=1)
+    assert [e.entry.plan for e in collect(again)] != [e.entry.plan for e in store]
+
+
+def command(config, *flags):
+    source = ["--source.kind", "records", "--source.data", config.source.data]
+    return [
+        "--model", config.model, *source, "--output", config.output, "--sampling.max-new-tokens", "10",
+        "--dtype", "float32", "--threads", "1", *flags,
+    ]  # fmt: skip
+
+
+def environment():
+    return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.mark.parametrize("sampled", [False, True], ids=["greedy", "sampled"])
+def test_two_ranks_under_torchrun_store_the_same(config, tmp_path, sampled):
+    if sampled:
+        config = dataclasses.replace(config, sampling=dataclasses.replace(SAMPLED, top_p=1.0), samples=2)
+    one = collect(config)
+    two = dataclasses.replace(config, output=str(tmp_path / "two"))
+    flags = ["--sampling.temperature", "1.3", "--samples", "2"] if sampled else []
+    launched = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         "-m", "interlat.cli", "collect", *command(two, "--batch-size", "3", *flags)],
+        env=environment(), capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    # A sample may happen to be empty, which is a failed item and exit code 1.
+    assert launched.returncode == int(bool(one.excluded)), launched.stderr
+    store = LatentStore.open(two.output)
+    assert store.excluded == one.excluded
+    shards = set(store.table.column("shard").to_pylist())
+    assert {name[:5] for name in shards} == {"00000", "00001"} and not store.unfinished
+    check_same(one, store)
+
+
+def test_kill_9_loses_and_doubles_nothing(config, tmp_path):
+    whole = collect(config)
+    killed = dataclasses.replace(config, output=str(tmp_path / "killed"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "interlat.cli", "collect", *command(killed, "--batch-size", "1")],
+        env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    journal = tmp_path / "killed" / "journals" / "00000.jsonl"
+    deadline = time.monotonic() + 120
+    while not (journal.exists() and len(read_lines(journal)) >= 3):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    there = LatentStore.open(killed.output)
+    assert 3 <= len(there) < COUNT and there.unfinished
+    kept = {thought.entry.id: thought.hidden_states for thought in there}
+    store = collect(killed)
+    check_same(whole, store)
+    assert all(torch.equal(store.hidden_states(key), rows) for key, rows in kept.items())
+
+
+def poisoned_scout(pipeline, folder, word):
+    """The scout with a NaN in the embedding of a word; its head is its own and sound."""
     engine = Engine.load(str(pipeline.scout), dtype="float32")
-    stored = states(pipeline.thoughts)
-    record = next(r for r in read_episodes(pipeline.episodes) if r["episodes"])
-    episode = record["episodes"][0]
-    prompt = engine.chat.opening([("user", scout_prompt(record["opening"], episode["evidence"]))])
-    decoded = engine.decode(engine.prefill([prompt]), Sampling(max_new_tokens=12), keep_hidden_states=True)
-    rows = stored[f"{record['item']}#{episode['draw']}"]
-    assert torch.allclose(rows.float(), decoded.hidden_states[0].bfloat16().float(), atol=2e-2)
-    assert engine.logits(decoded.hidden_states[0]).argmax(dim=-1).tolist() == decoded.token_ids[0]
+    token = engine.tokenizer(word, add_special_tokens=False)["input_ids"][0]
+    model = engine.model
+    model.config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    with torch.no_grad():
+        model.get_input_embeddings().weight[token] = float("nan")
+    model.save_pretrained(folder)
+    engine.tokenizer.save_pretrained(folder)
+    return str(folder)
 
 
-def test_the_sender_is_named_with_its_fingerprints(pipeline):
-    sender = json.loads((pipeline.thoughts / "sender.json").read_text())
-    assert sender["weights_fingerprint"] == Engine.load(str(pipeline.scout)).weights_fingerprint
+def test_bad_items_are_named_and_the_rest_goes_on(pipeline, config, tmp_path, capsys):
+    """An empty task, a prompt that is too long, a NaN: each is recorded, exit code 1, the others are stored."""
+    engine = Engine.load(str(pipeline.scout))
+    word = " kettle"
+    token = engine.tokenizer(word, add_special_tokens=False)["input_ids"][0]
+    rows = read_lines(config.source.data)
+    bad = {
+        "empty": "  ",
+        "long": "a shelf 1 " * engine.context_length,
+        "nan": f"You see a{word}.",
+    }
+    clean = [row for row in rows if token not in engine.tokenizer(row["question"])["input_ids"]]
+    mixed = tmp_path / "mixed.jsonl"
+    extra = [{"id": key, "question": text, "answer": ""} for key, text in bad.items()]
+    mixed.write_text("".join(json.dumps(row) + "\n" for row in [*extra, *clean]))
+    run = Collect(
+        poisoned_scout(pipeline, tmp_path / "poisoned", word),
+        TaskSource("records", str(mixed)),
+        config.output,
+        sampling=config.sampling,
+        batch_size=2,
+        dtype="float32",
+        json=True,
+    )
+    assert run_collect(run) == 1
+    store = LatentStore.open(config.output)
+    reasons = {key: one.reason for key, one in store.excluded.items()}
+    assert reasons.keys() >= bad.keys()
+    assert reasons["empty"] == "the task is empty"
+    assert reasons["long"].startswith("prompt too long")
+    assert "NaN" in reasons["nan"], reasons
+    assert all(store.hidden_states(number).isfinite().all() for number in range(len(store)))
+    assert len(store) + len(store.excluded) == len(clean) + len(bad)
+    captured = capsys.readouterr()
+    assert json.loads(captured.out.splitlines()[-1])["failed"] == len(store.excluded)
+    assert "prompt too long" in captured.err and "failed" in captured.err
+    assert run_collect(run) == 1, "what failed is not tried again by itself, and still counts"
 
 
-def test_an_unknown_number_format_is_refused(pipeline, tmp_path):
-    config = CollectThoughts(str(pipeline.scout), str(pipeline.episodes), str(tmp_path), dtype="int8")
-    with pytest.raises(InputError, match="bfloat16"):
-        list(collect_thoughts(config))
+def test_an_empty_plan_is_a_failure_that_can_be_tried_again(config, monkeypatch):
+    engine = Engine.load(config.model)
+    everything = frozenset(range(engine.model.get_input_embeddings().weight.shape[0]))
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "stop_ids", everything)
+        store = collect(config)
+    assert len(store) == 0
+    assert {one.reason for one in store.excluded.values()} == {"empty plan"}
+    assert len(collect(config)) == 0
+    again = collect(dataclasses.replace(config, retry_failed=True))
+    assert len(again) == COUNT and again.excluded == {}
+
+
+def test_filters_leave_out_and_say_why(config):
+    store = collect(dataclasses.replace(config, filters=Filters(finished=True)))
+    kept = [store.entry(number).finished for number in range(len(store))]
+    assert all(kept) and len(kept) + len(store.excluded) == COUNT
+    assert {one.status for one in store.excluded.values()} <= {"filtered"}
+
+
+def test_only_right_answers_are_kept(config, monkeypatch, tmp_path):
+    answers = {f"t{n}": str(n) for n in range(COUNT)}
+    everything = collect(dataclasses.replace(config, grade=True))
+    verdicts = [everything.entry(number).metadata["verdict"]["correct"] for number in range(COUNT)]
+    assert {e.entry.metadata["answer"] for e in everything} == set(answers.values())
+    right = [number for number, verdict in enumerate(verdicts) if verdict]
+    filtered = dataclasses.replace(config, output=str(tmp_path / "right"), filters=Filters(correct=True))
+    store = collect(filtered)
+    assert store.ids == [f"t{number}" for number in right]
+    assert len(store.excluded) == COUNT - len(right)
+
+
+def test_right_answers_need_answers(config, tmp_path):
+    path = tmp_path / "open.jsonl"
+    path.write_text('{"question": "why?"}\n')
+    with pytest.raises(InputError, match="no answer"):
+        collect(dataclasses.replace(config, source=TaskSource("records", str(path)), grade=True))
+
+
+def test_chosen_layers_and_no_others_are_stored(pipeline, config):
+    """The middle of a deeper model, before the norm; an unnormed last layer is another tensor than the normed one."""
+    deep = collect(dataclasses.replace(config, layers=(1,), norm="pre"))
+    assert [(layer.layer, layer.norm) for layer in deep.manifest.layers] == [(-1, "pre")]
+    engine = Engine.load(config.model, dtype="float32")
+    with torch.no_grad():
+        normed = engine.model.model.norm(deep.hidden_states(0))
+        tokens = engine.logits(normed).argmax(dim=-1).tolist()
+    assert tokens == list(deep.entry(0).token_ids)
+    assert not torch.allclose(normed, deep.hidden_states(0), atol=1e-2)
+
+
+def test_latent_steps_are_those_of_the_single_prompt(config):
+    store = collect(dataclasses.replace(config, method="compressed", latent_steps=5))
+    assert store.lengths == [5] * COUNT and store.entry(0).plan == ""
+    assert store.manifest.method == "compressed" and store.manifest.settings["latent_steps"] == 5
+    engine = Engine.load(config.model, dtype="float32")
+    table = engine.model.get_input_embeddings().weight.detach()
+    for number in (0, 7):
+        prompt = engine.chat.opening([("user", store.entry(number).task)])[0].text
+        ids = engine.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        inputs, rows = table[ids], []
+        for _ in range(6):
+            with torch.no_grad():
+                state = engine.model(inputs_embeds=inputs[None], output_hidden_states=True).hidden_states[-1][0, -1]
+            rows.append(state)
+            inputs = torch.cat([inputs, (state / state.norm() * table.norm(dim=-1).mean())[None]])
+        assert torch.allclose(store.hidden_states(number), torch.stack(rows[1:]), atol=1e-4)
+
+
+def test_the_number_format_is_the_one_asked_for(config, tmp_path):
+    plain = collect(config)
+    half = collect(dataclasses.replace(config, output=str(tmp_path / "half"), store_dtype="bfloat16"))
+    small = collect(dataclasses.replace(config, output=str(tmp_path / "small"), encoding="int8"))
+    assert plain.manifest.dtype == "float32" and half.manifest.dtype == "bfloat16"
+    for number in range(COUNT):
+        rows = plain.hidden_states(number)
+        assert torch.allclose(half.hidden_states(number), rows.bfloat16(), atol=1e-2)
+        assert (small.hidden_states(number) - rows).norm() / rows.norm() < 0.02
+    assert 0 < max(small.table.column("encoding_error").to_pylist()) < 0.02
+
+
+def test_a_store_of_other_settings_is_left_alone(config, tmp_path, capsys):
+    before = collect(config)
+    other = Collect(
+        **{field.name: getattr(config, field.name) for field in dataclasses.fields(config)} | {"offset": "consuming"}
+    )
+    with pytest.raises(StorageError, match="another offset"):
+        run_collect(other)
+    assert not (tmp_path / "store" / "config.yaml").exists()
+    check_same(before, LatentStore.open(config.output))
+
+
+def test_more_tasks_can_be_added_later(config, tmp_path):
+    few = collect(dataclasses.replace(config, limit=4))
+    assert len(few) == 4
+    everything = collect(config)
+    check_same(everything, collect(dataclasses.replace(config, output=str(tmp_path / "at once"))))
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"samples": 2}, "temperature"),
+        ({"samples": 0}, "at least 1"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"method": "compressed", "latent_steps": 0}, "latent_steps"),
+        ({"method": "compressed", "grade": True}, "neither sampled nor answers"),
+        ({"method": "compressed", "offset": "consuming"}, "offset"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(config, changes, words):
+    with pytest.raises(InputError, match=words):
+        dataclasses.replace(config, **changes)
+
+
+def test_a_prompt_of_one_s_own_reaches_the_model(config):
+    store = collect(dataclasses.replace(config, prompt=PromptOptions(template="Say {text}", chat=False), limit=1))
+    engine = Engine.load(config.model, dtype="float32")
+    entry = store.entry(0)
+    decoded = engine.decode(engine.prefill([f"Say {entry.task}"]), config.sampling)
+    assert tuple(decoded.token_ids[0]) == entry.token_ids
+    assert store.manifest.settings["prompt"]["template"] == "Say {text}"

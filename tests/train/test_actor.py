@@ -12,7 +12,6 @@ from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.files import read_lines
 from interlat.train.actor import (
-    ScoutMessages,
     TrainActor,
     _examples,
     _MessageSource,
@@ -28,10 +27,10 @@ from interlat.train.model import SmallModel
 @pytest.fixture
 def config(pipeline, tmp_path):
     return TrainActor(
-        str(pipeline.episodes),
         str(tmp_path / "actor"),
+        str(pipeline.episodes),
         "latent",
-        thoughts=str(pipeline.thoughts),
+        thoughts=(str(pipeline.thoughts),),
         tokenizer=str(pipeline.root / "tokenizer"),
         model=SmallModel(hidden_size=16, layers=1, heads=2, intermediate_size=16),
         schedule=Schedule(steps=3, batch_size=4, checkpoint_every=1, validate_every=3),
@@ -89,11 +88,19 @@ def test_with_its_sender_the_adapter_begins_as_the_words_it_expected(pipeline, c
         )
 
 
-def test_messages_are_those_of_the_item(pipeline):
-    messages = ScoutMessages(pipeline.thoughts)
-    for item, record in messages.records.items():
-        assert len(messages.states(item)) == record["length"]
-        assert messages.text(item, random.Random(0)) in (record["plan"], record["sampled_plan"])
+def test_a_store_alone_trains_the_same_actor(config, tmp_path):
+    """Without the episodes' own file: they stand beside the thoughts, and nothing else is needed."""
+    alone = dataclasses.replace(config, episodes=None, output=str(tmp_path / "alone"))
+    for one in (config, alone):
+        list(train_actor(one))
+    lines = [read_lines(f"{one.output}/metrics.jsonl") for one in (config, alone)]
+    assert [line["loss"] for line in lines[0]] == [line["loss"] for line in lines[1]]
+    first, second = (CommunicationAdapter.load(f"{one.output}/model").state_dict() for one in (config, alone))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_an_actor_without_messages_trains_from_a_store_too(config):
+    list(train_actor(dataclasses.replace(config, message="none", episodes=None)))
 
 
 def test_believed_plans_follow_the_belief_and_not_the_truth(pipeline):
@@ -116,7 +123,7 @@ def test_direct_plans_name_the_true_places(pipeline):
 
 @pytest.mark.parametrize("share, expected", [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
 def test_the_share_of_direct_episodes_is_the_one_asked_for(pipeline, config, share, expected):
-    base = dataclasses.replace(config, message="base", thoughts=None, direct_share=share)
+    base = dataclasses.replace(config, message="base", thoughts=(), direct_share=share)
     chat = ChatFormat(load_tokenizer(base.tokenizer))
     records = [r for r in read_episodes(pipeline.episodes) if r["episodes"]]
     chosen = [bool(e.get("direct")) for _, _, e in _with_direct(_examples(records, chat, 1.0), base, chat)]
@@ -124,7 +131,7 @@ def test_the_share_of_direct_episodes_is_the_one_asked_for(pipeline, config, sha
 
 
 def test_without_direct_episodes_the_share_is_an_error(pipeline, config):
-    base = dataclasses.replace(config, message="base", thoughts=None, direct_share=0.5)
+    base = dataclasses.replace(config, message="base", thoughts=(), direct_share=0.5)
     chat = ChatFormat(load_tokenizer(base.tokenizer))
     record = next(r for r in read_episodes(pipeline.episodes) if r["episodes"])
     stumbled = {**record["episodes"][0], "turns": [["go to shelf 1", "Nothing happens.", False]]}
@@ -134,7 +141,7 @@ def test_without_direct_episodes_the_share_is_an_error(pipeline, config):
 
 def test_a_base_learns_all_that_it_reads_if_asked(config):
     """With a weight on reading the loss is another one; the validation stays that of the commands."""
-    base = dataclasses.replace(config, message="base", thoughts=None)
+    base = dataclasses.replace(config, message="base", thoughts=())
     reading = dataclasses.replace(base, reading_weight=1.0, output=f"{base.output}-reading")
     losses = [next(metrics["loss"] for _, metrics in train_actor(c)) for c in (base, reading)]
     assert losses[0] != losses[1]
@@ -148,6 +155,8 @@ def test_what_only_the_base_does_is_refused_elsewhere(config, field, value):
 
 def test_a_kind_that_needs_thoughts_says_so(config):
     with pytest.raises(InputError, match="thoughts"):
-        dataclasses.replace(config, thoughts=None)
+        dataclasses.replace(config, thoughts=())
+    with pytest.raises(InputError, match="episodes"):
+        dataclasses.replace(config, message="none", thoughts=(), episodes=None)
     with pytest.raises(InputError, match="tokenizer"):
         dataclasses.replace(config, tokenizer=None)

@@ -11,7 +11,6 @@ from interlat.train.examples import (
     collate,
     embed_batch,
     ids_of,
-    length_sorted_batches,
     scout_example,
 )
 from interlat.train.tokenizer import train_tokenizer
@@ -114,12 +113,3 @@ def test_where_to_go_weighs_more():
     example = actor_example({"item": "a", "opening": OPENING}, {"draw": 0, "turns": TURNS}, CHAT, 3.0)
     pairs = zip(example.after, example.weights, strict=True)
     assert text_of([token for token, weight in pairs if weight == 3.0]) == " drawer 1"
-
-
-def test_batches_of_an_epoch_hold_each_example_once_and_are_sorted_by_length():
-    lengths = [(7 * i) % 50 for i in range(103)]
-    batches = length_sorted_batches(lengths, 8, "x")
-    assert sorted(i for batch in batches for i in batch) == list(range(103))
-    assert batches == length_sorted_batches(lengths, 8, "x") != length_sorted_batches(lengths, 8, "y")
-    spread = sum(max(lengths[i] for i in b) - min(lengths[i] for i in b) for b in batches) / len(batches)
-    assert spread < 10

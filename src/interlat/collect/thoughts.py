@@ -1,128 +1,334 @@
-"""A scout's thoughts about episodes: what it writes, and the states behind its plan.
+"""A sender's thoughts about tasks, into a latent store: what it writes with the states behind it, or latent steps.
 
-One shard of states for each batch and one JSON line an episode, written after its shard: a killed run goes on with
-the next batch. Items are batched by length; greedy plans do not depend on that, and sampled ones are seeded by item.
+Every thought is on disk as soon as it is finished, so the stage can be killed and continued. What is stored of a task
+does not depend on the other tasks, the batch size, the order or the number of processes.
 """
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
-from safetensors.torch import save_file
+from torch import Tensor
 
-from interlat.agents.episodes import read_episodes
-from interlat.agents.household import scout_prompt
-from interlat.engine.decoding import Decoded
+from interlat.align.base import Align
+from interlat.align.identity import NormMatchedIdentity
+from interlat.collect.filters import Filters
+from interlat.collect.sources import PromptMaker, PromptOptions, TaskSource, some_tasks
+from interlat.engine.layers import KeptLayers
+from interlat.engine.prompt import Latents, Tokens, prompt_length, tokenize
+from interlat.engine.ranks import Ranks
 from interlat.engine.sampling import Sampling, row_seed
+from interlat.engine.streaming import Request, Written
 from interlat.engine.transformers import Engine
-from interlat.errors import InputError
-from interlat.files import append_line, atomic_path, read_lines, write_atomically
+from interlat.errors import InputError, MessageError
+from interlat.messages import Norm, Offset
+from interlat.store.index import Entry
+from interlat.store.manifest import Encoding, KeptLayer, Manifest, Method
+from interlat.store.writer import StoreWriter, finish
+from interlat.tasks.base import Task
+from interlat.tasks.grading import Verdict, grade
 
-THOUGHTS_FILE = "thoughts.jsonl"
-SENDER_FILE = "sender.json"
+ALIGNMENTS: dict[str, Callable[[Engine], Align]] = {
+    "identity": lambda engine: NormMatchedIdentity.of_embeddings(engine.model.get_input_embeddings().weight),
+}
 
 
 @dataclass(frozen=True)
 class CollectThoughts:
-    """Let a scout write plans about stored episodes and keep its states."""
+    """Let a model think about tasks and keep its hidden states in a latent store."""
 
     model: str
-    """Folder or hub id of the scout."""
-    episodes: str
-    """``episodes.jsonl`` of the games."""
+    """Folder or hub id of the sender: any causal language model."""
+    source: TaskSource
+    """The tasks."""
     output: str
-    """Folder for ``thoughts.jsonl`` and the shards of states."""
-    batch_size: int = 128
-    """Episodes at once."""
-    max_new_tokens: int = 80
-    """Most tokens of a plan."""
-    dtype: str = "bfloat16"
-    """Number format of the stored states."""
+    """Folder of the store, to begin or to continue."""
+    prompt: PromptOptions = field(default_factory=PromptOptions)
+    """How a task becomes a prompt."""
+    method: Literal["full", "compressed"] = "full"
+    """full: the model writes, one state for each token. compressed: latent steps without words."""
+    sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=1024))
+    """full: how the model writes; greedy by default."""
+    samples: int = 1
+    """full: thoughts about each task, with seeds of their own."""
+    latent_steps: int = 8
+    """compressed: number of latent steps K."""
+    align: Literal["identity"] = "identity"
+    """compressed: the map from a state to the next input."""
+    layers: tuple[int, ...] = (-1,)
+    """Layers whose states are kept: 1 is the first, -1 the last."""
+    norm: Norm = "post"
+    """Whether the last layer's states are taken after or before the final norm."""
+    offset: Offset = "predicting"
+    """full: the state that predicted a token, or the one that had just read it."""
+    prompt_states: bool = False
+    """Keep the states of the prompt too."""
+    filters: Filters = field(default_factory=Filters)
+    """Which thoughts are kept."""
+    grade: bool = False
+    """Judge each answer and keep the verdict in the metadata; needs tasks with answers."""
     seed: int = 0
-    """Seed of the sampled plans."""
-    threads: int = 1
-    """Threads of torch on a CPU."""
+    """Seed of the samples."""
+    limit: int | None = None
+    """Only this many tasks, chosen by chance and always the same."""
+    batch_size: int = 16
+    """Thoughts at once."""
+    dtype: str = "auto"
+    """Number format that the model computes in."""
+    device: str = "auto"
+    """Where it computes."""
+    store_dtype: str = "auto"
+    """Number format of the stored states: auto is the one they were computed in."""
+    encoding: Encoding = "plain"
+    """int8 and float8 store a number in one byte, with a scale for each row."""
+    shard_megabytes: int = 256
+    """Size of a shard."""
+    retry_failed: bool = False
+    """Try again what failed in an earlier run."""
+    threads: int | None = None
+    """Threads of torch on a CPU; None leaves them."""
+    trust_remote_code: bool = False
+    """Let transformers run code that the checkpoint brings along."""
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or self.batch_size < 1 or self.shard_megabytes < 1:
+            raise InputError("samples, batch_size and shard_megabytes must be at least 1")
+        if self.method == "compressed":
+            self._check_compressed()
+        if self.samples > 1 and self.sampling.temperature == 0:
+            raise InputError(f"{self.samples} greedy samples of a task would be the same; set sampling.temperature")
+
+    def _check_compressed(self) -> None:
+        if self.latent_steps < 1:
+            raise InputError(f"latent_steps is {self.latent_steps}; use at least 1")
+        if self.samples > 1 or self.grade or self.filters != Filters() or self.offset != "predicting":
+            raise InputError(
+                "latent steps are neither sampled nor answers: leave samples, grade, filters and offset as they are"
+            )
 
 
-def write_plans(
-    engine: Engine, prompts: Sequence[str], sampling: Sampling, seeds: Sequence[int] | None = None
-) -> Decoded:
-    """Let a scout answer each prompt, with the states that predicted its tokens."""
-    memory = engine.prefill([engine.chat.opening([("user", prompt)]) for prompt in prompts])
-    return engine.decode(memory, sampling, seeds, keep_hidden_states=True)
+@dataclass(frozen=True)
+class Progress:
+    """How far a collection is."""
+
+    done: int
+    """Thoughts of this rank's share that are dealt with, those of earlier runs included."""
+    total: int
+    """Thoughts of this rank's share."""
+    bytes_written: int
+    """Bytes of states that this process has written."""
 
 
-def collect_thoughts(config: CollectThoughts) -> Iterator[tuple[int, int]]:
-    """Run the stage; yields (episodes done, episodes in all) as it goes.
+@dataclass(frozen=True)
+class _Item:
+    """One thought to be had."""
+
+    id: str
+    task: Task
+    sample: int
+    order: int
+    prompt: list[Tokens | Latents]
+
+
+def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Iterator[Progress]:
+    """Run or continue the stage; under ``torchrun`` each rank does its share and the first one makes the index.
 
     Raises:
-        InputError: unknown dtype, or no episodes.
+        InputError: settings or tasks that make no sense.
+        StorageError: the store there was made with other settings, or the file system refused.
     """
-    dtype = getattr(torch, config.dtype, None)
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise InputError(f"dtype {config.dtype!r} is no floating-point format; use bfloat16 or float32")
-    torch.set_num_threads(config.threads)
-    folder = Path(config.output)
-    episodes: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-        (f"{record['item']}#{episode['draw']}", record, episode)
-        for record in read_episodes(config.episodes)
-        for episode in record["episodes"]
-    ]
-    done = {record["item"] for record in read_lines(folder / THOUGHTS_FILE)}
-    missing = [episode for episode in episodes if episode[0] not in done]
-    missing.sort(key=lambda episode: len(episode[1]["opening"]) + len(episode[2]["evidence"]))
-    count = len(episodes) - len(missing)
-    yield count, len(episodes)
-    if not missing:
-        return
-    engine = Engine.load(config.model)
-    sender = {
-        "name": engine.name,
-        "weights_fingerprint": engine.weights_fingerprint,
-        "tokenizer_fingerprint": engine.tokenizer_fingerprint,
-    }
-    write_atomically(folder / SENDER_FILE, json.dumps(sender))
-    for start in range(0, len(missing), config.batch_size):
-        chunk = missing[start : start + config.batch_size]
-        for record in _think_about(engine, chunk, config, folder, dtype):
-            append_line(folder / THOUGHTS_FILE, record)
-        count += len(chunk)
-        yield count, len(episodes)
-
-
-def _think_about(
-    engine: Engine,
-    chunk: Sequence[tuple[str, dict[str, Any], dict[str, Any]]],
-    config: CollectThoughts,
-    folder: Path,
-    dtype: torch.dtype,
-) -> list[dict[str, Any]]:
-    prompts = [scout_prompt(record["opening"], episode["evidence"]) for _, record, episode in chunk]
-    list_prompts = [scout_prompt(record["opening"], episode["evidence"], "list") for _, record, episode in chunk]
-    greedy = Sampling(max_new_tokens=config.max_new_tokens)
-    random = Sampling(temperature=1.0, max_new_tokens=config.max_new_tokens)
-    plans = write_plans(engine, prompts, greedy)
-    sampled = write_plans(engine, prompts, random, [row_seed(config.seed, item, "scout") for item, _, _ in chunk])
-    lists = write_plans(engine, list_prompts, greedy)
-    shard = f"states-{chunk[0][0].replace('/', '_').replace('#', '_')}.safetensors"
-    with atomic_path(folder / shard) as temporary:
-        save_file({"hidden_states": torch.cat(plans.hidden_states).to(dtype).contiguous()}, temporary)
-    records, offset = [], 0
-    for row, (item, _, _) in enumerate(chunk):
-        length = len(plans.token_ids[row])
-        records.append(
-            {
-                "item": item,
-                "plan": plans.texts[row],
-                "sampled_plan": sampled.texts[row],
-                "list_plan": lists.texts[row],
-                "shard": shard,
-                "offset": offset,
-                "length": length,
-            }
+    ranks = ranks or Ranks.from_environment()
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    with ranks.together():
+        tasks = config.source.load(config.prompt.resolved_ask(config.source.kind))
+        judged = config.grade or config.filters.correct
+        if judged and not all(task.answer for task in tasks.tasks):
+            raise InputError("some tasks have no answer to judge by; leave out grade and filters.correct")
+        engine = Engine.load(
+            config.model,
+            dtype=config.dtype,
+            device=ranks.device(config.device),
+            trust_remote_code=config.trust_remote_code,
         )
-        offset += length
-    return records
+        kept = KeptLayers(config.layers, config.norm)
+        template = config.prompt.resolved_template(config.source)
+        manifest = _manifest(config, engine, kept, template, config.source.describe(tasks.origin))
+        make_prompt = PromptMaker(config.prompt, template, engine.tokenizer)
+        items = _items(config, engine, make_prompt, some_tasks(tasks, config.limit))
+        with StoreWriter(config.output, manifest, ranks.rank, config.shard_megabytes * 2**20) as writer:
+            contents = writer.contents()
+            known = contents.ids
+            if config.retry_failed:
+                known -= {key for key, one in contents.excluded.items() if one.status == "failed"}
+            # Shares are cut from all items and not from those still missing, so that ranks need not agree on these.
+            share = ranks.share(items)
+            missing = [item for item in share if item.id not in known]
+            yield Progress(len(share) - len(missing), len(share), 0)
+            collection = _Collection(config, engine, kept, writer, judged)
+            for number, _ in enumerate(collection.run(missing), len(share) - len(missing) + 1):
+                yield Progress(number, len(share), writer.bytes_written)
+        ranks.wait()
+        if ranks.is_first:
+            finish(config.output)
+        ranks.wait()
+
+
+def _manifest(
+    config: CollectThoughts, engine: Engine, kept: KeptLayers, template: str, source: dict[str, Any]
+) -> Manifest:
+    count = engine.config.num_hidden_layers
+    layers = zip(kept.numbers(count), kept.norms(count), strict=True)
+    settings: dict[str, Any] = {
+        "source": source,
+        "prompt": {
+            **dataclasses.asdict(config.prompt),
+            "ask": config.prompt.resolved_ask(config.source.kind),
+            "template": template,
+        },
+    }
+    del settings["prompt"]["template_file"]
+    resolved = dataclasses.asdict(config)
+    written = ("sampling", "samples", "seed", "filters", "grade")
+    settings |= {name: resolved[name] for name in (written if config.method == "full" else ("latent_steps", "align"))}
+    method: Method = config.method
+    return Manifest(
+        hidden_size=engine.hidden_size,
+        layers=tuple(KeptLayer(number - count - 1, norm) for number, norm in layers),
+        offset=config.offset,
+        dtype=str(engine.dtype).removeprefix("torch.") if config.store_dtype == "auto" else config.store_dtype,
+        encoding=config.encoding,
+        method=method,
+        prompt_states=config.prompt_states,
+        model=engine.name,
+        revision=engine.revision,
+        weights_fingerprint=engine.weights_fingerprint,
+        tokenizer_fingerprint=engine.tokenizer_fingerprint,
+        settings=settings,
+    )
+
+
+def _items(
+    config: CollectThoughts, engine: Engine, make_prompt: PromptMaker, tasks: Sequence[tuple[int, Task]]
+) -> list[_Item]:
+    """All thoughts to be had, longest prompt first."""
+    items = []
+    for place, task in tasks:
+        prompt = tokenize(make_prompt(task), engine.tokenizer)
+        for sample in range(config.samples):
+            identifier = task.id if config.samples == 1 else f"{task.id}#{sample}"
+            items.append(_Item(identifier, task, sample, place * config.samples + sample, prompt))
+    return sorted(items, key=lambda item: (-prompt_length(item.prompt), item.order))
+
+
+class _Collection:
+    """One rank's work on its missing items."""
+
+    def __init__(
+        self, config: CollectThoughts, engine: Engine, kept: KeptLayers, writer: StoreWriter, judged: bool
+    ) -> None:
+        self.config = config
+        self.engine = engine
+        self.kept = kept
+        self.writer = writer
+        self.judged = judged
+
+    def run(self, items: Sequence[_Item]) -> Iterator[_Item]:
+        """Deal with every item; yields each when it is on disk."""
+        fitting = []
+        for item in items:
+            reason = self._unfit(item)
+            if reason:
+                self.writer.exclude(item.id, "failed", reason)
+                yield item
+            else:
+                fitting.append(item)
+        yield from self._write(fitting) if self.config.method == "full" else self._think(fitting)
+
+    def _unfit(self, item: _Item) -> str:
+        length = prompt_length(item.prompt)
+        needed = 1 if self.config.method == "full" else self.config.latent_steps
+        if not item.task.text.strip() or not length:
+            return "the task is empty"
+        if length + needed > self.engine.context_length:
+            return f"prompt too long: {length} positions, and the context holds {self.engine.context_length}"
+        return ""
+
+    def _write(self, items: Sequence[_Item]) -> Iterator[_Item]:
+        config = self.config
+        by_id = {item.id: item for item in items}
+        requests = (Request(item.id, item.prompt, row_seed(config.seed, item.id, "sender")) for item in items)
+        stream = self.engine.stream(
+            requests,
+            config.sampling,
+            batch_size=config.batch_size,
+            kept=self.kept,
+            offset=config.offset,
+            prompt_states=config.prompt_states,
+        )
+        for written in stream:
+            item = by_id[written.key]
+            self._store_written(item, written)
+            yield item
+
+    def _store_written(self, item: _Item, written: Written) -> None:
+        if not written.sound:
+            self.writer.exclude(item.id, "failed", "the model computes NaN or infinite values for this prompt")
+            return
+        if not written.text.strip():
+            self.writer.exclude(item.id, "failed", "empty plan")
+            return
+        verdict = grade(written.text, item.task.answer) if self.judged else None
+        against = self.config.filters.reason_against(len(written.token_ids), written.stopped, verdict)
+        if against:
+            self.writer.exclude(item.id, "filtered", against)
+            return
+        entry = self._entry(item, written.text, tuple(written.token_ids), written.stopped, verdict)
+        self._append(entry, written.hidden_states, written.prompt_states)
+
+    def _think(self, items: Sequence[_Item]) -> Iterator[_Item]:
+        align = ALIGNMENTS[self.config.align](self.engine)
+        for start in range(0, len(items), self.config.batch_size):
+            batch = items[start : start + self.config.batch_size]
+            prompts = [item.prompt for item in batch]
+            prompt_states: Sequence[Tensor | None] = [None] * len(batch)
+            if self.config.prompt_states:
+                memory, prompt_states = self.engine.prefill_hidden(prompts, kept=self.kept)
+            else:
+                memory = self.engine.prefill(prompts)
+            _, thoughts = self.engine.think(memory, self.config.latent_steps, align, kept=self.kept)
+            for item, rows, states in zip(batch, thoughts, prompt_states, strict=True):
+                self._append(self._entry(item, "", (), True, None), rows, states)
+                yield item
+
+    def _entry(
+        self, item: _Item, plan: str, token_ids: tuple[int, ...], finished: bool, verdict: Verdict | None
+    ) -> Entry:
+        task = item.task
+        metadata = dict(task.metadata)
+        if task.answer:
+            metadata["answer"] = task.answer
+        if verdict is not None:
+            metadata["verdict"] = {"correct": verdict.correct, "how": verdict.how}
+        return Entry(
+            id=item.id,
+            task=task.text,
+            plan=plan,
+            task_id=task.id,
+            sample=item.sample,
+            split=task.split,
+            task_type=task.task_type,
+            finished=finished,
+            token_ids=token_ids,
+            order=item.order,
+            metadata=metadata,
+        )
+
+    def _append(self, entry: Entry, rows: Tensor, prompt_states: Tensor | None) -> None:
+        try:
+            self.writer.append(entry, rows, prompt_states)
+        except MessageError as error:
+            # One bad thought, such as a NaN, is counted and named; it does not end the others.
+            self.writer.exclude(entry.id, "failed", str(error))

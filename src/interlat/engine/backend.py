@@ -1,16 +1,18 @@
 """What pushes embeddings through a model: the interface, and the way that works for any architecture."""
 
+import contextlib
 import inspect
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from interlat.engine.attention import layer_windows, visible_columns
 from interlat.engine.buffer import KeyValueBuffer, as_transformers_cache
+from interlat.engine.layers import Tap
 from interlat.errors import CheckpointError
 
 Forward = Callable[[Float[Tensor, "B Q D"]], Float[Tensor, "B Q D"]]
@@ -25,6 +27,7 @@ class Backend(Protocol):
         buffer: KeyValueBuffer,
         attention_mask: Bool[Tensor, "B T"],
         position_ids: Int[Tensor, "B T"],
+        tap: Tap | None = None,
     ) -> Forward:
         """Prepare to read the columns after ``buffer.length``, in one call or one by one.
 
@@ -32,6 +35,7 @@ class Backend(Protocol):
             buffer: keys and values of what was read; its capacity is at least T.
             attention_mask: which columns hold something, those still to be read included.
             position_ids: the position of every column, those still to be read included.
+            tap: is shown the states after the layers that it wants to see.
         """
         ...
 
@@ -67,6 +71,7 @@ class TransformersBackend:
         buffer: KeyValueBuffer,
         attention_mask: Bool[Tensor, "B T"],
         position_ids: Int[Tensor, "B T"],
+        tap: Tap | None = None,
     ) -> Forward:
         """See `Backend.start`."""
         cache = as_transformers_cache(buffer, self.config.num_hidden_layers)
@@ -80,13 +85,14 @@ class TransformersBackend:
                 )
                 for kind, window in self.windows.items()
             }
-            output = self.decoder(
-                inputs_embeds=embeddings,
-                attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
-                position_ids=position_ids[:, start:end],
-                past_key_values=cache,
-                use_cache=True,
-            )
+            with _shown(self.decoder, tap):
+                output = self.decoder(
+                    inputs_embeds=embeddings,
+                    attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
+                    position_ids=position_ids[:, start:end],
+                    past_key_values=cache,
+                    use_cache=True,
+                )
             buffer.advance(end - start)
             states: Tensor = output.last_hidden_state
             return states
@@ -100,3 +106,23 @@ class TransformersBackend:
         return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(
             ~visible, torch.finfo(dtype).min
         )
+
+
+@contextlib.contextmanager
+def _shown(decoder: Any, tap: Tap | None) -> Iterator[None]:
+    """Show a tap what the layers of ``decoder`` give while it runs."""
+    numbers = tap.inner if tap is not None else frozenset()
+
+    def hook_of(number: int) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            assert tap is not None, "there are no hooks without one"
+            tap.see(number, output[0] if isinstance(output, tuple) else output)
+
+        return hook
+
+    handles = [decoder.layers[number - 1].register_forward_hook(hook_of(number)) for number in sorted(numbers)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

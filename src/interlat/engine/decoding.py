@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -12,11 +12,10 @@ from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.memory import Memory, with_segment
 from interlat.engine.sampling import Sampling, choose, draw_uniforms
 from interlat.errors import InputError
+from interlat.messages import Offset
 
 if TYPE_CHECKING:
     from interlat.engine.transformers import Engine
-
-Offset = Literal["predicting", "consuming"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ from transformers.models.qwen3 import modeling_qwen3 as qwen3
 from interlat.engine.attention import layer_windows, visible_columns
 from interlat.engine.backend import Forward
 from interlat.engine.buffer import KeyValueBuffer
+from interlat.engine.layers import Tap
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,10 @@ class LlamaFamilyBackend:
         buffer: KeyValueBuffer,
         attention_mask: Bool[Tensor, "B T"],
         position_ids: Int[Tensor, "B T"],
+        tap: Tap | None = None,
     ) -> Forward:
         """See `Backend.start`."""
+        wanted = tap.inner if tap is not None else frozenset()
         first = buffer.length
         new_positions = position_ids[:, first:]
         # Rotary tables for all columns to come, once; the values are those that the model computes.
@@ -139,6 +142,8 @@ class LlamaFamilyBackend:
             states = embeddings.reshape(batch * width, size)
             for index, (kind, layer) in enumerate(zip(self.kinds, self.layers, strict=True)):
                 states = layer(states, width, index, buffer, cos, sin, masks[kind])
+                if tap is not None and index + 1 in wanted:
+                    tap.see(index + 1, states.view(batch, width, size))
             buffer.advance(width)
             return self.norm(states).view(batch, width, size)
 

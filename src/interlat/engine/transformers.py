@@ -1,9 +1,8 @@
 """The reference engine: any Hugging Face causal language model, with prefill, latent thought and decoding."""
 
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -16,11 +15,14 @@ from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_checkpoint
 from interlat.engine.decoding import Decoded, decode_rows
 from interlat.engine.fingerprint import tokenizer_fingerprint, weights_fingerprint
+from interlat.engine.layers import KeptLayers, Tap
 from interlat.engine.llama_family import LlamaFamilyBackend, is_llama_family
 from interlat.engine.memory import Memory, with_segment
 from interlat.engine.prompt import Prompt, Tokens, embed_prompts, padded_mask, prompt_length, tokenize
 from interlat.engine.sampling import Sampling
+from interlat.engine.streaming import Request, Written, write_stream
 from interlat.errors import CheckpointError, InputError, PromptError
+from interlat.messages import Offset
 
 Align = Callable[[Float[Tensor, "B 1 D"]], Float[Tensor, "B 1 D"]]
 """From the hidden states of the last position to the input embeddings of the next one."""
@@ -160,15 +162,28 @@ class Engine:
 
     @torch.no_grad()
     def prefill_hidden(
-        self, prompts: Sequence[Prompt | str], memory: Memory | None = None, *, segment: str = "prompt"
-    ) -> tuple[Memory, list[Float[Tensor, "T D"]]]:
-        """As `prefill`; also the states after the final norm at every new position, one tensor a row."""
-        grown, states, lengths = self._read(prompts, memory, segment)
+        self,
+        prompts: Sequence[Prompt | str],
+        memory: Memory | None = None,
+        *,
+        segment: str = "prompt",
+        kept: KeptLayers | None = None,
+    ) -> tuple[Memory, list[Float[Tensor, "T *row_shape"]]]:
+        """As `prefill`; also the states at every new position, one tensor a row.
+
+        ``kept`` names the layers, by default the last one after the final norm; several give ``[T, layers, D]``.
+        """
+        tap = self._tap(kept)
+        grown, states, lengths = self._read(prompts, memory, segment, tap)
         width = states.shape[1]
-        return grown, [states[row, width - length :].clone() for row, length in enumerate(lengths)]
+        wanted = states if tap is None else tap.take(states)
+        return grown, [wanted[row, width - length :].clone() for row, length in enumerate(lengths)]
+
+    def _tap(self, kept: KeptLayers | None) -> Tap | None:
+        return None if kept is None or kept.is_default else Tap(kept, self.config.num_hidden_layers)
 
     def _read(
-        self, prompts: Sequence[Prompt | str], memory: Memory | None, segment: str
+        self, prompts: Sequence[Prompt | str], memory: Memory | None, segment: str, tap: Tap | None = None
     ) -> tuple[Memory, Tensor, list[int]]:
         self._check_ready(memory)
         if not prompts:
@@ -191,7 +206,7 @@ class Engine:
         buffer = KeyValueBuffer(memory.width + width, memory if memory.keys else None)
         attention_mask = torch.cat([memory.attention_mask, new_mask], dim=1)
         position_ids = torch.cat([memory.position_ids, new_positions], dim=1)
-        states = self.backend.start(buffer, attention_mask, position_ids)(embeddings)
+        states = self.backend.start(buffer, attention_mask, position_ids, tap)(embeddings)
         names, number = with_segment(memory.segment_names, segment)
         new_segments = torch.full_like(new_positions, number).masked_fill(~new_mask, -1)
         keys, values = buffer.contents()
@@ -209,8 +224,14 @@ class Engine:
 
     @torch.no_grad()
     def think(
-        self, memory: Memory, latent_steps: int, align: Align, *, segment: str = "latents"
-    ) -> tuple[Memory, Float[Tensor, "B K D"]]:
+        self,
+        memory: Memory,
+        latent_steps: int,
+        align: Align,
+        *,
+        segment: str = "latents",
+        kept: KeptLayers | None = None,
+    ) -> tuple[Memory, Float[Tensor, "B K *row_shape"]]:
         """Take latent steps: the state of the last position, aligned, is the next input (Coconut,
         2412.06769).
 
@@ -222,9 +243,10 @@ class Engine:
             latent_steps: K; 0 returns the memory itself.
             align: maps ``[B, 1, D]`` states after the final norm to ``[B, 1, D]`` input embeddings.
             segment: the name that the new columns get.
+            kept: the layers whose states come back; by default the last one after the final norm.
 
         Returns:
-            The memory with K more columns, and the states h_1 ... h_K after the final norm.
+            The memory with K more columns, and the states h_1 ... h_K (of ``kept``: ``[B, K, layers, D]`` for several).
 
         Raises:
             PromptError: the steps do not fit into the context.
@@ -233,19 +255,21 @@ class Engine:
         self._check_ready(memory)
         if latent_steps < 0:
             raise InputError(f"latent_steps is {latent_steps}; use 0 or more")
+        tap = self._tap(kept)
         if latent_steps == 0:
-            return memory, memory.hidden_states.new_empty(len(memory), 0, self.hidden_size)
+            several = (len(kept.layers),) if kept is not None and len(kept.layers) > 1 else ()
+            return memory, memory.hidden_states.new_empty(len(memory), 0, *several, self.hidden_size)
         for row, read in enumerate(memory.next_position.tolist()):
             self._check_fits(f"the latent thought of row {row} takes", latent_steps, read)
         memory = memory.compact()
         attention_mask, position_ids = room_for(memory, latent_steps)
         buffer = KeyValueBuffer(memory.width + latent_steps, memory)
-        forward = self.backend.start(buffer, attention_mask, position_ids)
+        forward = self.backend.start(buffer, attention_mask, position_ids, tap)
         state = memory.hidden_states[:, None]
         thoughts = []
         for _ in range(latent_steps):
             state = forward(align(state).to(state.dtype))
-            thoughts.append(state)
+            thoughts.append(state if tap is None else tap.take(state))
         names, number = with_segment(memory.segment_names, segment)
         new_segments = position_ids.new_full((len(memory), latent_steps), number)
         keys, values = buffer.contents()
@@ -271,7 +295,7 @@ class Engine:
         stop_ids: Collection[int] | None = None,
         keep_hidden_states: bool = False,
         *,
-        offset: Literal["predicting", "consuming"] = "predicting",
+        offset: Offset = "predicting",
         segment: str = "reply",
     ) -> Decoded:
         """Write tokens until each row stops. Every written token is read back: the memory is exact.
@@ -301,6 +325,41 @@ class Engine:
             self.stop_ids if stop_ids is None else frozenset(stop_ids),
             offset if keep_hidden_states else None,
             segment,
+        )
+
+    def stream(
+        self,
+        requests: Iterable[Request],
+        sampling: Sampling | None = None,
+        *,
+        batch_size: int = 16,
+        stop_ids: Collection[int] | None = None,
+        kept: KeptLayers | None = None,
+        offset: Offset = "predicting",
+        prompt_states: bool = False,
+    ) -> Iterator[Written]:
+        """Answer any number of prompts, ``batch_size`` at a time; a row that has ended makes room for the next.
+
+        What a prompt gets is what `decode` would give it alone. Answers come in the order in which they end. Requests
+        are taken as they are needed; the longest first wastes least.
+
+        Args:
+            requests: prompts with keys and, for sampling, seeds.
+            sampling: greedy with the default.
+            batch_size: rows at once.
+            stop_ids: ids that end a row; by default `Engine.stop_ids`.
+            kept: layers whose states come back; by default the last one after the final norm.
+            offset: see `decode`.
+            prompt_states: also return the states at the positions of the prompt.
+
+        Raises:
+            PromptError: as `prefill`.
+            InputError: batch size below 1, or layers that the model does not have.
+        """
+        self._check_ready(None)
+        ends = self.stop_ids if stop_ids is None else frozenset(stop_ids)
+        return write_stream(
+            self, requests, sampling or Sampling(), batch_size, ends, kept or KeptLayers(), offset, prompt_states
         )
 
     def _empty_memory(self, rows: int) -> Memory:

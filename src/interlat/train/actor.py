@@ -5,7 +5,6 @@ what stands between ``<bop>`` and ``<eop>`` differs. The commands to learn are t
 the order of the scout's exact belief.
 """
 
-import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
@@ -26,7 +24,7 @@ from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.fingerprint import tokenizer_fingerprint
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
-from interlat.files import read_lines
+from interlat.store.batches import length_sorted_batches
 from interlat.train.examples import (
     Example,
     Message,
@@ -34,10 +32,10 @@ from interlat.train.examples import (
     collate,
     embed_batch,
     ids_of,
-    length_sorted_batches,
 )
 from interlat.train.loop import Schedule, run_training
 from interlat.train.losses import supervised_cross_entropy
+from interlat.train.messages import ScoutMessages
 from interlat.train.model import SmallModel, build_model, compiled_backbone, export_model
 
 TrainedOn = Literal["base", "none", "text", "list", "latent"]
@@ -54,14 +52,15 @@ _MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
 class TrainActor:
     """Train an actor on expert episodes with messages of one kind."""
 
-    episodes: str
-    """The training games' ``episodes.jsonl``."""
     output: str
     """Folder of the checkpoint; the finished model (and adapter) is in its ``model`` folder."""
+    episodes: str | None = None
+    """The training games' ``episodes.jsonl``; None takes the episodes that stand beside the thoughts."""
     message: TrainedOn = "none"
     """What stands between <bop> and <eop>. "base": plans written from the exact belief, or nothing."""
-    thoughts: str | None = None
-    """Folder of the scout's thoughts on the episodes; needed for text, list and latent."""
+    thoughts: tuple[str, ...] = ()
+    """Latent stores of the scout's thoughts on the episodes, needed for text, list and latent. Of several, each text
+    message is taken from one of them; states come from the first."""
     sender: str | None = None
     """Latent only: folder of the scout. With it the adapter begins aligned: a row becomes (nearly, by a linear map) the
     receiver's embedding of the words that the scout expected there, weighted by their probabilities."""
@@ -98,40 +97,15 @@ class TrainActor:
 
     def __post_init__(self) -> None:
         if self.message in ("text", "list", "latent") and not self.thoughts:
-            raise InputError(f"message kind {self.message!r} needs the scout's thoughts; set thoughts to their folder")
+            raise InputError(f"message kind {self.message!r} needs the scout's thoughts; set thoughts to their store")
+        if not self.episodes and not self.thoughts:
+            raise InputError("set episodes to a file of episodes, or thoughts to a store that holds them")
         if not 0 <= self.direct_share <= 1 or (self.direct_share and self.message != "base"):
             raise InputError(f"direct_share is {self.direct_share}; give 0 to 1, and 0 unless message is base")
         if self.reading_weight < 0 or (self.reading_weight and self.message != "base"):
             raise InputError(f"reading_weight is {self.reading_weight}; give 0 or more, and 0 unless message is base")
         if not self.start and not self.tokenizer:
             raise InputError("set start to a model to begin with, or tokenizer to begin from scratch")
-
-
-class ScoutMessages:
-    """The stored thoughts of a scout: plans and states by item."""
-
-    def __init__(self, directory: str | Path) -> None:
-        folder = Path(directory)
-        self.records = {record["item"]: record for record in read_lines(folder / "thoughts.jsonl")}
-        shards = {record["shard"] for record in self.records.values()}
-        self._states = {name: load_file(folder / name)["hidden_states"] for name in sorted(shards)}
-        sender = folder / "sender.json"
-        self.sender: dict[str, str] = json.loads(sender.read_text()) if sender.exists() else {}
-        if not self.records or not self.sender:
-            raise InputError(f"no thoughts in {folder}; make them with `interlat collect`")
-
-    def text(self, item: str, rng: random.Random) -> str:
-        """The greedy plan or the sampled one, each half the time."""
-        return str(self.records[item]["plan" if rng.random() < 0.5 else "sampled_plan"])
-
-    def list(self, item: str) -> str:
-        """The plan that names every place."""
-        return str(self.records[item]["list_plan"])
-
-    def states(self, item: str) -> Tensor:
-        """The states ``[T, D]`` of the greedy plan."""
-        record = self.records[item]
-        return self._states[record["shard"]][record["offset"] : record["offset"] + record["length"]]
 
 
 def believed_plan(record: dict[str, Any], episode: dict[str, Any], rng: random.Random) -> str:
@@ -158,11 +132,11 @@ def train_actor(config: TrainActor) -> Iterator[tuple[int, dict[str, float]]]:
     chat = ChatFormat(tokenizer)
     model = _start_model(config, tokenizer)
     backbone = compiled_backbone(model, config.compile)
-    records = [record for record in read_episodes(config.episodes) if record["episodes"]]
+    source = _MessageSource(config, chat)
+    records = [record for record in source.episodes() if record["episodes"]]
     # By chance and not by name: names begin with the task type, and each split needs all of them.
     random.Random("validation games").shuffle(records)
     held_out = max(1, round(config.validation_share * len(records)))
-    source = _MessageSource(config, chat)
     training = _with_direct(_examples(records[held_out:], chat, config.search_weight), config, chat)
     validation = _examples(records[:held_out], chat, 1.0)
     parts: dict[str, nn.Module] = {"model": model}
@@ -242,6 +216,13 @@ class _MessageSource:
         self.chat = chat
         self.thoughts = ScoutMessages(config.thoughts) if config.thoughts else None
 
+    def episodes(self) -> list[dict[str, Any]]:
+        """The games and their episodes."""
+        if self.config.episodes:
+            return read_episodes(self.config.episodes)
+        assert self.thoughts is not None, "checked when the configuration was made"
+        return self.thoughts.episodes()
+
     def message(
         self, example: Example, record: dict[str, Any], episode: dict[str, Any], rng: random.Random, varied: bool
     ) -> Message:
@@ -252,10 +233,8 @@ class _MessageSource:
         if kind == "base":
             return ids_of(believed_plan(record, episode, rng), self.chat)
         assert self.thoughts is not None, "checked when the configuration was made"
-        if kind == "text":
+        if kind in ("text", "list"):
             return ids_of(self.thoughts.text(example.item, rng), self.chat)
-        if kind == "list":
-            return ids_of(self.thoughts.list(example.item), self.chat)
         states = self.thoughts.states(example.item)
         if varied and rng.random() < self.config.prefix_share:
             return states[: rng.randint(1, len(states))]
@@ -264,6 +243,7 @@ class _MessageSource:
     def make_adapter(self, model: Any, samples: Sequence[Example]) -> CommunicationAdapter:
         """An adapter of the receiver's size, its output as large as the receiver's embeddings, aligned if it can be."""
         assert self.thoughts is not None, "latent messages come from thoughts"
+        manifest = self.thoughts.manifest
         states = [self.thoughts.states(example.item).float() for example in samples]
         torch.manual_seed(self.config.seed)
         source_size, target_size = states[0].shape[1], model.config.hidden_size
@@ -273,9 +253,12 @@ class _MessageSource:
                 target_size=target_size,
                 heads=self.config.adapter_heads,
                 project_input=self.config.sender is not None,
-                sender=self.thoughts.sender["name"],
-                sender_fingerprints=(self.thoughts.sender["weights_fingerprint"],),
-                sender_tokenizer_fingerprint=self.thoughts.sender["tokenizer_fingerprint"],
+                layer=manifest.layers[0].layer,
+                norm=manifest.layers[0].norm,
+                offset=manifest.offset,
+                sender=manifest.model,
+                sender_fingerprints=(manifest.weights_fingerprint,),
+                sender_tokenizer_fingerprint=manifest.tokenizer_fingerprint,
             )
         )
         padded = nn.utils.rnn.pad_sequence(states, batch_first=True)
@@ -292,8 +275,9 @@ class _MessageSource:
         """The head of the model that thought, whose tokens must be those of the receiver."""
         assert self.thoughts is not None, "latent messages come from thoughts"
         engine = Engine.load(folder, dtype="float32")
-        if engine.weights_fingerprint != self.thoughts.sender["weights_fingerprint"]:
-            raise InputError(f"{folder} did not make these thoughts; give the scout of {self.thoughts.sender['name']}")
+        manifest = self.thoughts.manifest
+        if engine.weights_fingerprint != manifest.weights_fingerprint:
+            raise InputError(f"{folder} did not make these thoughts; give the scout of {manifest.model}")
         if engine.tokenizer_fingerprint != tokenizer_fingerprint(self.chat.tokenizer):
             raise InputError(
                 f"{folder} has other tokens than the receiver; leave sender out: the adapter begins unaligned"

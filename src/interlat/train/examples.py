@@ -1,6 +1,5 @@
 """Training examples: token ids, labels and the place of a message, built by the same functions as prompts at play."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -218,17 +217,3 @@ def embed_batch(batch: Batch, embedding: nn.Module, adapter: nn.Module | None) -
         raise InputError("the batch holds latent messages but there is no adapter; give one")
     rows = adapter(batch.messages, batch.message_mask, dtype=embeddings.dtype)
     return embeddings.masked_scatter(batch.message_positions.unsqueeze(-1), rows[batch.message_mask])
-
-
-def length_sorted_batches(lengths: Sequence[int], batch_size: int, seed: str) -> list[list[int]]:
-    """One epoch of batches of similar length, in random order: sorted inside random chunks of 16 batches."""
-    rng = random.Random(seed)
-    order = list(range(len(lengths)))
-    rng.shuffle(order)
-    chunk = 16 * batch_size
-    batches = []
-    for start in range(0, len(order), chunk):
-        ordered = sorted(order[start : start + chunk], key=lambda index: lengths[index])
-        batches += [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
-    rng.shuffle(batches)
-    return batches

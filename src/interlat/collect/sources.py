@@ -1,0 +1,205 @@
+"""Where the tasks of a collection come from, and how a task becomes a prompt."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from interlat.agents.episodes import read_episodes
+from interlat.agents.household import room_and_task, scout_prompt
+from interlat.agents.settings import PLACE_OF_TEXT, PLAN_REQUEST
+from interlat.engine.chat import ChatFormat
+from interlat.engine.prompt import Part, Text
+from interlat.errors import InputError
+from interlat.files import sha256_of
+from interlat.tasks.base import Task, TaskSet
+from interlat.tasks.conversations import load_conversations
+from interlat.tasks.gsm8k import load_gsm8k
+from interlat.tasks.hendrycks_math import load_math
+from interlat.tasks.records import RecordFields, load_records
+
+Kind = Literal["alfworld", "conversations", "math", "gsm8k", "records"]
+Ask = Literal["default", "text", "plan", "list", "solve"]
+
+TEMPLATES: dict[Ask, str] = {
+    "text": PLACE_OF_TEXT,
+    "plan": PLAN_REQUEST,
+    "solve": f"{PLACE_OF_TEXT}\n\nThink step by step and write the final answer into \\boxed{{}}.",
+}
+HINT = (
+    f"{PLACE_OF_TEXT}\n\nWrite a short plan that would lead somebody else to the solution: which ideas are needed, in "
+    "which order. Leave out the calculations and the final answer."
+)
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """A set of tasks."""
+
+    kind: Kind
+    """alfworld: episodes of authored games (`interlat collect episodes`). conversations: ALFWorld trajectories as
+    conversation JSON. math, gsm8k: the benchmarks. records: any JSON, JSONL, Parquet or CSV file or hub data set."""
+    data: str = ""
+    """File, folder or hub id; empty is the benchmark's own place on the hub."""
+    split: str = ""
+    """Such as train or test; empty is test for the benchmarks and everything for files."""
+    name: str = ""
+    """records: configuration of a hub data set."""
+    revision: str = ""
+    """Revision of a hub data set."""
+    subjects: tuple[str, ...] = ()
+    """math: only these of the seven subjects."""
+    levels: tuple[int, ...] = ()
+    """math: only these levels, 1 to 5."""
+    fields: RecordFields = field(default_factory=RecordFields)
+    """records: which columns hold what."""
+    notes: bool = True
+    """alfworld: give the sender the scout's private notes; without them it gets the opening text."""
+
+    def __post_init__(self) -> None:
+        if not self.data and self.kind in ("alfworld", "conversations", "records"):
+            raise InputError(f"tasks of kind {self.kind} have no place of their own; set data to a file or hub id")
+
+    def load(self, ask: Ask) -> TaskSet:
+        """The tasks, in the order of their data set.
+
+        Raises:
+            InputError: no such data, or it cannot be understood.
+        """
+        data = {"data": self.data} if self.data else {}
+        split = {"split": self.split} if self.split else {}
+        if self.kind == "alfworld":
+            return household_tasks(self.data, ask, self.notes)
+        if self.kind == "conversations":
+            return load_conversations(self.data, self.split)
+        if self.kind == "gsm8k":
+            return load_gsm8k(**data, **split, revision=self.revision)
+        if self.kind == "math":
+            return load_math(**data, **split, subjects=self.subjects, levels=self.levels, revision=self.revision)
+        return load_records(self.data, self.split, self.fields, self.name, self.revision)
+
+    def describe(self, origin: Mapping[str, str]) -> dict[str, Any]:
+        """What a manifest says of the source; which subset was chosen does not matter for the tasks in it."""
+        # A file is known by its content, wherever it lies.
+        described: dict[str, Any] = {k: v for k, v in origin.items() if k != "data" or "sha256" not in origin}
+        if self.kind == "alfworld":
+            described["notes"] = self.notes
+        if self.kind == "records":
+            described["fields"] = asdict(self.fields)
+        return {"kind": self.kind, **described}
+
+
+def household_tasks(path: str, ask: Ask, notes: bool) -> TaskSet:
+    """One task for each stored episode, whose record goes into the metadata: training needs nothing else.
+
+    Args:
+        path: ``episodes.jsonl`` of authored games.
+        ask: "plan" or "list", see `interlat.agents.household.SCOUT_REQUEST`.
+        notes: whether the prompt has the private notes and the scout's request, or only the opening text.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"there is no file {path}; make it with `interlat collect episodes`")
+    tasks = []
+    for record in read_episodes(path):
+        scene = {key: value for key, value in record.items() if key != "episodes"}
+        for episode in record["episodes"]:
+            style = "list" if ask == "list" else "plan"
+            opening, evidence = record["opening"], episode["evidence"]
+            tasks.append(
+                Task(
+                    id=f"{record['item']}#{episode['draw']}",
+                    text=scout_prompt(opening, evidence, style) if notes else room_and_task(opening),
+                    split=record["split"],
+                    task_type=record["task_type"],
+                    metadata={"record": scene, "episode": episode},
+                )
+            )
+    return TaskSet(tuple(tasks), {"data": path, "sha256": sha256_of(Path(path).read_bytes())})
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """How a task becomes a prompt."""
+
+    ask: Ask = "default"
+    """plan, or solve (with the answer in a box), or the text alone; list: an ALFWorld plan that names every place.
+    By default a plan for the household and MATH, a solution for GSM8K, the text alone for records."""
+    template: str = ""
+    """A template of your own with ``{text}`` where the task goes; other braces mean nothing."""
+    template_file: str = ""
+    """The same in a file."""
+    system: str = ""
+    """System turn; empty is none."""
+    chat: bool = True
+    """Use the tokenizer's chat template; False gives the model the bare text."""
+    thinking: Literal["default", "on", "off"] = "default"
+    """For templates that have such a switch (Qwen3): whether the model thinks aloud first."""
+
+    def __post_init__(self) -> None:
+        if self.template and self.template_file:
+            raise InputError("set template or template_file, not both")
+        if self.template and PLACE_OF_TEXT not in self.template:
+            raise InputError(f"the template {self.template!r} has no {PLACE_OF_TEXT}; write where the task goes")
+
+    def resolved_ask(self, kind: Kind) -> Ask:
+        """What is asked for, with the default of a kind of task filled in."""
+        if self.ask != "default":
+            if self.ask == "list" and kind != "alfworld":
+                raise InputError("only the household plan can be asked for as a list; use plan, solve or text")
+            return self.ask
+        asks: dict[Kind, Ask] = {"gsm8k": "solve", "records": "text"}
+        return asks.get(kind, "plan")
+
+    def resolved_template(self, source: TaskSource) -> str:
+        """The text of the user turn, with ``{text}`` where the task goes.
+
+        Raises:
+            InputError: the file is missing or has no place for the task.
+        """
+        if self.template:
+            return self.template
+        if self.template_file:
+            path = Path(self.template_file)
+            if not path.is_file():
+                raise InputError(f"there is no template file {path}; check the path")
+            template = path.read_text(encoding="utf-8")
+            if PLACE_OF_TEXT not in template:
+                raise InputError(f"{path} has no {PLACE_OF_TEXT}; write where the task goes")
+            return template
+        ask = self.resolved_ask(source.kind)
+        if source.kind == "alfworld" and source.notes and ask in ("plan", "list"):
+            return TEMPLATES["text"]  # the scout's own prompt ends with its request
+        if source.kind == "math" and ask == "plan":
+            return HINT
+        return TEMPLATES["plan" if ask == "list" else ask]
+
+
+class PromptMaker:
+    """Turns tasks into prompts for one model."""
+
+    def __init__(self, options: PromptOptions, template: str, tokenizer: Any) -> None:
+        self.system = options.system
+        self.template = template
+        switch = {} if options.thinking == "default" else {"enable_thinking": options.thinking == "on"}
+        self.chat = ChatFormat(tokenizer, switch) if options.chat else None
+        if self.chat is None and self.system:
+            raise InputError("a system turn needs the chat template; set chat, or write it into the template")
+
+    def __call__(self, task: Task) -> list[Part]:
+        """The prompt of a task."""
+        text = self.template.replace(PLACE_OF_TEXT, task.text)
+        if self.chat is None:
+            return [Text(text)]
+        turns = [("system", self.system)] if self.system else []
+        return self.chat.opening([*turns, ("user", text)])
+
+
+def some_tasks(tasks: TaskSet, limit: int | None) -> list[tuple[int, Task]]:
+    """Tasks with their places in the set: ``limit`` of them by chance, always the same ones, or all."""
+    numbered = list(enumerate(tasks.tasks))
+    if limit is None or limit >= len(numbered):
+        return numbered
+    # Shuffled and cut, so that a larger limit keeps what a smaller one chose.
+    random.Random("some of the tasks").shuffle(numbered)
+    return sorted(numbered[:limit], key=lambda pair: pair[0])

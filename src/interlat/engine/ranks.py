@@ -1,0 +1,77 @@
+"""Which process of several this is, when a stage runs under ``torchrun``."""
+
+import datetime
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import distributed
+
+from interlat.errors import InputError
+
+Item = TypeVar("Item")
+# A rank waits for the slowest share, however long that takes; torchrun ends all ranks if one dies.
+PATIENCE = datetime.timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among all of a run."""
+
+    rank: int = 0
+    """Its number."""
+    world_size: int = 1
+    """How many there are."""
+    local_rank: int = 0
+    """Its number on this machine, which is also that of its GPU."""
+
+    @classmethod
+    def from_environment(cls) -> "Ranks":
+        """What ``torchrun`` says, or a single process.
+
+        Raises:
+            InputError: the variables contradict each other.
+        """
+        if "RANK" not in os.environ and "WORLD_SIZE" not in os.environ:
+            return cls()
+        values = [os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
+        if not all(value.isdigit() for value in values) or int(values[0]) >= int(values[1]):
+            raise InputError(
+                f"RANK, WORLD_SIZE and LOCAL_RANK are {', '.join(repr(value) for value in values)}; "
+                "start several processes with torchrun, or unset these variables"
+            )
+        return cls(*(int(value) for value in values))
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank does what is to be done once."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[Item]) -> list[Item]:
+        """Every ``world_size``-th of the items, so that shares of a sorted list are equally heavy."""
+        return list(items[self.rank :: self.world_size])
+
+    def device(self, device: str) -> str:
+        """``auto`` as this rank's own GPU, where there are any."""
+        return f"cuda:{self.local_rank}" if device == "auto" and torch.cuda.is_available() else device
+
+    def wait(self) -> None:
+        """Wait until all ranks are here."""
+        if self.world_size > 1:
+            distributed.barrier()
+
+    @contextmanager
+    def together(self) -> Iterator["Ranks"]:
+        """Connect the ranks while the block runs; nothing to do for a single process."""
+        if self.world_size == 1:
+            yield self
+            return
+        # gloo: the ranks exchange nothing but their presence, so no GPU needs to take part.
+        distributed.init_process_group("gloo", timeout=PATIENCE)
+        try:
+            yield self
+        finally:
+            distributed.destroy_process_group()

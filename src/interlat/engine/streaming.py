@@ -1,0 +1,313 @@
+"""Writing replies to many prompts with continuous refill: a row that has ended makes room for the next prompt.
+
+All rows of the batch write at the same column of the buffer, so nothing is moved when a row is replaced: the new
+prompt is read beside the batch and its keys and values are copied into the free row, ending at that column. From time
+to time, when the columns run out, everything is moved to the left.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from interlat.engine.buffer import KeyValueBuffer
+from interlat.engine.layers import KeptLayers, Tap
+from interlat.engine.memory import Memory
+from interlat.engine.prompt import Prompt
+from interlat.engine.sampling import Sampling, choose, draw_uniforms
+from interlat.errors import InputError
+from interlat.messages import Offset
+
+if TYPE_CHECKING:
+    from interlat.engine.transformers import Engine
+
+# Columns that the batch may write before everything is moved to the left: moving costs about what two steps cost.
+ROOM = 64
+# A batch is refilled once this share of its rows is free; reading prompts one by one would cost more than it brings.
+REFILL_SHARE = 1 / 8
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One prompt to be answered."""
+
+    key: str
+    """Comes back with the answer."""
+    prompt: Prompt | str
+    """What to read."""
+    seed: int = 0
+    """Of a sampled answer, see `interlat.engine.sampling.row_seed`; greedy answers do not use it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """One answer."""
+
+    key: str
+    """That of the request."""
+    token_ids: list[int]
+    """Its tokens, without the stop token."""
+    text: str
+    """The same as text, special tokens left out."""
+    hidden_states: Float[Tensor, "T *row_shape"]
+    """One row a token: ``[T, D]``, or ``[T, layers, D]`` where several layers are kept."""
+    prompt_states: Float[Tensor, "P *row_shape"] | None
+    """The states at all positions of the prompt, if asked for."""
+    stopped: bool
+    """True where it ended with a stop token, False where it ran out of tokens or context."""
+    prompt_tokens: int
+    """Positions that the prompt took."""
+    sound: bool
+    """False where the model computes NaN or infinite states for the prompt; then nothing is written."""
+
+
+@dataclass(eq=False)
+class _Row:
+    request: Request
+    prompt_tokens: int
+    sound: bool
+    budget: int
+    prompt_states: Tensor | None
+    token_ids: list[int] = field(default_factory=list)
+
+
+def write_stream(
+    engine: "Engine",
+    requests: Iterable[Request],
+    sampling: Sampling,
+    batch_size: int,
+    stop_ids: frozenset[int],
+    kept: KeptLayers,
+    offset: Offset,
+    prompt_states: bool,
+) -> Iterator[Written]:
+    """See `Engine.stream`."""
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; use at least 1")
+    waiting = iter(requests)
+    batch = _Batch(engine, sampling, stop_ids, kept, offset, prompt_states)
+    enough = max(1, round(batch_size * REFILL_SHARE))
+    more = True
+    while True:
+        free = batch_size - batch.active
+        if more and (free >= enough or not batch.active):
+            admitted = list(islice(waiting, free))
+            more = len(admitted) == free
+            batch.draining = not more
+            if admitted:
+                yield from batch.admit(admitted)
+        if not batch.active:
+            if more:
+                continue
+            return
+        yield from batch.step()
+
+
+class _Batch:
+    """The rows that are being written, in slots of one buffer."""
+
+    def __init__(
+        self,
+        engine: "Engine",
+        sampling: Sampling,
+        stop_ids: frozenset[int],
+        kept: KeptLayers,
+        offset: Offset,
+        prompt_states: bool,
+    ) -> None:
+        self.engine = engine
+        self.sampling = sampling
+        self.stop_ids = stop_ids
+        self.offset = offset
+        self.kept = kept
+        self.keep_prompts = prompt_states
+        self.draining = False
+        count = engine.config.num_hidden_layers
+        kept.numbers(count)
+        self.tap = None if kept.is_default else Tap(kept, count)
+        self.rows: list[_Row | None] = []
+        self.buffer = KeyValueBuffer(0)
+        device = engine.device
+        self.attention_mask = torch.zeros(0, 0, dtype=torch.bool, device=device)
+        self.position_ids = torch.zeros(0, 0, dtype=torch.long, device=device)
+        self.next_position = torch.zeros(0, dtype=torch.long, device=device)
+        self.hidden_states = torch.zeros(0, engine.hidden_size, dtype=engine.dtype, device=device)
+        # The states to keep for the next token: those of the last position read.
+        self.row_states = self.hidden_states
+        self.states = self.hidden_states[:, None]
+        self.uniforms = torch.zeros(0, sampling.max_new_tokens if sampling.temperature else 0, dtype=torch.float64)
+
+    @property
+    def active(self) -> int:
+        """Number of rows that are still writing."""
+        return sum(row is not None for row in self.rows)
+
+    def admit(self, requests: Sequence[Request]) -> Iterator[Written]:
+        """Read prompts and put them into free slots; yields those that have no room for a single token."""
+        memory, prompts = self._read(requests)
+        rows = []
+        finite = memory.hidden_states.isfinite().all(dim=1).tolist()
+        for index, (request, read) in enumerate(zip(requests, memory.next_position.tolist(), strict=True)):
+            budget = min(self.sampling.max_new_tokens, self.engine.context_length - read) if finite[index] else 0
+            rows.append(_Row(request, read, finite[index], budget, prompts[index] if self.keep_prompts else None))
+        row_states = memory.hidden_states if self.tap is None else torch.stack([states[-1] for states in prompts])
+        missing = len(rows) - (len(self.rows) - self.active)
+        used = self._longest()
+        if missing > 0 or self.buffer.length < memory.width or self._wasteful(max(used, memory.width)):
+            self._arrange(list(range(len(self.rows))), max(used, memory.width), max(0, missing))
+        slots = [slot for slot, row in enumerate(self.rows) if row is None][: len(rows)]
+        self._place(slots, memory, row_states, [row.request.seed for row in rows])
+        for slot, row in zip(slots, rows, strict=True):
+            self.rows[slot] = row
+        self._restart()
+        for slot, row in zip(slots, rows, strict=True):
+            if row.budget < 1:
+                yield self._end(slot, stopped=False)
+
+    def _read(self, requests: Sequence[Request]) -> tuple[Memory, list[Tensor]]:
+        prompts = [request.prompt for request in requests]
+        if self.keep_prompts or self.tap is not None:
+            return self.engine.prefill_hidden(prompts, kept=self.kept)
+        return self.engine.prefill(prompts), []
+
+    def _longest(self) -> int:
+        lengths = [row.prompt_tokens + len(row.token_ids) for row in self.rows if row is not None]
+        return max(lengths, default=0)
+
+    def _wasteful(self, needed: int) -> bool:
+        return self.buffer.length - needed > max(ROOM, needed // 2)
+
+    def _arrange(self, slots: Sequence[int], length: int, new: int = 0) -> None:
+        """Lay out the given slots, and ``new`` empty ones, in a buffer of which ``length`` columns are in use."""
+        old, width = self.buffer, min(length, self.buffer.length)
+        index = torch.tensor(slots, dtype=torch.long, device=self.engine.device)
+
+        def moved(tensor: Tensor, fill: float = 0) -> Tensor:
+            # From [slots, ..., columns, ...] with columns at place 1 or, for keys and values, 2.
+            place = 2 if tensor.ndim == 4 else 1
+            chosen = tensor.index_select(0, index).narrow(place, old.length - width, width)
+            behind = [0, 0] * (tensor.ndim - 1 - place)
+            return functional.pad(chosen, [*behind, length - width, ROOM, *[0, 0] * (place - 1), 0, new], value=fill)
+
+        buffer = KeyValueBuffer(length + ROOM)
+        buffer.keys, buffer.values = [moved(k) for k in old.keys], [moved(v) for v in old.values]
+        buffer.length = length
+        self.buffer = buffer
+        self.attention_mask = moved(self.attention_mask)
+        self.position_ids = moved(self.position_ids)
+        self.next_position = functional.pad(self.next_position[index], [0, new])
+        self.hidden_states = functional.pad(self.hidden_states[index], [0, 0, 0, new])
+        self.row_states = functional.pad(self.row_states[index], [0, 0] * (self.row_states.ndim - 1) + [0, new])
+        self.states = functional.pad(self.states[index], [0, 0] * (self.states.ndim - 1) + [0, new])
+        self.uniforms = functional.pad(self.uniforms[index.cpu()], [0, 0, 0, new])
+        self.rows = [self.rows[slot] for slot in slots] + [None] * new
+
+    def _place(self, slots: Sequence[int], memory: Memory, row_states: Tensor, seeds: Sequence[int]) -> None:
+        index = torch.tensor(slots, device=self.engine.device)
+        length, width = self.buffer.length, memory.width
+        if not self.buffer.keys:
+            shape = (len(self.rows), -1, self.buffer.capacity, -1)
+            self.buffer.keys = [_empty_like(k, shape) for k in memory.keys]
+            self.buffer.values = [_empty_like(v, shape) for v in memory.values]
+        for room, read in zip([*self.buffer.keys, *self.buffer.values], [*memory.keys, *memory.values], strict=True):
+            # The whole row is overwritten: a NaN that the last one left would not vanish under a mask.
+            room[index] = functional.pad(read, [0, 0, length - width, room.shape[2] - length])
+        for room, read in ((self.attention_mask, memory.attention_mask), (self.position_ids, memory.position_ids)):
+            room[index] = functional.pad(read, [length - width, room.shape[1] - length])
+        self.next_position[index] = memory.next_position
+        self.hidden_states[index] = memory.hidden_states
+        if self.row_states.shape[1:] != row_states.shape[1:]:
+            self.row_states = row_states.new_zeros(len(self.rows), *row_states.shape[1:])
+            self.states = row_states.new_zeros(len(self.rows), 1, *row_states.shape[1:])
+        self.row_states[index] = row_states
+        if self.sampling.temperature:
+            self.uniforms[index.cpu()] = draw_uniforms(seeds, self.sampling.max_new_tokens)
+
+    def _restart(self) -> None:
+        """Tell the backend about the columns to come: every slot counts on from its own position."""
+        length, capacity = self.buffer.length, self.buffer.capacity
+        ahead = torch.arange(capacity - length, device=self.engine.device)
+        self.attention_mask[:, length:] = True
+        self.position_ids[:, length:] = self.next_position[:, None] + ahead
+        self.forward = self.engine.backend.start(self.buffer, self.attention_mask, self.position_ids, self.tap)
+
+    @torch.no_grad()
+    def step(self) -> Iterator[Written]:
+        """One token for every row; yields the rows that have ended."""
+        written = [len(row.token_ids) if row is not None else 0 for row in self.rows]
+        places = torch.tensor(written)
+        draws = self.uniforms[torch.arange(len(written)), places] if self.sampling.temperature else None
+        chosen = choose(self.engine.logits(self.hidden_states), self.sampling, draws)
+        ended: list[tuple[int, bool]] = []
+        reading: list[int] = []
+        for slot, (row, token) in enumerate(zip(self.rows, chosen.tolist(), strict=True)):
+            if row is None:
+                continue
+            if token in self.stop_ids:
+                ended.append((slot, True))
+                continue
+            row.token_ids.append(token)
+            reading.append(slot)
+        if self.offset == "predicting":
+            self._keep(reading, written)
+        full = [slot for slot in reading if self._is_full(slot)]
+        if len(full) < len(reading) or (full and self.offset == "consuming"):
+            if self.buffer.length == self.buffer.capacity:
+                self._arrange(list(range(len(self.rows))), self._longest() - 1)
+                self._restart()
+            states = self.forward(self.engine.embed(chosen)[:, None])
+            self.hidden_states = states[:, 0]
+            self.row_states = self.hidden_states if self.tap is None else self.tap.take(states)[:, 0]
+            self.next_position = self.next_position + 1
+        if self.offset == "consuming":
+            self._keep(reading, written)
+        for slot in full:
+            ended.append((slot, False))
+        for slot, stopped in ended:
+            yield self._end(slot, stopped)
+        if ended and self.draining and 0 < self.active * 2 <= len(self.rows):
+            self._arrange([slot for slot, row in enumerate(self.rows) if row is not None], self._longest())
+            self._restart()
+
+    def _is_full(self, slot: int) -> bool:
+        row = self.rows[slot]
+        return row is not None and len(row.token_ids) >= row.budget
+
+    def _keep(self, slots: Sequence[int], written: Sequence[int]) -> None:
+        """Keep the states of the last position of some slots as those of their newest token."""
+        if not slots:
+            return
+        steps = max(written[slot] for slot in slots) + 1
+        if steps > self.states.shape[1]:
+            grown = self.states.new_zeros(len(self.rows), max(steps, 2 * self.states.shape[1]), *self.states.shape[2:])
+            grown[:, : self.states.shape[1]] = self.states
+            self.states = grown
+        index = torch.tensor(slots, device=self.engine.device)
+        self.states[index, torch.tensor([written[slot] for slot in slots], device=index.device)] = self.row_states[
+            index
+        ]
+
+    def _end(self, slot: int, stopped: bool) -> Written:
+        row = self.rows[slot]
+        assert row is not None, "only a row that writes can end"
+        self.rows[slot] = None
+        return Written(
+            key=row.request.key,
+            token_ids=row.token_ids,
+            text=str(self.engine.tokenizer.decode(row.token_ids, skip_special_tokens=True)),
+            hidden_states=self.states[slot, : len(row.token_ids)].clone(),
+            prompt_states=row.prompt_states,
+            stopped=stopped,
+            prompt_tokens=row.prompt_tokens,
+            sound=row.sound,
+        )
+
+
+def _empty_like(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Zeros of the dtype of ``tensor``; -1 takes over its size."""
+    return tensor.new_zeros([own if size < 0 else size for size, own in zip(shape, tensor.shape, strict=True)])

@@ -1,0 +1,1 @@
+"""The latent store: ragged rows of hidden states on disk, with an index and a manifest."""

@@ -1,0 +1,133 @@
+"""What a store is made of: model, layers, offset, number format, and how the thoughts were made."""
+
+import dataclasses
+import functools
+import json
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from interlat.errors import StorageError
+from interlat.files import write_atomically
+from interlat.messages import Norm, Offset
+
+MANIFEST_FILE = "manifest.json"
+FORMAT = "interlat-store"
+FORMAT_VERSION = 1
+
+Encoding = Literal["plain", "int8", "float8"]
+Method = Literal["full", "compressed", "imported"]
+
+
+@dataclasses.dataclass(frozen=True)
+class KeptLayer:
+    """One layer whose states are kept."""
+
+    layer: int
+    """Number of the layer counted from the end: -1 is the last one."""
+    norm: Norm
+    """Whether the states stand after or before the final norm; inner layers are always before it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """How every row of a store is to be read. What is unknown (an imported store) is an empty string."""
+
+    hidden_size: int
+    """D."""
+    layers: tuple[KeptLayer, ...] = (KeptLayer(-1, "post"),)
+    """Rows are ``[T, D]`` for one layer and ``[T, layers, D]`` for several."""
+    offset: Offset = "predicting"
+    """Row t is the state that predicted token t, or the one that had just read it."""
+    dtype: str = "float32"
+    """Number format of the states, as they are read from the store."""
+    encoding: Encoding = "plain"
+    """"plain" rows are stored as they are, others as small numbers with one scale a row."""
+    method: Method = "full"
+    """"full": one row for each written token. "compressed": latent steps without words."""
+    prompt_states: bool = False
+    """Whether the states of the prompts are kept too."""
+    model: str = ""
+    """Path or hub id of the model that thought."""
+    revision: str = ""
+    """Its revision."""
+    weights_fingerprint: str = ""
+    """See `interlat.engine.fingerprint`."""
+    tokenizer_fingerprint: str = ""
+    """See `interlat.engine.fingerprint`."""
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """How the thoughts were made, as JSON: tasks, prompts, sampling, seed, filters."""
+    code_version: str = dataclasses.field(default_factory=lambda: code_version())
+    """Version (and commit, in a checkout) of the code that began the store."""
+
+    def __post_init__(self) -> None:
+        if self.hidden_size < 1 or not self.layers:
+            raise StorageError(f"a store of hidden size {self.hidden_size} and {len(self.layers)} layers holds nothing")
+        object.__setattr__(self, "settings", json.loads(json.dumps(dict(self.settings))))
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row: ``[D]``, or ``[layers, D]`` if there are several."""
+        return (self.hidden_size,) if len(self.layers) == 1 else (len(self.layers), self.hidden_size)
+
+    def write(self, directory: str | Path) -> None:
+        """Write ``manifest.json``, atomically."""
+        content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
+        write_atomically(Path(directory) / MANIFEST_FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+    def differences(self, other: "Manifest", fields: tuple[str, ...] = ()) -> list[str]:
+        """Names of the fields in which two manifests differ, of ``fields`` or of all that change what is stored.
+
+        A model is known by its fingerprints, so its name is not compared; nor is the version of the code.
+        """
+        names = fields or tuple(f.name for f in dataclasses.fields(self) if f.name not in ("model", "code_version"))
+        different = [name for name in names if getattr(self, name) != getattr(other, name)]
+        if "settings" in different:
+            keys = sorted(self.settings.keys() | other.settings.keys())
+            inner = [f"settings.{key}" for key in keys if self.settings.get(key) != other.settings.get(key)]
+            different = [name for name in different if name != "settings"] + inner
+        return different
+
+
+def read_manifest(directory: str | Path) -> Manifest:
+    """The manifest of the store in ``directory``.
+
+    Raises:
+        StorageError: no store there, of another format, or its manifest is damaged.
+    """
+    path = Path(directory) / MANIFEST_FILE
+    if not path.is_file():
+        raise StorageError(f"{directory} is no latent store ({MANIFEST_FILE} is missing); check the path")
+    try:
+        content = dict(json.loads(path.read_text(encoding="utf-8")))
+        found = (content.pop("format"), content.pop("format_version"))
+        if found != (FORMAT, FORMAT_VERSION):
+            raise StorageError(
+                f"{path} has format {found[0]} version {found[1]}, expected {FORMAT} version {FORMAT_VERSION}; "
+                "use the version of interlat that wrote it"
+            )
+        content["layers"] = tuple(KeptLayer(**layer) for layer in content["layers"])
+        manifest = Manifest(**content)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path} is damaged ({error}); restore it or collect the store again") from error
+    if manifest.encoding not in get_args(Encoding):
+        raise StorageError(f"{path} names encoding {manifest.encoding!r}, expected {', '.join(get_args(Encoding))}")
+    return manifest
+
+
+@functools.cache
+def code_version() -> str:
+    """The version of interlat, with the commit where it runs from a checkout."""
+    checkout = Path(__file__).resolve().parents[3]
+    if not (checkout / ".git").exists():
+        return version("interlat")
+    found = subprocess.run(
+        ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    commit = found.stdout.strip()
+    return f"{version('interlat')}+{commit}" if commit else version("interlat")

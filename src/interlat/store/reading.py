@@ -1,0 +1,216 @@
+"""Reading a store: random access to thoughts by number or id, without loading what is not asked for."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float
+from torch import Tensor
+
+from interlat.errors import InputError, MessageError, StorageError
+from interlat.messages import Header, HiddenMessage
+from interlat.store.encoding import decode
+from interlat.store.index import SHARDS, Entry, Excluded, entry_of, journal_paths, read_contents
+from interlat.store.manifest import Manifest, read_manifest
+from interlat.store.shard import ShardRows, open_shard
+from interlat.store.writer import checksum, shard_format
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Thought:
+    """One thought: what it is about, and its rows."""
+
+    entry: Entry
+    """Task, plan, split, metadata."""
+    hidden_states: Float[Tensor, "T *row_shape"]
+    """``[T, D]``, or ``[T, layers, D]``; a copy of what is stored."""
+
+
+class LatentStore(Sequence[Thought]):
+    """The thoughts of a store, in the order of the data set that they were collected from.
+
+    Also opens a store that is still being written: it then shows what is finished so far. Rows are mapped into
+    memory, so opening costs the index and a thought costs its own rows.
+    """
+
+    def __init__(
+        self, directory: Path, manifest: Manifest, table: pa.Table, excluded: dict[str, Excluded], unfinished: bool
+    ) -> None:
+        self.directory = directory
+        self.manifest = manifest
+        self.table = table
+        """The index, one line a thought; see `interlat.store.index.SCHEMA`."""
+        self.excluded = excluded
+        """Failed and filtered thoughts by id."""
+        self.unfinished = unfinished
+        """Whether somebody is, or was, still writing."""
+        shards = table.column("shard").combine_chunks().dictionary_encode()
+        self._shard_names: list[str] = shards.dictionary.to_pylist()
+        self._shard_of = _numbers(shards.indices)
+        self._offsets = _numbers(table.column("offset"))
+        self._lengths = _numbers(table.column("length"))
+        self._prompt_rows = _numbers(table.column("prompt_rows"))
+        self._open: dict[int, ShardRows] = {}
+
+    @classmethod
+    def open(cls, directory: str | Path) -> "LatentStore":
+        """The store in a folder.
+
+        Raises:
+            StorageError: there is none, or its manifest or index is damaged.
+        """
+        folder = Path(directory)
+        manifest = read_manifest(folder)
+        contents = read_contents(folder)
+        return cls(folder, manifest, contents.rows, contents.excluded, bool(journal_paths(folder)))
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[Thought]:
+        return (self._thought(number) for number in range(len(self)))
+
+    @overload
+    def __getitem__(self, key: int) -> Thought: ...
+    @overload
+    def __getitem__(self, key: str) -> Thought: ...
+    @overload
+    def __getitem__(self, key: slice) -> "LatentStore": ...
+    def __getitem__(self, key: int | str | slice) -> "Thought | LatentStore":
+        """A thought by number or id, or the part of the store that a slice names."""
+        if isinstance(key, slice):
+            return self.select(range(len(self))[key])
+        return self._thought(self._number(key))
+
+    def _thought(self, number: int) -> Thought:
+        return Thought(self.entry(number), self.hidden_states(number))
+
+    def _number(self, key: int | str) -> int:
+        if isinstance(key, str):
+            if key not in self._number_of:
+                raise InputError(f"no thought {key!r} in {self.directory}; see `interlat store info`")
+            return self._number_of[key]
+        if not -len(self) <= key < len(self):
+            raise IndexError(f"thought {key} of {len(self)}")
+        return key % len(self)
+
+    @functools.cached_property
+    def _number_of(self) -> dict[str, int]:
+        return {identifier: number for number, identifier in enumerate(self.ids)}
+
+    @functools.cached_property
+    def ids(self) -> list[str]:
+        """All ids, in order."""
+        ids: list[str] = self.table.column("id").to_pylist()
+        return ids
+
+    @property
+    def lengths(self) -> list[int]:
+        """Number of rows of every thought."""
+        lengths: list[int] = self._lengths.tolist()
+        return lengths
+
+    def entry(self, key: int | str) -> Entry:
+        """What a thought is about, without its rows."""
+        return entry_of(self.table.slice(self._number(key), 1).to_pylist()[0])
+
+    def hidden_states(self, key: int | str) -> Float[Tensor, "T *row_shape"]:
+        """The rows of a thought, in `Manifest.dtype`; a copy."""
+        number = self._number(key)
+        start = self._offsets[number]
+        return self._decoded(number, start, start + self._lengths[number])
+
+    def prompt_states(self, key: int | str) -> Float[Tensor, "P *row_shape"]:
+        """The rows of a thought's prompt.
+
+        Raises:
+            InputError: this store keeps none.
+        """
+        if not self.manifest.prompt_states:
+            raise InputError(f"{self.directory} keeps no prompt states; collect it with prompt_states")
+        number = self._number(key)
+        end = self._offsets[number]
+        return self._decoded(number, end - self._prompt_rows[number], end)
+
+    def message(self, key: int | str) -> HiddenMessage:
+        """A thought as the message that its sender would send; see `interlat.messages`.
+
+        Raises:
+            MessageError: the store keeps several layers, and a message has one.
+        """
+        if len(self.manifest.layers) != 1:
+            raise MessageError(f"{self.directory} keeps {len(self.manifest.layers)} layers, but a message has one")
+        thought = self[key]
+        layer = self.manifest.layers[0]
+        header = Header(
+            model=self.manifest.model,
+            revision=self.manifest.revision,
+            weights_fingerprint=self.manifest.weights_fingerprint,
+            tokenizer_fingerprint=self.manifest.tokenizer_fingerprint,
+            layer=layer.layer,
+            norm=layer.norm,
+            offset=self.manifest.offset,
+            provenance={"store": str(self.directory), "id": thought.entry.id, "task": thought.entry.task},
+        )
+        return HiddenMessage(thought.hidden_states, thought.entry.plan, thought.entry.token_ids, header)
+
+    def select(self, numbers: Sequence[int]) -> "LatentStore":
+        """The part of the store with the given thoughts; nothing is copied."""
+        table = self.table.take(pa.array(list(numbers), type=pa.int64()))
+        return LatentStore(self.directory, self.manifest, table, self.excluded, self.unfinished)
+
+    def where(self, accept: Callable[[Entry], bool]) -> "LatentStore":
+        """The part of the store that a function accepts."""
+        return self.select([number for number in range(len(self)) if accept(self.entry(number))])
+
+    def split(self, name: str) -> "LatentStore":
+        """The thoughts of one split.
+
+        Raises:
+            InputError: no thought belongs to it; lists the splits there are.
+        """
+        splits: list[str] = self.table.column("split").to_pylist()
+        numbers = [number for number, split in enumerate(splits) if split == name]
+        if not numbers:
+            known = ", ".join(sorted({repr(split) for split in splits}))
+            raise InputError(f"{self.directory} has no split {name!r}; it has {known or 'nothing'}")
+        return self.select(numbers)
+
+    def stored_checksum(self, key: int | str) -> str:
+        """The checksum of a thought's bytes as they are on disk now."""
+        number = self._number(key)
+        start, end = self._offsets[number] - self._prompt_rows[number], self._offsets[number] + self._lengths[number]
+        rows, scales = self._span(number, start, end)
+        return checksum(rows.contiguous(), scales)
+
+    def _decoded(self, number: int, start: int, end: int) -> Tensor:
+        rows, scales = self._span(number, start, end)
+        return decode(rows, scales, self.manifest.dtype)
+
+    def _span(self, number: int, start: int, end: int) -> tuple[Tensor, Tensor | None]:
+        shard = self._shard(int(self._shard_of[number]))
+        if end > len(shard.rows):
+            name = self._shard_names[self._shard_of[number]]
+            raise StorageError(
+                f"shard {name} of {self.directory} has {len(shard.rows)} rows, but {self.ids[number]} ends at {end}; "
+                "copy it again or collect the store again"
+            )
+        return shard.rows[start:end], None if shard.scales is None else shard.scales[start:end]
+
+    def _shard(self, index: int) -> ShardRows:
+        if index not in self._open:
+            stem = self.directory / SHARDS / self._shard_names[index]
+            self._open[index] = open_shard(stem, shard_format(self.manifest))
+        return self._open[index]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Worker processes of a data loader map the shards themselves.
+        return {**self.__dict__, "_open": {}}
+
+
+def _numbers(column: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.asarray(column, dtype=np.int64)

@@ -1,0 +1,286 @@
+"""Streaming writing: each thought is on disk, and counted, as soon as it is appended."""
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+import xxhash
+from jaxtyping import Float
+from torch import Tensor
+
+from interlat.errors import MessageError, StorageError
+from interlat.files import read_lines, storage_errors
+from interlat.store.encoding import Encoded, encode, stored_dtype
+from interlat.store.index import (
+    JOURNALS,
+    SHARDS,
+    Contents,
+    Entry,
+    Place,
+    Status,
+    journal_paths,
+    read_contents,
+    remove_journals,
+    row_of,
+    write_contents,
+)
+from interlat.store.manifest import MANIFEST_FILE, Manifest, read_manifest
+from interlat.store.shard import PARTIAL, SCALES, ShardFormat, ShardWriter, as_bytes, rows_on_disk
+
+SHARD_BYTES = 256 * 2**20
+SYNC_SECONDS = 1.0
+
+
+def shard_format(manifest: Manifest) -> ShardFormat:
+    """What the rows of a store's shards look like."""
+    dtype = stored_dtype(manifest.dtype, manifest.encoding)
+    return ShardFormat(dtype, manifest.row_shape, manifest.encoding != "plain")
+
+
+class StoreWriter:
+    """Appends thoughts to a store, new or begun before. One writer a rank; ranks write beside each other.
+
+    What was appended survives the death of the process. Several writers leave journals; `finish` makes the index.
+
+    Args:
+        directory: the store.
+        manifest: must say what that of an existing store says.
+        rank: number of this writer.
+        shard_bytes: a shard is closed once it is as large as that.
+
+    Raises:
+        StorageError: the store there was made differently, another process writes to it with the same rank, or the file
+            system refused.
+    """
+
+    def __init__(
+        self, directory: str | Path, manifest: Manifest, rank: int = 0, shard_bytes: int = SHARD_BYTES
+    ) -> None:
+        self.directory = Path(directory)
+        self.manifest = manifest
+        self.rank = rank
+        self.shard_bytes = shard_bytes
+        self.bytes_written = 0
+        self._shard: ShardWriter | None = None
+        self._form = shard_format(manifest)
+        self._synced = time.monotonic()
+        self._begin()
+        journal = self.directory / JOURNALS / f"{rank:05d}.jsonl"
+        with storage_errors(journal):
+            journal.parent.mkdir(parents=True, exist_ok=True)
+            self._journal = open(journal, "ab")  # noqa: SIM115 (kept open, and locked, until close)
+        try:
+            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageError(
+                f"another process writes to {self.directory} as rank {rank}; wait for it or stop it"
+            ) from error
+        self._recover(journal)
+        self._kept = set(self.contents().rows.column("id").to_pylist())
+
+    def _begin(self) -> None:
+        if not (self.directory / MANIFEST_FILE).exists():
+            self.manifest.write(self.directory)
+            return
+        different = read_manifest(self.directory).differences(self.manifest)
+        if different:
+            raise StorageError(
+                f"the store {self.directory} was made with another {', '.join(different)}; "
+                "give the same settings to go on with it, or another output place"
+            )
+
+    def _recover(self, journal: Path) -> None:
+        """Drop a torn last line and lines about rows that never reached the disk; go on with an unclosed shard."""
+        lines = read_lines(journal)
+        ends: dict[str, int] = {}
+        for line in lines:
+            if "shard" in line:
+                ends[line["shard"]] = max(ends.get(line["shard"], 0), line["offset"] + line["length"])
+        open_stems = [self._stem(path.name.removesuffix(PARTIAL)) for path in self._files(PARTIAL)]
+        on_disk = {stem.name: rows_on_disk(stem, self._form) for stem in open_stems}
+        kept = [line for line in lines if line.get("offset", 0) + line.get("length", 0) <= self._limit(line, on_disk)]
+        content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept).encode()
+        if content != journal.read_bytes():
+            with storage_errors(journal):
+                # In place and not by renaming: the lock belongs to this very file.
+                self._journal.truncate(0)
+                self._journal.write(content)
+                self._journal.flush()
+        for stem in open_stems:
+            rows = min(ends.get(stem.name, 0), on_disk[stem.name])
+            self._close_shard()
+            self._shard = ShardWriter(stem, self._form, rows)
+        for path in self._files(SCALES):
+            # Of a shard that was renamed just before its process was killed.
+            if not path.with_name(path.name.removesuffix(SCALES) + PARTIAL).exists():
+                path.unlink()
+
+    @staticmethod
+    def _limit(line: dict[str, Any], on_disk: dict[str, int]) -> float:
+        return on_disk.get(line.get("shard", ""), math.inf)
+
+    def _files(self, ending: str) -> list[Path]:
+        return sorted((self.directory / SHARDS).glob(f"{self.rank:05d}-*{ending}"))
+
+    def _stem(self, name: str) -> Path:
+        return self.directory / SHARDS / name
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def contents(self) -> Contents:
+        """What the store holds by now, that of other ranks included."""
+        return read_contents(self.directory)
+
+    def append(
+        self,
+        entry: Entry,
+        hidden_states: Float[Tensor, "T *row_shape"],
+        prompt_states: Float[Tensor, "P *row_shape"] | None = None,
+    ) -> Place:
+        """Append one thought; it counts once this returns.
+
+        Args:
+            entry: what it is about.
+            hidden_states: its rows, at least one.
+            prompt_states: the rows of its prompt, if the store keeps them.
+
+        Raises:
+            MessageError: no rows, rows of another shape than the store's, or values that are not finite.
+            StorageError: the file system refused.
+        """
+        prompt_rows = 0 if prompt_states is None else len(prompt_states)
+        rows = hidden_states if prompt_states is None else torch.cat([prompt_states, hidden_states])
+        self._check(entry, rows, len(hidden_states), prompt_rows)
+        encoded = encode(rows, self.manifest.dtype, self.manifest.encoding)
+        shard = self._room()
+        start = shard.append(encoded.rows, encoded.scales)
+        norms = row_norms(hidden_states)
+        place = Place(
+            shard=shard.stem.name,
+            offset=start + prompt_rows,
+            length=len(hidden_states),
+            prompt_rows=prompt_rows,
+            checksum=checksum(encoded.rows, encoded.scales),
+            norm_mean=float(norms.mean()),
+            norm_max=float(norms.max()),
+            encoding_error=encoded.error,
+        )
+        self.bytes_written += _size(encoded)
+        self._write_line(row_of(entry, place))
+        self._kept.add(entry.id)
+        if shard.nbytes >= self.shard_bytes:
+            self._close_shard()
+        return place
+
+    def exclude(self, identifier: str, status: Status, reason: str) -> None:
+        """Note that a thought is not in the store, and why."""
+        self._write_line({"id": identifier, "status": status, "reason": reason})
+
+    def _check(self, entry: Entry, rows: Tensor, length: int, prompt_rows: int) -> None:
+        if entry.id in self._kept:
+            raise MessageError(f"{entry.id} is in the store already; give every thought an id of its own")
+        if not length or tuple(rows.shape[1:]) != self.manifest.row_shape:
+            raise MessageError(
+                f"{entry.id} has {length} rows of shape {list(rows.shape[1:])}, expected at least one of shape "
+                f"{list(self.manifest.row_shape)}"
+            )
+        if bool(prompt_rows) != self.manifest.prompt_states:
+            wanted = "with" if self.manifest.prompt_states else "without"
+            raise MessageError(f"{entry.id} has {prompt_rows} prompt rows, but this store is {wanted} them")
+        broken = int((~rows.isfinite()).sum())
+        if broken:
+            raise MessageError(f"{broken} values are NaN or infinite")
+
+    def _room(self) -> ShardWriter:
+        if self._shard is None:
+            numbers = [int(path.name.split("-")[1].split(".")[0]) for path in self._files(".*")]
+            name = f"{self.rank:05d}-{max(numbers, default=-1) + 1:06d}"
+            self._shard = ShardWriter(self._stem(name), self._form)
+        return self._shard
+
+    def _close_shard(self) -> None:
+        if self._shard is not None:
+            self._shard.close()
+            self._shard = None
+
+    def _write_line(self, record: dict[str, Any]) -> None:
+        with storage_errors(Path(self._journal.name)):
+            self._journal.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
+            self._journal.flush()
+        if time.monotonic() - self._synced > SYNC_SECONDS:
+            self._sync()
+
+    def _sync(self) -> None:
+        # The rows first: a line that is on disk must never be about rows that are not.
+        if self._shard is not None:
+            self._shard.sync()
+        with storage_errors(Path(self._journal.name)):
+            os.fsync(self._journal.fileno())
+        self._synced = time.monotonic()
+
+    def close(self) -> None:
+        """Leave the store so that this or another writer can go on, or `finish` can make the index."""
+        if self._journal.closed:
+            return
+        if self._shard is not None:
+            self._shard.suspend()
+            self._shard = None
+        self._sync()
+        self._journal.close()
+
+
+def checksum(rows: Tensor, scales: Tensor | None) -> str:
+    """xxh3-128 over the bytes of stored rows and then of their scales; finds damage, not forgery."""
+    digest = xxhash.xxh3_128(as_bytes(rows))
+    if scales is not None:
+        digest.update(as_bytes(scales))
+    return str(digest.hexdigest())
+
+
+def row_norms(hidden_states: Float[Tensor, "T *row_shape"]) -> Float[Tensor, "T"]:
+    """Euclidean norm of each row, of the first layer where there are several; float32."""
+    first = hidden_states if hidden_states.ndim == 2 else hidden_states[:, 0]
+    return torch.linalg.vector_norm(first.detach().float(), dim=1)
+
+
+def _size(encoded: Encoded) -> int:
+    scales = encoded.scales
+    return encoded.rows.nbytes + (scales.nbytes if scales is not None else 0)
+
+
+def finish(directory: str | Path) -> None:
+    """Close the shards of all writers and turn their journals into the index; does nothing twice.
+
+    Raises:
+        StorageError: a writer is still at work, or the file system refused.
+    """
+    folder = Path(directory)
+    manifest = read_manifest(folder)
+    ranks = {int(path.stem) for path in journal_paths(folder)}
+    with contextlib.ExitStack() as locked:
+        for rank in sorted(ranks):
+            writer = locked.enter_context(StoreWriter(folder, manifest, rank))
+            writer._close_shard()
+        contents = read_contents(folder)
+        write_contents(folder, contents.rows, contents.excluded.values())
+        remove_journals(folder)
+
+
+@contextlib.contextmanager
+def writing(directory: str | Path, manifest: Manifest, shard_bytes: int = SHARD_BYTES) -> Iterator[StoreWriter]:
+    """A single writer whose store is finished when the block has ended well."""
+    with StoreWriter(directory, manifest, shard_bytes=shard_bytes) as writer:
+        yield writer
+    finish(directory)

@@ -1,0 +1,48 @@
+"""A task is a question with its answer; a task set says where its tasks come from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from interlat.errors import InputError
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question and what is known about its answer."""
+
+    id: str
+    """Unique in its data set, and the same whichever subset of the data was chosen."""
+    text: str
+    """What the model is asked."""
+    answer: str = ""
+    """The right answer; empty if it is not known."""
+    split: str = ""
+    """The part of the data set, such as train or test."""
+    task_type: str = ""
+    """Subject or part of a benchmark: what a plot is coloured by."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values: level, the reference solution, ..."""
+
+
+@dataclass(frozen=True)
+class TaskSet:
+    """Tasks with different ids, at least one."""
+
+    tasks: tuple[Task, ...]
+    """In the order of the data."""
+    origin: Mapping[str, str]
+    """``data`` is the path or the hub id; with ``sha256`` of what was read, or ``revision``, the hub's commit."""
+
+    def __post_init__(self) -> None:
+        data = self.origin.get("data", "the data")
+        if not self.tasks:
+            raise InputError(f"{data} has no tasks, expected at least one; choose another split, subset or file")
+        seen: set[str] = set()
+        for task in self.tasks:
+            if task.id in seen:
+                raise InputError(
+                    f"{data} has two tasks with the id {task.id!r}, expected different ids; "
+                    "rename one or name another id column"
+                )
+            seen.add(task.id)

@@ -1,0 +1,77 @@
+"""ALFWorld trajectories as conversations between a household and an agent that thinks and acts by turns."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from interlat.errors import InputError
+from interlat.tasks.base import Task, TaskSet
+from interlat.tasks.records import read_rows, value_of
+
+TASK_TYPES = (
+    "pick_and_place_simple",
+    "look_at_obj_in_light",
+    "pick_clean_then_place_in_recep",
+    "pick_heat_then_place_in_recep",
+    "pick_cool_then_place_in_recep",
+    "pick_two_obj_and_place",
+)
+"""As ALFWorld's ids spell them."""
+
+TASK_TURN = 2
+"""The place of the turn that describes the room and the goal; before it come the instruction and an OK."""
+
+_SPEAKERS = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
+_TYPE = re.compile("|".join(TASK_TYPES))
+
+
+def load_conversations(data: str, split: str = "") -> TaskSet:
+    """Each conversation as a task whose text is the room and the goal.
+
+    A row has an ``id`` (or ``item_id``) and ``conversations``, a list of ``{"from": "human" | "gpt", "value": ...}``
+    or ``{"role": "user" | "assistant", "content": ...}``: instruction, OK, task, then replies and observations by
+    turns. ``metadata["conversations"]`` has all of them in the first form. The task type is the one of `TASK_TYPES`
+    that stands in the id or in the task, or empty.
+
+    Args:
+        data: what `read_rows` reads.
+        split: which split.
+
+    Raises:
+        InputError: what `read_rows` raises, or a conversation that is too short or has the wrong speakers.
+    """
+    rows, origin = read_rows(data, split)
+    tasks = []
+    for number, row in enumerate(rows):
+        where = f"row {number} of {data}"
+        identifier = value_of(row, "item_id" if "item_id" in row and "id" not in row else "id", where)
+        turns = _turns(row, f"conversation {identifier!r} ({where})")
+        text = turns[TASK_TURN]["value"]
+        task_type = _TYPE.search(identifier) or _TYPE.search(text)
+        task = Task(
+            id=identifier,
+            text=text,
+            split=split,
+            task_type=task_type[0] if task_type else "",
+            metadata={"conversations": turns},
+        )
+        tasks.append(task)
+    return TaskSet(tuple(tasks), origin)
+
+
+def _turns(row: Mapping[str, Any], where: str) -> list[dict[str, str]]:
+    conversation = row.get("conversations")
+    if not isinstance(conversation, list) or len(conversation) <= TASK_TURN:
+        raise InputError(f"{where} is too short, expected a list of turns: instruction, OK, task, ...; leave it out")
+    turns = []
+    for place, turn in enumerate(conversation):
+        fields = turn if isinstance(turn, Mapping) else {}
+        speaker, value = fields.get("from", fields.get("role")), fields.get("value", fields.get("content"))
+        expected = "gpt" if place % 2 else "human"
+        if _SPEAKERS.get(str(speaker)) != expected or not isinstance(value, str):
+            raise InputError(
+                f"{where} has turn {place} by {speaker!r}, expected a text by {expected!r}: human and gpt speak "
+                "by turns, the human first; correct it or leave it out"
+            )
+        turns.append({"from": expected, "value": value})
+    return turns

@@ -1,0 +1,124 @@
+"""MATH (arXiv 2103.03874): competition problems of seven subjects and five levels, with boxed answers."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from interlat.errors import InputError
+from interlat.files import sha256_of
+from interlat.tasks.base import Task, TaskSet
+from interlat.tasks.boxed import last_boxed
+from interlat.tasks.records import SUFFIXES, is_local, read_rows, value_of
+
+SUBJECTS = (
+    "algebra",
+    "counting_and_probability",
+    "geometry",
+    "intermediate_algebra",
+    "number_theory",
+    "prealgebra",
+    "precalculus",
+)
+"""As the hub names its configurations."""
+
+LEVELS = (1, 2, 3, 4, 5)
+"""From easy to hard."""
+
+_Rows = list[dict[str, Any]]
+
+
+def load_math(
+    data: str = "EleutherAI/hendrycks_math",
+    split: str = "test",
+    subjects: Sequence[str] = (),
+    levels: Sequence[int] = (),
+    revision: str = "",
+) -> TaskSet:
+    """The problems of one split, subject after subject, each in the published order.
+
+    The id is ``math/<split>/<subject>/<number within the subject>``, counted from 0 before anything is left out. The
+    answer is the content of the solution's last box. ``metadata`` has the ``solution`` and the ``level``, which is
+    None for the few problems of "Level ?".
+
+    Args:
+        data: the hub's data set (a configuration for each subject), one local file with all subjects in its field
+            ``type``, or a folder with a file or a folder for each subject.
+        split: train or test.
+        subjects: some of `SUBJECTS`; empty for all that the data holds.
+        levels: some of 1 to 5; empty for all.
+        revision: branch, tag or commit on the hub.
+
+    Raises:
+        InputError: an unknown subject or level, what `read_rows` raises, or a row that is not of MATH.
+    """
+    if not set(subjects) <= set(SUBJECTS):
+        raise InputError(f"subjects are {', '.join(subjects)}; choose among {', '.join(SUBJECTS)}")
+    if not set(levels) <= set(LEVELS):
+        raise InputError(f"levels are {', '.join(map(str, levels))}; choose among 1, 2, 3, 4, 5")
+    wanted = [subject for subject in SUBJECTS if not subjects or subject in subjects]
+    rows_of, origin = _rows_by_subject(data, split, wanted, revision)
+    if missing := [subject for subject in subjects if subject not in rows_of]:
+        raise InputError(f"{data} has nothing of {', '.join(missing)}; choose other subjects or other data")
+    tasks = [
+        _task(row, f"math/{split}/{subject}/{number}", split, subject)
+        for subject, rows in rows_of.items()
+        for number, row in enumerate(rows)
+    ]
+    return TaskSet(tuple(task for task in tasks if not levels or task.metadata["level"] in levels), origin)
+
+
+def _task(row: Mapping[str, Any], identifier: str, split: str, subject: str) -> Task:
+    solution = value_of(row, "solution", identifier)
+    answer = last_boxed(solution)
+    if answer is None:
+        raise InputError(f"{identifier} has no \\boxed{{...}} in its solution; correct the row or leave it out")
+    level = re.fullmatch(r"(?:Level )?([1-5?])", value_of(row, "level", identifier))
+    if level is None:
+        raise InputError(f"{identifier} has the level {row['level']!r}, expected Level 1 to Level 5; correct the row")
+    return Task(
+        id=identifier,
+        text=value_of(row, "problem", identifier),
+        answer=answer,
+        split=split,
+        task_type=subject,
+        metadata={"level": None if level[1] == "?" else int(level[1]), "solution": solution},
+    )
+
+
+def _rows_by_subject(
+    data: str, split: str, wanted: Sequence[str], revision: str
+) -> tuple[dict[str, _Rows], dict[str, str]]:
+    """All rows of the wanted subjects in the order of `SUBJECTS`, and their origin."""
+    if not is_local(data):
+        rows_of = {}
+        for subject in wanted:
+            rows_of[subject], origin = read_rows(data, split, subject, revision)
+            # So that all subjects are of one commit, even if the data set changes meanwhile.
+            revision = origin["revision"]
+        return rows_of, origin
+    parts = _parts(Path(data).expanduser())
+    if not parts:
+        rows, origin = read_rows(data, split)
+        mixed: dict[str, _Rows] = {}
+        for number, row in enumerate(rows):
+            mixed.setdefault(_subject_of(row, f"row {number} of {data}"), []).append(row)
+        return {subject: mixed[subject] for subject in wanted if subject in mixed}, origin
+    read = {subject: read_rows(parts[subject], split) for subject in wanted if subject in parts}
+    hashes = "".join(f"{origin['sha256']}  {subject}\n" for subject, (_, origin) in read.items())
+    return {subject: rows for subject, (rows, _) in read.items()}, {"data": data, "sha256": sha256_of(hashes.encode())}
+
+
+def _parts(folder: Path) -> dict[str, str]:
+    """Subject -> its folder or file in ``folder``."""
+    places = [(subject, folder / f"{subject}{suffix}") for subject in SUBJECTS for suffix in (*SUFFIXES, "")]
+    return {subject: str(place) for subject, place in places if place.exists()}
+
+
+def _subject_of(row: Mapping[str, Any], where: str) -> str:
+    subject = value_of(row, "type", where).lower().replace("&", "and").replace(" ", "_")
+    if subject not in SUBJECTS:
+        raise InputError(
+            f"{where} has the type {row['type']!r}, expected one of {', '.join(SUBJECTS)}; correct the row"
+        )
+    return subject

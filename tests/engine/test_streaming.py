@@ -1,0 +1,199 @@
+"""A stream of any order and batch size gives what `decode` gives each prompt alone."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from interlat.engine import streaming
+from interlat.engine.layers import KeptLayers
+from interlat.engine.sampling import Sampling, row_seed
+from interlat.engine.streaming import Request
+from interlat.engine.transformers import Engine
+from interlat.errors import InputError, PromptError
+
+WORDS = [
+    "the kettle",
+    "put",
+    "the kettle is in the drawer",
+    "stove stove the",
+    "in",
+    "is in the",
+    "on the stove put the",
+]
+TOLERANCE = 1e-5
+
+
+def requests(count=9):
+    prompts = [" ".join(WORDS[(7 * i + j) % len(WORDS)] for j in range(1 + i % 4)) for i in range(count)]
+    return [Request(f"item {i}", prompt, row_seed(3, f"item {i}", "")) for i, prompt in enumerate(prompts)]
+
+
+def alone(engine, request, sampling, offset="predicting"):
+    memory = engine.prefill([request.prompt])
+    return engine.decode(memory, sampling, [request.seed], None, True, offset=offset)
+
+
+def check(engine, answers, wanted, sampling, offset="predicting"):
+    assert sorted(answer.key for answer in answers) == sorted(request.key for request in wanted)
+    by_key = {answer.key: answer for answer in answers}
+    for request in wanted:
+        answer, expected = by_key[request.key], alone(engine, request, sampling, offset)
+        assert answer.token_ids == expected.token_ids[0]
+        assert answer.text == expected.texts[0] and answer.stopped == expected.stopped[0]
+        assert answer.hidden_states.shape == expected.hidden_states[0].shape
+        assert torch.allclose(answer.hidden_states, expected.hidden_states[0], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("offset", ["predicting", "consuming"])
+def test_greedy_and_sampled_streams_equal_single_rows(engine, offset):
+    for sampling in (
+        Sampling(max_new_tokens=12),
+        Sampling(temperature=1.5, top_p=0.95, top_k=200, max_new_tokens=12),
+    ):
+        wanted = requests()
+        check(engine, list(engine.stream(wanted, sampling, batch_size=4, offset=offset)), wanted, sampling, offset)
+
+
+@settings(max_examples=15)
+@given(
+    order=st.permutations(range(9)),
+    batch_size=st.integers(1, 10),
+    room=st.integers(1, 9),
+    share=st.sampled_from([0.01, 0.5, 1.0]),
+)
+def test_order_batch_size_and_moving_change_nothing(qwen, order, batch_size, room, share):
+    sampling = Sampling(temperature=1.2, max_new_tokens=20)
+    wanted = requests()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streaming, "ROOM", room)
+        patch.setattr(streaming, "REFILL_SHARE", share)
+        answers = list(qwen.stream([wanted[i] for i in order], sampling, batch_size=batch_size))
+    check(qwen, answers, wanted, sampling)
+
+
+def test_the_generic_backend_gives_the_same_layers(build_model, make_tokenizer, monkeypatch):
+    model, tokenizer = build_model("qwen2"), make_tokenizer("chatml")
+    lean = Engine.wrap(model, tokenizer)
+    monkeypatch.setattr("interlat.engine.transformers.is_llama_family", lambda model: False)
+    generic = Engine.wrap(model, tokenizer)
+    assert type(lean.backend) is not type(generic.backend)
+    kept = KeptLayers((1, -1), "pre")
+    one, other = (
+        {a.key: a for a in engine.stream(requests(5), Sampling(max_new_tokens=6), batch_size=2, kept=kept)}
+        for engine in (lean, generic)
+    )
+    for key, answer in one.items():
+        assert answer.token_ids == other[key].token_ids
+        assert torch.allclose(answer.hidden_states, other[key].hidden_states, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("offset", ["predicting", "consuming"])
+@pytest.mark.parametrize("kept", [KeptLayers((1,)), KeptLayers((-1,), "pre"), KeptLayers((2, 1))], ids=str)
+def test_kept_layers_are_those_of_a_plain_forward_pass(engine, kept, offset):
+    """One pass over prompt and answer; what transformers calls hidden_states[n] is the stream after layer n."""
+    sampling = Sampling(max_new_tokens=8)
+    wanted = requests(4)
+    answers = engine.stream(wanted, sampling, batch_size=3, kept=kept, offset=offset, prompt_states=True, stop_ids=())
+    prompts = {request.key: request.prompt for request in wanted}
+    for answer in answers:
+        ids = engine.tokenizer(prompts[answer.key], add_special_tokens=False)["input_ids"]
+        states = streams(engine, ids + answer.token_ids)
+        last = engine.config.num_hidden_layers
+        numbers = [last + 1 if n == last and kept.norm == "post" else n for n in kept.numbers(last)]
+        rows = torch.stack([states[n] for n in numbers], dim=1) if len(numbers) > 1 else states[numbers[0]]
+        first = len(ids) - (offset == "predicting")
+        assert answer.prompt_tokens == len(ids)
+        assert torch.allclose(answer.prompt_states, rows[: len(ids)], atol=TOLERANCE)
+        assert torch.allclose(answer.hidden_states, rows[first : first + 8], atol=TOLERANCE)
+
+
+@torch.no_grad()
+def streams(engine, ids):
+    """The stream after each layer, by number; after the last one, that behind the final norm."""
+    seen = {}
+
+    def hook_of(number):
+        def hook(module, inputs, output):
+            seen[number] = (output[0] if isinstance(output, tuple) else output)[0]
+
+        return hook
+
+    layers = engine.model.model.layers
+    handles = [layer.register_forward_hook(hook_of(number)) for number, layer in enumerate(layers, 1)]
+    plain = engine.model(input_ids=torch.tensor([ids]), output_hidden_states=True, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return {**seen, len(layers) + 1: plain.hidden_states[-1][0]}
+
+
+def test_a_row_of_nan_does_not_reach_the_one_that_takes_its_place(build_model, make_tokenizer):
+    """A word with a NaN in its embedding: its own row says so, and the next row in its slot is untouched by it."""
+    model, tokenizer = build_model("qwen2", tied=False), make_tokenizer("chatml")
+    bad = tokenizer("put", add_special_tokens=False)["input_ids"][0]
+    sampling = Sampling(max_new_tokens=5)
+    wanted = [Request("sound 1", "the kettle is in"), Request("bad", "put put put put"), Request("sound 2", "in the")]
+    engine = Engine.wrap(model, tokenizer)
+    expected = {r.key: alone(engine, r, sampling) for r in wanted}
+    assert bad not in expected["sound 1"].token_ids[0] + expected["sound 2"].token_ids[0]
+    with torch.no_grad():
+        model.get_input_embeddings().weight[bad] = float("nan")
+    answers = {a.key: a for a in engine.stream(wanted, sampling, batch_size=1)}
+    assert not answers["bad"].sound and answers["bad"].token_ids == []
+    for key in ("sound 1", "sound 2"):
+        assert answers[key].sound and answers[key].token_ids == expected[key].token_ids[0]
+        assert torch.allclose(answers[key].hidden_states, expected[key].hidden_states[0], atol=TOLERANCE)
+
+
+def test_a_nan_that_comes_up_while_writing_stays_in_its_row(build_model, make_tokenizer):
+    """The word with the NaN is written, not read: its row has NaN states, and the row in its slot has none."""
+    model, tokenizer = build_model("qwen2", tied=False), make_tokenizer("chatml")
+    sampling = Sampling(max_new_tokens=6)
+    wanted = [Request("writes it", "the kettle is in"), Request("next", "in the")]
+    engine = Engine.wrap(model, tokenizer)
+    expected = {
+        r.key: engine.decode(engine.prefill([r.prompt]), sampling, stop_ids=(), keep_hidden_states=True) for r in wanted
+    }
+    only = [t for t in expected["writes it"].token_ids[0][:4] if t not in expected["next"].token_ids[0]]
+    ids = tokenizer("the kettle is in the", add_special_tokens=False)["input_ids"]
+    bad = next(token for token in only if token not in ids)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[bad] = float("nan")
+    answers = {a.key: a for a in engine.stream(wanted, sampling, batch_size=1, stop_ids=())}
+    assert not answers["writes it"].hidden_states.isfinite().all()
+    assert torch.allclose(answers["next"].hidden_states, expected["next"].hidden_states[0], atol=TOLERANCE)
+
+
+def test_requests_are_taken_when_they_are_needed(qwen):
+    taken = []
+
+    def source():
+        for request in requests(9):
+            taken.append(request.key)
+            yield request
+
+    stream = qwen.stream(source(), Sampling(max_new_tokens=4), batch_size=2)
+    next(stream)
+    assert len(taken) <= 4
+    assert len(list(stream)) == 8
+
+
+def test_a_prompt_that_fills_the_context_gets_no_token(build_model, make_tokenizer):
+    engine = Engine.wrap(build_model("qwen2", max_position_embeddings=12), make_tokenizer("chatml"))
+    ids = tuple([5] * 12)
+    from interlat.engine.prompt import Tokens
+
+    wanted = [Request("full", [Tokens(ids)]), Request("short", [Tokens(ids[:10])])]
+    answers = {a.key: a for a in engine.stream(wanted, Sampling(max_new_tokens=9), batch_size=2, stop_ids=())}
+    assert (len(answers["full"].token_ids), len(answers["short"].token_ids)) == (0, 2)
+    assert not answers["full"].stopped
+    with pytest.raises(PromptError, match="context"):
+        list(engine.stream([Request("long", [Tokens((*ids, 5))])]))
+
+
+def test_nonsense_is_refused(qwen):
+    with pytest.raises(InputError, match="batch_size"):
+        list(qwen.stream(requests(1), batch_size=0))
+    with pytest.raises(InputError, match="layers"):
+        list(qwen.stream(requests(1), kept=KeptLayers((7,))))
+    assert list(qwen.stream([])) == []

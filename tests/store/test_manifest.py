@@ -1,0 +1,53 @@
+import dataclasses
+import json
+
+import pytest
+
+from interlat.errors import StorageError
+from interlat.store.manifest import MANIFEST_FILE, KeptLayer, Manifest, code_version, read_manifest
+
+
+def test_a_manifest_comes_back_as_it_was(tmp_path):
+    manifest = Manifest(
+        hidden_size=4,
+        layers=(KeptLayer(-1, "post"), KeptLayer(-3, "pre")),
+        offset="consuming",
+        dtype="bfloat16",
+        encoding="int8",
+        settings={"sampling": {"temperature": 0.7}, "filters": (1, 2)},
+    )
+    manifest.write(tmp_path)
+    assert read_manifest(tmp_path) == manifest
+    assert manifest.row_shape == (2, 4) and Manifest(hidden_size=4).row_shape == (4,)
+
+
+def test_differences_name_the_setting_and_leave_names_and_versions_out():
+    one = Manifest(hidden_size=4, model="here", settings={"seed": 0, "samples": 2})
+    other = dataclasses.replace(one, model="there", code_version="x", settings={"seed": 1, "samples": 2})
+    assert one.differences(other) == ["settings.seed"]
+    assert one.differences(dataclasses.replace(one, offset="consuming", dtype="float16")) == ["offset", "dtype"]
+    assert one.differences(dataclasses.replace(other, offset="consuming"), ("offset",)) == ["offset"]
+
+
+def test_what_is_no_manifest_is_refused(tmp_path):
+    with pytest.raises(StorageError, match="no latent store"):
+        read_manifest(tmp_path)
+    Manifest(hidden_size=4).write(tmp_path)
+    path = tmp_path / MANIFEST_FILE
+    content = json.loads(path.read_text())
+    for change, words in (
+        ({"format_version": 9}, "version 9"),
+        ({"encoding": "zip"}, "encoding 'zip'"),
+        ({"colour": "red"}, "damaged"),
+        ({"hidden_size": 0}, "holds nothing"),
+    ):
+        path.write_text(json.dumps({**content, **change}))
+        with pytest.raises(StorageError, match=words):
+            read_manifest(tmp_path)
+    path.write_text("{")
+    with pytest.raises(StorageError, match="damaged"):
+        read_manifest(tmp_path)
+
+
+def test_the_version_names_the_commit_in_a_checkout():
+    assert code_version().startswith("0.")

@@ -1,0 +1,170 @@
+"""MATH: ids that no choice of subjects or levels moves, boxed answers, the real problems."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import huggingface_hub
+import pytest
+
+from interlat.errors import InputError
+from interlat.tasks.grading import grade
+from interlat.tasks.hendrycks_math import SUBJECTS, load_math
+
+REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "math_test_500.jsonl"
+TITLES = {subject: subject.replace("_and_", " & ").replace("_", " ").title() for subject in SUBJECTS}
+
+
+def row(subject: str, number: int, level: str = "Level 1") -> dict[str, str]:
+    return {
+        "problem": f"{subject} {number}?",
+        "level": level,
+        "type": TITLES[subject],
+        "solution": f"First $\\boxed{{0}}$, then $\\boxed{{\\frac{{{number}}}{{7}}}}$.",
+    }
+
+
+MIXED = [
+    row("geometry", 0, "Level 5"),
+    row("algebra", 0),
+    row("counting_and_probability", 0, "Level 2"),
+    row("geometry", 1, "Level ?"),
+    row("algebra", 1, "Level 5"),
+    row("geometry", 2, "Level 2"),
+]
+
+
+def written(path: Path, rows: list[dict[str, str]]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def test_one_file_may_hold_all_subjects(tmp_path: Path) -> None:
+    tasks = load_math(written(tmp_path / "x.jsonl", MIXED)).tasks
+    assert [task.id for task in tasks] == [
+        "math/test/algebra/0",
+        "math/test/algebra/1",
+        "math/test/counting_and_probability/0",
+        "math/test/geometry/0",
+        "math/test/geometry/1",
+        "math/test/geometry/2",
+    ]
+    assert [task.metadata["level"] for task in tasks] == [1, 5, 2, 5, None, 2]
+    assert tasks[1].answer == r"\frac{1}{7}"
+    assert (tasks[1].text, tasks[1].task_type, tasks[1].split) == ("algebra 1?", "algebra", "test")
+    assert tasks[1].metadata["solution"] == row("algebra", 1)["solution"]
+
+
+@pytest.mark.parametrize("subjects", [(), ("geometry",), ("geometry", "algebra"), ("algebra", "geometry")])
+@pytest.mark.parametrize("levels", [(), (5,), (2, 5)])
+def test_ids_do_not_depend_on_the_subset(tmp_path: Path, subjects: tuple[str, ...], levels: tuple[int, ...]) -> None:
+    data = written(tmp_path / "x.jsonl", MIXED)
+    whole = load_math(data).tasks
+    expected = [
+        task
+        for task in whole
+        if (not subjects or task.task_type in subjects) and (not levels or task.metadata["level"] in levels)
+    ]
+    assert list(load_math(data, subjects=subjects, levels=levels).tasks) == expected
+
+
+def test_ids_differ_between_splits(tmp_path: Path) -> None:
+    data = written(tmp_path / "x.jsonl", MIXED)
+    assert not {task.id for task in load_math(data, "train").tasks} & {task.id for task in load_math(data).tasks}
+
+
+def test_a_folder_may_hold_a_file_or_a_folder_for_each_subject(tmp_path: Path) -> None:
+    expected = load_math(written(tmp_path / "x.jsonl", MIXED))
+    of = {subject: [line for line in MIXED if line["type"] == TITLES[subject]] for subject in SUBJECTS}
+    for subject in ("algebra", "counting_and_probability"):
+        written(tmp_path / "parts" / subject / "test.jsonl", of[subject])
+        written(tmp_path / "parts" / subject / "train.jsonl", of[subject][:1])
+    written(tmp_path / "parts" / "geometry.jsonl", of["geometry"])
+    found = load_math(str(tmp_path / "parts"))
+    assert found.tasks == expected.tasks
+    assert found.origin["data"] == str(tmp_path / "parts")
+    assert found.origin["sha256"] == load_math(str(tmp_path / "parts")).origin["sha256"]
+    written(tmp_path / "parts" / "geometry.jsonl", of["geometry"][:1])
+    assert found.origin["sha256"] != load_math(str(tmp_path / "parts")).origin["sha256"]
+    with pytest.raises(InputError, match="has nothing of prealgebra"):
+        load_math(str(tmp_path / "parts"), subjects=("algebra", "prealgebra"))
+
+
+def test_a_folder_may_hold_a_mixed_file_for_each_split(tmp_path: Path) -> None:
+    written(tmp_path / "all" / "test.jsonl", MIXED)
+    assert len(load_math(str(tmp_path / "all")).tasks) == len(MIXED)
+
+
+def test_the_hub_is_asked_for_each_subject_at_one_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    resolved: list[Any] = []
+
+    def load_dataset(path: str, name: str, **named: Any) -> datasets.Dataset:
+        asked.append((path, name, named))
+        return datasets.Dataset.from_list([row(name, 0), row(name, 1, "Level 4")])
+
+    def dataset_info(self: object, name: str, revision: str | None) -> huggingface_hub.DatasetInfo:
+        resolved.append(revision)
+        return huggingface_hub.DatasetInfo(id=name, sha="a" * 40)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
+    found = load_math(split="train", subjects=("precalculus", "algebra"), levels=(4,))
+    named = {"split": "train", "revision": "a" * 40}
+    assert asked == [("EleutherAI/hendrycks_math", name, named) for name in ("algebra", "precalculus")]
+    assert resolved == [None]
+    assert found.origin == {"data": "EleutherAI/hendrycks_math", "revision": "a" * 40}
+    assert [task.id for task in found.tasks] == ["math/train/algebra/1", "math/train/precalculus/1"]
+    asked.clear()
+    assert len(load_math().tasks) == 14
+    assert [name for _, name, _ in asked] == list(SUBJECTS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"solution": "It is 7."}, r"math/test/algebra/1 has no \\boxed"),
+        ({"level": "Level 6"}, r"math/test/algebra/1 has the level 'Level 6'"),
+        ({"type": "Topology"}, "row 1 of .* has the type 'Topology', expected one of algebra"),
+    ],
+)
+def test_a_row_that_is_not_of_math_is_named(tmp_path: Path, changes: dict[str, str], message: str) -> None:
+    data = written(tmp_path / "x.jsonl", [row("algebra", 0), row("algebra", 1) | changes])
+    with pytest.raises(InputError, match=message):
+        load_math(data)
+
+
+def test_unknown_subjects_and_levels_are_refused_before_anything_is_read() -> None:
+    with pytest.raises(InputError, match="subjects are algebra, topology; choose among algebra, counting"):
+        load_math("nowhere.jsonl", subjects=("algebra", "topology"))
+    for level in (0, 6):
+        with pytest.raises(InputError, match=f"levels are {level}; choose among 1, 2, 3, 4, 5"):
+            load_math("nowhere.jsonl", levels=(level,))
+
+
+def test_a_subset_without_problems_is_an_error(tmp_path: Path) -> None:
+    data = written(tmp_path / "x.jsonl", MIXED)
+    with pytest.raises(InputError, match="has no tasks"):
+        load_math(data, levels=(3,))
+    with pytest.raises(InputError, match="has nothing of prealgebra"):
+        load_math(data, subjects=("prealgebra",))
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real problems are not on this machine")
+def test_the_real_problems_load_and_their_solutions_are_right() -> None:
+    tasks = load_math(str(REAL)).tasks
+    assert len(tasks) == 500
+    assert {task.task_type for task in tasks} == set(SUBJECTS)
+    assert {task.metadata["level"] for task in tasks} == {1, 2, 3, 4, 5}
+    assert [task.id for task in tasks if not grade(task.metadata["solution"], task.answer).correct] == []
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real problems are not on this machine")
+def test_the_real_numbers_changed_by_one_are_wrong() -> None:
+    whole = [task for task in load_math(str(REAL)).tasks if task.answer.isdecimal()]
+    assert len(whole) > 300
+    for task in whole:
+        assert not grade(f"\\boxed{{{int(task.answer) + 1}}}", task.answer).correct, task.id
+        assert grade(f"The answer is {int(task.answer):,}.", task.answer).correct, task.id
