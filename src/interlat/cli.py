@@ -11,6 +11,11 @@ from typing import Any
 
 from interlat.errors import InputError, InterlatError
 
+
+def _store(class_name: str, function_name: str, description: str) -> tuple[str, str, str, str]:
+    return "interlat.store_commands", class_name, function_name, description
+
+
 # Command words -> (module, configuration class, function that runs it, one line of help). Imported only when asked for.
 COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
     ("demo",): ("interlat.demo", "Demo", "run_demo", "scout and actor play held-out games; a table and a page"),
@@ -27,11 +32,22 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
         "play games with an expert and keep evidence and episodes",
     ),
     ("collect",): ("interlat.stages", "Collect", "run_collect", "let a model think about tasks; its states in a store"),
+    ("store", "info"): _store("StoreInfo", "run_store_info", "what a latent store holds and how it was made"),
+    ("store", "verify"): _store("VerifyStore", "run_verify_store", "check every thought of a store"),
+    ("store", "merge"): _store("MergeStores", "run_merge_stores", "put several stores of one kind into a new one"),
+    ("store", "export"): _store("ExportStore", "run_export_store", "write a store as JSON, Parquet or a data set"),
+    ("store", "import"): _store("ImportStore", "run_import_store", "make a store of JSON, Parquet or a data set"),
+    ("store", "plot"): _store("PlotStore", "run_plot_store", "pictures of lengths, norms and principal components"),
+    ("store", "split"): _store("SplitStore", "run_split_store", "give every thought a split, by its task"),
+    ("store", "push"): _store("PushStore", "run_push_store", "upload a store to the Hugging Face hub"),
+    ("store", "pull"): _store("PullStore", "run_pull_store", "download a store from the Hugging Face hub"),
     ("train", "tokenizer"): ("interlat.stages", "TrainTokenizer", "run_train_tokenizer", "train a tokenizer"),
     ("train", "scout"): ("interlat.stages", "TrainScout", "run_train_scout", "train a scout from scratch"),
     ("train", "actor"): ("interlat.stages", "TrainActor", "run_train_actor", "train an actor to read messages"),
     ("evaluate",): ("interlat.stages", "Evaluate", "run_evaluate", "play held-out games under variants and controls"),
     ("bench", "engine"): ("interlat.stages", "BenchEngine", "run_bench_engine", "speed against plain transformers"),
+    ("bench", "store"): ("interlat.stages", "BenchStore", "run_bench_store", "the store against nested lists"),
+    ("bench", "collect"): ("interlat.stages", "BenchCollect", "run_bench_collect", "collecting against plain generate"),
     ("bench", "world"): ("interlat.stages", "BenchWorld", "run_bench_world", "speed against stock ALFWorld"),
 }
 

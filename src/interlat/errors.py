@@ -31,3 +31,7 @@ class WorldError(InterlatError):
 
 class StorageError(InterlatError):
     """The file system refused a write or a read."""
+
+
+class BenchmarkError(InterlatError):
+    """One side of a benchmark failed, or the two sides did not do the same."""

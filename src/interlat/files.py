@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from interlat.errors import StorageError
+from interlat.errors import InputError, StorageError
 
 
 def sha256_of(data: bytes | memoryview) -> str:
@@ -61,6 +61,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def require_empty(path: Path) -> None:
+    """Raise `InputError` where something stands at ``path`` already, other than an empty folder."""
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f"{path} is not empty; give a new folder")
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from interlat.agents.episodes import read_episodes, some_of, texts_of
-from interlat.bench import engine, world
+from interlat.bench import collect, engine, store, world
 from interlat.bench.records import print_records
 from interlat.collect.episodes import CollectEpisodes, collect_episodes
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
@@ -170,19 +170,20 @@ def run_collect(config: Collect) -> int:
 
 
 def _report_store(directory: str, as_json: bool) -> int:
-    store = LatentStore.open(directory)
-    counts = Counter(one.status for one in store.excluded.values())
+    thoughts = LatentStore.open(directory)
+    excluded = thoughts.excluded.values()
+    counts = Counter(one.status for one in excluded)
     if as_json:
-        for one in store.excluded.values():
+        for one in excluded:
             print(json.dumps(asdict(one), ensure_ascii=False))
-        print(json.dumps({"store": directory, "kept": len(store), **{s: counts[s] for s in ("failed", "filtered")}}))
+        print(json.dumps({"store": directory, "kept": len(thoughts), **{s: counts[s] for s in ("failed", "filtered")}}))
     _console.print(
-        f"{len(store)} thoughts in {directory}, {counts['filtered']} filtered out, {counts['failed']} failed"
+        f"{len(thoughts)} thoughts in {directory}, {counts['filtered']} filtered out, {counts['failed']} failed"
     )
     for status in ("filtered", "failed"):
-        reasons = Counter(one.reason for one in store.excluded.values() if one.status == status)
+        reasons = Counter(one.reason for one in excluded if one.status == status)
         for reason, count in reasons.most_common(5):
-            example = next(one.id for one in store.excluded.values() if (one.status, one.reason) == (status, reason))
+            example = next(one.id for one in excluded if (one.status, one.reason) == (status, reason))
             _console.print(f"  {count:6d} {status}: {reason}, such as {example}", soft_wrap=True, highlight=False)
     return int(counts["failed"] > 0)
 
@@ -269,3 +270,23 @@ class BenchWorld(_Bench):
 def run_bench_world(config: BenchWorld) -> None:
     """Measure."""
     print_records(world.run(config.quick), "cached ALFWorld engine against the stock one", config.json)
+
+
+@dataclass(frozen=True)
+class BenchStore(_Bench):
+    """Speed and size of the latent store against nested lists in a Hugging Face data set."""
+
+
+def run_bench_store(config: BenchStore) -> None:
+    """Measure."""
+    print_records(store.run(config.quick), "latent store against nested lists in a data set", config.json)
+
+
+@dataclass(frozen=True)
+class BenchCollect(_Bench):
+    """Speed of collecting states against one prompt at a time with all hidden states kept."""
+
+
+def run_bench_collect(config: BenchCollect) -> None:
+    """Measure."""
+    print_records(collect.run(config.quick), "collection against one prompt at a time", config.json)

@@ -1,7 +1,7 @@
 import pytest
 
 from interlat.bench import world
-from interlat.errors import WorldError
+from interlat.errors import BenchmarkError
 from interlat.worlds.mini import MINI_ROOMS
 
 FIELDS = {"bench", "case", "metric", "unit", "ours", "reference", "ratio", "machine"}
@@ -23,10 +23,10 @@ def test_one_record_a_metric_and_both_engines_print_the_same(small):
 
 def test_other_texts_are_no_result(small, monkeypatch):
     monkeypatch.setattr(world, "_play", lambda kind, *_: {"digest": kind})
-    with pytest.raises(WorldError, match="other texts"):
+    with pytest.raises(BenchmarkError, match="other texts"):
         list(world.run(quick=True))
 
 
 def test_an_engine_that_fails_is_named(small, tmp_path):
-    with pytest.raises(WorldError, match="the stock engine failed"):
+    with pytest.raises(BenchmarkError, match="the stock engine failed"):
         world._play("stock", 1, [tmp_path / "no game"], str(tmp_path))

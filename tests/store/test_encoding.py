@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from interlat.errors import InputError
+from interlat.errors import InputError, MessageError
 from interlat.store.encoding import decode, encode, stored_dtype
 
 
@@ -49,6 +49,14 @@ def test_zeros_and_the_largest_value_survive(encoding):
     assert torch.equal(back[0], rows[0]) and back[1, 1] == pytest.approx(-7.0)
     assert encoded.rows.dtype == stored_dtype("float32", encoding) and encoded.rows.element_size() == 1
     assert encode(torch.zeros(1, 2), "float32", encoding).error == 0
+
+
+def test_what_float16_cannot_hold_is_refused_and_not_made_infinite():
+    with pytest.raises(MessageError, match="too large for float16"):
+        encode(torch.tensor([[7e4]]), "float16", "plain")
+    with pytest.raises(MessageError, match="too large for float32"):
+        encode(torch.tensor([[-1e300]], dtype=torch.float64), "float32", "int8")
+    assert encode(torch.tensor([[7e4]]), "bfloat16", "plain").rows.isfinite().all()
 
 
 def test_an_unknown_format_is_refused():

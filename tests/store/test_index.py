@@ -75,6 +75,11 @@ def test_journals_vanish(tmp_path):
 def test_a_damaged_index_is_named(tmp_path):
     write_contents(tmp_path, table_of([line("a")]), [])
     assert (tmp_path / EXCLUDED_FILE).read_text() == ""
+    whole = bytearray((tmp_path / INDEX_FILE).read_bytes())
+    whole[30] ^= 1
+    (tmp_path / INDEX_FILE).write_bytes(whole)
+    with pytest.raises(StorageError, match="damaged"):
+        read_contents(tmp_path)
     (tmp_path / INDEX_FILE).write_bytes(b"PAR1 nothing")
     with pytest.raises(StorageError, match="damaged"):
         read_contents(tmp_path)

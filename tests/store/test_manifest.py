@@ -4,7 +4,7 @@ import json
 import pytest
 
 from interlat.errors import StorageError
-from interlat.store.manifest import MANIFEST_FILE, KeptLayer, Manifest, code_version, read_manifest
+from interlat.store.manifest import MANIFEST_FILE, KeptLayer, Manifest, read_manifest, running_version
 
 
 def test_a_manifest_comes_back_as_it_was(tmp_path):
@@ -50,4 +50,4 @@ def test_what_is_no_manifest_is_refused(tmp_path):
 
 
 def test_the_version_names_the_commit_in_a_checkout():
-    assert code_version().startswith("0.")
+    assert running_version().startswith("0.")

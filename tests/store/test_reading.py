@@ -80,6 +80,14 @@ def test_an_index_that_asks_for_too_many_rows_is_named(make_store):
         broken.hidden_states(1)
 
 
+def test_a_name_that_leads_out_of_the_store_is_refused(make_store):
+    store = make_store(2)
+    column = store.table.schema.get_field_index("shard")
+    table = store.table.set_column(column, "shard", [["../../x", "../../x"]])
+    with pytest.raises(StorageError, match="names a shard"):
+        LatentStore(store.directory, store.manifest, table, {}, False)
+
+
 def test_no_store_is_an_error(tmp_path):
     with pytest.raises(StorageError, match="no latent store"):
         LatentStore.open(tmp_path / "nothing")

@@ -15,6 +15,13 @@ def record_of(
 ) -> dict[str, Any]:
     """One record: ``amount`` divided by the seconds of ours and of the reference, and the ratio of the two."""
     ours, reference = (amount / value for value in seconds)
+    return comparison(bench, case, metric, unit, ours, reference, larger_is_better=True)
+
+
+def comparison(
+    bench: str, case: str, metric: str, unit: str, ours: float, reference: float, *, larger_is_better: bool
+) -> dict[str, Any]:
+    """One record of two values, whose ratio is above 1 where ours is better."""
     return {
         "bench": bench,
         "case": case,
@@ -22,7 +29,7 @@ def record_of(
         "unit": unit,
         "ours": ours,
         "reference": reference,
-        "ratio": ours / reference,
+        "ratio": ours / reference if larger_is_better else reference / ours,
         "machine": describe_machine(),
     }
 

@@ -4,18 +4,15 @@ The patches hold for a whole process, so each side runs in a process of its own 
 sides take turns. Both must print the same digest of all texts, or there is no result.
 """
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from interlat.bench.processes import run_side
 from interlat.bench.records import record_of
-from interlat.errors import WorldError
+from interlat.errors import BenchmarkError
 from interlat.worlds.alfworld_author import AuthorOptions, author_games
 from interlat.worlds.mini import MINI_ROOMS
 
@@ -46,7 +43,7 @@ def run(quick: bool = False) -> Iterator[dict[str, Any]]:
     """Yield one record a kind of room and metric; ``quick`` ends within 45 seconds on two cores.
 
     Raises:
-        WorldError: an engine failed, or the two did not print the same texts.
+        BenchmarkError: an engine failed, or the two did not print the same texts.
     """
     effort = EFFORT[quick]
     with tempfile.TemporaryDirectory() as folder:
@@ -55,16 +52,11 @@ def run(quick: bool = False) -> Iterator[dict[str, Any]]:
             games = list(author_games(Path(folder) / case, effort.games + 1, "seen", 11, options))
             fast, stock = (_play(kind, effort.steps, games, folder) for kind in ("fast", "stock"))
             if fast["digest"] != stock["digest"]:
-                raise WorldError(f"{case}: the cached engine printed other texts than the stock engine; report this")
+                raise BenchmarkError(f"{case}: the cached engine printed other texts than the stock one; report this")
             for metric, (unit, phase) in METRICS.items():
                 yield record_of("world", case, metric, unit, 1.0, (fast[phase], stock[phase]))
 
 
 def _play(kind: str, steps: int, games: list[Path], folder: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "interlat.bench.world_play", kind, str(steps), *map(str, games)]
-    environment = {**os.environ, "ALFWORLD_DATA": folder, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        raise WorldError(f"the {kind} engine failed: {done.stderr.strip().splitlines()[-1]}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    arguments = [kind, str(steps), *map(str, games)]
+    return run_side("interlat.bench.world_play", arguments, f"the {kind} engine", {"ALFWORLD_DATA": folder})

@@ -18,15 +18,15 @@ from interlat.report.summary import Row, Summary
 ROLE_COLOURS = {"none": "#8c8c8c", "text": "#0072B2", "latent": "#D55E00", "control": "#CC79A7"}
 _ROLE_HATCHES = {"control": "////"}
 # Nearly black on paper; on the page it becomes the colour of the text around the figure.
-_INK = "#010203"
-_STYLE: Any = {
+INK = "#010203"
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "hatch.linewidth": 0.6,
     "svg.hashsalt": "interlat",
     "svg.fonttype": "path",
-    **{f"{name}.color": _INK for name in ("text", "xtick", "ytick")},
-    **dict.fromkeys(("axes.labelcolor", "axes.edgecolor", "axes.titlecolor"), _INK),
+    **{f"{name}.color": INK for name in ("text", "xtick", "ytick")},
+    **dict.fromkeys(("axes.labelcolor", "axes.edgecolor", "axes.titlecolor"), INK),
 }
 
 
@@ -57,12 +57,12 @@ def _bars(axes: Axes, rows: list[Row], value: Callable[[Row], Interval], form: s
             linewidth=0.8,
         )
         spread = [[interval.estimate - interval.low], [interval.high - interval.estimate]]
-        axes.errorbar(interval.estimate, place, xerr=spread, fmt="none", ecolor=_INK, elinewidth=1.3, capsize=3.5)
+        axes.errorbar(interval.estimate, place, xerr=spread, fmt="none", ecolor=INK, elinewidth=1.3, capsize=3.5)
         axes.text(interval.high + 0.025 * longest, place, form.format(interval.estimate), va="center")
     axes.set_yticks(range(len(rows)), [row.variant for row in rows])
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x", color=_INK, alpha=0.15, linewidth=0.8)
+    axes.grid(axis="x", color=INK, alpha=0.15, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
 
@@ -70,7 +70,7 @@ def _bars(axes: Axes, rows: list[Row], value: Callable[[Row], Interval], form: s
 def _panels(summary: Summary, draw: Callable[[Axes, list[Row]], None]) -> Figure:
     count, longest = len(summary.variants), max(map(len, summary.variants))
     width = 0.085 * longest + 3.1 * len(summary.splits) + 0.4
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, 0.36 * count + 1.15), layout="constrained")
         panels = figure.subplots(1, len(summary.splits), sharex=True, squeeze=False)[0]
         for number, (axes, split) in enumerate(zip(panels, summary.splits, strict=True)):
@@ -113,7 +113,7 @@ def steps_figure(summary: Summary) -> Figure:
         _bars(axes, rows, lambda row: row.steps, "{:.1f}", longest)
         for place, row in enumerate(rows):
             if row.steps_won is not None:
-                axes.plot(row.steps_won, place, "D", color="white", markeredgecolor=_INK, markersize=5.5)
+                axes.plot(row.steps_won, place, "D", color="white", markeredgecolor=INK, markersize=5.5)
         axes.set_xlim(0, 1.22 * longest)
         axes.set_xlabel("mean steps (diamond: won games)")
 
@@ -131,7 +131,7 @@ def _inline(svg: str, description: str) -> str:
     body = svg[svg.index("<svg") :]
     end = body.index(">")
     opening = f'{body[:end]} role="img" aria-label="{description}"'
-    return (opening + body[end:]).replace(_INK, "currentColor")
+    return (opening + body[end:]).replace(INK, "currentColor")
 
 
 def make_figures(summary: Summary) -> list[FigureFiles]:
@@ -141,7 +141,7 @@ def make_figures(summary: Summary) -> list[FigureFiles]:
         ("steps", "Mean steps, with 95 % bootstrap intervals; diamonds: won games only", steps_figure),
     ]
     files = []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for name, caption, make in plans:
             figure = make(summary)
             buffer = io.BytesIO()

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interlat.errors import InputError
+from interlat.errors import InputError, MessageError
 from interlat.store.manifest import Encoding
 
 DTYPES: dict[str, torch.dtype] = {
@@ -57,8 +57,16 @@ def encode(rows: Float[Tensor, "T *row_shape"], dtype: str, encoding: Encoding) 
         rows: finite states.
         dtype: name of the states' own format, to which they are rounded first.
         encoding: see `Manifest.encoding`.
+
+    Raises:
+        MessageError: a value is too large for ``dtype``.
     """
-    rows = rows.detach().cpu().to(dtype_of(dtype)).contiguous()
+    target = dtype_of(dtype)
+    if rows.numel() and torch.finfo(rows.dtype).max > torch.finfo(target).max:
+        largest = float(rows.detach().abs().amax())
+        if largest > torch.finfo(target).max:
+            raise MessageError(f"the value {largest:.3g} is too large for {dtype}; store it in a wider format")
+    rows = rows.detach().cpu().to(target).contiguous()
     if encoding == "plain":
         return Encoded(rows, None, 0.0)
     wide = rows.float()

@@ -22,6 +22,7 @@ INDEX_FILE = "index.parquet"
 EXCLUDED_FILE = "excluded.jsonl"
 JOURNALS = "journals"
 SHARDS = "shards"
+SHARD_NAME = r"\d{5}-\d{6}"
 
 Status = Literal["failed", "filtered"]
 
@@ -174,7 +175,7 @@ def write_contents(directory: Path, rows: pa.Table, excluded: Iterable[Excluded]
     """Write the index and the list of what is not in the store, each atomically."""
     lines = [json.dumps(dataclasses.asdict(one), ensure_ascii=False) for one in sorted(excluded, key=lambda e: e.id)]
     with atomic_path(directory / INDEX_FILE) as temporary:
-        pq.write_table(_sorted(rows), temporary, compression="zstd")
+        pq.write_table(_sorted(rows), temporary, compression="zstd", write_page_checksum=True)
     write_atomically(directory / EXCLUDED_FILE, "".join(line + "\n" for line in lines))
 
 
@@ -200,7 +201,7 @@ def _read_index(directory: Path) -> pa.Table:
     if not path.exists():
         return SCHEMA.empty_table()
     try:
-        table = pq.read_table(path, memory_map=True)
+        table = pq.read_table(path, memory_map=True, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise StorageError(f"{path} is damaged ({reason}); copy it again or collect the store again") from error

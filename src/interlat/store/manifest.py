@@ -21,6 +21,22 @@ Encoding = Literal["plain", "int8", "float8"]
 Method = Literal["full", "compressed", "imported"]
 
 
+@functools.cache
+def running_version() -> str:
+    """The version of interlat, with the commit where it runs from a checkout."""
+    checkout = Path(__file__).resolve().parents[3]
+    if not (checkout / ".git").exists():
+        return version("interlat")
+    found = subprocess.run(
+        ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    commit = found.stdout.strip()
+    return f"{version('interlat')}+{commit}" if commit else version("interlat")
+
+
 @dataclasses.dataclass(frozen=True)
 class KeptLayer:
     """One layer whose states are kept."""
@@ -59,7 +75,7 @@ class Manifest:
     """See `interlat.engine.fingerprint`."""
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """How the thoughts were made, as JSON: tasks, prompts, sampling, seed, filters."""
-    code_version: str = dataclasses.field(default_factory=lambda: code_version())
+    code_version: str = dataclasses.field(default_factory=running_version)
     """Version (and commit, in a checkout) of the code that began the store."""
 
     def __post_init__(self) -> None:
@@ -115,19 +131,3 @@ def read_manifest(directory: str | Path) -> Manifest:
     if manifest.encoding not in get_args(Encoding):
         raise StorageError(f"{path} names encoding {manifest.encoding!r}, expected {', '.join(get_args(Encoding))}")
     return manifest
-
-
-@functools.cache
-def code_version() -> str:
-    """The version of interlat, with the commit where it runs from a checkout."""
-    checkout = Path(__file__).resolve().parents[3]
-    if not (checkout / ".git").exists():
-        return version("interlat")
-    found = subprocess.run(
-        ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    commit = found.stdout.strip()
-    return f"{version('interlat')}+{commit}" if commit else version("interlat")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -14,7 +15,7 @@ from torch import Tensor
 from interlat.errors import InputError, MessageError, StorageError
 from interlat.messages import Header, HiddenMessage
 from interlat.store.encoding import decode
-from interlat.store.index import SHARDS, Entry, Excluded, entry_of, journal_paths, read_contents
+from interlat.store.index import SHARD_NAME, SHARDS, Entry, Excluded, entry_of, journal_paths, read_contents
 from interlat.store.manifest import Manifest, read_manifest
 from interlat.store.shard import ShardRows, open_shard
 from interlat.store.writer import checksum, shard_format
@@ -50,6 +51,10 @@ class LatentStore(Sequence[Thought]):
         """Whether somebody is, or was, still writing."""
         shards = table.column("shard").combine_chunks().dictionary_encode()
         self._shard_names: list[str] = shards.dictionary.to_pylist()
+        for name in self._shard_names:
+            # A store may come from elsewhere, and a name becomes a path.
+            if not re.fullmatch(SHARD_NAME, name):
+                raise StorageError(f"the index of {directory} names a shard {name!r}, expected one like 00000-000000")
         self._shard_of = _numbers(shards.indices)
         self._offsets = _numbers(table.column("offset"))
         self._lengths = _numbers(table.column("length"))

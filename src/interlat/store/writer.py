@@ -157,24 +157,26 @@ class StoreWriter:
             prompt_states: the rows of its prompt, if the store keeps them.
 
         Raises:
-            MessageError: no rows, rows of another shape than the store's, or values that are not finite.
+            MessageError: no rows, rows of another shape than the store's, an id that is there already, or values that
+                are not finite or too large for the store's format.
             StorageError: the file system refused.
         """
         prompt_rows = 0 if prompt_states is None else len(prompt_states)
         rows = hidden_states if prompt_states is None else torch.cat([prompt_states, hidden_states])
-        self._check(entry, rows, len(hidden_states), prompt_rows)
+        self._check_shape(entry, rows, len(hidden_states), prompt_rows)
+        norms = row_norms(rows)
+        _check_values(rows, norms)
         encoded = encode(rows, self.manifest.dtype, self.manifest.encoding)
         shard = self._room()
         start = shard.append(encoded.rows, encoded.scales)
-        norms = row_norms(hidden_states)
         place = Place(
             shard=shard.stem.name,
             offset=start + prompt_rows,
             length=len(hidden_states),
             prompt_rows=prompt_rows,
             checksum=checksum(encoded.rows, encoded.scales),
-            norm_mean=float(norms.mean()),
-            norm_max=float(norms.max()),
+            norm_mean=float(norms[prompt_rows:].mean()),
+            norm_max=float(norms[prompt_rows:].max()),
             encoding_error=encoded.error,
         )
         self.bytes_written += _size(encoded)
@@ -188,7 +190,7 @@ class StoreWriter:
         """Note that a thought is not in the store, and why."""
         self._write_line({"id": identifier, "status": status, "reason": reason})
 
-    def _check(self, entry: Entry, rows: Tensor, length: int, prompt_rows: int) -> None:
+    def _check_shape(self, entry: Entry, rows: Tensor, length: int, prompt_rows: int) -> None:
         if entry.id in self._kept:
             raise MessageError(f"{entry.id} is in the store already; give every thought an id of its own")
         if not length or tuple(rows.shape[1:]) != self.manifest.row_shape:
@@ -199,9 +201,6 @@ class StoreWriter:
         if bool(prompt_rows) != self.manifest.prompt_states:
             wanted = "with" if self.manifest.prompt_states else "without"
             raise MessageError(f"{entry.id} has {prompt_rows} prompt rows, but this store is {wanted} them")
-        broken = int((~rows.isfinite()).sum())
-        if broken:
-            raise MessageError(f"{broken} values are NaN or infinite")
 
     def _room(self) -> ShardWriter:
         if self._shard is None:
@@ -247,6 +246,14 @@ def checksum(rows: Tensor, scales: Tensor | None) -> str:
     if scales is not None:
         digest.update(as_bytes(scales))
     return str(digest.hexdigest())
+
+
+def _check_values(rows: Tensor, norms: Tensor) -> None:
+    # Finite norms mean finite rows, and they are needed anyway; counting is slow, and other layers have no norms.
+    if rows.ndim > 2 or not norms.isfinite().all():
+        broken = int((~rows.isfinite()).sum())
+        if broken:
+            raise MessageError(f"{broken} values are NaN or infinite")
 
 
 def row_norms(hidden_states: Float[Tensor, "T *row_shape"]) -> Float[Tensor, "T"]:

@@ -1,0 +1,175 @@
+"""What is in a store, in numbers: from its index and manifest alone, no row is read."""
+
+import contextlib
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from interlat.store.index import SHARDS
+from interlat.store.reading import LatentStore
+from interlat.store.shard import SCALE_BYTES
+from interlat.store.writer import shard_format
+
+FINGERPRINT_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a number differs between the thoughts of a store."""
+
+    minimum: float
+    """The smallest."""
+    median: float
+    """Half of the thoughts have no more."""
+    mean: float
+    """The mean."""
+    p95: float
+    """95 % of the thoughts have no more."""
+    maximum: float
+    """The largest."""
+
+
+@dataclass(frozen=True)
+class StoreDescription:
+    """What a person wants to know of a store before using it."""
+
+    directory: str
+    """Where it is."""
+    thoughts: int
+    """Thoughts in it."""
+    failed: int
+    """Thoughts that could not be made."""
+    filtered: int
+    """Thoughts that a filter refused."""
+    unfinished: bool
+    """Whether somebody is, or was, still writing."""
+    rows: int
+    """Rows of all thoughts together, those of prompts left out."""
+    prompt_rows: int
+    """Rows of their prompts."""
+    lengths: Spread | None
+    """Rows a thought; None without thoughts."""
+    norm_mean: float
+    """Mean Euclidean norm of all rows."""
+    norm_max: float
+    """Largest of these norms."""
+    splits: Mapping[str, int]
+    """Thoughts by split, the largest split first."""
+    task_types: Mapping[str, int]
+    """Thoughts by task type, the most frequent first."""
+    finished_share: float
+    """Share of the thoughts whose sender stopped by itself."""
+    encoding_error_mean: float
+    """Mean relative error of the number format over the thoughts."""
+    encoding_error_max: float
+    """Largest of these errors."""
+    shard_bytes: int
+    """Bytes of all shards on disk; of a part of a store too, those of the whole."""
+    store_bytes: int
+    """Bytes of the whole store on disk, index and journals included."""
+    float32_bytes: int
+    """Bytes that the rows would take as plain float32."""
+    float32_ratio: float
+    """How many times larger a plain float32 row is than a stored one with its scale."""
+    hidden_size: int
+    """D."""
+    layers: tuple[Mapping[str, Any], ...]
+    """Kept layers, counted from the end, and on which side of the final norm they stand."""
+    offset: str
+    """Whether row t is the state that predicted token t or the one that had just read it."""
+    method: str
+    """See `interlat.store.manifest.Manifest.method`."""
+    dtype: str
+    """Number format of the states."""
+    encoding: str
+    """How they are stored."""
+    model: str
+    """The model that thought; empty if unknown."""
+    revision: str
+    """Its revision."""
+    weights_fingerprint: str
+    """First digits of the fingerprint of its weights."""
+    tokenizer_fingerprint: str
+    """First digits of the fingerprint of its tokenizer."""
+    code_version: str
+    """Version of the code that began the store."""
+    settings: Mapping[str, Any]
+    """How the thoughts were made."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The description as JSON values."""
+        return dataclasses.asdict(self)
+
+
+def describe(store: LatentStore) -> StoreDescription:
+    """Count and measure the thoughts of a store, or of a part of one."""
+    manifest, table = store.manifest, store.table
+    form = shard_format(manifest)
+    lengths = table.column("length")
+    rows, prompt_rows = _total(lengths), _total(table.column("prompt_rows"))
+    reasons = Counter(one.status for one in store.excluded.values())
+    wide_row = torch.Size(form.row_shape).numel() * torch.float32.itemsize
+    shard_bytes, store_bytes = (_bytes_in(folder) for folder in (store.directory / SHARDS, store.directory))
+    return StoreDescription(
+        directory=str(store.directory),
+        thoughts=len(store),
+        failed=reasons["failed"],
+        filtered=reasons["filtered"],
+        unfinished=store.unfinished,
+        rows=rows,
+        prompt_rows=prompt_rows,
+        lengths=_spread(lengths) if len(store) else None,
+        norm_mean=_total(pc.multiply(table.column("norm_mean"), lengths)) / max(rows, 1),
+        norm_max=pc.max(table.column("norm_max")).as_py() or 0.0,
+        splits=_counts(table.column("split")),
+        task_types=_counts(table.column("task_type")),
+        finished_share=_total(table.column("finished")) / max(len(store), 1),
+        encoding_error_mean=_total(table.column("encoding_error")) / max(len(store), 1),
+        encoding_error_max=pc.max(table.column("encoding_error")).as_py() or 0.0,
+        shard_bytes=shard_bytes,
+        store_bytes=store_bytes,
+        float32_bytes=(rows + prompt_rows) * wide_row,
+        float32_ratio=wide_row / (form.row_bytes + (SCALE_BYTES if form.scaled else 0)),
+        hidden_size=manifest.hidden_size,
+        layers=tuple(dataclasses.asdict(layer) for layer in manifest.layers),
+        offset=manifest.offset,
+        method=manifest.method,
+        dtype=manifest.dtype,
+        encoding=manifest.encoding,
+        model=manifest.model,
+        revision=manifest.revision,
+        weights_fingerprint=manifest.weights_fingerprint[:FINGERPRINT_DIGITS],
+        tokenizer_fingerprint=manifest.tokenizer_fingerprint[:FINGERPRINT_DIGITS],
+        code_version=manifest.code_version,
+        settings=manifest.settings,
+    )
+
+
+def _total(column: pa.ChunkedArray) -> Any:
+    return pc.sum(column).as_py() or 0
+
+
+def _spread(column: pa.ChunkedArray) -> Spread:
+    minimum, median, p95, maximum = pc.quantile(column, q=[0.0, 0.5, 0.95, 1.0]).to_pylist()
+    return Spread(minimum, median, pc.mean(column).as_py(), p95, maximum)
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    pairs = [(found["values"], found["counts"]) for found in pc.value_counts(column).to_pylist()]
+    return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        # A writer at work renames its files.
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
