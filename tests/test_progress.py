@@ -1,4 +1,7 @@
-from interlat.progress import track
+import pytest
+
+from interlat.errors import InputError
+from interlat.progress import in_bytes, track
 
 
 def test_steps_pass_through_unchanged_and_stdout_stays_free(capsys):
@@ -7,3 +10,34 @@ def test_steps_pass_through_unchanged_and_stdout_stays_free(capsys):
     output = capsys.readouterr()
     assert output.out == ""
     assert "games" in output.err and "3/3" in output.err
+
+
+def test_what_fails_before_the_first_step_leaves_no_bar(capsys):
+    def steps():
+        raise InputError("no such file")
+        yield 0, 1
+
+    with pytest.raises(InputError):
+        list(track(steps(), "title"))
+    assert capsys.readouterr().err == ""
+    assert list(track([], "nothing to do")) == []
+
+
+def test_a_note_stands_at_the_end(capsys):
+    notes = {"text": "none yet"}
+
+    def steps():
+        yield 0, 2
+        notes["text"] = in_bytes(1_500_000)
+        yield 2, 2
+
+    assert list(track(steps(), "title", notes)) == [(0, 2), (2, 2)]
+    assert "1.5 MB" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "count, text",
+    [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2.5e9, "2.5 GB"), (7e12, "7.0 TB"), (7e15, "7000.0 TB")],
+)
+def test_bytes_for_people(count, text):
+    assert in_bytes(count) == text

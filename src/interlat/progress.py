@@ -1,5 +1,6 @@
 """A progress bar with rate and time left, on stderr."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 
 from rich.console import Console
@@ -37,7 +38,7 @@ def in_bytes(count: float) -> str:
 def track(
     steps: Iterable[tuple[int, int]], title: str, notes: Mapping[str, str] | None = None
 ) -> Iterator[tuple[int, int]]:
-    """Pass (done, total) pairs on and show them as a bar.
+    """Pass (done, total) pairs on and show them as a bar, from the first one on.
 
     ``notes["text"]``, which may change from step to step, stands at the end of the line.
     """
@@ -51,8 +52,13 @@ def track(
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     ]
-    with Progress(*columns, console=console) as progress:
+    started = iter(steps)
+    # The bar begins with the first step, so that bad input, found before it, leaves one line and no bar.
+    first = list(itertools.islice(started, 1))
+    if not first:
+        return
+    with Progress(*columns, console=console, redirect_stdout=False) as progress:
         task = progress.add_task(title, total=None, note="")
-        for done, total in steps:
+        for done, total in itertools.chain(first, started):
             progress.update(task, completed=done, total=total, note=(notes or {}).get("text", ""))
             yield done, total

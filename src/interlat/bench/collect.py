@@ -27,7 +27,7 @@ class Effort:
 
 
 EFFORTS = {
-    True: [Effort("tiny", 16, 64, 64)],
+    True: [Effort("tiny", 16, 48, 64)],
     False: [Effort("tiny", 16, 256, 128), Effort("tiny", 64, 256, 128), Effort("0.5B", 8, 16, 24)],
 }
 

@@ -49,7 +49,7 @@ def table(records: Sequence[dict[str, Any]], title: str) -> Table:
     """The records for people."""
     result = Table(title=title)
     for column in ("case", "metric", "ours", "reference", "ratio"):
-        result.add_column(column, justify="left" if column in ("case", "metric") else "right")
+        result.add_column(column, justify="left" if column in ("case", "metric") else "right", overflow="fold")
     for record in records:
         numbers = [f"{record['ours']:.4g}", f"{record['reference']:.4g}", f"{record['ratio']:.2f}x"]
         result.add_row(record["case"], record["metric"], *numbers)
