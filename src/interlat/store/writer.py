@@ -108,15 +108,17 @@ class StoreWriter:
         on_disk = {stem.name: rows_on_disk(stem, self._form) for stem in open_stems}
         kept = [line for line in lines if line.get("offset", 0) + line.get("length", 0) <= self._limit(line, on_disk)]
         content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept).encode()
-        if content != journal.read_bytes():
+        found = journal.read_bytes()
+        if content != found:
             with storage_errors(journal):
-                # In place and not by renaming: the lock belongs to this very file.
-                self._journal.truncate(0)
-                self._journal.write(content)
+                # In place and not by renaming: the lock belongs to this very file. A torn last line is only cut off, so
+                # that another rank that reads the journal at this moment misses nothing.
+                self._journal.truncate(len(content) if found.startswith(content) else 0)
+                self._journal.write(b"" if found.startswith(content) else content)
                 self._journal.flush()
         for stem in open_stems:
             rows = min(ends.get(stem.name, 0), on_disk[stem.name])
-            self._close_shard()
+            self.close_shard()
             self._shard = ShardWriter(stem, self._form, rows)
         for path in self._files(SCALES):
             # Of a shard that was renamed just before its process was killed.
@@ -183,7 +185,7 @@ class StoreWriter:
         self._write_line(row_of(entry, place))
         self._kept.add(entry.id)
         if shard.nbytes >= self.shard_bytes:
-            self._close_shard()
+            self.close_shard()
         return place
 
     def exclude(self, identifier: str, status: Status, reason: str) -> None:
@@ -209,7 +211,8 @@ class StoreWriter:
             self._shard = ShardWriter(self._stem(name), self._form)
         return self._shard
 
-    def _close_shard(self) -> None:
+    def close_shard(self) -> None:
+        """Give the shard in progress its final form; the next thought begins another one."""
         if self._shard is not None:
             self._shard.close()
             self._shard = None
@@ -279,7 +282,7 @@ def finish(directory: str | Path) -> None:
     with contextlib.ExitStack() as locked:
         for rank in sorted(ranks):
             writer = locked.enter_context(StoreWriter(folder, manifest, rank))
-            writer._close_shard()
+            writer.close_shard()
         contents = read_contents(folder)
         write_contents(folder, contents.rows, contents.excluded.values())
         remove_journals(folder)
