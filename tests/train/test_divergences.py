@@ -1,0 +1,178 @@
+"""Every loss against float64 arithmetic written out, one position at a time."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from interlat.errors import InputError
+from interlat.train import divergences
+from interlat.train.divergences import (
+    LN2,
+    alignment_loss,
+    cross_entropies,
+    in_chunks,
+    jensen_shannon,
+    samples_of_labels,
+    separation_loss,
+    states_at_labels,
+)
+
+ROWS, SIZE, VOCABULARY = 13, 6, 17
+
+
+@pytest.fixture(params=[1, 4, 100])
+def chunks(request, monkeypatch):
+    """Chunks that divide the rows unevenly, or hold all of them."""
+    monkeypatch.setattr(in_chunks, "__defaults__", (request.param,))
+
+
+def branches(seed=0, scale=1.5, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    head = nn.Linear(SIZE, VOCABULARY, bias=False).to(dtype)
+    with torch.no_grad():
+        head.weight.copy_(torch.randn(VOCABULARY, SIZE, generator=generator) * scale)
+    one, other = (torch.randn(ROWS, SIZE, generator=generator).to(dtype) for _ in range(2))
+    samples = torch.tensor([0] * 3 + [1] * 1 + [3] * 9)
+    return one, other, samples, head
+
+
+def distribution(state, head):
+    scores = [float(sum(w * s for w, s in zip(row, state.tolist(), strict=True))) for row in head.weight.tolist()]
+    top = max(scores)
+    weights = [math.exp(score - top) for score in scores]
+    return [weight / sum(weights) for weight in weights]
+
+
+def kl(p, q):
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True) if a > 0)
+
+
+def slow_js(p, q):
+    m = [(a + b) / 2 for a, b in zip(p, q, strict=True)]
+    return kl(p, m) / 2 + kl(q, m) / 2
+
+
+def means(values, samples):
+    groups = {}
+    for value, sample in zip(values, samples.tolist(), strict=True):
+        groups.setdefault(sample, []).append(value)
+    return [sum(group) / len(group) for group in groups.values()]
+
+
+def test_divergence_equals_the_slow_one(chunks):
+    one, other, _, head = branches()
+    expected = [slow_js(distribution(a, head), distribution(b, head)) for a, b in zip(one, other, strict=True)]
+    assert jensen_shannon(one, other, head).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_cross_entropy_equals_the_slow_one(chunks):
+    one, _, _, head = branches()
+    targets = torch.arange(ROWS) % VOCABULARY
+    expected = [-math.log(distribution(a, head)[t]) for a, t in zip(one, targets.tolist(), strict=True)]
+    assert cross_entropies(one, targets, head).tolist() == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize("margin", [LN2, 0.2, 0.05])
+def test_separation_equals_the_slow_one(chunks, margin):
+    one, other, samples, head = branches()
+    values = [slow_js(distribution(a, head), distribution(b, head)) for a, b in zip(one, other, strict=True)]
+    hinges = [max(0.0, margin - mean) for mean in means(values, samples)]
+    loss = separation_loss(one, other, samples, head, margin)
+    assert loss.item() == pytest.approx(sum(hinges) / 3, abs=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.7, 1.0])
+def test_alignment_equals_the_slow_one(chunks, share):
+    one, plan, samples, head = branches()
+    values = []
+    for a, b in zip(one, plan, strict=True):
+        p, q = distribution(a, head), distribution(b, head)
+        cosine = sum(x * y for x, y in zip(p, q, strict=True)) / math.sqrt(
+            sum(x * x for x in p) * sum(y * y for y in q)
+        )
+        values.append(share * kl(q, p) + (1 - share) * (1 - cosine))
+    expected = means(values, samples)
+    assert alignment_loss(one, plan, samples, head, share).item() == pytest.approx(
+        sum(expected) / 3, rel=1e-6, abs=1e-6
+    )
+
+
+def test_equal_branches_separate_not_at_all_and_align_wholly():
+    one, _, samples, head = branches()
+    assert separation_loss(one, one.clone(), samples, head, 0.69).item() == pytest.approx(0.69, abs=1e-7)
+    assert alignment_loss(one, one.clone(), samples, head).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_opposite_branches_reach_the_bound_and_no_more():
+    """Two distributions on different tokens: ln 2, and a hinge of 0 at every margin. The published sum is unbounded."""
+    head = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(2))
+    one, other = torch.tensor([[60.0, -60.0]]), torch.tensor([[-60.0, 60.0]])
+    assert jensen_shannon(one, other, head).item() == pytest.approx(LN2, abs=1e-6)
+    assert separation_loss(one, other, torch.tensor([0]), head).item() == pytest.approx(0.0, abs=1e-6)
+    assert jensen_shannon(one * 1e4, other * 1e4, head).isfinite().all()
+
+
+def test_divergence_is_symmetric_and_never_negative():
+    one, other, _, head = branches(3, scale=0.01)
+    forward, backward = jensen_shannon(one, other, head), jensen_shannon(other, one, head)
+    assert torch.allclose(forward, backward, atol=1e-7) and bool((forward > -1e-7).all())
+
+
+@pytest.mark.parametrize("name", ["separation", "alignment", "cross_entropy"])
+def test_gradients_are_those_of_the_arithmetic(chunks, name):
+    one, other, samples, head = branches(dtype=torch.float64)
+    one.requires_grad_(True)
+    losses = {
+        "separation": lambda states, weight: separation_loss(states, other, samples, _head(weight), 0.69),
+        "alignment": lambda states, weight: alignment_loss(states, other, samples, _head(weight)),
+        "cross_entropy": lambda states, weight: cross_entropies(states, torch.arange(ROWS), _head(weight)).mean(),
+    }
+    assert torch.autograd.gradcheck(losses[name], (one, head.weight.detach().clone().requires_grad_(True)))
+
+
+def _head(weight):
+    return lambda states: states @ weight.T
+
+
+def test_short_replies_count_as_much_as_long_ones():
+    """Sample 1 has one position, sample 3 nine: only the mean over samples weighs them alike."""
+    one, other, samples, head = branches()
+    values = jensen_shannon(one, other, head)
+    by_sample = torch.stack([values[samples == sample].mean() for sample in (0, 1, 3)])
+    loss = separation_loss(one, other, samples, head, LN2)
+    assert loss.item() == pytest.approx((LN2 - by_sample).mean().item(), abs=1e-6)
+    assert abs(loss.item() - (LN2 - values).mean().item()) > 1e-4
+
+
+def test_states_are_those_before_the_labels_in_reading_order():
+    states = torch.arange(2 * 4 * 1.0).reshape(2, 4, 1)
+    labels = torch.tensor([[5, -100, 7, 8], [-100, 6, -100, -100]])
+    assert states_at_labels(states, labels)[:, 0].tolist() == [1.0, 2.0, 4.0]
+    assert samples_of_labels(labels).tolist() == [0, 0, 1]
+
+
+def test_full_logits_are_never_made(monkeypatch):
+    monkeypatch.setattr(in_chunks, "__defaults__", (4,))
+    one, other, samples, head = branches()
+    seen = []
+    head.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    (
+        separation_loss(one.requires_grad_(True), other, samples, head) + alignment_loss(one, other, samples, head)
+    ).backward()
+    assert max(seen) == 4
+
+
+def test_what_does_not_fit_is_refused():
+    one, other, samples, head = branches()
+    with pytest.raises(InputError, match="13 and 12 supervised positions"):
+        separation_loss(one, other[:-1], samples, head)
+    for margin in (0.0, 0.7, -1.0):
+        with pytest.raises(InputError, match="margin"):
+            separation_loss(one, other, samples, head, margin)
+    with pytest.raises(InputError, match="kl_share"):
+        alignment_loss(one, other, samples, head, 1.1)
+    assert divergences.CHUNK_ROWS >= 1
