@@ -20,6 +20,9 @@ from interlat.train.actor import (
     believed_plan,
     train_actor,
 )
+from interlat.train.branches import BranchWeights
+from interlat.train.curriculum import Curriculum
+from interlat.train.examples import ids_of
 from interlat.train.loop import Schedule
 from interlat.train.model import SmallModel
 
@@ -160,3 +163,43 @@ def test_a_kind_that_needs_thoughts_says_so(config):
         dataclasses.replace(config, message="none", thoughts=(), episodes=None)
     with pytest.raises(InputError, match="tokenizer"):
         dataclasses.replace(config, tokenizer=None)
+
+
+def test_the_whole_recipe_is_killed_and_continued_to_the_same_adapter(config, tmp_path):
+    """Separation, alignment and curriculum draw by the step, so a second life draws what the first would have drawn."""
+    whole = dataclasses.replace(
+        config,
+        losses=BranchWeights(separation=0.5, alignment=0.1, adaptive=True),
+        curriculum=Curriculum("uniform"),
+        none_share=0.0,
+        prefix_share=0.0,
+    )
+    steps = [metrics for _, metrics in train_actor(whole)]
+    assert all({"task", "separation", "alignment"} <= metrics.keys() for metrics in steps)
+    killed = dataclasses.replace(whole, output=str(tmp_path / "killed"))
+    for step, _ in train_actor(killed):
+        if step == 2:
+            break
+    list(train_actor(killed))
+    one, other = (CommunicationAdapter.load(f"{c.output}/model").state_dict() for c in (whole, killed))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_curriculum_ends_with_whole_messages(pipeline, config):
+    mixed = dataclasses.replace(
+        config, losses=BranchWeights(alignment=0.1), curriculum=Curriculum("uniform"), prefix_share=0.0, none_share=0.0
+    )
+    chat = ChatFormat(load_tokenizer(mixed.tokenizer))
+    source = _MessageSource(mixed, chat)
+    examples = _examples([r for r in read_episodes(pipeline.episodes) if r["episodes"]], chat, 1.0)
+    for progress, whole in ((0.0, False), (0.9, True)):
+        rng = random.Random(0)
+        branches = [source.branch(*chosen, rng, progress) for chosen in examples]
+        assert all(b.own.taken == len(b.own.rows) and not b.own.words for b in branches) == whole
+        assert all(b.plan == ids_of(source.thoughts.text(b.example.item, rng), chat) for b in branches)
+
+
+@pytest.mark.parametrize("field, value", [("losses", BranchWeights(0.1)), ("curriculum", Curriculum("linear"))])
+def test_latent_losses_are_refused_for_words(config, field, value):
+    with pytest.raises(InputError, match="latent"):
+        dataclasses.replace(config, message="text", **{field: value})

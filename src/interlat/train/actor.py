@@ -25,9 +25,13 @@ from interlat.engine.fingerprint import tokenizer_fingerprint
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.store.batches import length_sorted_batches
+from interlat.train.branches import Branch, BranchWeights, branch_losses
+from interlat.train.curriculum import Curriculum, cut
 from interlat.train.examples import (
+    Batch,
     Example,
     Message,
+    Mixed,
     actor_example,
     collate,
     embed_batch,
@@ -37,6 +41,7 @@ from interlat.train.loop import Schedule, run_training
 from interlat.train.losses import supervised_cross_entropy
 from interlat.train.messages import ScoutMessages
 from interlat.train.model import SmallModel, build_model, compiled_backbone, export_model
+from interlat.train.negatives import Negatives
 
 TrainedOn = Literal["base", "none", "text", "list", "latent"]
 _MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
@@ -76,6 +81,10 @@ class TrainActor:
     """Share of episodes that come without a message, so that an actor knows that case."""
     prefix_share: float = 0.25
     """Latent only: share of messages cut to a random number of first rows."""
+    losses: BranchWeights = field(default_factory=BranchWeights)
+    """Latent only: weights of separation and alignment beside the cross-entropy."""
+    curriculum: Curriculum = field(default_factory=Curriculum)
+    """Latent only: how much of a message is latent while training goes on; the rest are the words of the plan."""
     direct_share: float = 0.0
     """Base only: share of episodes without visits in vain, where the plan names the true places. The reading of a plan
     is learned there without noise and in few tokens; with 1 there are no others."""
@@ -102,6 +111,8 @@ class TrainActor:
             raise InputError("set episodes to a file of episodes, or thoughts to a store that holds them")
         if not 0 <= self.direct_share <= 1 or (self.direct_share and self.message != "base"):
             raise InputError(f"direct_share is {self.direct_share}; give 0 to 1, and 0 unless message is base")
+        if self.message != "latent" and (self.losses != BranchWeights() or self.curriculum != Curriculum()):
+            raise InputError("losses and curriculum are for latent messages; leave them out or set message to latent")
         if self.reading_weight < 0 or (self.reading_weight and self.message != "base"):
             raise InputError(f"reading_weight is {self.reading_weight}; give 0 or more, and 0 unless message is base")
         if not self.start and not self.tokenizer:
@@ -137,6 +148,7 @@ def train_actor(config: TrainActor) -> Iterator[tuple[int, dict[str, float]]]:
     # By chance and not by name: names begin with the task type, and each split needs all of them.
     random.Random("validation games").shuffle(records)
     held_out = max(1, round(config.validation_share * len(records)))
+    source.draw_negatives_from(records[held_out:])
     training = _with_direct(_examples(records[held_out:], chat, config.search_weight), config, chat)
     validation = _examples(records[:held_out], chat, 1.0)
     parts: dict[str, nn.Module] = {"model": model}
@@ -144,12 +156,33 @@ def train_actor(config: TrainActor) -> Iterator[tuple[int, dict[str, float]]]:
     if adapter is not None:
         parts["adapter"] = adapter
 
-    def loss_of(chosen: Sequence[tuple[Example, Any, Any]], rng: random.Random, varied: bool) -> Tensor:
-        messages = [source.message(example, record, episode, rng, varied) for example, record, episode in chosen]
-        batch = collate([example for example, _, _ in chosen], messages, config.reading_weight if varied else 0.0)
+    def states_of(batch: Batch) -> Tensor:
         embeddings = embed_batch(batch, model.get_input_embeddings(), adapter)
-        states = backbone(inputs_embeds=embeddings, use_cache=False).last_hidden_state
-        return supervised_cross_entropy(states, batch.labels, model.lm_head, batch.weights)[0]
+        states: Tensor = backbone(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+        return states
+
+    def reference_states(batch: Batch) -> Tensor:
+        # Without dropout: what the own branch is compared with must not differ from it by chance.
+        if adapter is None:
+            return states_of(batch)
+        adapter.eval()
+        states = states_of(batch)
+        adapter.train()
+        return states
+
+    def loss_of(
+        chosen: Sequence[tuple[Example, Any, Any]], rng: random.Random, progress: float | None
+    ) -> tuple[Tensor, dict[str, float]]:
+        varied = progress is not None
+        branches = [source.branch(example, record, episode, rng, progress) for example, record, episode in chosen]
+        examples, messages = [b.example for b in branches], [b.own for b in branches]
+        batch = collate(examples, messages, config.reading_weight if varied else 0.0)
+        states = states_of(batch)
+        task = supervised_cross_entropy(states, batch.labels, model.lm_head, batch.weights)[0]
+        if not varied:
+            return task, {}
+        rest, metrics = branch_losses(states, batch, branches, config.losses, model.lm_head, reference_states)
+        return task + rest, {"task": task.item(), **metrics} if metrics else {}
 
     lengths = [len(example.before) + len(example.after) for example, _, _ in training]
     size = config.schedule.batch_size
@@ -162,13 +195,13 @@ def train_actor(config: TrainActor) -> Iterator[tuple[int, dict[str, float]]]:
             epochs.clear()
             epochs[epoch] = length_sorted_batches(lengths, size, f"actor/{config.seed}/{epoch}")
         chosen = [training[index] for index in epochs[epoch][step % per_epoch]]
-        return loss_of(chosen, random.Random(f"messages/{config.seed}/{step}"), True), {}
+        return loss_of(chosen, random.Random(f"messages/{config.seed}/{step}"), step / config.schedule.steps)
 
     def validate() -> dict[str, float]:
         total = 0.0
         for start in range(0, len(validation), 32):
             chosen = validation[start : start + 32]
-            total += loss_of(chosen, random.Random(f"validation/{start}"), False).item() * len(chosen)
+            total += loss_of(chosen, random.Random(f"validation/{start}"), None)[0].item() * len(chosen)
         return {"loss": total / len(validation)}
 
     yield from run_training(directory, parts, config.schedule, config.seed, loss_of_step, validate)
@@ -215,6 +248,8 @@ class _MessageSource:
         self.config = config
         self.chat = chat
         self.thoughts = ScoutMessages(config.thoughts) if config.thoughts else None
+        self.items: list[str] = []
+        self.numbers: dict[str, int] = {}
 
     def episodes(self) -> list[dict[str, Any]]:
         """The games and their episodes."""
@@ -222,6 +257,42 @@ class _MessageSource:
             return read_episodes(self.config.episodes)
         assert self.thoughts is not None, "checked when the configuration was made"
         return self.thoughts.episodes()
+
+    def draw_negatives_from(self, records: Sequence[dict[str, Any]]) -> None:
+        """Let the messages about these games, and no others, be what a message is to be told apart from."""
+        if self.config.losses.separation:
+            pairs = [(f"{r['item']}#{e['draw']}", r["item"]) for r in records for e in r["episodes"]]
+            self.items = [item for item, _ in pairs]
+            self.numbers = {item: number for number, item in enumerate(self.items)}
+            self.negatives = Negatives([game for _, game in pairs])
+
+    def branch(
+        self,
+        example: Example,
+        record: dict[str, Any],
+        episode: dict[str, Any],
+        rng: random.Random,
+        progress: float | None,
+    ) -> Branch:
+        """An example with its messages; ``progress`` of the training, None in a validation."""
+        message = self.message(example, record, episode, rng, progress is not None)
+        if not isinstance(message, Tensor):
+            return Branch(example, message)
+        own = Mixed(message, len(message))
+        losses, curriculum = self.config.losses, self.config.curriculum
+        if progress is None or self.thoughts is None:
+            return Branch(example, own)
+        plan: tuple[int, ...] = ()
+        if losses.alignment or curriculum.kind != "none":
+            plan = ids_of(self.thoughts.text(example.item, rng), self.chat)
+        # A message cut to its first rows stays without words: the two are different lessons.
+        if curriculum.kind != "none" and len(message) == len(self.thoughts.states(example.item)):
+            taken, first_word = cut(curriculum.ratio(progress, rng), len(message), len(plan))
+            own = Mixed(message, taken, plan[first_word:])
+        other = None
+        if losses.separation:
+            other = self.thoughts.states(self.items[self.negatives.of(self.numbers[example.item], rng)])
+        return Branch(example, own, other, plan)
 
     def message(
         self, example: Example, record: dict[str, Any], episode: dict[str, Any], rng: random.Random, varied: bool

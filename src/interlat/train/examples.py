@@ -139,6 +139,9 @@ class Batch:
     """True where a latent row goes, in the order of ``messages``."""
     messages: Float[Tensor, "B K D"] | None
     message_mask: Bool[Tensor, "B K"] | None
+    """True where a row of a message is real."""
+    message_taken: Bool[Tensor, "B K"] | None
+    """True where such a row stands in the conversation; the adapter reads the whole message all the same."""
     soft_positions: Bool[Tensor, "B T"]
     """Where a label is one draw from a known distribution."""
     soft_targets: tuple[tuple[tuple[int, float], ...], ...]
@@ -155,7 +158,23 @@ class Batch:
         return dense
 
 
-Message = Sequence[int] | Tensor | None
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """A message of which the first rows are latent and the rest are words, see `interlat.train.curriculum`."""
+
+    rows: Float[Tensor, "K D"]
+    """The whole latent message."""
+    taken: int
+    """How many of its first rows stand in the conversation."""
+    words: tuple[int, ...] = ()
+    """Token ids that stand behind them."""
+
+    def __len__(self) -> int:
+        """Positions that the message takes."""
+        return self.taken + len(self.words)
+
+
+Message = Sequence[int] | Tensor | Mixed | None
 
 
 def collate(examples: Sequence[Example], messages: Sequence[Message], reading_weight: float = 0.0) -> Batch:
@@ -163,12 +182,13 @@ def collate(examples: Sequence[Example], messages: Sequence[Message], reading_we
 
     Args:
         examples: the conversations.
-        messages: what stands in each.
+        messages: what stands in each; a tensor is a message whose rows are all taken.
         reading_weight: loss weight of the tokens that have no label of their own, text messages included; 0 does not
             learn them.
     """
     if len(examples) != len(messages):
         raise InputError(f"{len(examples)} examples but {len(messages)} messages; give one message an example")
+    messages = [Mixed(message, len(message)) if isinstance(message, Tensor) else message for message in messages]
     lengths = [0 if message is None else len(message) for message in messages]
     totals = [len(e.before) + k + len(e.after) for e, k in zip(examples, lengths, strict=True)]
     width = max(totals)
@@ -182,10 +202,10 @@ def collate(examples: Sequence[Example], messages: Sequence[Message], reading_we
         start = len(example.before)
         end = start + length + len(example.after)
         ids[row, :start] = torch.tensor(example.before, dtype=torch.long)
-        if isinstance(message, Tensor):
-            positions[row, start : start + length] = True
-        elif length:
-            ids[row, start : start + length] = torch.tensor(message, dtype=torch.long)
+        latent = message.taken if isinstance(message, Mixed) else 0
+        words = message.words if isinstance(message, Mixed) else message or ()
+        positions[row, start : start + latent] = True
+        ids[row, start + latent : start + length] = torch.tensor(words, dtype=torch.long)
         ids[row, start + length : end] = torch.tensor(example.after)
         labels[row, start + length : end] = torch.tensor(example.labels)
         weights[row, start + length : end] = torch.tensor(example.weights)
@@ -195,25 +215,26 @@ def collate(examples: Sequence[Example], messages: Sequence[Message], reading_we
             labels[row, :end][read] = ids[row, :end][read]
         for index, _ in example.soft:
             soft_positions[row, start + length + index] = True
-    latents = [message for message in messages if isinstance(message, Tensor)]
+    latents = [message.rows for message in messages if isinstance(message, Mixed)]
     if not latents:
-        return Batch(ids, labels, weights, positions, None, None, soft_positions, soft_targets)
-    rows = max(len(message) for message in latents)
-    padded = torch.zeros(len(examples), rows, latents[0].shape[-1])
-    mask = torch.zeros(len(examples), rows, dtype=torch.bool)
+        return Batch(ids, labels, weights, positions, None, None, None, soft_positions, soft_targets)
+    padded = torch.zeros(len(examples), max(map(len, latents)), latents[0].shape[-1])
+    mask = torch.zeros(padded.shape[:2], dtype=torch.bool)
+    taken = torch.zeros_like(mask)
     for row, message in enumerate(messages):
-        if isinstance(message, Tensor):
-            padded[row, : len(message)] = message.float()
-            mask[row, : len(message)] = True
-    return Batch(ids, labels, weights, positions, padded, mask, soft_positions, soft_targets)
+        if isinstance(message, Mixed):
+            padded[row, : len(message.rows)] = message.rows.float()
+            mask[row, : len(message.rows)] = True
+            taken[row, : message.taken] = True
+    return Batch(ids, labels, weights, positions, padded, mask, taken, soft_positions, soft_targets)
 
 
 def embed_batch(batch: Batch, embedding: nn.Module, adapter: nn.Module | None) -> Float[Tensor, "B T D"]:
     """Input embeddings of a batch, message rows passed through the adapter."""
     embeddings: Tensor = embedding(batch.ids)
-    if batch.messages is None or batch.message_mask is None:
+    if batch.messages is None or batch.message_mask is None or batch.message_taken is None:
         return embeddings
     if adapter is None:
         raise InputError("the batch holds latent messages but there is no adapter; give one")
     rows = adapter(batch.messages, batch.message_mask, dtype=embeddings.dtype)
-    return embeddings.masked_scatter(batch.message_positions.unsqueeze(-1), rows[batch.message_mask])
+    return embeddings.masked_scatter(batch.message_positions.unsqueeze(-1), rows[batch.message_taken])
