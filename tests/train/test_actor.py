@@ -3,6 +3,7 @@ import random
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from interlat.agents.episodes import read_episodes
 from interlat.align.adapter import CommunicationAdapter
@@ -25,6 +26,7 @@ from interlat.train.curriculum import Curriculum
 from interlat.train.examples import ids_of
 from interlat.train.loop import Schedule
 from interlat.train.model import SmallModel
+from interlat.train.trained import LowRank
 
 
 @pytest.fixture
@@ -203,3 +205,38 @@ def test_a_curriculum_ends_with_whole_messages(pipeline, config):
 def test_latent_losses_are_refused_for_words(config, field, value):
     with pytest.raises(InputError, match="latent"):
         dataclasses.replace(config, message="text", **{field: value})
+
+
+@pytest.mark.parametrize("trained", ["low_rank", "adapter"])
+def test_only_what_is_trained_changes_and_a_killed_run_continues(pipeline, config, tmp_path, trained):
+    """The base is a trained text actor; what is frozen comes out as it went in, bit for bit."""
+    start = str(pipeline.actors["text"])
+    settings = dataclasses.replace(config, start=start, trained=trained, low_rank=LowRank(rank=2))
+    list(train_actor(settings))
+    killed = dataclasses.replace(settings, output=str(tmp_path / "killed"))
+    for step, _ in train_actor(killed):
+        if step == 2:
+            break
+    list(train_actor(killed))
+    whole, again, before = (
+        Engine.load(folder, dtype="float32").model.state_dict()
+        for folder in (f"{settings.output}/model", f"{killed.output}/model", start)
+    )
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    changed = {name for name in whole if not torch.equal(whole[name], before[name])}
+    assert bool(changed) == (trained == "low_rank") and all("proj" in name for name in changed)
+    adapters = [CommunicationAdapter.load(f"{c.output}/model").state_dict() for c in (settings, killed)]
+    assert all(torch.equal(adapters[0][name], adapters[1][name]) for name in adapters[0])
+
+
+def test_an_adapter_alone_needs_latent_messages(config):
+    with pytest.raises(InputError, match="adapter"):
+        dataclasses.replace(config, message="text", trained="adapter")
+
+
+def test_bfloat16_is_near_float32_and_leaves_float32_weights(config, tmp_path):
+    half = dataclasses.replace(config, precision="bfloat16", output=str(tmp_path / "half"))
+    losses = [[m["loss"] for _, m in train_actor(c)] for c in (config, half)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
+    stored = load_file(tmp_path / "half" / "checkpoint.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float32}

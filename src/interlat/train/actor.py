@@ -22,6 +22,7 @@ from interlat.align.adapter import AdapterConfig, CommunicationAdapter
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.fingerprint import tokenizer_fingerprint
+from interlat.engine.hardware import choose_device
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.store.batches import length_sorted_batches
@@ -42,6 +43,7 @@ from interlat.train.losses import supervised_cross_entropy
 from interlat.train.messages import ScoutMessages
 from interlat.train.model import SmallModel, build_model, compiled_backbone, export_model
 from interlat.train.negatives import Negatives
+from interlat.train.trained import LowRank, Trained, choose_trained, merge_low_rank
 
 TrainedOn = Literal["base", "none", "text", "list", "latent"]
 _MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
@@ -99,6 +101,14 @@ class TrainActor:
     """Attention heads of the adapter."""
     seed: int = 0
     """Seed of parameters, order and message choices."""
+    trained: Trained = "everything"
+    """everything; low_rank: low-rank updates of the model, and the adapter; adapter: the adapter alone."""
+    low_rank: LowRank = field(default_factory=LowRank)
+    """Shape of the low-rank updates."""
+    device: str = "auto"
+    """Where it trains; auto is the accelerator if there is one."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the backbone computes in. Its weights, the adapter and all optimiser state stay float32."""
     threads: int = 1
     """Threads of torch on a CPU."""
     compile: bool = False
@@ -113,6 +123,8 @@ class TrainActor:
             raise InputError(f"direct_share is {self.direct_share}; give 0 to 1, and 0 unless message is base")
         if self.message != "latent" and (self.losses != BranchWeights() or self.curriculum != Curriculum()):
             raise InputError("losses and curriculum are for latent messages; leave them out or set message to latent")
+        if self.trained == "adapter" and self.message != "latent":
+            raise InputError("only latent messages have an adapter; set message to latent or trained to everything")
         if self.reading_weight < 0 or (self.reading_weight and self.message != "base"):
             raise InputError(f"reading_weight is {self.reading_weight}; give 0 or more, and 0 unless message is base")
         if not self.start and not self.tokenizer:
@@ -141,7 +153,9 @@ def train_actor(config: TrainActor) -> Iterator[tuple[int, dict[str, float]]]:
     directory = Path(config.output)
     tokenizer = load_tokenizer(config.start or config.tokenizer or "")
     chat = ChatFormat(tokenizer)
-    model = _start_model(config, tokenizer)
+    device = choose_device(config.device)
+    model = _start_model(config, tokenizer).to(device)
+    choose_trained(model, config.trained, config.low_rank, config.seed + 2)
     backbone = compiled_backbone(model, config.compile)
     source = _MessageSource(config, chat)
     records = [record for record in source.episodes() if record["episodes"]]
@@ -154,12 +168,14 @@ def train_actor(config: TrainActor) -> Iterator[tuple[int, dict[str, float]]]:
     parts: dict[str, nn.Module] = {"model": model}
     adapter = source.make_adapter(model, [e for e, _, _ in training[:256]]) if config.message == "latent" else None
     if adapter is not None:
-        parts["adapter"] = adapter
+        parts["adapter"] = adapter.to(device)
 
     def states_of(batch: Batch) -> Tensor:
         embeddings = embed_batch(batch, model.get_input_embeddings(), adapter)
-        states: Tensor = backbone(inputs_embeds=embeddings, use_cache=False).last_hidden_state
-        return states
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            states: Tensor = backbone(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+        # The head and all losses are float32.
+        return states.float()
 
     def reference_states(batch: Batch) -> Tensor:
         # Without dropout: what the own branch is compared with must not differ from it by chance.
@@ -176,7 +192,7 @@ def train_actor(config: TrainActor) -> Iterator[tuple[int, dict[str, float]]]:
         varied = progress is not None
         branches = [source.branch(example, record, episode, rng, progress) for example, record, episode in chosen]
         examples, messages = [b.example for b in branches], [b.own for b in branches]
-        batch = collate(examples, messages, config.reading_weight if varied else 0.0)
+        batch = collate(examples, messages, config.reading_weight if varied else 0.0).to(device)
         states = states_of(batch)
         task = supervised_cross_entropy(states, batch.labels, model.lm_head, batch.weights)[0]
         if not varied:
@@ -205,6 +221,7 @@ def train_actor(config: TrainActor) -> Iterator[tuple[int, dict[str, float]]]:
         return {"loss": total / len(validation)}
 
     yield from run_training(directory, parts, config.schedule, config.seed, loss_of_step, validate)
+    merge_low_rank(model)
     settings = AgentSettings(role="actor", message_kind=_MESSAGE_KINDS[config.message])
     export_model(model, tokenizer, directory / "model", settings=settings, adapter=adapter)
 
@@ -332,12 +349,13 @@ class _MessageSource:
                 sender_tokenizer_fingerprint=manifest.tokenizer_fingerprint,
             )
         )
+        table = model.get_input_embeddings().weight.detach().cpu()
         padded = nn.utils.rnn.pad_sequence(states, batch_first=True)
         mask = torch.arange(padded.shape[1])[None, :] < torch.tensor([len(s) for s in states])[:, None]
         if self.config.sender is not None:
             rows, head = torch.cat(states), self._sender_head(self.config.sender)
-            adapter.align(rows, head(rows).softmax(dim=-1) @ model.get_input_embeddings().weight.detach())
-        rms = model.get_input_embeddings().weight.detach().square().mean().sqrt().item()
+            adapter.align(rows, head(rows).softmax(dim=-1) @ table)
+        rms = table.square().mean().sqrt().item()
         adapter.calibrate(rms, padded, mask)
         return adapter
 
@@ -345,7 +363,7 @@ class _MessageSource:
     def _sender_head(self, folder: str) -> nn.Linear:
         """The head of the model that thought, whose tokens must be those of the receiver."""
         assert self.thoughts is not None, "latent messages come from thoughts"
-        engine = Engine.load(folder, dtype="float32")
+        engine = Engine.load(folder, dtype="float32", device="cpu")
         manifest = self.thoughts.manifest
         if engine.weights_fingerprint != manifest.weights_fingerprint:
             raise InputError(f"{folder} did not make these thoughts; give the scout of {manifest.model}")

@@ -106,7 +106,7 @@ def branch_losses(
 
     def reference(messages: Sequence[Message]) -> Tensor:
         with torch.no_grad():
-            other = collate(examples, messages)
+            other = collate(examples, messages).to(states.device)
             return states_at_labels(run(other), other.labels)
 
     if weights.separation:

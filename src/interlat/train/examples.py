@@ -1,7 +1,7 @@
 """Training examples: token ids, labels and the place of a message, built by the same functions as prompts at play."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -146,6 +146,11 @@ class Batch:
     """Where a label is one draw from a known distribution."""
     soft_targets: tuple[tuple[tuple[int, float], ...], ...]
     """Those distributions in reading order: (token id, probability) pairs."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        moved: dict[str, Any] = {n: value.to(device) for n, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
 
     def dense_soft_targets(self, vocabulary_size: int) -> Float[Tensor, "S V"] | None:
         """The distributions as rows over the vocabulary; None without any."""

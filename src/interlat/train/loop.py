@@ -78,12 +78,17 @@ def save_checkpoint(directory: Path, parts: dict[str, nn.Module], optimizer: tor
     """Write parameters, optimiser moments and the number of finished steps as one file."""
     tensors: dict[str, Tensor] = {}
     for part, module in parts.items():
-        for name, parameter in module.named_parameters():
+        for name, parameter in _trained(module):
             tensors[f"{part}/{name}"] = parameter.detach()
             for key, value in optimizer.state.get(parameter, {}).items():
                 tensors[f"{part}/{name}@{key}"] = torch.as_tensor(value)
     with atomic_path(directory / CHECKPOINT_FILE) as temporary:
-        save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, metadata={"step": str(step)})
+        save_file({name: t.cpu().contiguous() for name, t in tensors.items()}, temporary, metadata={"step": str(step)})
+
+
+def _trained(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """What a checkpoint holds: a frozen parameter is in the model that the training started from."""
+    return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
 
 
 def load_checkpoint(directory: Path, parts: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> int:
@@ -101,13 +106,15 @@ def load_checkpoint(directory: Path, parts: dict[str, nn.Module], optimizer: tor
     with safe_open(path, "pt") as handle:
         step = int((handle.metadata() or {})["step"])
     for part, module in parts.items():
-        for name, parameter in module.named_parameters():
+        for name, parameter in _trained(module):
             stored = tensors.get(f"{part}/{name}")
             if stored is None or stored.shape != parameter.shape:
                 raise CheckpointError(f"{path} does not fit {part}/{name}; train into another output folder")
             parameter.data.copy_(stored)
             prefix = f"{part}/{name}@"
             state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            # The count of steps stays where AdamW keeps it.
+            state = {key: value if key == "step" else value.to(parameter.device) for key, value in state.items()}
             if state:
                 optimizer.state[parameter] = state
     return step

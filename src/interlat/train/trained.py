@@ -1,0 +1,69 @@
+"""Which parameters a training moves: everything, low-rank updates beside the adapter, or the adapter alone."""
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from interlat.errors import InputError
+
+Trained = Literal["everything", "low_rank", "adapter"]
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """Low-rank updates of the backbone's linear maps: ``W + alpha / rank * B A`` (LoRA, arXiv 2106.09685)."""
+
+    rank: int = 8
+    """Rank of the update."""
+    alpha: float = 16.0
+    """Its scale."""
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Names of the linear maps that get one."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not self.targets:
+            raise InputError(f"a low-rank update of rank {self.rank} of {len(self.targets)} maps changes nothing")
+
+
+def choose_trained(model: nn.Module, trained: Trained, low_rank: LowRank, seed: int) -> None:
+    """Make exactly the parameters that a training may move require a gradient, in place.
+
+    Args:
+        model: the backbone with its head.
+        trained: "everything", "low_rank" (updates of the linear maps, all else stays), or "adapter" (nothing here).
+        low_rank: shape of the updates.
+        seed: of their first values.
+
+    Raises:
+        InputError: peft is not installed, or the model has none of the named maps.
+    """
+    model.requires_grad_(trained == "everything")
+    if trained != "low_rank":
+        return
+    if importlib.util.find_spec("peft") is None:
+        raise InputError("low-rank training needs peft; install it with: pip install 'interlat[train]'")
+    from peft import LoraConfig, inject_adapter_in_model
+
+    torch.manual_seed(seed)
+    settings = LoraConfig(r=low_rank.rank, lora_alpha=low_rank.alpha, target_modules=list(low_rank.targets))
+    try:
+        inject_adapter_in_model(settings, model)
+    except ValueError as error:
+        raise InputError(f"the model has no linear maps named {', '.join(low_rank.targets)}; name others") from error
+
+
+def merge_low_rank(model: nn.Module) -> None:
+    """Put the updates into the weights and leave the plain model, in place; does nothing to a plain one."""
+    if importlib.util.find_spec("peft") is None:
+        return
+    from peft.tuners.lora import LoraLayer
+
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, LoraLayer):
+                layer: Any = child
+                layer.merge()
+                setattr(parent, name, layer.get_base_layer())
