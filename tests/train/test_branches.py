@@ -88,8 +88,13 @@ def slow_distributions(parts, example, message):
     return logits[places].softmax(dim=-1)
 
 
-def test_losses_equal_those_of_single_samples(parts, branches):
+@pytest.mark.parametrize("ratio", [1.0, 0.5, 0.2])
+def test_losses_equal_those_of_single_samples(parts, branches, ratio):
     """Messages of different lengths in every branch: position n of one branch meets position n of the other."""
+    for number, branch in enumerate(branches):
+        taken, first = cut(ratio, len(branch.own.rows), len(branch.plan))
+        own = Mixed(branch.own.rows, taken, branch.plan[first:])
+        branches[number] = Branch(branch.example, own, branch.other, branch.plan)
     total, metrics = losses(parts, branches, BranchWeights(separation=0.5, alignment=2.0, margin=0.6))
     separation, alignment = [], []
     for branch in branches:

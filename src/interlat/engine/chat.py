@@ -35,7 +35,12 @@ class ChatFormat:
         self.tokenizer = tokenizer
         self.options = dict(options or {})
 
-    def _render(self, turns: Sequence[tuple[str, str]], *, generation_prompt: bool) -> str:
+    def render(self, turns: Sequence[tuple[str, str]], *, generation_prompt: bool) -> str:
+        """The text that the template makes of turns of text.
+
+        Raises:
+            PromptError: the template refuses them.
+        """
         messages = [{"role": role, "content": content} for role, content in turns]
         try:
             rendered = self.tokenizer.apply_chat_template(
@@ -74,7 +79,7 @@ class ChatFormat:
                     pieces.append(f"{marker}{len(inserted)}x")
                     inserted.append(part)
             texts.append((role, "".join(pieces)))
-        pieces = re.split(f"{marker}(\\d+)x", self._render(texts, generation_prompt=True))
+        pieces = re.split(f"{marker}(\\d+)x", self.render(texts, generation_prompt=True))
         if [int(number) for number in pieces[1::2]] != list(range(len(inserted))):
             raise PromptError(
                 "the chat template drops, repeats or reorders a part that is not text; move it to a user turn"
@@ -103,7 +108,7 @@ class ChatFormat:
     def closing(self) -> str:
         """What the template writes after the content of the last assistant turn, such as ``<|im_end|>``."""
         mark = _unused_marker("")
-        rendered = self._render([("user", "u"), ("assistant", mark)], generation_prompt=False)
+        rendered = self.render([("user", "u"), ("assistant", mark)], generation_prompt=False)
         if mark not in rendered:
             raise PromptError("the chat template does not keep assistant turns; it cannot continue a conversation")
         return rendered.split(mark, 1)[1]
