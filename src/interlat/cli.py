@@ -45,6 +45,12 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
     ("train", "scout"): ("interlat.stages", "TrainScout", "run_train_scout", "train a scout from scratch"),
     ("train", "actor"): ("interlat.stages", "TrainActor", "run_train_actor", "train an actor to read messages"),
     ("evaluate",): ("interlat.stages", "Evaluate", "run_evaluate", "play held-out games under variants and controls"),
+    ("import-checkpoint",): (
+        "interlat.checkpoint_commands",
+        "ImportCheckpoint",
+        "run_import_checkpoint",
+        "make an actor of a checkpoint of the published Interlat code",
+    ),
     ("bench", "engine"): ("interlat.stages", "BenchEngine", "run_bench_engine", "speed against plain transformers"),
     ("bench", "store"): ("interlat.stages", "BenchStore", "run_bench_store", "the store against nested lists"),
     ("bench", "collect"): ("interlat.stages", "BenchCollect", "run_bench_collect", "collecting against plain generate"),
