@@ -1,7 +1,7 @@
 import pytest
 
 from interlat.errors import InputError
-from interlat.progress import in_bytes, track
+from interlat.progress import drain, in_bytes, say, track
 
 
 def test_steps_pass_through_unchanged_and_stdout_stays_free(capsys):
@@ -41,3 +41,16 @@ def test_a_note_stands_at_the_end(capsys):
 )
 def test_bytes_for_people(count, text):
     assert in_bytes(count) == text
+
+
+def test_a_message_is_one_line_on_stderr_as_it_is(capsys):
+    message = "[bold]x[/bold] " * 40
+    say(message)
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.rstrip() == message.rstrip()
+
+
+def test_draining_runs_every_step():
+    seen = []
+    drain(seen.append(number) for number in range(3))
+    assert seen == [0, 1, 2]

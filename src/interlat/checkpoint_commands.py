@@ -3,17 +3,11 @@
 import json
 from dataclasses import dataclass
 
-from rich.console import Console
 from tyro.conf import Positional
 
 from interlat.messages import Offset
+from interlat.progress import say
 from interlat.train.published import import_checkpoint
-
-_console = Console(stderr=True)
-
-
-def _say(message: str) -> None:
-    _console.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -37,8 +31,8 @@ def run_import_checkpoint(config: ImportCheckpoint) -> int:
     """Import, and say what is unreliable."""
     unreliable = import_checkpoint(config.source, config.output, config.offset, base=config.base)
     for sentence in unreliable:
-        _say(f"unreliable: {sentence}")
-    _say(f"actor in {config.output}")
+        say(f"unreliable: {sentence}")
+    say(f"actor in {config.output}")
     if config.json:
         print(json.dumps({"output": config.output, "unreliable": unreliable}, ensure_ascii=False))
     return 0

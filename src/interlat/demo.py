@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from interlat.evaluate.household import (
     write_inspections,
 )
 from interlat.files import read_lines, write_atomically
-from interlat.progress import track
+from interlat.progress import drain, track
 from interlat.report.build import build_report
 from interlat.worlds.alfworld_author import author_games
 from interlat.worlds.mini import MINI_ROOMS
@@ -78,9 +78,9 @@ def demo_games(output: str, games: int) -> list[dict[str, Any]]:
             for number, _ in enumerate(author_games(root, wanted, split, _HELD_OUT_SEED, MINI_ROOMS), 1):
                 yield number, wanted
 
-        _drain(track(authored(), f"{split} games"))
+        drain(track(authored(), f"{split} games"))
         config = CollectEpisodes(str(root), split, str(episodes), draws=1, play=False)
-        _drain(track(collect_episodes(config), f"{split} evidence"))
+        drain(track(collect_episodes(config), f"{split} evidence"))
         playable = [record for record in read_episodes(episodes) if record["episodes"]]
         records += some_of(playable, count)
     return records
@@ -106,7 +106,7 @@ def run_demo(config: Demo) -> None:
     write_config(config, config.output)
     records = demo_games(config.output, config.games)
     write_atomically(Path(config.output) / "settings.json", json.dumps(resolved(settings), indent=1))
-    _drain(track(evaluate_household(settings, records), "episodes"))
+    drain(track(evaluate_household(settings, records), "episodes"))
     inspections = write_inspections(settings, records)
     results = Path(config.output) / RESULTS_FILE
     items = {record["item"] for record in records}
@@ -123,8 +123,3 @@ def run_demo(config: Demo) -> None:
             print(json.dumps(line, ensure_ascii=False))
     (console if config.json else Console()).print(report.table)
     console.print(f"episodes: {results}\nreport:   {report.page}")
-
-
-def _drain(steps: Iterable[object]) -> None:
-    for _ in steps:
-        pass

@@ -26,6 +26,17 @@ class RateColumn(ProgressColumn):
         return Text("-/s" if speed is None else f"{speed:.1f}/s", style="cyan")
 
 
+def say(message: str) -> None:
+    """Print a message for people on stderr, as it is: one line, however long."""
+    Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def drain(steps: Iterable[object]) -> None:
+    """Run steps to the end, for what they do."""
+    for _ in steps:
+        pass
+
+
 def in_bytes(count: float) -> str:
     """A number of bytes for people, such as 1.5 MB."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -19,7 +19,7 @@ from interlat.config import write_config
 from interlat.engine.ranks import Ranks
 from interlat.evaluate.household import RESULTS_FILE, EvaluateHousehold, evaluate_household, write_inspections
 from interlat.files import atomic_folder, read_lines
-from interlat.progress import in_bytes, track
+from interlat.progress import drain, in_bytes, track
 from interlat.report.build import build_report
 from interlat.store.reading import LatentStore
 from interlat.train.actor import TrainActor, train_actor
@@ -71,7 +71,7 @@ def run_make_alfworld(config: MakeAlfworld) -> int:
                 print(json.dumps({"game": str(path), "split": config.split, "task_type": path.parts[-3].split("-")[0]}))
             yield number, config.games
 
-    _drain(track(counted(), f"{config.split} games"))
+    drain(track(counted(), f"{config.split} games"))
     _console.print(f"{sum(tasks.values())} {config.split} games in {config.output}")
     for task, count in sorted(tasks.items()):
         _console.print(f"  {count:5d} {task}")
@@ -84,7 +84,7 @@ def run_make_alfworld(config: MakeAlfworld) -> int:
             verdicts.append(verdict)
             yield len(verdicts), len(written)
 
-    _drain(track(verified(), "expert"))
+    drain(track(verified(), "expert"))
     lost = [verdict for verdict in verdicts if not verdict.won]
     _console.print(f"the expert won {len(verdicts) - len(lost)} of {len(verdicts)} games")
     for verdict in lost[:10]:
@@ -94,7 +94,7 @@ def run_make_alfworld(config: MakeAlfworld) -> int:
 
 def run_collect_episodes(config: CollectEpisodes) -> None:
     """Collect the episodes of a split."""
-    _drain(track(collect_episodes(config), f"{config.split} episodes"))
+    drain(track(collect_episodes(config), f"{config.split} episodes"))
     records = read_episodes(config.output)
     _console.print(
         f"{len(records)} games, {sum(len(r['episodes']) for r in records)} episodes in {config.output}; "
@@ -124,11 +124,6 @@ def run_train_tokenizer(config: TrainTokenizer) -> None:
     with atomic_folder(config.output) as temporary:
         tokenizer.save_pretrained(temporary)
     _console.print(f"tokenizer with {len(tokenizer)} tokens in {config.output}")
-
-
-def _drain(steps: Iterable[object]) -> None:
-    for _ in steps:
-        pass
 
 
 def _training(steps: Iterable[tuple[int, dict[str, float]]], total: int) -> Iterator[tuple[int, int]]:
@@ -162,10 +157,10 @@ def run_collect(config: Collect) -> int:
 
     if not ranks.is_first:
         # The bar and the exit code are the first one's; torchrun would end it for a failure that it is about to report.
-        _drain(shown())
+        drain(shown())
         return 0
     several = f" (1 of {ranks.world_size} ranks)" if ranks.world_size > 1 else ""
-    _drain(track(shown(), f"thoughts{several}", notes))
+    drain(track(shown(), f"thoughts{several}", notes))
     return _report_store(config.output, config.json)
 
 
@@ -191,14 +186,14 @@ def _report_store(directory: str, as_json: bool) -> int:
 def run_train_scout(config: TrainScout) -> None:
     """Train a scout."""
     write_config(config, config.output)
-    _drain(track(_training(train_scout(config), config.schedule.last_step), "scout"))
+    drain(track(_training(train_scout(config), config.schedule.last_step), "scout"))
     _console.print(f"scout in {Path(config.output) / 'model'}")
 
 
 def run_train_actor(config: TrainActor) -> None:
     """Train an actor."""
     write_config(config, config.output)
-    _drain(track(_training(train_actor(config), config.schedule.last_step), f"actor ({config.message})"))
+    drain(track(_training(train_actor(config), config.schedule.last_step), f"actor ({config.message})"))
     _console.print(f"actor in {Path(config.output) / 'model'}")
 
 
@@ -230,7 +225,7 @@ def run_evaluate(config: Evaluate) -> None:
         for path in config.episodes
         for record in some_of([r for r in read_episodes(path) if r["episodes"]], config.games)
     ]
-    _drain(track(evaluate_household(settings, records), "episodes"))
+    drain(track(evaluate_household(settings, records), "episodes"))
     inspections = write_inspections(settings, records)
     results = Path(settings.output) / RESULTS_FILE
     if config.json:

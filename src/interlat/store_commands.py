@@ -11,7 +11,7 @@ from rich.text import Text
 from tyro.conf import Positional
 
 from interlat.messages import Offset
-from interlat.progress import in_bytes, track
+from interlat.progress import drain, in_bytes, say, track
 from interlat.store.hub import pull, push
 from interlat.store.interchange import Form, export_store, import_store
 from interlat.store.manifest import Encoding
@@ -23,12 +23,6 @@ from interlat.store.verify import Verdict, unclaimed_rows, verify
 
 LISTED_TYPES = 12
 SETTING_WIDTH = 240
-
-_console = Console(stderr=True)
-
-
-def _say(message: str) -> None:
-    _console.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -128,16 +122,15 @@ def run_verify_store(config: VerifyStore) -> int:
                 bad.append(verdict)
             yield number, len(store)
 
-    for _ in track(checked(), "verify"):
-        pass
+    drain(track(checked(), "verify"))
     unclaimed = unclaimed_rows(store)
     for verdict in bad:
         print(json.dumps(dataclasses.asdict(verdict), ensure_ascii=False) if config.json else _line(verdict))
     if config.json:
         print(json.dumps({"thoughts": len(store), "bad": len(bad), "unclaimed_rows": unclaimed}))
     for shard, rows in unclaimed.items():
-        _say(f"shard {shard} has {rows} rows that belong to no thought; they do no harm")
-    _say(f"{len(store) - len(bad)} of {len(store)} thoughts are whole, {len(bad)} are bad")
+        say(f"shard {shard} has {rows} rows that belong to no thought; they do no harm")
+    say(f"{len(store) - len(bad)} of {len(store)} thoughts are whole, {len(bad)} are bad")
     return int(bool(bad))
 
 
@@ -158,7 +151,7 @@ class MergeStores:
 def run_merge_stores(config: MergeStores) -> None:
     """Merge."""
     merge(config.stores, config.output)
-    _say(f"{len(LatentStore.open(config.output))} thoughts of {len(config.stores)} stores in {config.output}")
+    say(f"{len(LatentStore.open(config.output))} thoughts of {len(config.stores)} stores in {config.output}")
 
 
 @dataclass(frozen=True)
@@ -180,7 +173,7 @@ class ExportStore:
 def run_export_store(config: ExportStore) -> None:
     """Export."""
     export_store(LatentStore.open(config.store), config.output, config.form, config.split, config.layer)
-    _say(f"{config.form} in {config.output}")
+    say(f"{config.form} in {config.output}")
 
 
 @dataclass(frozen=True)
@@ -217,12 +210,11 @@ def run_import_store(config: ImportStore) -> int:
         split=config.split,
         task_type_field=config.task_type_field,
     )
-    for _ in track(steps, "import"):
-        pass
+    drain(track(steps, "import"))
     store = LatentStore.open(config.output)
-    _say(f"{len(store)} thoughts in {config.output}, {len(store.excluded)} items failed")
+    say(f"{len(store)} thoughts in {config.output}, {len(store.excluded)} items failed")
     for excluded in list(store.excluded.values())[:10]:
-        _say(f"  failed {excluded.id}: {excluded.reason}")
+        say(f"  failed {excluded.id}: {excluded.reason}")
     return int(bool(store.excluded))
 
 
@@ -267,7 +259,7 @@ class SplitStore:
 def run_split_store(config: SplitStore) -> None:
     """Split."""
     counts = assign_splits(config.store, config.shares, config.seed)
-    _say(", ".join(f"{name} {count}" for name, count in counts.items()) + f" thoughts in {config.store}")
+    say(", ".join(f"{name} {count}" for name, count in counts.items()) + f" thoughts in {config.store}")
 
 
 @dataclass(frozen=True)
@@ -304,4 +296,4 @@ class PullStore:
 def run_pull_store(config: PullStore) -> None:
     """Download."""
     pull(config.repository, config.output, config.revision)
-    _say(f"{len(LatentStore.open(config.output))} thoughts in {config.output}")
+    say(f"{len(LatentStore.open(config.output))} thoughts in {config.output}")

@@ -16,6 +16,7 @@ def test_thoughts_are_found_by_number_id_and_slice(make_store, rows_of, entry_of
     for key in (4, -6, "item/4"):
         assert store[key].entry == entry_of(4)
         assert torch.equal(store[key].hidden_states, rows_of(4))
+    assert [store.length(key) for key in ("item/4", 4, -1)] == [store.lengths[4], store.lengths[4], store.lengths[9]]
     assert store[2:8:3].ids == ["item/2", "item/5"]
     assert torch.equal(store[2:8:3].hidden_states(1), rows_of(5))
     with pytest.raises(IndexError):

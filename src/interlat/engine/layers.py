@@ -38,6 +38,10 @@ class KeptLayers:
         """For each layer, on which side of the final norm its states stand."""
         return tuple(self.norm if number == count else "pre" for number in self.numbers(count))
 
+    def row_shape(self, hidden_size: int) -> tuple[int, ...]:
+        """Shape of one kept row: ``[D]``, or ``[layers, D]`` for several layers."""
+        return (hidden_size,) if len(self.layers) == 1 else (len(self.layers), hidden_size)
+
     @property
     def is_default(self) -> bool:
         """Whether this is the last layer after the final norm, which every forward pass gives anyway."""

@@ -138,8 +138,8 @@ class _Batch:
         self.next_position = torch.zeros(0, dtype=torch.long, device=device)
         self.hidden_states = torch.zeros(0, engine.hidden_size, dtype=engine.dtype, device=device)
         # The states to keep for the next token: those of the last position read.
-        self.row_states = self.hidden_states
-        self.states = self.hidden_states[:, None]
+        self.row_states = self.hidden_states.new_zeros(0, *kept.row_shape(engine.hidden_size))
+        self.states = self.row_states[:, None]
         self.uniforms = torch.zeros(0, sampling.max_new_tokens if sampling.temperature else 0, dtype=torch.float64)
 
     @property
@@ -187,12 +187,12 @@ class _Batch:
         old, width = self.buffer, min(length, self.buffer.length)
         index = torch.tensor(slots, dtype=torch.long, device=self.engine.device)
 
-        def moved(tensor: Tensor, fill: float = 0) -> Tensor:
+        def moved(tensor: Tensor) -> Tensor:
             # From [slots, ..., columns, ...] with columns at place 1 or, for keys and values, 2.
             place = 2 if tensor.ndim == 4 else 1
             chosen = tensor.index_select(0, index).narrow(place, old.length - width, width)
             behind = [0, 0] * (tensor.ndim - 1 - place)
-            return functional.pad(chosen, [*behind, length - width, ROOM, *[0, 0] * (place - 1), 0, new], value=fill)
+            return functional.pad(chosen, [*behind, length - width, ROOM, *[0, 0] * (place - 1), 0, new])
 
         buffer = KeyValueBuffer(length + ROOM)
         buffer.keys, buffer.values = [moved(k) for k in old.keys], [moved(v) for v in old.values]
@@ -211,9 +211,10 @@ class _Batch:
         index = torch.tensor(slots, device=self.engine.device)
         length, width = self.buffer.length, memory.width
         if not self.buffer.keys:
-            shape = (len(self.rows), -1, self.buffer.capacity, -1)
-            self.buffer.keys = [_empty_like(k, shape) for k in memory.keys]
-            self.buffer.values = [_empty_like(v, shape) for v in memory.values]
+            self.buffer.keys, self.buffer.values = (
+                [t.new_zeros(len(self.rows), t.shape[1], self.buffer.capacity, t.shape[3]) for t in tensors]
+                for tensors in (memory.keys, memory.values)
+            )
         for room, read in zip([*self.buffer.keys, *self.buffer.values], [*memory.keys, *memory.values], strict=True):
             # The whole row is overwritten: a NaN that the last one left would not vanish under a mask.
             room[index] = functional.pad(read, [0, 0, length - width, room.shape[2] - length])
@@ -221,9 +222,6 @@ class _Batch:
             room[index] = functional.pad(read, [length - width, room.shape[1] - length])
         self.next_position[index] = memory.next_position
         self.hidden_states[index] = memory.hidden_states
-        if self.row_states.shape[1:] != row_states.shape[1:]:
-            self.row_states = row_states.new_zeros(len(self.rows), *row_states.shape[1:])
-            self.states = row_states.new_zeros(len(self.rows), 1, *row_states.shape[1:])
         self.row_states[index] = row_states
         if self.sampling.temperature:
             self.uniforms[index.cpu()] = draw_uniforms(seeds, self.sampling.max_new_tokens)
@@ -288,9 +286,8 @@ class _Batch:
             grown[:, : self.states.shape[1]] = self.states
             self.states = grown
         index = torch.tensor(slots, device=self.engine.device)
-        self.states[index, torch.tensor([written[slot] for slot in slots], device=index.device)] = self.row_states[
-            index
-        ]
+        places = torch.tensor([written[slot] for slot in slots], device=self.engine.device)
+        self.states[index, places] = self.row_states[index]
 
     def _end(self, slot: int, stopped: bool) -> Written:
         row = self.rows[slot]
@@ -306,8 +303,3 @@ class _Batch:
             prompt_tokens=row.prompt_tokens,
             sound=row.sound,
         )
-
-
-def _empty_like(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Zeros of the dtype of ``tensor``; -1 takes over its size."""
-    return tensor.new_zeros([own if size < 0 else size for size, own in zip(shape, tensor.shape, strict=True)])

@@ -257,8 +257,8 @@ class Engine:
             raise InputError(f"latent_steps is {latent_steps}; use 0 or more")
         tap = self._tap(kept)
         if latent_steps == 0:
-            several = (len(kept.layers),) if kept is not None and len(kept.layers) > 1 else ()
-            return memory, memory.hidden_states.new_empty(len(memory), 0, *several, self.hidden_size)
+            row_shape = (kept or KeptLayers()).row_shape(self.hidden_size)
+            return memory, memory.hidden_states.new_empty(len(memory), 0, *row_shape)
         for row, read in enumerate(memory.next_position.tolist()):
             self._check_fits(f"the latent thought of row {row} takes", latent_steps, read)
         memory = memory.compact()

@@ -119,6 +119,10 @@ class LatentStore(Sequence[Thought]):
         lengths: list[int] = self._lengths.tolist()
         return lengths
 
+    def length(self, key: int | str) -> int:
+        """Number of rows of a thought."""
+        return int(self._lengths[self._number(key)])
+
     def entry(self, key: int | str) -> Entry:
         """What a thought is about, without its rows."""
         return entry_of(self.table.slice(self._number(key), 1).to_pylist()[0])

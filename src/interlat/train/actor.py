@@ -303,7 +303,7 @@ class _MessageSource:
         if losses.alignment or curriculum.kind != "none":
             plan = ids_of(self.thoughts.text(example.item, rng), self.chat)
         # A message cut to its first rows stays without words: the two are different lessons.
-        if curriculum.kind != "none" and len(message) == len(self.thoughts.states(example.item)):
+        if curriculum.kind != "none" and len(message) == self.thoughts.rows(example.item):
             taken, first_word = cut(curriculum.ratio(progress, rng), len(message), len(plan))
             own = Mixed(message, taken, plan[first_word:])
         other = None

@@ -48,6 +48,10 @@ class ScoutMessages:
         store = self.stores[0] if len(self.stores) == 1 else rng.choice(self.stores)
         return store.entry(item).plan
 
+    def rows(self, item: str) -> int:
+        """How many states there are."""
+        return self.stores[0].length(item)
+
     def states(self, item: str) -> Float[Tensor, "T D"]:
         """The states of the plan."""
         return self.stores[0].hidden_states(item)
