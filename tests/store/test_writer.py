@@ -13,6 +13,7 @@ from interlat.errors import MessageError, StorageError
 from interlat.store.index import JOURNALS, SHARDS
 from interlat.store.manifest import KeptLayer
 from interlat.store.reading import LatentStore
+from interlat.store.verify import unclaimed_rows
 from interlat.store.writer import StoreWriter, finish, row_norms, writing
 
 
@@ -175,6 +176,20 @@ def test_lines_about_rows_that_never_reached_the_disk_are_dropped(tmp_path, mani
         assert "item/5" not in writer.contents().ids
         writer.append(entry_of(5), rows_of(5))
     check(LatentStore.open(tmp_path), rows_of, range(6))
+
+
+def test_rows_that_were_written_and_never_announced_are_cut_off(tmp_path, manifest, entry_of, rows_of):
+    """A process killed between the rows and their line in the journal leaves no row that belongs to nobody."""
+    with StoreWriter(tmp_path, manifest) as writer:
+        end = writer.append(entry_of(0), rows_of(0))
+    partial = next((tmp_path / SHARDS).glob("*.partial"))
+    with open(partial, "ab") as handle:
+        handle.write(bytes(3 * 8 * 4))
+    with writing(tmp_path, manifest) as writer:
+        assert writer.append(entry_of(1), rows_of(1)).offset == end.offset + end.length
+    store = LatentStore.open(tmp_path)
+    check(store, rows_of, range(2))
+    assert unclaimed_rows(store) == {}
 
 
 def test_a_journal_with_a_torn_line_is_continued(tmp_path, manifest, entry_of, rows_of):
