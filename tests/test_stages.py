@@ -1,16 +1,21 @@
 import dataclasses
 import json
 
+import pytest
+
 from interlat.agents.episodes import read_episodes
+from interlat.agents.trajectories import TRAJECTORIES_FILE, read_trajectories
+from interlat.collect.trajectories import CollectTrajectories
+from interlat.config import read_config
+from interlat.errors import InputError
 from interlat.evaluate.household import Checkpoints, EvaluateHousehold
 from interlat.stages import (
     BenchEngine,
     Evaluate,
     MakeAlfworld,
-    TrainTokenizer,
+    run_collect_trajectories,
     run_evaluate,
     run_make_alfworld,
-    run_train_tokenizer,
 )
 
 
@@ -20,11 +25,19 @@ def test_made_games_are_won_by_the_expert(tmp_path, capsys):
     assert "won 6 of 6" in capsys.readouterr().err
 
 
-def test_the_tokenizer_is_the_same_every_time(pipeline, tmp_path):
-    for name in ("one", "two"):
-        run_train_tokenizer(TrainTokenizer(str(pipeline.episodes), str(tmp_path / name)))
-    one, two = ((tmp_path / name / "tokenizer.json").read_text() for name in ("one", "two"))
-    assert one == two
+def test_trajectories_are_counted_and_refused_settings_leave_no_trace(pipeline, tmp_path, capsys):
+    config = CollectTrajectories(
+        str(pipeline.actors["text"]), str(pipeline.thoughts), str(tmp_path), attempts=2, limit=2, max_command_tokens=4
+    )
+    run_collect_trajectories(config)
+    played = read_trajectories(tmp_path)
+    said = f"4 trajectories with 2 thoughts in {tmp_path / TRAJECTORIES_FILE}, {sum(one.won for one in played)} of them"
+    assert len(played) == 4 and said in capsys.readouterr().err
+    kept = (tmp_path / "config.yaml").read_text()
+    assert read_config(CollectTrajectories, tmp_path / "config.yaml") == config
+    with pytest.raises(InputError, match="another settings"):
+        run_collect_trajectories(dataclasses.replace(config, seed=1))
+    assert (tmp_path / "config.yaml").read_text() == kept
 
 
 def test_evaluation_prints_json_lines_and_leaves_a_report(pipeline, tmp_path, capsys):

@@ -16,6 +16,10 @@ def _store(class_name: str, function_name: str, description: str) -> tuple[str, 
     return "interlat.store_commands", class_name, function_name, description
 
 
+def _train(class_name: str, function_name: str, description: str) -> tuple[str, str, str, str]:
+    return "interlat.train_commands", class_name, function_name, description
+
+
 # Command words -> (module, configuration class, function that runs it, one line of help). Imported only when asked for.
 COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
     ("demo",): ("interlat.demo", "Demo", "run_demo", "scout and actor play held-out games; a table and a page"),
@@ -31,6 +35,12 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
         "run_collect_episodes",
         "play games with an expert and keep evidence and episodes",
     ),
+    ("collect", "trajectories"): (
+        "interlat.stages",
+        "CollectTrajectories",
+        "run_collect_trajectories",
+        "let a trained actor play training games several times with stored thoughts",
+    ),
     ("collect",): ("interlat.stages", "Collect", "run_collect", "let a model think about tasks; its states in a store"),
     ("store", "info"): _store("StoreInfo", "run_store_info", "what a latent store holds and how it was made"),
     ("store", "verify"): _store("VerifyStore", "run_verify_store", "check every thought of a store"),
@@ -41,9 +51,16 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
     ("store", "split"): _store("SplitStore", "run_split_store", "give every thought a split, by its task"),
     ("store", "push"): _store("PushStore", "run_push_store", "upload a store to the Hugging Face hub"),
     ("store", "pull"): _store("PullStore", "run_pull_store", "download a store from the Hugging Face hub"),
-    ("train", "tokenizer"): ("interlat.stages", "TrainTokenizer", "run_train_tokenizer", "train a tokenizer"),
-    ("train", "scout"): ("interlat.stages", "TrainScout", "run_train_scout", "train a scout from scratch"),
-    ("train", "actor"): ("interlat.stages", "TrainActor", "run_train_actor", "train an actor to read messages"),
+    ("train", "tokenizer"): _train("TrainTokenizer", "run_train_tokenizer", "train a tokenizer"),
+    ("train", "scout"): _train("TrainScoutCommand", "run_train_scout", "train a scout from scratch"),
+    ("train", "actor"): _train("TrainActorCommand", "run_train_actor", "train an actor to read messages"),
+    ("plot", "training"): _train("PlotTraining", "run_plot_training", "loss curves of one training or of several"),
+    ("train", "preference"): (
+        "interlat.train_commands",
+        "TrainPreferenceCommand",
+        "run_train_preference",
+        "train an actor to prefer its won trajectories to its lost ones",
+    ),
     ("evaluate",): ("interlat.stages", "Evaluate", "run_evaluate", "play held-out games under variants and controls"),
     ("import-checkpoint",): (
         "interlat.checkpoint_commands",
@@ -54,6 +71,12 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
     ("bench", "engine"): ("interlat.stages", "BenchEngine", "run_bench_engine", "speed against plain transformers"),
     ("bench", "store"): ("interlat.stages", "BenchStore", "run_bench_store", "the store against nested lists"),
     ("bench", "collect"): ("interlat.stages", "BenchCollect", "run_bench_collect", "collecting against plain generate"),
+    ("bench", "train-step"): (
+        "interlat.stages",
+        "BenchTrainStep",
+        "run_bench_train_step",
+        "the actor's step against three padded passes",
+    ),
     ("bench", "world"): ("interlat.stages", "BenchWorld", "run_bench_world", "speed against stock ALFWorld"),
 }
 

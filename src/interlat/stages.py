@@ -4,26 +4,26 @@ import json
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
-from interlat.agents.episodes import read_episodes, some_of, texts_of
-from interlat.bench import collect, engine, store, world
+from interlat.agents.episodes import read_episodes, some_of
+from interlat.agents.trajectories import TRAJECTORIES_FILE, read_trajectories
+from interlat.bench import collect, engine, store, train_step, world
 from interlat.bench.records import print_records
 from interlat.collect.episodes import CollectEpisodes, collect_episodes
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
+from interlat.collect.trajectories import CollectTrajectories, collect_trajectories
 from interlat.config import write_config
 from interlat.engine.ranks import Ranks
 from interlat.evaluate.household import RESULTS_FILE, EvaluateHousehold, evaluate_household, write_inspections
-from interlat.files import atomic_folder, read_lines
-from interlat.progress import drain, in_bytes, track
+from interlat.files import read_lines
+from interlat.progress import drain, in_bytes, say, track
 from interlat.report.build import build_report
 from interlat.store.reading import LatentStore
-from interlat.train.actor import TrainActor, train_actor
-from interlat.train.scout import TrainScout, train_scout
 from interlat.worlds.alfworld_author import AuthorOptions, author_games, check_split
 from interlat.worlds.mini import MINI_ROOMS
 from interlat.worlds.verify import verify_games
@@ -103,38 +103,6 @@ def run_collect_episodes(config: CollectEpisodes) -> None:
 
 
 @dataclass(frozen=True)
-class TrainTokenizer:
-    """Train a byte-level tokenizer with a ChatML template on collected episodes."""
-
-    episodes: str
-    """``episodes.jsonl`` of the training games."""
-    output: str
-    """Folder of the tokenizer."""
-    vocabulary_size: int = 1500
-    """Upper bound of the number of tokens."""
-
-
-def run_train_tokenizer(config: TrainTokenizer) -> None:
-    """Train the tokenizer."""
-    from interlat.agents.household import BEGIN_MESSAGE, END_MESSAGE
-    from interlat.train.tokenizer import train_tokenizer
-
-    texts = texts_of(read_episodes(config.episodes))
-    tokenizer = train_tokenizer(texts, config.vocabulary_size, (BEGIN_MESSAGE, END_MESSAGE))
-    with atomic_folder(config.output) as temporary:
-        tokenizer.save_pretrained(temporary)
-    _console.print(f"tokenizer with {len(tokenizer)} tokens in {config.output}")
-
-
-def _training(steps: Iterable[tuple[int, dict[str, float]]], total: int) -> Iterator[tuple[int, int]]:
-    for step, metrics in steps:
-        shown = {name: value for name, value in metrics.items() if name.startswith("validation")}
-        if shown:
-            _console.print(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in shown.items()))
-        yield step, total
-
-
-@dataclass(frozen=True)
 class Collect(CollectThoughts):
     """Let a model think about tasks and keep its hidden states in a latent store."""
 
@@ -183,18 +151,26 @@ def _report_store(directory: str, as_json: bool) -> int:
     return int(counts["failed"] > 0)
 
 
-def run_train_scout(config: TrainScout) -> None:
-    """Train a scout."""
-    write_config(config, config.output)
-    drain(track(_training(train_scout(config), config.schedule.last_step), "scout"))
-    _console.print(f"scout in {Path(config.output) / 'model'}")
+def run_collect_trajectories(config: CollectTrajectories) -> None:
+    """Collect, and say how often the actor won."""
 
+    def shown() -> Iterator[tuple[int, int]]:
+        for number, progress in enumerate(collect_trajectories(config)):
+            if not number:
+                # Not before the folder is known to hold trajectories of these settings.
+                write_config(config, config.output)
+            yield progress
 
-def run_train_actor(config: TrainActor) -> None:
-    """Train an actor."""
-    write_config(config, config.output)
-    drain(track(_training(train_actor(config), config.schedule.last_step), f"actor ({config.message})"))
-    _console.print(f"actor in {Path(config.output) / 'model'}")
+    drain(track(shown(), "trajectories"))
+    played = read_trajectories(config.output)
+    ends: dict[str, set[bool]] = {}
+    for trajectory in played:
+        ends.setdefault(trajectory.id, set()).add(trajectory.won)
+    both = sum(len(one) > 1 for one in ends.values())
+    say(
+        f"{len(played)} trajectories with {len(ends)} thoughts in {Path(config.output) / TRAJECTORIES_FILE}, "
+        f"{sum(one.won for one in played)} of them won; {both} thoughts were both won and lost with"
+    )
 
 
 @dataclass(frozen=True)
@@ -285,3 +261,13 @@ class BenchCollect(_Bench):
 def run_bench_collect(config: BenchCollect) -> None:
     """Measure."""
     print_records(collect.run(config.quick), "collection against one prompt at a time", config.json)
+
+
+@dataclass(frozen=True)
+class BenchTrainStep(_Bench):
+    """Speed and memory of a training step of the actor against three padded passes with the logits of all positions."""
+
+
+def run_bench_train_step(config: BenchTrainStep) -> None:
+    """Measure."""
+    print_records(train_step.run(config.quick), "training step against three padded passes", config.json)

@@ -51,6 +51,8 @@ def test_a_model_that_was_trained_on_is_another_one(pipeline, tmp_path):
         folders[role] = str(shutil.copytree(source, tmp_path / role))
     moved = EvaluateHousehold(Checkpoints(**folders), "a", max_plan_tokens=8, batch_size=3)
     assert moved.hash == settings(pipeline, "b", variants=("none",)).hash
+    (tmp_path / "text" / "README.md").write_text("A better description.")
+    assert dataclasses.replace(moved).hash == moved.hash
     weights = tmp_path / "text" / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1

@@ -29,6 +29,13 @@ def test_differences_name_the_setting_and_leave_names_and_versions_out():
     assert one.differences(dataclasses.replace(other, offset="consuming"), ("offset",)) == ["offset"]
 
 
+def test_stores_of_one_fingerprint_differ_in_names_and_versions_only():
+    one = Manifest(hidden_size=4, model="here", settings={"seed": 0})
+    assert one.fingerprint == dataclasses.replace(one, model="there", code_version="x").fingerprint
+    for change in ({"offset": "consuming"}, {"settings": {"seed": 1}}, {"weights_fingerprint": "w"}):
+        assert one.fingerprint != dataclasses.replace(one, **change).fingerprint
+
+
 def test_what_is_no_manifest_is_refused(tmp_path):
     with pytest.raises(StorageError, match="no latent store"):
         read_manifest(tmp_path)

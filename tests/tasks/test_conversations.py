@@ -43,6 +43,12 @@ def test_the_six_task_types_are_read_from_the_id_or_the_goal(tmp_path: Path) -> 
     assert [task.task_type for task in tasks] == [*TASK_TYPES, TASK_TYPES[3], ""]
 
 
+def test_a_conversation_may_begin_with_its_task(tmp_path: Path) -> None:
+    data = written(tmp_path / "x.json", [{"id": "t1", "conversations": turns(TEXTS[:2])}])
+    [task] = load_conversations(data, task_turn=0).tasks
+    assert task.text == TEXTS[0] and task.metadata == {"conversations": turns(TEXTS[:2])}
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

@@ -1,29 +1,29 @@
 import dataclasses
-import random
+import json
+from collections import Counter
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from interlat.agents.episodes import read_episodes
+import interlat
 from interlat.align.adapter import CommunicationAdapter
+from interlat.collect.sources import TaskSource
+from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
+from interlat.engine.prompt import Tokens, tokenize
+from interlat.engine.ranks import Ranks
+from interlat.engine.sampling import Sampling
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.files import read_lines
-from interlat.train.actor import (
-    TrainActor,
-    _examples,
-    _MessageSource,
-    _start_model,
-    _with_direct,
-    believed_plan,
-    train_actor,
-)
+from interlat.messages import TextMessage
+from interlat.store.reading import LatentStore
+from interlat.train.actor import TrainActor, _corpus, _Order, train_actor
 from interlat.train.branches import BranchWeights
+from interlat.train.conversations import ConversationOptions, load_corpus
 from interlat.train.curriculum import Curriculum
-from interlat.train.examples import ids_of
 from interlat.train.loop import Schedule
 from interlat.train.model import SmallModel
 from interlat.train.trained import LowRank
@@ -71,28 +71,6 @@ def test_the_adapter_knows_its_sender(pipeline):
     assert adapter.config.sender_tokenizer_fingerprint == scout.tokenizer_fingerprint
 
 
-def test_with_its_sender_the_adapter_begins_as_the_words_it_expected(pipeline, config):
-    """Where the sender is sure of a word, the row that the receiver gets points to the embedding of that word."""
-    aligned = dataclasses.replace(config, start=str(pipeline.actors["text"]), sender=str(pipeline.scout))
-    chat = ChatFormat(load_tokenizer(aligned.start))
-    examples = _examples([r for r in read_episodes(pipeline.episodes) if r["episodes"]], chat, 1.0)
-    source = _MessageSource(aligned, chat)
-    receiver = _start_model(aligned, chat.tokenizer)
-    adapter = source.make_adapter(receiver, [example for example, _, _ in examples]).eval()
-    assert adapter.config.project_input
-    rows = torch.cat([source.thoughts.states(example.item).float() for example, _, _ in examples])
-    head = Engine.load(str(pipeline.scout), dtype="float32").model.get_output_embeddings()
-    embeddings = receiver.get_input_embeddings().weight.detach()
-    expected = head(rows).softmax(dim=-1).detach() @ embeddings
-    with torch.no_grad():
-        begun = adapter(rows[None])[0]
-    assert torch.cosine_similarity(begun, expected - expected.mean(dim=-1, keepdim=True), dim=-1).mean() > 0.8
-    with pytest.raises(InputError, match="did not make these thoughts"):
-        _MessageSource(dataclasses.replace(aligned, sender=str(pipeline.actors["none"])), chat).make_adapter(
-            receiver, [examples[0][0]]
-        )
-
-
 def test_a_store_alone_trains_the_same_actor(config, tmp_path):
     """Without the episodes' own file: they stand beside the thoughts, and nothing else is needed."""
     alone = dataclasses.replace(config, episodes=None, output=str(tmp_path / "alone"))
@@ -106,42 +84,6 @@ def test_a_store_alone_trains_the_same_actor(config, tmp_path):
 
 def test_an_actor_without_messages_trains_from_a_store_too(config):
     list(train_actor(dataclasses.replace(config, message="none", episodes=None)))
-
-
-def test_believed_plans_follow_the_belief_and_not_the_truth(pipeline):
-    """Over many draws the plan names the best place more often than its probability of being true."""
-    best = drawn = 0
-    for record in read_episodes(pipeline.episodes):
-        for episode in record["episodes"]:
-            for seed in range(20):
-                plan = believed_plan(record, episode, random.Random(seed))
-                best += f" at {episode['beliefs'][0]['places'][0]}." in plan
-                drawn += 1
-    assert 0.85 < best / drawn < 1
-
-
-def test_direct_plans_name_the_true_places(pipeline):
-    for record in read_episodes(pipeline.episodes):
-        for episode in record["episodes"]:
-            assert believed_plan(record, {**episode, "direct": True}, random.Random(0)) == episode["plan"]
-
-
-@pytest.mark.parametrize("share, expected", [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
-def test_the_share_of_direct_episodes_is_the_one_asked_for(pipeline, config, share, expected):
-    base = dataclasses.replace(config, message="base", thoughts=(), direct_share=share)
-    chat = ChatFormat(load_tokenizer(base.tokenizer))
-    records = [r for r in read_episodes(pipeline.episodes) if r["episodes"]]
-    chosen = [bool(e.get("direct")) for _, _, e in _with_direct(_examples(records, chat, 1.0), base, chat)]
-    assert sum(chosen) / len(chosen) == pytest.approx(expected, abs=0.05)
-
-
-def test_without_direct_episodes_the_share_is_an_error(pipeline, config):
-    base = dataclasses.replace(config, message="base", thoughts=(), direct_share=0.5)
-    chat = ChatFormat(load_tokenizer(base.tokenizer))
-    record = next(r for r in read_episodes(pipeline.episodes) if r["episodes"])
-    stumbled = {**record["episodes"][0], "turns": [["go to shelf 1", "Nothing happens.", False]]}
-    with pytest.raises(InputError, match="direct_share"):
-        _with_direct(_examples([{**record, "episodes": [stumbled]}], chat, 1.0), base, chat)
 
 
 def test_a_base_learns_all_that_it_reads_if_asked(config):
@@ -187,20 +129,6 @@ def test_the_whole_recipe_is_killed_and_continued_to_the_same_adapter(config, tm
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_curriculum_ends_with_whole_messages(pipeline, config):
-    mixed = dataclasses.replace(
-        config, losses=BranchWeights(alignment=0.1), curriculum=Curriculum("uniform"), prefix_share=0.0, none_share=0.0
-    )
-    chat = ChatFormat(load_tokenizer(mixed.tokenizer))
-    source = _MessageSource(mixed, chat)
-    examples = _examples([r for r in read_episodes(pipeline.episodes) if r["episodes"]], chat, 1.0)
-    for progress, whole in ((0.0, False), (0.9, True)):
-        rng = random.Random(0)
-        branches = [source.branch(*chosen, rng, progress) for chosen in examples]
-        assert all(b.own.taken == len(b.own.rows) and not b.own.words for b in branches) == whole
-        assert all(b.plan == ids_of(source.thoughts.text(b.example.item, rng), chat) for b in branches)
-
-
 @pytest.mark.parametrize("field, value", [("losses", BranchWeights(0.1)), ("curriculum", Curriculum("linear"))])
 def test_latent_losses_are_refused_for_words(config, field, value):
     with pytest.raises(InputError, match="latent"):
@@ -240,3 +168,112 @@ def test_bfloat16_is_near_float32_and_leaves_float32_weights(config, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
     stored = load_file(tmp_path / "half" / "checkpoint.safetensors")
     assert {tensor.dtype for tensor in stored.values()} == {torch.float32}
+
+
+def test_a_step_in_several_passes_is_the_same_step(config, tmp_path):
+    """Dropout is drawn by the pass, so an adapter-free training shows it; accumulated shares equal one pass."""
+    text = dataclasses.replace(config, message="text")
+    schedule = dataclasses.replace(text.schedule, pass_size=1)
+    several = dataclasses.replace(text, schedule=schedule, output=str(tmp_path / "several"))
+    losses = [[m["loss"] for _, m in train_actor(c)] for c in (text, several)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_gradient_checkpointing_changes_no_number(config, tmp_path):
+    lean = dataclasses.replace(config, gradient_checkpointing=True, output=str(tmp_path / "lean"))
+    losses = [[m["loss"] for _, m in train_actor(c)] for c in (config, lean)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_the_finished_model_has_the_best_parameters_if_asked(config, tmp_path):
+    """A training that diverges is best before its last step."""
+    wild = Schedule(steps=3, batch_size=4, checkpoint_every=1, validate_every=1, learning_rate=3.0, warmup_steps=1)
+    kept = {}
+    for keep in ("best", "last"):
+        chosen = dataclasses.replace(config, schedule=dataclasses.replace(wild, keep=keep), output=str(tmp_path / keep))
+        steps = [m["validation_loss"] for _, m in train_actor(chosen)]
+        assert min(steps) < steps[-1]
+        kept[keep] = CommunicationAdapter.load(tmp_path / keep / "model").state_dict()
+        name = {"best": "best.safetensors", "last": "checkpoint.safetensors"}[keep]
+        stored = load_file(tmp_path / keep / name)
+        assert all(torch.equal(tensor, stored[f"adapter/{key}"]) for key, tensor in kept[keep].items())
+    assert any(not torch.equal(kept["best"][key], kept["last"][key]) for key in kept["best"])
+
+
+def test_validation_shows_what_another_message_costs(config):
+    metrics = [m for _, m in train_actor(dataclasses.replace(config, validation_share=0.5))][-1]
+    assert {"validation_loss", "validation_loss_of_another_message"} <= metrics.keys()
+
+
+def test_every_step_is_full(config, tmp_path):
+    """An epoch that does not divide by the batch size ends with a batch that is filled up."""
+    config = dataclasses.replace(config, message="none", schedule=dataclasses.replace(config.schedule, batch_size=5))
+    corpus = _corpus(config, None, ChatFormat(load_tokenizer(config.tokenizer)), Ranks())
+    order = _Order(corpus.training, config)
+    epoch = -(-len(corpus.training) // 5)
+    assert len(corpus.training) % 5
+    steps = [order.of(step) for step in range(epoch)]
+    assert all(len(examples) == 5 for examples in steps)
+    seen = Counter(id(example) for examples in steps for example in examples)
+    assert len(seen) == len(corpus.training) and sum(seen.values()) == 5 * epoch
+
+
+@pytest.mark.parametrize("message", ["latent", "text", "none"])
+def test_any_conversations_train_an_actor(pipeline, tmp_path, message):
+    """Trajectories as JSON: the scout thinks about them, an actor learns them, and its prompt at play is the one it
+    learned: the validation loss is that of plain forward passes of the exported model on the agent's own prompts."""
+    kettle = ["You tidy up.", "OK", "Your task is to: put a kettle in sink.", "go to sink 1", "You are there.", "done"]
+    rows = [
+        {"id": f"trial-{number}", "conversations": [
+            {"from": "gpt" if place % 2 else "human", "value": f"{text} {number}" if place == 2 else text}
+            for place, text in enumerate(kettle)
+        ]}
+        for number in range(6)
+    ]  # fmt: skip
+    (tmp_path / "data.json").write_text(json.dumps(rows))
+    source, short = TaskSource("conversations", str(tmp_path / "data.json")), Sampling(max_new_tokens=6)
+    store = str(tmp_path / "store")
+    list(collect_thoughts(CollectThoughts(str(pipeline.scout), source, store, sampling=short)))
+    options = ConversationOptions(prompt_template="A house. {text}", connector="\nYour plan: ")
+    config = TrainActor(
+        str(tmp_path / "actor"),
+        corpus="conversations",
+        conversations=options,
+        message=message,
+        thoughts=(store,),
+        start=str(pipeline.actors["text"]),
+        schedule=Schedule(steps=2, batch_size=3, validate_every=1, learning_rate=1e-9, adapter_learning_rate=1e-9),
+        losses=BranchWeights(0.1, 0.1) if message == "latent" else BranchWeights(),
+        curriculum=Curriculum("uniform") if message == "latent" else Curriculum(),
+        validation_share=0.3,
+        adapter_heads=2,
+    )
+    steps = [metrics for _, metrics in train_actor(config)]
+    # Learning rates of nothing: the exported agent is, but for rounding, the one that was validated.
+    agent = interlat.load(str(tmp_path / "actor" / "model"), dtype="float32")
+    thoughts = LatentStore.open(store)
+    held_out = load_corpus(options, agent.engine.chat, thoughts, thoughts.length, 0.3).corpus.validation
+    total = count = 0
+    for example in held_out:
+        given = {"latent": thoughts.message(example.item), "text": TextMessage(thoughts.entry(example.item).plan)}
+        text = f"{kettle[0]}\n{kettle[2]} {example.item[-1]}"
+        parts = tokenize(agent.prompt(text, given.get(message)), agent.engine.tokenizer)
+        table = agent.engine.model.get_input_embeddings().weight
+        prompt = torch.cat([table[list(part.ids)] if isinstance(part, Tokens) else part.rows for part in parts])
+        first = next(index for index, label in enumerate(example.labels) if label != -100)
+        rest = example.after[first:]
+        with torch.no_grad():
+            logits = agent.engine.model(inputs_embeds=torch.cat([prompt, table[list(rest)]])[None]).logits[0]
+        for place, label in enumerate(example.labels[first:]):
+            if label != -100:
+                total -= logits[len(prompt) + place - 1].log_softmax(-1)[label].item()
+                count += 1
+    assert steps[-1]["validation_loss"] == pytest.approx(total / count, rel=2e-3)
+
+
+def test_what_does_not_go_together_is_refused(config):
+    for changes in ({"corpus": "conversations"}, {"message": "base", "corpus": "conversations", "episodes": None}):
+        with pytest.raises(InputError, match="household"):
+            dataclasses.replace(config, **changes)
+    with pytest.raises(InputError, match=r"conversations\.data"):
+        TrainActor("out", corpus="conversations", tokenizer="tokenizer")

@@ -10,12 +10,10 @@ from interlat.errors import InputError
 from interlat.train import divergences
 from interlat.train.divergences import (
     LN2,
-    alignment_loss,
-    cross_entropies,
-    in_chunks,
-    jensen_shannon,
+    hinge,
+    losses_of_rows,
+    mean_by_sample,
     samples_of_labels,
-    separation_loss,
     states_at_labels,
 )
 
@@ -25,7 +23,25 @@ ROWS, SIZE, VOCABULARY = 13, 6, 17
 @pytest.fixture(params=[1, 4, 100])
 def chunks(request, monkeypatch):
     """Chunks that divide the rows unevenly, or hold all of them."""
-    monkeypatch.setattr(in_chunks, "__defaults__", (request.param,))
+    monkeypatch.setattr(divergences, "CHUNK_LOGITS", request.param * VOCABULARY)
+
+
+def cross_entropies(states, targets, head):
+    return losses_of_rows(states, targets, head, VOCABULARY).cross_entropy
+
+
+def jensen_shannon(states, other, head):
+    return losses_of_rows(states, torch.zeros(len(states), dtype=torch.long), head, VOCABULARY, other=other).divergence
+
+
+def separation_loss(states, other, samples, head, margin=LN2):
+    return hinge(mean_by_sample(jensen_shannon(states, other, head), samples), margin).mean()
+
+
+def alignment_loss(states, plan, samples, head, share=0.7):
+    targets = torch.zeros(len(states), dtype=torch.long)
+    rows = losses_of_rows(states, targets, head, VOCABULARY, plan=plan, kl_share=share)
+    return mean_by_sample(rows.alignment, samples).mean()
 
 
 def branches(seed=0, scale=1.5, dtype=torch.float32):
@@ -122,20 +138,45 @@ def test_divergence_is_symmetric_and_never_negative():
     assert torch.allclose(forward, backward, atol=1e-7) and bool((forward > -1e-7).all())
 
 
-@pytest.mark.parametrize("name", ["separation", "alignment", "cross_entropy"])
+LOSSES = {
+    "separation": lambda states, other, samples, head: separation_loss(states, other, samples, head, 0.69),
+    "alignment": lambda states, other, samples, head: alignment_loss(states, other, samples, head),
+    "cross_entropy": lambda states, other, samples, head: cross_entropies(states, torch.arange(ROWS), head).mean(),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_gradients_are_those_of_the_arithmetic(chunks, name):
     one, other, samples, head = branches(dtype=torch.float64)
-    one.requires_grad_(True)
-    losses = {
-        "separation": lambda states, weight: separation_loss(states, other, samples, _head(weight), 0.69),
-        "alignment": lambda states, weight: alignment_loss(states, other, samples, _head(weight)),
-        "cross_entropy": lambda states, weight: cross_entropies(states, torch.arange(ROWS), _head(weight)).mean(),
-    }
-    assert torch.autograd.gradcheck(losses[name], (one, head.weight.detach().clone().requires_grad_(True)))
+    head.requires_grad_(False)
+    assert torch.autograd.gradcheck(lambda states: LOSSES[name](states, other, samples, head), one.requires_grad_(True))
 
 
-def _head(weight):
-    return lambda states: states @ weight.T
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_head_learns_from_the_own_branch_alone(chunks, name):
+    """Its gradient against finite differences in which the other branch keeps the head that it had."""
+    one, other, samples, head = branches(dtype=torch.float64)
+    before = head.weight.detach().clone()
+
+    class Split(nn.Module):
+        """The given head for the own branch, which is asked for gradients; the old one for the other branch."""
+
+        def __init__(self, weight):
+            super().__init__()
+            self.weight = weight
+
+        def forward(self, states):
+            return states @ (self.weight if torch.is_grad_enabled() else before).T
+
+    def loss(weight):
+        with torch.enable_grad():
+            return LOSSES[name](one, other, samples, Split(weight))
+
+    assert torch.autograd.gradcheck(loss, before.clone().requires_grad_(True))
+    (through_head,) = torch.autograd.grad(LOSSES[name](one, other, samples, head), head.weight)
+    weight = before.clone().requires_grad_(True)
+    (expected,) = torch.autograd.grad(loss(weight), weight)
+    assert torch.allclose(through_head, expected)
 
 
 def test_short_replies_count_as_much_as_long_ones():
@@ -156,7 +197,7 @@ def test_states_are_those_before_the_labels_in_reading_order():
 
 
 def test_full_logits_are_never_made(monkeypatch):
-    monkeypatch.setattr(in_chunks, "__defaults__", (4,))
+    monkeypatch.setattr(divergences, "CHUNK_LOGITS", 4 * VOCABULARY)
     one, other, samples, head = branches()
     seen = []
     head.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
@@ -166,13 +207,26 @@ def test_full_logits_are_never_made(monkeypatch):
     assert max(seen) == 4
 
 
-def test_what_does_not_fit_is_refused():
-    one, other, samples, head = branches()
-    with pytest.raises(InputError, match="13 and 12 supervised positions"):
-        separation_loss(one, other[:-1], samples, head)
-    for margin in (0.0, 0.7, -1.0):
-        with pytest.raises(InputError, match="margin"):
-            separation_loss(one, other, samples, head, margin)
-    with pytest.raises(InputError, match="kl_share"):
-        alignment_loss(one, other, samples, head, 1.1)
-    assert divergences.CHUNK_ROWS >= 1
+def test_all_losses_at_once_are_those_of_each_alone(chunks):
+    one, other, _, head = branches()
+    _, plan, _, _ = branches(1)
+    targets = torch.arange(ROWS) % VOCABULARY
+    together = losses_of_rows(one, targets, head, VOCABULARY, other=other, plan=plan)
+    assert torch.allclose(together.cross_entropy, cross_entropies(one, targets, head))
+    assert torch.allclose(together.divergence, jensen_shannon(one, other, head))
+    assert torch.allclose(together.alignment, losses_of_rows(one, targets, head, VOCABULARY, plan=plan).alignment)
+    assert losses_of_rows(one, targets, head, VOCABULARY)[1:] == (None, None)
+
+
+def test_branches_of_other_replies_are_refused():
+    one, other, _, head = branches()
+    for name in ("other", "plan"):
+        with pytest.raises(InputError, match="13 and 12 supervised positions"):
+            losses_of_rows(one, torch.zeros(ROWS, dtype=torch.long), head, VOCABULARY, **{name: other[:-1]})
+
+
+def test_no_row_gives_no_loss():
+    one, other, _, head = branches()
+    rows = losses_of_rows(one[:0], torch.zeros(0, dtype=torch.long), head, VOCABULARY, other=other[:0])
+    assert rows.cross_entropy.shape == rows.divergence.shape == (0,)
+    assert mean_by_sample(rows.divergence, torch.zeros(0, dtype=torch.long)).shape == (0,)

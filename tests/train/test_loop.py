@@ -1,9 +1,19 @@
 import pytest
 import torch
 
-from interlat.errors import CheckpointError, InterlatError
+from interlat.errors import CheckpointError, InputError, InterlatError
 from interlat.files import read_lines
-from interlat.train.loop import METRICS_FILE, Schedule, learning_rate_factor, run_training
+from interlat.train.loop import (
+    BEST_FILE,
+    CHECKPOINT_FILE,
+    METRICS_FILE,
+    Schedule,
+    learning_rate_factor,
+    load_parameters,
+    run_training,
+    step_of,
+    trained_parameters,
+)
 
 SCHEDULE = Schedule(steps=12, checkpoint_every=4, validate_every=6, warmup_steps=3)
 
@@ -16,12 +26,12 @@ def parts():
 def train(directory, stop_after=None, modules=None):
     modules = modules or parts()
 
-    def loss_of_step(step):
+    def passes_of_step(step):
         generator = torch.Generator().manual_seed(step)
         x = torch.randn(16, 4, generator=generator)
-        return (modules["model"](x).squeeze() - x.sum(dim=1)).square().mean(), {}
+        yield (modules["model"](x).squeeze() - x.sum(dim=1)).square().mean(), {}
 
-    for step, _ in run_training(directory, modules, SCHEDULE, 0, loss_of_step, lambda: {"loss": 1.0}):
+    for step, _ in run_training(directory, modules, SCHEDULE, 0, passes_of_step, lambda: {"loss": 1.0}):
         if step == stop_after:
             break
     return [p.detach().clone() for p in modules["model"].parameters()]
@@ -50,10 +60,9 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops(tmp_path):
-    modules = {"model": torch.nn.Linear(1, 1)}
+    modules, nan = {"model": torch.nn.Linear(1, 1)}, torch.tensor([[torch.nan]])
     with pytest.raises(InterlatError, match="not finite"):
-        loss_of_step = lambda step: (modules["model"](torch.tensor([[torch.nan]])).sum(), {})  # noqa: E731
-        list(run_training(tmp_path, modules, SCHEDULE, 0, loss_of_step))
+        list(run_training(tmp_path, modules, SCHEDULE, 0, lambda step: iter([(modules["model"](nan).sum(), {})])))
 
 
 def test_learning_rate_warms_up_and_falls_to_a_tenth():
@@ -62,3 +71,75 @@ def test_learning_rate_warms_up_and_falls_to_a_tenth():
     assert factors[0] == pytest.approx(0.1) and max(factors) == pytest.approx(1.0)
     assert factors[100] == pytest.approx(0.1)
     assert Schedule(steps=100, stop_at=40).last_step == 40
+
+
+def test_passes_add_up(tmp_path):
+    """A step in one pass and in four, whose losses are shares of the same mean, moves the parameters alike."""
+    results = []
+    for name, size in (("one", 16), ("four", 4)):
+        torch.manual_seed(3)
+        model = torch.nn.Linear(4, 1)
+
+        def passes_of_step(step, model=model, size=size):
+            x = torch.randn(16, 4, generator=torch.Generator().manual_seed(step))
+            for part in x.split(size):
+                loss = (model(part).squeeze() - part.sum(dim=1)).square().sum() / 16
+                yield loss, {"twice": 2 * loss.detach()}
+
+        steps = list(run_training(tmp_path / name, {"model": model}, SCHEDULE, 0, passes_of_step))
+        assert all(metrics["twice"] == pytest.approx(2 * metrics["loss"]) for _, metrics in steps)
+        results.append(model.weight.detach())
+    assert torch.allclose(*results, atol=1e-6)
+
+
+def validated(directory, losses, stop_after=None, **fields):
+    """A training whose parameter is the number of its step and whose validation loss is given; what it leaves."""
+    modules = {"model": torch.nn.Linear(1, 1)}
+    schedule = Schedule(steps=len(losses), checkpoint_every=3, validate_every=1, warmup_steps=0, **fields)
+    step = iter(range(step_of(directory / CHECKPOINT_FILE) or 0, len(losses)))
+
+    def validate():
+        number = next(step)
+        modules["model"].weight.data.fill_(number + 1)
+        return {"loss": losses[number]}
+
+    passes = lambda step: iter([(modules["model"](torch.ones(1, 1)).sum(), {})])  # noqa: E731
+    taken = []
+    for finished, _ in run_training(directory, modules, schedule, 0, passes, validate):
+        taken.append(finished)
+        if finished == stop_after:
+            break
+    best = {"model": torch.nn.Linear(1, 1)}
+    load_parameters(directory / BEST_FILE, trained_parameters(best))
+    return taken, best["model"].weight.item()
+
+
+LOSSES = [5.0, 3.0, 4.0, 2.0, 2.5, 2.0, 2.6, 1.0]
+
+
+def test_the_best_parameters_are_kept(tmp_path):
+    assert validated(tmp_path, LOSSES) == (list(range(1, 9)), 8)
+    assert validated(tmp_path / "other", LOSSES[:7]) == (list(range(1, 8)), 4)
+
+
+@pytest.mark.parametrize("stop_after", [None, 2, 4, 5])
+def test_training_ends_when_nothing_gets_better(tmp_path, stop_after):
+    """Three validations without a lower loss than that of step 4; a killed run counts on where it was."""
+    if stop_after:
+        validated(tmp_path, LOSSES, stop_after, patience=3)
+    taken, best = validated(tmp_path, LOSSES, patience=3)
+    assert (taken[-1], best, step_of(tmp_path / CHECKPOINT_FILE)) == (7, 4, 7)
+    assert validated(tmp_path, LOSSES, patience=3) == ([], 4)
+
+
+def test_best_parameters_from_behind_the_checkpoint_are_made_again(tmp_path):
+    """Killed between the best parameters of step 4 and the checkpoint of step 6, it goes on from step 3."""
+    validated(tmp_path, LOSSES, 4)
+    assert (step_of(tmp_path / BEST_FILE), step_of(tmp_path / CHECKPOINT_FILE)) == (4, 3)
+    assert validated(tmp_path, [5.0, 3.0, 4.0, 3.5, 3.2, 3.6])[1] == 5
+
+
+@pytest.mark.parametrize("name", ["steps", "batch_size", "pass_size", "patience", "validate_every", "stop_at"])
+def test_counts_are_positive(name):
+    with pytest.raises(InputError, match=name):
+        Schedule(**{name: 0})

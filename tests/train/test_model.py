@@ -35,8 +35,11 @@ def test_export_rounds_the_file_and_not_the_model(tmp_path):
     for name, tensor in loaded.model.state_dict().items():
         assert torch.equal(tensor, before[name].bfloat16().float()), name
     assert loaded.model.config.tie_word_embeddings
-    assert (tmp_path / "m" / "agent.json").exists()
+    assert (tmp_path / "m" / "agent.json").exists() and not (tmp_path / "m" / "README.md").exists()
+    export_model(model, TOKENIZER, tmp_path / "m", card="# m\n")
+    assert (tmp_path / "m" / "README.md").read_text() == "# m\n"
     export_model(model, TOKENIZER, tmp_path / "m")
+    assert not list((tmp_path / "m").glob("*.md")), "an older export shows through"
     assert not (tmp_path / "m" / "agent.json").exists(), "an older export shows through"
 
 

@@ -2,7 +2,7 @@
 
 import datetime
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -63,14 +63,26 @@ class Ranks:
         if self.world_size > 1:
             distributed.barrier()
 
+    def sum(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The sums of values over all ranks, which must all give the same names."""
+        if self.world_size == 1:
+            return dict(values)
+        names = sorted(values)
+        total = torch.tensor([values[name] for name in names], dtype=torch.float64)
+        distributed.all_reduce(total)
+        return dict(zip(names, total.tolist(), strict=True))
+
     @contextmanager
-    def together(self) -> Iterator["Ranks"]:
-        """Connect the ranks while the block runs; nothing to do for a single process."""
+    def together(self, backend: str = "gloo") -> Iterator["Ranks"]:
+        """Connect the ranks while the block runs; nothing to do for a single process.
+
+        Args:
+            backend: gloo where ranks exchange no more than numbers on the CPU, so that no GPU needs to take part.
+        """
         if self.world_size == 1:
             yield self
             return
-        # gloo: the ranks exchange nothing but their presence, so no GPU needs to take part.
-        distributed.init_process_group("gloo", timeout=PATIENCE)
+        distributed.init_process_group(backend, timeout=PATIENCE)
         try:
             yield self
         finally:

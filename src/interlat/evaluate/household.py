@@ -67,8 +67,8 @@ class Checkpoints:
 
 
 def _content_digest(place: str) -> str:
-    """Digest of the files of a checkpoint's folder; the name itself for a hub id."""
-    files = sorted(path for path in Path(place).glob("*") if path.is_file())
+    """Digest of the files of a checkpoint's folder without its card; the name itself for a hub id."""
+    files = sorted(path for path in Path(place).glob("*") if path.is_file() and path.name != "README.md")
     if not files:
         return place
     digest = hashlib.sha256()

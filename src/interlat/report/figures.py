@@ -16,6 +16,12 @@ from interlat.report.summary import Row, Summary
 
 # From the palette of Okabe and Ito, distinct to colour-blind readers and in grey.
 ROLE_COLOURS = {"none": "#8c8c8c", "text": "#0072B2", "latent": "#D55E00", "control": "#CC79A7"}
+# That palette and two of Tol's; the marks tell them apart without colour.
+SERIES_COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"),
+    *("#56B4E9", "#882255", "#117733", "#332288", "#AA8E39"),
+)
+SERIES_MARKS = "os^DvPXp<>"
 _ROLE_HATCHES = {"control": "////"}
 # Nearly black on paper; on the page it becomes the colour of the text around the figure.
 INK = "#010203"
@@ -120,10 +126,20 @@ def steps_figure(summary: Summary) -> Figure:
     return _panels(summary, draw)
 
 
-def _svg(figure: Figure, transparent: bool) -> str:
+def png_of(figure: Figure) -> bytes:
+    """A figure as a PNG on white."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format="png", dpi=160, facecolor="white")
+    return buffer.getvalue()
+
+
+def svg_of(figure: Figure, transparent: bool = False) -> str:
+    """A figure as an SVG file, on white or transparent."""
     buffer = io.BytesIO()
     # No date and fixed ids: the same records give the same file.
-    figure.savefig(buffer, format="svg", transparent=transparent, metadata={"Date": None})
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", transparent=transparent, metadata={"Date": None})
     return buffer.getvalue().decode()
 
 
@@ -141,13 +157,11 @@ def make_figures(summary: Summary) -> list[FigureFiles]:
         ("steps", "Mean steps, with 95 % bootstrap intervals; diamonds: won games only", steps_figure),
     ]
     files = []
-    with matplotlib.rc_context(STYLE):
-        for name, caption, make in plans:
+    for name, caption, make in plans:
+        with matplotlib.rc_context(STYLE):
             figure = make(summary)
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=160, facecolor="white")
-            inline = _inline(_svg(figure, transparent=True), f"{caption}. The numbers stand in the table.")
-            files.append(FigureFiles(name, caption, buffer.getvalue(), _svg(figure, False), inline))
+        inline = _inline(svg_of(figure, transparent=True), f"{caption}. The numbers stand in the table.")
+        files.append(FigureFiles(name, caption, png_of(figure), svg_of(figure), inline))
     return files
 
 

@@ -1,6 +1,5 @@
 """Pictures of a store: how long its thoughts are, how large their rows, and how their task types lie to each other."""
 
-import io
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from interlat.errors import InputError
 from interlat.files import write_atomically
-from interlat.report.figures import INK, ROLE_COLOURS, STYLE
+from interlat.report.figures import INK, ROLE_COLOURS, SERIES_COLOURS, SERIES_MARKS, STYLE, png_of
 from interlat.store.reading import LatentStore
 from interlat.store.writer import row_norms
 
@@ -33,12 +32,6 @@ OTHER = "other"
 UNNAMED = "no type"
 _GREY = ROLE_COLOURS["none"]
 _BAR = ROLE_COLOURS["text"]
-# The palette of Okabe and Ito and two of Tol's; the marks tell them apart without colour.
-_COLOURS = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"),
-    *("#56B4E9", "#882255", "#117733", "#332288", "#AA8E39"),
-)
-_MARKS = "os^DvPXp<>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +158,7 @@ def plane_figure(plane: Plane, task_types: Sequence[str]) -> Figure:
     counts = Counter(name or UNNAMED for name in task_types)
     named = [name for name, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:MOST_TYPES]]
     groups = np.array([name if name in named else OTHER for name in (name or UNNAMED for name in task_types)])
-    looks = dict(zip(named, zip(_COLOURS, _MARKS, strict=True), strict=False))
+    looks = dict(zip(named, zip(SERIES_COLOURS, SERIES_MARKS, strict=True), strict=False))
     figure, axes = _panel(width=7.6, height=4.6)
     points = plane.points.numpy()
     handles, labels = [], []
@@ -206,8 +199,7 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _write(make: Callable[[], Figure], path: Path) -> Path:
-    buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
-        make().savefig(buffer, format="png", dpi=160, facecolor="white")
-    write_atomically(path, buffer.getvalue())
+        figure = make()
+    write_atomically(path, png_of(figure))
     return path

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 import subprocess
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ FORMAT_VERSION = 1
 
 Encoding = Literal["plain", "int8", "float8"]
 Method = Literal["full", "compressed", "imported"]
+_NAMES_ONLY = ("model", "code_version")
 
 
 @functools.cache
@@ -88,6 +90,12 @@ class Manifest:
         """Shape of one row: ``[D]``, or ``[layers, D]`` if there are several."""
         return (self.hidden_size,) if len(self.layers) == 1 else (len(self.layers), self.hidden_size)
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all that changes what is stored, see `differences`."""
+        fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in _NAMES_ONLY}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
     def write(self, directory: str | Path) -> None:
         """Write ``manifest.json``, atomically."""
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
@@ -98,7 +106,7 @@ class Manifest:
 
         A model is known by its fingerprints, so its name is not compared; nor is the version of the code.
         """
-        names = fields or tuple(f.name for f in dataclasses.fields(self) if f.name not in ("model", "code_version"))
+        names = fields or tuple(f.name for f in dataclasses.fields(self) if f.name not in _NAMES_ONLY)
         different = [name for name in names if getattr(self, name) != getattr(other, name)]
         if "settings" in different:
             keys = sorted(self.settings.keys() | other.settings.keys())

@@ -25,7 +25,7 @@ _SPEAKERS = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"
 _TYPE = re.compile("|".join(TASK_TYPES))
 
 
-def load_conversations(data: str, split: str = "") -> TaskSet:
+def load_conversations(data: str, split: str = "", task_turn: int = TASK_TURN) -> TaskSet:
     """Each conversation as a task whose text is the room and the goal.
 
     A row has an ``id`` (or ``item_id``) and ``conversations``, a list of ``{"from": "human" | "gpt", "value": ...}``
@@ -36,6 +36,7 @@ def load_conversations(data: str, split: str = "") -> TaskSet:
     Args:
         data: what `read_rows` reads.
         split: which split.
+        task_turn: the place of the turn that is the task; 0 for conversations that begin with it.
 
     Raises:
         InputError: what `read_rows` raises, or a conversation that is too short or has the wrong speakers.
@@ -45,8 +46,8 @@ def load_conversations(data: str, split: str = "") -> TaskSet:
     for number, row in enumerate(rows):
         where = f"row {number} of {data}"
         identifier = value_of(row, "item_id" if "item_id" in row and "id" not in row else "id", where)
-        turns = _turns(row, f"conversation {identifier!r} ({where})")
-        text = turns[TASK_TURN]["value"]
+        turns = turns_of(row, f"conversation {identifier!r} ({where})", task_turn)
+        text = turns[task_turn]["value"]
         task_type = _TYPE.search(identifier) or _TYPE.search(text)
         task = Task(
             id=identifier,
@@ -59,10 +60,22 @@ def load_conversations(data: str, split: str = "") -> TaskSet:
     return TaskSet(tuple(tasks), origin)
 
 
-def _turns(row: Mapping[str, Any], where: str) -> list[dict[str, str]]:
+def turns_of(row: Mapping[str, Any], where: str, task_turn: int = TASK_TURN) -> list[dict[str, str]]:
+    """The turns in ``row["conversations"]`` as ``{"from": "human" | "gpt", "value": ...}``.
+
+    Args:
+        row: one row, or the metadata of a task.
+        where: which one it is, for the message.
+        task_turn: the place of the turn that is the task.
+
+    Raises:
+        InputError: the conversation ends before the task, or has the wrong speakers.
+    """
     conversation = row.get("conversations")
-    if not isinstance(conversation, list) or len(conversation) <= TASK_TURN:
-        raise InputError(f"{where} is too short, expected a list of turns: instruction, OK, task, ...; leave it out")
+    if not isinstance(conversation, list) or len(conversation) <= task_turn:
+        raise InputError(
+            f"{where} is too short, expected a list of turns of which turn {task_turn} is the task; leave it out"
+        )
     turns = []
     for place, turn in enumerate(conversation):
         fields = turn if isinstance(turn, Mapping) else {}

@@ -1,8 +1,7 @@
 """Train an actor to play with messages of one kind: none, text, or latent.
 
-Every actor starts from the same base and sees the same episodes in the same order for the same number of steps; only
-what stands between ``<bop>`` and ``<eop>`` differs. The commands to learn are those of an expert that visits places in
-the order of the scout's exact belief.
+Every actor starts from the same base and sees the same examples in the same order for the same number of steps; only
+what stands between ``<bop>`` and ``<eop>`` differs.
 """
 
 import random
@@ -12,40 +11,43 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from interlat.agents.episodes import direct_episode, evidence_of, layout_of, read_episodes
-from interlat.agents.household import plan_text
+from interlat.agents.episodes import read_episodes
 from interlat.agents.settings import AgentSettings, MessageKind
-from interlat.align.adapter import AdapterConfig, CommunicationAdapter
+from interlat.align.adapter import CommunicationAdapter
 from interlat.engine.chat import ChatFormat
-from interlat.engine.checkpoint import load_tokenizer
-from interlat.engine.fingerprint import tokenizer_fingerprint
+from interlat.engine.checkpoint import load_checkpoint, load_tokenizer
 from interlat.engine.hardware import choose_device
-from interlat.engine.transformers import Engine
+from interlat.engine.ranks import Ranks
 from interlat.errors import InputError
+from interlat.progress import say
 from interlat.store.batches import length_sorted_batches
-from interlat.train.branches import Branch, BranchWeights, branch_losses
-from interlat.train.curriculum import Curriculum, cut
-from interlat.train.examples import (
-    Batch,
-    Example,
-    Message,
-    Mixed,
-    actor_example,
-    collate,
-    embed_batch,
-    ids_of,
+from interlat.train.adapters import begin_adapter, new_adapter
+from interlat.train.branches import Branch, BranchWeights, Totals
+from interlat.train.card import model_card, settings_of
+from interlat.train.conversations import ConversationOptions, load_corpus
+from interlat.train.corpus import Corpus
+from interlat.train.curriculum import Curriculum
+from interlat.train.examples import Example, ids_of
+from interlat.train.household import household_corpus
+from interlat.train.loop import (
+    BEST_FILE,
+    CHECKPOINT_FILE,
+    Passes,
+    Schedule,
+    load_parameters,
+    run_training,
+    trained_parameters,
 )
-from interlat.train.loop import Schedule, run_training
-from interlat.train.losses import supervised_cross_entropy
+from interlat.train.message_tokens import add_message_tokens
 from interlat.train.messages import ScoutMessages
 from interlat.train.model import SmallModel, build_model, compiled_backbone, export_model
-from interlat.train.negatives import Negatives
-from interlat.train.trained import LowRank, Trained, choose_trained, merge_low_rank
+from interlat.train.objective import ActorObjective, Precision
+from interlat.train.reading import BranchSource, Reading, TrainedOn
+from interlat.train.sharding import shard
+from interlat.train.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
 
-TrainedOn = Literal["base", "none", "text", "list", "latent"]
 _MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
     "base": "text",
     "none": "none",
@@ -53,6 +55,10 @@ _MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
     "list": "text",
     "latent": "hidden",
 }
+ALIGNED_ON = 256
+"""Messages that an adapter is aligned and calibrated on."""
+VALIDATION_PASS = 32
+"""Examples in one pass of a validation."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class TrainActor:
     output: str
     """Folder of the checkpoint; the finished model (and adapter) is in its ``model`` folder."""
     episodes: str | None = None
-    """The training games' ``episodes.jsonl``; None takes the episodes that stand beside the thoughts."""
+    """household: the training games' ``episodes.jsonl``; None takes the episodes that stand beside the thoughts."""
     message: TrainedOn = "none"
     """What stands between <bop> and <eop>. "base": plans written from the exact belief, or nothing."""
     thoughts: tuple[str, ...] = ()
@@ -75,6 +81,10 @@ class TrainActor:
     """Folder of the model to start from; None starts from scratch with the tokenizer in ``tokenizer``."""
     tokenizer: str | None = None
     """Folder of the tokenizer where there is no ``start``."""
+    corpus: Literal["household", "conversations"] = "household"
+    """What is learned: expert episodes of household games, or any conversations and solutions."""
+    conversations: ConversationOptions = field(default_factory=ConversationOptions)
+    """conversations: which ones, and how they are written; by default those that stand beside the thoughts."""
     model: SmallModel = field(default_factory=SmallModel)
     """Shape of a model from scratch."""
     schedule: Schedule = field(default_factory=Schedule)
@@ -99,6 +109,8 @@ class TrainActor:
     """Share of the games that is never trained on and gives the validation loss."""
     adapter_heads: int = 4
     """Attention heads of the adapter."""
+    adapter_dropout: float = 0.1
+    """Dropout on the adapter's attention weights."""
     seed: int = 0
     """Seed of parameters, order and message choices."""
     trained: Trained = "everything"
@@ -107,8 +119,11 @@ class TrainActor:
     """Shape of the low-rank updates."""
     device: str = "auto"
     """Where it trains; auto is the accelerator if there is one."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """What the backbone computes in. Its weights, the adapter and all optimiser state stay float32."""
+    precision: Precision = "float32"
+    """What the backbone computes in. All that is trained, the adapter and the optimiser's state stay float32."""
+    gradient_checkpointing: bool = False
+    """Keep only what goes into each decoder layer and compute the rest again for the gradient: less memory, more
+    time."""
     threads: int = 1
     """Threads of torch on a CPU."""
     compile: bool = False
@@ -117,8 +132,12 @@ class TrainActor:
     def __post_init__(self) -> None:
         if self.message in ("text", "list", "latent") and not self.thoughts:
             raise InputError(f"message kind {self.message!r} needs the scout's thoughts; set thoughts to their store")
-        if not self.episodes and not self.thoughts:
+        if self.corpus == "household" and not self.episodes and not self.thoughts:
             raise InputError("set episodes to a file of episodes, or thoughts to a store that holds them")
+        if self.corpus == "conversations" and not self.conversations.data and not self.thoughts:
+            raise InputError("set conversations.data to a file or hub id, or thoughts to a store that holds them")
+        if self.corpus == "conversations" and (self.episodes or self.message == "base"):
+            raise InputError("episodes and message base are for household games; leave them out or set corpus")
         if not 0 <= self.direct_share <= 1 or (self.direct_share and self.message != "base"):
             raise InputError(f"direct_share is {self.direct_share}; give 0 to 1, and 0 unless message is base")
         if self.message != "latent" and (self.losses != BranchWeights() or self.curriculum != Curriculum()):
@@ -131,245 +150,185 @@ class TrainActor:
             raise InputError("set start to a model to begin with, or tokenizer to begin from scratch")
 
 
-def believed_plan(record: dict[str, Any], episode: dict[str, Any], rng: random.Random) -> str:
-    """A plan written from the exact belief: the best place of each object, or one sampled from the posterior.
+def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Iterator[tuple[int, dict[str, float]]]:
+    """Run or continue the training; yields (finished steps, metrics). Ends with the exported model.
 
-    A direct episode has the plan that it follows, the true places.
+    Args:
+        config: the settings.
+        ranks: the processes that take part, already connected; one by default.
+
+    Raises:
+        InputError: settings and data do not go together.
+        CheckpointError: the output folder holds a training of another model.
     """
-    evidence = evidence_of(episode)
-    places: list[tuple[str, ...]]
-    if episode.get("direct"):
-        places = [(belief.true_place,) for belief in evidence.beliefs]
-    elif rng.random() < 0.85:
-        places = [belief.places[:1] for belief in evidence.beliefs]
-    else:
-        places = [tuple(rng.choices(b.places, b.probabilities)) for b in evidence.beliefs]
-    return plan_text(layout_of(record), evidence, places)
-
-
-def train_actor(config: TrainActor) -> Iterator[tuple[int, dict[str, float]]]:
-    """Run or continue the training; yields (finished steps, metrics). Ends with the exported model."""
+    ranks = ranks or Ranks()
+    if config.compile and ranks.world_size > 1:
+        raise InputError("compile is for one process; leave it out where the model is split over several")
+    if config.schedule.batch_size % ranks.world_size:
+        raise InputError(f"batch_size {config.schedule.batch_size} does not divide by {ranks.world_size} processes")
     torch.set_num_threads(config.threads)
     directory = Path(config.output)
-    tokenizer = load_tokenizer(config.start or config.tokenizer or "")
+    model, tokenizer, adapter = _new_parts(config)
     chat = ChatFormat(tokenizer)
-    device = choose_device(config.device)
-    model = _start_model(config, tokenizer).to(device)
-    choose_trained(model, config.trained, config.low_rank, config.seed + 2)
-    backbone = compiled_backbone(model, config.compile)
-    source = _MessageSource(config, chat)
-    records = [record for record in source.episodes() if record["episodes"]]
-    # By chance and not by name: names begin with the task type, and each split needs all of them.
-    random.Random("validation games").shuffle(records)
-    held_out = max(1, round(config.validation_share * len(records)))
-    source.draw_negatives_from(records[held_out:])
-    training = _with_direct(_examples(records[held_out:], chat, config.search_weight), config, chat)
-    validation = _examples(records[:held_out], chat, 1.0)
-    parts: dict[str, nn.Module] = {"model": model}
-    adapter = source.make_adapter(model, [e for e, _, _ in training[:256]]) if config.message == "latent" else None
-    if adapter is not None:
-        parts["adapter"] = adapter.to(device)
+    thoughts = ScoutMessages(config.thoughts) if config.thoughts else None
+    corpus = _corpus(config, thoughts, chat, ranks)
+    reading = Reading(config.message, config.none_share, config.prefix_share, config.losses, config.curriculum)
+    source = BranchSource(reading, corpus, thoughts, chat)
+    if adapter is not None and thoughts is not None:
+        items = [example.item for example in corpus.training[:ALIGNED_ON]]
+        begin_adapter(adapter, thoughts, items, model, tokenizer, config.sender)
+    device = choose_device(ranks.device(config.device))
+    objective = ActorObjective(model, adapter, config.losses, config.precision).to(device)
+    if config.precision == "bfloat16":
+        round_frozen(model)
+    if config.gradient_checkpointing:
+        # transformers renamed it between the versions that are supported.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+    shard(objective, ranks, device)
+    objective.use_backbone(compiled_backbone(model, config.compile))
+    order = _Order(corpus.training, config)
 
-    def states_of(batch: Batch) -> Tensor:
-        embeddings = embed_batch(batch, model.get_input_embeddings(), adapter)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            states: Tensor = backbone(inputs_embeds=embeddings, use_cache=False).last_hidden_state
-        # The head and all losses are float32.
-        return states.float()
-
-    def reference_states(batch: Batch) -> Tensor:
-        # Without dropout: what the own branch is compared with must not differ from it by chance.
-        if adapter is None:
-            return states_of(batch)
-        adapter.eval()
-        states = states_of(batch)
-        adapter.train()
-        return states
-
-    def loss_of(
-        chosen: Sequence[tuple[Example, Any, Any]], rng: random.Random, progress: float | None
-    ) -> tuple[Tensor, dict[str, float]]:
-        varied = progress is not None
-        branches = [source.branch(example, record, episode, rng, progress) for example, record, episode in chosen]
-        examples, messages = [b.example for b in branches], [b.own for b in branches]
-        batch = collate(examples, messages, config.reading_weight if varied else 0.0).to(device)
-        states = states_of(batch)
-        task = supervised_cross_entropy(states, batch.labels, model.lm_head, batch.weights)[0]
-        if not varied:
-            return task, {}
-        rest, metrics = branch_losses(states, batch, branches, config.losses, model.lm_head, reference_states)
-        return task + rest, {"task": task.item(), **metrics} if metrics else {}
-
-    lengths = [len(example.before) + len(example.after) for example, _, _ in training]
-    size = config.schedule.batch_size
-    epochs: dict[int, list[list[int]]] = {}
-
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        per_epoch = -(-len(training) // size)
-        epoch = step // per_epoch
-        if epoch not in epochs:
-            epochs.clear()
-            epochs[epoch] = length_sorted_batches(lengths, size, f"actor/{config.seed}/{epoch}")
-        chosen = [training[index] for index in epochs[epoch][step % per_epoch]]
-        return loss_of(chosen, random.Random(f"messages/{config.seed}/{step}"), step / config.schedule.steps)
+    def passes_of_step(step: int) -> Passes:
+        branches = []
+        for place, example in enumerate(order.of(step)):
+            rng = random.Random(f"messages/{config.seed}/{step}/{place}")
+            branches.append(source.branch(example, rng, step / config.schedule.steps))
+        totals = Totals.of(branches, config.reading_weight)
+        share = ranks.share(branches)
+        size = config.schedule.pass_size or len(share)
+        for start in range(0, len(share), size):
+            yield objective(share[start : start + size], totals, config.reading_weight)
 
     def validate() -> dict[str, float]:
-        total = 0.0
-        for start in range(0, len(validation), 32):
-            chosen = validation[start : start + 32]
-            total += loss_of(chosen, random.Random(f"validation/{start}"), None)[0].item() * len(chosen)
-        return {"loss": total / len(validation)}
+        rng = random.Random("validation")
+        held_out = corpus.validation
+        losses = {"loss": _mean_loss(objective, [source.branch(e, rng) for e in held_out], ranks)}
+        if config.message == "latent" and len({corpus.task_of[e.item] for e in held_out}) > 1:
+            losses["loss_of_another_message"] = _mean_loss(objective, source.of_another(held_out, rng), ranks)
+        return losses
 
-    yield from run_training(directory, parts, config.schedule, config.seed, loss_of_step, validate)
-    merge_low_rank(model)
-    settings = AgentSettings(role="actor", message_kind=_MESSAGE_KINDS[config.message])
-    export_model(model, tokenizer, directory / "model", settings=settings, adapter=adapter)
-
-
-def _start_model(config: TrainActor, tokenizer: PreTrainedTokenizerBase) -> Any:
-    if config.start:
-        return AutoModelForCausalLM.from_pretrained(config.start, dtype=torch.float32)
-    return build_model(config.model, tokenizer, config.seed + 1)
+    yield from run_training(directory, objective.parts, config.schedule, config.seed, passes_of_step, validate, ranks)
+    if ranks.is_first:
+        _export(config)
+    ranks.wait()
 
 
-def _examples(
-    records: Sequence[dict[str, Any]], chat: ChatFormat, search_weight: float
-) -> list[tuple[Example, Any, Any]]:
-    return [
-        (actor_example(record, episode, chat, search_weight), record, episode)
-        for record in records
-        for episode in record["episodes"]
-    ]
+class _Order:
+    """Which examples each step takes: batches of similar length, in a new order every epoch."""
 
+    def __init__(self, examples: Sequence[Example], config: TrainActor) -> None:
+        self.examples = examples
+        self.lengths = [len(example.before) + len(example.after) for example in examples]
+        self.size = config.schedule.batch_size
+        self.seed = config.seed
+        self.epoch = -1
+        self.batches: list[list[int]] = []
 
-def _with_direct(
-    examples: list[tuple[Example, Any, Any]], config: TrainActor, chat: ChatFormat
-) -> list[tuple[Example, Any, Any]]:
-    """Examples of which ``direct_share`` are direct episodes, repeated as often as needed."""
-    if not config.direct_share:
-        return examples
-    pairs = [(record, direct_episode(episode)) for _, record, episode in examples]
-    direct = [(actor_example(r, e, chat, config.search_weight), r, e) for r, e in pairs if e is not None]
-    if not direct:
-        raise InputError("no episode can do without its visits in vain; set direct_share to 0 or collect more games")
-    if config.direct_share == 1:
-        return direct
-    count = round(len(examples) * config.direct_share / (1 - config.direct_share))
-    return examples + [direct[index % len(direct)] for index in range(count)]
-
-
-class _MessageSource:
-    """Gives each example its message."""
-
-    def __init__(self, config: TrainActor, chat: ChatFormat) -> None:
-        self.config = config
-        self.chat = chat
-        self.thoughts = ScoutMessages(config.thoughts) if config.thoughts else None
-        self.items: list[str] = []
-        self.numbers: dict[str, int] = {}
-
-    def episodes(self) -> list[dict[str, Any]]:
-        """The games and their episodes."""
-        if self.config.episodes:
-            return read_episodes(self.config.episodes)
-        assert self.thoughts is not None, "checked when the configuration was made"
-        return self.thoughts.episodes()
-
-    def draw_negatives_from(self, records: Sequence[dict[str, Any]]) -> None:
-        """Let the messages about these games, and no others, be what a message is to be told apart from."""
-        if self.config.losses.separation:
-            pairs = [(f"{r['item']}#{e['draw']}", r["item"]) for r in records for e in r["episodes"]]
-            self.items = [item for item, _ in pairs]
-            self.numbers = {item: number for number, item in enumerate(self.items)}
-            self.negatives = Negatives([game for _, game in pairs])
-
-    def branch(
-        self,
-        example: Example,
-        record: dict[str, Any],
-        episode: dict[str, Any],
-        rng: random.Random,
-        progress: float | None,
-    ) -> Branch:
-        """An example with its messages; ``progress`` of the training, None in a validation."""
-        message = self.message(example, record, episode, rng, progress is not None)
-        if not isinstance(message, Tensor):
-            return Branch(example, message)
-        own = Mixed(message, len(message))
-        losses, curriculum = self.config.losses, self.config.curriculum
-        if progress is None or self.thoughts is None:
-            return Branch(example, own)
-        plan: tuple[int, ...] = ()
-        if losses.alignment or curriculum.kind != "none":
-            plan = ids_of(self.thoughts.text(example.item, rng), self.chat)
-        # A message cut to its first rows stays without words: the two are different lessons.
-        if curriculum.kind != "none" and len(message) == self.thoughts.rows(example.item):
-            taken, first_word = cut(curriculum.ratio(progress, rng), len(message), len(plan))
-            own = Mixed(message, taken, plan[first_word:])
-        other = None
-        if losses.separation:
-            other = self.thoughts.states(self.items[self.negatives.of(self.numbers[example.item], rng)])
-        return Branch(example, own, other, plan)
-
-    def message(
-        self, example: Example, record: dict[str, Any], episode: dict[str, Any], rng: random.Random, varied: bool
-    ) -> Message:
-        """The message of an example; ``varied``: sometimes none, sometimes its first rows."""
-        kind = self.config.message
-        if kind == "none" or (varied and rng.random() < self.config.none_share):
-            return None
-        if kind == "base":
-            return ids_of(believed_plan(record, episode, rng), self.chat)
-        assert self.thoughts is not None, "checked when the configuration was made"
-        if kind in ("text", "list"):
-            return ids_of(self.thoughts.text(example.item, rng), self.chat)
-        states = self.thoughts.states(example.item)
-        if varied and rng.random() < self.config.prefix_share:
-            return states[: rng.randint(1, len(states))]
-        return states
-
-    def make_adapter(self, model: Any, samples: Sequence[Example]) -> CommunicationAdapter:
-        """An adapter of the receiver's size, its output as large as the receiver's embeddings, aligned if it can be."""
-        assert self.thoughts is not None, "latent messages come from thoughts"
-        manifest = self.thoughts.manifest
-        states = [self.thoughts.states(example.item).float() for example in samples]
-        torch.manual_seed(self.config.seed)
-        source_size, target_size = states[0].shape[1], model.config.hidden_size
-        adapter = CommunicationAdapter(
-            AdapterConfig(
-                source_size=source_size,
-                target_size=target_size,
-                heads=self.config.adapter_heads,
-                project_input=self.config.sender is not None,
-                layer=manifest.layers[0].layer,
-                norm=manifest.layers[0].norm,
-                offset=manifest.offset,
-                sender=manifest.model,
-                sender_fingerprints=(manifest.weights_fingerprint,),
-                sender_tokenizer_fingerprint=manifest.tokenizer_fingerprint,
+    def of(self, step: int) -> list[Example]:
+        """The examples of a step, always ``batch_size`` of them: a short batch is filled up with others by chance."""
+        per_epoch = -(-len(self.examples) // self.size)
+        epoch = step // per_epoch
+        if epoch != self.epoch:
+            self.epoch, self.batches = (
+                epoch,
+                length_sorted_batches(self.lengths, self.size, f"actor/{self.seed}/{epoch}"),
             )
+        numbers = self.batches[step % per_epoch]
+        missing = self.size - len(numbers)
+        fill = random.Random(f"fill/{self.seed}/{step}").choices(range(len(self.examples)), k=missing)
+        return [self.examples[number] for number in [*numbers, *fill]]
+
+
+def _mean_loss(objective: ActorObjective, branches: Sequence[Branch], ranks: Ranks) -> float:
+    """The mean loss over all labels; each rank takes some of the passes."""
+    passes = [branches[start : start + VALIDATION_PASS] for start in range(0, len(branches), VALIDATION_PASS)]
+    totals = Totals.of(branches)
+    total = 0.0
+    for first in range(0, len(passes), ranks.world_size):
+        number = first + ranks.rank
+        # All ranks of a sharded model must run it equally often.
+        loss, _ = objective(passes[min(number, len(passes) - 1)], totals)
+        total += loss.item() if number < len(passes) else 0.0
+    return ranks.sum({"loss": total})["loss"]
+
+
+def _corpus(config: TrainActor, thoughts: ScoutMessages | None, chat: ChatFormat, ranks: Ranks) -> Corpus:
+    if config.corpus == "conversations":
+        return _conversations(config, thoughts, chat, ranks)
+    records = read_episodes(config.episodes) if config.episodes else thoughts.episodes() if thoughts else []
+    return household_corpus(
+        records,
+        chat,
+        validation_share=config.validation_share,
+        search_weight=config.search_weight,
+        direct_share=config.direct_share,
+    )
+
+
+def _conversations(config: TrainActor, thoughts: ScoutMessages | None, chat: ChatFormat, ranks: Ranks) -> Corpus:
+    mixes = bool(config.losses.alignment) or config.curriculum.kind != "none"
+
+    def rows_of(item: str) -> int:
+        if thoughts is None or config.message == "none":
+            return 0
+        words = (
+            [len(ids_of(text, chat)) for text in thoughts.texts(item)] if mixes or config.message != "latent" else []
         )
-        table = model.get_input_embeddings().weight.detach().cpu()
-        padded = nn.utils.rnn.pad_sequence(states, batch_first=True)
-        mask = torch.arange(padded.shape[1])[None, :] < torch.tensor([len(s) for s in states])[:, None]
-        if self.config.sender is not None:
-            rows, head = torch.cat(states), self._sender_head(self.config.sender)
-            adapter.align(rows, head(rows).softmax(dim=-1) @ table)
-        rms = table.square().mean().sqrt().item()
-        adapter.calibrate(rms, padded, mask)
-        return adapter
+        return max([*words, thoughts.rows(item) if config.message == "latent" else 0])
 
-    @torch.no_grad()
-    def _sender_head(self, folder: str) -> nn.Linear:
-        """The head of the model that thought, whose tokens must be those of the receiver."""
-        assert self.thoughts is not None, "latent messages come from thoughts"
-        engine = Engine.load(folder, dtype="float32", device="cpu")
-        manifest = self.thoughts.manifest
-        if engine.weights_fingerprint != manifest.weights_fingerprint:
-            raise InputError(f"{folder} did not make these thoughts; give the scout of {manifest.model}")
-        if engine.tokenizer_fingerprint != tokenizer_fingerprint(self.chat.tokenizer):
-            raise InputError(
-                f"{folder} has other tokens than the receiver; leave sender out: the adapter begins unaligned"
-            )
-        head: nn.Linear = engine.model.get_output_embeddings()
-        return head.requires_grad_(False)
+    store = thoughts.stores[0] if thoughts else None
+    found = load_corpus(config.conversations, chat, store, rows_of, config.validation_share)
+    if ranks.is_first:
+        left_out = f"{found.missing} tasks without a thought, {found.too_long} too long, {found.test} of the split test"
+        say(
+            f"{len(found.corpus.training)} conversations to learn, {len(found.corpus.validation)} held out, "
+            f"{found.cut} cut at the end; left out: {left_out}"
+        )
+    return found.corpus
+
+
+def _new_parts(config: TrainActor) -> tuple[Any, PreTrainedTokenizerBase, CommunicationAdapter | None]:
+    """What the training starts from: model, tokenizer and, for latent messages, an adapter that knows nothing yet."""
+    if config.start:
+        model: Any
+        model, tokenizer = load_checkpoint(config.start, torch.float32, "cpu", False)
+    else:
+        tokenizer = load_tokenizer(config.tokenizer or "")
+        model = build_model(config.model, tokenizer, config.seed + 1)
+    add_message_tokens(model, tokenizer)
+    choose_trained(model, config.trained, config.low_rank, config.seed + 2)
+    if config.message != "latent":
+        return model, tokenizer, None
+    manifest = ScoutMessages(config.thoughts).manifest
+    size, aligned = model.config.hidden_size, config.sender is not None
+    heads, dropout = config.adapter_heads, config.adapter_dropout
+    return model, tokenizer, new_adapter(manifest, size, heads, dropout, aligned=aligned, seed=config.seed)
+
+
+def _settings(config: TrainActor) -> AgentSettings:
+    kind = _MESSAGE_KINDS[config.message]
+    if config.corpus == "conversations":
+        return config.conversations.settings(kind)
+    return AgentSettings(role="actor", message_kind=kind)
+
+
+def _export(config: TrainActor) -> None:
+    """Write the finished model: made anew, with the trained parameters in it, so that nothing is sharded or rounded."""
+    directory = Path(config.output)
+    model, tokenizer, adapter = _new_parts(config)
+    path = directory / (BEST_FILE if config.schedule.keep == "best" else CHECKPOINT_FILE)
+    load_parameters(path, trained_parameters(ActorObjective(model, adapter).parts))
+    merge_low_rank(model)
+    settings = _settings(config)
+    card = model_card(
+        directory,
+        "interlat train actor",
+        role=settings.role,
+        reads=settings.message_kind,
+        settings=settings_of(TrainActor, config),
+        kept=config.schedule.keep,
+        start=config.start,
+        adapter=None if adapter is None else adapter.config,
+    )
+    export_model(model, tokenizer, directory / "model", settings=settings, adapter=adapter, card=card)

@@ -1,22 +1,18 @@
-"""The actor's loss over branches: the own message, another task's message, and the plan in words."""
+"""The branches of a sample: the own message, another task's message, the plan in words; and how their losses weigh."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from interlat.errors import InputError
-from interlat.train.divergences import LN2, alignment_loss, samples_of_labels, separation_loss, states_at_labels
-from interlat.train.examples import Batch, Example, Message, Mixed, collate
+from interlat.train.divergences import LN2
+from interlat.train.examples import Example, Message, Mixed
 from interlat.train.negatives import as_long_as
 
 WEIGHT_FLOOR = 0.01
 ALIGNMENT_SCALE = 4.0
-States = Callable[[Batch], Float[Tensor, "B T D"]]
-"""Runs a batch: states after the final norm."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +24,9 @@ class BranchWeights:
     alignment: float = 0.0
     """w_A: the reply under the own message must be like that under the plan in words."""
     adaptive: bool = False
-    """Let each weight follow its loss: ``0.01 + (w - 0.01) min(1, L / scale)``, where the scale is the margin for L_sep
-    and 4 nats for L_align, as published; here no gradient flows through the weights."""
+    """Let each weight follow its loss: ``0.01 + (w - 0.01) min(1, L / scale)`` for each sample, where the scale is the
+    margin for L_sep and 4 nats for L_align, as published; here no gradient flows through the weights, and a sample's
+    weight does not depend on the others."""
     margin: float = 0.69
     """Divergence in nats that is enough; at most ln 2."""
     kl_share: float = 0.7
@@ -46,12 +43,11 @@ class BranchWeights:
         """The weights of the released code: 0.01 to 0.5 for separation, 0.01 to 0.05 for alignment, adaptive."""
         return cls(separation=0.5, alignment=0.05, adaptive=True)
 
-    def weight_of(self, weight: float, loss: Tensor, scale: float) -> float:
-        """The weight that a loss gets in this step."""
-        if not self.adaptive or not weight:
-            return weight
-        value = float(loss.detach())
-        return WEIGHT_FLOOR + (weight - WEIGHT_FLOOR) * (min(1.0, value / scale) if math.isfinite(value) else 1.0)
+    def weighted(self, weight: float, losses: Float[Tensor, "S"], scale: float) -> Float[Tensor, "S"]:
+        """The losses of some samples times the weight that each of them gets."""
+        if not self.adaptive:
+            return weight * losses
+        return (WEIGHT_FLOOR + (weight - WEIGHT_FLOOR) * (losses.detach() / scale).clamp_max(1.0)) * losses
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,61 +58,55 @@ class Branch:
     """The conversation."""
     own: Message
     """What it reads; the other branches exist only where this is latent."""
-    other: Float[Tensor, "K D"] | None = None
-    """Another task's latent message."""
+    other: Mixed | None = None
+    """Another task's message in the same shape, see `other_message`."""
     plan: tuple[int, ...] = ()
     """The plan in words, as token ids."""
 
+    @property
+    def is_latent(self) -> bool:
+        """Whether latent rows are read."""
+        return isinstance(self.own, Mixed) and self.own.taken > 0
 
-def other_message(branch: Branch) -> Mixed:
-    """The other task's message in the shape of the own one: as long, and with the same words behind the same cut."""
-    assert isinstance(branch.own, Mixed) and branch.other is not None, "asked for latent samples with a negative only"
-    return Mixed(as_long_as(branch.other, len(branch.own.rows)), branch.own.taken, branch.own.words)
+
+@dataclass(frozen=True)
+class Totals:
+    """What the losses of a whole step are divided by, however it is cut into passes and shared out to ranks."""
+
+    weight: float
+    """Sum of the weights of all labels."""
+    latent: int
+    """Samples whose message is latent."""
+
+    @classmethod
+    def of(cls, branches: Sequence[Branch], reading_weight: float = 0.0) -> "Totals":
+        """The totals of some samples."""
+        weight = sum(_label_weight(branch, reading_weight) for branch in branches)
+        return cls(weight, sum(branch.is_latent for branch in branches))
 
 
-def branch_losses(
-    states: Float[Tensor, "B T D"],
-    batch: Batch,
-    branches: Sequence[Branch],
-    weights: BranchWeights,
-    head: nn.Module,
-    run: States,
-) -> tuple[Float[Tensor, ""], dict[str, float]]:
-    """``w_S L_sep + w_A L_align`` over the samples whose message is latent; the other branches get no gradient.
+def _label_weight(branch: Branch, reading_weight: float) -> float:
+    example = branch.example
+    learned = [label != -100 for label in example.labels]
+    total = sum(weight for weight, one in zip(example.weights, learned, strict=True) if one)
+    if reading_weight:
+        words = branch.own.words if isinstance(branch.own, Mixed) else branch.own
+        read = len(example.before) - 1 + len(() if words is None else words) + learned.count(False)
+        total += reading_weight * read
+    return total
+
+
+def other_message(own: Mixed, rows: Float[Tensor, "K D"], plan: Sequence[int] = ()) -> Mixed:
+    """Another task's message in the shape of the own one, so that length alone tells nothing.
+
+    Its words are the end of the other task's plan: the published code keeps the right plan there, so that its negative
+    is right in part (up to nine tenths).
 
     Args:
-        states: of the own branch.
-        batch: the own branch.
-        branches: the samples of the batch, in its order.
-        weights: of the losses.
-        head: maps ``[N, D]`` to ``[N, V]``.
-        run: gives the states of another branch; called without gradients.
-
-    Returns:
-        The weighted sum (0 where nothing is latent) and the unweighted losses by name.
+        own: the own message.
+        rows: the other task's latent message; cut or repeated to as many rows.
+        plan: the other task's plan, needed if the own message has words.
     """
-    latent = [number for number, branch in enumerate(branches) if isinstance(branch.own, Mixed) and branch.own.taken]
-    total, metrics = states.new_zeros(()), dict[str, float]()
-    if not latent or not (weights.separation or weights.alignment):
-        return total, metrics
-    samples = samples_of_labels(batch.labels)
-    chosen = torch.isin(samples, torch.tensor(latent, device=samples.device))
-    own, samples = states_at_labels(states, batch.labels)[chosen], samples[chosen]
-    examples = [branches[number].example for number in latent]
-
-    def reference(messages: Sequence[Message]) -> Tensor:
-        with torch.no_grad():
-            other = collate(examples, messages).to(states.device)
-            return states_at_labels(run(other), other.labels)
-
-    if weights.separation:
-        others = reference([other_message(branches[number]) for number in latent])
-        loss = separation_loss(own, others, samples, head, weights.margin)
-        total = total + weights.weight_of(weights.separation, loss, weights.margin) * loss
-        metrics["separation"] = loss.item()
-    if weights.alignment:
-        plans = reference([branches[number].plan for number in latent])
-        loss = alignment_loss(own, plans, samples, head, weights.kl_share)
-        total = total + weights.weight_of(weights.alignment, loss, ALIGNMENT_SCALE) * loss
-        metrics["alignment"] = loss.item()
-    return total, metrics
+    count = len(own.words)
+    words = tuple(plan) * -(-count // max(1, len(plan))) if count else ()
+    return Mixed(as_long_as(rows, len(own.rows)), own.taken, words[len(words) - count :])

@@ -1,12 +1,13 @@
-"""How far apart the replies of two branches are: separation from another message, alignment with the plan in words.
+"""What a reply costs under one message, and how far apart it is from the same reply under another.
 
 A branch is the same conversation with another message in it. Its states are gathered at the supervised positions, in
 reading order, so that row n of every branch predicts the same token of the same reply: nothing is compared that does
-not belong together, however long the messages are. Logits exist for `CHUNK_ROWS` positions at a time, in float32.
+not belong together, however long the messages are. Logits exist for a few positions at a time, in float32.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -16,8 +17,24 @@ from torch.utils.checkpoint import checkpoint
 
 from interlat.errors import InputError
 
-CHUNK_ROWS = 256
+CHUNK_LOGITS = 2**23
+"""Logits that exist at a time in one branch: 32 MiB, the largest block that glibc keeps for reuse; larger ones are
+mapped and cleared anew each time, which takes as long as the arithmetic."""
 LN2 = math.log(2.0)
+
+
+class RowLosses(NamedTuple):
+    """Losses at supervised positions, in nats, float32; None where they were not asked for."""
+
+    cross_entropy: Float[Tensor, "N"]
+    """``-log p[target]``."""
+    divergence: Float[Tensor, "N"] | None
+    """``JS(p, q) = KL(p || m) / 2 + KL(q || m) / 2`` with ``m = (p + q) / 2``, p the reply under the own message and
+    q that under another: 0 for equal, ln 2 at most. The published code calls ``KL(m || p) / 2 + KL(m || q) / 2`` by
+    this name, which has no upper bound."""
+    alignment: Float[Tensor, "N"] | None
+    """``share KL(p_plan || p) + (1 - share) (1 - cos(p_plan, p))``. The cosine is that of the two distributions at
+    each position; the published code takes one over all positions at once, in which long replies drown."""
 
 
 def states_at_labels(hidden_states: Float[Tensor, "B T D"], labels: Int[Tensor, "B T"]) -> Float[Tensor, "N D"]:
@@ -30,8 +47,64 @@ def samples_of_labels(labels: Int[Tensor, "B T"]) -> Int[Tensor, "N"]:
     return (labels[:, 1:] != -100).nonzero()[:, 0]
 
 
-def in_chunks(function: Callable[..., Tensor], tensors: Sequence[Tensor], rows: int = CHUNK_ROWS) -> Float[Tensor, "N"]:
-    """``function`` applied to some rows after the others; what it computes inside is not kept for the gradient."""
+def losses_of_rows(
+    states: Float[Tensor, "N D"],
+    targets: Int[Tensor, "N"],
+    head: nn.Module,
+    vocabulary_size: int,
+    *,
+    other: Float[Tensor, "N D"] | None = None,
+    plan: Float[Tensor, "N D"] | None = None,
+    kl_share: float = 0.7,
+) -> RowLosses:
+    """All that is lost at each position, from one pass of the head over some positions after the others.
+
+    Gradients flow through the own branch alone, in the head as well.
+
+    Args:
+        states: of the branch with the own message.
+        targets: the tokens to be predicted.
+        head: maps ``[N, D]`` to ``[N, V]``.
+        vocabulary_size: V, from which follows how many rows are taken at a time.
+        other: states of the branch with another task's message; gives the divergence.
+        plan: states of the branch with the plan in words; gives the alignment.
+        kl_share: share of the divergence in the alignment, the rest is the cosine's; 0.7 as published.
+
+    Raises:
+        InputError: the branches have different positions.
+    """
+    for branch in (other, plan):
+        if branch is not None and branch.shape != states.shape:
+            raise InputError(
+                f"the branches have {len(states)} and {len(branch)} supervised positions; give the same reply to both"
+            )
+
+    def reference(states: Tensor) -> Tensor:
+        # The head is trained too, and gets no gradient from what the own branch is only compared with.
+        with torch.no_grad():
+            return _log_probabilities(states, head)
+
+    def chunk(targets: Tensor, states: Tensor, *branches: Tensor) -> Tensor:
+        log_p = _log_probabilities(states, head)
+        columns = [functional.nll_loss(log_p, targets, reduction="none")]
+        rest = list(branches)
+        if other is not None:
+            columns.append(_jensen_shannon(log_p, reference(rest.pop(0))))
+        if plan is not None:
+            columns.append(_alignment(log_p, reference(rest.pop(0)), kl_share))
+        return torch.stack(columns, dim=-1)
+
+    given = [branch for branch in (other, plan) if branch is not None]
+    losses = in_chunks(chunk, [targets, states, *given], max(1, CHUNK_LOGITS // vocabulary_size))
+    return RowLosses(
+        losses[:, 0], None if other is None else losses[:, 1], None if plan is None else losses[:, len(given)]
+    )
+
+
+def in_chunks(function: Callable[..., Tensor], tensors: Sequence[Tensor], rows: int) -> Float[Tensor, "N ..."]:
+    """``function`` applied to ``rows`` rows after the others; what it computes inside is not kept for the gradient."""
+    if len(tensors[0]) <= rows:
+        return function(*tensors)
     results = []
     for parts in zip(*(tensor.split(rows) for tensor in tensors), strict=True):
         if torch.is_grad_enabled():
@@ -41,108 +114,35 @@ def in_chunks(function: Callable[..., Tensor], tensors: Sequence[Tensor], rows: 
     return torch.cat(results)
 
 
-def cross_entropies(states: Float[Tensor, "N D"], targets: Int[Tensor, "N"], head: nn.Module) -> Float[Tensor, "N"]:
-    """``-log softmax(head(h))[target]`` of each row, in nats."""
-
-    def chunk(states: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(_logits(states, head), targets, reduction="none")
-
-    return in_chunks(chunk, [states, targets])
-
-
-def jensen_shannon(states: Float[Tensor, "N D"], other: Float[Tensor, "N D"], head: nn.Module) -> Float[Tensor, "N"]:
-    """``JS(p, q) = KL(p || m) / 2 + KL(q || m) / 2`` with ``m = (p + q) / 2``, in nats: 0 for equal, ln 2 at most.
-
-    The published code calls ``KL(m || p) / 2 + KL(m || q) / 2`` by this name, which has no upper bound.
-    """
-
-    def chunk(states: Tensor, other: Tensor) -> Tensor:
-        log_p, log_q = _logits(states, head).log_softmax(-1), _logits(other, head).log_softmax(-1)
-        log_m = torch.logaddexp(log_p, log_q) - LN2
-        halves = log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)
-        return halves.sum(dim=-1) / 2
-
-    return in_chunks(chunk, [states, other])
-
-
-def separation_loss(
-    states: Float[Tensor, "N D"],
-    other: Float[Tensor, "N D"],
-    samples: Int[Tensor, "N"],
-    head: nn.Module,
-    margin: float = LN2,
-) -> Float[Tensor, ""]:
-    """``mean over samples of max(0, margin - mean over positions of JS)`` (Interlat, arXiv 2511.09149, its L_sep).
-
-    Args:
-        states: of the branch with the own message.
-        other: of the branch with another task's message.
-        samples: sample of each row.
-        head: maps ``[N, D]`` to ``[N, V]``.
-        margin: in nats, at most ln 2, which divergence can reach but not pass.
-
-    Returns:
-        ``margin`` for equal branches, 0 once every sample's divergence has reached it.
-
-    Raises:
-        InputError: the branches have different positions, or a margin that cannot be reached.
-    """
-    if not 0 < margin <= LN2:
-        raise InputError(f"the margin is {margin}; a Jensen-Shannon divergence lies between 0 and ln 2 = {LN2:.4f}")
-    _check(states, other)
-    divergence = _mean_by_sample(jensen_shannon(states, other, head), samples)
-    return (margin - divergence).clamp_min(0.0).mean()
-
-
-def alignment_loss(
-    states: Float[Tensor, "N D"],
-    plan: Float[Tensor, "N D"],
-    samples: Int[Tensor, "N"],
-    head: nn.Module,
-    kl_share: float = 0.7,
-) -> Float[Tensor, ""]:
-    """``share KL(p_plan || p) + (1 - share) (1 - cos(p_plan, p))``, the mean over positions and then over samples.
-
-    Interlat's L_align (arXiv 2511.09149). The cosine is that of the two distributions at each position; the published
-    code takes one cosine over all positions at once, in which long replies drown.
-
-    Args:
-        states: of the branch with the latent message.
-        plan: of the branch with the plan in words.
-        samples: sample of each row.
-        head: maps ``[N, D]`` to ``[N, V]``.
-        kl_share: 0.7 as published.
-
-    Raises:
-        InputError: the branches have different positions, or a share outside 0 to 1.
-    """
-    if not 0 <= kl_share <= 1:
-        raise InputError(f"kl_share is {kl_share}; give 0 to 1")
-    _check(states, plan)
-
-    def chunk(states: Tensor, plan: Tensor) -> Tensor:
-        log_p, log_plan = _logits(states, head).log_softmax(-1), _logits(plan, head).log_softmax(-1)
-        wanted = log_plan.exp()
-        divergence = (wanted * (log_plan - log_p)).sum(dim=-1)
-        cosine = functional.cosine_similarity(wanted, log_p.exp(), dim=-1)
-        return kl_share * divergence + (1 - kl_share) * (1 - cosine)
-
-    return _mean_by_sample(in_chunks(chunk, [states, plan]), samples).mean()
-
-
-def _logits(states: Tensor, head: nn.Module) -> Tensor:
-    scores: Tensor = head(states)
-    return scores if scores.dtype == torch.float64 else scores.float()
-
-
-def _check(states: Tensor, other: Tensor) -> None:
-    if states.shape != other.shape:
-        raise InputError(
-            f"the branches have {len(states)} and {len(other)} supervised positions; give the same reply to both"
-        )
-
-
-def _mean_by_sample(values: Float[Tensor, "N"], samples: Int[Tensor, "N"]) -> Float[Tensor, "S"]:
+def mean_by_sample(values: Float[Tensor, "N"], samples: Int[Tensor, "N"]) -> Float[Tensor, "S"]:
+    """The mean over the positions of each sample that has any, so that short replies count as much as long ones."""
     present, index = samples.unique(return_inverse=True)
     totals = values.new_zeros(len(present)).index_add(0, index, values)
     return totals / torch.bincount(index, minlength=len(present))
+
+
+def hinge(divergences: Float[Tensor, "S"], margin: float = LN2) -> Float[Tensor, "S"]:
+    """``max(0, margin - JS)`` of each sample (Interlat, arXiv 2511.09149, its L_sep): how much separation is lacking.
+
+    Returns:
+        ``margin`` for equal branches, 0 once the divergence has reached it.
+    """
+    return (margin - divergences).clamp_min(0.0)
+
+
+def _log_probabilities(states: Tensor, head: nn.Module) -> Tensor:
+    logits: Tensor = head(states)
+    return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(dim=-1)
+
+
+def _jensen_shannon(log_p: Float[Tensor, "N V"], log_q: Float[Tensor, "N V"]) -> Float[Tensor, "N"]:
+    log_m = torch.logaddexp(log_p, log_q) - LN2
+    halves = log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)
+    return halves.sum(dim=-1) / 2
+
+
+def _alignment(log_p: Float[Tensor, "N V"], log_plan: Float[Tensor, "N V"], kl_share: float) -> Float[Tensor, "N"]:
+    wanted = log_plan.exp()
+    divergence = (wanted * (log_plan - log_p)).sum(dim=-1)
+    cosine = functional.cosine_similarity(wanted, log_p.exp(), dim=-1)
+    return kl_share * divergence + (1 - kl_share) * (1 - cosine)

@@ -7,19 +7,28 @@ optimiser moments and the step number, and no generator state. All of it is one 
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from interlat.errors import CheckpointError, InterlatError
+from interlat.engine.ranks import Ranks
+from interlat.errors import CheckpointError, InputError, InterlatError
 from interlat.files import append_line, atomic_path, read_lines, write_atomically
+from interlat.train.sharding import as_split, whole
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
+BEST_FILE = "best.safetensors"
 METRICS_FILE = "metrics.jsonl"
+SELECTED_BY = "validation_loss"
+
+Passes = Iterator[tuple[Tensor, Mapping[str, Tensor]]]
+"""The passes of a step: the share of each in the loss, and its shares in what is logged; both add up."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,10 @@ class Schedule:
     stop_at: int | None = None
     """End after this many steps, with the learning rate where it then is; None ends after `steps`."""
     batch_size: int = 32
-    """Examples in one step."""
+    """Examples in one step, of all passes and processes together."""
+    pass_size: int | None = None
+    """Examples in one forward and backward pass of a process; a step takes as many passes as it needs and comes out
+    the same. None takes all of them at once."""
     learning_rate: float = 1e-3
     """Peak learning rate; linear warm-up, then cosine to a tenth."""
     adapter_learning_rate: float = 2e-3
@@ -46,10 +58,21 @@ class Schedule:
     """Steps between checkpoints."""
     validate_every: int = 200
     """Steps between validations."""
+    patience: int | None = None
+    """End after this many validations without a better loss; None never does."""
+    keep: Literal["best", "last"] = "last"
+    """Which parameters the finished model has: those of the lowest validation loss, or the last ones."""
+
+    def __post_init__(self) -> None:
+        counts = ("steps", "batch_size", "checkpoint_every", "validate_every", "pass_size", "patience", "stop_at")
+        for name in counts:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}; give 1 or more")
 
     @property
     def last_step(self) -> int:
-        """Steps that are really taken."""
+        """Steps that are taken if none is spared by ``patience``."""
         return self.steps if self.stop_at is None else min(self.steps, self.stop_at)
 
 
@@ -61,7 +84,20 @@ def learning_rate_factor(step: int, schedule: Schedule) -> float:
     return 0.1 + 0.45 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def make_optimizer(parts: dict[str, nn.Module], schedule: Schedule) -> torch.optim.AdamW:
+def trained_parameters(parts: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """What a checkpoint holds, by name: a frozen parameter is in the model that the training started from.
+
+    Ask before the first step: a sharded module shows whole tensors instead of its parameters for some of the time.
+    """
+    return {
+        f"{part}/{name}": parameter
+        for part, module in parts.items()
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def make_optimizer(parts: Mapping[str, nn.Module], schedule: Schedule) -> torch.optim.AdamW:
     """AdamW over named parts; the part called "adapter" has its own learning rate; vectors do not decay."""
     groups = []
     for part, module in sorted(parts.items()):
@@ -74,106 +110,154 @@ def make_optimizer(parts: dict[str, nn.Module], schedule: Schedule) -> torch.opt
     return torch.optim.AdamW(groups, betas=(0.9, 0.98))
 
 
-def save_checkpoint(directory: Path, parts: dict[str, nn.Module], optimizer: torch.optim.Optimizer, step: int) -> None:
-    """Write parameters, optimiser moments and the number of finished steps as one file."""
+def save_parameters(
+    path: Path,
+    parameters: Mapping[str, nn.Parameter],
+    step: int,
+    ranks: Ranks,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> None:
+    """Write `trained_parameters` as one file, with the optimiser's moments if it is given. All ranks take part."""
     tensors: dict[str, Tensor] = {}
-    for part, module in parts.items():
-        for name, parameter in _trained(module):
-            tensors[f"{part}/{name}"] = parameter.detach()
-            for key, value in optimizer.state.get(parameter, {}).items():
-                tensors[f"{part}/{name}@{key}"] = torch.as_tensor(value)
-    with atomic_path(directory / CHECKPOINT_FILE) as temporary:
-        save_file({name: t.cpu().contiguous() for name, t in tensors.items()}, temporary, metadata={"step": str(step)})
+    for name, parameter in parameters.items():
+        state = {} if optimizer is None else optimizer.state.get(parameter, {})
+        found = {name: parameter.detach()} | {f"{name}@{key}": torch.as_tensor(value) for key, value in state.items()}
+        for key, tensor in found.items():
+            one = whole(tensor)
+            if ranks.is_first:
+                tensors[key] = one.cpu().contiguous()
+    if ranks.is_first:
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata={"step": str(step)})
 
 
-def _trained(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """What a checkpoint holds: a frozen parameter is in the model that the training started from."""
-    return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+def step_of(path: Path) -> int | None:
+    """After how many steps a file of `save_parameters` was written; None where there is none."""
+    if not path.exists():
+        return None
+    with safe_open(path, "pt") as handle:
+        return int((handle.metadata() or {})["step"])
 
 
-def load_checkpoint(directory: Path, parts: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> int:
-    """Restore what `save_checkpoint` wrote; the number of finished steps, 0 without a checkpoint.
+def load_parameters(
+    path: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer | None = None
+) -> None:
+    """Restore what `save_parameters` wrote.
 
     Raises:
-        CheckpointError: the checkpoint is of another model.
+        CheckpointError: the file is of another model.
     """
-    path = directory / CHECKPOINT_FILE
-    if not path.exists():
-        return 0
-    from safetensors import safe_open
-
     tensors = load_file(path)
-    with safe_open(path, "pt") as handle:
-        step = int((handle.metadata() or {})["step"])
-    for part, module in parts.items():
-        for name, parameter in _trained(module):
-            stored = tensors.get(f"{part}/{name}")
-            if stored is None or stored.shape != parameter.shape:
-                raise CheckpointError(f"{path} does not fit {part}/{name}; train into another output folder")
-            parameter.data.copy_(stored)
-            prefix = f"{part}/{name}@"
-            state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    for name, parameter in parameters.items():
+        stored = tensors.get(name)
+        if stored is None or stored.shape != parameter.shape:
+            raise CheckpointError(f"{path} does not fit {name}; train into another output folder")
+        parameter.data.copy_(as_split(stored, parameter.data))
+        state = {k.removeprefix(f"{name}@"): value for k, value in tensors.items() if k.startswith(f"{name}@")}
+        if optimizer is not None and state:
             # The count of steps stays where AdamW keeps it.
-            state = {key: value if key == "step" else value.to(parameter.device) for key, value in state.items()}
-            if state:
-                optimizer.state[parameter] = state
-    return step
+            optimizer.state[parameter] = {
+                key: value if key == "step" else as_split(value, parameter.data) for key, value in state.items()
+            }
+
+
+def best_record(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first of the records with the lowest validation loss; None where nothing was validated."""
+    validated = [record for record in records if SELECTED_BY in record]
+    return min(validated, key=lambda record: record[SELECTED_BY], default=None)
+
+
+def is_stalled(records: Sequence[dict[str, Any]], patience: int | None) -> bool:
+    """Whether the last ``patience`` validations among these records brought nothing better."""
+    best = best_record(records)
+    if patience is None or best is None:
+        return False
+    return sum(SELECTED_BY in record and record["step"] > best["step"] for record in records) >= patience
 
 
 def run_training(
     directory: Path,
-    parts: dict[str, nn.Module],
+    parts: Mapping[str, nn.Module],
     schedule: Schedule,
     seed: int,
-    loss_of_step: Callable[[int], tuple[Tensor, dict[str, float]]],
+    passes_of_step: Callable[[int], Passes],
     validate: Callable[[], dict[str, float]] | None = None,
+    ranks: Ranks | None = None,
 ) -> Iterator[tuple[int, dict[str, float]]]:
     """Train, or go on from the checkpoint in ``directory``; yields (finished steps, metrics) after every step.
 
     Args:
-        directory: holds the checkpoint and ``metrics.jsonl``.
-        parts: what is trained, by name.
+        directory: holds the checkpoint, the best parameters so far and ``metrics.jsonl``. All ranks see it.
+        parts: what is trained, by name; sharded if there are several ranks, with gradients averaged over them.
         schedule: optimiser settings.
-        seed: of dropout and of nothing else; ``loss_of_step`` seeds its own data by the step.
-        loss_of_step: the loss of one step and what to log of it.
-        validate: a deterministic validation, or None.
+        seed: of dropout and of nothing else; ``passes_of_step`` seeds its own data by the step.
+        passes_of_step: the passes of this rank in one step.
+        validate: a deterministic validation with the same result on all ranks, or None. With "loss" in it, the
+            parameters of the lowest one are kept in a file of their own.
+        ranks: the processes that take part; one by default.
 
     Raises:
         CheckpointError: the checkpoint is of another model.
-        InterlatError: the loss is not finite.
+        InterlatError: the gradient is not finite.
     """
+    ranks = ranks or Ranks()
+    checkpoint, best_file = directory / CHECKPOINT_FILE, directory / BEST_FILE
     optimizer = make_optimizer(parts, schedule)
-    start = load_checkpoint(directory, parts, optimizer)
-    kept = [record for record in read_lines(directory / METRICS_FILE) if record["step"] <= start]
-    write_atomically(directory / METRICS_FILE, "".join(json.dumps(record) + "\n" for record in kept))
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    trained = trained_parameters(parts)
+    start = step_of(checkpoint) or 0
+    if start:
+        load_parameters(checkpoint, trained, optimizer)
+    records = [record for record in read_lines(directory / METRICS_FILE) if record["step"] <= start]
+    ranks.wait()
+    if ranks.is_first:
+        write_atomically(directory / METRICS_FILE, "".join(json.dumps(record) + "\n" for record in records))
+    # Best parameters from behind the checkpoint, of a run that was killed between the two, are made again.
+    best = best_record(records) if (step_of(best_file) or 0) <= start else None
+    validated = [record for record in records if SELECTED_BY in record]
+    stalled = is_stalled(validated, schedule.patience)
     for step in range(start, schedule.last_step):
+        if stalled:
+            return
         began = time.perf_counter()
-        torch.manual_seed(seed * 1_000_003 + step)
+        torch.manual_seed(seed * 1_000_003 + step + ranks.rank * 7_919_000_003)
         for module in parts.values():
             module.train()
         factor = learning_rate_factor(step, schedule)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * factor
-        loss, metrics = loss_of_step(step)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(parameters, schedule.gradient_clip)
+        shares: dict[str, float] = {}
+        for loss, logged in passes_of_step(step):
+            # Ranks are averaged where their shares must add up.
+            (loss * ranks.world_size).backward()
+            for name, value in {"loss": loss.detach(), **logged}.items():
+                shares[name] = shares.get(name, 0.0) + value.item()
+        metrics = ranks.sum(shares)
+        norm = whole(torch.nn.utils.clip_grad_norm_(list(trained.values()), schedule.gradient_clip))
         if not torch.isfinite(norm):
             raise InterlatError(
-                f"step {step + 1}: the gradient is not finite (loss {loss.item()}); lower the learning rate and run "
-                f"again, it continues from {directory / CHECKPOINT_FILE}"
+                f"step {step + 1}: the gradient is not finite (loss {metrics['loss']}); lower the learning rate and "
+                f"run again, it continues from {checkpoint}"
             )
         optimizer.step()
-        metrics = {"loss": loss.item(), "gradient_norm": norm.item(), **metrics}
+        metrics["gradient_norm"] = norm.item()
         finished = step + 1
-        if validate and (finished % schedule.validate_every == 0 or finished == schedule.last_step):
+        last = finished == schedule.last_step
+        if validate and (finished % schedule.validate_every == 0 or last):
             for module in parts.values():
                 module.eval()
             with torch.no_grad():
                 metrics |= {f"validation_{name}": value for name, value in validate().items()}
         metrics["seconds"] = time.perf_counter() - began
-        append_line(directory / METRICS_FILE, {"step": finished, **metrics})
-        if finished % schedule.checkpoint_every == 0 or finished == schedule.last_step:
-            save_checkpoint(directory, parts, optimizer, finished)
+        record = {"step": finished, **metrics}
+        if ranks.is_first:
+            append_line(directory / METRICS_FILE, record)
+        if SELECTED_BY in metrics:
+            validated.append(record)
+            stalled = is_stalled(validated, schedule.patience)
+            if best is None or metrics[SELECTED_BY] < best[SELECTED_BY]:
+                best = record
+                save_parameters(best_file, trained, finished, ranks)
+        if finished % schedule.checkpoint_every == 0 or last or stalled:
+            save_parameters(checkpoint, trained, finished, ranks, optimizer)
         yield finished, metrics

@@ -48,6 +48,10 @@ class ScoutMessages:
         store = self.stores[0] if len(self.stores) == 1 else rng.choice(self.stores)
         return store.entry(item).plan
 
+    def texts(self, item: str) -> list[str]:
+        """The plans about an episode, one of each store."""
+        return [store.entry(item).plan for store in self.stores]
+
     def rows(self, item: str) -> int:
         """How many states there are."""
         return self.stores[0].length(item)

@@ -10,7 +10,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, 
 
 from interlat.agents.settings import AgentSettings
 from interlat.align.adapter import CommunicationAdapter
-from interlat.files import atomic_folder
+from interlat.files import atomic_folder, write_atomically
+from interlat.train.card import CARD_FILE
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,10 @@ def export_model(
     *,
     settings: AgentSettings | None = None,
     adapter: CommunicationAdapter | None = None,
+    card: str | None = None,
     dtype: torch.dtype = torch.bfloat16,
 ) -> None:
-    """Write an agent: model and tokenizer in the Hugging Face layout, ``agent.json``, the adapter if there is one.
+    """Write an agent: model and tokenizer in the Hugging Face layout, ``agent.json``, adapter and model card if given.
 
     The folder appears only once it is whole. The model's weights are rounded to ``dtype`` in the file only.
     """
@@ -94,3 +96,5 @@ def export_model(
             settings.save(temporary)
         if adapter is not None:
             adapter.save(temporary)
+        if card is not None:
+            write_atomically(temporary / CARD_FILE, card)

@@ -1,7 +1,7 @@
 """Messages of other tasks, to be told apart from the own one."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jaxtyping import Float
 from torch import Tensor
@@ -10,28 +10,30 @@ from interlat.errors import InputError
 
 
 class Negatives:
-    """Draws, for a sample, another one of another task, from all that there are.
+    """Draws, for an item, another one of another task, from all that there are.
 
     Not only from the batch, where samples of similar length meet and a small one may hold a single task; and every
     rank can draw by itself, since stored messages are mapped into memory.
 
     Args:
-        tasks: task of each sample; samples of one task are no negatives of each other.
+        items: what is drawn from.
+        task_of: task of each item; items of one task are no negatives of each other.
 
     Raises:
-        InputError: all samples are of one task.
+        InputError: all items are of one task.
     """
 
-    def __init__(self, tasks: Sequence[str]) -> None:
-        self.tasks = list(tasks)
-        if len(set(self.tasks)) < 2:
+    def __init__(self, items: Sequence[str], task_of: Mapping[str, str]) -> None:
+        self.items = list(items)
+        self.task_of = task_of
+        if len({task_of[item] for item in self.items}) < 2:
             raise InputError("all samples are of one task, so there is no message of another one; give more tasks")
 
-    def of(self, sample: int, rng: random.Random) -> int:
-        """The number of a sample of another task, each of them as likely."""
+    def of(self, item: str, rng: random.Random) -> str:
+        """An item of another task, each of them as likely."""
         while True:
-            other = rng.randrange(len(self.tasks))
-            if self.tasks[other] != self.tasks[sample]:
+            other = rng.choice(self.items)
+            if self.task_of[other] != self.task_of[item]:
                 return other
 
 

@@ -21,8 +21,9 @@ from interlat.agents.settings import PLACE_OF_TEXT, AgentSettings
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import InputError
+from interlat.train.card import model_card, settings_of
 from interlat.train.examples import Example, collate, embed_batch, scout_example
-from interlat.train.loop import Schedule, run_training
+from interlat.train.loop import BEST_FILE, Passes, Schedule, load_parameters, run_training, trained_parameters
 from interlat.train.losses import supervised_cross_entropy
 from interlat.train.model import SmallModel, build_model, compiled_backbone, export_model
 from interlat.worlds.alfworld import Layout
@@ -55,6 +56,10 @@ class TrainScout:
     """Threads of torch on a CPU."""
     compile: bool = False
     """Compile the model's step; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
+
+    def __post_init__(self) -> None:
+        if self.schedule.pass_size is not None:
+            raise InputError("a scout's step is one pass; leave schedule.pass_size out")
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def train_scout(config: TrainScout) -> Iterator[tuple[int, dict[str, float]]]:
     model = build_model(config.model, tokenizer, config.seed)
     backbone = compiled_backbone(model, config.compile)
 
-    def loss_of(examples: list[Example]) -> tuple[Tensor, dict[str, float]]:
+    def loss_of(examples: list[Example]) -> tuple[Tensor, dict[str, Tensor]]:
         batch = collate(examples, [None] * len(examples))
         embeddings = embed_batch(batch, model.get_input_embeddings(), None)
         states = backbone(inputs_embeds=embeddings, use_cache=False).last_hidden_state
@@ -104,26 +109,37 @@ def train_scout(config: TrainScout) -> Iterator[tuple[int, dict[str, float]]]:
             batch.soft_positions,
         )
         in_doubt = batch.soft_positions[batch.labels != -100]
-        metrics = {"plan_loss": losses.mean().item()}
+        metrics = {"plan_loss": losses.mean()}
         if bool(in_doubt.any()):
-            metrics["place_loss"] = losses[in_doubt].mean().item()
+            metrics["place_loss"] = losses[in_doubt].mean()
         return loss, metrics
 
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+    def passes_of_step(step: int) -> Passes:
         rng = random.Random(f"scout/{config.seed}/{step}")
         chosen = rng.choices(scenes, k=config.schedule.batch_size)
-        return loss_of([draw_example(scene, rng, config.list_share, config.place_weight, chat) for scene in chosen])
+        yield loss_of([draw_example(scene, rng, config.list_share, config.place_weight, chat) for scene in chosen])
 
     held_out = scenes_of(config.validation)[:128]
 
     def validate() -> dict[str, float]:
         rng = random.Random("scout/validation")
         loss, metrics = loss_of([draw_example(scene, rng, 0.0, config.place_weight, chat) for scene in held_out])
-        return {"loss": loss.item(), **metrics}
+        return {"loss": loss.item(), **{name: value.item() for name, value in metrics.items()}}
 
-    yield from run_training(directory, {"model": model}, config.schedule, config.seed, loss_of_step, validate)
+    parts = {"model": model}
+    yield from run_training(directory, parts, config.schedule, config.seed, passes_of_step, validate)
+    if config.schedule.keep == "best":
+        load_parameters(directory / BEST_FILE, trained_parameters(parts))
     settings = AgentSettings(role="scout", prompt_template=f"{PLACE_OF_TEXT}\n{SCOUT_REQUEST['plan']}")
-    export_model(model, tokenizer, directory / "model", settings=settings)
+    card = model_card(
+        directory,
+        "interlat train scout",
+        role=settings.role,
+        reads=settings.message_kind,
+        settings=settings_of(TrainScout, config),
+        kept=config.schedule.keep,
+    )
+    export_model(model, tokenizer, directory / "model", settings=settings, card=card)
 
 
 def expected_place_loss(records: list[dict[str, Any]]) -> float:

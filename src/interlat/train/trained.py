@@ -55,6 +55,17 @@ def choose_trained(model: nn.Module, trained: Trained, low_rank: LowRank, seed: 
         raise InputError(f"the model has no linear maps named {', '.join(low_rank.targets)}; name others") from error
 
 
+def round_frozen(model: nn.Module) -> None:
+    """Keep the linear maps that are not trained in bfloat16, in place; the head, which the losses read, stays.
+
+    They are multiplied in bfloat16 anyway where this is used, so nothing is lost but memory.
+    """
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and module is not head and not module.weight.requires_grad:
+            module.to(torch.bfloat16)
+
+
 def merge_low_rank(model: nn.Module) -> None:
     """Put the updates into the weights and leave the plain model, in place; does nothing to a plain one."""
     if importlib.util.find_spec("peft") is None:

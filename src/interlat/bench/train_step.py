@@ -1,0 +1,128 @@
+"""A training step of the actor against the published shape of the step: three padded passes with all logits.
+
+Each side runs in a process of its own (`interlat.bench.train_step_play`) on the same random model and the same samples.
+The losses of both are compared after every step; all but the first come after updates, and agree only where the
+gradients do.
+
+Logits of all positions in float32 need 5 GB a pass at the full shape, and the published step holds nearly six such
+tensors. Where that does not fit, the published side gets the largest batch that does; a further case then compares
+our step at the whole batch with it.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from interlat.bench.processes import run_side
+from interlat.bench.records import comparison
+from interlat.errors import BenchmarkError
+
+METRICS = {"step_seconds": ("s", "seconds"), "peak_memory": ("bytes", "memory")}
+"""Metric -> its unit and what `interlat.bench.train_step_play` calls it. Seconds are the median of some steps (forward,
+backward, AdamW); peak memory is above the loaded model, so gradients and moments count."""
+TOLERANCE = 1e-4
+"""How far the loss values of the two sides may be apart, in nats."""
+HELD_LOGITS = 5.7
+"""Peak memory of the published step, in tensors of all logits of one pass: three passes, the log-probabilities of the
+own one, what the divergences keep. Measured at a batch of 1."""
+SPARE = 2 * 2**30
+"""Bytes of memory beside that: the process, the model, its gradients and moments, and some for the system."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a step is."""
+
+    vocabulary: int
+    """V."""
+    batch: int
+    """B."""
+    padded: int
+    """T of the published passes."""
+    real: int
+    """Tokens and latent rows of a sample, on average."""
+    supervised: int
+    """Tokens to learn of a sample."""
+    hidden_size: int = 256
+    """D of model and messages."""
+
+    def __str__(self) -> str:
+        return (
+            f"vocabulary {self.vocabulary:,}, batch {self.batch}, {self.padded:,} tokens padded, ~{self.real} real, "
+            f"{self.supervised} supervised of each sample"
+        )
+
+
+SHAPES = {True: Shape(32_768, 2, 512, 225, 50), False: Shape(151_936, 4, 2048, 900, 200)}
+"""The smaller one has half the batch, a quarter of the tokens of a sample and about a fifth of the vocabulary."""
+
+
+def run(quick: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield one record a metric; smaller is always better.
+
+    Where memory is too small for the published step at the whole batch, both sides run at the largest batch that fits,
+    and two more records compare our step at the whole batch with the published one at that smaller batch.
+
+    Raises:
+        BenchmarkError: a side failed, or the losses of the two differ.
+    """
+    shape = SHAPES[quick]
+    fitting = replace(shape, batch=fitting_batch(shape, available_memory()))
+    ours, published = (_play(kind, fitting) for kind in ("ours", "published"))
+    check_losses(ours["losses"], published["losses"])
+    yield from _records(f"{'smaller shape: ' if quick else ''}{fitting}", ours, published)
+    if fitting != shape:
+        case = f"{shape}, ours against the published step at batch {fitting.batch}"
+        yield from _records(case, _play("ours", shape), published)
+
+
+def fitting_batch(shape: Shape, memory: int) -> int:
+    """The largest batch up to that of ``shape`` at which the published step should fit into ``memory`` bytes.
+
+    ``HELD_LOGITS * 4 B T V + SPARE``; 1 where none does.
+    """
+    one = HELD_LOGITS * 4 * shape.padded * shape.vocabulary
+    return max(1, min(shape.batch, int((memory - SPARE) / one)))
+
+
+def available_memory() -> int:
+    """Bytes that a new process can have: of the accelerator, or of the machine; without Linux all that it has."""
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        line = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
+        return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def check_losses(ours: list[dict[str, float]], published: list[dict[str, float]]) -> None:
+    """Compare the losses of each step, by name.
+
+    Raises:
+        BenchmarkError: other losses on one side, or values further apart than `TOLERANCE`.
+    """
+    for number, (mine, theirs) in enumerate(zip(ours, published, strict=True), 1):
+        if mine.keys() != theirs.keys():
+            raise BenchmarkError(f"the two sides have the losses {sorted(mine)} and {sorted(theirs)}; report this")
+        for name, value in mine.items():
+            # Not `>`: a loss that is not a number is no agreement.
+            if not abs(value - theirs[name]) <= TOLERANCE:
+                raise BenchmarkError(
+                    f"step {number}: the {name} loss is {value:.6f} on our side and {theirs[name]:.6f} on the other, "
+                    f"expected a difference of {TOLERANCE} at most; report this"
+                )
+
+
+def _records(case: str, ours: dict[str, Any], published: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for metric, (unit, name) in METRICS.items():
+        yield comparison("train-step", case, metric, unit, ours[name], published[name], larger_is_better=False)
+
+
+def _play(kind: str, shape: Shape) -> dict[str, Any]:
+    numbers = [str(number) for number in astuple(shape)]
+    return run_side("interlat.bench.train_step_play", [kind, *numbers], f"the {kind} side at batch {shape.batch}")

@@ -1,0 +1,307 @@
+"""Any conversations as training examples: a message stands at the end of the first user turn, as it does at play.
+
+A task with the replies to learn comes from the metadata of a latent store, or from a file that is joined to the store
+by id.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+
+from interlat.agents.settings import AgentSettings, MessageKind
+from interlat.engine.chat import ChatFormat, Turn
+from interlat.engine.prompt import Latents, Text, Tokens, token_ids_of
+from interlat.errors import InputError, PromptError
+from interlat.store.reading import LatentStore
+from interlat.tasks.base import Task
+from interlat.tasks.boxed import last_boxed
+from interlat.tasks.conversations import TASK_TURN, load_conversations, turns_of
+from interlat.tasks.gsm8k import ANSWER_MARK
+from interlat.tasks.records import RecordFields, load_records
+from interlat.train.corpus import Corpus
+from interlat.train.examples import IGNORED, Example
+from interlat.train.message_tokens import MESSAGE_TOKENS
+from interlat.train.spans import ASSISTANT, supervised_conversation
+
+VALIDATION = "validation"
+TEST = "test"
+
+
+@dataclass(frozen=True)
+class ConversationOptions:
+    """Which conversations an actor learns, and how they are written."""
+
+    data: str = ""
+    """File, folder or hub id of the conversations; empty takes those that stand beside the thoughts in their store."""
+    kind: Literal["conversations", "records"] = "conversations"
+    """conversations: ids with lists of turns. records: questions with their solutions, one a row."""
+    split: str = ""
+    """Which split of the data."""
+    name: str = ""
+    """records: configuration of a hub data set."""
+    fields: RecordFields = field(default_factory=RecordFields)
+    """records: which columns hold what. Learned is the column ``solution``, and where there is none, the answer."""
+    task_turn: int = TASK_TURN
+    """Which turn of a conversation is the task. The human turns before it and the task are one user turn, and the
+    replies before it are left out: 2 for ALFWorld (instruction, OK, task), 0 for chats that begin with the task."""
+    prompt_template: str = ""
+    """The first user turn, with ``{text}`` in the place of the task (of a conversation: of what comes before the first
+    reply); empty is the text itself."""
+    system_prompt: str = ""
+    """System turn; empty is no system turn."""
+    connector: str = AgentSettings.connector
+    """What stands between the first user turn's text and the message."""
+    max_length: int | None = None
+    """Most positions of a conversation with its message; what is behind them is cut off. None cuts nothing."""
+    missing: Literal["error", "drop"] = "error"
+    """What to do with a task of the data without a thought in the store."""
+    too_long: Literal["error", "drop"] = "error"
+    """What to do with an item of which max_length leaves no reply."""
+
+    def __post_init__(self) -> None:
+        if self.task_turn < 0 or self.task_turn % 2:
+            raise InputError(f"task_turn is {self.task_turn}, expected an even number: every second turn is a human's")
+        if self.max_length is not None and self.max_length < 1:
+            raise InputError(f"max_length is {self.max_length}, expected a positive number; raise it or leave it out")
+        # Checks the template.
+        self.settings()
+
+    def settings(self, message_kind: MessageKind = "") -> AgentSettings:
+        """The settings with which an agent's prompts are those of the training."""
+        return AgentSettings(
+            role="actor",
+            system_prompt=self.system_prompt,
+            prompt_template=self.prompt_template,
+            connector=self.connector,
+            message_kind=message_kind,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Conversations:
+    """A corpus, and what was left out of it."""
+
+    corpus: Corpus
+    """What is learned; its items are the ids of the thoughts, or of the data where there is no store."""
+    missing: int
+    """Tasks of the data without a thought."""
+    too_long: int
+    """Items of which max_length left no reply."""
+    cut: int
+    """Items of the corpus that lost their end, but not all replies, to max_length."""
+    test: int
+    """Items of tasks of the split test."""
+
+
+def load_corpus(
+    options: ConversationOptions,
+    chat: ChatFormat,
+    store: LatentStore | None,
+    rows_of: Callable[[str], int],
+    validation_share: float,
+) -> Conversations:
+    """The conversations about the thoughts of a store, with some tasks held out.
+
+    An item is a thought, so several samples of a task are items with the same conversation; they and all others with
+    the same text (but for white space) are one task. Where some thoughts are of the split "validation", their tasks are
+    held out; else some are, by chance but always the same ones. Tasks of the split "test" are in neither part.
+
+    Args:
+        options: which conversations.
+        chat: the chat format of the model that learns; its tokenizer must have `MESSAGE_TOKENS`.
+        store: the thoughts; None takes every task of the data as an item.
+        rows_of: item -> positions of the longest message that it will have in training.
+        validation_share: share of the tasks to hold out.
+
+    Raises:
+        InputError: no such data, a task without a thought or without a reply, an item that max_length leaves no reply,
+            no ``<bop>`` or ``<eop>`` in the vocabulary, or no task left to train on or to validate with.
+        PromptError: the chat template does not fit a conversation; names it.
+    """
+    if not 0 < validation_share < 1:
+        raise InputError(f"validation_share is {validation_share}, expected a number between 0 and 1; correct it")
+    items, missing = _items(options, store)
+    task_of = _tasks(items)
+    splits: dict[str, set[str]] = defaultdict(set)
+    for item, task in items.items():
+        splits[task_of[item]].add(task.split)
+    examples, test, too_long, cut = [], 0, 0, 0
+    for item, task in items.items():
+        if TEST in splits[task_of[item]]:
+            test += 1
+            continue
+        whole = conversation_example(item, task, options, chat)
+        example = _within(whole, rows_of(item), options.max_length)
+        if example is not None:
+            examples.append(example)
+            cut += len(example.after) < len(whole.after)
+        elif options.too_long == "drop":
+            too_long += 1
+        else:
+            raise InputError(
+                f"item {item!r} has {len(whole.before)} positions before its message of up to {rows_of(item)}, which "
+                f"leaves no reply within max_length {options.max_length}; raise it, or set too_long to drop"
+            )
+    kept = {example.item: task_of[example.item] for example in examples}
+    named = {task for task, names in splits.items() if VALIDATION in names}
+    held_out = named or _some(list(dict.fromkeys(kept.values())), validation_share)
+    training = [example for example in examples if kept[example.item] not in held_out]
+    validation = [example for example in examples if kept[example.item] in held_out]
+    if not training or not validation:
+        raise InputError(
+            f"{len(training)} items are left to train on and {len(validation)} for validation, expected at least one "
+            f"task each; {test} items are of the split test, {missing} tasks have no thought and {too_long} items are "
+            "too long: give more tasks or other splits"
+        )
+    return Conversations(Corpus(training, validation, kept), missing, too_long, cut, test)
+
+
+def conversation_example(item: str, task: Task, options: ConversationOptions, chat: ChatFormat) -> Example:
+    """A task as a conversation with a place for a message, whole; learned are all replies and the ends of their turns.
+
+    The ids up to the first reply are those of `Agent.prompt` under the same settings, for any message.
+
+    Args:
+        item: name of the example.
+        task: with ``metadata["conversations"]``, or a solution.
+        options: how it is written.
+        chat: the chat format of the model that learns.
+
+    Raises:
+        InputError: no ``<bop>`` or ``<eop>`` in the vocabulary, or nothing to reply in the task.
+        PromptError: the chat template does not fit the conversation, or there is nothing to learn.
+    """
+    ids: list[Any] = [chat.tokenizer.convert_tokens_to_ids(token) for token in MESSAGE_TOKENS]
+    if {None, chat.tokenizer.unk_token_id} & set(ids):
+        raise InputError(f"the tokenizer lacks {' or '.join(MESSAGE_TOKENS)}; add them with add_message_tokens")
+    begin, end = (Tokens((token,)) for token in ids)
+    settings = options.settings()
+    opening, rest = _opening_and_rest(item, task, options.task_turn)
+    turns: list[Turn] = [("system", settings.system_prompt)] if settings.system_prompt else []
+    text = f"{settings.render(opening)}{settings.connector}"
+    turns += [("user", [Text(text), begin, Latents(torch.zeros(1, 1)), end]), *rest]
+    try:
+        supervised = supervised_conversation(turns, chat)
+    except PromptError as error:
+        # Only here is known which of many conversations it is.
+        raise PromptError(f"item {item!r}: {error}") from error
+    # The three parts are what stands before the message, its place, and the rest.
+    before, _, after = (tuple(token_ids_of([part])) for part in supervised.parts)
+    return Example(
+        before=before,
+        after=after,
+        labels=supervised.labels[-len(after) :],
+        weights=(1.0,) * len(after),
+        item=item,
+    )
+
+
+def _items(options: ConversationOptions, store: LatentStore | None) -> tuple[dict[str, Task], int]:
+    """The task of each item, and how many tasks of the data have none."""
+    if not options.data:
+        if store is None:
+            raise InputError("there are neither thoughts nor conversations; set data to a file or hub id")
+        return {identifier: _stored_task(store, identifier) for identifier in store.ids}, 0
+    if options.kind == "conversations":
+        loaded = load_conversations(options.data, options.split, options.task_turn)
+    else:
+        loaded = load_records(options.data, options.split, options.fields, options.name)
+    tasks = {task.id: task for task in loaded.tasks}
+    if store is None:
+        return tasks, 0
+    thoughts = _thoughts_of(tasks, store)
+    missing = [identifier for identifier in tasks if identifier not in thoughts]
+    if missing and options.missing == "error":
+        raise InputError(
+            f"{len(missing)} of the {len(tasks)} tasks of {options.data} have no thought in {store.directory}, such as "
+            f"{missing[0]!r} ({_reason(missing[0], store)}); collect them, or set missing to drop"
+        )
+    items = {
+        item: replace(tasks[identifier], split=split or tasks[identifier].split)
+        for identifier, found in thoughts.items()
+        for item, split in found
+    }
+    return items, len(missing)
+
+
+def _stored_task(store: LatentStore, identifier: str) -> Task:
+    entry = store.entry(identifier)
+    answer = entry.metadata.get("answer")
+    return Task(
+        id=entry.task_id,
+        text=entry.task,
+        answer="" if answer is None else str(answer),
+        split=entry.split,
+        metadata=entry.metadata,
+    )
+
+
+def _thoughts_of(tasks: Mapping[str, Task], store: LatentStore) -> dict[str, list[tuple[str, str]]]:
+    """The thoughts about each task, with their splits, in the order of the tasks; tasks without any are left out."""
+    found: dict[str, list[tuple[str, str]]] = {identifier: [] for identifier in tasks}
+    columns = (store.table.column(name).to_pylist() for name in ("id", "task_id", "split"))
+    for item, task_id, split in zip(*columns, strict=True):
+        # A thought has the task's own id, or is one of several samples that name it.
+        task = item if item in tasks else task_id
+        if task in found:
+            found[task].append((item, split))
+    return {identifier: thoughts for identifier, thoughts in found.items() if thoughts}
+
+
+def _reason(identifier: str, store: LatentStore) -> str:
+    for item, excluded in store.excluded.items():
+        if identifier in (item, item.rpartition("#")[0]):
+            return f"{excluded.status}: {excluded.reason}"
+    return "never collected"
+
+
+def _tasks(items: Mapping[str, Task]) -> dict[str, str]:
+    """Item -> its task: the id of the first one with the same text."""
+    names: dict[str, str] = {}
+    return {item: names.setdefault(" ".join(task.text.split()), task.id) for item, task in items.items()}
+
+
+def _some(tasks: Sequence[str], share: float) -> set[str]:
+    """A share of the tasks by chance, at least one; none where that would leave nothing else."""
+    count = min(max(1, round(share * len(tasks))), len(tasks) - 1)
+    return set(random.Random("validation tasks").sample(tasks, count)) if tasks else set()
+
+
+def _opening_and_rest(item: str, task: Task, task_turn: int) -> tuple[str, list[tuple[str, str]]]:
+    """The text of the first user turn, and the turns behind it as ``(role, text)``."""
+    if "conversations" not in task.metadata:
+        return task.text, [(ASSISTANT, _solution(item, task))]
+    turns = turns_of(task.metadata, f"item {item!r}", task_turn)
+    asked = [turn["value"] for turn in turns[: task_turn + 1 : 2]]
+    rest = [(ASSISTANT if turn["from"] == "gpt" else "user", turn["value"]) for turn in turns[task_turn + 1 :]]
+    return "\n".join(asked), rest
+
+
+def _solution(item: str, task: Task) -> str:
+    """The reference solution with its answer, or the answer alone."""
+    found = task.metadata.get("solution")
+    solution = found if isinstance(found, str) else ""
+    if not solution and not task.answer:
+        raise InputError(
+            f"item {item!r} has neither a conversation nor a solution or an answer, so there is no reply to learn; "
+            "set data to a file that has them, or leave the item out"
+        )
+    if not solution or not task.answer or last_boxed(solution) is not None or ANSWER_MARK in solution:
+        return solution or task.answer
+    # As GSM8K itself ends a solution.
+    return f"{solution}\n{ANSWER_MARK} {task.answer}"
+
+
+def _within(example: Example, rows: int, max_length: int | None) -> Example | None:
+    """The example cut at ``max_length`` positions, a message of ``rows`` included; None if nothing is left to learn."""
+    if max_length is None:
+        return example
+    room = max(0, max_length - len(example.before) - rows)
+    after, labels, weights = example.after[:room], example.labels[:room], example.weights[:room]
+    if all(label == IGNORED for label in labels):
+        return None
+    return replace(example, after=after, labels=labels, weights=weights)

@@ -1,0 +1,121 @@
+"""What the training commands do around their trainings: progress, the resolved configuration, several processes."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tyro.conf import Positional
+
+from interlat.agents.episodes import read_episodes, texts_of
+from interlat.agents.household import BEGIN_MESSAGE, END_MESSAGE
+from interlat.config import write_config
+from interlat.engine.ranks import Ranks
+from interlat.files import atomic_folder
+from interlat.progress import drain, say, track
+from interlat.report.training_figures import plot_training
+from interlat.train.actor import TrainActor, train_actor
+from interlat.train.preference import TrainPreference, load_preferences, train_preference
+from interlat.train.scout import TrainScout, train_scout
+from interlat.train.tokenizer import train_tokenizer
+from interlat.train.tracking import Tracking, tracked
+
+
+@dataclass(frozen=True)
+class TrainTokenizer:
+    """Train a byte-level tokenizer with a ChatML template on collected episodes."""
+
+    episodes: str
+    """``episodes.jsonl`` of the training games."""
+    output: str
+    """Folder of the tokenizer."""
+    vocabulary_size: int = 1500
+    """Upper bound of the number of tokens."""
+
+
+def run_train_tokenizer(config: TrainTokenizer) -> None:
+    """Train the tokenizer."""
+    texts = texts_of(read_episodes(config.episodes))
+    tokenizer = train_tokenizer(texts, config.vocabulary_size, (BEGIN_MESSAGE, END_MESSAGE))
+    with atomic_folder(config.output) as temporary:
+        tokenizer.save_pretrained(temporary)
+    say(f"tokenizer with {len(tokenizer)} tokens in {config.output}")
+
+
+@dataclass(frozen=True)
+class TrainScoutCommand(Tracking, TrainScout):
+    """Train a scout from scratch."""
+
+
+def run_train_scout(config: TrainScoutCommand) -> None:
+    """Train a scout."""
+    write_config(config, config.output)
+    _show(train_scout(config), config.schedule.last_step, "scout", config.output, config)
+
+
+@dataclass(frozen=True)
+class TrainActorCommand(Tracking, TrainActor):
+    """Train an actor on expert episodes with messages of one kind."""
+
+
+def run_train_actor(config: TrainActorCommand) -> None:
+    """Train an actor. Under torchrun the model is split over the processes, and the first one reports."""
+    ranks = Ranks.from_environment()
+    if ranks.is_first:
+        write_config(config, config.output)
+    with ranks.together("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"):
+        steps = train_actor(config, ranks)
+        if ranks.is_first:
+            _show(steps, config.schedule.last_step, f"actor ({config.message})", config.output, config)
+        else:
+            drain(steps)
+
+
+@dataclass(frozen=True)
+class TrainPreferenceCommand(Tracking, TrainPreference):
+    """Train an actor on pairs of a won and a lost trajectory with the same message."""
+
+
+def run_train_preference(config: TrainPreferenceCommand) -> None:
+    """Train an actor on its preferences."""
+    data = load_preferences(config)
+    say(data.counts)
+    write_config(config, config.output)
+    steps = train_preference(config, data)
+    _show(steps, config.schedule.last_step, "actor (preference)", config.output, config)
+
+
+@dataclass(frozen=True)
+class PlotTraining:
+    """Draw the loss curves of a training, or compare the validation losses of several; also while they run."""
+
+    runs: Positional[tuple[str, ...]]
+    """Output folders of the trainings."""
+    output: str | None = None
+    """Folder for the picture; None is that of the training, if it is one."""
+
+
+def run_plot_training(config: PlotTraining) -> None:
+    """Draw; the paths on stdout."""
+    for path in plot_training(config.runs, config.output):
+        print(path)
+
+
+def _show(
+    steps: Iterable[tuple[int, dict[str, float]]], total: int, title: str, output: str, tracking: Tracking
+) -> None:
+    # Closed here, so that the run in the tracker ends with the training and not with the process.
+    with contextlib.closing(tracked(steps, tracking, output)) as logged:
+        drain(track(_told(logged, total), title))
+    picture, _ = plot_training([output])
+    say(f"{title} in {Path(output) / 'model'}, its losses in {picture}")
+
+
+def _told(steps: Iterable[tuple[int, dict[str, float]]], total: int) -> Iterator[tuple[int, int]]:
+    """Pass the steps on for a bar, and say what the validations gave."""
+    for step, metrics in steps:
+        shown = {name: value for name, value in metrics.items() if name.startswith("validation")}
+        if shown:
+            say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in shown.items()))
+        yield step, total
