@@ -62,6 +62,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
         "train an actor to prefer its won trajectories to its lost ones",
     ),
     ("evaluate",): ("interlat.stages", "Evaluate", "run_evaluate", "play held-out games under variants and controls"),
+    ("compare",): ("interlat.stages", "Compare", "run_compare", "compare trained arms on the games that all played"),
     ("import-checkpoint",): (
         "interlat.checkpoint_commands",
         "ImportCheckpoint",

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -20,8 +21,9 @@ from interlat.collect.trajectories import CollectTrajectories, collect_trajector
 from interlat.config import write_config
 from interlat.engine.ranks import Ranks
 from interlat.evaluate.household import RESULTS_FILE, EvaluateHousehold, evaluate_household, write_inspections
-from interlat.files import read_lines
+from interlat.files import read_lines, write_atomically
 from interlat.progress import drain, in_bytes, say, track
+from interlat.report.arms import as_records, compare_arms, markdown_arms, rich_arms
 from interlat.report.build import build_report
 from interlat.store.reading import LatentStore
 from interlat.worlds.alfworld_author import AuthorOptions, author_games, check_split
@@ -213,6 +215,43 @@ def run_evaluate(config: Evaluate) -> None:
     )
     _console.print(report.table)
     _console.print(f"episodes in {results}, report in {report.page}")
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare arms of an experiment that were evaluated on the same games."""
+
+    arms: dict[str, tuple[str, ...]]
+    """Name -> its trainings, each as the folder of its evaluation, or FOLDER:VARIANT where it is not `latent`."""
+    baseline: str
+    """The arm that the others are compared with."""
+    output: str | None = None
+    """Folder for ``arms.md`` and ``arms.jsonl``; None writes no files."""
+    json: bool = False
+    """Print one JSON line an arm and split on stdout."""
+
+
+def run_compare(config: Compare) -> None:
+    """Read the evaluations and compare."""
+    arms = {name: [_episodes_of(place) for place in places] for name, places in config.arms.items()}
+    rows = compare_arms(arms, config.baseline)
+    records = [json.dumps(record, ensure_ascii=False) for record in as_records(rows)]
+    if config.output is not None:
+        write_config(config, config.output)
+        write_atomically(Path(config.output) / "arms.md", markdown_arms(rows, config.baseline))
+        write_atomically(Path(config.output) / "arms.jsonl", "".join(f"{record}\n" for record in records))
+    if config.json:
+        for record in records:
+            print(record)
+    _console.print(rich_arms(rows, config.baseline))
+
+
+def _episodes_of(place: str) -> list[dict[str, Any]]:
+    folder, _, variant = place.partition(":")
+    records = read_lines(Path(folder) / RESULTS_FILE)
+    # An evaluation of a model that was trained on leaves its earlier episodes in the file.
+    newest = records[-1]["config_hash"] if records else ""
+    return [r for r in records if r["config_hash"] == newest and r["variant"] == (variant or "latent")]
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from interlat.report.training_figures import plot_training
 from interlat.train.actor import TrainActor, train_actor
 from interlat.train.preference import TrainPreference, load_preferences, train_preference
 from interlat.train.scout import TrainScout, train_scout
-from interlat.train.tokenizer import train_tokenizer
+from interlat.train.tokenizer import Family, train_tokenizer
 from interlat.train.tracking import Tracking, tracked
 
 
 @dataclass(frozen=True)
 class TrainTokenizer:
-    """Train a byte-level tokenizer with a ChatML template on collected episodes."""
+    """Train a byte-level tokenizer with a chat template on collected episodes."""
 
     episodes: str
     """``episodes.jsonl`` of the training games."""
@@ -32,12 +32,14 @@ class TrainTokenizer:
     """Folder of the tokenizer."""
     vocabulary_size: int = 1500
     """Upper bound of the number of tokens."""
+    family: Family = "qwen2"
+    """How a conversation is written: as Qwen 2 does (ChatML) or as Llama 3."""
 
 
 def run_train_tokenizer(config: TrainTokenizer) -> None:
     """Train the tokenizer."""
     texts = texts_of(read_episodes(config.episodes))
-    tokenizer = train_tokenizer(texts, config.vocabulary_size, (BEGIN_MESSAGE, END_MESSAGE))
+    tokenizer = train_tokenizer(texts, config.vocabulary_size, (BEGIN_MESSAGE, END_MESSAGE), config.family)
     with atomic_folder(config.output) as temporary:
         tokenizer.save_pretrained(temporary)
     say(f"tokenizer with {len(tokenizer)} tokens in {config.output}")

@@ -9,8 +9,10 @@ from interlat.train.tokenizer import train_tokenizer
 TOKENIZER = train_tokenizer(["go to drawer 3."] * 5, 400, ("<bop>", "<eop>"))
 
 
-def test_a_seed_gives_one_model():
-    shape = SmallModel(hidden_size=8, layers=1, heads=2, intermediate_size=8)
+@pytest.mark.parametrize("family", ["qwen2", "llama"])
+def test_a_seed_gives_one_model(family):
+    shape = SmallModel(family, hidden_size=8, layers=1, heads=2, intermediate_size=8)
+    assert build_model(shape, TOKENIZER, 0).config.model_type == family
     one, same, other = (build_model(shape, TOKENIZER, seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interlat.engine.chat import ChatFormat
 from interlat.errors import InputError
 from interlat.train.tokenizer import train_tokenizer
 
@@ -21,6 +22,17 @@ def test_specials_are_never_split():
 @given(st.text(max_size=40).filter(lambda text: "<" not in text))
 def test_lossless(text):
     assert TOKENIZER.decode(TOKENIZER(text, add_special_tokens=False)["input_ids"]) == text
+
+
+def test_a_family_writes_its_own_conversations():
+    tokenizer = train_tokenizer(["go to drawer 3."] * 20, 400, ("<bop>", "<eop>"), "llama")
+    turns = [{"role": "user", "content": "go<bop><eop>"}, {"role": "assistant", "content": "drawer 3"}]
+    text = tokenizer.apply_chat_template(turns, tokenize=False)
+    user, assistant = (f"<|start_header_id|>{role}<|end_header_id|>\n\n" for role in ("user", "assistant"))
+    assert text == f"<|begin_of_text|>{user}go<bop><eop><|eot_id|>{assistant}drawer 3<|eot_id|>"
+    chat = ChatFormat(tokenizer)
+    assert tokenizer.convert_ids_to_tokens([chat.end_of_turn]) == ["<|eot_id|>"]
+    assert tokenizer.pad_token != tokenizer.eos_token
 
 
 def test_a_vocabulary_without_room_is_refused():

@@ -1,23 +1,33 @@
-"""Small causal language models built from scratch in the Qwen2 architecture, and how checkpoints are written."""
+"""Small causal language models built from scratch, and how checkpoints are written."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from interlat.agents.settings import AgentSettings
 from interlat.align.adapter import CommunicationAdapter
 from interlat.files import atomic_folder, write_atomically
 from interlat.train.card import CARD_FILE
+from interlat.train.tokenizer import Family
 
 
 @dataclass(frozen=True)
 class SmallModel:
     """Shape of a model."""
 
+    family: Family = "qwen2"
+    """Architecture: Qwen2 or Llama."""
     hidden_size: int = 128
     """D."""
     layers: int = 4
@@ -30,15 +40,22 @@ class SmallModel:
     """Most positions."""
 
 
-def build_model(shape: SmallModel, tokenizer: PreTrainedTokenizerBase, seed: int) -> Qwen2ForCausalLM:
-    """A randomly initialised Qwen2 model with tied embeddings.
+_CLASSES: dict[Family, tuple[Any, type[PreTrainedModel]]] = {
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    "llama": (LlamaConfig, LlamaForCausalLM),
+}
+
+
+def build_model(shape: SmallModel, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """A randomly initialised model with tied embeddings.
 
     Matrices are drawn from N(0, 1 / fan_in), those that write into the residual stream further divided by the square
     root of twice the number of layers. The 0.02 of Qwen2 is meant for thousands of dimensions: at 128 the scores of
     attention then begin so small that looking anything up takes several times as many steps to learn.
     """
     torch.manual_seed(seed)
-    config = Qwen2Config(
+    make_config, make_model = _CLASSES[shape.family]
+    config = make_config(
         vocab_size=len(tokenizer),
         hidden_size=shape.hidden_size,
         num_hidden_layers=shape.layers,
@@ -49,9 +66,9 @@ def build_model(shape: SmallModel, tokenizer: PreTrainedTokenizerBase, seed: int
         tie_word_embeddings=True,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
+        bos_token_id=tokenizer.bos_token_id,
     )
-    model = Qwen2ForCausalLM(config)
+    model = make_model(config)
     for name, parameter in model.named_parameters():
         if parameter.ndim == 2:
             residual = name.endswith(("o_proj.weight", "down_proj.weight"))

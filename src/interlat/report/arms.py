@@ -1,0 +1,176 @@
+"""Arms of an experiment, each trained once or several times, compared on the games that all of them played."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from interlat.errors import InputError
+from interlat.evaluate.statistics import Interval, PairedTest, mcnemar_exact, mean_interval, paired_difference
+from interlat.report.summary import ALL_SPLITS, Record, splits_of
+
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An arm against another one."""
+
+    over_games: Interval
+    """Difference of the success rates; games are resampled in pairs, the trainings are taken as they are."""
+    over_trainings: Interval | None
+    """The same difference with trainings resampled too; None unless both arms have several."""
+    test: PairedTest
+    """Exact test over games, each with its mean over trainings."""
+
+
+@dataclass(frozen=True)
+class ArmRow:
+    """One arm on one split."""
+
+    arm: str
+    split: str
+    games: int
+    rates: tuple[float, ...]
+    """Success rate of each training."""
+    success: Interval
+    """Mean over trainings, with its 95 % bootstrap interval over games."""
+    difference: Difference | None
+    """Against the baseline; None for the baseline itself."""
+
+
+def compare_arms(arms: Mapping[str, Sequence[Sequence[Record]]], baseline: str) -> list[ArmRow]:
+    """Success of every arm on every split and on all of them, and its difference to the baseline.
+
+    Args:
+        arms: name -> for each of its trainings the episodes that it played, one a game.
+        baseline: the arm that the others are compared with.
+
+    Raises:
+        InputError: an unknown baseline, an arm without episodes, a game that was played twice by a training, or
+            trainings that did not play the same games.
+    """
+    if baseline not in arms:
+        raise InputError(f"the baseline {baseline!r} is no arm; there are {', '.join(arms)}")
+    won = {name: [_won(name, records) for records in trainings] for name, trainings in arms.items()}
+    games = sorted(next(iter(won.values()))[0])
+    for name, trainings in won.items():
+        for training in trainings:
+            if sorted(training) != games:
+                raise InputError(
+                    f"arm {name!r} played {len(training)} games, not the {len(games)} of the others; evaluate all on "
+                    "the same games"
+                )
+    rows = []
+    for split in splits_of([{"split": game[0]} for game in games]):
+        chosen = [game for game in games if split in (game[0], ALL_SPLITS)]
+        scores = {
+            name: np.array([[training[game] for game in chosen] for training in trainings], dtype=float)
+            for name, trainings in won.items()
+        }
+        for name, table in scores.items():
+            difference = None if name == baseline else _difference(table, scores[baseline])
+            rates = tuple(float(rate) for rate in table.mean(axis=1))
+            rows.append(ArmRow(name, split, len(chosen), rates, mean_interval(table.mean(axis=0).tolist()), difference))
+    return rows
+
+
+def _won(arm: str, records: Sequence[Record]) -> dict[tuple[str, str], bool]:
+    if not records:
+        raise InputError(f"arm {arm!r} has a training without episodes; evaluate it first")
+    won = {(record["split"], record["item"]): bool(record["success"]) for record in records}
+    if len(won) < len(records):
+        raise InputError(f"arm {arm!r} has a training that played a game twice; give the episodes of one evaluation")
+    return won
+
+
+def _difference(ours: np.ndarray, theirs: np.ndarray) -> Difference:
+    one, two = ours.mean(axis=0).tolist(), theirs.mean(axis=0).tolist()
+    several = min(len(ours), len(theirs)) > 1
+    return Difference(
+        over_games=paired_difference(one, two),
+        over_trainings=_two_level(ours, theirs) if several else None,
+        test=mcnemar_exact(one, two),
+    )
+
+
+def _two_level(ours: np.ndarray, theirs: np.ndarray, seed: int = 0) -> Interval:
+    """Bootstrap over trainings of each arm and over games, the games in pairs.
+
+    With a handful of trainings it is a rough interval, and a narrow one: three draws of three trainings can hardly
+    be more spread than the three are.
+    """
+    rng = np.random.default_rng(seed)
+    count = ours.shape[1]
+    found = np.empty(RESAMPLES)
+    for number in range(RESAMPLES):
+        games = rng.integers(count, size=count)
+        first = ours[rng.integers(len(ours), size=len(ours))].mean(axis=0)
+        second = theirs[rng.integers(len(theirs), size=len(theirs))].mean(axis=0)
+        found[number] = (first - second)[games].mean()
+    low, high = np.quantile(found, [0.025, 0.975])
+    return Interval(float(ours.mean() - theirs.mean()), float(low), float(high))
+
+
+def markdown_arms(rows: Sequence[ArmRow], baseline: str) -> str:
+    """The rows as a Markdown table, in percent and points; for a README."""
+    splits = list(dict.fromkeys(row.split for row in rows))
+    header = ["arm", "trainings", *(f"{split}, % won" for split in splits), "each training", f"- {baseline}", "p"]
+    lines = [_line(header), _line(["---", "---:", *["---:"] * (len(header) - 2)])]
+    for arm in dict.fromkeys(row.arm for row in rows):
+        of = {row.split: row for row in rows if row.arm == arm}
+        last = of[splits[-1]]
+        cells = [arm, str(len(last.rates)), *(_interval(of[split].success, "") for split in splits)]
+        cells.append(", ".join(f"{100 * rate:.1f}" for rate in last.rates))
+        cells += _difference_cells(last.difference)
+        lines.append(_line(cells))
+    return "\n".join(lines) + "\n"
+
+
+def rich_arms(rows: Sequence[ArmRow], baseline: str) -> Table:
+    """The rows of the last split (all of them together) for a terminal of 80 columns."""
+    split = rows[-1].split
+    table = Table(title=f"success on {rows[-1].games} games ({split}), against {baseline}")
+    for column in ("arm", "% won", "each training", "points", "p"):
+        table.add_column(column, justify="left" if column == "arm" else "right", overflow="fold")
+    for row in rows:
+        if row.split == split:
+            each = ", ".join(f"{100 * rate:.1f}" for rate in row.rates)
+            table.add_row(row.arm, _interval(row.success, ""), each, *_difference_cells(row.difference))
+    return table
+
+
+def as_records(rows: Sequence[ArmRow]) -> list[dict[str, Any]]:
+    """One plain record a row, for JSON lines."""
+    records = []
+    for row in rows:
+        record: dict[str, Any] = {"arm": row.arm, "split": row.split, "games": row.games, "rates": list(row.rates)}
+        record |= {"mean_rate": statistics.fmean(row.rates), "interval": [row.success.low, row.success.high]}
+        if row.difference is not None:
+            found = row.difference
+            record |= {"difference": found.over_games.estimate, "p_value": found.test.p_value}
+            record["difference_interval_over_games"] = [found.over_games.low, found.over_games.high]
+            if found.over_trainings is not None:
+                both = found.over_trainings
+                record["difference_interval_over_games_and_trainings"] = [both.low, both.high]
+        records.append(record)
+    return records
+
+
+def _interval(value: Interval, form: str) -> str:
+    return f"{100 * value.estimate:{form}.1f} [{100 * value.low:{form}.1f}, {100 * value.high:{form}.1f}]"
+
+
+def _difference_cells(difference: Difference | None) -> list[str]:
+    if difference is None:
+        return ["", ""]
+    shown = difference.over_trainings or difference.over_games
+    p_value = difference.test.p_value
+    return [_interval(shown, "+"), "<0.0001" if p_value < 0.0001 else f"{p_value:.2g}"]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
