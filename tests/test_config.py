@@ -1,10 +1,17 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 import yaml
 
+from interlat.collect.thoughts import CollectThoughts
 from interlat.config import read_config, write_config
 from interlat.errors import InputError
+from interlat.stages import Compare, Evaluate
+from interlat.train.actor import TrainActor
+from interlat.train.branches import BranchWeights
+from interlat.train.preference import TrainPreference
+from interlat.train.scout import TrainScout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,3 +62,31 @@ def test_mistakes_are_named(tmp_path, text, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match="no configuration file"):
         read_config(Outer, tmp_path / "none.yaml")
+
+
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+KINDS = {
+    "alfworld-mini/actor.yaml": TrainActor,
+    "alfworld-mini/arms.yaml": Compare,
+    "alfworld-mini/base.yaml": TrainActor,
+    "alfworld-mini/evaluate.yaml": Evaluate,
+    "alfworld-mini/llama-base.yaml": TrainActor,
+    "alfworld-mini/preference.yaml": TrainPreference,
+    "alfworld-mini/scout.yaml": TrainScout,
+    "alfworld-mini/thoughts.yaml": CollectThoughts,
+    "interlat/actor.yaml": TrainActor,
+    "interlat/collect.yaml": CollectThoughts,
+}
+
+
+def test_every_recipe_file_is_known():
+    assert {str(path.relative_to(RECIPES)) for path in RECIPES.rglob("*.yaml")} == set(KINDS)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_recipe_fills_its_command(name):
+    assert isinstance(read_config(KINDS[name], RECIPES / name), KINDS[name])
+
+
+def test_the_published_weights_are_those_of_the_preset():
+    assert read_config(TrainActor, RECIPES / "interlat/actor.yaml").losses == BranchWeights.published()

@@ -9,11 +9,14 @@ from interlat.collect.trajectories import CollectTrajectories
 from interlat.config import read_config
 from interlat.errors import InputError
 from interlat.evaluate.household import Checkpoints, EvaluateHousehold
+from interlat.files import write_atomically
 from interlat.stages import (
     BenchEngine,
+    Compare,
     Evaluate,
     MakeAlfworld,
     run_collect_trajectories,
+    run_compare,
     run_evaluate,
     run_make_alfworld,
 )
@@ -51,6 +54,28 @@ def test_evaluation_prints_json_lines_and_leaves_a_report(pipeline, tmp_path, ca
     assert len({line["item"] for line in lines}) == 2 <= len(read_episodes(pipeline.held_out))
     for name in ("report.html", "config.yaml", "results.jsonl"):
         assert (tmp_path / name).exists()
+
+
+def test_arms_are_compared_by_their_evaluations(tmp_path, capsys):
+    """An evaluation that went on with a model that was trained further holds old episodes, which do not count."""
+    for name, won in (("a-0", "wwl"), ("a-1", "wll"), ("b-0", "lll")):
+        old = [{"config_hash": "old", "variant": "latent", "split": "seen", "item": "x", "success": True}]
+        new = [
+            {"config_hash": "new", "variant": variant, "split": "seen", "item": str(place), "success": letter == "w"}
+            for place, letter in enumerate(won)
+            for variant in ("latent", "zeros")
+        ]
+        (tmp_path / name).mkdir()
+        write_atomically(tmp_path / name / "results.jsonl", "".join(f"{json.dumps(line)}\n" for line in [*old, *new]))
+    folders = [str(tmp_path / name) for name in ("a-0", "a-1", "b-0")]
+    arms = {"a": tuple(folders[:2]), "b": (f"{folders[2]}:zeros",)}
+    run_compare(Compare(arms, "b", str(tmp_path / "out"), json=True))
+    said = capsys.readouterr()
+    records = [json.loads(line) for line in said.out.splitlines()]
+    assert [record["rates"] for record in records] == [pytest.approx([2 / 3, 1 / 3]), [0.0]]
+    assert (tmp_path / "out" / "arms.jsonl").read_text() == said.out
+    assert "| a | 2 |" in (tmp_path / "out" / "arms.md").read_text() and "50.0" in said.err
+    assert all(len(line) <= 80 for line in said.err.splitlines())
 
 
 def test_bench_has_the_flags_of_every_bench():

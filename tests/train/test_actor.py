@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 from collections import Counter
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 import interlat
+from interlat.agents.episodes import read_episodes, texts_of
 from interlat.align.adapter import CommunicationAdapter
 from interlat.collect.sources import TaskSource
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
@@ -26,6 +28,7 @@ from interlat.train.conversations import ConversationOptions, load_corpus
 from interlat.train.curriculum import Curriculum
 from interlat.train.loop import Schedule
 from interlat.train.model import SmallModel
+from interlat.train.tokenizer import train_tokenizer
 from interlat.train.trained import LowRank
 
 
@@ -277,3 +280,23 @@ def test_what_does_not_go_together_is_refused(config):
             dataclasses.replace(config, **changes)
     with pytest.raises(InputError, match=r"conversations\.data"):
         TrainActor("out", corpus="conversations", tokenizer="tokenizer")
+
+
+def test_a_receiver_of_another_family_width_and_tokenizer_reads_the_scout(pipeline, config, tmp_path):
+    """A Llama with its own tokens; the adapter begins with the map from the Qwen2 scout's states to its words."""
+    texts = texts_of(read_episodes(pipeline.episodes))
+    train_tokenizer(texts, 700, ("<bop>", "<eop>"), "llama").save_pretrained(tmp_path / "tokenizer")
+    shape = SmallModel("llama", hidden_size=24, layers=1, heads=2, intermediate_size=16)
+    llama = dataclasses.replace(
+        config, tokenizer=str(tmp_path / "tokenizer"), model=shape, sender=str(pipeline.scout), validation_share=0.5
+    )
+    steps = [metrics for _, metrics in train_actor(llama)]
+    assert all(math.isfinite(metrics["loss"]) for metrics in steps)
+    agent = interlat.load(f"{llama.output}/model", dtype="float32")
+    assert agent.engine.model.config.model_type == "llama"
+    assert (agent.adapter.config.source_size, agent.adapter.config.target_size) == (16, 24)
+    thoughts = LatentStore.open(pipeline.thoughts)
+    rows = agent.read_rows(thoughts.message(thoughts.ids[0]))
+    assert rows.shape == (thoughts.length(thoughts.ids[0]), 24) and rows.isfinite().all()
+    game = next(record for record in read_episodes(pipeline.episodes) if record["episodes"])
+    assert isinstance(agent.reply(game["opening"], message=thoughts.message(thoughts.ids[0])), str)

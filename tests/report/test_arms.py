@@ -1,0 +1,90 @@
+"""Arms against counts made by hand."""
+
+import numpy as np
+import pytest
+
+from interlat.errors import InputError
+from interlat.evaluate.statistics import mcnemar_exact, paired_difference
+from interlat.report.arms import as_records, compare_arms, markdown_arms, rich_arms
+
+
+def episodes(seen, unseen):
+    """One record for each letter: w is a game that was won."""
+    letters = [("seen", place, letter) for place, letter in enumerate(seen)]
+    letters += [("unseen", place, letter) for place, letter in enumerate(unseen)]
+    return [{"split": split, "item": f"{split}-{place}", "success": letter == "w"} for split, place, letter in letters]
+
+
+ARMS = {
+    "plain": [episodes("wwl", "lll"), episodes("wll", "wll")],
+    "full": [episodes("www", "wll"), episodes("wwl", "www")],
+    "once": [episodes("lll", "www")],
+}
+
+
+def test_rates_are_counts():
+    rows = {(row.arm, row.split): row for row in compare_arms(ARMS, "plain")}
+    assert rows["plain", "seen"].rates == pytest.approx((2 / 3, 1 / 3))
+    assert rows["full", "all"].rates == pytest.approx((4 / 6, 5 / 6))
+    assert rows["full", "all"].success.estimate == pytest.approx(9 / 12)
+    assert rows["once", "unseen"].rates == (1.0,) and rows["once", "all"].games == 6
+    assert len(rows) == 9
+
+
+def test_differences_are_paired_by_game():
+    """Each game counts once, with its mean over trainings."""
+    rows = {(row.arm, row.split): row for row in compare_arms(ARMS, "plain")}
+    plain, full = [1.0, 0.5, 0.0, 0.5, 0.0, 0.0], [1.0, 1.0, 0.5, 1.0, 0.5, 0.5]
+    found = rows["full", "all"].difference
+    assert found.over_games == paired_difference(full, plain)
+    assert found.test == mcnemar_exact(full, plain)
+    assert rows["plain", "all"].difference is None
+    once = rows["once", "all"].difference
+    assert once.over_trainings is None and once.over_games.estimate == pytest.approx(3 / 6 - 4 / 12)
+
+
+def test_the_interval_over_trainings_holds_the_spread_between_them():
+    """Trainings that differ in every game, and games that are all alike: only the trainings can spread."""
+    always, never = episodes("w" * 30, ""), episodes("l" * 30, "")
+    rows = compare_arms({"a": [always, never], "b": [never, never]}, "b")
+    found = next(row.difference for row in rows if row.arm == "a")
+    assert (found.over_games.low, found.over_games.high) == (0.5, 0.5)
+    # Both draws of a are the losing one in a quarter of the cases, both the winning one in another.
+    assert (found.over_trainings.low, found.over_trainings.high) == (0.0, 1.0)
+    assert found.over_trainings.estimate == 0.5
+
+
+def test_the_two_intervals_agree_where_trainings_are_alike():
+    rng = np.random.default_rng(0)
+    one, two = ("".join(rng.choice(list("wl"), 200)) for _ in range(2))
+    rows = compare_arms({"a": [episodes(one, "")] * 3, "b": [episodes(two, "")] * 3}, "b")
+    found = next(row.difference for row in rows if row.arm == "a")
+    assert found.over_trainings.low == pytest.approx(found.over_games.low, abs=0.01)
+    assert found.over_trainings.high == pytest.approx(found.over_games.high, abs=0.01)
+
+
+def test_tables_say_the_same(capsys):
+    rows = compare_arms(ARMS, "plain")
+    lines = markdown_arms(rows, "plain").splitlines()
+    assert lines[0].startswith("| arm | trainings | seen, % won | unseen, % won | all, % won | each training | - plain")
+    assert lines[3].startswith("| full | 2 | 83.3 [") and "| 66.7, 83.3 | +41.7 [" in lines[3]
+    assert all(line.count("|") == lines[0].count("|") for line in lines)
+    records = as_records(rows)
+    assert len(records) == len(rows)
+    full = next(record for record in records if (record["arm"], record["split"]) == ("full", "all"))
+    assert full["difference"] == pytest.approx(5 / 12) and full["mean_rate"] == pytest.approx(0.75)
+    assert rich_arms(rows, "plain").columns[0].header == "arm"
+
+
+@pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        ({**ARMS, "short": [episodes("w", "w")]}, "same games"),
+        ({**ARMS, "empty": [[]]}, "without episodes"),
+        ({**ARMS, "twice": [[*episodes("www", "www"), *episodes("w", "")]]}, "twice"),
+        ({"other": ARMS["full"]}, "is no arm"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(arms, message):
+    with pytest.raises(InputError, match=message):
+        compare_arms(arms, "plain")
