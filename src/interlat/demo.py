@@ -44,7 +44,7 @@ class Demo:
     games: int = 120
     """Games, half of them in scenes of the training split, half in unseen ones."""
     variants: tuple[str, ...] = DEMO_VARIANTS
-    """none, text, text_sampled, list, latent, latent_unsent, or any control."""
+    """none, text, text_sampled, list, latent, latent_unsent, latent_told, or any control."""
     output: str = "runs/demo"
     """The run directory."""
     seed: int = 0

@@ -12,7 +12,7 @@ from interlat.files import read_lines
 
 def settings(pipeline, output, **changes):
     checkpoints = Checkpoints(str(pipeline.scout), *(str(pipeline.actors[kind]) for kind in ("none", "text", "latent")))
-    values = {"variants": ("none", "text", "latent", "cross_task", "zeros"), "max_plan_tokens": 8, "batch_size": 3}
+    values = {"variants": ("none", "text", "latent", "latent_told", "cross_task", "zeros"), "max_plan_tokens": 8, "batch_size": 3}
     return EvaluateHousehold(checkpoints, str(output), **{**values, **changes})
 
 
@@ -28,7 +28,7 @@ def test_every_game_is_played_once_under_every_variant(played):
     _, records, lines = played
     items = [record["item"] for record in records if record["episodes"]]
     pairs = [(line["item"], line["variant"]) for line in lines]
-    assert len(pairs) == len(set(pairs)) == 5 * len(items)
+    assert len(pairs) == len(set(pairs)) == 6 * len(items)
 
 
 def test_records_say_what_was_sent_and_keep_the_step_cap(played):
@@ -36,6 +36,9 @@ def test_records_say_what_was_sent_and_keep_the_step_cap(played):
     by_variant = {line["variant"]: line for line in lines}
     assert by_variant["none"]["message_bytes"] == by_variant["none"]["sender_tokens"] == 0
     assert by_variant["text"]["message_bytes"] == len(by_variant["text"]["plan"].encode())
+    told = by_variant["latent_told"]
+    assert (told["actor"], told["message_kind"], told["message_rows"]) == ("latent", "text", 0)
+    assert told["message_bytes"] == len(told["plan"].encode()) > 0
     assert by_variant["latent"]["message_bytes"] == by_variant["latent"]["message_rows"] * 16 * 2
     for line in lines:
         assert line["steps"] <= line["max_steps"]

@@ -1,9 +1,9 @@
 """Evaluate channels between a scout and an actor on held-out household games, with controls.
 
 Variants: ``none``, ``text`` (greedy plan), ``text_sampled``, ``list`` (a plan that names every place), ``latent``,
-``latent_unsent`` (the latent actor without a message), and every control of `interlat.evaluate.controls`, which
-replaces the message of the latent actor. One JSON line an episode in ``results.jsonl``; what is there is not played
-again.
+``latent_unsent`` (the latent actor without a message), ``latent_told`` (the latent actor with the plan in words), and
+every control of `interlat.evaluate.controls`, which replaces the message of the latent actor. One JSON line an episode
+in ``results.jsonl``; what is there is not played again.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ from interlat.worlds.pool import GamePool
 
 RESULTS_FILE = "results.jsonl"
 INSPECTIONS_FILE = "inspections.json"
-PLAIN_VARIANTS = ("none", "text", "text_sampled", "list", "latent", "latent_unsent")
+PLAIN_VARIANTS = ("none", "text", "text_sampled", "list", "latent", "latent_unsent", "latent_told")
 DEMO_VARIANTS = ("none", "text", "latent", "cross_task", "zeros", "gaussian")
 MESSAGE_DTYPE = torch.bfloat16
 """Hidden states travel as they were stored for training."""
@@ -240,6 +240,8 @@ class _Sender:
             return [origin.plan for origin in sent], list(sent)
         plans = self.sent("plan")
         sent = [plans[item] for item in items]
+        if variant == "latent_told":
+            return [origin.plan for origin in sent], list(sent)
         if variant == "latent":
             return [origin.states for origin in sent], list(sent)
         if variant.replace("-", "_") == CROSS_TASK:
