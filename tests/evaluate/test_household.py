@@ -12,7 +12,8 @@ from interlat.files import read_lines
 
 def settings(pipeline, output, **changes):
     checkpoints = Checkpoints(str(pipeline.scout), *(str(pipeline.actors[kind]) for kind in ("none", "text", "latent")))
-    values = {"variants": ("none", "text", "latent", "latent_told", "cross_task", "zeros"), "max_plan_tokens": 8, "batch_size": 3}
+    variants = ("none", "text", "latent", "latent_told", "cross_task", "zeros")
+    values = {"variants": variants, "max_plan_tokens": 8, "batch_size": 3}
     return EvaluateHousehold(checkpoints, str(output), **{**values, **changes})
 
 
