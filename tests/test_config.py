@@ -32,6 +32,21 @@ def write(tmp_path, text):
     return path
 
 
+def test_what_a_nested_mapping_leaves_out_is_the_default_of_its_field(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Pair:
+        rate: float = 0.5
+        count: int = 1
+
+    @dataclasses.dataclass(frozen=True)
+    class Holder:
+        pair: Pair = dataclasses.field(default_factory=lambda: Pair(count=7))
+
+    assert read_config(Holder, write(tmp_path, "pair: {rate: 2.0}")).pair == Pair(2.0, 7)
+    assert read_config(Holder, write(tmp_path, "pair: {count: 3}")).pair == Pair(0.5, 3)
+    assert read_config(Holder, write(tmp_path, "{}")).pair == Pair(0.5, 7)
+
+
 def test_nested_fields_and_tuples(tmp_path):
     config = read_config(Outer, write(tmp_path, "name: a\nnames: [b, c]\ninner: {rate: 2}\n"))
     assert config == Outer("a", ("b", "c"), Inner(2))

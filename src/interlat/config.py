@@ -30,8 +30,15 @@ def read_config(kind: type[Config], path: str | Path) -> Config:
     return from_mapping(kind, {} if fields is None else fields, str(source))
 
 
-def from_mapping(kind: type[Config], fields: Any, source: str) -> Config:
+def from_mapping(kind: type[Config], fields: Any, source: str, default: Config | None = None) -> Config:
     """The dataclass ``kind`` filled from a mapping, nested dataclasses from nested mappings.
+
+    Args:
+        kind: the dataclass.
+        fields: values by name.
+        source: where they come from, for error texts.
+        default: gives the fields that are left out; None takes the defaults of the class. A field that is a dataclass
+            is filled up from its own default, which may be other than that of its class.
 
     Raises:
         InputError: as `read_config`.
@@ -43,11 +50,12 @@ def from_mapping(kind: type[Config], fields: Any, source: str) -> Config:
     unknown = sorted(set(fields) - set(known))
     if unknown:
         raise InputError(f"{source}: unknown field {unknown[0]!r}; {kind.__name__} has {', '.join(known)}")
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {} if default is None else {name: getattr(default, name) for name in known}
     for name, value in fields.items():
         hint = hints[name]
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            values[name] = from_mapping(hint, value, f"{source}: {name}")
+            inner = values.get(name, _default_of(known[name]))
+            values[name] = from_mapping(hint, value, f"{source}: {name}", inner)
         elif typing.get_origin(hint) is tuple and isinstance(value, list):
             values[name] = tuple(value)
         else:
@@ -60,6 +68,11 @@ def from_mapping(kind: type[Config], fields: Any, source: str) -> Config:
     if missing:
         raise InputError(f"{source}: {kind.__name__} needs {', '.join(missing)}; add them")
     return kind(**values)
+
+
+def _default_of(field: dataclasses.Field[Any]) -> Any:
+    """The default of a field that is a dataclass; None if it must be given."""
+    return None if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def write_config(config: Any, directory: str | Path, name: str = "config.yaml") -> None:
