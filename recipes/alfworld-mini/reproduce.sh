@@ -25,14 +25,10 @@ wait %1
 "$interlat" collect --config $here/thoughts.yaml --sampling.temperature 1 --output $run/thoughts-sampled
 wait %1
 "$interlat" collect --config $here/thoughts.yaml --prompt.ask list --output $run/thoughts-list
-# Each actor is trained twice: the second time goes on from step 500 with its own optimiser state at a higher rate.
-second=(--schedule.steps 800 --schedule.learning-rate 0.002 --schedule.adapter-learning-rate 0.004 --schedule.validate-every 150)
 train() { # message kind, stores of thoughts
     local kind=$1
     shift
-    local options=(--config $here/actor.yaml --message "$kind" --output "$run/$kind" --thoughts "$@")
-    "$interlat" train actor "${options[@]}"
-    "$interlat" train actor "${options[@]}" "${second[@]}"
+    "$interlat" train actor --config $here/actor.yaml --message "$kind" --output "$run/$kind" --thoughts "$@"
 }
 train latent $run/thoughts &
 train text $run/thoughts $run/thoughts-sampled

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Which parts of the latent actor's training help: trains every arm, plays 400 held-out games with each, compares.
+# Needs what reproduce.sh makes up to the thoughts and the base. Every step continues where it was interrupted.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+interlat=${INTERLAT:-.venv/bin/interlat}
+run=runs/alfworld-mini
+here=recipes/alfworld-mini
+export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+export MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000
+
+separation="--losses.separation 0.5 --losses.adaptive"
+alignment="--losses.alignment 0.05 --losses.adaptive"
+curriculum="--curriculum.kind uniform"
+full="$separation $alignment $curriculum"
+
+arm() { # name, seed, further options
+    local name=$1 seed=$2
+    shift 2
+    "$interlat" train actor --config $here/actor.yaml --message latent --seed "$seed" --output "$run/arms/$name-$seed" "$@"
+}
+
+# Two processes with one thread each are faster on two cores than one process with two threads.
+{
+    for seed in 0 1 2; do arm full $seed $full; done
+    arm no-curriculum 0 $separation $alignment
+} &
+for seed in 0 1 2; do arm cross-entropy $seed; done
+arm no-separation 0 $alignment $curriculum
+arm no-alignment 0 $separation $curriculum
+arm adapter 0 $full --trained adapter
+arm low-rank 0 $full --trained low_rank --schedule.learning-rate 0.002
+wait %1
+
+trajectories=$run/arms/trajectories
+"$interlat" collect trajectories --actor $run/arms/cross-entropy-0/model --thoughts $run/thoughts --output $trajectories \
+    --limit 400 --attempts 6 --temperature 0.5
+"$interlat" train preference --config $here/preference.yaml --start $run/arms/cross-entropy-0/model \
+    --trajectories $trajectories --output $run/arms/preference-0
+
+for arm in cross-entropy-{0,1,2} full-{0,1,2} no-{separation,alignment,curriculum}-0 adapter-0 low-rank-0 preference-0; do
+    OMP_NUM_THREADS=2 "$interlat" evaluate --config $here/evaluate.yaml --games 200 \
+        --settings.variants latent latent_unsent latent_told cross_task \
+        --settings.checkpoints.latent "$run/arms/$arm/model" --settings.output "$run/arms/evaluation/$arm"
+done
+"$interlat" compare --config $here/arms.yaml
