@@ -22,11 +22,12 @@ from interlat.errors import InputError
 from interlat.files import read_lines
 from interlat.messages import TextMessage
 from interlat.store.reading import LatentStore
+from interlat.train import actor
 from interlat.train.actor import TrainActor, _corpus, _Order, train_actor
 from interlat.train.branches import BranchWeights
 from interlat.train.conversations import ConversationOptions, load_corpus
 from interlat.train.curriculum import Curriculum
-from interlat.train.loop import Schedule
+from interlat.train.loop import Schedule, step_of
 from interlat.train.model import SmallModel
 from interlat.train.tokenizer import train_tokenizer
 from interlat.train.trained import LowRank
@@ -188,14 +189,17 @@ def test_gradient_checkpointing_changes_no_number(config, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_the_finished_model_has_the_best_parameters_if_asked(config, tmp_path):
-    """A training that diverges is best before its last step."""
-    wild = Schedule(steps=3, batch_size=4, checkpoint_every=1, validate_every=1, learning_rate=3.0, warmup_steps=1)
+def test_the_finished_model_has_the_best_parameters_if_asked(config, tmp_path, monkeypatch):
+    """Validation losses of 3, 1 and 2: the best parameters are those of step 2, the last ones those of step 3."""
+    schedule = Schedule(steps=3, batch_size=4, checkpoint_every=1, validate_every=1, warmup_steps=1)
     kept = {}
     for keep in ("best", "last"):
-        chosen = dataclasses.replace(config, schedule=dataclasses.replace(wild, keep=keep), output=str(tmp_path / keep))
-        steps = [m["validation_loss"] for _, m in train_actor(chosen)]
-        assert min(steps) < steps[-1]
+        losses = iter([3.0, 1.0, 2.0])
+        monkeypatch.setattr(actor, "_mean_loss", lambda *_, losses=losses: next(losses))
+        output = str(tmp_path / keep)
+        chosen = dataclasses.replace(config, schedule=dataclasses.replace(schedule, keep=keep), output=output)
+        assert [metrics["validation_loss"] for _, metrics in train_actor(chosen)] == [3.0, 1.0, 2.0]
+        assert step_of(tmp_path / keep / "best.safetensors") == 2
         kept[keep] = CommunicationAdapter.load(tmp_path / keep / "model").state_dict()
         name = {"best": "best.safetensors", "last": "checkpoint.safetensors"}[keep]
         stored = load_file(tmp_path / keep / name)
