@@ -54,9 +54,8 @@ BAR_FROM_BYTES = 2**30
 
 
 @contextlib.contextmanager
-def bar_for_large_models(place: Path) -> Iterator[None]:
-    """Let transformers show its progress bar only where loading takes time: downloads and large models."""
-    size = sum(file.stat().st_size for file in place.glob("*.safetensors")) if place.is_dir() else BAR_FROM_BYTES
+def bar_for_large_models(size: int) -> Iterator[None]:
+    """Let transformers show its progress bar only for models of many bytes, which take time to read or write."""
     if size >= BAR_FROM_BYTES or not logging.is_progress_bar_enabled():
         yield
         return
@@ -65,6 +64,11 @@ def bar_for_large_models(place: Path) -> Iterator[None]:
         yield
     finally:
         logging.enable_progress_bar()
+
+
+def _size_of(place: Path) -> int:
+    """Bytes of the weights in a folder; what is downloaded counts as large."""
+    return sum(file.stat().st_size for file in place.glob("*.safetensors")) if place.is_dir() else BAR_FROM_BYTES
 
 
 def load_checkpoint(
@@ -86,7 +90,7 @@ def load_checkpoint(
     chosen_device = choose_device(device)
     try:
         tokenizer = load_tokenizer(str(path_or_hub_id), trust_remote_code)
-        with bar_for_large_models(place):
+        with bar_for_large_models(_size_of(place)):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 str(path_or_hub_id),
                 dtype=choose_dtype(dtype, chosen_device),

@@ -17,6 +17,7 @@ from transformers import (
 
 from interlat.agents.settings import AgentSettings
 from interlat.align.adapter import CommunicationAdapter
+from interlat.engine.checkpoint import bar_for_large_models
 from interlat.files import atomic_folder, write_atomically
 from interlat.train.card import CARD_FILE
 from interlat.train.tokenizer import Family
@@ -107,7 +108,8 @@ def export_model(
     rounded = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
     model.config.dtype = dtype
     with atomic_folder(directory) as temporary:
-        model.save_pretrained(temporary, state_dict=rounded)  # type: ignore[operator]
+        with bar_for_large_models(sum(tensor.nbytes for tensor in rounded.values())):
+            model.save_pretrained(temporary, state_dict=rounded)  # type: ignore[operator]
         tokenizer.save_pretrained(temporary)
         if settings is not None:
             settings.save(temporary)
