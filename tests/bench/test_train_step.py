@@ -24,26 +24,23 @@ def test_one_record_a_metric(tiny):
         assert record["ratio"] == pytest.approx(record["reference"] / record["ours"])
 
 
-def test_where_memory_is_small_the_published_step_gets_a_smaller_batch_and_ours_is_also_run_at_the_whole(
-    tiny, monkeypatch
-):
+def test_where_memory_is_small_the_published_step_is_taken_in_passes(monkeypatch):
     played = []
 
-    def play(kind, shape):
-        played.append((kind, shape.batch))
-        return {"seconds": shape.batch, "memory": 10 * shape.batch, "losses": LOSSES}
+    def play(kind, shape, size):
+        played.append((kind, shape.batch, size))
+        return {"seconds": 1.0, "memory": 10, "losses": LOSSES}
 
     monkeypatch.setattr(bench, "_play", play)
-    monkeypatch.setattr(bench, "fitting_batch", lambda shape, memory: 2)
-    records = list(bench.run(quick=True))
-    assert played == [("ours", 2), ("published", 2), ("ours", 3)]
-    assert [(record["ours"], record["reference"]) for record in records] == [(2, 2), (20, 20), (3, 2), (30, 20)]
-    assert "batch 2" in records[0]["case"] and "ours against the published step at batch 2" in records[2]["case"]
+    monkeypatch.setattr(bench, "available_memory", lambda: 22 * 10**9)
+    records = list(bench.run())
+    assert played == [("ours", 4, 4), ("published", 4, 2)] and len(records) == 2
+    assert all(record["case"].endswith("; the published side in passes of 2, for want of memory") for record in records)
 
 
-@pytest.mark.parametrize(("gigabytes", "batch"), [(1000, 4), (64, 4), (22, 2), (4, 1), (1, 1)])
-def test_the_batch_of_the_published_step_follows_the_memory(gigabytes, batch):
-    assert bench.fitting_batch(bench.SHAPES[False], gigabytes * 10**9) == batch
+@pytest.mark.parametrize(("gigabytes", "size"), [(1000, 4), (64, 4), (27, 2), (22, 2), (4, 1), (1, 1)])
+def test_the_passes_of_the_published_step_follow_the_memory(gigabytes, size):
+    assert bench.fitting_pass(bench.SHAPES[False], gigabytes * 10**9) == size
 
 
 def test_there_is_some_memory():
@@ -53,7 +50,7 @@ def test_there_is_some_memory():
 @pytest.mark.parametrize("wrong", [4.5002, float("nan")])
 def test_other_losses_are_no_result(tiny, monkeypatch, wrong):
     losses = {"ours": LOSSES, "published": [{**LOSSES[0], "task": wrong}]}
-    monkeypatch.setattr(bench, "_play", lambda kind, shape: {"losses": losses[kind]})
+    monkeypatch.setattr(bench, "_play", lambda kind, shape, size: {"losses": losses[kind]})
     with pytest.raises(BenchmarkError, match="step 1: the task loss is"):
         list(bench.run(quick=True))
 

@@ -1,6 +1,6 @@
 """Trains a random actor for some steps in this process and prints what that took: `interlat bench train-step` runs it.
 
-``python -m interlat.bench.train_step_play ours|published VOCABULARY BATCH PADDED REAL SUPERVISED SIZE``.
+``python -m interlat.bench.train_step_play ours|published VOCABULARY BATCH PADDED REAL SUPERVISED SIZE PASS``.
 """
 
 import json
@@ -98,10 +98,11 @@ def step_of(kind: str, model: PreTrainedModel, adapter: CommunicationAdapter, sh
     return partial(published_step, model, adapter, padded=shape.padded)
 
 
-def play(kind: str, shape: Shape) -> dict[str, Any]:
+def play(kind: str, shape: Shape, size: int) -> dict[str, Any]:
     """Median seconds of a step, peak memory above the loaded model, and the losses of every step.
 
-    The first step is not timed.
+    The first step is not timed. A step is taken in passes of ``size`` samples. All samples have as many labels, so the
+    mean over the passes is that over the batch.
     """
     device = choose_device("auto")
     model, adapter = random_parts(shape)
@@ -113,12 +114,20 @@ def play(kind: str, shape: Shape) -> dict[str, Any]:
     seconds, losses = [], []
     for _ in range(1 + STEPS):
         began = time.perf_counter()
-        loss, values = step(branches)
         optimizer.zero_grad()
-        loss.backward()
+        totals: dict[str, float] = {}
+        for start in range(0, len(branches), size):
+            part = branches[start : start + size]
+            loss, values = step(part)
+            share = len(part) / len(branches)
+            (loss * share).backward()
+            # Reading the values also waits for an accelerator.
+            for name, value in {"total": loss, **values}.items():
+                totals[name] = totals.get(name, 0.0) + value.item() * share
+            # What a pass has computed is free before the next one.
+            del loss, values
         optimizer.step()
-        # Reading the values also waits for an accelerator.
-        losses.append({"total": loss.item(), **{name: value.item() for name, value in values.items()}})
+        losses.append(totals)
         seconds.append(time.perf_counter() - began)
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else peak_memory()
     return {"seconds": statistics.median(seconds[1:]), "memory": peak - baseline, "losses": losses}
@@ -128,4 +137,5 @@ if __name__ == "__main__":
     kind, *numbers = sys.argv[1:]
     if kind == "published":
         die_first()
-    print(json.dumps(play(kind, Shape(*map(int, numbers)))))
+    *shape, size = map(int, numbers)
+    print(json.dumps(play(kind, Shape(*shape), size)))
