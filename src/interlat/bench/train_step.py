@@ -57,8 +57,8 @@ class Shape:
         )
 
 
-SHAPES = {True: Shape(32_768, 2, 1024, 450, 100), False: Shape(151_936, 4, 2048, 900, 200)}
-"""The smaller one has half the batch, half of the tokens of a sample and about a fifth of the vocabulary."""
+SHAPES = {True: Shape(32_768, 2, 512, 225, 50), False: Shape(151_936, 4, 2048, 900, 200)}
+"""The smaller one has half the batch, a quarter of the tokens of a sample and about a fifth of the vocabulary."""
 
 
 def run(quick: bool = False) -> Iterator[dict[str, Any]]:
