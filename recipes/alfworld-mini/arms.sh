@@ -1,13 +1,7 @@
 #!/usr/bin/env bash
 # Which parts of the latent actor's training help: trains every arm, plays 400 held-out games with each, compares.
 # Needs what reproduce.sh makes up to the thoughts and the base. Every step continues where it was interrupted.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-interlat=${INTERLAT:-.venv/bin/interlat}
-run=runs/alfworld-mini
-here=recipes/alfworld-mini
-export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
-export MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 separation="--losses.separation 0.5 --losses.adaptive"
 alignment="--losses.alignment 0.05 --losses.adaptive"

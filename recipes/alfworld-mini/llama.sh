@@ -1,13 +1,7 @@
 #!/usr/bin/env bash
 # Receivers of another architecture, width and tokenizer (Llama, 160 dimensions, 900 tokens) with the Qwen2 scout's messages.
 # Needs the games, episodes, scout and thoughts that reproduce.sh makes. Every step continues where it was interrupted.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-interlat=${INTERLAT:-.venv/bin/interlat}
-run=runs/alfworld-mini
-here=recipes/alfworld-mini
-export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
-export MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 "$interlat" train tokenizer --episodes $run/train.jsonl --output $run/llama-tokenizer --family llama --vocabulary-size 900
 "$interlat" train actor --config $here/llama-base.yaml

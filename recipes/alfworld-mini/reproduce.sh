@@ -1,12 +1,6 @@
 #!/usr/bin/env bash
 # Makes the bundled checkpoints and the recipe's table again. Every step continues where it was interrupted.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-interlat=${INTERLAT:-.venv/bin/interlat}
-run=runs/alfworld-mini
-here=recipes/alfworld-mini
-export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
-export MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 "$interlat" worlds make alfworld --output $run/games --games 4000 --split train --seed 1 --mini
 "$interlat" worlds make alfworld --output $run/games --games 500 --split seen --seed 1 --mini
