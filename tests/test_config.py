@@ -103,5 +103,10 @@ def test_a_recipe_fills_its_command(name):
     assert isinstance(read_config(KINDS[name], RECIPES / name), KINDS[name])
 
 
+def test_lists_in_a_mapping_are_tuples_too():
+    arms = read_config(Compare, RECIPES / "alfworld-mini/arms.yaml").arms
+    assert all(isinstance(trainings, tuple) for trainings in arms.values())
+
+
 def test_the_published_weights_are_those_of_the_preset():
     assert read_config(TrainActor, RECIPES / "interlat/actor.yaml").losses == BranchWeights.published()

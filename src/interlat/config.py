@@ -56,10 +56,8 @@ def from_mapping(kind: type[Config], fields: Any, source: str, default: Config |
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             inner = values.get(name, _default_of(known[name]))
             values[name] = from_mapping(hint, value, f"{source}: {name}", inner)
-        elif typing.get_origin(hint) is tuple and isinstance(value, list):
-            values[name] = tuple(value)
         else:
-            values[name] = value
+            values[name] = _with_tuples(value) if typing.get_origin(hint) in (tuple, dict) else value
     missing = [
         name
         for name, field in known.items()
@@ -68,6 +66,13 @@ def from_mapping(kind: type[Config], fields: Any, source: str, default: Config |
     if missing:
         raise InputError(f"{source}: {kind.__name__} needs {', '.join(missing)}; add them")
     return kind(**values)
+
+
+def _with_tuples(value: Any) -> Any:
+    """YAML has lists only; fields have tuples."""
+    if isinstance(value, dict):
+        return {key: _with_tuples(inner) for key, inner in value.items()}
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _default_of(field: dataclasses.Field[Any]) -> Any:
