@@ -11,6 +11,7 @@ from rich.table import Table
 from interlat.errors import InputError
 from interlat.evaluate.statistics import Interval, PairedTest, mcnemar_exact, mean_interval, paired_difference
 from interlat.report.summary import ALL_SPLITS, Record, splits_of
+from interlat.report.table import markdown_line, p_text
 
 RESAMPLES = 10_000
 
@@ -119,14 +120,14 @@ def markdown_arms(rows: Sequence[ArmRow], baseline: str) -> str:
     """The rows as a Markdown table, in percent and points; for a README."""
     splits = list(dict.fromkeys(row.split for row in rows))
     header = ["arm", "trainings", *(f"{split}, % won" for split in splits), "each training", f"- {baseline}", "p"]
-    lines = [_line(header), _line(["---", "---:", *["---:"] * (len(header) - 2)])]
+    lines = [markdown_line(header), markdown_line(["---", "---:", *["---:"] * (len(header) - 2)])]
     for arm in dict.fromkeys(row.arm for row in rows):
         of = {row.split: row for row in rows if row.arm == arm}
         last = of[splits[-1]]
         cells = [arm, str(len(last.rates)), *(_interval(of[split].success, "") for split in splits)]
         cells.append(", ".join(f"{100 * rate:.1f}" for rate in last.rates))
         cells += _difference_cells(last.difference)
-        lines.append(_line(cells))
+        lines.append(markdown_line(cells))
     return "\n".join(lines) + "\n"
 
 
@@ -168,9 +169,4 @@ def _difference_cells(difference: Difference | None) -> list[str]:
     if difference is None:
         return ["", ""]
     shown = difference.over_trainings or difference.over_games
-    p_value = difference.test.p_value
-    return [_interval(shown, "+"), "<0.0001" if p_value < 0.0001 else f"{p_value:.2g}"]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return [_interval(shown, "+"), p_text(difference.test.p_value)]

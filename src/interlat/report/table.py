@@ -1,6 +1,7 @@
 """The summary of a run as tables: for a terminal of 80 columns, and as Markdown."""
 
 import re
+from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -153,7 +154,7 @@ def markdown_report(summary: Summary) -> str:
     )
     parts = []
     for split in summary.splits:
-        lines = [f"**{split}**", "", _line(header), _line(["---", *["---:"] * (len(header) - 1)])]
+        lines = [f"**{split}**", "", markdown_line(header), markdown_line(["---", *["---:"] * (len(header) - 1)])]
         for row in summary.on(split):
             rate, steps = row.success, row.steps
             cells = (
@@ -166,14 +167,14 @@ def markdown_report(summary: Summary) -> str:
                 *(compact_number(value) for value in (row.message_bytes, row.message_rows)),
                 *(compact_number(value) for value in (row.sender_tokens, row.decoded_tokens)),
             )
-            lines.append(_line(cells))
+            lines.append(markdown_line(cells))
         parts.append("\n".join(lines))
     lines = [
-        _line(("split", "first - second", "games", "points", "95 % interval", "p (McNemar)")),
-        _line(("---", "---", "---:", "---:", "---:", "---:")),
+        markdown_line(("split", "first - second", "games", "points", "95 % interval", "p (McNemar)")),
+        markdown_line(("---", "---", "---:", "---:", "---:", "---:")),
     ]
     lines += [
-        _line((item.split, f"`{item.first}` - `{item.second}`", *_comparison_cells(item)))
+        markdown_line((item.split, f"`{item.first}` - `{item.second}`", *_comparison_cells(item)))
         for item in summary.comparisons
     ]
     if summary.comparisons:
@@ -182,5 +183,6 @@ def markdown_report(summary: Summary) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _line(cells: tuple[str, ...] | list[str]) -> str:
+def markdown_line(cells: Sequence[str]) -> str:
+    """One row of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -31,15 +31,7 @@ from interlat.train.corpus import Corpus
 from interlat.train.curriculum import Curriculum
 from interlat.train.examples import Example, ids_of
 from interlat.train.household import household_corpus
-from interlat.train.loop import (
-    BEST_FILE,
-    CHECKPOINT_FILE,
-    Passes,
-    Schedule,
-    load_parameters,
-    run_training,
-    trained_parameters,
-)
+from interlat.train.loop import Passes, Schedule, load_finished, run_training
 from interlat.train.message_tokens import add_message_tokens
 from interlat.train.messages import ScoutMessages
 from interlat.train.model import SmallModel, build_model, compiled_backbone, export_model
@@ -168,9 +160,9 @@ def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Iterator[tupl
         raise InputError(f"batch_size {config.schedule.batch_size} does not divide by {ranks.world_size} processes")
     torch.set_num_threads(config.threads)
     directory = Path(config.output)
-    model, tokenizer, adapter = _new_parts(config)
-    chat = ChatFormat(tokenizer)
     thoughts = ScoutMessages(config.thoughts) if config.thoughts else None
+    model, tokenizer, adapter = _new_parts(config, thoughts)
+    chat = ChatFormat(tokenizer)
     corpus = _corpus(config, thoughts, chat, ranks)
     reading = Reading(config.message, config.none_share, config.prefix_share, config.losses, config.curriculum)
     source = BranchSource(reading, corpus, thoughts, chat)
@@ -210,7 +202,7 @@ def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Iterator[tupl
 
     yield from run_training(directory, objective.parts, config.schedule, config.seed, passes_of_step, validate, ranks)
     if ranks.is_first:
-        _export(config)
+        _export(config, thoughts)
     ranks.wait()
 
 
@@ -288,7 +280,9 @@ def _conversations(config: TrainActor, thoughts: ScoutMessages | None, chat: Cha
     return found.corpus
 
 
-def _new_parts(config: TrainActor) -> tuple[Any, PreTrainedTokenizerBase, CommunicationAdapter | None]:
+def _new_parts(
+    config: TrainActor, thoughts: ScoutMessages | None
+) -> tuple[Any, PreTrainedTokenizerBase, CommunicationAdapter | None]:
     """What the training starts from: model, tokenizer and, for latent messages, an adapter that knows nothing yet."""
     if config.start:
         model: Any
@@ -298,12 +292,11 @@ def _new_parts(config: TrainActor) -> tuple[Any, PreTrainedTokenizerBase, Commun
         model = build_model(config.model, tokenizer, config.seed + 1)
     add_message_tokens(model, tokenizer)
     choose_trained(model, config.trained, config.low_rank, config.seed + 2)
-    if config.message != "latent":
+    if config.message != "latent" or thoughts is None:
         return model, tokenizer, None
-    manifest = ScoutMessages(config.thoughts).manifest
     size, aligned = model.config.hidden_size, config.sender is not None
     heads, dropout = config.adapter_heads, config.adapter_dropout
-    return model, tokenizer, new_adapter(manifest, size, heads, dropout, aligned=aligned, seed=config.seed)
+    return model, tokenizer, new_adapter(thoughts.manifest, size, heads, dropout, aligned=aligned, seed=config.seed)
 
 
 def _settings(config: TrainActor) -> AgentSettings:
@@ -313,12 +306,11 @@ def _settings(config: TrainActor) -> AgentSettings:
     return AgentSettings(role="actor", message_kind=kind)
 
 
-def _export(config: TrainActor) -> None:
+def _export(config: TrainActor, thoughts: ScoutMessages | None) -> None:
     """Write the finished model: made anew, with the trained parameters in it, so that nothing is sharded or rounded."""
     directory = Path(config.output)
-    model, tokenizer, adapter = _new_parts(config)
-    path = directory / (BEST_FILE if config.schedule.keep == "best" else CHECKPOINT_FILE)
-    load_parameters(path, trained_parameters(ActorObjective(model, adapter).parts))
+    model, tokenizer, adapter = _new_parts(config, thoughts)
+    load_finished(directory, ActorObjective(model, adapter).parts, config.schedule)
     merge_low_rank(model)
     settings = _settings(config)
     card = model_card(

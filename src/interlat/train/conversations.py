@@ -135,7 +135,9 @@ def load_corpus(
             test += 1
             continue
         whole = conversation_example(item, task, options, chat)
-        example = _within(whole, rows_of(item), options.max_length)
+        # What a message is long costs a tokenisation, and matters only under a bound.
+        rows = 0 if options.max_length is None else rows_of(item)
+        example = _within(whole, rows, options.max_length)
         if example is not None:
             examples.append(example)
             cut += len(example.after) < len(whole.after)
@@ -143,7 +145,7 @@ def load_corpus(
             too_long += 1
         else:
             raise InputError(
-                f"item {item!r} has {len(whole.before)} positions before its message of up to {rows_of(item)}, which "
+                f"item {item!r} has {len(whole.before)} positions before its message of up to {rows}, which "
                 f"leaves no reply within max_length {options.max_length}; raise it, or set too_long to drop"
             )
     kept = {example.item: task_of[example.item] for example in examples}

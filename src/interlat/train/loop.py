@@ -161,6 +161,15 @@ def load_parameters(
             }
 
 
+def load_finished(directory: Path, parts: Mapping[str, nn.Module], schedule: Schedule) -> None:
+    """Give new parts the parameters that a training in ``directory`` ends with: the best or the last ones.
+
+    Raises:
+        CheckpointError: the training is of another model.
+    """
+    load_parameters(directory / (BEST_FILE if schedule.keep == "best" else CHECKPOINT_FILE), trained_parameters(parts))
+
+
 def best_record(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """The first of the records with the lowest validation loss; None where nothing was validated."""
     validated = [record for record in records if SELECTED_BY in record]

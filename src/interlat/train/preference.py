@@ -27,15 +27,7 @@ from interlat.store.reading import LatentStore
 from interlat.train.card import model_card, settings_of
 from interlat.train.divergences import losses_of_rows, samples_of_labels, states_at_labels
 from interlat.train.examples import IGNORED, Example, Message, collate, ids_of
-from interlat.train.loop import (
-    BEST_FILE,
-    CHECKPOINT_FILE,
-    Passes,
-    Schedule,
-    load_parameters,
-    run_training,
-    trained_parameters,
-)
+from interlat.train.loop import Passes, Schedule, load_finished, run_training
 from interlat.train.model import compiled_backbone, export_model
 from interlat.train.objective import ActorObjective, Precision
 from interlat.train.pairs import Pair, PreferenceData, preference_data, trajectory_example
@@ -328,8 +320,7 @@ def _export(config: TrainPreference) -> None:
     """Write the finished actor: made anew, with the trained parameters in it, so that nothing is rounded."""
     directory = Path(config.output)
     agent, objective = _start(config)
-    path = directory / (BEST_FILE if config.schedule.keep == "best" else CHECKPOINT_FILE)
-    load_parameters(path, trained_parameters(objective.parts))
+    load_finished(directory, objective.parts, config.schedule)
     merge_low_rank(objective.model)
     card = model_card(
         directory,

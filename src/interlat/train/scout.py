@@ -23,7 +23,7 @@ from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import InputError
 from interlat.train.card import model_card, settings_of
 from interlat.train.examples import Example, collate, embed_batch, scout_example
-from interlat.train.loop import BEST_FILE, Passes, Schedule, load_parameters, run_training, trained_parameters
+from interlat.train.loop import Passes, Schedule, load_finished, run_training
 from interlat.train.losses import supervised_cross_entropy
 from interlat.train.model import SmallModel, build_model, compiled_backbone, export_model
 from interlat.worlds.alfworld import Layout
@@ -128,8 +128,7 @@ def train_scout(config: TrainScout) -> Iterator[tuple[int, dict[str, float]]]:
 
     parts = {"model": model}
     yield from run_training(directory, parts, config.schedule, config.seed, passes_of_step, validate)
-    if config.schedule.keep == "best":
-        load_parameters(directory / BEST_FILE, trained_parameters(parts))
+    load_finished(directory, parts, config.schedule)
     settings = AgentSettings(role="scout", prompt_template=f"{PLACE_OF_TEXT}\n{SCOUT_REQUEST['plan']}")
     card = model_card(
         directory,
