@@ -23,11 +23,11 @@ def pipeline(tmp_path_factory):
     from interlat.collect.sources import TaskSource
     from interlat.collect.thoughts import CollectThoughts, collect_thoughts
     from interlat.engine.sampling import Sampling
+    from interlat.learning.loop import Schedule
+    from interlat.learning.model import SmallModel
+    from interlat.learning.tokenizer import train_tokenizer
     from interlat.train.actor import TrainActor, train_actor
-    from interlat.train.loop import Schedule
-    from interlat.train.model import SmallModel
     from interlat.train.scout import TrainScout, train_scout
-    from interlat.train.tokenizer import train_tokenizer
     from interlat.worlds.alfworld_author import author_games
     from interlat.worlds.mini import MINI_ROOMS
 

@@ -11,9 +11,9 @@ from interlat.cli import parse
 from interlat.config import write_config
 from interlat.errors import InputError
 from interlat.files import append_line, read_lines
+from interlat.learning.loop import Schedule
+from interlat.learning.model import SmallModel
 from interlat.store.reading import LatentStore
-from interlat.train.loop import Schedule
-from interlat.train.model import SmallModel
 from interlat.train_commands import (
     PlotTraining,
     TrainActorCommand,

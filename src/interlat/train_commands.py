@@ -13,13 +13,13 @@ from interlat.agents.household import BEGIN_MESSAGE, END_MESSAGE
 from interlat.config import write_config
 from interlat.engine.ranks import Ranks
 from interlat.files import atomic_folder
+from interlat.learning.tokenizer import Family, train_tokenizer
+from interlat.learning.tracking import Tracking, tracked
 from interlat.progress import drain, say, track
 from interlat.report.training_figures import plot_training
 from interlat.train.actor import TrainActor, train_actor
 from interlat.train.preference import TrainPreference, load_preferences, train_preference
 from interlat.train.scout import TrainScout, train_scout
-from interlat.train.tokenizer import Family, train_tokenizer
-from interlat.train.tracking import Tracking, tracked
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 import torch
 
 from interlat.align.vocabulary import embeddings_of_tokens
-from interlat.train.tokenizer import train_tokenizer
+from interlat.learning.tokenizer import train_tokenizer
 
 TEXTS = ["find mug at drawer 1. put in shelf 2.", "find apple at shelf 10."] * 20
 

@@ -3,7 +3,7 @@ import torch
 
 from interlat.bench.train_step import Shape
 from interlat.bench.train_step_play import play, random_branches, random_parts, step_of
-from interlat.train.examples import IGNORED
+from interlat.learning.examples import IGNORED
 
 TINY = Shape(300, 3, 64, 40, 12, 32)
 

@@ -20,17 +20,17 @@ from interlat.engine.sampling import Sampling
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.files import read_lines
+from interlat.learning.conversations import ConversationOptions, load_corpus
+from interlat.learning.loop import Schedule, step_of
+from interlat.learning.model import SmallModel
+from interlat.learning.tokenizer import train_tokenizer
+from interlat.learning.trained import LowRank
 from interlat.messages import TextMessage
 from interlat.store.reading import LatentStore
 from interlat.train import actor
 from interlat.train.actor import TrainActor, _corpus, _Order, train_actor
 from interlat.train.branches import BranchWeights
-from interlat.train.conversations import ConversationOptions, load_corpus
 from interlat.train.curriculum import Curriculum
-from interlat.train.loop import Schedule, step_of
-from interlat.train.model import SmallModel
-from interlat.train.tokenizer import train_tokenizer
-from interlat.train.trained import LowRank
 
 
 @pytest.fixture

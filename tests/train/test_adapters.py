@@ -4,8 +4,8 @@ import torch
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
+from interlat.learning.messages import ScoutMessages
 from interlat.train.adapters import begin_adapter, new_adapter
-from interlat.train.messages import ScoutMessages
 
 
 def test_with_its_sender_the_adapter_begins_as_the_words_it_expected(pipeline):

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from interlat.errors import InputError
+from interlat.learning.divergences import LN2
+from interlat.learning.examples import Example, Mixed
 from interlat.train.branches import Branch, BranchWeights, other_message
-from interlat.train.divergences import LN2
-from interlat.train.examples import Example, Mixed
 
 EXAMPLE = Example((1, 2), (3, 4), (-100, 4), (1.0, 1.0))
 

@@ -9,9 +9,9 @@ from torch import nn
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
+from interlat.learning.examples import Example, Mixed, collate
 from interlat.train.branches import Branch, BranchWeights, Totals, other_message
 from interlat.train.curriculum import cut
-from interlat.train.examples import Example, Mixed, collate
 from interlat.train.objective import ActorObjective
 
 SIZE, VOCABULARY = 16, 40

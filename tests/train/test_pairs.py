@@ -7,9 +7,9 @@ from interlat.agents.trajectories import Trajectory
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import InputError
+from interlat.learning.household import household_corpus
+from interlat.learning.messages import ScoutMessages
 from interlat.store.reading import LatentStore
-from interlat.train.household import household_corpus
-from interlat.train.messages import ScoutMessages
 from interlat.train.pairs import draw_pairs, preference_data, trajectory_example
 
 

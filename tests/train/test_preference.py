@@ -12,8 +12,9 @@ from interlat.agents.trajectories import TRAJECTORIES_FILE, Trajectory
 from interlat.align.adapter import CommunicationAdapter
 from interlat.errors import CheckpointError, InputError
 from interlat.files import append_line, read_lines
+from interlat.learning import divergences
+from interlat.learning.trained import LowRank
 from interlat.store.reading import LatentStore
-from interlat.train import divergences
 from interlat.train.objective import ActorObjective
 from interlat.train.preference import (
     Preference,
@@ -25,7 +26,6 @@ from interlat.train.preference import (
     score_trajectories,
     train_preference,
 )
-from interlat.train.trained import LowRank
 
 
 @pytest.fixture(scope="module")

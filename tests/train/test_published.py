@@ -13,10 +13,10 @@ from interlat.align.adapter import CommunicationAdapter
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.prompt import join_text
 from interlat.errors import CheckpointError, InputError, MessageError
+from interlat.learning.tokenizer import train_tokenizer
 from interlat.messages import Header, HiddenMessage
 from interlat.train import published
 from interlat.train.published import import_checkpoint
-from interlat.train.tokenizer import train_tokenizer
 
 SIZE = 32
 FIELDS = ("text", "ids", "rows", "ids", "text")

@@ -9,12 +9,12 @@ from interlat.agents.episodes import read_episodes
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import InputError
+from interlat.learning.corpus import Corpus
+from interlat.learning.examples import Mixed, ids_of
+from interlat.learning.household import household_corpus
+from interlat.learning.messages import ScoutMessages
 from interlat.train.branches import BranchWeights
-from interlat.train.corpus import Corpus
 from interlat.train.curriculum import Curriculum
-from interlat.train.examples import Mixed, ids_of
-from interlat.train.household import household_corpus
-from interlat.train.messages import ScoutMessages
 from interlat.train.negatives import as_long_as
 from interlat.train.reading import BranchSource, Reading
 

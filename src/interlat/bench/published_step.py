@@ -17,8 +17,8 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from interlat.errors import BenchmarkError
+from interlat.learning.examples import IGNORED, Example, Message, Mixed
 from interlat.train.branches import Branch
-from interlat.train.examples import IGNORED, Example, Message, Mixed
 
 MARGIN = 0.69
 ALIGNMENT_SCALE = 4.0

@@ -20,8 +20,8 @@ from interlat.bench.processes import die_first, forget_peak_memory, peak_memory
 from interlat.bench.published_step import published_step
 from interlat.bench.train_step import Shape
 from interlat.engine.hardware import choose_device
+from interlat.learning.examples import IGNORED, Example, Mixed
 from interlat.train.branches import Branch, BranchWeights, other_message
-from interlat.train.examples import IGNORED, Example, Mixed
 from interlat.train.objective import ActorObjective
 
 STEPS = 3

@@ -21,24 +21,24 @@ from interlat.engine.checkpoint import load_checkpoint, load_tokenizer
 from interlat.engine.hardware import choose_device
 from interlat.engine.ranks import Ranks
 from interlat.errors import InputError
+from interlat.learning.card import model_card, settings_of
+from interlat.learning.conversations import ConversationOptions, load_corpus
+from interlat.learning.corpus import Corpus
+from interlat.learning.examples import Example, ids_of
+from interlat.learning.household import household_corpus
+from interlat.learning.loop import Passes, Schedule, load_finished, run_training
+from interlat.learning.message_tokens import add_message_tokens
+from interlat.learning.messages import ScoutMessages
+from interlat.learning.model import SmallModel, build_model, compiled_backbone, export_model
+from interlat.learning.sharding import shard
+from interlat.learning.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
 from interlat.progress import say
 from interlat.store.batches import length_sorted_batches
 from interlat.train.adapters import begin_adapter, new_adapter
 from interlat.train.branches import Branch, BranchWeights, Totals
-from interlat.train.card import model_card, settings_of
-from interlat.train.conversations import ConversationOptions, load_corpus
-from interlat.train.corpus import Corpus
 from interlat.train.curriculum import Curriculum
-from interlat.train.examples import Example, ids_of
-from interlat.train.household import household_corpus
-from interlat.train.loop import Passes, Schedule, load_finished, run_training
-from interlat.train.message_tokens import add_message_tokens
-from interlat.train.messages import ScoutMessages
-from interlat.train.model import SmallModel, build_model, compiled_backbone, export_model
 from interlat.train.objective import ActorObjective, Precision
 from interlat.train.reading import BranchSource, Reading, TrainedOn
-from interlat.train.sharding import shard
-from interlat.train.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
 
 _MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
     "base": "text",
@@ -177,7 +177,7 @@ def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Iterator[tupl
         # transformers renamed it between the versions that are supported.
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
-    shard(objective, ranks, device)
+    shard(objective, model, ranks, device)
     objective.use_backbone(compiled_backbone(model, config.compile))
     order = _Order(corpus.training, config)
 

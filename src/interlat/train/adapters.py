@@ -12,8 +12,8 @@ from interlat.align.adapter import AdapterConfig, CommunicationAdapter
 from interlat.align.vocabulary import embeddings_of_tokens
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
+from interlat.learning.messages import ScoutMessages
 from interlat.store.manifest import Manifest
-from interlat.train.messages import ScoutMessages
 
 
 def new_adapter(

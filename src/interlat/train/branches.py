@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interlat.errors import InputError
-from interlat.train.divergences import LN2
-from interlat.train.examples import Example, Message, Mixed
+from interlat.learning.divergences import LN2
+from interlat.learning.examples import Example, Message, Mixed
 from interlat.train.negatives import as_long_as
 
 WEIGHT_FLOOR = 0.01

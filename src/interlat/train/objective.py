@@ -7,15 +7,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from interlat.train.branches import ALIGNMENT_SCALE, Branch, BranchWeights, Totals
-from interlat.train.divergences import (
+from interlat.learning.divergences import (
     hinge,
     losses_of_rows,
     mean_by_sample,
     samples_of_labels,
     states_at_labels,
 )
-from interlat.train.examples import Batch, Message, collate, embed_batch
+from interlat.learning.examples import Batch, Message, collate, embed_batch
+from interlat.train.branches import ALIGNMENT_SCALE, Branch, BranchWeights, Totals
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -57,7 +57,7 @@ class ActorObjective(nn.Module):
             totals: of the whole step; by default that of these samples. The sum of all shares is the loss of the step:
                 the weighted mean of the cross-entropy over all labels, and the means of L_sep and L_align over all
                 samples with a latent message.
-            reading_weight: see `interlat.train.examples.collate`.
+            reading_weight: see `interlat.learning.examples.collate`.
 
         Returns:
             The loss, and in training mode with other losses than the cross-entropy the share of each in the step,

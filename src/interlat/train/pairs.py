@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from interlat.agents.trajectories import Trajectory
 from interlat.engine.chat import ChatFormat
 from interlat.errors import InputError
+from interlat.learning.examples import Example, actor_example
+from interlat.learning.household import in_validation_order
 from interlat.store.reading import LatentStore
-from interlat.train.examples import Example, actor_example
-from interlat.train.household import in_validation_order
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,15 @@ from interlat.agents.trajectories import Trajectory, check_reader, read_trajecto
 from interlat.engine.hardware import choose_device
 from interlat.engine.ranks import Ranks
 from interlat.errors import InputError
+from interlat.learning.card import model_card, settings_of
+from interlat.learning.divergences import losses_of_rows, samples_of_labels, states_at_labels
+from interlat.learning.examples import IGNORED, Example, Message, collate, ids_of
+from interlat.learning.loop import Passes, Schedule, load_finished, run_training
+from interlat.learning.model import compiled_backbone, export_model
+from interlat.learning.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
 from interlat.store.reading import LatentStore
-from interlat.train.card import model_card, settings_of
-from interlat.train.divergences import losses_of_rows, samples_of_labels, states_at_labels
-from interlat.train.examples import IGNORED, Example, Message, collate, ids_of
-from interlat.train.loop import Passes, Schedule, load_finished, run_training
-from interlat.train.model import compiled_backbone, export_model
 from interlat.train.objective import ActorObjective, Precision
 from interlat.train.pairs import Pair, PreferenceData, preference_data, trajectory_example
-from interlat.train.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
 
 VALIDATION_PASS = 16
 """Pairs in one pass of a validation."""

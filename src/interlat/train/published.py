@@ -23,9 +23,9 @@ from interlat.align.adapter import AdapterConfig, CommunicationAdapter
 from interlat.engine.checkpoint import VOCABULARY_FILES, load_checkpoint, load_tokenizer
 from interlat.errors import CheckpointError, InputError
 from interlat.files import require_empty
+from interlat.learning.model import export_model
 from interlat.messages import Offset
 from interlat.store.hub import hub_errors
-from interlat.train.model import export_model
 from interlat.train.torch_zip import read_torch_zip
 
 CONFIG_FILE = "config.json"

@@ -7,11 +7,11 @@ from typing import Literal
 
 from interlat.engine.chat import ChatFormat
 from interlat.errors import InputError
+from interlat.learning.corpus import Corpus
+from interlat.learning.examples import Example, Mixed, ids_of
+from interlat.learning.messages import ScoutMessages
 from interlat.train.branches import Branch, BranchWeights, other_message
-from interlat.train.corpus import Corpus
 from interlat.train.curriculum import Curriculum, cut
-from interlat.train.examples import Example, Mixed, ids_of
-from interlat.train.messages import ScoutMessages
 from interlat.train.negatives import Negatives
 
 TrainedOn = Literal["base", "none", "text", "list", "latent"]

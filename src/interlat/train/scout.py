@@ -21,11 +21,11 @@ from interlat.agents.settings import PLACE_OF_TEXT, AgentSettings
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import InputError
-from interlat.train.card import model_card, settings_of
-from interlat.train.examples import Example, collate, embed_batch, scout_example
-from interlat.train.loop import Passes, Schedule, load_finished, run_training
+from interlat.learning.card import model_card, settings_of
+from interlat.learning.examples import Example, collate, embed_batch, scout_example
+from interlat.learning.loop import Passes, Schedule, load_finished, run_training
+from interlat.learning.model import SmallModel, build_model, compiled_backbone, export_model
 from interlat.train.losses import supervised_cross_entropy
-from interlat.train.model import SmallModel, build_model, compiled_backbone, export_model
 from interlat.worlds.alfworld import Layout
 from interlat.worlds.evidence import draw_evidence
 

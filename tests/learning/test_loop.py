@@ -3,7 +3,7 @@ import torch
 
 from interlat.errors import CheckpointError, InputError, InterlatError
 from interlat.files import read_lines
-from interlat.train.loop import (
+from interlat.learning.loop import (
     BEST_FILE,
     CHECKPOINT_FILE,
     METRICS_FILE,

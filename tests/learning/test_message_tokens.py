@@ -14,7 +14,7 @@ from transformers import (
 
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import CheckpointError
-from interlat.train.message_tokens import add_message_tokens
+from interlat.learning.message_tokens import add_message_tokens
 
 CLASSES = {"qwen2": (Qwen2Config, Qwen2ForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}
 FOR_ALL = pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])

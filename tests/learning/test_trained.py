@@ -3,7 +3,7 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from interlat.errors import InputError
-from interlat.train.trained import LowRank, choose_trained, merge_low_rank
+from interlat.learning.trained import LowRank, choose_trained, merge_low_rank
 
 
 def model():

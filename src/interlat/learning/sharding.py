@@ -1,16 +1,17 @@
 """Parameters split over several processes (FSDP2), so that a model need not fit on one device."""
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from interlat.engine.ranks import Ranks
-from interlat.train.objective import ActorObjective
 
 
-def shard(objective: ActorObjective, ranks: Ranks, device: torch.device) -> None:
+def shard(objective: nn.Module, model: Any, ranks: Ranks, device: torch.device) -> None:
     """Split all parameters over the ranks, in place: each decoder layer is gathered for as long as it computes.
 
     Gradients are averaged over the ranks. Does nothing to a single process.
@@ -18,8 +19,8 @@ def shard(objective: ActorObjective, ranks: Ranks, device: torch.device) -> None
     if ranks.world_size == 1:
         return
     mesh = init_device_mesh(device.type, (ranks.world_size,))
-    layers: list[str] = list(objective.model._no_split_modules or ())
-    for module in list(objective.model.modules()):
+    layers: list[str] = list(model._no_split_modules or ())
+    for module in list(model.modules()):
         if type(module).__name__ in layers:
             fully_shard(module, mesh=mesh)
     fully_shard(objective, mesh=mesh)

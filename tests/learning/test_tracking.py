@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from interlat.errors import InputError
-from interlat.train.tracking import Tracking, tracked
+from interlat.learning.tracking import Tracking, tracked
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import interlat
 from interlat.agents.settings import MessageKind
 from interlat.align.adapter import AdapterConfig
 from interlat.files import read_lines
-from interlat.train.loop import METRICS_FILE, SELECTED_BY, best_record
+from interlat.learning.loop import METRICS_FILE, SELECTED_BY, best_record
 
 CARD_FILE = "README.md"
 ALWAYS_SHOWN = frozenset({"steps", "batch_size", "learning_rate", "seed"})

@@ -6,7 +6,7 @@ from interlat.agents.episodes import read_episodes
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import InputError
-from interlat.train.household import believed_plan, household_corpus, in_validation_order
+from interlat.learning.household import believed_plan, household_corpus, in_validation_order
 
 
 @pytest.fixture(scope="module")

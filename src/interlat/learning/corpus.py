@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from interlat.train.examples import Example
+from interlat.learning.examples import Example
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from interlat.collect.sources import TaskSource
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError
+from interlat.learning.messages import ScoutMessages
 from interlat.store.reading import LatentStore
-from interlat.train.messages import ScoutMessages
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from interlat.engine.chat import ChatFormat
 from interlat.errors import InputError
-from interlat.train.tokenizer import train_tokenizer
+from interlat.learning.tokenizer import train_tokenizer
 
 TOKENIZER = train_tokenizer(["go to drawer 3. On the drawer 3, you see a mug 1."] * 20, 500, ("<bop>", "<eop>"))
 
@@ -43,7 +43,7 @@ def test_a_vocabulary_without_room_is_refused():
 def test_survives_the_checkpoint_of_a_qwen2_model(tmp_path):
     """transformers 5 loads another splitting for Qwen2 checkpoints; the engine must load the one that was saved."""
     from interlat.engine.checkpoint import load_tokenizer
-    from interlat.train.model import SmallModel, build_model, export_model
+    from interlat.learning.model import SmallModel, build_model, export_model
 
     model = build_model(SmallModel(hidden_size=8, layers=1, heads=1, intermediate_size=8), TOKENIZER, 0)
     export_model(model, TOKENIZER, tmp_path / "model")

@@ -5,7 +5,7 @@ from interlat.agents.household import BEGIN_MESSAGE, END_MESSAGE, actor_prompt
 from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Latents, Text, prompt_length, tokenize
 from interlat.errors import InputError
-from interlat.train.examples import (
+from interlat.learning.examples import (
     IGNORED,
     actor_example,
     collate,
@@ -13,7 +13,7 @@ from interlat.train.examples import (
     ids_of,
     scout_example,
 )
-from interlat.train.tokenizer import train_tokenizer
+from interlat.learning.tokenizer import train_tokenizer
 from interlat.worlds.evidence import Belief
 
 OPENING = "-= Welcome =-\n\nYou see a drawer 1, and a shelf 2.\n\nYour task is to: put a mug in shelf."

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from interlat.errors import InputError
-from interlat.train import divergences
-from interlat.train.divergences import (
+from interlat.learning import divergences
+from interlat.learning.divergences import (
     LN2,
     hinge,
     losses_of_rows,

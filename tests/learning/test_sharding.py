@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from interlat.config import write_config
 from interlat.engine.transformers import Engine
 from interlat.files import read_lines
+from interlat.learning.loop import Schedule
 from interlat.train.actor import TrainActor, train_actor
 from interlat.train.branches import BranchWeights
 from interlat.train.curriculum import Curriculum
-from interlat.train.loop import Schedule
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from interlat.agents.episodes import direct_episode, evidence_of, layout_of
 from interlat.agents.household import plan_text
 from interlat.engine.chat import ChatFormat
 from interlat.errors import InputError
-from interlat.train.corpus import Corpus
-from interlat.train.examples import Example, actor_example
+from interlat.learning.corpus import Corpus
+from interlat.learning.examples import Example, actor_example
 
 Told = tuple[Example, dict[str, Any], dict[str, Any]]
 """An example, its game and its episode."""

@@ -19,8 +19,8 @@ from transformers import PreTrainedTokenizerFast
 from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Latents, Text, Tokens, prompt_length, token_ids_of, tokenize
 from interlat.errors import InputError, PromptError
-from interlat.train.examples import IGNORED
-from interlat.train.spans import supervised_conversation
+from interlat.learning.examples import IGNORED
+from interlat.learning.spans import supervised_conversation
 
 TEXTS = [
     "go to drawer 1",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from interlat.engine.ranks import Ranks
 from interlat.errors import CheckpointError, InputError, InterlatError
 from interlat.files import append_line, atomic_path, read_lines, write_atomically
-from interlat.train.sharding import as_split, whole
+from interlat.learning.sharding import as_split, whole
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 BEST_FILE = "best.safetensors"

@@ -19,8 +19,8 @@ from interlat.agents.settings import AgentSettings
 from interlat.align.adapter import CommunicationAdapter
 from interlat.engine.checkpoint import bar_for_large_models
 from interlat.files import atomic_folder, write_atomically
-from interlat.train.card import CARD_FILE
-from interlat.train.tokenizer import Family
+from interlat.learning.card import CARD_FILE
+from interlat.learning.tokenizer import Family
 
 
 @dataclass(frozen=True)

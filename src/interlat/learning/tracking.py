@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from interlat.errors import InputError
 from interlat.files import read_lines, write_atomically
-from interlat.train.loop import METRICS_FILE
+from interlat.learning.loop import METRICS_FILE
 
 Tracker = Literal["none", "trackio", "wandb"]
 TRACKING_FILE = "tracking.json"

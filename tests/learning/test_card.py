@@ -13,11 +13,11 @@ import interlat
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
 from interlat.engine.transformers import Engine
 from interlat.files import read_lines
+from interlat.learning.card import base_model, model_card, settings_of
+from interlat.learning.loop import Schedule
+from interlat.learning.model import SmallModel
 from interlat.messages import HiddenMessage
 from interlat.train.actor import TrainActor, train_actor
-from interlat.train.card import base_model, model_card, settings_of
-from interlat.train.loop import Schedule
-from interlat.train.model import SmallModel
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Latents, token_ids_of, tokenize
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError, PromptError
+from interlat.learning.conversations import ConversationOptions, conversation_example, load_corpus
+from interlat.learning.examples import IGNORED, Example, collate, ids_of
 from interlat.messages import HiddenMessage, TextMessage
 from interlat.store.index import Entry
 from interlat.store.manifest import Manifest
@@ -27,8 +29,6 @@ from interlat.store.writer import writing
 from interlat.tasks.base import Task
 from interlat.tasks.gsm8k import load_gsm8k
 from interlat.tasks.records import RecordFields
-from interlat.train.conversations import ConversationOptions, conversation_example, load_corpus
-from interlat.train.examples import IGNORED, Example, collate, ids_of
 
 SPECIALS = ["<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>"]
 SPECIALS += ["<|eot_id|>", "<s>", "</s>", "<bop>", "<eop>"]

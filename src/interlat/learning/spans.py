@@ -13,7 +13,7 @@ from typing import NamedTuple
 from interlat.engine.chat import ChatFormat, Turn
 from interlat.engine.prompt import Latents, Text, Tokens, as_parts, join_text, prompt_length, tokenize
 from interlat.errors import InputError, PromptError
-from interlat.train.examples import IGNORED
+from interlat.learning.examples import IGNORED
 
 ASSISTANT = "assistant"
 

@@ -16,16 +16,16 @@ from interlat.agents.settings import AgentSettings, MessageKind
 from interlat.engine.chat import ChatFormat, Turn
 from interlat.engine.prompt import Latents, Text, Tokens, token_ids_of
 from interlat.errors import InputError, PromptError
+from interlat.learning.corpus import Corpus
+from interlat.learning.examples import IGNORED, Example
+from interlat.learning.message_tokens import MESSAGE_TOKENS
+from interlat.learning.spans import ASSISTANT, supervised_conversation
 from interlat.store.reading import LatentStore
 from interlat.tasks.base import Task
 from interlat.tasks.boxed import last_boxed
 from interlat.tasks.conversations import TASK_TURN, load_conversations, turns_of
 from interlat.tasks.gsm8k import ANSWER_MARK
 from interlat.tasks.records import RecordFields, load_records
-from interlat.train.corpus import Corpus
-from interlat.train.examples import IGNORED, Example
-from interlat.train.message_tokens import MESSAGE_TOKENS
-from interlat.train.spans import ASSISTANT, supervised_conversation
 
 VALIDATION = "validation"
 TEST = "test"

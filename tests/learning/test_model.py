@@ -3,8 +3,8 @@ import torch
 
 from interlat.agents.settings import AgentSettings
 from interlat.engine.transformers import Engine
-from interlat.train.model import SmallModel, build_model, compiled_backbone, export_model
-from interlat.train.tokenizer import train_tokenizer
+from interlat.learning.model import SmallModel, build_model, compiled_backbone, export_model
+from interlat.learning.tokenizer import train_tokenizer
 
 TOKENIZER = train_tokenizer(["go to drawer 3."] * 5, 400, ("<bop>", "<eop>"))
 
