@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ("model_fixtures",)
+
 
 @dataclasses.dataclass(frozen=True)
 class Pipeline:

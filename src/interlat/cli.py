@@ -61,6 +61,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
         "run_train_preference",
         "train an actor to prefer its won trajectories to its lost ones",
     ),
+    ("compress",): _train("CompressCommand", "run_compress", "train a sender to send a few latents to an actor"),
     ("evaluate",): ("interlat.stages", "Evaluate", "run_evaluate", "play held-out games under variants and controls"),
     ("compare",): ("interlat.stages", "Compare", "run_compare", "compare trained arms on the games that all played"),
     ("import-checkpoint",): (

@@ -21,11 +21,11 @@ from interlat.evaluate.household import (
     RESULTS_FILE,
     Checkpoints,
     EvaluateHousehold,
-    check_variants,
     evaluate_household,
     resolved,
     write_inspections,
 )
+from interlat.evaluate.sending import check_variants
 from interlat.files import read_lines, write_atomically
 from interlat.progress import drain, track
 from interlat.report.build import build_report

@@ -49,6 +49,9 @@ class Header:
     """Fingerprint of the producing model's weights."""
     tokenizer_fingerprint: str = ""
     """Fingerprint of its tokenizer."""
+    space_fingerprint: str = ""
+    """Fingerprint of the weights whose hidden states the rows stand for, where that is not the producing model: a
+    compressed sender is trained to be read like another one. Empty: the producing model's own."""
     layer: int = -1
     """Layer of the hidden states; -1 is the last one. No meaning for text."""
     norm: Norm = "post"
@@ -343,11 +346,13 @@ def check_receiver(header: Header, expectations: Expectations) -> None:
         misfits.append(f"its rows have shape {list(header.shape)} (expected size {expectations.hidden_size})")
     elif expectations.max_rows is not None and header.shape[0] > expectations.max_rows:
         misfits.append(f"it has {header.shape[0]} rows (expected at most {expectations.max_rows})")
-    if expectations.weights_fingerprints and header.weights_fingerprint not in expectations.weights_fingerprints:
+    space = header.space_fingerprint or header.weights_fingerprint
+    if expectations.weights_fingerprints and space not in expectations.weights_fingerprints:
         misfits.append(
             f"it was made by {_maker(header)} (expected the weights of {expectations.sender or 'its sender'})"
         )
-    if expectations.tokenizer_fingerprint and header.tokenizer_fingerprint != expectations.tokenizer_fingerprint:
+    own = not header.space_fingerprint  # a trained space has no tokens, and so no tokenizer
+    if own and expectations.tokenizer_fingerprint not in ("", header.tokenizer_fingerprint):
         misfits.append("its sender has another tokenizer")
     if header.kind == "hidden":
         for field in ("layer", "norm", "offset"):
@@ -445,9 +450,11 @@ def _read_header(data: bytes, source: str) -> Header:
 
 def _header_of(fields: Mapping[str, Any], source: str) -> Header:
     lists = {"shape": fields.get("shape"), "positions": fields.get("positions")}
+    fields = {"space_fingerprint": "", **fields}  # files from before it was there have none
     sound = (
         set(fields) == {field.name for field in dataclasses.fields(Header)}
         and all(type(fields[name]) is str for name in ("model", "revision", "weights_fingerprint", "dtype", "sha256"))
+        and type(fields["space_fingerprint"]) is str
         and type(fields["tokenizer_fingerprint"]) is str
         and type(fields["layer"]) is int
         and fields["kind"] in get_args(Kind)

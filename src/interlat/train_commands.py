@@ -1,15 +1,17 @@
 """What the training commands do around their trainings: progress, the resolved configuration, several processes."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tyro.conf import Positional
 
 from interlat.agents.episodes import read_episodes, texts_of
 from interlat.agents.household import BEGIN_MESSAGE, END_MESSAGE
+from interlat.compress.compression import Compress, compress
 from interlat.config import write_config
 from interlat.engine.ranks import Ranks
 from interlat.files import atomic_folder
@@ -63,15 +65,7 @@ class TrainActorCommand(Tracking, TrainActor):
 
 def run_train_actor(config: TrainActorCommand) -> None:
     """Train an actor. Under torchrun the model is split over the processes, and the first one reports."""
-    ranks = Ranks.from_environment()
-    if ranks.is_first:
-        write_config(config, config.output)
-    with ranks.together("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"):
-        steps = train_actor(config, ranks)
-        if ranks.is_first:
-            _show(steps, config.schedule.last_step, f"actor ({config.message})", config.output, config)
-        else:
-            drain(steps)
+    _run_sharded(config, train_actor, f"actor ({config.message})")
 
 
 @dataclass(frozen=True)
@@ -89,6 +83,16 @@ def run_train_preference(config: TrainPreferenceCommand) -> None:
 
 
 @dataclass(frozen=True)
+class CompressCommand(Tracking, Compress):
+    """Train a sender to say in a few latents what a frozen receiver reads in a full message."""
+
+
+def run_compress(config: CompressCommand) -> None:
+    """Train a compressed sender. Under torchrun the models are split over the processes."""
+    _run_sharded(config, compress, f"compressed sender ({config.method})")
+
+
+@dataclass(frozen=True)
 class PlotTraining:
     """Draw the loss curves of a training, or compare the validation losses of several; also while they run."""
 
@@ -102,6 +106,20 @@ def run_plot_training(config: PlotTraining) -> None:
     """Draw; the paths on stdout."""
     for path in plot_training(config.runs, config.output):
         print(path)
+
+
+def _run_sharded(
+    config: Any, train: Callable[[Any, Ranks], Iterator[tuple[int, dict[str, float]]]], title: str
+) -> None:
+    ranks = Ranks.from_environment()
+    if ranks.is_first:
+        write_config(config, config.output)
+    with ranks.together("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"):
+        steps = train(config, ranks)
+        if ranks.is_first:
+            _show(steps, config.schedule.last_step, title, config.output, config)
+        else:
+            drain(steps)
 
 
 def _show(

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from interlat.agents.episodes import read_episodes
-from interlat.collect.sources import HINT, PromptMaker, PromptOptions, TaskSource, household_tasks, some_tasks
+from interlat.collect.sources import HINT, PromptOptions, TaskSource, household_tasks, some_tasks
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.prompt import Text
 from interlat.errors import InputError
@@ -82,7 +82,7 @@ def test_templates_of_one_s_own_may_hold_braces(questions, tmp_path):
     file.write_text("Given {x: {text}} answer as {json}.")
     source = TaskSource("records", str(questions))
     template = PromptOptions(template_file=str(file)).resolved_template(source)
-    made = PromptMaker(PromptOptions(chat=False), template, None)(source.load("text").tasks[1])
+    made = PromptOptions(chat=False).maker(template, None)(source.load("text").tasks[1].text)
     assert made == [Text("Given {x: what is 1?} answer as {json}.")]
 
 
@@ -98,13 +98,13 @@ def test_bad_templates_are_refused(questions, tmp_path):
     with pytest.raises(InputError, match=r"has no \{text\}"):
         PromptOptions(template_file=str(tmp_path / "empty")).resolved_template(source)
     with pytest.raises(InputError, match="chat template"):
-        PromptMaker(PromptOptions(chat=False, system="be brief"), "{text}", None)
+        PromptOptions(chat=False, system="be brief").maker("{text}", None)
 
 
 def test_chat_prompts_have_the_turns_asked_for(pipeline):
     tokenizer = load_tokenizer(str(pipeline.scout))
     task = Task("a", "find the kettle")
-    plain = PromptMaker(PromptOptions(), "{text}", tokenizer)(task)
-    system = PromptMaker(PromptOptions(system="be brief"), "{text}!", tokenizer)(task)
+    plain = PromptOptions().maker("{text}", tokenizer)(task.text)
+    system = PromptOptions(system="be brief").maker("{text}!", tokenizer)(task.text)
     assert "find the kettle" in plain[0].text and "system" not in plain[0].text
     assert system[0].text.index("be brief") < system[0].text.index("find the kettle!")

@@ -16,9 +16,11 @@ from interlat.evaluate.controls import (
     cross_task_partners,
     is_control,
     parse_control,
+    shortens,
 )
 
 ALONE = [name for name in control_names() if name != "cross_task"]
+NOT_RANDOM = ("zeros", "first_rows", "spaced_rows", "pooled_rows", "int8")
 NEED_TWO_ROWS = [
     "gaussian",
     "covariance_gaussian",
@@ -77,7 +79,7 @@ def test_a_message_does_not_depend_on_its_neighbours(name: str, lengths: list[in
         assert torch.equal(one, alone) and torch.equal(other, alone)
 
 
-@pytest.mark.parametrize("name", [name for name in ALONE if name not in ("zeros", "first_rows")])
+@pytest.mark.parametrize("name", [name for name in ALONE if name not in NOT_RANDOM])
 def test_random_controls_differ_by_item_and_seed(name: str) -> None:
     message = make_message(12)
     drawn = control_message(name, message, "a", run_seed=0)
@@ -214,6 +216,43 @@ def test_shuffled_rows_are_the_same_rows_in_another_order() -> None:
         assert torch.equal(shuffled.sort(0).values, message.sort(0).values)
         matches = (shuffled[:, None] == message[None]).all(2)
         assert (matches.sum(0) == 1).all() and (matches.sum(1) == 1).all()
+
+
+def test_spaced_rows_stand_in_the_middles_of_equal_segments() -> None:
+    message = torch.arange(12.0)[:, None].expand(12, 3)
+    spaced = control_message("spaced_rows:4", message, "a", run_seed=0)
+    assert spaced[:, 0].tolist() == [1.0, 4.0, 7.0, 10.0]
+    assert control_message("spaced_rows:1", message, "a", run_seed=0)[:, 0].tolist() == [6.0]
+    assert control_message("spaced_rows:5", message[:7], "a", run_seed=0)[:, 0].tolist() == [0.0, 2.0, 3.0, 4.0, 6.0]
+    assert torch.equal(control_message("spaced_rows:12", message, "a", run_seed=0), message)
+    assert torch.equal(control_message("spaced_rows:13", message, "a", run_seed=0), message)
+
+
+def test_pooled_rows_are_the_means_of_equal_segments() -> None:
+    message = torch.arange(7.0)[:, None].expand(7, 3)
+    assert control_message("pooled_rows:3", message, "a", run_seed=0)[:, 0].tolist() == [0.5, 2.5, 5.0]
+    assert control_message("pooled_rows:1", message, "a", run_seed=0)[:, 0].tolist() == [3.0]
+    assert torch.equal(control_message("pooled_rows:7", message, "a", run_seed=0), message)
+    # Weighted by their lengths they have the mean of the message: no row is left out or counted twice.
+    whole = make_message(11)
+    for count in range(1, 11):
+        pooled = control_message(f"pooled_rows:{count}", whole, "a", run_seed=0)
+        lengths = torch.tensor([(k + 1) * 11 // count - k * 11 // count for k in range(count)], dtype=whole.dtype)
+        torch.testing.assert_close((pooled * lengths[:, None]).sum(0) / 11, whole.mean(0))
+
+
+def test_int8_rows_are_off_by_half_a_step_at_most() -> None:
+    message = make_message(9)
+    rounded = control_message("int8", message, "a", run_seed=0)
+    steps = message.abs().amax(dim=1, keepdim=True) / 127
+    assert ((rounded - message).abs() <= 0.5001 * steps).all() and not torch.equal(rounded, message)
+    assert torch.equal(control_message("int8", torch.zeros(2, 4), "a", run_seed=0), torch.zeros(2, 4))
+
+
+def test_what_keeps_a_part_of_the_message_is_no_evidence_that_it_matters() -> None:
+    kept = {name for name in control_names() if shortens(name)}
+    assert kept == {"first_rows", "spaced_rows", "pooled_rows", "keep_rows", "int8"}
+    assert shortens("first-rows:4") and not shortens("zeros") and not shortens("nothing")
 
 
 def test_first_rows_are_a_prefix() -> None:

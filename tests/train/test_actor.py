@@ -1,7 +1,6 @@
 import dataclasses
 import json
 import math
-from collections import Counter
 
 import pytest
 import torch
@@ -12,10 +11,7 @@ from interlat.agents.episodes import read_episodes, texts_of
 from interlat.align.adapter import CommunicationAdapter
 from interlat.collect.sources import TaskSource
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
-from interlat.engine.chat import ChatFormat
-from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.prompt import Tokens, tokenize
-from interlat.engine.ranks import Ranks
 from interlat.engine.sampling import Sampling
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
@@ -28,7 +24,7 @@ from interlat.learning.trained import LowRank
 from interlat.messages import TextMessage
 from interlat.store.reading import LatentStore
 from interlat.train import actor
-from interlat.train.actor import TrainActor, _corpus, _Order, train_actor
+from interlat.train.actor import TrainActor, train_actor
 from interlat.train.branches import BranchWeights
 from interlat.train.curriculum import Curriculum
 
@@ -210,19 +206,6 @@ def test_the_finished_model_has_the_best_parameters_if_asked(config, tmp_path, m
 def test_validation_shows_what_another_message_costs(config):
     metrics = [m for _, m in train_actor(dataclasses.replace(config, validation_share=0.5))][-1]
     assert {"validation_loss", "validation_loss_of_another_message"} <= metrics.keys()
-
-
-def test_every_step_is_full(config, tmp_path):
-    """An epoch that does not divide by the batch size ends with a batch that is filled up."""
-    config = dataclasses.replace(config, message="none", schedule=dataclasses.replace(config.schedule, batch_size=5))
-    corpus = _corpus(config, None, ChatFormat(load_tokenizer(config.tokenizer)), Ranks())
-    order = _Order(corpus.training, config)
-    epoch = -(-len(corpus.training) // 5)
-    assert len(corpus.training) % 5
-    steps = [order.of(step) for step in range(epoch)]
-    assert all(len(examples) == 5 for examples in steps)
-    seen = Counter(id(example) for examples in steps for example in examples)
-    assert len(seen) == len(corpus.training) and sum(seen.values()) == 5 * epoch
 
 
 @pytest.mark.parametrize("message", ["latent", "text", "none"])

@@ -6,21 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
 from jaxtyping import Float
 from torch import Tensor
 
 from interlat.agents.settings import PLAN_REQUEST, SETTINGS_FILE, AgentSettings
 from interlat.align.adapter import ADAPTER_FILE, AdapterConfig, CommunicationAdapter
 from interlat.align.base import Align
+from interlat.align.bridge import BRIDGE_FILE, Bridge, think_over
 from interlat.align.identity import NormMatchedIdentity
+from interlat.engine.checkpoint import companion_file
 from interlat.engine.memory import Memory
 from interlat.engine.prompt import Latents, Part, Text, Tokens
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError, InputError, MessageError
 from interlat.messages import Header, HiddenMessage, Message, Offset, TextMessage, check_receiver
+
+DEFAULT_STEPS = 8
+"""Latents of a thought where nobody says how many."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,8 +36,17 @@ class Agent:
     """Reads hidden messages; None if the model was not trained to."""
     settings: AgentSettings = dataclasses.field(default_factory=AgentSettings)
     """Prompts and sampling."""
+    bridge: Bridge | None = None
+    """Of a compressed sender: what its latent steps read and give."""
 
     def __post_init__(self) -> None:
+        if self.bridge is not None:
+            if self.bridge.source_size != self.engine.hidden_size:
+                raise CheckpointError(
+                    f"the bridge is of a model of size {self.bridge.source_size}, but {self.engine.name} has "
+                    f"{self.engine.hidden_size}; load the bridge that was trained with this model"
+                )
+            self.bridge.to(self.engine.device).eval()
         if self.adapter is not None:
             size = self.adapter.target_size
             if size != self.engine.hidden_size:
@@ -86,29 +98,50 @@ class Agent:
             self._header(offset, range(start, start + count), provenance),
         )
 
-    def think(self, task: str, steps: int = 8, *, align: Align | None = None) -> HiddenMessage:
+    def think(self, task: str, steps: int | None = None, *, align: Align | None = None) -> HiddenMessage:
         """Think about ``task`` in latent steps, without a word.
 
         Args:
             task: goes into the prompt template.
-            steps: number of latents K, at least 1.
-            align: from a state to the next input; default: the norm-matched identity.
+            steps: number of latents K, at least 1; default: the most that a compressed sender was trained with, else 8.
+            align: from a state to the next input; default: the bridge of a compressed sender, else the norm-matched
+                identity.
 
         Returns:
             ``hidden_states`` [K, D] in the model's dtype: row k is the state (last layer, after the final
-            norm) after k + 1 steps, from which the next input would be made ("predicting").
+            norm) after k + 1 steps, from which the next input would be made ("predicting"). Those of a compressed
+            sender are what it was trained to send to its receiver.
 
         Raises:
             MessageError: ``steps`` is below 1, which would be an empty message.
             PromptError: the task does not fit into the context.
         """
+        if steps is None:
+            steps = max(self.bridge.config.latent_steps) if self.bridge is not None else DEFAULT_STEPS
         if steps < 1:
             raise MessageError(f"a thought of {steps} steps is an empty message, expected at least 1; raise steps")
-        memory = self._read(self.prompt(task, default_template=PLAN_REQUEST))
+        prompt = self.prompt(task, default_template=PLAN_REQUEST)
+        if self.bridge is not None and align is None:
+            return self._think_over(self.bridge, task, prompt, steps)
+        memory = self._read(prompt)
         _, thoughts = self.engine.think(memory, steps, align or self._identity)
         start = int(memory.next_position[0])
         provenance = {"method": "think", "task": task, "steps": steps}
         return HiddenMessage(thoughts[0], header=self._header("predicting", range(start, start + steps), provenance))
+
+    def _think_over(self, bridge: Bridge, task: str, prompt: list[Part], steps: int) -> HiddenMessage:
+        memory, rows = think_over(self.engine, bridge, [prompt], steps)
+        end = int(memory.next_position[0])
+        config = bridge.config
+        header = dataclasses.replace(
+            self._header(
+                config.offset, range(end - steps, end), {"method": "compressed", "task": task, "steps": steps}
+            ),
+            space_fingerprint=config.sender_fingerprint,
+            layer=config.layer,
+            norm=config.norm,
+        )
+        return HiddenMessage(rows[0].to(self.engine.dtype), header=header)
 
     def reply(
         self, text: str, message: Message | None = None, *, sampling: Sampling | None = None, seed: int = 0
@@ -229,8 +262,8 @@ def load(
 ) -> Agent:
     """Load an agent: any Hugging Face causal language model, with what interlat keeps beside it.
 
-    Beside the model may stand ``adapter.safetensors`` (it reads hidden messages) and ``agent.json`` (role,
-    prompts, sampling; see `AgentSettings`).
+    Beside the model may stand ``adapter.safetensors`` (it reads hidden messages), ``bridge.safetensors`` (it was
+    trained to send a few latents) and ``agent.json`` (role, prompts, sampling; see `AgentSettings`).
 
     Args:
         path_or_hub_id: a directory or a hub id.
@@ -241,20 +274,12 @@ def load(
     """
     place = str(path_or_hub_id)
     engine = Engine.load(place, dtype=dtype, device=device, compile=compile, trust_remote_code=trust_remote_code)
-    adapter_file = _companion(place, ADAPTER_FILE)
-    settings_file = _companion(place, SETTINGS_FILE)
+    adapter_file = companion_file(place, ADAPTER_FILE)
+    bridge_file = companion_file(place, BRIDGE_FILE)
+    settings_file = companion_file(place, SETTINGS_FILE)
     return Agent(
         engine,
         CommunicationAdapter.load(adapter_file.parent) if adapter_file else None,
         AgentSettings.read(settings_file) if settings_file else AgentSettings(),
+        Bridge.load(bridge_file.parent) if bridge_file else None,
     )
-
-
-def _companion(place: str, name: str) -> Path | None:
-    directory = Path(place)
-    if directory.is_dir():
-        return directory / name if (directory / name).is_file() else None
-    try:
-        return Path(hf_hub_download(place, name))
-    except EntryNotFoundError:  # also raised without a network, for a file that was not downloaded before
-        return None

@@ -1,7 +1,6 @@
 """The communication adapter of Interlat: a trained map from a sender's message to a receiver's input rows."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -9,23 +8,18 @@ from typing import Any, Literal, Self, get_args
 
 import torch
 from jaxtyping import Bool, Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
+from interlat.align.module_file import load_module, save_module
 from interlat.errors import CheckpointError, InputError
-from interlat.files import write_atomically
 from interlat.messages import Expectations, Norm, Offset
 
 Positions = Literal["none", "sinusoidal"]
 
 ADAPTER_FILE = "adapter.safetensors"
 FORMAT = "interlat-adapter"
-FORMAT_VERSION = 1
-METADATA_KEY = "interlat"
 NORM_EPSILON = 1e-6
-MAKE_AGAIN = "copy it again or train the adapter again"
 LOWEST = torch.finfo(torch.float32).min
 
 
@@ -329,15 +323,7 @@ class CommunicationAdapter(nn.Module):
         Raises:
             StorageError: the file system refused.
         """
-        description = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "config": dataclasses.asdict(self.config),
-        }
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        path = Path(directory) / ADAPTER_FILE
-        write_atomically(path, save(tensors, {METADATA_KEY: json.dumps(description, sort_keys=True)}))
-        return path
+        return save_module(self, self.config, Path(directory) / ADAPTER_FILE, FORMAT)
 
     @classmethod
     def load(cls, directory: str | Path, device: torch.device | str = "cpu") -> "CommunicationAdapter":
@@ -353,44 +339,9 @@ class CommunicationAdapter(nn.Module):
                 f"{directory} is a checkpoint without an adapter ({ADAPTER_FILE} is missing), expected a "
                 "trained receiver; train one, or give this model text messages"
             )
-        try:
-            with safe_open(path, framework="pt", device="cpu") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is damaged ({error}); {MAKE_AGAIN}") from error
-        with torch.device("meta"):
-            adapter = cls(_read_config(metadata, path))
-        expected = {name: tuple(tensor.shape) for name, tensor in adapter.state_dict().items()}
-        found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        if found != expected:
-            wrong = sorted(name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name))
-            raise CheckpointError(
-                f"{path} does not fit its own configuration (tensors {', '.join(wrong)}); {MAKE_AGAIN}"
-            )
-        for name, tensor in tensors.items():
-            if tensor.dtype != torch.float32 or not tensor.isfinite().all():
-                raise CheckpointError(
-                    f"tensor {name} of {path} is not finite float32, as adapters are stored; {MAKE_AGAIN}"
-                )
-        adapter.load_state_dict(tensors, assign=True)
-        return adapter.to(device).requires_grad_(True).eval()
+        return load_module(path, FORMAT, "an adapter", _from_settings).to(device)
 
 
-def _read_config(metadata: dict[str, str], path: Path) -> AdapterConfig:
-    try:
-        description: dict[str, Any] = json.loads(metadata[METADATA_KEY])
-        found = (description["format"], description["format_version"])
-        settings = dict(description["config"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is not an adapter of interlat; give a directory that training wrote") from error
-    if found != (FORMAT, FORMAT_VERSION):
-        raise CheckpointError(
-            f"{path} has format {found[0]} version {found[1]}, expected {FORMAT} version {FORMAT_VERSION}; "
-            "use the version of interlat that wrote it"
-        )
-    try:
-        settings["sender_fingerprints"] = tuple(settings.get("sender_fingerprints", ()))
-        return AdapterConfig(**settings)
-    except (TypeError, InputError) as error:
-        raise CheckpointError(f"{path} has an unusable configuration ({error}); {MAKE_AGAIN}") from error
+def _from_settings(settings: dict[str, Any]) -> CommunicationAdapter:
+    fingerprints = tuple(settings.get("sender_fingerprints", ()))
+    return CommunicationAdapter(AdapterConfig(**{**settings, "sender_fingerprints": fingerprints}))

@@ -8,9 +8,8 @@ from typing import Any, Literal
 
 from interlat.agents.episodes import read_episodes
 from interlat.agents.household import room_and_task, scout_prompt
+from interlat.agents.prompting import PromptMaker, Thinking
 from interlat.agents.settings import PLACE_OF_TEXT, PLAN_REQUEST
-from interlat.engine.chat import ChatFormat
-from interlat.engine.prompt import Part, Text
 from interlat.errors import InputError
 from interlat.files import sha256_of
 from interlat.tasks.base import Task, TaskSet
@@ -133,7 +132,7 @@ class PromptOptions:
     """System turn; empty is none."""
     chat: bool = True
     """Use the tokenizer's chat template; False gives the model the bare text."""
-    thinking: Literal["default", "on", "off"] = "default"
+    thinking: Thinking = "default"
     """For templates that have such a switch (Qwen3): whether the model thinks aloud first."""
 
     def __post_init__(self) -> None:
@@ -141,6 +140,10 @@ class PromptOptions:
             raise InputError("set template or template_file, not both")
         if self.template and PLACE_OF_TEXT not in self.template:
             raise InputError(f"the template {self.template!r} has no {PLACE_OF_TEXT}; write where the task goes")
+
+    def maker(self, template: str, tokenizer: Any) -> PromptMaker:
+        """Makes the prompts of one model, with a template as `resolved_template` gives it."""
+        return PromptMaker(template, tokenizer, system=self.system, chat=self.chat, thinking=self.thinking)
 
     def resolved_ask(self, kind: Kind) -> Ask:
         """What is asked for, with the default of a kind of task filled in."""
@@ -173,26 +176,6 @@ class PromptOptions:
         if source.kind == "math" and ask == "plan":
             return HINT
         return TEMPLATES["plan" if ask == "list" else ask]
-
-
-class PromptMaker:
-    """Turns tasks into prompts for one model."""
-
-    def __init__(self, options: PromptOptions, template: str, tokenizer: Any) -> None:
-        self.system = options.system
-        self.template = template
-        switch = {} if options.thinking == "default" else {"enable_thinking": options.thinking == "on"}
-        self.chat = ChatFormat(tokenizer, switch) if options.chat else None
-        if self.chat is None and self.system:
-            raise InputError("a system turn needs the chat template; set chat, or write it into the template")
-
-    def __call__(self, task: Task) -> list[Part]:
-        """The prompt of a task."""
-        text = self.template.replace(PLACE_OF_TEXT, task.text)
-        if self.chat is None:
-            return [Text(text)]
-        turns = [("system", self.system)] if self.system else []
-        return self.chat.opening([*turns, ("user", text)])
 
 
 def some_tasks(tasks: TaskSet, limit: int | None) -> list[tuple[int, Task]]:

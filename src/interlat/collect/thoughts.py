@@ -5,19 +5,21 @@ does not depend on the other tasks, the batch size, the order or the number of p
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from interlat.align.base import Align
+from interlat.agents.prompting import PromptMaker
+from interlat.align.bridge import BRIDGE_FILE, Bridge, think_over
 from interlat.align.identity import NormMatchedIdentity
 from interlat.collect.filters import Filters
-from interlat.collect.sources import PromptMaker, PromptOptions, TaskSource, some_tasks
+from interlat.collect.sources import PromptOptions, TaskSource, some_tasks
+from interlat.engine.checkpoint import companion_file
 from interlat.engine.layers import KeptLayers
-from interlat.engine.prompt import Latents, Tokens, prompt_length, tokenize
+from interlat.engine.prompt import Latents, Prompt, Tokens, prompt_length, tokenize
 from interlat.engine.ranks import Ranks
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.streaming import Request, Written
@@ -29,10 +31,6 @@ from interlat.store.manifest import Encoding, KeptLayer, Manifest, Method
 from interlat.store.writer import StoreWriter, finish
 from interlat.tasks.base import Task
 from interlat.tasks.grading import Verdict, grade
-
-ALIGNMENTS: dict[str, Callable[[Engine], Align]] = {
-    "identity": lambda engine: NormMatchedIdentity.of_embeddings(engine.model.get_input_embeddings().weight),
-}
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,9 @@ class CollectThoughts:
     """full: thoughts about each task, with seeds of their own."""
     latent_steps: int = 8
     """compressed: number of latent steps K."""
-    align: Literal["identity"] = "identity"
-    """compressed: the map from a state to the next input."""
+    align: Literal["auto", "bridge", "identity"] = "auto"
+    """compressed: the map from a state to the next input. bridge: that of a compressed sender, which makes the rows
+    too; identity: norm-matched, untrained; auto: the bridge of a model that has one."""
     layers: tuple[int, ...] = (-1,)
     """Layers whose states are kept: 1 is the first, -1 the last."""
     norm: Norm = "post"
@@ -108,6 +107,24 @@ class CollectThoughts:
                 "latent steps are neither sampled nor answers: leave samples, grade, filters and offset as they are"
             )
 
+    def bridge(self) -> Bridge | None:
+        """The bridge that the latent steps go through; None where they take the identity, or there are none.
+
+        Raises:
+            CheckpointError: a bridge is asked for and the model has none, or it is damaged.
+            InputError: it makes other rows than those asked for.
+        """
+        if self.method == "full" or self.align == "identity":
+            return None
+        file = companion_file(self.model, BRIDGE_FILE)
+        if file is None and self.align == "auto":
+            return None
+        if KeptLayers(self.layers, self.norm) != KeptLayers() or self.prompt_states:
+            raise InputError(
+                "a compressed sender makes one row a step: leave layers, norm and prompt_states as they are"
+            )
+        return Bridge.load(self.model if file is None else file.parent)
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -155,8 +172,9 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
         )
         kept = KeptLayers(config.layers, config.norm)
         template = config.prompt.resolved_template(config.source)
-        manifest = _manifest(config, engine, kept, template, config.source.describe(tasks.origin))
-        make_prompt = PromptMaker(config.prompt, template, engine.tokenizer)
+        bridge = config.bridge()
+        manifest = _manifest(config, engine, kept, bridge, template, config.source.describe(tasks.origin))
+        make_prompt = config.prompt.maker(template, engine.tokenizer)
         items = _items(config, engine, make_prompt, some_tasks(tasks, config.limit))
         with StoreWriter(config.output, manifest, ranks.rank, config.shard_megabytes * 2**20) as writer:
             contents = writer.contents()
@@ -167,7 +185,7 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
             share = ranks.share(items)
             missing = [item for item in share if item.id not in known]
             yield Progress(len(share) - len(missing), len(share), 0)
-            collection = _Collection(config, engine, kept, writer, judged)
+            collection = _Collection(config, engine, kept, bridge, writer, judged)
             for number, _ in enumerate(collection.run(missing), len(share) - len(missing) + 1):
                 yield Progress(number, len(share), writer.bytes_written)
         ranks.wait()
@@ -177,7 +195,12 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
 
 
 def _manifest(
-    config: CollectThoughts, engine: Engine, kept: KeptLayers, template: str, source: dict[str, Any]
+    config: CollectThoughts,
+    engine: Engine,
+    kept: KeptLayers,
+    bridge: Bridge | None,
+    template: str,
+    source: dict[str, Any],
 ) -> Manifest:
     count = engine.config.num_hidden_layers
     layers = zip(kept.numbers(count), kept.norms(count), strict=True)
@@ -190,12 +213,12 @@ def _manifest(
         },
     }
     del settings["prompt"]["template_file"]
-    resolved = dataclasses.asdict(config)
+    resolved = {**dataclasses.asdict(config), "align": "identity" if bridge is None else "bridge"}
     written = ("sampling", "samples", "seed", "filters", "grade")
     settings |= {name: resolved[name] for name in (written if config.method == "full" else ("latent_steps", "align"))}
     method: Method = config.method
     return Manifest(
-        hidden_size=engine.hidden_size,
+        hidden_size=engine.hidden_size if bridge is None else bridge.config.message_size,
         layers=tuple(KeptLayer(number - count - 1, norm) for number, norm in layers),
         offset=config.offset,
         dtype=str(engine.dtype).removeprefix("torch.") if config.store_dtype == "auto" else config.store_dtype,
@@ -216,7 +239,7 @@ def _items(
     """All thoughts to be had, longest prompt first."""
     items = []
     for place, task in tasks:
-        prompt = tokenize(make_prompt(task), engine.tokenizer)
+        prompt = tokenize(make_prompt(task.text), engine.tokenizer)
         for sample in range(config.samples):
             identifier = task.id if config.samples == 1 else f"{task.id}#{sample}"
             items.append(_Item(identifier, task, sample, place * config.samples + sample, prompt))
@@ -227,11 +250,18 @@ class _Collection:
     """One rank's work on its missing items."""
 
     def __init__(
-        self, config: CollectThoughts, engine: Engine, kept: KeptLayers, writer: StoreWriter, judged: bool
+        self,
+        config: CollectThoughts,
+        engine: Engine,
+        kept: KeptLayers,
+        bridge: Bridge | None,
+        writer: StoreWriter,
+        judged: bool,
     ) -> None:
         self.config = config
         self.engine = engine
         self.kept = kept
+        self.bridge = bridge.to(engine.device) if bridge is not None else None
         self.writer = writer
         self.judged = judged
 
@@ -289,19 +319,24 @@ class _Collection:
         self._append(entry, written.hidden_states, written.prompt_states)
 
     def _think(self, items: Sequence[_Item]) -> Iterator[_Item]:
-        align = ALIGNMENTS[self.config.align](self.engine)
         for start in range(0, len(items), self.config.batch_size):
             batch = items[start : start + self.config.batch_size]
-            prompts = [item.prompt for item in batch]
-            prompt_states: Sequence[Tensor | None] = [None] * len(batch)
-            if self.config.prompt_states:
-                memory, prompt_states = self.engine.prefill_hidden(prompts, kept=self.kept)
-            else:
-                memory = self.engine.prefill(prompts)
-            _, thoughts = self.engine.think(memory, self.config.latent_steps, align, kept=self.kept)
-            for item, rows, states in zip(batch, thoughts, prompt_states, strict=True):
-                self._append(self._entry(item, "", (), True, None), rows, states)
+            rows, prompt_states = self._latents([item.prompt for item in batch])
+            for item, latents, states in zip(batch, rows, prompt_states, strict=True):
+                self._append(self._entry(item, "", (), True, None), latents, states)
                 yield item
+
+    def _latents(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Sequence[Tensor | None]]:
+        """The rows of some prompts, and the states of the prompts where they are kept."""
+        steps, prompt_states = self.config.latent_steps, [None] * len(prompts)
+        if self.bridge is not None:
+            return think_over(self.engine, self.bridge, prompts, steps)[1], prompt_states
+        align = NormMatchedIdentity.of_embeddings(self.engine.model.get_input_embeddings().weight)
+        if self.config.prompt_states:
+            memory, kept_states = self.engine.prefill_hidden(prompts, kept=self.kept)
+            return self.engine.think(memory, steps, align, kept=self.kept)[1], kept_states
+        memory = self.engine.prefill(prompts)
+        return self.engine.think(memory, steps, align, kept=self.kept)[1], prompt_states
 
     def _entry(
         self, item: _Item, plan: str, token_ids: tuple[int, ...], finished: bool, verdict: Verdict | None

@@ -50,3 +50,11 @@ def visible_columns(
         visible = visible & (distance < window)
     itself = columns[None, None, :] == queries[None, :, None]
     return (visible | itself)[:, None]
+
+
+def as_model_mask(visible: Bool[Tensor, "B 1 Q T"], implementation: str, dtype: torch.dtype) -> Tensor:
+    """The mask as a model with that implementation of attention ("sdpa" or "eager") wants to have it."""
+    if implementation == "sdpa":
+        return visible
+    # The eager implementation adds the mask to the scores, so a boolean one would be silently wrong.
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(~visible, torch.finfo(dtype).min)

@@ -5,12 +5,11 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from interlat.engine.attention import layer_windows, visible_columns
+from interlat.engine.attention import as_model_mask, layer_windows, visible_columns
 from interlat.engine.buffer import KeyValueBuffer, as_transformers_cache
 from interlat.engine.layers import Tap
 from interlat.errors import CheckpointError
@@ -79,8 +78,9 @@ class TransformersBackend:
         def forward(embeddings: Tensor) -> Tensor:
             start, end = buffer.length, buffer.length + embeddings.shape[1]
             masks = {
-                kind: self._mask(
+                kind: as_model_mask(
                     visible_columns(attention_mask[:, :end], position_ids[:, :end], start, window),
+                    self.implementation,
                     embeddings.dtype,
                 )
                 for kind, window in self.windows.items()
@@ -98,14 +98,6 @@ class TransformersBackend:
             return states
 
         return forward
-
-    def _mask(self, visible: Bool[Tensor, "B 1 Q T"], dtype: torch.dtype) -> Tensor:
-        if self.implementation == "sdpa":
-            return visible
-        # The eager implementation adds the mask to the scores, so a boolean one would be silently wrong.
-        return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(
-            ~visible, torch.finfo(dtype).min
-        )
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
@@ -115,3 +117,14 @@ def load_checkpoint(
             f"or has them in another shape ({shown}); save the whole model again"
         )
     return model.to(device=chosen_device).eval(), tokenizer
+
+
+def companion_file(place: str, name: str) -> Path | None:
+    """The file ``name`` that interlat keeps beside a checkpoint, in a folder or on the hub; None if there is none."""
+    directory = Path(place)
+    if directory.is_dir():
+        return directory / name if (directory / name).is_file() else None
+    try:
+        return Path(hf_hub_download(place, name))
+    except EntryNotFoundError:  # also raised without a network, for a file that was not downloaded before
+        return None

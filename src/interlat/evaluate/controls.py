@@ -16,6 +16,7 @@ Source of the noise variants: Interlat (arXiv 2511.09149), table 1. Where its re
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -23,7 +24,9 @@ from torch import Generator, Tensor
 
 from interlat.engine.sampling import row_seed
 from interlat.errors import InputError, MessageError
+from interlat.store.encoding import decode, encode
 
+INT8 = "int8"
 CROSS_TASK = "cross_task"
 """The one control that looks at the other messages; see `cross_task_partners`."""
 
@@ -43,6 +46,8 @@ class Control:
         rows_needed: the smallest K for which the operation means anything.
         whole_value: the value has to be a whole number.
         largest: the largest value.
+        shortens: it keeps a part of what the message says in fewer bytes: something to compare with, and no evidence
+            that the message matters.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Control:
     rows_needed: int
     whole_value: bool
     largest: float
+    shortens: bool = False
 
 
 _REGISTRY: dict[str, Control] = {}
@@ -63,9 +69,10 @@ def _register(
     rows_needed: int = 2,
     whole_value: bool = False,
     largest: float = math.inf,
+    shortens: bool = False,
 ) -> Callable[[Operation], Operation]:
     def add(operation: Operation) -> Operation:
-        _REGISTRY[name] = Control(name, operation, default, rows_needed, whole_value, largest)
+        _REGISTRY[name] = Control(name, operation, default, rows_needed, whole_value, largest, shortens)
         return operation
 
     return add
@@ -79,6 +86,12 @@ def control_names() -> tuple[str, ...]:
 def is_control(name: str) -> bool:
     """Whether ``name`` (with or without ``:value``; ``-`` counts as ``_``) is a control of this module."""
     return name.partition(":")[0].replace("-", "_") in control_names()
+
+
+def shortens(name: str) -> bool:
+    """Whether ``name`` is a control that keeps a part of the message, see `Control`."""
+    control = _REGISTRY.get(name.partition(":")[0].replace("-", "_"))
+    return control is not None and control.shortens
 
 
 def parse_control(name: str) -> tuple[Control, float]:
@@ -325,13 +338,42 @@ def shuffled_rows(message: Float[Tensor, "K D"], generator: Generator, value: fl
     return message[order]
 
 
-@_register("first_rows", default=1, rows_needed=1, whole_value=True)
+@_register("first_rows", default=1, rows_needed=1, whole_value=True, shortens=True)
 def first_rows(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "rows D"]:
     """The first ``value`` rows; a message that is not longer stays whole."""
     return message[: int(value)]
 
 
-@_register("keep_rows", default=0.5, rows_needed=1, largest=1.0)
+@_register("spaced_rows", default=1, rows_needed=1, whole_value=True, shortens=True)
+def spaced_rows(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "rows D"]:
+    """``value`` rows at even distances, each in the middle of its segment; a shorter message stays whole.
+
+    Row ``floor((k + 1/2) K / value)`` for k = 0 ... value - 1.
+    """
+    rows, wanted = message.shape[0], int(value)
+    if rows <= wanted:
+        return message
+    return message[[(2 * k + 1) * rows // (2 * wanted) for k in range(wanted)]]
+
+
+@_register("pooled_rows", default=1, rows_needed=1, whole_value=True, shortens=True)
+def pooled_rows(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "rows D"]:
+    """The means of ``value`` segments of equal length (to one row); a shorter message stays whole."""
+    rows, wanted = message.shape[0], int(value)
+    if rows <= wanted:
+        return message
+    bounds = [k * rows // wanted for k in range(wanted + 1)]
+    return torch.stack([message[start:end].mean(dim=0) for start, end in pairwise(bounds)])
+
+
+@_register(INT8, rows_needed=1, shortens=True)
+def int8(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
+    """All rows, each rounded to 255 whole multiples of its largest magnitude / 127: half the bytes of bfloat16."""
+    encoded = encode(message, "float64", "int8")
+    return decode(encoded.rows, encoded.scales, "float64")
+
+
+@_register("keep_rows", default=0.5, rows_needed=1, largest=1.0, shortens=True)
 def keep_rows(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "rows D"]:
     """A random ⌈fraction · K⌉ of the rows, in their true order."""
     rows = message.shape[0]

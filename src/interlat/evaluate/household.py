@@ -1,9 +1,10 @@
 """Evaluate channels between a scout and an actor on held-out household games, with controls.
 
 Variants: ``none``, ``text`` (greedy plan), ``text_sampled``, ``list`` (a plan that names every place), ``latent``,
-``latent_unsent`` (the latent actor without a message), ``latent_told`` (the latent actor with the plan in words), and
-every control of `interlat.evaluate.controls`, which replaces the message of the latent actor. One JSON line an episode
-in ``results.jsonl``; what is there is not played again.
+``latent_unsent`` (the latent actor without a message), ``latent_told`` (the latent actor with the plan in words);
+messages of K rows to the latent actor: ``compressed:K`` (a trained sender's latents), ``resampled:K``, ``rollout:K``
+(the scout's own latent steps, untrained); and every control of `interlat.evaluate.controls`, which replaces the message
+of the latent actor. One JSON line an episode in ``results.jsonl``; what is there is not played again.
 """
 
 import dataclasses
@@ -11,7 +12,6 @@ import functools
 import hashlib
 import json
 import resource
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,34 +20,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interlat.agents.household import scout_prompt
 from interlat.agents.player import Episode, Message, play_games
 from interlat.align.adapter import CommunicationAdapter
-from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
-from interlat.evaluate.controls import CROSS_TASK, control_messages, cross_task_partners, is_control
+from interlat.evaluate.controls import INT8
+from interlat.evaluate.sending import COMPRESSED, RESAMPLED, Sender, Sent, check_variants
 from interlat.files import append_line, read_lines, write_atomically
 from interlat.worlds.pool import GamePool
 
 RESULTS_FILE = "results.jsonl"
 INSPECTIONS_FILE = "inspections.json"
-PLAIN_VARIANTS = ("none", "text", "text_sampled", "list", "latent", "latent_unsent", "latent_told")
 DEMO_VARIANTS = ("none", "text", "latent", "cross_task", "zeros", "gaussian")
-MESSAGE_DTYPE = torch.bfloat16
-"""Hidden states travel as they were stored for training."""
 _ACTOR_OF = {"none": "none", "text": "text", "text_sampled": "text", "list": "list"}
-
-
-def check_variants(variants: Sequence[str]) -> None:
-    """Raise an InputError unless all of ``variants`` are known, and at least one is given."""
-    if not variants:
-        raise InputError(f"no variants; choose from {', '.join(PLAIN_VARIANTS)} or a control such as zeros")
-    for variant in variants:
-        if variant not in PLAIN_VARIANTS and not is_control(variant):
-            raise InputError(
-                f"unknown variant {variant!r}; choose from {', '.join(PLAIN_VARIANTS)} or a control such as zeros"
-            )
 
 
 @dataclass(frozen=True)
@@ -64,6 +49,10 @@ class Checkpoints:
     """Actor and adapter trained on hidden states."""
     list: str | None = None
     """Actor trained on plans that name every place."""
+    compressed: str | None = None
+    """Sender trained to send the latent actor a few latents."""
+    resampler: str | None = None
+    """Resampler trained to sum the scout's states up for the latent actor."""
 
 
 def _content_digest(place: str) -> str:
@@ -99,8 +88,14 @@ class EvaluateHousehold:
 
     def __post_init__(self) -> None:
         check_variants(self.variants)
-        if "list" in self.variants and self.checkpoints.list is None:
-            raise InputError("variant 'list' needs the checkpoint of an actor trained on list plans")
+        for name, folder, what in (
+            ("list", self.checkpoints.list, "an actor trained on list plans"),
+            (COMPRESSED, self.checkpoints.compressed, "a compressed sender"),
+            (RESAMPLED, self.checkpoints.resampler, "a resampler"),
+        ):
+            wanted = [variant for variant in self.variants if variant.partition(":")[0] == name]
+            if wanted and folder is None:
+                raise InputError(f"variant {wanted[0]!r} needs the checkpoint of {what}; name its folder")
 
     @functools.cached_property
     def hash(self) -> str:
@@ -114,39 +109,6 @@ class EvaluateHousehold:
             role: _content_digest(place) for role, place in fields["checkpoints"].items() if place is not None
         }
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
-
-
-@dataclass(frozen=True)
-class Sent:
-    """What the scout made of one game."""
-
-    plan: str
-    states: Tensor
-    seconds: float
-    """The game's share of the scout's batch."""
-    tokens: int
-    """Prompt and plan together."""
-    passes: int
-
-
-def send(engine: Engine, records: Sequence[dict[str, Any]], style: str, sampling: Sampling, seed: int) -> list[Sent]:
-    """Let the scout write about games, one batch, with its time."""
-    prompts = [scout_prompt(r["opening"], r["episodes"][0]["evidence"], style) for r in records]
-    began = time.perf_counter()
-    memory = engine.prefill([engine.chat.opening([("user", prompt)]) for prompt in prompts])
-    seeds = [row_seed(seed, record["item"], "scout") for record in records]
-    decoded = engine.decode(memory, sampling, seeds, keep_hidden_states=True)
-    seconds = (time.perf_counter() - began) / len(records)
-    return [
-        Sent(
-            plan=decoded.texts[row],
-            states=decoded.hidden_states[row].to(MESSAGE_DTYPE).cpu(),
-            seconds=seconds,
-            tokens=int(decoded.memory.next_position[row]),
-            passes=decoded.forward_passes + 1,
-        )
-        for row in range(len(records))
-    ]
 
 
 def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, Any]]) -> Iterator[tuple[int, int]]:
@@ -170,7 +132,7 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
     yield total - len(wanted), total
     if not wanted:
         return
-    sender = _Sender(config, games)
+    sender = _sender(config, games)
     actors: dict[str, tuple[Engine, CommunicationAdapter | None]] = {}
     count = total - len(wanted)
     with GamePool(config.workers, games_kept=config.batch_size) as pool:
@@ -200,63 +162,30 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
                 yield count, total
 
 
+def _sender(config: EvaluateHousehold, games: Sequence[dict[str, Any]]) -> Sender:
+    """With the parts that the variants need and no others."""
+    names = {variant.partition(":")[0] for variant in config.variants}
+    checkpoints = config.checkpoints
+    return Sender(
+        checkpoints.scout,
+        games,
+        compressed=checkpoints.compressed if COMPRESSED in names else None,
+        resampler=checkpoints.resampler if RESAMPLED in names else None,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        max_plan_tokens=config.max_plan_tokens,
+    )
+
+
 def _load_actor(folder: str, latent: bool) -> tuple[Engine, CommunicationAdapter | None]:
     return Engine.load(folder, dtype="float32"), CommunicationAdapter.load(folder).eval() if latent else None
 
 
-class _Sender:
-    """Makes the messages of every variant; each plan is written once."""
-
-    def __init__(self, config: EvaluateHousehold, games: Sequence[dict[str, Any]]) -> None:
-        self.config = config
-        self.games = {game["item"]: game for game in games}
-        self.engine = Engine.load(config.checkpoints.scout, dtype="float32")
-        self._sent: dict[str, dict[str, Sent]] = {}
-
-    def sent(self, style: str) -> dict[str, Sent]:
-        """Item -> what the scout wrote: "plan", "sampled" or "list"."""
-        if style not in self._sent:
-            sampling = Sampling(
-                temperature=1.0 if style == "sampled" else 0.0, max_new_tokens=self.config.max_plan_tokens
-            )
-            written: dict[str, Sent] = {}
-            games = list(self.games.values())
-            for start in range(0, len(games), self.config.batch_size):
-                batch = games[start : start + self.config.batch_size]
-                request = "list" if style == "list" else "plan"
-                answers = send(self.engine, batch, request, sampling, self.config.seed)
-                written |= {game["item"]: answer for game, answer in zip(batch, answers, strict=True)}
-            self._sent[style] = written
-        return self._sent[style]
-
-    def messages(self, variant: str, games: Sequence[dict[str, Any]]) -> tuple[list[Message], list[Sent | None]]:
-        """The messages of some games and what the scout did for them (None: nothing)."""
-        items = [game["item"] for game in games]
-        if variant in ("none", "latent_unsent"):
-            return [None] * len(games), [None] * len(games)
-        if variant in ("text", "text_sampled", "list"):
-            style = {"text": "plan", "text_sampled": "sampled", "list": "list"}[variant]
-            sent = [self.sent(style)[item] for item in items]
-            return [origin.plan for origin in sent], list(sent)
-        plans = self.sent("plan")
-        sent = [plans[item] for item in items]
-        if variant == "latent_told":
-            return [origin.plan for origin in sent], list(sent)
-        if variant == "latent":
-            return [origin.states for origin in sent], list(sent)
-        if variant.replace("-", "_") == CROSS_TASK:
-            everything = list(self.games)
-            tasks = [(game["task_type"], game["layout"]["target_type"]) for game in self.games.values()]
-            partners = cross_task_partners(everything, run_seed=self.config.seed, tasks=tasks)
-            partner_of = {item: everything[p] for item, p in zip(everything, partners, strict=True)}
-            sent = [plans[partner_of[item]] for item in items]
-            return [origin.states for origin in sent], list(sent)
-        states = control_messages(variant, [origin.states for origin in sent], items, run_seed=self.config.seed)
-        return list(states), list(sent)
-
-
-def _size_in_bytes(message: Message) -> int:
+def _size_in_bytes(variant: str, message: Message) -> int:
     if isinstance(message, Tensor):
+        if variant == INT8:
+            # One byte a number, and a float32 scale for each row.
+            return message.numel() + 4 * len(message)
         return message.numel() * message.element_size()
     return len((message or "").encode())
 
@@ -283,12 +212,12 @@ def _record(
         "config_hash": config.hash,
         "actor": actor,
         "message_kind": "hidden" if hidden else ("none" if message is None else "text"),
-        "message_bytes": _size_in_bytes(message),
+        "message_bytes": _size_in_bytes(variant, message),
         "message_rows": len(message) if isinstance(message, Tensor) else 0,
         "prompt_tokens": episode.prompt_tokens,
         "decoded_tokens": episode.decoded_tokens,
         "sender_tokens": sent.tokens if sent else 0,
-        "latent_steps": 0,
+        "latent_steps": sent.latent_steps if sent else 0,
         "forward_passes": episode.forward_passes + (sent.passes if sent else 0),
         "sender_seconds": sent.seconds if sent else 0.0,
         "receiver_seconds": episode.receiver_seconds,
@@ -302,7 +231,7 @@ def _record(
 def inspect_plans(config: EvaluateHousehold, records: Sequence[dict[str, Any]], top: int = 5) -> dict[str, Any]:
     """What each row of the scout's latents decodes to under its own LM head, for the report's reader."""
     games = [record for record in records if record["episodes"]]
-    sender = _Sender(config, games)
+    sender = _sender(config, games)
     result: dict[str, Any] = {}
 
     def word(token: int) -> str:

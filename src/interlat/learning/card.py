@@ -39,11 +39,13 @@ def model_card(
     command: str,
     *,
     role: str,
-    reads: MessageKind,
+    reads: MessageKind = "",
     settings: Mapping[str, object],
     kept: str = "last",
     start: str | None = None,
     adapter: AdapterConfig | None = None,
+    about: str | None = None,
+    use: str | None = None,
 ) -> str:
     """The card of the model that a training has ended with, the same text for the same run.
 
@@ -56,6 +58,8 @@ def model_card(
         kept: "best" if the parameters are those of the best validation, "last" if they are the last ones.
         start: folder or hub id of the model that the training began with; None if it began from scratch.
         adapter: shape and sender of the adapter beside the model, if there is one.
+        about: what it was trained for, where that is not to read messages.
+        use: lines of Python that use it, where they are not those of an agent that reads.
     """
     records = read_lines(Path(directory) / METRICS_FILE)
     header: dict[str, Any] = {"library_name": "interlat", "tags": ["interlat", role]}
@@ -63,12 +67,11 @@ def model_card(
         header["base_model"] = base_model(start)
     origin = f"It began as `{base_model(start)}`." if start else "It was trained from scratch."
     beside = "An adapter beside the model turns them into its input rows." if adapter else ""
-    about = " ".join(
-        sentence for sentence in (f"An agent in the role of {role}.", _READS[reads], beside, origin) if sentence
-    )
+    sentences = (f"An agent in the role of {role}.", about or _READS[reads], beside, origin)
+    use = use or f'agent = interlat.load("folder or hub id of this model")\n{_USES[reads]}'
+    summary = " ".join(sentence for sentence in sentences if sentence)
     article = {
-        "How to use it": f'```python\nimport interlat\nagent = interlat.load("folder or hub id of this model")\n'
-        f"{_USES[reads]}\n```",
+        "How to use it": f"```python\nimport interlat\n{use}\n```",
         "Messages that it reads": _table(["", ""], _senders(adapter)) if adapter else "",
         "What the run measured": _measured(records, kept),
         "Settings": f"{_table(['setting', 'value'], settings.items())}\n\nAll others have their defaults.",
@@ -78,7 +81,7 @@ def model_card(
     }
     front = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
     sections = [f"## {title}\n\n{text}" for title, text in article.items() if text]
-    return f"---\n{front}---\n\n" + "\n\n".join([f"# {Path(directory).resolve().name}", about, *sections]) + "\n"
+    return f"---\n{front}---\n\n" + "\n\n".join([f"# {Path(directory).resolve().name}", summary, *sections]) + "\n"
 
 
 def settings_of(kind: type[Any], config: Any) -> dict[str, object]:

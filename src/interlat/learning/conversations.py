@@ -96,6 +96,15 @@ class Conversations:
     test: int
     """Items of tasks of the split test."""
 
+    @property
+    def counts(self) -> str:
+        """How many are learned, held out, cut and left out, as a line to print."""
+        left_out = f"{self.missing} tasks without a thought, {self.too_long} too long, {self.test} of the split test"
+        return (
+            f"{len(self.corpus.training)} conversations to learn, {len(self.corpus.validation)} held out, "
+            f"{self.cut} cut at the end; left out: {left_out}"
+        )
+
 
 def load_corpus(
     options: ConversationOptions,

@@ -34,6 +34,11 @@ class Example:
     soft: tuple[tuple[int, tuple[tuple[int, float], ...]], ...] = ()
     """(index into ``after``, ((token id, probability), ...)) where the label is one draw from a known distribution."""
 
+    @property
+    def label_weight(self) -> float:
+        """Sum of the weights of all that is to be learned."""
+        return sum(weight for weight, label in zip(self.weights, self.labels, strict=True) if label != IGNORED)
+
 
 def ids_of(text: str, chat: ChatFormat) -> tuple[int, ...]:
     """Token ids of a text without any special token added."""
@@ -223,7 +228,7 @@ def collate(examples: Sequence[Example], messages: Sequence[Message], reading_we
     latents = [message.rows for message in messages if isinstance(message, Mixed)]
     if not latents:
         return Batch(ids, labels, weights, positions, None, None, None, soft_positions, soft_targets)
-    padded = torch.zeros(len(examples), max(map(len, latents)), latents[0].shape[-1])
+    padded = torch.zeros(len(examples), max(map(len, latents)), latents[0].shape[-1], device=latents[0].device)
     mask = torch.zeros(padded.shape[:2], dtype=torch.bool)
     taken = torch.zeros_like(mask)
     for row, message in enumerate(messages):

@@ -1,8 +1,9 @@
 """Small causal language models built from scratch, and how checkpoints are written."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
@@ -16,11 +17,18 @@ from transformers import (
 )
 
 from interlat.agents.settings import AgentSettings
-from interlat.align.adapter import CommunicationAdapter
 from interlat.engine.checkpoint import bar_for_large_models
 from interlat.files import atomic_folder, write_atomically
 from interlat.learning.card import CARD_FILE
 from interlat.learning.tokenizer import Family
+
+
+class SavedBeside(Protocol):
+    """A module with a file of its own beside a model, such as an adapter or a bridge."""
+
+    def save(self, directory: str | Path) -> Path:
+        """Write the file."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -97,11 +105,11 @@ def export_model(
     directory: Path,
     *,
     settings: AgentSettings | None = None,
-    adapter: CommunicationAdapter | None = None,
+    beside: Sequence[SavedBeside] = (),
     card: str | None = None,
     dtype: torch.dtype = torch.bfloat16,
 ) -> None:
-    """Write an agent: model and tokenizer in the Hugging Face layout, ``agent.json``, adapter and model card if given.
+    """Write an agent: model and tokenizer in the Hugging Face layout, ``agent.json``, what stands beside it, a card.
 
     The folder appears only once it is whole. The model's weights are rounded to ``dtype`` in the file only.
     """
@@ -113,7 +121,7 @@ def export_model(
         tokenizer.save_pretrained(temporary)
         if settings is not None:
             settings.save(temporary)
-        if adapter is not None:
-            adapter.save(temporary)
+        for module in beside:
+            module.save(temporary)
         if card is not None:
             write_atomically(temporary / CARD_FILE, card)

@@ -4,10 +4,11 @@ import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 from interlat.errors import InputError
-from interlat.evaluate.controls import is_control
+from interlat.evaluate.controls import is_control, shortens
 from interlat.evaluate.statistics import (
     Interval,
     PairedTest,
@@ -140,11 +141,11 @@ def role_of(variant: str, message_kinds: set[str]) -> str:
     """What a variant is for: a name of `ROLES`.
 
     A control is one by name, or a variant other than ``none`` whose receiver was given nothing (an actor trained
-    on messages that plays without one).
+    on messages that plays without one). A message cut or rounded is a latent one still.
     """
     if variant == "none":
         return "none"
-    if is_control(variant) or message_kinds == {"none"}:
+    if (is_control(variant) and not shortens(variant)) or message_kinds == {"none"}:
         return "control"
     return "text" if message_kinds == {"text"} else "latent"
 
@@ -202,7 +203,8 @@ def _row(variant: str, role: str, split: str, controlled: bool, records: Sequenc
 
 def _pairs(roles: Mapping[str, str]) -> list[tuple[str, str, str]]:
     of = {role: [variant for variant, found in roles.items() if found == role] for role in ROLES}
-    pairs = [(latent, text, "channel") for latent in of["latent"] for text in of["text"]]
+    pairs = [(one, other, "channel") for one, other in combinations(of["latent"], 2)]
+    pairs += [(latent, text, "channel") for latent in of["latent"] for text in of["text"]]
     pairs += [(sent, none, "channel") for sent in of["text"] + of["latent"] for none in of["none"]]
     pairs += [(latent, control, "control") for latent in of["latent"] for control in of["control"]]
     pairs += [(control, none, "floor") for control in of["control"] for none in of["none"]]

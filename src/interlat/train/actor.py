@@ -24,20 +24,21 @@ from interlat.errors import InputError
 from interlat.learning.card import model_card, settings_of
 from interlat.learning.conversations import ConversationOptions, load_corpus
 from interlat.learning.corpus import Corpus
-from interlat.learning.examples import Example, ids_of
+from interlat.learning.examples import ids_of
 from interlat.learning.household import household_corpus
 from interlat.learning.loop import Passes, Schedule, load_finished, run_training
 from interlat.learning.message_tokens import add_message_tokens
 from interlat.learning.messages import ScoutMessages
 from interlat.learning.model import SmallModel, build_model, compiled_backbone, export_model
+from interlat.learning.order import Order
 from interlat.learning.sharding import shard
+from interlat.learning.states import Precision
 from interlat.learning.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
 from interlat.progress import say
-from interlat.store.batches import length_sorted_batches
 from interlat.train.adapters import begin_adapter, new_adapter
 from interlat.train.branches import Branch, BranchWeights, Totals
 from interlat.train.curriculum import Curriculum
-from interlat.train.objective import ActorObjective, Precision
+from interlat.train.objective import ActorObjective
 from interlat.train.reading import BranchSource, Reading, TrainedOn
 
 _MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
@@ -179,7 +180,7 @@ def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Iterator[tupl
         enable({"use_reentrant": False})
     shard(objective, model, ranks, device)
     objective.use_backbone(compiled_backbone(model, config.compile))
-    order = _Order(corpus.training, config)
+    order = Order(corpus.training, config.schedule.batch_size, config.seed)
 
     def passes_of_step(step: int) -> Passes:
         branches = []
@@ -204,32 +205,6 @@ def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Iterator[tupl
     if ranks.is_first:
         _export(config, thoughts)
     ranks.wait()
-
-
-class _Order:
-    """Which examples each step takes: batches of similar length, in a new order every epoch."""
-
-    def __init__(self, examples: Sequence[Example], config: TrainActor) -> None:
-        self.examples = examples
-        self.lengths = [len(example.before) + len(example.after) for example in examples]
-        self.size = config.schedule.batch_size
-        self.seed = config.seed
-        self.epoch = -1
-        self.batches: list[list[int]] = []
-
-    def of(self, step: int) -> list[Example]:
-        """The examples of a step, always ``batch_size`` of them: a short batch is filled up with others by chance."""
-        per_epoch = -(-len(self.examples) // self.size)
-        epoch = step // per_epoch
-        if epoch != self.epoch:
-            self.epoch, self.batches = (
-                epoch,
-                length_sorted_batches(self.lengths, self.size, f"actor/{self.seed}/{epoch}"),
-            )
-        numbers = self.batches[step % per_epoch]
-        missing = self.size - len(numbers)
-        fill = random.Random(f"fill/{self.seed}/{step}").choices(range(len(self.examples)), k=missing)
-        return [self.examples[number] for number in [*numbers, *fill]]
 
 
 def _mean_loss(objective: ActorObjective, branches: Sequence[Branch], ranks: Ranks) -> float:
@@ -272,11 +247,7 @@ def _conversations(config: TrainActor, thoughts: ScoutMessages | None, chat: Cha
     store = thoughts.stores[0] if thoughts else None
     found = load_corpus(config.conversations, chat, store, rows_of, config.validation_share)
     if ranks.is_first:
-        left_out = f"{found.missing} tasks without a thought, {found.too_long} too long, {found.test} of the split test"
-        say(
-            f"{len(found.corpus.training)} conversations to learn, {len(found.corpus.validation)} held out, "
-            f"{found.cut} cut at the end; left out: {left_out}"
-        )
+        say(found.counts)
     return found.corpus
 
 
@@ -323,4 +294,6 @@ def _export(config: TrainActor, thoughts: ScoutMessages | None) -> None:
         start=config.start,
         adapter=None if adapter is None else adapter.config,
     )
-    export_model(model, tokenizer, directory / "model", settings=settings, adapter=adapter, card=card)
+    export_model(
+        model, tokenizer, directory / "model", settings=settings, beside=[adapter] if adapter else [], card=card
+    )

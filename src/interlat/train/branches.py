@@ -8,7 +8,7 @@ from torch import Tensor
 
 from interlat.errors import InputError
 from interlat.learning.divergences import LN2
-from interlat.learning.examples import Example, Message, Mixed
+from interlat.learning.examples import IGNORED, Example, Message, Mixed
 from interlat.train.negatives import as_long_as
 
 WEIGHT_FLOOR = 0.01
@@ -87,11 +87,10 @@ class Totals:
 
 def _label_weight(branch: Branch, reading_weight: float) -> float:
     example = branch.example
-    learned = [label != -100 for label in example.labels]
-    total = sum(weight for weight, one in zip(example.weights, learned, strict=True) if one)
+    total = example.label_weight
     if reading_weight:
         words = branch.own.words if isinstance(branch.own, Mixed) else branch.own
-        read = len(example.before) - 1 + len(() if words is None else words) + learned.count(False)
+        read = len(example.before) - 1 + len(() if words is None else words) + example.labels.count(IGNORED)
         total += reading_weight * read
     return total
 

@@ -1,7 +1,7 @@
 """The actor's loss as one module: a sharded model gathers its parameters once for all branches of a pass."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,10 +14,9 @@ from interlat.learning.divergences import (
     samples_of_labels,
     states_at_labels,
 )
-from interlat.learning.examples import Batch, Message, collate, embed_batch
+from interlat.learning.examples import Batch, Message, collate
+from interlat.learning.states import Precision, last_states
 from interlat.train.branches import ALIGNMENT_SCALE, Branch, BranchWeights, Totals
-
-Precision = Literal["float32", "bfloat16"]
 
 
 class ActorObjective(nn.Module):
@@ -118,10 +117,7 @@ class ActorObjective(nn.Module):
 
     def states(self, batch: Batch) -> Float[Tensor, "B T D"]:
         """The model's last states of a batch on its device, before the head; float32."""
-        embeddings = embed_batch(batch, self.model.get_input_embeddings(), self.adapter)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            states: Tensor = self._backbone[0](inputs_embeds=embeddings, use_cache=False).last_hidden_state
-        return states if states.dtype == torch.float64 else states.float()
+        return last_states(self._backbone[0], self.model.get_input_embeddings(), self.adapter, batch, self.precision)
 
     def _reference(
         self, branches: Sequence[Branch], latent: Sequence[int], messages: Sequence[Message]

@@ -28,9 +28,10 @@ from interlat.learning.divergences import losses_of_rows, samples_of_labels, sta
 from interlat.learning.examples import IGNORED, Example, Message, collate, ids_of
 from interlat.learning.loop import Passes, Schedule, load_finished, run_training
 from interlat.learning.model import compiled_backbone, export_model
+from interlat.learning.states import Precision
 from interlat.learning.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
 from interlat.store.reading import LatentStore
-from interlat.train.objective import ActorObjective, Precision
+from interlat.train.objective import ActorObjective
 from interlat.train.pairs import Pair, PreferenceData, preference_data, trajectory_example
 
 VALIDATION_PASS = 16
@@ -339,7 +340,7 @@ def _export(config: TrainPreference) -> None:
         agent.engine.tokenizer,
         directory / "model",
         settings=agent.settings,
-        adapter=agent.adapter,
+        beside=[] if agent.adapter is None else [agent.adapter],
         card=card,
         dtype=torch.float32,
     )

@@ -156,7 +156,7 @@ def import_checkpoint(source: str | Path, output: str | Path, offset: Offset, *,
     _check_sizes(model, tokenizer, config)
     head_is_apart = _untie_if_apart(model)
     settings = AgentSettings(role="actor", system_prompt=SYSTEM_PROMPT, connector=CONNECTOR, message_kind="hidden")
-    export_model(model, tokenizer, target, settings=settings, adapter=adapter, dtype=dtype)
+    export_model(model, tokenizer, target, settings=settings, beside=[adapter], dtype=dtype)
     return [
         *_about_messages(config),
         *_about_adapter(state, prepended, (folder / DEFAULT_STATE_FILE).exists()),

@@ -1,0 +1,175 @@
+"""The bridge of a compressed sender: from a latent to the next input, and from the latents to message rows."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from interlat.align.module_file import load_module, save_module
+from interlat.engine.memory import Memory
+from interlat.engine.prompt import Latents, Prompt, as_parts
+from interlat.engine.transformers import Engine
+from interlat.errors import CheckpointError, InputError
+from interlat.messages import Norm, Offset
+
+BRIDGE_FILE = "bridge.safetensors"
+FORMAT = "interlat-bridge"
+
+
+@dataclasses.dataclass(frozen=True)
+class BridgeConfig:
+    """What a bridge is made of, and what its messages stand for."""
+
+    hidden_size: int
+    """Hidden size of the model that thinks."""
+    message_size: int
+    """Size of the message rows: that of the states which the receiver was trained to read."""
+    project: bool = False
+    """Map the latents to message rows. Needed wherever the model does not begin as the sender whose states the
+    receiver knows: the two spaces have nothing in common, even where their sizes are equal."""
+    latent_steps: tuple[int, ...] = (8,)
+    """Lengths that were trained, the largest is the default; others work too."""
+    sender: str = ""
+    """Name of the sender whose states the rows stand for."""
+    sender_fingerprint: str = ""
+    """Fingerprint of its weights."""
+    layer: int = -1
+    """Layer of those states."""
+    norm: Norm = "post"
+    """Side of the final norm that they come from."""
+    offset: Offset = "predicting"
+    """Which state belonged to which token."""
+    receiver_fingerprint: str = ""
+    """Fingerprint of the weights of the receiver that it was trained for."""
+
+    def __post_init__(self) -> None:
+        if self.hidden_size < 1 or self.message_size < 1:
+            raise InputError(f"a bridge from {self.hidden_size} to {self.message_size} dimensions maps nothing")
+        if not self.project and self.hidden_size != self.message_size:
+            raise InputError(
+                f"the latents have size {self.hidden_size} and the message rows {self.message_size}; set project"
+            )
+        if not self.latent_steps or min(self.latent_steps) < 1:
+            raise InputError(f"latent_steps is {list(self.latent_steps)}, expected numbers of at least 1")
+
+
+class Bridge(nn.Module):
+    """``e_1 = s``, ``e_{k+1} = W LN(z_k)``: what a model reads in its latent steps; its message is ``P z_1 ... P z_K``.
+
+    z_k is the model's last state (after the final norm) at the k-th step, s a learned start vector, P the identity
+    unless `BridgeConfig.project`. Source: Interlat (arXiv 2511.09149), its compression stage, with these differences:
+    W begins as the multiple of the identity that gives its output the norm of a token embedding, s as long as one, so
+    that the untrained steps are (but for the mean of z_k) those of `NormMatchedIdentity`; P is new. Float32 whatever
+    surrounds it.
+    """
+
+    def __init__(self, config: BridgeConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.config = config
+        self.source_size = size
+        self.target_size = size
+        self.start = nn.Parameter(torch.zeros(size))
+        self.norm = nn.LayerNorm(size)
+        self.linear = nn.Linear(size, size, bias=False)
+        self.projector = nn.Linear(size, config.message_size) if config.project else None
+
+    @torch.no_grad()
+    def begin(self, embeddings: Float[Tensor, "V D"], seed: int) -> None:
+        """Give the parameters their first values.
+
+        Args:
+            embeddings: input embeddings of the model that thinks.
+            seed: of the start vector.
+        """
+        table = embeddings.detach().float().cpu()
+        norm = table.norm(dim=-1).mean()
+        generator = torch.Generator().manual_seed(seed)
+        start = torch.randn(self.source_size, generator=generator)
+        self.start.copy_(start * norm / start.norm())
+        self.linear.weight.copy_(torch.eye(self.source_size) * norm / self.source_size**0.5)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        def keep_dtype(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(keep_dtype, recurse)
+
+    def forward(
+        self, hidden_states: Float[Tensor, "*rows D"], mask: Bool[Tensor, "*rows"] | None = None
+    ) -> Float[Tensor, "*rows D"]:
+        """The next inputs after some latents, in their dtype; zeros where ``mask`` is False."""
+        with torch.autocast(hidden_states.device.type, enabled=False):
+            following: Tensor = self.linear(self.norm(hidden_states.float()))
+        if mask is not None:
+            following = following.masked_fill(~mask.unsqueeze(-1), 0.0)
+        return following.to(hidden_states.dtype)
+
+    def message(self, latents: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D_message"]:
+        """The message rows of some latents, float32."""
+        with torch.autocast(latents.device.type, enabled=False):
+            rows: Tensor = latents.float() if self.projector is None else self.projector(latents.float())
+        return rows
+
+    def save(self, directory: str | Path) -> Path:
+        """Write ``directory/bridge.safetensors``, atomically. Raises StorageError if the file system refuses."""
+        return save_module(self, self.config, Path(directory) / BRIDGE_FILE, FORMAT)
+
+    @classmethod
+    def load(cls, directory: str | Path, device: torch.device | str = "cpu") -> "Bridge":
+        """The bridge in ``directory``, in eval mode.
+
+        Raises:
+            CheckpointError: no bridge there, or the file is damaged, of another format, or does not fit its own
+                configuration.
+        """
+        path = Path(directory) / BRIDGE_FILE
+        if not path.is_file():
+            raise CheckpointError(
+                f"{directory} is no compressed sender ({BRIDGE_FILE} is missing); train one with `interlat compress`"
+            )
+        return load_module(path, FORMAT, "a bridge", _from_settings).to(device)
+
+
+def think_over(
+    engine: Engine, bridge: Bridge, prompts: Sequence[Prompt | str], latent_steps: int
+) -> tuple[Memory, Float[Tensor, "B K D_message"]]:
+    """Let a compressed sender think about some prompts, one batch.
+
+    The start vector is read together with the prompt, so K latents take one prefill and K - 1 steps.
+
+    Args:
+        engine: the model that thinks.
+        bridge: its bridge, on the same device.
+        prompts: B prompts.
+        latent_steps: K, at least 1; may differ from what was trained.
+
+    Returns:
+        The memory of prompts and steps, and the message rows, float32.
+
+    Raises:
+        InputError: K is below 1, or the bridge is of a model of another size.
+        PromptError: a prompt is empty or does not fit into the context.
+    """
+    if latent_steps < 1:
+        raise InputError(f"latent_steps is {latent_steps}; a message has at least 1 row")
+    if bridge.source_size != engine.hidden_size:
+        raise InputError(
+            f"the bridge is of a model of size {bridge.source_size} and {engine.name} has {engine.hidden_size}; load "
+            "the bridge that was trained with this model"
+        )
+    start = Latents(bridge.start.detach()[None])
+    memory = engine.prefill([[*as_parts(prompt), start] for prompt in prompts])
+    first = memory.hidden_states[:, None]
+    memory, others = engine.think(memory, latent_steps - 1, bridge)
+    with torch.no_grad():
+        return memory, bridge.message(torch.cat([first, others], dim=1))
+
+
+def _from_settings(settings: dict[str, Any]) -> Bridge:
+    return Bridge(BridgeConfig(**{**settings, "latent_steps": tuple(settings.get("latent_steps", ()))}))

@@ -1,0 +1,351 @@
+"""Train a sender to say in a few latents what a frozen receiver reads in a full message."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from interlat.agents.prompting import PromptMaker
+from interlat.agents.settings import AgentSettings
+from interlat.align.adapter import AdapterConfig, CommunicationAdapter
+from interlat.align.bridge import Bridge, BridgeConfig
+from interlat.align.resampler import Resampler, ResamplerConfig
+from interlat.compress.compressors import Reasoner, Resampling, Sample
+from interlat.compress.losses import CompressionWeights
+from interlat.compress.objective import CompressionObjective, CompressionTotals
+from interlat.engine.chat import ChatFormat
+from interlat.engine.checkpoint import load_checkpoint
+from interlat.engine.fingerprint import weights_fingerprint
+from interlat.engine.hardware import choose_device
+from interlat.engine.prompt import token_ids_of, tokenize
+from interlat.engine.ranks import Ranks
+from interlat.errors import InputError
+from interlat.files import atomic_folder, write_atomically
+from interlat.learning.card import CARD_FILE, base_model, model_card, settings_of
+from interlat.learning.conversations import ConversationOptions, load_corpus
+from interlat.learning.corpus import Corpus
+from interlat.learning.examples import Example, Mixed
+from interlat.learning.household import household_corpus
+from interlat.learning.loop import Passes, Schedule, load_finished, run_training
+from interlat.learning.messages import ScoutMessages
+from interlat.learning.model import compiled_backbone, export_model
+from interlat.learning.order import Order
+from interlat.learning.sharding import shard
+from interlat.learning.states import Precision
+from interlat.learning.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
+from interlat.progress import say
+from interlat.store.manifest import Manifest
+
+VALIDATION_PASS = 32
+"""Examples in one pass of a validation."""
+_USE_OF_REASONER = (
+    'agent = interlat.load("folder or hub id of this model")\nagent.think("...").save("thought.safetensors")'
+)
+_USE_OF_RESAMPLER = 'from interlat.align.resampler import Resampler\nresampler = Resampler.load("folder of this file")'
+
+
+@dataclass(frozen=True)
+class Compress:
+    """Train a compressed sender against a frozen receiver."""
+
+    receiver: str
+    """Folder of the trained actor: its model and adapter stay as they are."""
+    thoughts: str
+    """Latent store of the full messages that the receiver was trained on, with the prompts that they answer."""
+    output: str
+    """Folder of the training; the finished sender is in its ``model`` folder."""
+    method: Literal["reasoner", "resampler"] = "reasoner"
+    """reasoner: a model that reads the sender's prompt and thinks K latents, without a word. resampler: K queries over
+    the full message, for comparison: its sender still writes everything."""
+    sender: str = ""
+    """reasoner: folder or hub id of the model that learns to think; best the one that made the thoughts, but any other
+    works too, with a map from its latents to message rows."""
+    latent_steps: tuple[int, ...] = (8,)
+    """Lengths K to train. With several every sample in every step is cut to one of them, each as likely."""
+    losses: CompressionWeights = field(default_factory=CompressionWeights)
+    """Weights of agreement and direction beside the cross-entropy."""
+    schedule: Schedule = field(default_factory=lambda: Schedule(learning_rate=5e-4, adapter_learning_rate=1e-3))
+    """Optimiser settings; ``adapter_learning_rate`` is that of the bridge or the resampler."""
+    corpus: Literal["household", "conversations"] = "household"
+    """What the receiver does with the messages: expert episodes of household games, or any conversations."""
+    conversations: ConversationOptions = field(default_factory=ConversationOptions)
+    """conversations: which ones; as in the training of the receiver."""
+    search_weight: float = 3.0
+    """household: loss weight of where to go; every other token of a command weighs 1."""
+    validation_share: float = 0.03
+    """Share of the games or tasks that is never trained on; the same ones as in the training of the receiver."""
+    validation_limit: int | None = None
+    """Validate on this many of the examples held out; None takes all."""
+    trained: Trained = "everything"
+    """reasoner: everything; low_rank updates of the model, and the bridge; adapter: the bridge alone."""
+    low_rank: LowRank = field(default_factory=LowRank)
+    """Shape of the low-rank updates."""
+    heads: int = 4
+    """resampler: attention heads."""
+    gradient_checkpointing: bool = False
+    """reasoner: keep only what goes into each latent step and compute the rest again for the gradient."""
+    seed: int = 0
+    """Seed of first values, order and lengths."""
+    device: str = "auto"
+    """Where it trains; auto is the accelerator if there is one."""
+    precision: Precision = "float32"
+    """What the two models compute in. All that is trained, the adapter and the optimiser's state stay float32."""
+    threads: int = 1
+    """Threads of torch on a CPU."""
+    compile: bool = False
+    """Compile the receiver's pass; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
+
+    def __post_init__(self) -> None:
+        if not self.latent_steps or min(self.latent_steps) < 1:
+            raise InputError(f"latent_steps is {list(self.latent_steps)}; give numbers of at least 1")
+        if self.method == "reasoner" and not self.sender:
+            raise InputError("a reasoner needs a model to begin with; set sender, best to the model of the thoughts")
+        if self.method == "resampler" and (self.sender or self.trained != "everything" or self.gradient_checkpointing):
+            raise InputError(
+                "a resampler has no model that thinks; leave out sender, trained and gradient_checkpointing"
+            )
+        if self.corpus == "conversations" and self.search_weight != type(self).search_weight:
+            raise InputError("search_weight is for household games; leave it out")
+
+
+def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int, dict[str, float]]]:
+    """Run or continue the training; yields (finished steps, metrics). Ends with the exported sender.
+
+    ``validation_loss`` is the mean over the trained lengths, ``validation_loss_K`` that of one. What the receiver loses
+    with the full message and without one, the bounds in between which a compressed one lies, is said at the start.
+
+    Args:
+        config: the settings.
+        ranks: the processes that take part, already connected; one by default.
+
+    Raises:
+        InputError: settings, thoughts and receiver do not go together.
+        CheckpointError: the output folder holds a training of another model.
+    """
+    ranks = ranks or Ranks()
+    if config.compile and ranks.world_size > 1:
+        raise InputError("compile is for one process; leave it out where the model is split over several")
+    if config.schedule.batch_size % ranks.world_size:
+        raise InputError(f"batch_size {config.schedule.batch_size} does not divide by {ranks.world_size} processes")
+    torch.set_num_threads(config.threads)
+    thoughts = ScoutMessages([config.thoughts])
+    receiver, tokenizer = load_checkpoint(config.receiver, torch.float32, "cpu", False)
+    adapter = _adapter(config, thoughts.manifest)
+    corpus = _corpus(config, thoughts, ChatFormat(tokenizer), ranks)
+    compressor = _new_compressor(config, thoughts.manifest, adapter.config, receiver)
+    source = _Source(config, thoughts, compressor)
+    device = choose_device(ranks.device(config.device))
+    objective = CompressionObjective(compressor.module, receiver, adapter, config.losses, config.precision).to(device)
+    if config.precision == "bfloat16":
+        for model in (receiver, compressor.model):
+            if model is not None:
+                round_frozen(model)
+    if compressor.model is not None:
+        shard(objective, compressor.model, ranks, device)
+    objective.use_backbone(compiled_backbone(receiver, config.compile))
+    order = Order(corpus.training, config.schedule.batch_size, config.seed)
+    held_out = list(corpus.validation[: config.validation_limit])
+
+    def passes_of_step(step: int) -> Passes:
+        samples = []
+        for place, example in enumerate(order.of(step)):
+            rng = random.Random(f"lengths/{config.seed}/{step}/{place}")
+            samples.append(source.sample(example, rng.choice(config.latent_steps)))
+        totals = CompressionTotals.of(samples)
+        share = ranks.share(samples)
+        size = config.schedule.pass_size or len(share)
+        for start in range(0, len(share), size):
+            yield objective(share[start : start + size], totals)
+
+    def validate() -> dict[str, float]:
+        losses = {
+            f"loss_{steps}": _mean_loss(objective, [source.sample(example, steps) for example in held_out], ranks)
+            for steps in config.latent_steps
+        }
+        return {"loss": sum(losses.values()) / len(losses), **losses}
+
+    _say_bounds(objective, [source.sample(example, 1) for example in held_out], ranks)
+    parts = compressor.module.parts
+    directory = Path(config.output)
+    yield from run_training(directory, parts, config.schedule, config.seed, passes_of_step, validate, ranks)
+    if ranks.is_first:
+        _export(config, thoughts.manifest, adapter.config)
+    ranks.wait()
+
+
+@dataclass(frozen=True, eq=False)
+class _Compressor:
+    """What is trained, with the tokenizer of the model that thinks if there is one."""
+
+    module: Reasoner | Resampling
+    tokenizer: Any = None
+
+    @property
+    def model(self) -> Any:
+        return self.module.model if isinstance(self.module, Reasoner) else None
+
+
+class _Source:
+    """Makes samples of examples: the sender's prompt, as it was at collection, and its full message."""
+
+    def __init__(self, config: Compress, thoughts: ScoutMessages, compressor: _Compressor) -> None:
+        self.thoughts = thoughts
+        self.tokenizer = compressor.tokenizer
+        self.make_prompt = None
+        if self.tokenizer is not None:
+            self.make_prompt = PromptMaker.as_collected(thoughts.manifest.settings, self.tokenizer)
+
+    def sample(self, example: Example, latent_steps: int) -> Sample:
+        """An example with what its message is made of."""
+        prompt: tuple[int, ...] = ()
+        if self.make_prompt is not None:
+            task = self.thoughts.stores[0].entry(example.item).task
+            prompt = tuple(token_ids_of(tokenize(self.make_prompt(task), self.tokenizer)))
+        return Sample(example, prompt, self.thoughts.states(example.item), latent_steps)
+
+
+def _mean_loss(objective: CompressionObjective, samples: Sequence[Sample], ranks: Ranks) -> float:
+    """The mean loss over all labels; each rank takes some of the passes."""
+    passes = [samples[start : start + VALIDATION_PASS] for start in range(0, len(samples), VALIDATION_PASS)]
+    totals = CompressionTotals.of(samples)
+    total = 0.0
+    for first in range(0, len(passes), ranks.world_size):
+        number = first + ranks.rank
+        # All ranks of a sharded model must run it equally often.
+        loss, _ = objective(passes[min(number, len(passes) - 1)], totals)
+        total += loss.item() if number < len(passes) else 0.0
+    return ranks.sum({"loss": total})["loss"]
+
+
+@torch.no_grad()
+def _say_bounds(objective: CompressionObjective, samples: Sequence[Sample], ranks: Ranks) -> None:
+    weight = CompressionTotals.of(samples).weight
+    bounds = {"the full message": 0.0, "no message": 0.0}
+    for start in range(0, len(samples), VALIDATION_PASS):
+        part = samples[start : start + VALIDATION_PASS]
+        share = CompressionTotals.of(part).weight / weight
+        full = [Mixed(sample.message, len(sample.message)) for sample in part]
+        bounds["the full message"] += share * objective.loss_of_messages(part, full).item()
+        bounds["no message"] += share * objective.loss_of_messages(part, [None] * len(part)).item()
+    if ranks.is_first:
+        losses = ", ".join(f"{loss:.4f} with {name}" for name, loss in bounds.items())
+        say(f"the receiver's loss on {len(samples)} examples held out: {losses}")
+
+
+def _adapter(config: Compress, manifest: Manifest) -> CommunicationAdapter:
+    adapter = CommunicationAdapter.load(config.receiver)
+    known = adapter.config.sender_fingerprints
+    if known and manifest.weights_fingerprint not in known:
+        raise InputError(
+            f"the receiver in {config.receiver} was not trained on the thoughts in {config.thoughts}, those of "
+            f"{manifest.model or 'an unnamed model'}; give the store that it was trained with"
+        )
+    if manifest.hidden_size != adapter.source_size:
+        raise InputError(
+            f"the thoughts in {config.thoughts} have rows of size {manifest.hidden_size}, and the receiver reads "
+            f"{adapter.source_size}; give the store that it was trained with"
+        )
+    return adapter
+
+
+def _corpus(config: Compress, thoughts: ScoutMessages, chat: ChatFormat, ranks: Ranks) -> Corpus:
+    if config.corpus == "household":
+        return household_corpus(
+            thoughts.episodes(),
+            chat,
+            validation_share=config.validation_share,
+            search_weight=config.search_weight,
+        )
+    longest = max(config.latent_steps)
+    found = load_corpus(
+        config.conversations,
+        chat,
+        thoughts.stores[0],
+        lambda item: max(longest, thoughts.rows(item)),
+        config.validation_share,
+    )
+    if ranks.is_first:
+        say(found.counts)
+    return found.corpus
+
+
+def _new_compressor(config: Compress, manifest: Manifest, adapter: AdapterConfig, receiver: nn.Module) -> _Compressor:
+    """What the training starts from."""
+    receiver_fingerprint = weights_fingerprint(receiver)
+    if config.method == "resampler":
+        resampler = Resampler(
+            ResamplerConfig(
+                size=manifest.hidden_size,
+                queries=max(config.latent_steps),
+                heads=config.heads,
+                latent_steps=config.latent_steps,
+                sender_fingerprint=manifest.weights_fingerprint,
+                receiver_fingerprint=receiver_fingerprint,
+            )
+        )
+        resampler.begin(config.seed)
+        return _Compressor(Resampling(resampler))
+    model: Any
+    model, tokenizer = load_checkpoint(config.sender, torch.float32, "cpu", False)
+    bridge = Bridge(
+        BridgeConfig(
+            hidden_size=model.config.get_text_config(decoder=True).hidden_size,
+            message_size=manifest.hidden_size,
+            project=weights_fingerprint(model) != manifest.weights_fingerprint,
+            latent_steps=config.latent_steps,
+            sender=manifest.model,
+            sender_fingerprint=manifest.weights_fingerprint,
+            layer=adapter.layer,
+            norm=adapter.norm,
+            offset=adapter.offset,
+            receiver_fingerprint=receiver_fingerprint,
+        )
+    )
+    torch.manual_seed(config.seed)
+    if bridge.projector is not None:
+        bridge.projector.reset_parameters()
+    bridge.begin(model.get_input_embeddings().weight, config.seed)
+    choose_trained(model, config.trained, config.low_rank, config.seed + 2)
+    reasoner = Reasoner(model, bridge, config.gradient_checkpointing, config.precision)
+    return _Compressor(reasoner, tokenizer)
+
+
+def _export(config: Compress, manifest: Manifest, adapter: AdapterConfig) -> None:
+    """Write the finished sender: what was trained and its bridge, nothing of the receiver."""
+    directory = Path(config.output)
+    receiver, _ = load_checkpoint(config.receiver, torch.float32, "cpu", False)
+    compressor = _new_compressor(config, manifest, adapter, receiver)
+    load_finished(directory, compressor.module.parts, config.schedule)
+    lengths = ", ".join(map(str, config.latent_steps))
+    is_reasoner = isinstance(compressor.module, Reasoner)
+    card = model_card(
+        directory,
+        "interlat compress",
+        role="sender" if is_reasoner else "resampler",
+        settings=settings_of(Compress, config),
+        kept=config.schedule.keep,
+        start=config.sender or None,
+        about=f"It was trained to send messages of {lengths} rows to `{base_model(config.receiver)}`.",
+        use=_USE_OF_REASONER if is_reasoner else _USE_OF_RESAMPLER,
+    )
+    target = directory / "model"
+    if isinstance(compressor.module, Reasoner):
+        merge_low_rank(compressor.model)
+        bridge, settings = compressor.module.bridge, _settings(manifest)
+        export_model(compressor.model, compressor.tokenizer, target, settings=settings, beside=[bridge], card=card)
+        return
+    with atomic_folder(target) as temporary:
+        compressor.module.resampler.save(temporary)
+        write_atomically(temporary / CARD_FILE, card)
+
+
+def _settings(manifest: Manifest) -> AgentSettings:
+    """The settings with which `Agent.think` makes the prompts of the collection."""
+    prompt = manifest.settings.get("prompt", {})
+    return AgentSettings(
+        role="sender", prompt_template=prompt.get("template", ""), system_prompt=prompt.get("system", "")
+    )

@@ -1,0 +1,160 @@
+"""What a compressed message must do to a frozen receiver that the full message does."""
+
+import dataclasses
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from interlat.errors import InputError
+from interlat.learning.divergences import CHUNK_LOGITS, in_chunks
+
+SMALLEST = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressionWeights:
+    """``L = L_CE + w_agree L_agree + w_dir L_dir`` (Interlat, arXiv 2511.09149); weights of 0 leave a loss out."""
+
+    agreement: float = 1.0
+    """Weight of the agreement with the reply under the full message."""
+    direction: float = 0.1
+    """Weight of the direction of the mean adapted row."""
+    temperature: float = 1.0
+    """tau of the agreement: ``tau^2 KL(p_full^(1/tau) || p^(1/tau))``."""
+    reference_rows: int | None = None
+    """How many first rows of the full message the agreement and the direction compare with; None is all of them."""
+    clip_quantile: float = 0.95
+    """Weights of the agreement above this quantile of a reply's positive ones are cut to it."""
+
+    def __post_init__(self) -> None:
+        if self.agreement < 0 or self.direction < 0:
+            raise InputError("agreement and direction are weights; give 0 or more")
+        if self.temperature <= 0 or not 0 < self.clip_quantile <= 1:
+            raise InputError("give a temperature above 0 and a clip_quantile above 0 and at most 1")
+        if self.reference_rows is not None and self.reference_rows < 1:
+            raise InputError(f"reference_rows is {self.reference_rows}; give at least 1, or leave it out")
+
+    @classmethod
+    def published(cls, latent_steps: int) -> "CompressionWeights":
+        """The weights of the released code: both .1, tau 4, compared with as many first rows as there are latents."""
+        return cls(agreement=0.1, direction=0.1, temperature=4.0, reference_rows=latent_steps)
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the reply under the full message is needed."""
+        return bool(self.agreement)
+
+
+class CompressionRows(NamedTuple):
+    """Losses at supervised positions, in nats, float32; None where they were not asked for."""
+
+    cross_entropy: Float[Tensor, "N"]
+    """``-log p[target]`` under the compressed message."""
+    divergence: Float[Tensor, "N"] | None
+    """``tau^2 KL(p_full || p)`` at temperature tau."""
+    certainty: Float[Tensor, "N"] | None
+    """``max(0, H_none - H_full)``: by how much the full message lowers the receiver's entropy; no gradient."""
+
+
+def compression_rows(
+    states: Float[Tensor, "N D"],
+    targets: Int[Tensor, "N"],
+    head: nn.Module,
+    vocabulary_size: int,
+    *,
+    full: Float[Tensor, "N D"] | None = None,
+    none: Float[Tensor, "N D"] | None = None,
+    temperature: float = 1.0,
+) -> CompressionRows:
+    """The losses at each position, from one pass of the head over some positions after the others.
+
+    Args:
+        states: of the receiver with the compressed message; the gradient flows through these alone.
+        targets: the tokens to be predicted.
+        head: of the receiver; maps ``[N, D]`` to ``[N, V]``.
+        vocabulary_size: V, from which follows how many rows are taken at a time.
+        full: its states with the full message.
+        none: its states without a message; both or none of the two.
+        temperature: tau.
+
+    Raises:
+        InputError: the branches have different positions.
+    """
+    for branch in (full, none):
+        if branch is not None and branch.shape != states.shape:
+            raise InputError(
+                f"the branches have {len(states)} and {len(branch)} supervised positions; give the same reply to all"
+            )
+
+    def chunk(targets: Tensor, states: Tensor, *branches: Tensor) -> Tensor:
+        logits = _wide(head(states))
+        columns = [functional.cross_entropy(logits, targets, reduction="none")]
+        if branches:
+            with torch.no_grad():
+                with_all, without = (_wide(head(branch)) for branch in branches)
+                wanted = (with_all / temperature).log_softmax(dim=-1)
+                certainty = (_entropy(without) - _entropy(with_all)).clamp_min(0.0)
+            given = (logits / temperature).log_softmax(dim=-1)
+            columns += [temperature**2 * (wanted.exp() * (wanted - given)).sum(dim=-1), certainty]
+        return torch.stack(columns, dim=-1)
+
+    branches = [] if full is None or none is None else [full, none]
+    losses = in_chunks(chunk, [targets, states, *branches], max(1, CHUNK_LOGITS // vocabulary_size))
+    if not branches:
+        return CompressionRows(losses[:, 0], None, None)
+    return CompressionRows(losses[:, 0], losses[:, 1], losses[:, 2].detach())
+
+
+def agreement_by_sample(
+    divergence: Float[Tensor, "N"], certainty: Float[Tensor, "N"], samples: Int[Tensor, "N"], clip_quantile: float
+) -> Float[Tensor, "S"]:
+    """``sum_t w_t KL_t / sum_t w_t`` of each sample: agree where the full message made the receiver sure.
+
+    ``w_t = min(certainty_t, q)`` with q the quantile of the sample's positive certainties; a sample that has none gets
+    0. The released code takes the quantile and both sums over the batch, so that its samples change each other's
+    weights; here each sample has its own.
+
+    Args:
+        divergence: of each position.
+        certainty: of each position, without gradient.
+        samples: the sample of each position, ascending.
+        clip_quantile: 1 cuts nothing.
+    """
+    means = []
+    for sample in samples.unique():
+        chosen = samples == sample
+        weights = certainty[chosen]
+        positive = weights[weights > SMALLEST]
+        if not len(positive):
+            means.append(divergence[chosen].sum() * 0.0)
+            continue
+        weights = weights.clamp_max(torch.quantile(positive, clip_quantile))
+        means.append((weights * divergence[chosen]).sum() / weights.sum())
+    return torch.stack(means)
+
+
+def direction(
+    rows: Float[Tensor, "B K D"],
+    mask: Float[Tensor, "B K"],
+    full: Float[Tensor, "B L D"],
+    full_mask: Float[Tensor, "B L"],
+) -> Float[Tensor, "B"]:
+    """``1 - cos(mean_k a_k, mean_l b_l)`` of each message, where a are its adapted rows and b those of the full one."""
+    return 1 - functional.cosine_similarity(_mean_row(rows, mask), _mean_row(full, full_mask).detach(), dim=-1)
+
+
+def _mean_row(rows: Tensor, mask: Tensor) -> Tensor:
+    real = mask.unsqueeze(-1).to(rows.dtype)
+    return (rows * real).sum(dim=1) / real.sum(dim=1)
+
+
+def _entropy(logits: Float[Tensor, "N V"]) -> Float[Tensor, "N"]:
+    log_p = logits.log_softmax(dim=-1)
+    return -(log_p.exp() * log_p).sum(dim=-1)
+
+
+def _wide(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()

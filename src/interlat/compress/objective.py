@@ -1,0 +1,154 @@
+"""What the frozen receiver makes of compressed messages, as one module."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from interlat.align.adapter import CommunicationAdapter
+from interlat.compress.compressors import Reasoner, Resampling, Sample, padded_rows
+from interlat.compress.losses import CompressionWeights, agreement_by_sample, compression_rows, direction
+from interlat.learning.divergences import samples_of_labels, states_at_labels
+from interlat.learning.examples import Batch, Message, Mixed, collate
+from interlat.learning.states import Precision, last_states
+
+
+@dataclass(frozen=True)
+class CompressionTotals:
+    """What the losses of a whole step are divided by, however it is cut into passes and shared out to ranks."""
+
+    weight: float
+    """Sum of the weights of all labels."""
+    samples: int
+    """Number of samples."""
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> "CompressionTotals":
+        """The totals of some samples."""
+        return cls(sum(sample.example.label_weight for sample in samples), len(samples))
+
+
+class CompressionObjective(nn.Module):
+    """``L = L_CE + w_agree L_agree + w_dir L_dir`` of some samples against a frozen receiver.
+
+    The receiver is in evaluation mode whatever `train` is called on: dropout in what the message is judged by would be
+    noise. Its parameters get no gradient. The head and all losses are float32.
+
+    Args:
+        compressor: makes the rows; what is trained.
+        model: the receiver's language model.
+        adapter: reads the rows.
+        weights: of the losses.
+        precision: what the receiver computes in; bfloat16 by autocast.
+    """
+
+    def __init__(
+        self,
+        compressor: Reasoner | Resampling,
+        model: Any,
+        adapter: CommunicationAdapter,
+        weights: CompressionWeights | None = None,
+        precision: Precision = "float32",
+    ) -> None:
+        super().__init__()
+        self.compressor = compressor
+        self.model = model.requires_grad_(False)
+        self.adapter = adapter.requires_grad_(False)
+        self.weights = weights or CompressionWeights()
+        self.precision = precision
+        # Not as a submodule: it holds the parameters of ``model``, under other names.
+        self._backbone: list[nn.Module] = [model.base_model]
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "CompressionObjective":
+        """Put the compressor into training mode; the receiver stays in evaluation mode."""
+        super().train(mode)
+        self.model.eval()
+        self.adapter.eval()
+        return self
+
+    def use_backbone(self, backbone: nn.Module) -> None:
+        """Run the receiver without its head through another module with the same parameters, such as a compiled one."""
+        self._backbone = [backbone]
+
+    def forward(
+        self, samples: Sequence[Sample], totals: CompressionTotals | None = None
+    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """The share of these samples in the loss of a step; without gradients the cross-entropy alone.
+
+        Args:
+            samples: conversations with what their messages are made of.
+            totals: of the whole step; by default those of these samples. The sum of all shares is the loss of the step:
+                the weighted mean of the cross-entropy over all labels, and the means of the others over all samples.
+
+        Returns:
+            The loss, and the share of each part in the step, unweighted: "task", "agreement", "direction".
+        """
+        totals = totals or CompressionTotals.of(samples)
+        weights = self.weights
+        steps = max(sample.latent_steps for sample in samples)
+        rows = self.compressor(samples, steps)
+        sent = [row[: sample.latent_steps] for row, sample in zip(rows, samples, strict=True)]
+        batch, states = self._read(samples, [Mixed(row, len(row)) for row in sent])
+        full = none = None
+        if torch.is_grad_enabled() and weights.agreement:
+            with torch.no_grad():
+                full = self._read(samples, [Mixed(row, len(row)) for row in self._references(samples)])[1]
+                none = self._read(samples, [None] * len(samples))[1]
+        supervised = batch.labels[:, 1:] != -100
+        targets, label_weights = batch.labels[:, 1:][supervised], batch.weights[:, 1:][supervised]
+        losses = compression_rows(
+            states,
+            targets,
+            self.model.get_output_embeddings(),
+            self.model.config.vocab_size,
+            full=full,
+            none=none,
+            temperature=weights.temperature,
+        )
+        task = (losses.cross_entropy * label_weights).sum() / totals.weight
+        loss, metrics = task, {"task": task.detach()}
+        if losses.divergence is not None and losses.certainty is not None:
+            agreement = agreement_by_sample(
+                losses.divergence, losses.certainty, samples_of_labels(batch.labels), weights.clip_quantile
+            )
+            loss = loss + weights.agreement * agreement.sum() / totals.samples
+            metrics["agreement"] = agreement.detach().sum() / totals.samples
+        if torch.is_grad_enabled() and weights.direction:
+            apart = self._direction(sent, samples)
+            loss = loss + weights.direction * apart.sum() / totals.samples
+            metrics["direction"] = apart.detach().sum() / totals.samples
+        return loss, metrics
+
+    @property
+    def device(self) -> torch.device:
+        """Where the receiver is."""
+        device: torch.device = self.model.get_input_embeddings().weight.device
+        return device
+
+    @torch.no_grad()
+    def loss_of_messages(self, samples: Sequence[Sample], messages: Sequence[Message]) -> Float[Tensor, ""]:
+        """The weighted mean of the cross-entropy under given messages: what a compressed one is measured by."""
+        batch, states = self._read(samples, messages)
+        supervised = batch.labels[:, 1:] != -100
+        head, size = self.model.get_output_embeddings(), self.model.config.vocab_size
+        losses = compression_rows(states, batch.labels[:, 1:][supervised], head, size)
+        weights = batch.weights[:, 1:][supervised]
+        return (losses.cross_entropy * weights).sum() / weights.sum()
+
+    def _read(self, samples: Sequence[Sample], messages: Sequence[Message]) -> tuple[Batch, Float[Tensor, "N D"]]:
+        batch = collate([sample.example for sample in samples], messages).to(self.device)
+        embedding = self.model.get_input_embeddings()
+        states = last_states(self._backbone[0], embedding, self.adapter, batch, self.precision)
+        return batch, states_at_labels(states, batch.labels)
+
+    def _references(self, samples: Sequence[Sample]) -> list[Tensor]:
+        return [sample.message[: self.weights.reference_rows] for sample in samples]
+
+    def _direction(self, sent: Sequence[Tensor], samples: Sequence[Sample]) -> Float[Tensor, "B"]:
+        rows, mask = padded_rows(sent)
+        full, full_mask = padded_rows([message.to(self.device) for message in self._references(samples)])
+        return direction(self.adapter(rows, mask), mask, self.adapter(full, full_mask), full_mask)

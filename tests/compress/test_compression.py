@@ -1,0 +1,284 @@
+"""Compression as a stage: trained on a real store against a real receiver, and used by all that sends."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import interlat
+from interlat.agents.episodes import read_episodes, texts_of
+from interlat.align.bridge import Bridge, think_over
+from interlat.align.resampler import Resampler
+from interlat.collect.sources import TaskSource
+from interlat.collect.thoughts import CollectThoughts, collect_thoughts
+from interlat.compress.compression import Compress, compress
+from interlat.compress.losses import CompressionWeights
+from interlat.engine.prompt import Latents
+from interlat.engine.sampling import Sampling
+from interlat.engine.transformers import Engine
+from interlat.errors import CheckpointError, InputError, MessageError, PromptError
+from interlat.files import read_lines
+from interlat.learning.conversations import ConversationOptions
+from interlat.learning.household import household_corpus
+from interlat.learning.loop import Schedule
+from interlat.learning.messages import ScoutMessages
+from interlat.learning.model import SmallModel, build_model
+from interlat.learning.tokenizer import train_tokenizer
+from interlat.learning.trained import LowRank
+from interlat.store.reading import LatentStore
+from interlat.train.actor import TrainActor, train_actor
+
+
+@pytest.fixture
+def config(pipeline, tmp_path):
+    return Compress(
+        receiver=str(pipeline.actors["latent"]),
+        thoughts=str(pipeline.thoughts),
+        output=str(tmp_path / "compressed"),
+        sender=str(pipeline.scout),
+        latent_steps=(1, 3),
+        schedule=Schedule(
+            steps=3, batch_size=4, checkpoint_every=1, validate_every=3, warmup_steps=1, learning_rate=0.01
+        ),
+        validation_share=0.2,
+    )
+
+
+@pytest.fixture(params=["reasoner", "resampler"])
+def either(request, config):
+    sender = config.sender if request.param == "reasoner" else ""
+    return dataclasses.replace(config, method=request.param, sender=sender)
+
+
+def trained(folder):
+    found = {}
+    for kind in (Bridge, Resampler):
+        if any((folder / "model").glob(f"{kind.__name__.lower()}.safetensors")):
+            found |= kind.load(folder / "model").state_dict()
+    if (folder / "model" / "config.json").exists():
+        found |= Engine.load(str(folder / "model"), dtype="float32").model.state_dict()
+    return found
+
+
+def test_a_killed_training_continues_to_the_same_sender(either, tmp_path):
+    list(compress(either))
+    killed = dataclasses.replace(either, output=str(tmp_path / "killed"))
+    for step, _ in compress(killed):
+        if step == 2:
+            break
+    list(compress(killed))
+    whole, again = trained(tmp_path / "compressed"), trained(tmp_path / "killed")
+    assert whole and whole.keys() == again.keys()
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_passes_do_not_change_the_training(either, tmp_path):
+    list(compress(either))
+    schedule = dataclasses.replace(either.schedule, pass_size=1)
+    list(compress(dataclasses.replace(either, schedule=schedule, output=str(tmp_path / "passes"))))
+    lines = [read_lines(tmp_path / name / "metrics.jsonl") for name in ("compressed", "passes")]
+    for one, other in zip(*lines, strict=True):
+        for name in one.keys() - {"seconds"}:
+            assert other[name] == pytest.approx(one[name], rel=1e-3, abs=1e-5), (one["step"], name)
+
+
+def test_training_lowers_the_loss_on_what_it_sees(config):
+    """Some steps on few samples: the gradients lead where they should."""
+    schedule = dataclasses.replace(config.schedule, steps=30, batch_size=8, validate_every=30, checkpoint_every=30)
+    config = dataclasses.replace(config, latent_steps=(2,), schedule=schedule, losses=CompressionWeights(0.0, 0.0))
+    losses = [metrics["loss"] for _, metrics in compress(config)]
+    assert sum(losses[-5:]) < sum(losses[:5]) - 0.05
+
+
+def test_the_exported_sender_has_the_loss_that_was_measured(config, pipeline, tmp_path):
+    """The last validation again, from the folder alone: live thoughts on the prompts of the collection, the receiver's
+    own front door for the rows, one plain pass a conversation."""
+    config = dataclasses.replace(config, latent_steps=(3,))
+    (*_, (_, metrics)) = compress(config)
+    sender = Engine.load(f"{config.output}/model", dtype="float32")
+    bridge, receiver = Bridge.load(f"{config.output}/model"), interlat.load(config.receiver, dtype="float32")
+    thoughts = ScoutMessages([config.thoughts])
+    corpus = household_corpus(thoughts.episodes(), receiver.engine.chat, validation_share=config.validation_share)
+    total = weight = 0.0
+    for example in corpus.validation:
+        task = thoughts.stores[0].entry(example.item).task
+        _, rows = think_over(sender, bridge, [sender.chat.opening([("user", task)])], 3)
+        embed = receiver.engine.model.get_input_embeddings()
+        with torch.no_grad():
+            before, after = (embed(torch.tensor(ids)) for ids in (example.before, example.after))
+            pieces = [before, receiver.adapter(rows)[0], after]
+            logits = receiver.engine.model(inputs_embeds=torch.cat(pieces)[None]).logits[0].double()
+        start = len(example.before) + 3
+        for place, label in enumerate(example.labels):
+            if label != -100:
+                total -= example.weights[place] * logits[start + place - 1].log_softmax(-1)[label].item()
+                weight += example.weights[place]
+    # The folder holds the model rounded to bfloat16.
+    assert total / weight == pytest.approx(metrics["validation_loss_3"], abs=0.02)
+    assert metrics["validation_loss"] == metrics["validation_loss_3"]
+
+
+def test_it_thinks_through_the_front_door(config, pipeline, tmp_path):
+    """`interlat.load` and `think`: the same prompt as at collection, a message that its receiver accepts and others
+    refuse as they would the scout's."""
+    list(compress(config))
+    sender, receiver = interlat.load(f"{config.output}/model", dtype="float32"), interlat.load(config.receiver)
+    store = LatentStore.open(pipeline.thoughts)
+    task = store.entry(0).task
+    message = sender.think(task)
+    assert message.hidden_states.shape == (3, 16)
+    _, rows = think_over(sender.engine, sender.bridge, [sender.engine.chat.opening([("user", task)])], 3)
+    torch.testing.assert_close(message.hidden_states, rows[0], atol=1e-5, rtol=1e-5)
+    assert message.header.space_fingerprint == store.manifest.weights_fingerprint
+    assert message.header.weights_fingerprint == sender.engine.weights_fingerprint
+    assert message.header.weights_fingerprint != store.manifest.weights_fingerprint
+    path = tmp_path / "thought.safetensors"
+    message.save(path)
+    loaded = interlat.load_message(path)
+    assert loaded.header.space_fingerprint == message.header.space_fingerprint
+    assert receiver.reply("You are in the middle of a room.", message=loaded) is not None
+    assert len(sender.think(task, steps=5).hidden_states) == 5
+    stranger = dataclasses.replace(loaded.header, space_fingerprint="f" * 64)
+    with pytest.raises(MessageError, match="expected the weights"):
+        receiver.reply("You are.", message=dataclasses.replace(loaded, header=stranger))
+
+
+def test_the_front_door_without_a_bridge_is_as_before(pipeline):
+    agent = interlat.load(pipeline.scout)
+    assert agent.bridge is None and len(agent.think("the kettle").hidden_states) == 8
+
+
+def test_a_compressed_sender_fills_a_store(config, pipeline, tmp_path):
+    """`interlat collect` with its folder: the rows that `Agent.think` gives, batched."""
+    list(compress(config))
+    source = TaskSource("alfworld", str(pipeline.episodes))
+    settings = CollectThoughts(
+        f"{config.output}/model", source, str(tmp_path / "store"), method="compressed", latent_steps=3, batch_size=5,
+        dtype="float32",
+    )  # fmt: skip
+    list(collect_thoughts(settings))
+    store, agent = LatentStore.open(tmp_path / "store"), interlat.load(f"{config.output}/model", dtype="float32")
+    assert store.manifest.settings["align"] == "bridge" and store.manifest.hidden_size == 16
+    for number in range(0, len(store), 3):
+        entry = store.entry(number)
+        expected = agent.think(entry.task, steps=3).hidden_states
+        torch.testing.assert_close(store.hidden_states(entry.id), expected, atol=1e-5, rtol=1e-4)
+    untrained = dataclasses.replace(settings, align="identity", output=str(tmp_path / "identity"))
+    list(collect_thoughts(untrained))
+    entry = LatentStore.open(tmp_path / "identity").entry(0)
+    other = LatentStore.open(tmp_path / "identity").hidden_states(entry.id)
+    assert not torch.allclose(other, store.hidden_states(entry.id), atol=1e-3)
+    with pytest.raises(CheckpointError, match="no compressed sender"):
+        list(collect_thoughts(dataclasses.replace(settings, model=str(pipeline.scout), align="bridge", output="x")))
+
+
+def test_another_family_width_and_tokenizer_learns_too(config, pipeline, tmp_path):
+    """A Llama sender of another size: a projector makes its latents rows of the scout's size."""
+    texts = texts_of(read_episodes(pipeline.episodes))
+    tokenizer = train_tokenizer(texts, 700, (), family="llama")
+    shape = SmallModel(family="llama", hidden_size=24, layers=1, heads=2, intermediate_size=16)
+    model = build_model(shape, tokenizer, 0)
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "llama")
+    config = dataclasses.replace(config, sender=str(tmp_path / "llama"))
+    list(compress(config))
+    bridge = Bridge.load(f"{config.output}/model")
+    assert bridge.config.project and (bridge.config.hidden_size, bridge.config.message_size) == (24, 16)
+    sender, receiver = interlat.load(f"{config.output}/model"), interlat.load(config.receiver)
+    message = sender.think(LatentStore.open(pipeline.thoughts).entry(0).task, steps=3)
+    assert message.hidden_states.shape == (3, 16)
+    receiver.reply("You are in the middle of a room.", message=message)
+
+
+def test_a_sender_of_the_same_size_that_is_not_the_scout_is_projected(config, pipeline):
+    config = dataclasses.replace(config, sender=str(pipeline.actors["text"]))
+    list(compress(config))
+    assert Bridge.load(f"{config.output}/model").config.project
+
+
+@pytest.mark.parametrize("kind", ["low_rank", "adapter"])
+def test_a_part_of_the_sender_can_be_trained(config, pipeline, kind):
+    list(compress(dataclasses.replace(config, trained=kind, low_rank=LowRank(rank=2))))
+    before = Engine.load(str(pipeline.scout), dtype="float32").model.state_dict()
+    after = Engine.load(f"{config.output}/model", dtype="float32").model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert before.keys() == after.keys()
+    assert bool(changed) == (kind == "low_rank") and all("_proj" in name for name in changed)
+    assert {key.partition("/")[0] for key in _checkpoint(config)} == {"bridge"} | ({"model"} if changed else set())
+
+
+def test_the_folder_holds_nothing_of_the_receiver(either):
+    list(compress(either))
+    files = {path.name for path in (_folder(either) / "model").iterdir()}
+    assert "adapter.safetensors" not in files and "README.md" in files
+    parts = {key.partition("/")[0] for key in _checkpoint(either)}
+    assert parts == ({"model", "bridge"} if either.method == "reasoner" else {"resampler"})
+
+
+def test_checkpointing_trains_the_same(config, tmp_path):
+    list(compress(config))
+    again = dataclasses.replace(config, gradient_checkpointing=True, output=str(tmp_path / "again"))
+    list(compress(again))
+    one, other = (read_lines(f"{c.output}/metrics.jsonl") for c in (config, again))
+    assert [line["loss"] for line in one] == pytest.approx([line["loss"] for line in other], rel=1e-5)
+
+
+def test_any_conversations_compress(pipeline, tmp_path):
+    """Questions with solutions from the metadata of their store, an actor that was trained on them, fewer rows."""
+    rows = [{"id": f"q{n}", "question": f"What is {n} + {n}?", "answer": str(2 * n)} for n in range(8)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = TaskSource("records", str(tmp_path / "data.jsonl"))
+    store = str(tmp_path / "store")
+    list(collect_thoughts(CollectThoughts(str(pipeline.scout), source, store, sampling=Sampling(max_new_tokens=6))))
+    schedule = Schedule(steps=2, batch_size=4, warmup_steps=1)
+    common = {"corpus": "conversations", "conversations": ConversationOptions(), "validation_share": 0.3}
+    actor = TrainActor(
+        str(tmp_path / "actor"), message="latent", thoughts=(store,), start=str(pipeline.actors["text"]),
+        schedule=schedule, adapter_heads=2, **common,
+    )  # fmt: skip
+    list(train_actor(actor))
+    config = Compress(
+        f"{actor.output}/model", store, str(tmp_path / "short"), sender=str(pipeline.scout), schedule=schedule, **common
+    )
+    list(compress(config))
+    short = interlat.load(f"{config.output}/model").think("What is 3 + 3?", steps=2)
+    assert isinstance(interlat.load(config.receiver).reply("What is 3 + 3?", message=short), str)
+
+
+def test_what_does_not_go_together_is_refused(config, pipeline, tmp_path):
+    with pytest.raises(InputError, match="set sender"):
+        dataclasses.replace(config, sender="")
+    with pytest.raises(InputError, match="leave out sender"):
+        dataclasses.replace(config, method="resampler")
+    with pytest.raises(InputError, match="latent_steps"):
+        dataclasses.replace(config, latent_steps=())
+    with pytest.raises(CheckpointError, match="without an adapter"):
+        list(compress(dataclasses.replace(config, receiver=str(pipeline.actors["text"]))))
+    source = TaskSource("alfworld", str(pipeline.episodes))
+    other = CollectThoughts(
+        str(pipeline.actors["none"]), source, str(tmp_path / "other"), method="compressed", latent_steps=2
+    )
+    list(collect_thoughts(other))
+    with pytest.raises(InputError, match="was not trained on the thoughts"):
+        list(compress(dataclasses.replace(config, thoughts=other.output)))
+
+
+def test_what_does_not_fit_into_the_context_is_refused(config):
+    """More latents than the context holds: refused, not cut."""
+    list(compress(config))
+    sender = interlat.load(f"{config.output}/model")
+    with pytest.raises(PromptError, match="context"):
+        sender.think("the kettle", steps=5000)
+    with pytest.raises(PromptError):
+        think_over(sender.engine, sender.bridge, [[Latents(torch.full((1, 16), float("nan")))]], 1)
+
+
+def _folder(config):
+    return Path(config.output)
+
+
+def _checkpoint(config):
+    return {key.partition("@")[0] for key in load_file(_folder(config) / "checkpoint.safetensors")}
