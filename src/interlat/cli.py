@@ -20,6 +20,10 @@ def _train(class_name: str, function_name: str, description: str) -> tuple[str, 
     return "interlat.train_commands", class_name, function_name, description
 
 
+def _compress(class_name: str, function_name: str, description: str) -> tuple[str, str, str, str]:
+    return "interlat.compress_commands", class_name, function_name, description
+
+
 # Command words -> (module, configuration class, function that runs it, one line of help). Imported only when asked for.
 COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
     ("demo",): ("interlat.demo", "Demo", "run_demo", "scout and actor play held-out games; a table and a page"),
@@ -62,6 +66,13 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
         "train an actor to prefer its won trajectories to its lost ones",
     ),
     ("compress",): _train("CompressCommand", "run_compress", "train a sender to send a few latents to an actor"),
+    ("evaluate", "latency"): _compress(
+        "EvaluateLatency", "run_evaluate_latency", "time of a message from the sender's prompt to the first action"
+    ),
+    ("plot", "tradeoff"): _compress("PlotTradeoff", "run_plot_tradeoff", "success against latency"),
+    ("plot", "parallelism"): _compress(
+        "PlotParallelism", "run_plot_parallelism", "how many continuations latents hold at once"
+    ),
     ("evaluate",): ("interlat.stages", "Evaluate", "run_evaluate", "play held-out games under variants and controls"),
     ("compare",): ("interlat.stages", "Compare", "run_compare", "compare trained arms on the games that all played"),
     ("import-checkpoint",): (
@@ -79,6 +90,13 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
         "run_bench_train_step",
         "the actor's step against three padded passes",
     ),
+    ("bench", "compress"): (
+        "interlat.stages",
+        "BenchCompress",
+        "run_bench_compress",
+        "the compressed sender's step against one sample after the other",
+    ),
+    ("bench", "sender"): ("interlat.stages", "BenchSender", "run_bench_sender", "8 latents against writing a plan"),
     ("bench", "world"): ("interlat.stages", "BenchWorld", "run_bench_world", "speed against stock ALFWorld"),
 }
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from interlat.agents.episodes import read_episodes, some_of
 from interlat.agents.trajectories import TRAJECTORIES_FILE, read_trajectories
-from interlat.bench import collect, engine, store, train_step, world
+from interlat.bench import collect, compress, engine, sender, store, train_step, world
 from interlat.bench.records import print_records
 from interlat.collect.episodes import CollectEpisodes, collect_episodes
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
@@ -227,6 +227,8 @@ class Compare:
     """The arm that the others are compared with."""
     output: str | None = None
     """Folder for ``arms.md`` and ``arms.jsonl``; None writes no files."""
+    share: bool = False
+    """Also show each arm's success as a share of the baseline's."""
     json: bool = False
     """Print one JSON line an arm and split on stdout."""
 
@@ -238,12 +240,12 @@ def run_compare(config: Compare) -> None:
     records = [json.dumps(record, ensure_ascii=False) for record in as_records(rows)]
     if config.output is not None:
         write_config(config, config.output)
-        write_atomically(Path(config.output) / "arms.md", markdown_arms(rows, config.baseline))
+        write_atomically(Path(config.output) / "arms.md", markdown_arms(rows, config.baseline, config.share))
         write_atomically(Path(config.output) / "arms.jsonl", "".join(f"{record}\n" for record in records))
     if config.json:
         for record in records:
             print(record)
-    _console.print(rich_arms(rows, config.baseline))
+    _console.print(rich_arms(rows, config.baseline, config.share))
 
 
 def _episodes_of(place: str) -> list[dict[str, Any]]:
@@ -310,3 +312,23 @@ class BenchTrainStep(_Bench):
 def run_bench_train_step(config: BenchTrainStep) -> None:
     """Measure."""
     print_records(train_step.run(config.quick), "training step against three padded passes", config.json)
+
+
+@dataclass(frozen=True)
+class BenchCompress(_Bench):
+    """Speed of a training step of a compressed sender against one sample after the other."""
+
+
+def run_bench_compress(config: BenchCompress) -> None:
+    """Measure."""
+    print_records(compress.run(config.quick), "compression step against one sample after the other", config.json)
+
+
+@dataclass(frozen=True)
+class BenchSender(_Bench):
+    """Time of a sender that thinks 8 latents against one that writes plans of several lengths."""
+
+
+def run_bench_sender(config: BenchSender) -> None:
+    """Measure."""
+    print_records(sender.run(config.quick), "8 latents against writing a plan", config.json)

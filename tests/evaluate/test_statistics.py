@@ -13,6 +13,7 @@ from interlat.errors import InputError
 from interlat.evaluate.statistics import (
     mcnemar_exact,
     mean_interval,
+    median_interval,
     paired_difference,
     wilson_interval,
 )
@@ -182,3 +183,26 @@ def test_unusable_settings_are_refused() -> None:
         mean_interval([1.0], confidence=95)
     with pytest.raises(InputError, match="confidence"):
         wilson_interval(1, 2, confidence=0.0)
+
+
+@pytest.mark.parametrize(("count", "place"), [(1, 0), (5, 0), (6, 0), (9, 1), (20, 5), (40, 13)])
+def test_the_median_s_interval_are_order_statistics(count: int, place: int) -> None:
+    """The places of the tables of the sign test (n = 9: second values, n = 20: sixth, n = 40: fourteenth)."""
+    values = [float(value) for value in range(count)]
+    found = median_interval(values[::-1])
+    assert found.estimate == (count - 1) / 2
+    assert (found.low, found.high) == (values[place], values[count - 1 - place])
+
+
+def test_the_median_s_interval_covers_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(2000):
+        found = median_interval(rng.exponential(size=25).tolist())
+        covered += found.low <= math.log(2) <= found.high
+    assert 0.945 <= covered / 2000 <= 0.99
+
+
+def test_no_values_have_no_median() -> None:
+    with pytest.raises(InputError, match="no values"):
+        median_interval([])

@@ -88,3 +88,41 @@ def test_tables_say_the_same(capsys):
 def test_what_cannot_be_compared_is_refused(arms, message):
     with pytest.raises(InputError, match=message):
         compare_arms(arms, "plain")
+
+
+def test_the_share_that_is_kept_is_paired():
+    """Equal arms keep all in every resample; of an arm that wins some of the same games the share of them."""
+    rows = compare_arms({"base": [episodes("ww" * 50, "")], "same": [episodes("ww" * 50, "")] * 2}, "base")
+    kept = rows[1].difference.kept
+    assert (kept.low, kept.estimate, kept.high) == (1.0, 1.0, 1.0)
+    rng = np.random.default_rng(3)
+    one = rng.random(400) < 0.6
+    two = one & (rng.random(400) < 0.9)
+    letters = ["".join("w" if won else "l" for won in arm) for arm in (one, two)]
+    rows = compare_arms({"base": [episodes(letters[0], "")], "short": [episodes(letters[1], "")]}, "base")
+    kept = rows[1].difference.kept
+    assert kept.estimate == pytest.approx(two.sum() / one.sum())
+    # The spread of a binomial share of the games won, and not that of two independent rates.
+    spread = 1.96 * (kept.estimate * (1 - kept.estimate) / one.sum()) ** 0.5
+    assert kept.high - kept.low == pytest.approx(2 * spread, rel=0.15)
+
+
+def test_trainings_of_the_arm_alone_are_resampled_against_a_fixed_baseline():
+    always, never = episodes("w" * 30, ""), episodes("l" * 30, "")
+    rows = compare_arms({"a": [always, never], "b": [always]}, "b")
+    found = next(row.difference for row in rows if row.arm == "a")
+    assert (found.over_trainings.low, found.over_trainings.high) == (-1.0, 0.0)
+    assert (found.kept.low, found.kept.estimate, found.kept.high) == (0.0, 0.5, 1.0)
+
+
+def test_a_baseline_that_wins_nothing_has_no_share():
+    rows = compare_arms({"a": [episodes("wl", "")], "b": [episodes("ll", "")]}, "b")
+    assert next(row for row in rows if row.arm == "a").difference.kept is None
+    assert "kept" not in as_records(rows)[0] and markdown_arms(rows, "b", share=True)
+
+
+def test_shares_are_shown_where_asked_for():
+    rows = compare_arms(ARMS, "plain")
+    assert "% of plain" not in markdown_arms(rows, "plain") and "kept" not in str(rich_arms(rows, "plain").columns)
+    lines = markdown_arms(rows, "plain", share=True).splitlines()
+    assert lines[0].endswith("| % of plain |") and "| 225.0 [" in lines[3] and lines[2].endswith("|  |")

@@ -1,7 +1,7 @@
 import pytest
 
 from interlat.errors import InputError
-from interlat.report.summary import summarise
+from interlat.report.summary import roles_of, summarise
 
 
 def test_rows_count_what_is_there(make_records):
@@ -40,3 +40,13 @@ def test_bad_records_are_refused(make_records):
         summarise([*records, records[0]])
     with pytest.raises(InputError, match="lacks success"):
         summarise([{k: v for k, v in records[0].items() if k != "success"}])
+
+
+def test_a_message_cut_or_rounded_is_no_control(make_records):
+    """It shows nothing about whether the message matters, so a latent result beside it alone is uncontrolled."""
+    roles = roles_of(make_records(["none", "latent", "first_rows:4", "int8", "zeros"], games=2))
+    assert roles == {"none": "none", "latent": "latent", "first_rows:4": "latent", "int8": "latent", "zeros": "control"}
+    assert summarise(make_records(["latent", "first_rows:4", "int8"])).uncontrolled
+    short = summarise(make_records(["latent", "compressed:8", "first_rows:8"]))
+    pairs = {(found.first, found.second) for found in short.comparisons}
+    assert pairs == {("latent", "compressed:8"), ("latent", "first_rows:8"), ("compressed:8", "first_rows:8")}

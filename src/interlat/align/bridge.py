@@ -156,19 +156,31 @@ def think_over(
         InputError: K is below 1, or the bridge is of a model of another size.
         PromptError: a prompt is empty or does not fit into the context.
     """
-    if latent_steps < 1:
-        raise InputError(f"latent_steps is {latent_steps}; a message has at least 1 row")
+    memory, latents = finish_thought(engine, bridge, begin_thought(engine, bridge, prompts), latent_steps)
+    with torch.no_grad():
+        return memory, bridge.message(latents)
+
+
+def begin_thought(engine: Engine, bridge: Bridge, prompts: Sequence[Prompt | str]) -> Memory:
+    """The first half of `think_over`: read the prompts and the start vector. The memory's states are z_1."""
     if bridge.source_size != engine.hidden_size:
         raise InputError(
             f"the bridge is of a model of size {bridge.source_size} and {engine.name} has {engine.hidden_size}; load "
             "the bridge that was trained with this model"
         )
     start = Latents(bridge.start.detach()[None])
-    memory = engine.prefill([[*as_parts(prompt), start] for prompt in prompts])
+    return engine.prefill([[*as_parts(prompt), start] for prompt in prompts])
+
+
+def finish_thought(
+    engine: Engine, bridge: Bridge, memory: Memory, latent_steps: int
+) -> tuple[Memory, Float[Tensor, "B K D"]]:
+    """The second half of `think_over`: the K - 1 steps that are left. Sent is what `Bridge.message` makes of them."""
+    if latent_steps < 1:
+        raise InputError(f"latent_steps is {latent_steps}; a message has at least 1 row")
     first = memory.hidden_states[:, None]
     memory, others = engine.think(memory, latent_steps - 1, bridge)
-    with torch.no_grad():
-        return memory, bridge.message(torch.cat([first, others], dim=1))
+    return memory, torch.cat([first, others], dim=1)
 
 
 def _from_settings(settings: dict[str, Any]) -> Bridge:

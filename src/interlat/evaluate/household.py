@@ -24,8 +24,7 @@ from interlat.agents.player import Episode, Message, play_games
 from interlat.align.adapter import CommunicationAdapter
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
-from interlat.evaluate.controls import INT8
-from interlat.evaluate.sending import COMPRESSED, RESAMPLED, Sender, Sent, check_variants
+from interlat.evaluate.sending import COMPRESSED, RESAMPLED, Sender, Sent, check_variants, size_in_bytes
 from interlat.files import append_line, read_lines, write_atomically
 from interlat.worlds.pool import GamePool
 
@@ -55,7 +54,7 @@ class Checkpoints:
     """Resampler trained to sum the scout's states up for the latent actor."""
 
 
-def _content_digest(place: str) -> str:
+def content_digest(place: str) -> str:
     """Digest of the files of a checkpoint's folder without its card; the name itself for a hub id."""
     files = sorted(path for path in Path(place).glob("*") if path.is_file() and path.name != "README.md")
     if not files:
@@ -106,7 +105,7 @@ class EvaluateHousehold:
         """
         fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("output", "workers", "variants")}
         fields["checkpoints"] = {
-            role: _content_digest(place) for role, place in fields["checkpoints"].items() if place is not None
+            role: content_digest(place) for role, place in fields["checkpoints"].items() if place is not None
         }
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -181,15 +180,6 @@ def _load_actor(folder: str, latent: bool) -> tuple[Engine, CommunicationAdapter
     return Engine.load(folder, dtype="float32"), CommunicationAdapter.load(folder).eval() if latent else None
 
 
-def _size_in_bytes(variant: str, message: Message) -> int:
-    if isinstance(message, Tensor):
-        if variant == INT8:
-            # One byte a number, and a float32 scale for each row.
-            return message.numel() + 4 * len(message)
-        return message.numel() * message.element_size()
-    return len((message or "").encode())
-
-
 def _record(
     config: EvaluateHousehold,
     variant: str,
@@ -212,7 +202,7 @@ def _record(
         "config_hash": config.hash,
         "actor": actor,
         "message_kind": "hidden" if hidden else ("none" if message is None else "text"),
-        "message_bytes": _size_in_bytes(variant, message),
+        "message_bytes": size_in_bytes(message, variant),
         "message_rows": len(message) if isinstance(message, Tensor) else 0,
         "prompt_tokens": episode.prompt_tokens,
         "decoded_tokens": episode.decoded_tokens,

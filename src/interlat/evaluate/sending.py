@@ -18,7 +18,7 @@ from interlat.engine.prompt import Part
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
-from interlat.evaluate.controls import CROSS_TASK, control_messages, cross_task_partners, is_control
+from interlat.evaluate.controls import CROSS_TASK, INT8, control_messages, cross_task_partners, is_control
 
 PLAIN_VARIANTS = ("none", "text", "text_sampled", "list", "latent", "latent_unsent", "latent_told")
 COMPRESSED, RESAMPLED, ROLLOUT = "compressed", "resampled", "rollout"
@@ -46,6 +46,16 @@ def rows_of(variant: str) -> int:
     """K of a short variant such as ``compressed:8``; 0 for any other."""
     name, _, count = variant.partition(":")
     return int(count) if name in SHORT_VARIANTS and count.isdecimal() else 0
+
+
+def size_in_bytes(message: Message, variant: str = "") -> int:
+    """Bytes that a message takes on the wire, without its header."""
+    if not isinstance(message, Tensor):
+        return len((message or "").encode())
+    if variant == INT8:
+        # One byte a number, and a float32 scale for each row.
+        return message.numel() + 4 * len(message)
+    return message.numel() * message.element_size()
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,28 @@ def _check_confidence(confidence: float) -> None:
         raise InputError(f"the confidence is {confidence}; give a number between 0 and 1, such as 0.95")
 
 
+def median_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Median with the interval of its order statistics: exact at least ``confidence``, whatever the distribution.
+
+    The ends are the l-th smallest and the l-th largest value, with the largest l for which a binomial(n, 1/2) variable
+    is below l with probability at most (1 - confidence) / 2; all values where no l is.
+
+    Raises:
+        InputError: no values, or a confidence outside (0, 1).
+    """
+    _check_confidence(confidence)
+    if not values:
+        raise InputError("no values to take the median of; give at least one")
+    ordered, count = sorted(values), len(values)
+    below, rank = 0.0, 0
+    for number in range(count // 2):
+        below += math.comb(count, number) / 2**count
+        if below > (1.0 - confidence) / 2.0:
+            break
+        rank = number
+    return Interval(float(np.median(ordered)), ordered[rank], ordered[count - 1 - rank])
+
+
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> Interval:
     """Wilson's score interval of a rate.
 

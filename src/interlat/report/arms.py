@@ -23,7 +23,10 @@ class Difference:
     over_games: Interval
     """Difference of the success rates; games are resampled in pairs, the trainings are taken as they are."""
     over_trainings: Interval | None
-    """The same difference with trainings resampled too; None unless both arms have several."""
+    """The same difference with trainings resampled too, those of the baseline as well if it has several; None unless
+    this arm has several."""
+    kept: Interval | None
+    """Success rate as a share of the baseline's, resampled as the difference is; None of a baseline without success."""
     test: PairedTest
     """Exact test over games, each with its mean over trainings."""
 
@@ -90,57 +93,69 @@ def _won(arm: str, records: Sequence[Record]) -> dict[tuple[str, str], bool]:
 
 def _difference(ours: np.ndarray, theirs: np.ndarray) -> Difference:
     one, two = ours.mean(axis=0).tolist(), theirs.mean(axis=0).tolist()
-    several = min(len(ours), len(theirs)) > 1
+    first, second = _resampled(ours, theirs)
+    both = _quantiles(ours.mean() - theirs.mean(), first - second) if len(ours) > 1 else None
+    # A resample in which the baseline wins no game says nothing about a share of it.
+    some = second > 0
     return Difference(
         over_games=paired_difference(one, two),
-        over_trainings=_two_level(ours, theirs) if several else None,
+        over_trainings=both,
+        kept=_quantiles(ours.mean() / theirs.mean(), first[some] / second[some]) if theirs.any() else None,
         test=mcnemar_exact(one, two),
     )
 
 
-def _two_level(ours: np.ndarray, theirs: np.ndarray, seed: int = 0) -> Interval:
-    """Bootstrap over trainings of each arm and over games, the games in pairs.
+def _resampled(ours: np.ndarray, theirs: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Success rates of both arms in bootstrap samples over the trainings of each and over games, the games in pairs.
 
-    With a handful of trainings it is a rough interval, and a narrow one: three draws of three trainings can hardly
-    be more spread than the three are.
+    With a handful of trainings the spread is a rough one, and too narrow: three draws of three trainings can hardly be
+    more spread than the three are.
     """
     rng = np.random.default_rng(seed)
     count = ours.shape[1]
-    found = np.empty(RESAMPLES)
+    found = np.empty((2, RESAMPLES))
     for number in range(RESAMPLES):
         games = rng.integers(count, size=count)
-        first = ours[rng.integers(len(ours), size=len(ours))].mean(axis=0)
-        second = theirs[rng.integers(len(theirs), size=len(theirs))].mean(axis=0)
-        found[number] = (first - second)[games].mean()
+        found[0, number] = ours[rng.integers(len(ours), size=len(ours))].mean(axis=0)[games].mean()
+        found[1, number] = theirs[rng.integers(len(theirs), size=len(theirs))].mean(axis=0)[games].mean()
+    return found[0], found[1]
+
+
+def _quantiles(estimate: float, found: np.ndarray) -> Interval:
     low, high = np.quantile(found, [0.025, 0.975])
-    return Interval(float(ours.mean() - theirs.mean()), float(low), float(high))
+    return Interval(float(estimate), float(low), float(high))
 
 
-def markdown_arms(rows: Sequence[ArmRow], baseline: str) -> str:
-    """The rows as a Markdown table, in percent and points; for a README."""
+def markdown_arms(rows: Sequence[ArmRow], baseline: str, share: bool = False) -> str:
+    """The rows as a Markdown table, in percent and points; for a README.
+
+    ``share`` adds what is kept of the baseline's success.
+    """
     splits = list(dict.fromkeys(row.split for row in rows))
     header = ["arm", "trainings", *(f"{split}, % won" for split in splits), "each training", f"- {baseline}", "p"]
+    header += [f"% of {baseline}"] if share else []
     lines = [markdown_line(header), markdown_line(["---", "---:", *["---:"] * (len(header) - 2)])]
     for arm in dict.fromkeys(row.arm for row in rows):
         of = {row.split: row for row in rows if row.arm == arm}
         last = of[splits[-1]]
         cells = [arm, str(len(last.rates)), *(_interval(of[split].success, "") for split in splits)]
         cells.append(", ".join(f"{100 * rate:.1f}" for rate in last.rates))
-        cells += _difference_cells(last.difference)
+        cells += [*_difference_cells(last.difference), *_share_cells(last.difference, share)]
         lines.append(markdown_line(cells))
     return "\n".join(lines) + "\n"
 
 
-def rich_arms(rows: Sequence[ArmRow], baseline: str) -> Table:
+def rich_arms(rows: Sequence[ArmRow], baseline: str, share: bool = False) -> Table:
     """The rows of the last split (all of them together) for a terminal of 80 columns."""
     split = rows[-1].split
     table = Table(title=f"success on {rows[-1].games} games ({split}), against {baseline}")
-    for column in ("arm", "% won", "each training", "points", "p"):
+    for column in ("arm", "% won", "each training", "points", "p", *(["% kept"] if share else [])):
         table.add_column(column, justify="left" if column == "arm" else "right", overflow="fold")
     for row in rows:
         if row.split == split:
             each = ", ".join(f"{100 * rate:.1f}" for rate in row.rates)
-            table.add_row(row.arm, _interval(row.success, ""), each, *_difference_cells(row.difference))
+            found = (*_difference_cells(row.difference), *_share_cells(row.difference, share))
+            table.add_row(row.arm, _interval(row.success, ""), each, *found)
     return table
 
 
@@ -153,6 +168,8 @@ def as_records(rows: Sequence[ArmRow]) -> list[dict[str, Any]]:
         if row.difference is not None:
             found = row.difference
             record |= {"difference": found.over_games.estimate, "p_value": found.test.p_value}
+            if found.kept is not None:
+                record |= {"kept": found.kept.estimate, "kept_interval": [found.kept.low, found.kept.high]}
             record["difference_interval_over_games"] = [found.over_games.low, found.over_games.high]
             if found.over_trainings is not None:
                 both = found.over_trainings
@@ -170,3 +187,9 @@ def _difference_cells(difference: Difference | None) -> list[str]:
         return ["", ""]
     shown = difference.over_trainings or difference.over_games
     return [_interval(shown, "+"), p_text(difference.test.p_value)]
+
+
+def _share_cells(difference: Difference | None, share: bool) -> list[str]:
+    if not share:
+        return []
+    return ["" if difference is None or difference.kept is None else _interval(difference.kept, "")]
