@@ -57,3 +57,17 @@ def pipeline(tmp_path_factory):
         list(train_actor(config))
         actors[kind] = output / "model"
     return Pipeline(root, episodes, held_out, scout, thoughts, actors)
+
+
+@pytest.fixture(scope="session")
+def short(pipeline, tmp_path_factory):
+    """A compressed sender and a resampler for the latent actor of the pipeline, hardly trained."""
+    from interlat.compress.compression import Compress, compress
+    from interlat.learning.loop import Schedule
+
+    folder = tmp_path_factory.mktemp("short")
+    schedule = Schedule(steps=2, batch_size=4, warmup_steps=1)
+    common = {"receiver": str(pipeline.actors["latent"]), "thoughts": str(pipeline.thoughts), "schedule": schedule}
+    for method, sender in (("reasoner", str(pipeline.scout)), ("resampler", "")):
+        list(compress(Compress(output=str(folder / method), method=method, sender=sender, latent_steps=(3,), **common)))
+    return {"compressed": str(folder / "reasoner" / "model"), "resampler": str(folder / "resampler" / "model")}

@@ -5,6 +5,9 @@ import pytest
 import yaml
 
 from interlat.collect.thoughts import CollectThoughts
+from interlat.compress.compression import Compress
+from interlat.compress.losses import CompressionWeights
+from interlat.compress_commands import EvaluateLatency
 from interlat.config import read_config, write_config
 from interlat.errors import InputError
 from interlat.stages import Compare, Evaluate
@@ -84,13 +87,17 @@ KINDS = {
     "alfworld-mini/actor.yaml": TrainActor,
     "alfworld-mini/arms.yaml": Compare,
     "alfworld-mini/base.yaml": TrainActor,
+    "alfworld-mini/compress-arms.yaml": Compare,
+    "alfworld-mini/compress.yaml": Compress,
     "alfworld-mini/evaluate.yaml": Evaluate,
+    "alfworld-mini/latency.yaml": EvaluateLatency,
     "alfworld-mini/llama-base.yaml": TrainActor,
     "alfworld-mini/preference.yaml": TrainPreference,
     "alfworld-mini/scout.yaml": TrainScout,
     "alfworld-mini/thoughts.yaml": CollectThoughts,
     "interlat/actor.yaml": TrainActor,
     "interlat/collect.yaml": CollectThoughts,
+    "interlat/compress.yaml": Compress,
 }
 
 
@@ -109,4 +116,7 @@ def test_lists_in_a_mapping_are_tuples_too():
 
 
 def test_the_published_weights_are_those_of_the_preset():
+    compression = read_config(Compress, RECIPES / "interlat/compress.yaml")
+    (latent_steps,) = compression.latent_steps
+    assert compression.losses == CompressionWeights.published(latent_steps)
     assert read_config(TrainActor, RECIPES / "interlat/actor.yaml").losses == BranchWeights.published()

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from interlat.collect.sources import TaskSource
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.compress.compression import Compress, compress
 from interlat.compress.losses import CompressionWeights
+from interlat.config import write_config
 from interlat.engine.prompt import Latents
 from interlat.engine.sampling import Sampling
 from interlat.engine.transformers import Engine
@@ -274,6 +278,38 @@ def test_what_does_not_fit_into_the_context_is_refused(config):
         sender.think("the kettle", steps=5000)
     with pytest.raises(PromptError):
         think_over(sender.engine, sender.bridge, [[Latents(torch.full((1, 16), float("nan")))]], 1)
+
+
+def test_two_processes_compress_as_one(pipeline, tmp_path):
+    """Several passes through the same layers in one step, forward and backward, and a kill in between."""
+    schedule = Schedule(
+        steps=4, batch_size=4, checkpoint_every=2, validate_every=2, warmup_steps=1, learning_rate=1e-4,
+        adapter_learning_rate=1e-4,
+    )  # fmt: skip
+    config = Compress(
+        str(pipeline.actors["latent"]), str(pipeline.thoughts), str(tmp_path / "one"), sender=str(pipeline.scout),
+        latent_steps=(1, 3), schedule=schedule, validation_share=0.4,
+    )  # fmt: skip
+    list(compress(config))
+    write_config(config, tmp_path)
+    for flags in (("--schedule.stop-at", "2"), ()):
+        done = subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
+             "interlat.cli", "compress", "--config", str(tmp_path / "config.yaml"), "--output", str(tmp_path / "two"),
+             *flags],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True,
+            timeout=280,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+    lines = [read_lines(tmp_path / name / "metrics.jsonl") for name in ("one", "two")]
+    for one, other in zip(*lines, strict=True):
+        for name in one.keys() - {"seconds"}:
+            assert other[name] == pytest.approx(one[name], rel=1e-4, abs=1e-5), (one["step"], name)
+    first, second = (load_file(tmp_path / name / "checkpoint.safetensors") for name in ("one", "two"))
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.allclose(tensor, second[name], atol=2e-4), name
+    assert (tmp_path / "two" / "model" / "bridge.safetensors").exists()
 
 
 def _folder(config):

@@ -2,16 +2,15 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlat.align.module_file import load_module, save_module
+from interlat.align.module_file import Float32Module, load_module, save_module
 from interlat.errors import CheckpointError, InputError
 from interlat.messages import Expectations, Norm, Offset
 
@@ -164,7 +163,7 @@ def sinusoidal_code(mask: Bool[Tensor, "B K"], size: int) -> Float[Tensor, "B K 
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(start_dim=-2)[..., :size]
 
 
-class CommunicationAdapter(nn.Module):
+class CommunicationAdapter(Float32Module):
     """From message rows ``[B, K, D_source]`` to rows ``[B, K, D_target]`` for the receiver's prompt.
 
     ``x = project(h)`` (if the sizes differ or ``project_input``); ``n = LN(x) (+ positions)``;
@@ -187,14 +186,6 @@ class CommunicationAdapter(nn.Module):
         self.attention = MessageAttention(size, config.heads, config.dropout)
         self.attention_norm = nn.LayerNorm(size, eps=NORM_EPSILON)
         self.projection = AdaptiveProjection(size, config.input_scale, config.output_scale)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # `receiver.to(torch.bfloat16)` reaches this module too: follow the device, never round the values.
-        def keep_dtype(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
-
-        return super()._apply(keep_dtype, recurse)
 
     def forward(
         self,

@@ -1,15 +1,15 @@
 """The bridge of a compressed sender: from a latent to the next input, and from the latents to message rows."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from interlat.align.module_file import load_module, save_module
+from interlat.align.module_file import Float32Module, load_module, save_module
 from interlat.engine.memory import Memory
 from interlat.engine.prompt import Latents, Prompt, as_parts
 from interlat.engine.transformers import Engine
@@ -57,7 +57,7 @@ class BridgeConfig:
             raise InputError(f"latent_steps is {list(self.latent_steps)}, expected numbers of at least 1")
 
 
-class Bridge(nn.Module):
+class Bridge(Float32Module):
     """``e_1 = s``, ``e_{k+1} = W LN(z_k)``: what a model reads in its latent steps; its message is ``P z_1 ... P z_K``.
 
     z_k is the model's last state (after the final norm) at the k-th step, s a learned start vector, P the identity
@@ -92,13 +92,6 @@ class Bridge(nn.Module):
         start = torch.randn(self.source_size, generator=generator)
         self.start.copy_(start * norm / start.norm())
         self.linear.weight.copy_(torch.eye(self.source_size) * norm / self.source_size**0.5)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        def keep_dtype(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
-
-        return super()._apply(keep_dtype, recurse)
 
     def forward(
         self, hidden_states: Float[Tensor, "*rows D"], mask: Bool[Tensor, "*rows"] | None = None

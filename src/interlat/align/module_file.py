@@ -4,12 +4,12 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from interlat.errors import CheckpointError, InputError
 from interlat.files import write_atomically
@@ -18,6 +18,18 @@ METADATA_KEY = "interlat"
 FORMAT_VERSION = 1
 
 Module = TypeVar("Module", bound=nn.Module)
+
+
+class Float32Module(nn.Module):
+    """A module that follows its model to a device and never rounds its values: bfloat16 steps are too coarse for
+    scalars and norms to learn at all."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        def keep_dtype(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(keep_dtype, recurse)
 
 
 def save_module(module: nn.Module, config: Any, path: Path, file_format: str) -> Path:

@@ -2,9 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlat.align.adapter import sinusoidal_code
-from interlat.align.module_file import load_module, save_module
+from interlat.align.module_file import Float32Module, load_module, save_module
 from interlat.errors import CheckpointError, InputError
 
 RESAMPLER_FILE = "resampler.safetensors"
@@ -42,7 +41,7 @@ class ResamplerConfig:
             raise InputError(f"size {self.size}, queries {self.queries}, heads {self.heads}: heads must divide size")
 
 
-class Resampler(nn.Module):
+class Resampler(Float32Module):
     """``y = A x``, ``out = y + W2 GELU(W1 LN(y))``: K rows, each a weighted mean of all rows x of a message.
 
     ``A = softmax((Q LN(q)) (K (LN(x) + c))^T / sqrt(d))`` for each head, q learned queries, c the code of the position
@@ -79,13 +78,6 @@ class Resampler(nn.Module):
             nn.init.zeros_(linear.bias)
         nn.init.zeros_(self.contract.weight)
         nn.init.zeros_(self.contract.bias)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        def keep_dtype(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
-
-        return super()._apply(keep_dtype, recurse)
 
     def forward(
         self, hidden_states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"], latent_steps: int

@@ -34,7 +34,7 @@ from interlat.learning.loop import Passes, Schedule, load_finished, run_training
 from interlat.learning.messages import ScoutMessages
 from interlat.learning.model import compiled_backbone, export_model
 from interlat.learning.order import Order
-from interlat.learning.sharding import shard
+from interlat.learning.sharding import shard, split_again
 from interlat.learning.states import Precision
 from interlat.learning.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
 from interlat.progress import say
@@ -144,8 +144,7 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
         for model in (receiver, compressor.model):
             if model is not None:
                 round_frozen(model)
-    if compressor.model is not None:
-        shard(objective, compressor.model, ranks, device)
+    shard(objective, [model for model in (compressor.model, receiver) if model is not None], ranks, device)
     objective.use_backbone(compiled_backbone(receiver, config.compile))
     order = Order(corpus.training, config.schedule.batch_size, config.seed)
     held_out = list(corpus.validation[: config.validation_limit])
@@ -223,14 +222,14 @@ def _mean_loss(objective: CompressionObjective, samples: Sequence[Sample], ranks
 
 @torch.no_grad()
 def _say_bounds(objective: CompressionObjective, samples: Sequence[Sample], ranks: Ranks) -> None:
-    weight = CompressionTotals.of(samples).weight
+    totals = CompressionTotals.of(samples)
     bounds = {"the full message": 0.0, "no message": 0.0}
     for start in range(0, len(samples), VALIDATION_PASS):
         part = samples[start : start + VALIDATION_PASS]
-        share = CompressionTotals.of(part).weight / weight
         full = [Mixed(sample.message, len(sample.message)) for sample in part]
-        bounds["the full message"] += share * objective.loss_of_messages(part, full).item()
-        bounds["no message"] += share * objective.loss_of_messages(part, [None] * len(part)).item()
+        bounds["the full message"] += objective(part, totals, full)[0].item()
+        bounds["no message"] += objective(part, totals, [None] * len(part))[0].item()
+    split_again(objective)
     if ranks.is_first:
         losses = ", ".join(f"{loss:.4f} with {name}" for name, loss in bounds.items())
         say(f"the receiver's loss on {len(samples)} examples held out: {losses}")

@@ -24,11 +24,14 @@ class CompressionTotals:
     """Sum of the weights of all labels."""
     samples: int
     """Number of samples."""
+    latent_steps: int
+    """The most that one of them takes. All passes take as many: ranks of a sharded model must run it equally often."""
 
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> "CompressionTotals":
         """The totals of some samples."""
-        return cls(sum(sample.example.label_weight for sample in samples), len(samples))
+        weight = sum(sample.example.label_weight for sample in samples)
+        return cls(weight, len(samples), max(sample.latent_steps for sample in samples))
 
 
 class CompressionObjective(nn.Module):
@@ -75,7 +78,10 @@ class CompressionObjective(nn.Module):
         self._backbone = [backbone]
 
     def forward(
-        self, samples: Sequence[Sample], totals: CompressionTotals | None = None
+        self,
+        samples: Sequence[Sample],
+        totals: CompressionTotals | None = None,
+        messages: Sequence[Message] | None = None,
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """The share of these samples in the loss of a step; without gradients the cross-entropy alone.
 
@@ -83,14 +89,19 @@ class CompressionObjective(nn.Module):
             samples: conversations with what their messages are made of.
             totals: of the whole step; by default those of these samples. The sum of all shares is the loss of the step:
                 the weighted mean of the cross-entropy over all labels, and the means of the others over all samples.
+            messages: instead of the compressed ones, to measure what those are compared with: the cross-entropy alone,
+                without gradient.
 
         Returns:
             The loss, and the share of each part in the step, unweighted: "task", "agreement", "direction".
         """
         totals = totals or CompressionTotals.of(samples)
+        if messages is not None:
+            # Here and not in a method beside: a sharded module has its parameters within `forward` only.
+            with torch.no_grad():
+                return self._task(*self._read(samples, messages), totals), {}
         weights = self.weights
-        steps = max(sample.latent_steps for sample in samples)
-        rows = self.compressor(samples, steps)
+        rows = self.compressor(samples, totals.latent_steps)
         sent = [row[: sample.latent_steps] for row, sample in zip(rows, samples, strict=True)]
         batch, states = self._read(samples, [Mixed(row, len(row)) for row in sent])
         full = none = None
@@ -129,15 +140,11 @@ class CompressionObjective(nn.Module):
         device: torch.device = self.model.get_input_embeddings().weight.device
         return device
 
-    @torch.no_grad()
-    def loss_of_messages(self, samples: Sequence[Sample], messages: Sequence[Message]) -> Float[Tensor, ""]:
-        """The weighted mean of the cross-entropy under given messages: what a compressed one is measured by."""
-        batch, states = self._read(samples, messages)
+    def _task(self, batch: Batch, states: Float[Tensor, "N D"], totals: CompressionTotals) -> Float[Tensor, ""]:
         supervised = batch.labels[:, 1:] != -100
         head, size = self.model.get_output_embeddings(), self.model.config.vocab_size
         losses = compression_rows(states, batch.labels[:, 1:][supervised], head, size)
-        weights = batch.weights[:, 1:][supervised]
-        return (losses.cross_entropy * weights).sum() / weights.sum()
+        return (losses.cross_entropy * batch.weights[:, 1:][supervised]).sum() / totals.weight
 
     def _read(self, samples: Sequence[Sample], messages: Sequence[Message]) -> tuple[Batch, Float[Tensor, "N D"]]:
         batch = collate([sample.example for sample in samples], messages).to(self.device)

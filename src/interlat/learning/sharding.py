@@ -1,29 +1,38 @@
 """Parameters split over several processes (FSDP2), so that a model need not fit on one device."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from interlat.engine.ranks import Ranks
 
 
-def shard(objective: nn.Module, model: Any, ranks: Ranks, device: torch.device) -> None:
-    """Split all parameters over the ranks, in place: each decoder layer is gathered for as long as it computes.
+def shard(objective: nn.Module, models: Sequence[Any], ranks: Ranks, device: torch.device) -> None:
+    """Split all parameters over the ranks, in place: each decoder layer of the models in the objective is gathered for
+    as long as it computes.
 
     Gradients are averaged over the ranks. Does nothing to a single process.
     """
     if ranks.world_size == 1:
         return
     mesh = init_device_mesh(device.type, (ranks.world_size,))
-    layers: list[str] = list(model._no_split_modules or ())
-    for module in list(model.modules()):
-        if type(module).__name__ in layers:
-            fully_shard(module, mesh=mesh)
+    for model in models:
+        layers: list[str] = list(model._no_split_modules or ())
+        for module in list(model.modules()):
+            if type(module).__name__ in layers:
+                fully_shard(module, mesh=mesh)
     fully_shard(objective, mesh=mesh)
+
+
+def split_again(objective: nn.Module) -> None:
+    """Split what a pass without a backward one has left whole, so that `trained_parameters` sees the parameters."""
+    if isinstance(objective, FSDPModule):
+        objective.reshard()
 
 
 def whole(tensor: Tensor) -> Tensor:

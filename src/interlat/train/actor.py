@@ -178,7 +178,7 @@ def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Iterator[tupl
         # transformers renamed it between the versions that are supported.
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
-    shard(objective, model, ranks, device)
+    shard(objective, [model], ranks, device)
     objective.use_backbone(compiled_backbone(model, config.compile))
     order = Order(corpus.training, config.schedule.batch_size, config.seed)
 

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Compressed senders for the latent actor, every comparison, latency and pictures. Needs what reproduce.sh makes.
+# Every step continues where it was interrupted.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+short=$run/short
+train() { # name, further options
+    local name=$1
+    shift
+    "$interlat" compress --config $here/compress.yaml --output "$short/$name" "$@"
+}
+none="--losses.agreement 0 --losses.direction 0"
+published="--losses.agreement 0.1 --losses.direction 0.1 --losses.temperature 4 --losses.reference-rows 8"
+
+# Two processes with one thread each are faster on two cores than one process with two threads.
+{
+    for seed in 0 1 2; do train ours-$seed --seed $seed; done
+} &
+train cross-entropy-0 $none
+train published-0 $published
+train resampler-0 --method resampler --sender ""
+wait %1
+
+evaluate() { # name, compressed sender, variants
+    local name=$1 sender=$2
+    shift 2
+    OMP_NUM_THREADS=2 "$interlat" evaluate --config $here/evaluate.yaml --games 200 --settings.output "$short/evaluation/$name" \
+        --settings.checkpoints.compressed "$short/$sender/model" --settings.checkpoints.resampler $short/resampler-0/model \
+        --settings.variants "$@"
+}
+evaluate ours-0 ours-0 none text latent cross_task zeros compressed:{1,2,4,8,16} rollout:{1,2,4,8,16} resampled:{1,2,4,8,16} \
+    first_rows:{1,2,4,8,16} spaced_rows:{1,2,4,8,16} pooled_rows:{1,2,4,8,16} int8
+for name in ours-1 ours-2 cross-entropy-0 published-0; do evaluate $name $name compressed:{1,2,4,8,16}; done
+"$interlat" compare --config $here/compress-arms.yaml
+
+"$interlat" evaluate latency --config $here/latency.yaml
+"$interlat" plot tradeoff $short/evaluation/ours-0 --latency $short/latency --output $short
+"$interlat" plot parallelism --model $short/ours-0/model --untrained $run/scout/model --thoughts $run/thoughts --output $short/parallelism
