@@ -110,7 +110,16 @@ def test_a_missing_tracker_is_said_before_anything_is_trained(actor, tmp_path, m
     write_config(dataclasses.replace(actor, tracker="wandb"), tmp_path)
     assert cli.main(["train", "actor", "--config", str(tmp_path / "config.yaml")]) == 2
     assert "pip install wandb" in capsys.readouterr().err
-    assert not (tmp_path / "actor" / "metrics.jsonl").exists()
+    assert not (tmp_path / "actor").exists()
+
+
+def test_a_refused_training_leaves_no_trace(actor, pipeline, tmp_path, capsys):
+    """Found only when the data is read: a store without episodes."""
+    refused = dataclasses.replace(actor, thoughts=(str(tmp_path / "nothing"),))
+    write_config(refused, tmp_path)
+    assert cli.main(["train", "actor", "--config", str(tmp_path / "config.yaml")]) == 2
+    assert "is no latent store" in capsys.readouterr().err
+    assert not (tmp_path / "actor").exists()
 
 
 def test_pictures_are_named_on_stdout(tmp_path, capsys):

@@ -54,7 +54,6 @@ class TrainScoutCommand(Tracking, TrainScout):
 
 def run_train_scout(config: TrainScoutCommand) -> None:
     """Train a scout."""
-    write_config(config, config.output)
     _show(train_scout(config), config.schedule.last_step, "scout", config.output, config)
 
 
@@ -77,7 +76,6 @@ def run_train_preference(config: TrainPreferenceCommand) -> None:
     """Train an actor on its preferences."""
     data = load_preferences(config)
     say(data.counts)
-    write_config(config, config.output)
     steps = train_preference(config, data)
     _show(steps, config.schedule.last_step, "actor (preference)", config.output, config)
 
@@ -112,8 +110,6 @@ def _run_sharded(
     config: Any, train: Callable[[Any, Ranks], Iterator[tuple[int, dict[str, float]]]], title: str
 ) -> None:
     ranks = Ranks.from_environment()
-    if ranks.is_first:
-        write_config(config, config.output)
     with ranks.together("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"):
         steps = train(config, ranks)
         if ranks.is_first:
@@ -127,14 +123,19 @@ def _show(
 ) -> None:
     # Closed here, so that the run in the tracker ends with the training and not with the process.
     with contextlib.closing(tracked(steps, tracking, output)) as logged:
-        drain(track(_told(logged, total), title))
+        drain(track(_told(logged, total, output, tracking), title))
     picture, _ = plot_training([output])
     say(f"{title} in {Path(output) / 'model'}, its losses in {picture}")
 
 
-def _told(steps: Iterable[tuple[int, dict[str, float]]], total: int) -> Iterator[tuple[int, int]]:
+def _told(
+    steps: Iterable[tuple[int, dict[str, float]]], total: int, output: str, config: Tracking
+) -> Iterator[tuple[int, int]]:
     """Pass the steps on for a bar, and say what the validations gave."""
-    for step, metrics in steps:
+    for number, (step, metrics) in enumerate(steps):
+        if not number:
+            # Not before the first step: a configuration that is refused leaves no folder.
+            write_config(config, output)
         shown = {name: value for name, value in metrics.items() if name.startswith("validation")}
         if shown:
             say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in shown.items()))

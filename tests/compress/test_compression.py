@@ -270,6 +270,11 @@ def test_what_does_not_go_together_is_refused(config, pipeline, tmp_path):
         list(compress(dataclasses.replace(config, thoughts=other.output)))
 
 
+def test_a_prompt_that_leaves_no_room_for_latents_is_named(config):
+    with pytest.raises(InputError, match=r"the prompt of '.*' has \d+ positions, with 1020 latents"):
+        list(compress(dataclasses.replace(config, latent_steps=(1020,))))
+
+
 def test_what_does_not_fit_into_the_context_is_refused(config):
     """More latents than the context holds: refused, not cut."""
     list(compress(config))

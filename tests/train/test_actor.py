@@ -191,7 +191,7 @@ def test_the_finished_model_has_the_best_parameters_if_asked(config, tmp_path, m
     kept = {}
     for keep in ("best", "last"):
         losses = iter([3.0, 1.0, 2.0])
-        monkeypatch.setattr(actor, "_mean_loss", lambda *_, losses=losses: next(losses))
+        monkeypatch.setattr(actor, "mean_loss", lambda *_, losses=losses: next(losses))
         output = str(tmp_path / keep)
         chosen = dataclasses.replace(config, schedule=dataclasses.replace(schedule, keep=keep), output=output)
         assert [metrics["validation_loss"] for _, metrics in train_actor(chosen)] == [3.0, 1.0, 2.0]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from interlat.agents.prompting import PromptMaker
 from interlat.agents.settings import AgentSettings
@@ -34,14 +34,13 @@ from interlat.learning.loop import Passes, Schedule, load_finished, run_training
 from interlat.learning.messages import ScoutMessages
 from interlat.learning.model import compiled_backbone, export_model
 from interlat.learning.order import Order
-from interlat.learning.sharding import shard, split_again
+from interlat.learning.sharding import check_ranks, shard, split_again
 from interlat.learning.states import Precision
 from interlat.learning.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
+from interlat.learning.validation import mean_loss
 from interlat.progress import say
 from interlat.store.manifest import Manifest
 
-VALIDATION_PASS = 32
-"""Examples in one pass of a validation."""
 _USE_OF_REASONER = (
     'agent = interlat.load("folder or hub id of this model")\nagent.think("...").save("thought.safetensors")'
 )
@@ -127,10 +126,7 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
         CheckpointError: the output folder holds a training of another model.
     """
     ranks = ranks or Ranks()
-    if config.compile and ranks.world_size > 1:
-        raise InputError("compile is for one process; leave it out where the model is split over several")
-    if config.schedule.batch_size % ranks.world_size:
-        raise InputError(f"batch_size {config.schedule.batch_size} does not divide by {ranks.world_size} processes")
+    check_ranks(ranks, config.schedule.batch_size, config.compile)
     torch.set_num_threads(config.threads)
     thoughts = ScoutMessages([config.thoughts])
     receiver, tokenizer = load_checkpoint(config.receiver, torch.float32, "cpu", False)
@@ -161,10 +157,10 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
             yield objective(share[start : start + size], totals)
 
     def validate() -> dict[str, float]:
-        losses = {
-            f"loss_{steps}": _mean_loss(objective, [source.sample(example, steps) for example in held_out], ranks)
-            for steps in config.latent_steps
-        }
+        losses = {}
+        for steps in config.latent_steps:
+            samples = [source.sample(example, steps) for example in held_out]
+            losses[f"loss_{steps}"] = mean_loss(objective, samples, CompressionTotals.of(samples), ranks)
         return {"loss": sum(losses.values()) / len(losses), **losses}
 
     _say_bounds(objective, [source.sample(example, 1) for example in held_out], ranks)
@@ -195,7 +191,9 @@ class _Source:
         self.thoughts = thoughts
         self.tokenizer = compressor.tokenizer
         self.make_prompt = None
+        self.longest = max(config.latent_steps)
         if self.tokenizer is not None:
+            self.context: int = compressor.model.config.get_text_config(decoder=True).max_position_embeddings
             self.make_prompt = PromptMaker.as_collected(thoughts.manifest.settings, self.tokenizer)
 
     def sample(self, example: Example, latent_steps: int) -> Sample:
@@ -204,35 +202,30 @@ class _Source:
         if self.make_prompt is not None:
             task = self.thoughts.stores[0].entry(example.item).task
             prompt = tuple(token_ids_of(tokenize(self.make_prompt(task), self.tokenizer)))
+            if len(prompt) + self.longest > self.context:
+                raise InputError(
+                    f"the prompt of {example.item!r} has {len(prompt)} positions, with {self.longest} latents "
+                    f"more than the context of the sender, {self.context}; leave the item out or take another sender"
+                )
         return Sample(example, prompt, self.thoughts.states(example.item), latent_steps)
-
-
-def _mean_loss(objective: CompressionObjective, samples: Sequence[Sample], ranks: Ranks) -> float:
-    """The mean loss over all labels; each rank takes some of the passes."""
-    passes = [samples[start : start + VALIDATION_PASS] for start in range(0, len(samples), VALIDATION_PASS)]
-    totals = CompressionTotals.of(samples)
-    total = 0.0
-    for first in range(0, len(passes), ranks.world_size):
-        number = first + ranks.rank
-        # All ranks of a sharded model must run it equally often.
-        loss, _ = objective(passes[min(number, len(passes) - 1)], totals)
-        total += loss.item() if number < len(passes) else 0.0
-    return ranks.sum({"loss": total})["loss"]
 
 
 @torch.no_grad()
 def _say_bounds(objective: CompressionObjective, samples: Sequence[Sample], ranks: Ranks) -> None:
+    def full(part: Sequence[Sample], totals: CompressionTotals) -> tuple[Tensor, Any]:
+        return objective(part, totals, [Mixed(sample.message, len(sample.message)) for sample in part])
+
+    def none(part: Sequence[Sample], totals: CompressionTotals) -> tuple[Tensor, Any]:
+        return objective(part, totals, [None] * len(part))
+
     totals = CompressionTotals.of(samples)
-    bounds = {"the full message": 0.0, "no message": 0.0}
-    for start in range(0, len(samples), VALIDATION_PASS):
-        part = samples[start : start + VALIDATION_PASS]
-        full = [Mixed(sample.message, len(sample.message)) for sample in part]
-        bounds["the full message"] += objective(part, totals, full)[0].item()
-        bounds["no message"] += objective(part, totals, [None] * len(part))[0].item()
+    with_all, without = (mean_loss(bound, samples, totals, ranks) for bound in (full, none))
     split_again(objective)
     if ranks.is_first:
-        losses = ", ".join(f"{loss:.4f} with {name}" for name, loss in bounds.items())
-        say(f"the receiver's loss on {len(samples)} examples held out: {losses}")
+        say(
+            f"the receiver's loss on {len(samples)} examples held out: {with_all:.4f} with the full message, "
+            f"{without:.4f} without one"
+        )
 
 
 def _adapter(config: Compress, manifest: Manifest) -> CommunicationAdapter:

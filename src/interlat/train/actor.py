@@ -31,9 +31,10 @@ from interlat.learning.message_tokens import add_message_tokens
 from interlat.learning.messages import ScoutMessages
 from interlat.learning.model import SmallModel, build_model, compiled_backbone, export_model
 from interlat.learning.order import Order
-from interlat.learning.sharding import shard
+from interlat.learning.sharding import check_ranks, shard
 from interlat.learning.states import Precision
 from interlat.learning.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
+from interlat.learning.validation import mean_loss
 from interlat.progress import say
 from interlat.train.adapters import begin_adapter, new_adapter
 from interlat.train.branches import Branch, BranchWeights, Totals
@@ -50,8 +51,6 @@ _MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
 }
 ALIGNED_ON = 256
 """Messages that an adapter is aligned and calibrated on."""
-VALIDATION_PASS = 32
-"""Examples in one pass of a validation."""
 
 
 @dataclass(frozen=True)
@@ -155,10 +154,7 @@ def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Iterator[tupl
         CheckpointError: the output folder holds a training of another model.
     """
     ranks = ranks or Ranks()
-    if config.compile and ranks.world_size > 1:
-        raise InputError("compile is for one process; leave it out where the model is split over several")
-    if config.schedule.batch_size % ranks.world_size:
-        raise InputError(f"batch_size {config.schedule.batch_size} does not divide by {ranks.world_size} processes")
+    check_ranks(ranks, config.schedule.batch_size, config.compile)
     torch.set_num_threads(config.threads)
     directory = Path(config.output)
     thoughts = ScoutMessages(config.thoughts) if config.thoughts else None
@@ -193,31 +189,21 @@ def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Iterator[tupl
         for start in range(0, len(share), size):
             yield objective(share[start : start + size], totals, config.reading_weight)
 
+    def loss_of(branches: Sequence[Branch]) -> float:
+        return mean_loss(objective, branches, Totals.of(branches), ranks)
+
     def validate() -> dict[str, float]:
         rng = random.Random("validation")
         held_out = corpus.validation
-        losses = {"loss": _mean_loss(objective, [source.branch(e, rng) for e in held_out], ranks)}
+        losses = {"loss": loss_of([source.branch(e, rng) for e in held_out])}
         if config.message == "latent" and len({corpus.task_of[e.item] for e in held_out}) > 1:
-            losses["loss_of_another_message"] = _mean_loss(objective, source.of_another(held_out, rng), ranks)
+            losses["loss_of_another_message"] = loss_of(source.of_another(held_out, rng))
         return losses
 
     yield from run_training(directory, objective.parts, config.schedule, config.seed, passes_of_step, validate, ranks)
     if ranks.is_first:
         _export(config, thoughts)
     ranks.wait()
-
-
-def _mean_loss(objective: ActorObjective, branches: Sequence[Branch], ranks: Ranks) -> float:
-    """The mean loss over all labels; each rank takes some of the passes."""
-    passes = [branches[start : start + VALIDATION_PASS] for start in range(0, len(branches), VALIDATION_PASS)]
-    totals = Totals.of(branches)
-    total = 0.0
-    for first in range(0, len(passes), ranks.world_size):
-        number = first + ranks.rank
-        # All ranks of a sharded model must run it equally often.
-        loss, _ = objective(passes[min(number, len(passes) - 1)], totals)
-        total += loss.item() if number < len(passes) else 0.0
-    return ranks.sum({"loss": total})["loss"]
 
 
 def _corpus(config: TrainActor, thoughts: ScoutMessages | None, chat: ChatFormat, ranks: Ranks) -> Corpus:
