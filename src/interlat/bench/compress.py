@@ -43,7 +43,7 @@ class Shape:
         )
 
 
-SHAPES = {True: Shape(32, 8, 96, 160, 256, 40, 8_192), False: Shape(32, 8, 200, 400, 1024, 60, 32_768)}
+SHAPES = {True: Shape(32, 8, 64, 96, 160, 24, 4_096, 128), False: Shape(32, 8, 200, 400, 1024, 60, 32_768)}
 
 
 def run(quick: bool = False) -> Iterator[dict[str, Any]]:
