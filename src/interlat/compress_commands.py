@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from tyro.conf import Positional
 
-from interlat.agents.episodes import read_episodes, some_of
+from interlat.agents.episodes import playable_episodes
 from interlat.config import write_config
 from interlat.errors import InputError
 from interlat.evaluate.household import RESULTS_FILE
@@ -45,11 +45,7 @@ def run_evaluate_latency(config: EvaluateLatency) -> None:
     torch.set_num_threads(config.threads)
     settings = config.settings
     write_config(config, settings.output)
-    records = [
-        record
-        for path in config.episodes
-        for record in some_of([r for r in read_episodes(path) if r["episodes"]], config.games)
-    ]
+    records = playable_episodes(config.episodes, config.games)
     drain(track(measure_latency(settings, records), "messages"))
     path = Path(settings.output) / LATENCY_FILE
     lines = [line for line in read_lines(path) if line["config_hash"] == settings.hash]

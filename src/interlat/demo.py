@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from interlat.agents.episodes import read_episodes, some_of
+from interlat.agents.episodes import playable_episodes
 from interlat.checkpoints import bundled
 from interlat.collect.episodes import CollectEpisodes, collect_episodes
 from interlat.config import write_config
@@ -81,8 +81,7 @@ def demo_games(output: str, games: int) -> list[dict[str, Any]]:
         drain(track(authored(), f"{split} games"))
         config = CollectEpisodes(str(root), split, str(episodes), draws=1, play=False)
         drain(track(collect_episodes(config), f"{split} evidence"))
-        playable = [record for record in read_episodes(episodes) if record["episodes"]]
-        records += some_of(playable, count)
+        records += playable_episodes([episodes], count)
     return records
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from interlat.agents.episodes import read_episodes, some_of
+from interlat.agents.episodes import playable_episodes, read_episodes
 from interlat.agents.trajectories import TRAJECTORIES_FILE, read_trajectories
 from interlat.bench import collect, compress, engine, sender, store, train_step, world
 from interlat.bench.records import print_records
@@ -198,11 +198,7 @@ def run_evaluate(config: Evaluate) -> None:
     torch.set_num_threads(config.threads)
     settings = config.settings
     write_config(config, settings.output)
-    records = [
-        record
-        for path in config.episodes
-        for record in some_of([r for r in read_episodes(path) if r["episodes"]], config.games)
-    ]
+    records = playable_episodes(config.episodes, config.games)
     drain(track(evaluate_household(settings, records), "episodes"))
     inspections = write_inspections(settings, records)
     results = Path(settings.output) / RESULTS_FILE

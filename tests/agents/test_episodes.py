@@ -1,6 +1,17 @@
+import json
+
 import pytest
 
-from interlat.agents.episodes import describe, direct_episode, evidence_of, layout_of, read_episodes, some_of, texts_of
+from interlat.agents.episodes import (
+    describe,
+    direct_episode,
+    evidence_of,
+    layout_of,
+    playable_episodes,
+    read_episodes,
+    some_of,
+    texts_of,
+)
 from interlat.errors import InputError
 from interlat.worlds.alfworld import AlfworldGame
 
@@ -63,6 +74,21 @@ def test_some_games_are_of_all_types_and_always_the_same():
     assert chosen == some_of(records, 60) and len({r["item"] for r in chosen}) == 60
     assert all(4 <= sum(r["item"].startswith(kind) for r in chosen) <= 16 for kind in "abcdef")
     assert some_of(records, None) == some_of(records, 500) == records
+
+
+def test_playable_games_have_a_sender_that_knows_something(tmp_path):
+    records = [{"item": f"{number:02}", "episodes": [{}] * (number % 3)} for number in range(30)]
+    for name in ("one", "two"):
+        lines = (json.dumps(record | {"file": name}) for record in records)
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    paths = [tmp_path / "one", tmp_path / "two"]
+    everything = playable_episodes(paths)
+    assert [(r["file"], r["item"]) for r in everything] == [
+        (name, r["item"]) for name in ("one", "two") for r in records if r["episodes"]
+    ]
+    some = playable_episodes(paths, 5)
+    assert [r["file"] for r in some] == ["one"] * 5 + ["two"] * 5
+    assert all(record in everything for record in some)
 
 
 def test_no_episodes_is_an_error(tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from interlat.align.adapter import ADAPTER_FILE, AdapterConfig, CommunicationAdapter
+from interlat.align.adapter import AdapterConfig, CommunicationAdapter
 from interlat.align.base import Align
 from interlat.errors import CheckpointError, InputError, MessageError
 from interlat.messages import Header, HiddenMessage, check_receiver
@@ -265,13 +265,13 @@ def test_its_expectations_name_what_it_was_trained_on() -> None:
 def test_saving_and_loading_changes_nothing(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, sender_fingerprints=("a", "b"), positions="sinusoidal", max_rows=9)
     adapter = make_adapter(config)
-    assert adapter.train().save(tmp_path / "run") == tmp_path / "run" / ADAPTER_FILE
+    assert adapter.train().save(tmp_path / "run") == tmp_path / "run" / CommunicationAdapter.FILE
     loaded = CommunicationAdapter.load(tmp_path / "run")
     assert loaded.config == config and not loaded.training
     message = torch.randn(2, 4, 12)
     assert torch.equal(loaded(message), adapter.eval()(message))
     assert all(parameter.requires_grad for parameter in loaded.parameters())
-    assert [path.name for path in (tmp_path / "run").iterdir()] == [ADAPTER_FILE]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [CommunicationAdapter.FILE]
 
 
 def test_a_directory_without_an_adapter_is_named(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def description(**changes: object) -> dict[str, str]:
     ],
 )
 def test_an_adapter_with_a_wrong_description_is_refused(tmp_path: Path, metadata: dict[str, str], reason: str) -> None:
-    save_file(make_adapter().state_dict(), tmp_path / ADAPTER_FILE, metadata)
+    save_file(make_adapter().state_dict(), tmp_path / CommunicationAdapter.FILE, metadata)
     with pytest.raises(CheckpointError, match=reason):
         CommunicationAdapter.load(tmp_path)
 

@@ -5,82 +5,103 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from interlat.align.module_file import load_module, save_module
+from interlat.align.module_file import StoredModule
 from interlat.errors import CheckpointError, InputError
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     size: int
+    steps: tuple[int, ...] = (1, 2)
 
     def __post_init__(self) -> None:
         if self.size < 1:
             raise InputError("too small")
 
 
-def make(settings):
-    return nn.Linear(Config(**settings).size, 2)
+class Map(StoredModule):
+    FILE = "map.safetensors"
+    FORMAT = "interlat-map"
+    KIND = "a map"
+    MISSING = "holds no map; draw one"
+    CONFIG = Config
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.linear = nn.Linear(config.size, 2)
 
 
 @pytest.fixture
 def path(tmp_path):
-    return save_module(nn.Linear(3, 2), Config(3), tmp_path / "linear.safetensors", "interlat-linear")
-
-
-def load(path):
-    return load_module(path, "interlat-linear", "a map", make)
+    return Map(Config(3)).save(tmp_path)
 
 
 def test_saved_and_loaded_it_is_the_same(tmp_path):
-    module = nn.Linear(3, 2)
-    loaded = load(save_module(module, Config(3), tmp_path / "linear.safetensors", "interlat-linear"))
-    assert torch.equal(loaded.weight, module.weight) and torch.equal(loaded.bias, module.bias)
-    assert not loaded.training and loaded.weight.requires_grad
-    assert [file.name for file in tmp_path.iterdir()] == ["linear.safetensors"]
+    module = Map(Config(3, (4, 5)))
+    assert module.save(tmp_path) == tmp_path / Map.FILE
+    loaded = Map.load(tmp_path)
+    assert type(loaded) is Map and loaded.config == module.config
+    assert torch.equal(loaded.linear.weight, module.linear.weight)
+    assert torch.equal(loaded.linear.bias, module.linear.bias)
+    assert not loaded.training and loaded.linear.weight.requires_grad
+    assert [file.name for file in tmp_path.iterdir()] == [Map.FILE]
 
 
-def test_other_formats_are_refused(path):
-    with pytest.raises(CheckpointError, match="has format interlat-linear version 1, expected interlat-other"):
-        load_module(path, "interlat-other", "a map", make)
+def test_it_follows_to_a_device_and_is_never_rounded():
+    module = Map(Config(3)).to("meta", torch.bfloat16)
+    assert {(tensor.device.type, tensor.dtype) for tensor in module.parameters()} == {("meta", torch.float32)}
+
+
+def test_a_folder_without_one_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=rf"{tmp_path} holds no map; draw one"):
+        Map.load(tmp_path)
+
+
+def test_other_formats_are_refused(path, monkeypatch):
+    monkeypatch.setattr(Map, "FORMAT", "interlat-other")
+    with pytest.raises(CheckpointError, match="has format interlat-map version 1, expected interlat-other"):
+        Map.load(path.parent)
 
 
 @pytest.mark.parametrize(
-    ("module", "config", "reason"),
+    ("linear", "reason"),
     [
-        (nn.Linear(4, 2), Config(3), r"its own configuration \(tensors weight\); copy it again or train a map"),
-        (nn.Linear(3, 2, bias=False), Config(3), "tensors bias"),
-        (nn.Linear(3, 2).bfloat16(), Config(3), "not finite float32"),
+        (nn.Linear(4, 2), r"its own configuration \(tensors linear.weight\); copy it again or train a map"),
+        (nn.Linear(3, 2, bias=False), "tensors linear.bias"),
+        (nn.Linear(3, 2).bfloat16(), "not finite float32"),
     ],
 )
-def test_tensors_that_do_not_fit_are_named(tmp_path, module, config, reason):
-    path = save_module(module, config, tmp_path / "linear.safetensors", "interlat-linear")
+def test_tensors_that_do_not_fit_are_named(tmp_path, linear, reason):
+    module = Map(Config(3))
+    module.linear = linear
+    module.save(tmp_path)
     with pytest.raises(CheckpointError, match=reason):
-        load(path)
+        Map.load(tmp_path)
 
 
 def test_values_that_are_not_numbers_are_refused(tmp_path):
-    module = nn.Linear(3, 2)
-    module.bias.data[0] = float("nan")
-    with pytest.raises(CheckpointError, match="tensor bias"):
-        load(save_module(module, Config(3), tmp_path / "linear.safetensors", "interlat-linear"))
+    module = Map(Config(3))
+    module.linear.bias.data[0] = float("nan")
+    module.save(tmp_path)
+    with pytest.raises(CheckpointError, match=r"tensor linear\.bias"):
+        Map.load(tmp_path)
 
 
-def test_configurations_without_meaning_are_refused(tmp_path):
-    @dataclasses.dataclass(frozen=True)
-    class Other:
-        size: int = 0
-
-    for config in (Other(), dataclasses.make_dataclass("Unknown", ["height"])(3)):
-        path = save_module(nn.Linear(3, 2), config, tmp_path / "linear.safetensors", "interlat-linear")
-        with pytest.raises(CheckpointError, match="unusable configuration"):
-            load(path)
+@pytest.mark.parametrize("fields", [{"size": 0}, {"height": 3}])
+def test_configurations_without_meaning_are_refused(tmp_path, fields):
+    module = Map(Config(3))
+    module.config = dataclasses.make_dataclass("Other", list(fields))(**fields)
+    module.save(tmp_path)
+    with pytest.raises(CheckpointError, match="unusable configuration"):
+        Map.load(tmp_path)
 
 
 def test_damaged_and_foreign_files_are_refused(path):
     whole = path.read_bytes()
     path.write_bytes(whole[:-4])
     with pytest.raises(CheckpointError, match="damaged"):
-        load(path)
+        Map.load(path.parent)
     save_file({"weight": torch.zeros(2, 3)}, path)
     with pytest.raises(CheckpointError, match="is not a map of interlat"):
-        load(path)
+        Map.load(path.parent)

@@ -139,6 +139,12 @@ def test_best_parameters_from_behind_the_checkpoint_are_made_again(tmp_path):
     assert validated(tmp_path, [5.0, 3.0, 4.0, 3.5, 3.2, 3.6])[1] == 5
 
 
+def test_a_step_is_cut_into_passes_that_hold_every_sample_once():
+    samples = list(range(7))
+    assert [list(part) for part in Schedule(pass_size=3).passes_of(samples)] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(Schedule().passes_of(samples)) == [samples] and list(Schedule().passes_of([])) == []
+
+
 @pytest.mark.parametrize("name", ["steps", "batch_size", "pass_size", "patience", "validate_every", "stop_at"])
 def test_counts_are_positive(name):
     with pytest.raises(InputError, match=name):

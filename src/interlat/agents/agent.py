@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interlat.agents.settings import PLAN_REQUEST, SETTINGS_FILE, AgentSettings
-from interlat.align.adapter import ADAPTER_FILE, AdapterConfig, CommunicationAdapter
+from interlat.align.adapter import AdapterConfig, CommunicationAdapter
 from interlat.align.base import Align
-from interlat.align.bridge import BRIDGE_FILE, Bridge, think_over
+from interlat.align.bridge import Bridge, think_over
 from interlat.align.identity import NormMatchedIdentity
 from interlat.engine.checkpoint import companion_file
 from interlat.engine.memory import Memory
@@ -274,8 +274,8 @@ def load(
     """
     place = str(path_or_hub_id)
     engine = Engine.load(place, dtype=dtype, device=device, compile=compile, trust_remote_code=trust_remote_code)
-    adapter_file = companion_file(place, ADAPTER_FILE)
-    bridge_file = companion_file(place, BRIDGE_FILE)
+    adapter_file = companion_file(place, CommunicationAdapter.FILE)
+    bridge_file = companion_file(place, Bridge.FILE)
     settings_file = companion_file(place, SETTINGS_FILE)
     return Agent(
         engine,

@@ -92,6 +92,19 @@ def read_episodes(path: str | Path) -> list[dict[str, Any]]:
     return records
 
 
+def playable_episodes(paths: Sequence[str | Path], count: int | None = None) -> list[dict[str, Any]]:
+    """The records of games whose sender knows something, at most ``count`` of each file (`some_of`).
+
+    Raises:
+        InputError: a file holds no episodes.
+    """
+    return [
+        record
+        for path in paths
+        for record in some_of([record for record in read_episodes(path) if record["episodes"]], count)
+    ]
+
+
 def some_of(records: Sequence[dict[str, Any]], count: int | None) -> list[dict[str, Any]]:
     """``count`` of the records by chance, always the same ones; all of them for None or where there are fewer.
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from interlat.agents.household import BEGIN_MESSAGE, END_MESSAGE, actor_prompt, command_of
 from interlat.align.adapter import CommunicationAdapter
+from interlat.align.rows import padded_rows
 from interlat.engine.prompt import Latents, Part, Text
 from interlat.engine.sampling import Sampling
 from interlat.engine.transformers import Engine
@@ -53,14 +54,11 @@ def adapt_messages(
     adapted: list[Tensor | None] = [None] * len(messages)
     if not indices or adapter is None:
         return adapted
-    rows = [torch.as_tensor(messages[i]).float().to(engine.device) for i in indices]
-    padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    lengths = torch.tensor([len(row) for row in rows], device=engine.device)
-    mask = torch.arange(padded.shape[1], device=engine.device)[None, :] < lengths[:, None]
+    rows, mask = padded_rows([torch.as_tensor(messages[i]) for i in indices], engine.device)
     with torch.no_grad():
-        output = adapter(padded, mask, dtype=engine.dtype)
-    for i, rows_of_message, length in zip(indices, output, lengths.tolist(), strict=True):
-        adapted[i] = rows_of_message[:length]
+        output = adapter(rows, mask, dtype=engine.dtype)
+    for i, rows_of_message, real in zip(indices, output, mask, strict=True):
+        adapted[i] = rows_of_message[real]
     return adapted
 
 

@@ -2,22 +2,19 @@
 
 import dataclasses
 import math
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlat.align.module_file import Float32Module, load_module, save_module
-from interlat.errors import CheckpointError, InputError
+from interlat.align.module_file import StoredModule
+from interlat.errors import InputError
 from interlat.messages import Expectations, Norm, Offset
 
 Positions = Literal["none", "sinusoidal"]
 
-ADAPTER_FILE = "adapter.safetensors"
-FORMAT = "interlat-adapter"
 NORM_EPSILON = 1e-6
 LOWEST = torch.finfo(torch.float32).min
 
@@ -163,7 +160,7 @@ def sinusoidal_code(mask: Bool[Tensor, "B K"], size: int) -> Float[Tensor, "B K 
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(start_dim=-2)[..., :size]
 
 
-class CommunicationAdapter(Float32Module):
+class CommunicationAdapter(StoredModule):
     """From message rows ``[B, K, D_source]`` to rows ``[B, K, D_target]`` for the receiver's prompt.
 
     ``x = project(h)`` (if the sizes differ or ``project_input``); ``n = LN(x) (+ positions)``;
@@ -173,6 +170,16 @@ class CommunicationAdapter(Float32Module):
     are masked, parameters and arithmetic are float32 whatever surrounds them (bfloat16 steps are too coarse
     for the scalars and norms to learn at all), and dropout is off in eval mode.
     """
+
+    FILE = "adapter.safetensors"
+    FORMAT = "interlat-adapter"
+    KIND = "an adapter"
+    MISSING = (
+        f"is a checkpoint without an adapter ({FILE} is missing), expected a trained receiver; train one, or give this "
+        "model text messages"
+    )
+    CONFIG = AdapterConfig
+    config: AdapterConfig
 
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
@@ -307,32 +314,3 @@ class CommunicationAdapter(Float32Module):
         self.attention.output.weight.zero_()
         self.attention.output.bias.zero_()
         return 1.0 - ((centred @ weight.T - wanted).square().sum() / wanted.square().sum()).item()
-
-    def save(self, directory: str | Path) -> Path:
-        """Write ``directory/adapter.safetensors``: float32 parameters, configuration in the metadata; atomic.
-
-        Raises:
-            StorageError: the file system refused.
-        """
-        return save_module(self, self.config, Path(directory) / ADAPTER_FILE, FORMAT)
-
-    @classmethod
-    def load(cls, directory: str | Path, device: torch.device | str = "cpu") -> "CommunicationAdapter":
-        """The adapter in ``directory``, in eval mode.
-
-        Raises:
-            CheckpointError: no adapter there, or the file is damaged, of another format, or does not fit its
-                own configuration.
-        """
-        path = Path(directory) / ADAPTER_FILE
-        if not path.is_file():
-            raise CheckpointError(
-                f"{directory} is a checkpoint without an adapter ({ADAPTER_FILE} is missing), expected a "
-                "trained receiver; train one, or give this model text messages"
-            )
-        return load_module(path, FORMAT, "an adapter", _from_settings).to(device)
-
-
-def _from_settings(settings: dict[str, Any]) -> CommunicationAdapter:
-    fingerprints = tuple(settings.get("sender_fingerprints", ()))
-    return CommunicationAdapter(AdapterConfig(**{**settings, "sender_fingerprints": fingerprints}))

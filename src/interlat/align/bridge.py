@@ -2,22 +2,17 @@
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from interlat.align.module_file import Float32Module, load_module, save_module
+from interlat.align.module_file import StoredModule
 from interlat.engine.memory import Memory
 from interlat.engine.prompt import Latents, Prompt, as_parts
 from interlat.engine.transformers import Engine
-from interlat.errors import CheckpointError, InputError
+from interlat.errors import InputError
 from interlat.messages import Norm, Offset
-
-BRIDGE_FILE = "bridge.safetensors"
-FORMAT = "interlat-bridge"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +52,7 @@ class BridgeConfig:
             raise InputError(f"latent_steps is {list(self.latent_steps)}, expected numbers of at least 1")
 
 
-class Bridge(Float32Module):
+class Bridge(StoredModule):
     """``e_1 = s``, ``e_{k+1} = W LN(z_k)``: what a model reads in its latent steps; its message is ``P z_1 ... P z_K``.
 
     z_k is the model's last state (after the final norm) at the k-th step, s a learned start vector, P the identity
@@ -66,6 +61,13 @@ class Bridge(Float32Module):
     that the untrained steps are (but for the mean of z_k) those of `NormMatchedIdentity`; P is new. Float32 whatever
     surrounds it.
     """
+
+    FILE = "bridge.safetensors"
+    FORMAT = "interlat-bridge"
+    KIND = "a bridge"
+    MISSING = f"is no compressed sender ({FILE} is missing); train one with `interlat compress`"
+    CONFIG = BridgeConfig
+    config: BridgeConfig
 
     def __init__(self, config: BridgeConfig) -> None:
         super().__init__()
@@ -108,25 +110,6 @@ class Bridge(Float32Module):
         with torch.autocast(latents.device.type, enabled=False):
             rows: Tensor = latents.float() if self.projector is None else self.projector(latents.float())
         return rows
-
-    def save(self, directory: str | Path) -> Path:
-        """Write ``directory/bridge.safetensors``, atomically. Raises StorageError if the file system refuses."""
-        return save_module(self, self.config, Path(directory) / BRIDGE_FILE, FORMAT)
-
-    @classmethod
-    def load(cls, directory: str | Path, device: torch.device | str = "cpu") -> "Bridge":
-        """The bridge in ``directory``, in eval mode.
-
-        Raises:
-            CheckpointError: no bridge there, or the file is damaged, of another format, or does not fit its own
-                configuration.
-        """
-        path = Path(directory) / BRIDGE_FILE
-        if not path.is_file():
-            raise CheckpointError(
-                f"{directory} is no compressed sender ({BRIDGE_FILE} is missing); train one with `interlat compress`"
-            )
-        return load_module(path, FORMAT, "a bridge", _from_settings).to(device)
 
 
 def think_over(
@@ -174,7 +157,3 @@ def finish_thought(
     first = memory.hidden_states[:, None]
     memory, others = engine.think(memory, latent_steps - 1, bridge)
     return memory, torch.cat([first, others], dim=1)
-
-
-def _from_settings(settings: dict[str, Any]) -> Bridge:
-    return Bridge(BridgeConfig(**{**settings, "latent_steps": tuple(settings.get("latent_steps", ()))}))

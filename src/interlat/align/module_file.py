@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,12 +17,26 @@ from interlat.files import write_atomically
 METADATA_KEY = "interlat"
 FORMAT_VERSION = 1
 
-Module = TypeVar("Module", bound=nn.Module)
 
+class StoredModule(nn.Module):
+    """A module that follows its model to a device, never rounds its values, and is stored beside the checkpoint.
 
-class Float32Module(nn.Module):
-    """A module that follows its model to a device and never rounds its values: bfloat16 steps are too coarse for
-    scalars and norms to learn at all."""
+    Float32 whatever surrounds it: bfloat16 steps are too coarse for scalars and norms to learn at all. A subclass says
+    what its file is called, and `config` is what it is made of: a dataclass whose fields JSON knows, tuples apart.
+    """
+
+    FILE: ClassVar[str]
+    """Name of the file in the folder of a model."""
+    FORMAT: ClassVar[str]
+    """Name of its format."""
+    KIND: ClassVar[str]
+    """What it is, for the error texts; begins with an article."""
+    MISSING: ClassVar[str]
+    """What a folder without the file is, and what to do then."""
+    CONFIG: ClassVar[type[Any]]
+    """Type of `config`."""
+
+    config: Any
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         def keep_dtype(tensor: Tensor) -> Tensor:
@@ -31,54 +45,56 @@ class Float32Module(nn.Module):
 
         return super()._apply(keep_dtype, recurse)
 
+    def save(self, directory: str | Path) -> Path:
+        """Write the file into ``directory``: float32 parameters, the configuration in the metadata; atomic.
 
-def save_module(module: nn.Module, config: Any, path: Path, file_format: str) -> Path:
-    """Write float32 parameters, with the configuration (a dataclass) in the metadata; atomic.
+        Raises:
+            StorageError: the file system refused.
+        """
+        config = dataclasses.asdict(self.config)
+        description = {"format": self.FORMAT, "format_version": FORMAT_VERSION, "config": config}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        path = Path(directory) / self.FILE
+        write_atomically(path, save(tensors, {METADATA_KEY: json.dumps(description, sort_keys=True)}))
+        return path
 
-    Raises:
-        StorageError: the file system refused.
-    """
-    description = {"format": file_format, "format_version": FORMAT_VERSION, "config": dataclasses.asdict(config)}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    write_atomically(path, save(tensors, {METADATA_KEY: json.dumps(description, sort_keys=True)}))
-    return path
+    @classmethod
+    def load(cls, directory: str | Path, device: torch.device | str = "cpu") -> Self:
+        """The module in ``directory``, in eval mode.
 
-
-def load_module(path: Path, file_format: str, kind: str, make: Callable[[dict[str, Any]], Module]) -> Module:
-    """What `save_module` wrote, on the CPU and in eval mode.
-
-    Args:
-        path: an existing file.
-        file_format: name of the format that it must have.
-        kind: what it is, for the error texts; begins with an article.
-        make: builds the module from the fields of its configuration; TypeError or InputError if they make no sense.
-
-    Raises:
-        CheckpointError: the file is damaged, of another format, or does not fit its own configuration.
-    """
-    make_again = f"copy it again or train {kind} again"
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); {make_again}") from error
-    settings = _settings_in(metadata, path, file_format, kind)
-    try:
-        with torch.device("meta"):
-            module = make(settings)
-    except (TypeError, InputError) as error:
-        raise CheckpointError(f"{path} has an unusable configuration ({error}); {make_again}") from error
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if found != expected:
-        wrong = sorted(name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name))
-        raise CheckpointError(f"{path} does not fit its own configuration (tensors {', '.join(wrong)}); {make_again}")
-    for name, tensor in tensors.items():
-        if tensor.dtype != torch.float32 or not tensor.isfinite().all():
-            raise CheckpointError(f"tensor {name} of {path} is not finite float32, as it is stored; {make_again}")
-    module.load_state_dict(tensors, assign=True)
-    return module.requires_grad_(True).eval()
+        Raises:
+            CheckpointError: none there, or the file is damaged, of another format, or does not fit its own
+                configuration.
+        """
+        path = Path(directory) / cls.FILE
+        if not path.is_file():
+            raise CheckpointError(f"{directory} {cls.MISSING}")
+        make_again = f"copy it again or train {cls.KIND} again"
+        try:
+            with safe_open(path, framework="pt", device="cpu") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} is damaged ({error}); {make_again}") from error
+        settings = _settings_in(metadata, path, cls.FORMAT, cls.KIND)
+        tuples = {name: tuple(value) for name, value in settings.items() if isinstance(value, list)}
+        try:
+            with torch.device("meta"):
+                module = cls(cls.CONFIG(**(settings | tuples)))
+        except (TypeError, InputError) as error:
+            raise CheckpointError(f"{path} has an unusable configuration ({error}); {make_again}") from error
+        expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+        found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        if found != expected:
+            wrong = sorted(name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name))
+            raise CheckpointError(
+                f"{path} does not fit its own configuration (tensors {', '.join(wrong)}); {make_again}"
+            )
+        for name, tensor in tensors.items():
+            if tensor.dtype != torch.float32 or not tensor.isfinite().all():
+                raise CheckpointError(f"tensor {name} of {path} is not finite float32, as it is stored; {make_again}")
+        module.load_state_dict(tensors, assign=True)
+        return module.requires_grad_(True).eval().to(device)
 
 
 def _settings_in(metadata: dict[str, str], path: Path, file_format: str, kind: str) -> dict[str, Any]:

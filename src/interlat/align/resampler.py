@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,11 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlat.align.adapter import sinusoidal_code
-from interlat.align.module_file import Float32Module, load_module, save_module
-from interlat.errors import CheckpointError, InputError
+from interlat.align.module_file import StoredModule
+from interlat.errors import InputError
 
-RESAMPLER_FILE = "resampler.safetensors"
-FORMAT = "interlat-resampler"
 LOWEST = torch.finfo(torch.float32).min
 
 
@@ -41,7 +37,7 @@ class ResamplerConfig:
             raise InputError(f"size {self.size}, queries {self.queries}, heads {self.heads}: heads must divide size")
 
 
-class Resampler(Float32Module):
+class Resampler(StoredModule):
     """``y = A x``, ``out = y + W2 GELU(W1 LN(y))``: K rows, each a weighted mean of all rows x of a message.
 
     ``A = softmax((Q LN(q)) (K (LN(x) + c))^T / sqrt(d))`` for each head, q learned queries, c the code of the position
@@ -49,6 +45,13 @@ class Resampler(Float32Module):
     output is a mean of rows, as a receiver knows them. Float32 whatever surrounds it. A resampler in the sense of
     Flamingo (arXiv 2204.14198), of one layer.
     """
+
+    FILE = "resampler.safetensors"
+    FORMAT = "interlat-resampler"
+    KIND = "a resampler"
+    MISSING = f"holds no resampler ({FILE} is missing); train one with `interlat compress`"
+    CONFIG = ResamplerConfig
+    config: ResamplerConfig
 
     def __init__(self, config: ResamplerConfig) -> None:
         super().__init__()
@@ -113,26 +116,3 @@ class Resampler(Float32Module):
 
     def _by_head(self, rows: Float[Tensor, "B N D"]) -> Float[Tensor, "B H N d"]:
         return rows.unflatten(-1, (self.config.heads, -1)).transpose(1, 2)
-
-    def save(self, directory: str | Path) -> Path:
-        """Write ``directory/resampler.safetensors``, atomically. Raises StorageError if the file system refuses."""
-        return save_module(self, self.config, Path(directory) / RESAMPLER_FILE, FORMAT)
-
-    @classmethod
-    def load(cls, directory: str | Path, device: torch.device | str = "cpu") -> "Resampler":
-        """The resampler in ``directory``, in eval mode.
-
-        Raises:
-            CheckpointError: no resampler there, or the file is damaged, of another format, or does not fit its own
-                configuration.
-        """
-        path = Path(directory) / RESAMPLER_FILE
-        if not path.is_file():
-            raise CheckpointError(
-                f"{directory} holds no resampler ({RESAMPLER_FILE} is missing); train one with `interlat compress`"
-            )
-        return load_module(path, FORMAT, "a resampler", _from_settings).to(device)
-
-
-def _from_settings(settings: dict[str, Any]) -> Resampler:
-    return Resampler(ResamplerConfig(**{**settings, "latent_steps": tuple(settings.get("latent_steps", ()))}))

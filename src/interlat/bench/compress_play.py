@@ -12,11 +12,12 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, Qwen2Config, Qwen2ForCausalLM
+from transformers import DynamicCache, Qwen2ForCausalLM
 
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
 from interlat.align.bridge import Bridge, BridgeConfig
 from interlat.bench.compress import Shape
+from interlat.bench.engine import small_config
 from interlat.bench.processes import die_first
 from interlat.compress.compressors import Reasoner, Sample
 from interlat.compress.losses import CompressionWeights
@@ -34,33 +35,18 @@ WEIGHTS = CompressionWeights(agreement=1.0, direction=0.1, clip_quantile=1.0)
 Step = Callable[[Sequence[Sample]], tuple[Tensor, dict[str, Tensor]]]
 
 
-def random_model(shape: Shape, seed: int, vocabulary: int, scale: float) -> Any:
-    """A small random Qwen2 model.
-
-    Latent steps of one with large weights are chaotic: what two orders of summation differ by doubles in each step, and
-    after 32 of them both sides think something else. With the usual .02 it stays as it is. A receiver needs more, or
-    its replies are uniform.
-    """
-    torch.manual_seed(seed)
-    size = shape.hidden_size
-    config = Qwen2Config(
-        vocab_size=vocabulary,
-        hidden_size=size,
-        intermediate_size=3 * size,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=2048,
-        initializer_range=scale,
-        tie_word_embeddings=True,
-    )
-    return Qwen2ForCausalLM(config)
-
-
 def random_objective(shape: Shape) -> CompressionObjective:
-    """A sender with a vocabulary of its own and a frozen receiver, the same in every process."""
+    """A sender with a vocabulary of its own and a frozen receiver, the same in every process.
+
+    Latent steps of a model with large weights are chaotic: what two orders of summation differ by doubles in each step,
+    and after 32 of them both sides think something else. With the usual .02 it stays as it is. The receiver needs more,
+    or its replies are uniform.
+    """
     size = shape.hidden_size
-    sender, receiver = random_model(shape, 0, 1024, 0.02), random_model(shape, 1, shape.vocabulary, size**-0.5)
+    torch.manual_seed(0)
+    sender: Any = Qwen2ForCausalLM(small_config(1024, size, 0.02))
+    torch.manual_seed(1)
+    receiver: Any = Qwen2ForCausalLM(small_config(shape.vocabulary, size, size**-0.5))
     bridge = Bridge(BridgeConfig(size, size, latent_steps=(shape.latent_steps,)))
     bridge.begin(sender.get_input_embeddings().weight, seed=2)
     adapter = CommunicationAdapter(AdapterConfig(size, size, heads=4, output_scale=5.0))

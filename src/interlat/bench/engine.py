@@ -47,6 +47,21 @@ HALF_BILLION = Qwen2Config(
 PROMPT_LENGTH = 16
 
 
+def small_config(vocabulary: int, hidden_size: int, scale: float, positions: int = 2048) -> Qwen2Config:
+    """Four layers, for the training benchmarks; ``scale`` is the spread of the random weights."""
+    return Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=hidden_size,
+        intermediate_size=3 * hidden_size,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=positions,
+        initializer_range=scale,
+        tie_word_embeddings=True,
+    )
+
+
 @dataclass(frozen=True)
 class Effort:
     """How much is measured."""

@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedModel, Qwen2ForCausalLM
 
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
+from interlat.bench.engine import small_config
 from interlat.bench.processes import die_first, forget_peak_memory, peak_memory
 from interlat.bench.published_step import published_step
 from interlat.bench.train_step import Shape
@@ -38,20 +39,8 @@ def random_parts(shape: Shape) -> tuple[PreTrainedModel, CommunicationAdapter]:
     """A small Qwen2 model with a large vocabulary, and an adapter without dropout, the same in every process."""
     torch.manual_seed(0)
     size = shape.hidden_size
-    model = Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=shape.vocabulary,
-            hidden_size=size,
-            intermediate_size=3 * size,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            max_position_embeddings=shape.padded,
-            # At 0.02 all replies would be as good as uniform, and the branches alike.
-            initializer_range=size**-0.5,
-            tie_word_embeddings=True,
-        )
-    )
+    # At 0.02 all replies would be as good as uniform, and the branches alike.
+    model = Qwen2ForCausalLM(small_config(shape.vocabulary, size, size**-0.5, shape.padded))
     # So large an output that messages tell apart what is read after them.
     adapter = CommunicationAdapter(AdapterConfig(size, size, heads=4, dropout=0.0, output_scale=5.0))
     return model, adapter

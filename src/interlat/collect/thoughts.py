@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from interlat.agents.prompting import PromptMaker
-from interlat.align.bridge import BRIDGE_FILE, Bridge, think_over
+from interlat.align.bridge import Bridge, think_over
 from interlat.align.identity import NormMatchedIdentity
 from interlat.collect.filters import Filters
 from interlat.collect.sources import PromptOptions, TaskSource, some_tasks
@@ -116,7 +116,7 @@ class CollectThoughts:
         """
         if self.method == "full" or self.align == "identity":
             return None
-        file = companion_file(self.model, BRIDGE_FILE)
+        file = companion_file(self.model, Bridge.FILE)
         if file is None and self.align == "auto":
             return None
         if KeptLayers(self.layers, self.norm) != KeptLayers() or self.prompt_states:

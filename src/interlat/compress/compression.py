@@ -151,10 +151,8 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
             rng = random.Random(f"lengths/{config.seed}/{step}/{place}")
             samples.append(source.sample(example, rng.choice(config.latent_steps)))
         totals = CompressionTotals.of(samples)
-        share = ranks.share(samples)
-        size = config.schedule.pass_size or len(share)
-        for start in range(0, len(share), size):
-            yield objective(share[start : start + size], totals)
+        for part in config.schedule.passes_of(ranks.share(samples)):
+            yield objective(part, totals)
 
     def validate() -> dict[str, float]:
         losses = {}

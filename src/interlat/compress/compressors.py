@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from interlat.align.bridge import Bridge
 from interlat.align.resampler import Resampler
+from interlat.align.rows import padded_rows
 from interlat.compress.rollout import LatentRollout
 from interlat.learning.examples import Example
 from interlat.learning.states import Precision
@@ -27,17 +28,6 @@ class Sample:
     """The full message."""
     latent_steps: int
     """How many of the rows are sent."""
-
-
-class Compressor(Protocol):
-    """Makes the rows of some samples."""
-
-    parts: dict[str, nn.Module]
-    """What is trained, by the names that checkpoints use."""
-
-    def __call__(self, samples: Sequence[Sample], latent_steps: int) -> Float[Tensor, "B K D"]:
-        """The first K rows of each sample, float32, on the device of the parameters."""
-        ...
 
 
 class Reasoner(nn.Module):
@@ -62,11 +52,11 @@ class Reasoner(nn.Module):
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        """See `Compressor`."""
+        """What is trained, by the names that checkpoints use."""
         return {"model": self.model, "bridge": self.bridge}
 
     def forward(self, samples: Sequence[Sample], latent_steps: int) -> Float[Tensor, "B K D"]:
-        """See `Compressor`."""
+        """The first K rows of each sample, float32, on the device of the parameters."""
         embedding = self.model.get_input_embeddings()
         device = embedding.weight.device
         width = max(len(sample.prompt) for sample in samples)
@@ -94,19 +84,11 @@ class Resampling(nn.Module):
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        """See `Compressor`."""
+        """What is trained, by the names that checkpoints use."""
         return {"resampler": self.resampler}
 
     def forward(self, samples: Sequence[Sample], latent_steps: int) -> Float[Tensor, "B K D"]:
-        """See `Compressor`."""
+        """The first K rows of each sample, float32, on the device of the parameters."""
         device = self.resampler.queries.device
-        rows, mask = padded_rows([sample.message for sample in samples])
-        summed: Tensor = self.resampler(rows.to(device), mask.to(device), latent_steps)
+        summed: Tensor = self.resampler(*padded_rows([sample.message for sample in samples], device), latent_steps)
         return summed
-
-
-def padded_rows(messages: Sequence[Float[Tensor, "_ D"]]) -> tuple[Float[Tensor, "B T D"], Tensor]:
-    """Messages as one float32 batch, padded on the right, and the mask of what is real."""
-    padded = nn.utils.rnn.pad_sequence([message.float() for message in messages], batch_first=True)
-    lengths = torch.tensor([len(message) for message in messages], device=padded.device)
-    return padded, torch.arange(padded.shape[1], device=padded.device)[None, :] < lengths[:, None]

@@ -42,11 +42,6 @@ class CompressionWeights:
         """The weights of the released code: both .1, tau 4, compared with as many first rows as there are latents."""
         return cls(agreement=0.1, direction=0.1, temperature=4.0, reference_rows=latent_steps)
 
-    @property
-    def needs_reference(self) -> bool:
-        """Whether the reply under the full message is needed."""
-        return bool(self.agreement)
-
 
 class CompressionRows(NamedTuple):
     """Losses at supervised positions, in nats, float32; None where they were not asked for."""

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from interlat.align.adapter import CommunicationAdapter
-from interlat.compress.compressors import Reasoner, Resampling, Sample, padded_rows
+from interlat.align.rows import padded_rows
+from interlat.compress.compressors import Reasoner, Resampling, Sample
 from interlat.compress.losses import CompressionWeights, agreement_by_sample, compression_rows, direction
 from interlat.learning.divergences import samples_of_labels, states_at_labels
 from interlat.learning.examples import Batch, Message, Mixed, collate
@@ -157,5 +158,5 @@ class CompressionObjective(nn.Module):
 
     def _direction(self, sent: Sequence[Tensor], samples: Sequence[Sample]) -> Float[Tensor, "B"]:
         rows, mask = padded_rows(sent)
-        full, full_mask = padded_rows([message.to(self.device) for message in self._references(samples)])
+        full, full_mask = padded_rows(self._references(samples), self.device)
         return direction(self.adapter(rows, mask), mask, self.adapter(full, full_mask), full_mask)

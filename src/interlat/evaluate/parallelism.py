@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interlat.agents.prompting import PromptMaker
-from interlat.align.bridge import BRIDGE_FILE, Bridge, begin_thought, finish_thought
+from interlat.align.bridge import Bridge, begin_thought, finish_thought
 from interlat.align.identity import NormMatchedIdentity
 from interlat.engine.checkpoint import companion_file
 from interlat.engine.transformers import Engine
@@ -55,7 +55,7 @@ def read_latents(config: ReadLatents) -> Iterator[tuple[int, int, list[dict[str,
         InputError: the store does not say how its prompts were made.
     """
     store, engine = LatentStore.open(config.thoughts), Engine.load(config.model, dtype="float32")
-    file = None if config.untrained else companion_file(config.model, BRIDGE_FILE)
+    file = None if config.untrained else companion_file(config.model, Bridge.FILE)
     bridge = Bridge.load(file.parent, engine.device) if file else None
     identity = NormMatchedIdentity.of_embeddings(engine.model.get_input_embeddings().weight)
     make_prompt = PromptMaker.as_collected(store.manifest.settings, engine.tokenizer)

@@ -14,6 +14,7 @@ from interlat.agents.player import Message
 from interlat.align.bridge import Bridge, think_over
 from interlat.align.identity import NormMatchedIdentity
 from interlat.align.resampler import Resampler
+from interlat.align.rows import padded_rows
 from interlat.engine.prompt import Part
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.transformers import Engine
@@ -121,11 +122,9 @@ def resample(resampler: Resampler, sent: Sequence[Sent], rows: int) -> list[Sent
     """Sum full messages up; the sender's time is that of the full message and the sum."""
     device = resampler.queries.device
     began = time.perf_counter()
-    padded = torch.nn.utils.rnn.pad_sequence([one.states.float() for one in sent], batch_first=True).to(device)
-    lengths = torch.tensor([len(one.states) for one in sent], device=device)
-    mask = torch.arange(padded.shape[1], device=device)[None, :] < lengths[:, None]
+    full, mask = padded_rows([one.states for one in sent], device)
     with torch.no_grad():
-        summed = resampler(padded, mask, rows).to(MESSAGE_DTYPE).cpu()
+        summed = resampler(full, mask, rows).to(MESSAGE_DTYPE).cpu()
     seconds = (time.perf_counter() - began) / len(sent)
     return [
         Sent(one.plan, row, one.seconds + seconds, one.tokens, one.passes)

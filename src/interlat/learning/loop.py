@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -29,6 +29,13 @@ SELECTED_BY = "validation_loss"
 
 Passes = Iterator[tuple[Tensor, Mapping[str, Tensor]]]
 """The passes of a step: the share of each in the loss, and its shares in what is logged; both add up."""
+
+Sample = TypeVar("Sample")
+
+
+def in_parts(samples: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]:
+    """The samples in their order, ``size`` at once."""
+    return (samples[start : start + size] for start in range(0, len(samples), size))
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,10 @@ class Schedule:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; give 1 or more")
+
+    def passes_of(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+        """The samples of a step, or a process's share of them, as many at once as one pass takes."""
+        return in_parts(samples, self.pass_size or max(1, len(samples)))
 
     @property
     def last_step(self) -> int:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from interlat.engine.ranks import Ranks
+from interlat.learning.loop import in_parts
 
 VALIDATION_PASS = 32
 """Examples in one pass of a validation."""
@@ -27,7 +28,7 @@ def mean_loss(
         totals: of all of them.
         ranks: the processes that take part.
     """
-    passes = [samples[start : start + VALIDATION_PASS] for start in range(0, len(samples), VALIDATION_PASS)]
+    passes = list(in_parts(samples, VALIDATION_PASS))
     total = 0.0
     for first in range(0, len(passes), ranks.world_size):
         number = first + ranks.rank

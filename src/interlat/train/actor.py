@@ -184,10 +184,8 @@ def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Iterator[tupl
             rng = random.Random(f"messages/{config.seed}/{step}/{place}")
             branches.append(source.branch(example, rng, step / config.schedule.steps))
         totals = Totals.of(branches, config.reading_weight)
-        share = ranks.share(branches)
-        size = config.schedule.pass_size or len(share)
-        for start in range(0, len(share), size):
-            yield objective(share[start : start + size], totals, config.reading_weight)
+        for part in config.schedule.passes_of(ranks.share(branches)):
+            yield objective(part, totals, config.reading_weight)
 
     def loss_of(branches: Sequence[Branch]) -> float:
         return mean_loss(objective, branches, Totals.of(branches), ranks)

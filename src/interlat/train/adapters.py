@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
+from interlat.align.rows import padded_rows
 from interlat.align.vocabulary import embeddings_of_tokens
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
@@ -76,9 +77,7 @@ def begin_adapter(
     if sender is not None:
         rows = torch.cat(states)
         adapter.align(rows, _expected_embeddings(rows, sender, thoughts.manifest, tokenizer, table))
-    padded = nn.utils.rnn.pad_sequence(states, batch_first=True)
-    mask = torch.arange(padded.shape[1])[None, :] < torch.tensor([len(one) for one in states])[:, None]
-    adapter.calibrate(table.square().mean().sqrt().item(), padded, mask)
+    adapter.calibrate(table.square().mean().sqrt().item(), *padded_rows(states))
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ from interlat.errors import InputError
 from interlat.learning.card import model_card, settings_of
 from interlat.learning.divergences import losses_of_rows, samples_of_labels, states_at_labels
 from interlat.learning.examples import IGNORED, Example, Message, collate, ids_of
-from interlat.learning.loop import Passes, Schedule, load_finished, run_training
+from interlat.learning.loop import Passes, Schedule, in_parts, load_finished, run_training
 from interlat.learning.model import compiled_backbone, export_model
 from interlat.learning.states import Precision
 from interlat.learning.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
@@ -276,12 +276,12 @@ def train_preference(
 
     def passes_of_step(step: int) -> Passes:
         pairs = pairs_of_step(data.training, step, config.schedule.batch_size, config.seed)
-        for part in _parts(pairs, config.schedule.pass_size or len(pairs)):
+        for part in config.schedule.passes_of(pairs):
             yield preference.share(part, len(pairs))
 
     def validate() -> dict[str, float]:
         totals: dict[str, float] = {}
-        for part in _parts(data.validation, VALIDATION_PASS):
+        for part in in_parts(data.validation, VALIDATION_PASS):
             loss, logged = preference.share(part, len(data.validation))
             for name, value in {"loss": loss, **logged}.items():
                 totals[name] = totals.get(name, 0.0) + value.item()
@@ -300,10 +300,6 @@ def pairs_of_step(pairs: Sequence[Pair], step: int, size: int, seed: int) -> lis
 @lru_cache(maxsize=2)
 def _order(count: int, name: str) -> Sequence[int]:
     return random.Random(name).sample(range(count), count)
-
-
-def _parts(pairs: Sequence[Pair], size: int) -> Iterator[Sequence[Pair]]:
-    return (pairs[start : start + size] for start in range(0, len(pairs), size))
 
 
 def _start(config: TrainPreference) -> tuple[Agent, ActorObjective]:

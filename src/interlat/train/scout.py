@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interlat.agents.episodes import describe, layout_of, read_episodes
+from interlat.agents.episodes import describe, layout_of, playable_episodes
 from interlat.agents.household import SCOUT_REQUEST
 from interlat.agents.settings import PLACE_OF_TEXT, AgentSettings
 from interlat.engine.chat import ChatFormat
@@ -72,7 +72,7 @@ class Scene:
 
 def scenes_of(path: str | Path) -> list[Scene]:
     """The scenes of an episodes file that are search problems."""
-    return [Scene(record["opening"], layout_of(record)) for record in read_episodes(path) if record["episodes"]]
+    return [Scene(record["opening"], layout_of(record)) for record in playable_episodes([path])]
 
 
 def draw_example(scene: Scene, rng: random.Random, list_share: float, place_weight: float, chat: ChatFormat) -> Example:
