@@ -1,6 +1,6 @@
 """Tiny random models of the real architectures, a tiny tokenizer, and slow, obvious references."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -47,26 +47,28 @@ TEMPLATES = {
 ARCHITECTURES = ["qwen2", "qwen3", "llama", "mistral"]
 
 
-@pytest.fixture(scope="session")
-def make_tokenizer() -> Callable[[str], PreTrainedTokenizerFast]:
-    """A byte-level BPE tokenizer with the named chat template."""
+def tiny_tokenizer(specials: Sequence[str], vocabulary_size: int, **options: str) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer that knows some words of the kitchen; ``options`` are those of the class."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        special_tokens=SPECIALS,
+        vocab_size=vocabulary_size,
+        special_tokens=list(specials),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     core.train_from_iterator(["the kettle is in the drawer", "put the kettle on the stove"], trainer)
-    description = core.to_str()
+    return PreTrainedTokenizerFast(tokenizer_object=core, **options)
+
+
+@pytest.fixture(scope="session")
+def make_tokenizer() -> Callable[[str], PreTrainedTokenizerFast]:
+    """A tokenizer with the named chat template."""
 
     def make(name: str) -> PreTrainedTokenizerFast:
         template, specials = TEMPLATES[name]
-        return PreTrainedTokenizerFast(
-            tokenizer_object=Tokenizer.from_str(description), chat_template=template, **specials
-        )
+        return tiny_tokenizer(SPECIALS, 320, chat_template=template, **specials)
 
     return make
 

@@ -22,7 +22,7 @@ wait %1
 train() { # message kind, stores of thoughts
     local kind=$1
     shift
-    "$interlat" train actor --config $here/actor.yaml --message "$kind" --output "$run/$kind" --thoughts "$@"
+    "$interlat" train actor --config $here/actor.yaml --message "$kind" --output "$run/$kind" --schedule.steps 800 --thoughts "$@"
 }
 train latent $run/thoughts &
 train text $run/thoughts $run/thoughts-sampled

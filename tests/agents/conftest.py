@@ -5,30 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from model_fixtures import CHATML, tiny_tokenizer
 
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<bop>", "<eop>"]
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-
-
-def make_tokenizer(specials: list[str]) -> PreTrainedTokenizerFast:
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300,
-        special_tokens=specials,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    core.train_from_iterator(["put the kettle on the stove", "the kettle is in the drawer"], trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=CHATML
-    )
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +18,9 @@ def save_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     def make(name: str, hidden_size: int = 32, seed: int = 0, specials: list[str] = SPECIALS) -> Path:
         directory = tmp_path_factory.mktemp("models") / name
-        tokenizer = make_tokenizer(specials)
+        tokenizer = tiny_tokenizer(
+            specials, 300, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=CHATML
+        )
         torch.manual_seed(seed)
         config = Qwen2Config(
             vocab_size=len(tokenizer),

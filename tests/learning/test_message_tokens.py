@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
@@ -15,6 +15,7 @@ from transformers import (
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import CheckpointError
 from interlat.learning.message_tokens import add_message_tokens
+from model_fixtures import tiny_tokenizer
 
 CLASSES = {"qwen2": (Qwen2Config, Qwen2ForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}
 FOR_ALL = pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
@@ -22,15 +23,7 @@ FOR_BOTH = pytest.mark.parametrize("architecture", list(CLASSES))
 
 
 def make_tokenizer(specials=("<|im_end|>",)):
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(
-        vocab_size=280, special_tokens=list(specials), initial_alphabet=alphabet, show_progress=False
-    )
-    core.train_from_iterator(["the kettle is in the drawer"], trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|im_end|>")
+    return tiny_tokenizer(specials, 280, eos_token="<|im_end|>")
 
 
 def make_model(architecture, tied, rows, dtype=torch.float32):
