@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -123,3 +125,42 @@ def test_bytes_and_move():
     assert memory.nbytes == 2 * 2 * (2 * 2 * 3 * 3) * 4
     moved = memory.to("cpu")
     assert columns_of(moved, 1) == columns_of(memory, 1)
+
+
+def test_merge_puts_columns_side_by_side_at_their_true_positions():
+    memories = [make_memory([2, 4], seed=1), make_memory([3, 1], start=5, seed=2)]
+    memories[1] = dataclasses.replace(memories[1], segment_names=("another",))
+    merged = Memory.merge(memories)
+    assert merged.lengths.tolist() == [5, 5] and merged.width == 5
+    assert merged.next_position.tolist() == [8, 6]
+    assert torch.equal(merged.hidden_states, memories[1].hidden_states)
+    for row in range(2):
+        assert columns_of(merged, row) == columns_of(memories[0], row) + columns_of(memories[1], row)
+
+
+def test_merge_keeps_what_all_begin_with_once():
+    question = make_memory([2, 3])
+    experts = []
+    for seed in (1, 2):
+        grown = make_memory([5, 5], seed=seed)
+        # The first columns of each row are those of the question.
+        for row, length in enumerate((2, 3)):
+            for mine, theirs in zip((*grown.keys, *grown.values), (*question.keys, *question.values), strict=True):
+                mine[row, :, :length] = theirs[row, :, 3 - length :]
+            grown.segment_ids[row, length:] = 1
+        experts.append(dataclasses.replace(grown, segment_names=("prompt", f"expert {seed}")))
+    merged = Memory.merge(experts)
+    assert merged.lengths.tolist() == [2 + 3 + 3, 3 + 2 + 2] and merged.next_position.tolist() == [5, 5]
+    assert merged.segment_names == ("prompt", "expert 1", "expert 2")
+    for row, length in enumerate((2, 3)):
+        expected = columns_of(experts[0], row) + columns_of(experts[1], row)[length:]
+        assert columns_of(merged, row) == expected
+
+
+def test_memories_that_cannot_be_merged_are_refused():
+    with pytest.raises(InputError, match=r"memories of \[2, 1\] rows"):
+        Memory.merge([make_memory([1, 2]), make_memory([3])])
+    with pytest.raises(InputError, match="different models"):
+        Memory.merge([make_memory([1]), make_memory([1], layers=3)])
+    with pytest.raises(InputError, match="at least one"):
+        Memory.merge([])

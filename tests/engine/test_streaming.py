@@ -1,12 +1,16 @@
 """A stream of any order and batch size gives what `decode` gives each prompt alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from interlat.align.identity import NormMatchedIdentity
 from interlat.engine import streaming
 from interlat.engine.layers import KeptLayers
+from interlat.engine.memory import Memory
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.streaming import Request
 from interlat.engine.transformers import Engine
@@ -125,6 +129,47 @@ def streams(engine, ids):
     for handle in handles:
         handle.remove()
     return {**seen, len(layers) + 1: plain.hidden_states[-1][0]}
+
+
+def memories_of(engine, count):
+    """Whole, trimmed (more positions than columns) and merged ones (more columns than positions), of many lengths."""
+    align = NormMatchedIdentity.of_embeddings(engine.model.get_input_embeddings().weight)
+    made = []
+    for number in range(count):
+        question = engine.prefill([" ".join(WORDS[: 1 + number % 5])], segment="question")
+        experts = [
+            engine.think(engine.prefill([word], question, segment=word), 1 + number % 3, align)[0] for word in WORDS[:3]
+        ]
+        whole = experts[0]
+        made.append((whole, whole.trim(~whole.segment("question")), Memory.merge(experts))[number % 3])
+    return made
+
+
+@settings(max_examples=8)
+@given(order=st.permutations(range(9)), batch_size=st.integers(1, 6), room=st.integers(1, 5))
+@pytest.mark.parametrize("temperature", [0.0, 1.2])
+def test_a_memory_is_read_on_as_alone(qwen, temperature, order, batch_size, room):
+    sampling = Sampling(temperature=temperature, max_new_tokens=12)
+    memories = memories_of(qwen, 9)
+    wanted = [replace(one, memory=memory) for one, memory in zip(requests(9), memories, strict=True)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streaming, "ROOM", room)
+        answers = {a.key: a for a in qwen.stream([wanted[i] for i in order], sampling, batch_size=batch_size)}
+    for request in wanted:
+        memory = qwen.prefill([request.prompt], request.memory)
+        expected = qwen.decode(memory, sampling, [request.seed], None, True)
+        answer = answers[request.key]
+        assert answer.token_ids == expected.token_ids[0] and answer.stopped == expected.stopped[0]
+        assert torch.allclose(answer.hidden_states, expected.hidden_states[0], atol=TOLERANCE)
+        assert answer.prompt_tokens == len(qwen.tokenizer(request.prompt, add_special_tokens=False)["input_ids"])
+
+
+def test_all_requests_have_a_memory_or_none_has(qwen):
+    memory = qwen.prefill(["the kettle", "put"])
+    for memories in ([memory.select([0]), None], [memory]):
+        wanted = [replace(one, memory=given) for one, given in zip(requests(2), memories, strict=False)]
+        with pytest.raises(InputError, match="have a memory, of one row each, or none"):
+            list(qwen.stream(wanted, Sampling(max_new_tokens=2), batch_size=2))
 
 
 def test_a_row_of_nan_does_not_reach_the_one_that_takes_its_place(build_model, make_tokenizer):

@@ -130,21 +130,54 @@ class Memory:
         )
 
     @staticmethod
+    def merge(memories: Sequence["Memory"]) -> "Memory":
+        """Row by row what several memories hold, side by side, every column at its true position.
+
+        For who listens to several agents that thought independently. A segment name stands for the same columns in all
+        of them, such as those of a common question: they are kept once, from the first memory that has it. Columns of
+        different memories may stand at the same position: whoever reads on sees all of them, at ``next_position``, the
+        largest of theirs. The last states are those of the last memory.
+
+        Args:
+            memories: of one model, each of B rows in the same order.
+
+        Raises:
+            InputError: nothing to merge, or the memories come from models of different shape or have different numbers
+                of rows.
+        """
+        _check_alike(memories)
+        if len({len(memory) for memory in memories}) > 1:
+            raise InputError(f"memories of {[len(m) for m in memories]} rows cannot be merged; give equally many")
+        kept: list[Memory] = []
+        known: set[str] = set()
+        for memory in memories:
+            repeated = [name for name in memory.segment_names if name in known]
+            known |= set(memory.segment_names)
+            for name in repeated:
+                memory = memory.trim(~memory.segment(name))
+            kept.append(memory)
+        names = _all_names(memories)
+        return Memory(
+            keys=tuple(torch.cat(layers, dim=2) for layers in zip(*(m.keys for m in kept), strict=True)),
+            values=tuple(torch.cat(layers, dim=2) for layers in zip(*(m.values for m in kept), strict=True)),
+            attention_mask=torch.cat([m.attention_mask for m in kept], dim=1),
+            position_ids=torch.cat([m.position_ids for m in kept], dim=1),
+            segment_ids=torch.cat([_renumber(m, names) for m in kept], dim=1),
+            segment_names=names,
+            next_position=torch.stack([m.next_position for m in kept]).amax(dim=0),
+            hidden_states=kept[-1].hidden_states,
+        ).compact()
+
+    @staticmethod
     def concat(memories: Sequence["Memory"]) -> "Memory":
         """All rows of several memories of one model as one batch, padded on the left to the widest.
 
         Raises:
             InputError: nothing to join, or the memories come from models of different shape.
         """
-        if not memories:
-            raise InputError("no memories to concatenate; pass at least one")
-        shapes = {tuple((k.shape[1], k.shape[3], k.dtype) for k in memory.keys) for memory in memories}
-        if len(shapes) > 1:
-            raise InputError("memories of different models cannot be one batch: layers, heads or dtypes differ")
+        _check_alike(memories)
         width = max(memory.width for memory in memories)
-        names: list[str] = []
-        for memory in memories:
-            names += [name for name in memory.segment_names if name not in names]
+        names = _all_names(memories)
 
         def rows(tensors: Sequence[Tensor], column: int, fill: int = 0) -> Tensor:
             return torch.cat([_pad_left(tensor, width, column, fill) for tensor in tensors])
@@ -156,7 +189,7 @@ class Memory:
             attention_mask=rows([m.attention_mask for m in memories], 1),
             position_ids=rows([m.position_ids for m in memories], 1),
             segment_ids=rows(segments, 1, fill=-1),
-            segment_names=tuple(names),
+            segment_names=names,
             next_position=torch.cat([m.next_position for m in memories]),
             hidden_states=torch.cat([m.hidden_states for m in memories]),
         )
@@ -166,6 +199,19 @@ def with_segment(names: tuple[str, ...], name: str) -> tuple[tuple[str, ...], in
     """The segment names with ``name`` among them, and its index."""
     names = names if name in names else (*names, name)
     return names, names.index(name)
+
+
+def _check_alike(memories: Sequence[Memory]) -> None:
+    if not memories:
+        raise InputError("no memories to join; pass at least one")
+    shapes = {tuple((k.shape[1], k.shape[3], k.dtype) for k in memory.keys) for memory in memories}
+    if len(shapes) > 1:
+        raise InputError("memories of different models cannot be joined: layers, heads or dtypes differ")
+
+
+def _all_names(memories: Sequence[Memory]) -> tuple[str, ...]:
+    """The segment names of all memories, each once, in the order in which they appear."""
+    return tuple(dict.fromkeys(name for memory in memories for name in memory.segment_names))
 
 
 def _pad_left(tensor: Tensor, width: int, column: int, fill: int) -> Tensor:

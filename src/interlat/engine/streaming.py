@@ -6,7 +6,7 @@ to time, when the columns run out, everything is moved to the left.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,9 @@ class Request:
     """What to read."""
     seed: int = 0
     """Of a sampled answer, see `interlat.engine.sampling.row_seed`; greedy answers do not use it."""
+    memory: Memory | None = None
+    """One row that the prompt continues, such as what other agents have read and thought. All requests of a stream have
+    one or none has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,7 @@ class Written:
     stopped: bool
     """True where it ended with a stop token, False where it ran out of tokens or context."""
     prompt_tokens: int
-    """Positions that the prompt took."""
+    """Positions that the prompt took, without those of a memory before it."""
     sound: bool
     """False where the model computes NaN or infinite states for the prompt; then nothing is written."""
 
@@ -70,6 +73,7 @@ class Written:
 class _Row:
     request: Request
     prompt_tokens: int
+    columns: int
     sound: bool
     budget: int
     prompt_states: Tensor | None
@@ -152,9 +156,13 @@ class _Batch:
         memory, prompts = self._read(requests)
         rows = []
         finite = memory.hidden_states.isfinite().all(dim=1).tolist()
+        # From its first column on: between a memory and the prompt behind it may be holes.
+        columns = (memory.width - memory.attention_mask.byte().argmax(dim=1)).tolist()
         for index, (request, read) in enumerate(zip(requests, memory.next_position.tolist(), strict=True)):
             budget = min(self.sampling.max_new_tokens, self.engine.context_length - read) if finite[index] else 0
-            rows.append(_Row(request, read, finite[index], budget, prompts[index] if self.keep_prompts else None))
+            own = read - (0 if request.memory is None else int(request.memory.next_position))
+            kept = prompts[index] if self.keep_prompts else None
+            rows.append(_Row(replace(request, memory=None), own, columns[index], finite[index], budget, kept))
         row_states = memory.hidden_states if self.tap is None else torch.stack([states[-1] for states in prompts])
         missing = len(rows) - (len(self.rows) - self.active)
         used = self._longest()
@@ -171,12 +179,16 @@ class _Batch:
 
     def _read(self, requests: Sequence[Request]) -> tuple[Memory, list[Tensor]]:
         prompts = [request.prompt for request in requests]
+        memories = [request.memory for request in requests if request.memory is not None]
+        if memories and (len(memories) < len(requests) or any(len(memory) != 1 for memory in memories)):
+            raise InputError("either all requests of a stream have a memory, of one row each, or none has")
+        memory = Memory.concat(memories) if memories else None
         if self.keep_prompts or self.tap is not None:
-            return self.engine.prefill_hidden(prompts, kept=self.kept)
-        return self.engine.prefill(prompts), []
+            return self.engine.prefill_hidden(prompts, memory, kept=self.kept)
+        return self.engine.prefill(prompts, memory), []
 
     def _longest(self) -> int:
-        lengths = [row.prompt_tokens + len(row.token_ids) for row in self.rows if row is not None]
+        lengths = [row.columns + len(row.token_ids) for row in self.rows if row is not None]
         return max(lengths, default=0)
 
     def _wasteful(self, needed: int) -> bool:

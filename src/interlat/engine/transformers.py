@@ -96,6 +96,14 @@ class Engine:
         """Number format of embeddings, states and memory."""
         return self.model.get_input_embeddings().weight.dtype
 
+    @property
+    def memory_shape(self) -> tuple[int, int, int, int]:
+        """Layers, key and value heads, size of a head, hidden size: what two models with one kind of memory share."""
+        config = self.config
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or self.hidden_size // config.num_attention_heads
+        return config.num_hidden_layers, heads, size, self.hidden_size
+
     @functools.cached_property
     def chat(self) -> ChatFormat:
         """The chat template of the tokenizer. Raises PromptError if it has none."""

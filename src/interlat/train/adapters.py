@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
 from interlat.align.rows import padded_rows
-from interlat.align.vocabulary import embeddings_of_tokens
+from interlat.align.vocabulary import VocabularyMean, embeddings_of_tokens
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.learning.messages import ScoutMessages
@@ -93,5 +93,5 @@ def _expected_embeddings(
     if engine.weights_fingerprint != manifest.weights_fingerprint:
         raise InputError(f"{sender} did not make these thoughts; give the model of {manifest.model}")
     words, known = embeddings_of_tokens(engine.tokenizer, tokenizer, table)
-    chances = engine.model.get_output_embeddings()(rows).softmax(dim=-1)[:, : len(words)] * known
-    return chances @ words / chances.sum(dim=-1, keepdim=True).clamp_min(1e-6)
+    expected: Tensor = VocabularyMean(engine.logits, engine.hidden_size, words, known)(rows)
+    return expected

@@ -1,0 +1,54 @@
+import pytest
+import torch
+
+from interlat.align.identity import NormMatchedIdentity
+from interlat.engine.exchange import memory_of_message, message_of_memory
+from interlat.engine.transformers import Engine
+from interlat.errors import MessageError
+from interlat.messages import load_message
+from model_fixtures import make_model
+
+
+@pytest.fixture(scope="module")
+def thought(qwen):
+    align = NormMatchedIdentity.of_embeddings(qwen.model.get_input_embeddings().weight)
+    memory = qwen.prefill(["the kettle is in the drawer", "put"], segment="planner")
+    memory, _ = qwen.think(memory, 3, align)
+    # A trimmed memory: its next position is not its length.
+    return memory.trim(memory.segment("latents") | (memory.position_ids % 2 == 0))
+
+
+def test_who_reads_a_saved_memory_reads_on_as_if_it_were_the_own(qwen, thought, tmp_path):
+    message_of_memory(qwen, thought, {"task": "kettle"}).save(tmp_path / "memory.safetensors")
+    message = load_message(tmp_path / "memory.safetensors")
+    assert message.header.provenance == {"task": "kettle"}
+    memory = memory_of_message(qwen, message)
+    assert memory.segment_names == thought.segment_names
+    expected, found = (qwen.prefill(["and then?", "go on"], one) for one in (thought, memory))
+    assert torch.equal(found.hidden_states, expected.hidden_states)
+    assert torch.equal(found.position_ids, expected.position_ids)
+
+
+def test_other_weights_are_refused_unless_they_are_wanted(qwen, thought, make_tokenizer):
+    message = message_of_memory(qwen, thought)
+    other = Engine.wrap(make_model("qwen2", tied=False), make_tokenizer("chatml"), name="another")
+    with pytest.raises(MessageError, match=r"made by other weights \(qwen2\) than those of another"):
+        memory_of_message(other, message)
+    assert len(memory_of_message(other, message, other_weights=True)) == 2
+
+
+@pytest.mark.parametrize("changes", [{"num_hidden_layers": 3}, {"num_key_value_heads": 1}, {"hidden_size": 48}])
+def test_another_shape_is_refused_in_any_case(qwen, thought, make_tokenizer, changes):
+    other = Engine.wrap(make_model("qwen2", **changes), make_tokenizer("chatml"), name="another")
+    with pytest.raises(MessageError, match="a cache is for the model that made it"):
+        memory_of_message(other, message_of_memory(qwen, thought), other_weights=True)
+
+
+def test_the_shape_of_a_memory_is_known_before_it_is_made(engine):
+    memory = engine.prefill(["the kettle"])
+    assert engine.memory_shape == (
+        len(memory.keys),
+        memory.keys[0].shape[1],
+        memory.keys[0].shape[3],
+        memory.hidden_states.shape[1],
+    )
