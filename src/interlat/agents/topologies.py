@@ -1,0 +1,180 @@
+"""The teams that come along: one agent, agents in a row, experts beside each other, and debates; in words or latents.
+
+The prompts are the same in words and in latents but for the sentence that says where to find what others worked out.
+All of them begin with the question. The topologies are those of LatentMAS (arXiv 2511.20639) and of multi-agent debate
+(arXiv 2305.14325); the prompts are our own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from interlat.agents.team import PLACE_OF_MESSAGES, PLACE_OF_QUESTION, HandsOver, Member, Team
+from interlat.engine.sampling import Sampling
+from interlat.errors import InputError
+
+Method = Literal["text", "latents"]
+Topology = Literal["single", "sequential", "hierarchical", "chained", "debate"]
+
+PLACE_OF_HEARD = "{heard}"
+PLACE_OF_FORMAT = "{format}"
+_HEARD_IN_WORDS = f"What your colleagues wrote:\n\n{PLACE_OF_MESSAGES}\n\n"
+_HEARD_IN_MEMORY = "What your colleagues worked out is in your memory, not in words.\n\n"
+
+_ANSWER = (
+    "Answer the question. Rely on what your colleagues worked out where it is right and do without it where it is not. "
+    f"Reason step by step. {PLACE_OF_FORMAT}"
+)
+_PLACE_OF_DISCIPLINE = "{discipline}"
+_EXPERT = (
+    f"Work on the question with the eyes of a {_PLACE_OF_DISCIPLINE}. Reason step by step, then say what you take for "
+    "the answer."
+)
+ROLES: Mapping[str, str] = {
+    "solver": f"Answer the question. Reason step by step. {PLACE_OF_FORMAT}",
+    "planner": (
+        "Plan how to get to the answer: a few numbered steps, each in one sentence. Leave the answer itself to others."
+    ),
+    "critic": (
+        "Check the plan. For each step say whether it is right and whether something is missing before the next one. "
+        "Where a step is wrong, say what to do instead. Leave the answer itself to others."
+    ),
+    "refiner": (
+        "Write the plan anew: keep its sound steps, mend what the check found, leave out what does not help. A few "
+        "numbered steps, nothing else. Leave the answer itself to others."
+    ),
+    "judger": _ANSWER,
+    "mathematician": _EXPERT.replace(_PLACE_OF_DISCIPLINE, "mathematician"),
+    "scientist": _EXPERT.replace(_PLACE_OF_DISCIPLINE, "scientist"),
+    "programmer": _EXPERT.replace(_PLACE_OF_DISCIPLINE, "programmer"),
+    "summariser": _ANSWER,
+    "debater": (
+        "Work on the question and say what you take for the answer. Where colleagues came to another one, say who is "
+        "right and why, and change your mind if it is they."
+    ),
+}
+"""What each role is told to do, behind the question and what it hears."""
+
+EXPERTS = ("mathematician", "scientist", "programmer")
+
+
+@dataclass(frozen=True)
+class TeamOptions:
+    """How one of the teams that come along is set up."""
+
+    topology: Topology = "sequential"
+    """single: one agent. sequential: planner, critic, refiner and judger. hierarchical: three experts who do not hear
+    each other, and a summariser. chained: the same, but each expert gets the memory of those before, as in the released
+    code of LatentMAS. debate: debaters who hear each other's last round, and a judger."""
+    method: Method = "latents"
+    """Whether the agents before the last one write or think."""
+    latent_steps: int = 10
+    """Steps of a thought."""
+    hands_over: HandsOver = "all"
+    """latents: which part of a memory listeners get."""
+    first_writes: bool = False
+    """latents: the first agent writes its message; the others think."""
+    agents: int = 3
+    """debate: number of debaters."""
+    rounds: int = 2
+    """debate: number of rounds."""
+    answer_format: str = ""
+    """A sentence that says what the answer must look like; the task knows it."""
+    system: str = ""
+    """System turn of every agent; empty is none."""
+    opening: str = ""
+    """What every reply and thought begins with, such as ``<think>`` and a line break."""
+    sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=1024))
+    """How words are chosen."""
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """Other user turns, by role: with ``{question}``, ``{heard}`` and ``{format}`` in their places."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.prompts) - set(ROLES))
+        if unknown:
+            raise InputError(f"there is no role {unknown[0]!r}; prompts can be given for {', '.join(ROLES)}")
+        if self.agents < 1 or self.rounds < 1:
+            raise InputError(f"a debate of {self.agents} agents in {self.rounds} rounds; give at least 1 of each")
+
+
+def make_team(options: TeamOptions) -> Team:
+    """One of the teams that come along.
+
+    Raises:
+        InputError: the options make no sense together.
+    """
+    if options.topology == "single":
+        return Team((_member("solver", "solver", (), options, "text"),))
+    if options.topology == "sequential":
+        members = _in_a_row(("planner", "critic", "refiner"), "judger", options)
+    elif options.topology == "hierarchical":
+        experts = [_member(role, role, (), options, options.method) for role in EXPERTS]
+        members = [*experts, _member("summariser", "summariser", EXPERTS, options, "text")]
+    elif options.topology == "chained":
+        members = _in_a_row(EXPERTS, "summariser", options)
+    else:
+        members = _debate(options)
+    if options.first_writes and options.method == "latents":
+        members = _with_a_writing_first(members, options)
+    return Team(tuple(members))
+
+
+def role_prompt(role: str, hears: str, options: TeamOptions) -> str:
+    """The user turn of a role.
+
+    Args:
+        role: one of `ROLES`.
+        hears: what stands at the place of what it hears; empty where it hears nothing.
+        options: may bring another prompt for the role.
+    """
+    template = options.prompts.get(role, f"Question: {PLACE_OF_QUESTION}\n\n{PLACE_OF_HEARD}{ROLES[role]}")
+    return template.replace(PLACE_OF_HEARD, hears).replace(PLACE_OF_FORMAT, options.answer_format).rstrip()
+
+
+def _member(name: str, role: str, reads: Sequence[str], options: TeamOptions, speaks: Method) -> Member:
+    hears = "" if not reads else _HEARD_IN_WORDS if options.method == "text" else _HEARD_IN_MEMORY
+    return Member(
+        name=name,
+        prompt=role_prompt(role, hears, options),
+        reads=tuple(reads),
+        speaks=speaks,
+        latent_steps=options.latent_steps,
+        hands_over=options.hands_over,
+        system=options.system,
+        opening=options.opening,
+        sampling=options.sampling,
+    )
+
+
+def _in_a_row(roles: Sequence[str], last: str, options: TeamOptions) -> list[Member]:
+    """Who thinks gets the memory of the one before, which holds all that was before that; who writes gets all texts."""
+
+    def heard(place: int) -> Sequence[str]:
+        return roles[:place] if options.method == "text" else roles[max(0, place - 1) : place]
+
+    thinking = [_member(role, role, heard(place), options, options.method) for place, role in enumerate(roles)]
+    return [*thinking, _member(last, last, heard(len(roles)), options, "text")]
+
+
+def _debate(options: TeamOptions) -> list[Member]:
+    members: list[Member] = []
+    before: tuple[str, ...] = ()
+    for number in range(1, options.rounds + 1):
+        names = tuple(f"debater {agent}, round {number}" for agent in range(1, options.agents + 1))
+        members += [_member(name, "debater", before, options, options.method) for name in names]
+        before = names
+    return [*members, _member("judger", "judger", before, options, "text")]
+
+
+def _with_a_writing_first(members: Sequence[Member], options: TeamOptions) -> list[Member]:
+    """The first member writes; its listeners find its words in their prompts and other members in their memories."""
+    first = replace(members[0], speaks="text")
+    changed = [first]
+    for member in members[1:]:
+        if first.name not in member.reads:
+            changed.append(member)
+            continue
+        hears = _HEARD_IN_WORDS + (_HEARD_IN_MEMORY if len(member.reads) > 1 else "")
+        role = "debater" if member.name.startswith("debater") else member.name
+        changed.append(replace(member, prompt=role_prompt(role, hears, options)))
+    return changed
