@@ -1,0 +1,211 @@
+"""Generated word problems: who has how many of something, in a few statements that build on each other.
+
+They need no download, there are as many as anyone wants, and how hard they are is a number: the statements of a
+problem. Each comes with a plan and a worked solution, for training small models from scratch.
+"""
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from interlat.errors import InputError
+from interlat.tasks.base import Task, TaskSet
+
+PEOPLE = ("Anna", "Ben", "Cara", "Dan", "Eva", "Finn", "Gina", "Hugo", "Ida", "Jon")
+THINGS = ("apples", "books", "coins", "eggs", "keys", "pens", "shells", "stamps")
+LARGEST = 99
+"""No number of a problem or its solution is larger."""
+TEST_SHARE = 0.1
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class ArithmeticOptions:
+    """Which problems are drawn."""
+
+    statements: tuple[int, int] = (3, 5)
+    """Fewest and most statements of a problem."""
+    seed: int = 0
+    """Other seeds draw other problems."""
+
+    def __post_init__(self) -> None:
+        fewest, most = self.statements
+        if not 2 <= fewest <= most <= len(PEOPLE):
+            raise InputError(f"statements is {list(self.statements)}; give two numbers from 2 to {len(PEOPLE)}")
+
+
+@dataclass
+class _Story:
+    """What has been told so far."""
+
+    things: str
+    counts: dict[str, int] = field(default_factory=dict)
+    sentences: list[str] = field(default_factory=list)
+    steps: list[tuple[str, tuple[str, ...], str]] = field(default_factory=list)
+    """(who, whose numbers that takes, the calculation)"""
+
+    def some(self, count: int, more: str = "") -> str:
+        """So many of the things; all of their names lose an s in the singular."""
+        return f"{count} {more}{self.things[:-1] if count == 1 else self.things}"
+
+    def tell(self, who: str, count: int, sentence: str, needs: Sequence[str] = (), sum_: str = "") -> None:
+        self.counts[who] = count
+        self.sentences.append(sentence)
+        self.steps.append((who, tuple(needs), f"{who} {sum_ + ' = ' if sum_ else ''}{count}."))
+
+
+def arithmetic_problems(count: int, split: Split, options: ArithmeticOptions | None = None) -> TaskSet:
+    """Different problems of one split; no problem is both in train and in test, whatever their numbers and seeds.
+
+    The id is ``arithmetic/<split>/<seed>/<number>``, and a problem does not depend on how many are asked for. The answer
+    is a number from 0 to 99; ``metadata`` holds ``plan`` (whose numbers to find, in order), ``solution`` (with the
+    calculations) and ``statements``; the task type says how many statements there are.
+
+    Args:
+        count: how many.
+        split: train or test; a problem belongs to the one or the other by a digest of its text.
+        options: how hard, and which.
+
+    Raises:
+        InputError: fewer than one is asked for, or there is no such split.
+    """
+    options = options or ArithmeticOptions()
+    if count < 1:
+        raise InputError(f"{count} problems asked for; ask for at least 1")
+    if split not in ("train", "test"):
+        raise InputError(f"there is no split {split!r}; take train or test")
+    tasks: list[Task] = []
+    seen: set[str] = set()
+    for text, answer, metadata in _problems(options):
+        if text in seen or _split_of(text) != split:
+            continue
+        seen.add(text)
+        tasks.append(
+            Task(
+                id=f"arithmetic/{split}/{options.seed}/{len(tasks)}",
+                text=text,
+                answer=str(answer),
+                split=split,
+                task_type=f"{metadata['statements']} statements",
+                metadata=metadata,
+            )
+        )
+        if len(tasks) == count:
+            break
+    return TaskSet(tuple(tasks), {"data": f"generated, {options}"})
+
+
+def _split_of(text: str) -> Split:
+    digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    return "test" if digest < TEST_SHARE * 2**64 else "train"
+
+
+def _problems(options: ArithmeticOptions) -> Iterator[tuple[str, int, dict[str, object]]]:
+    rng = random.Random(f"arithmetic/{options.seed}")
+    while True:
+        story = _Story(rng.choice(THINGS))
+        people = rng.sample(PEOPLE, len(PEOPLE))
+        length = rng.randint(*options.statements)
+        while len(story.sentences) < length:
+            rng.choice(_STATEMENTS)(rng, story, people)
+        asked, answer, question, last = _question(rng, story)
+        needed = _needed(story, asked)
+        yield (
+            " ".join([*story.sentences, question]),
+            answer,
+            {
+                "plan": " ".join([*(f"{who}." for who in dict.fromkeys(story.steps[i][0] for i in needed)), "Answer."]),
+                "solution": " ".join([*(story.steps[i][2] for i in needed), f"{last}Answer: {answer}"]),
+                "statements": length,
+            },
+        )
+
+
+def _needed(story: _Story, asked: Sequence[str]) -> list[int]:
+    """The steps that the numbers of some people take, in the order of the story."""
+    wanted, needed = set(asked), []
+    for number in range(len(story.steps) - 1, -1, -1):
+        who, needs, _ = story.steps[number]
+        if who in wanted:
+            needed.append(number)
+            # What somebody had before is a number of its own, found by an earlier step.
+            wanted = (wanted - {who}) | set(needs)
+    return needed[::-1]
+
+
+def _question(rng: random.Random, story: _Story) -> tuple[list[str], int, str, str]:
+    """Who is asked about, the answer, the question, and the calculation that is left."""
+    people = list(story.counts)
+    last = story.steps[-1][0]
+    others = [who for who in people if who != last and story.counts[who] + story.counts[last] <= LARGEST]
+    if others and rng.random() < 0.3:
+        other = rng.choice(others)
+        one, two = story.counts[other], story.counts[last]
+        question = f"How many {story.things} do {other} and {last} have together?"
+        return [other, last], one + two, question, f"{one} + {two} = {one + two}. "
+    return [last], story.counts[last], f"How many {story.things} does {last} have?", ""
+
+
+def _somebody_new(story: _Story, people: Sequence[str]) -> str | None:
+    return next((who for who in people if who not in story.counts), None)
+
+
+def _has(rng: random.Random, story: _Story, people: Sequence[str]) -> None:
+    who = _somebody_new(story, people)
+    if who is not None and len(story.counts) < 2:
+        count = rng.randint(2, 20)
+        story.tell(who, count, f"{who} has {story.some(count)}.")
+
+
+def _compares(rng: random.Random, story: _Story, people: Sequence[str]) -> None:
+    who = _somebody_new(story, people)
+    if who is None or not story.counts:
+        return
+    other = rng.choice(list(story.counts))
+    known, difference, factor = story.counts[other], rng.randint(1, 12), rng.choice((2, 3))
+    kind = rng.choice(("more", "fewer", "times"))
+    if kind == "more" and known + difference <= LARGEST:
+        sentence = f"{who} has {story.some(difference, 'more ')} than {other}."
+        story.tell(who, known + difference, sentence, [other], f"{known} + {difference}")
+    elif kind == "fewer" and known > difference:
+        sentence = f"{who} has {story.some(difference, 'fewer ')} than {other}."
+        story.tell(who, known - difference, sentence, [other], f"{known} - {difference}")
+    elif kind == "times" and 0 < known * factor <= LARGEST:
+        sentence = f"{who} has {factor} times as many {story.things} as {other}."
+        story.tell(who, known * factor, sentence, [other], f"{known} * {factor}")
+
+
+def _joins(rng: random.Random, story: _Story, people: Sequence[str]) -> None:
+    who = _somebody_new(story, people)
+    if who is None or len(story.counts) < 2:
+        return
+    one, two = rng.sample(list(story.counts), 2)
+    first, second = story.counts[one], story.counts[two]
+    if first + second <= LARGEST:
+        sentence = f"{who} has as many {story.things} as {one} and {two} together."
+        story.tell(who, first + second, sentence, [one, two], f"{first} + {second}")
+
+
+def _changes(rng: random.Random, story: _Story, people: Sequence[str]) -> None:
+    if not story.counts:
+        return
+    who = rng.choice(list(story.counts))
+    known, difference = story.counts[who], rng.randint(1, 9)
+    if rng.random() < 0.5 and known + difference <= LARGEST:
+        sentence = f"Then {who} finds {story.some(difference)}."
+        story.tell(who, known + difference, sentence, [who], f"{known} + {difference}")
+    elif known > difference:
+        sentence = f"Then {who} loses {story.some(difference)}."
+        story.tell(who, known - difference, sentence, [who], f"{known} - {difference}")
+
+
+_STATEMENTS: tuple[Callable[[random.Random, _Story, Sequence[str]], None], ...] = (
+    _has,
+    _compares,
+    _compares,
+    _joins,
+    _changes,
+)
