@@ -58,7 +58,7 @@ class _Story:
 
 
 def arithmetic_problems(count: int, split: Split, options: ArithmeticOptions | None = None) -> TaskSet:
-    """Different problems of one split; no problem is both in train and in test, whatever their numbers and seeds.
+    """Different problems of one split; no problem is both in train and in test, whatever the numbers and seeds.
 
     The id is ``arithmetic/<split>/<seed>/<number>``, and a problem does not depend on how many are asked for. The answer
     is a number from 0 to 99; ``metadata`` holds ``plan`` (whose numbers to find, in order), ``solution`` (with the
