@@ -21,8 +21,8 @@ class Pipeline:
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory):
     from interlat.agents.episodes import read_episodes, texts_of
+    from interlat.agents.sources import TaskSource
     from interlat.collect.episodes import CollectEpisodes, collect_episodes
-    from interlat.collect.sources import TaskSource
     from interlat.collect.thoughts import CollectThoughts, collect_thoughts
     from interlat.engine.sampling import Sampling
     from interlat.learning.loop import Schedule

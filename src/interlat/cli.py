@@ -74,6 +74,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
         "PlotParallelism", "run_plot_parallelism", "how many continuations latents hold at once"
     ),
     ("evaluate",): ("interlat.stages", "Evaluate", "run_evaluate", "play held-out games under variants and controls"),
+    ("team",): ("interlat.team_commands", "RunTeam", "run_team", "one agent, teams and controls on the same questions"),
     ("compare",): ("interlat.stages", "Compare", "run_compare", "compare trained arms on the games that all played"),
     ("import-checkpoint",): (
         "interlat.checkpoint_commands",

@@ -56,6 +56,11 @@ def from_mapping(kind: type[Config], fields: Any, source: str, default: Config |
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             inner = values.get(name, _default_of(known[name]))
             values[name] = from_mapping(hint, value, f"{source}: {name}", inner)
+        elif isinstance(value, list) and (kind_of_items := _dataclass_items(hint)) is not None:
+            values[name] = tuple(
+                from_mapping(kind_of_items, one, f"{source}: {name}, number {number}")
+                for number, one in enumerate(value, 1)
+            )
         else:
             values[name] = _with_tuples(value) if typing.get_origin(hint) in (tuple, dict) else value
     missing = [
@@ -66,6 +71,12 @@ def from_mapping(kind: type[Config], fields: Any, source: str, default: Config |
     if missing:
         raise InputError(f"{source}: {kind.__name__} needs {', '.join(missing)}; add them")
     return kind(**values)
+
+
+def _dataclass_items(hint: Any) -> Any:
+    """The dataclass D of a field ``tuple[D, ...]``; None for other fields."""
+    items = typing.get_args(hint)[:1] if typing.get_origin(hint) is tuple else ()
+    return items[0] if items and dataclasses.is_dataclass(items[0]) else None
 
 
 def _with_tuples(value: Any) -> Any:

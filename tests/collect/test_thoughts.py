@@ -11,8 +11,8 @@ import time
 import pytest
 import torch
 
+from interlat.agents.sources import PromptOptions, TaskSource
 from interlat.collect.filters import Filters
-from interlat.collect.sources import PromptOptions, TaskSource
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.transformers import Engine

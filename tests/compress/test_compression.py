@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 import interlat
 from interlat.agents.episodes import read_episodes, texts_of
+from interlat.agents.sources import TaskSource
 from interlat.align.bridge import Bridge, think_over
 from interlat.align.resampler import Resampler
-from interlat.collect.sources import TaskSource
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.compress.compression import Compress, compress
 from interlat.compress.losses import CompressionWeights

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from interlat.agents.agent import Agent
+from interlat.agents.sources import TaskSource
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
-from interlat.collect.sources import TaskSource
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Latents, token_ids_of, tokenize

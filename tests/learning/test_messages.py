@@ -4,7 +4,7 @@ import random
 import pytest
 
 from interlat.agents.episodes import read_episodes
-from interlat.collect.sources import TaskSource
+from interlat.agents.sources import TaskSource
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError

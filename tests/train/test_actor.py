@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 
 import interlat
 from interlat.agents.episodes import read_episodes, texts_of
+from interlat.agents.sources import TaskSource
 from interlat.align.adapter import CommunicationAdapter
-from interlat.collect.sources import TaskSource
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.engine.prompt import Tokens, tokenize
 from interlat.engine.sampling import Sampling

@@ -26,6 +26,8 @@ class Question:
     """Name of the item; part of the seeds."""
     text: str
     """Goes to the place of the question in every prompt."""
+    others: str = ""
+    """What all but the last member are asked instead: the control of a memory of another question."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,9 @@ class Teamwork:
     def prompt(self, member: Member, work: Work) -> list[Part]:
         """What a member reads of an item, after the memories that it gets."""
         texts = [(name, work.turns[name].text) for name in member.reads if self.team.member(name).speaks == "text"]
-        filled = _fill(member.prompt, {PLACE_OF_QUESTION: work.question.text, PLACE_OF_MESSAGES: words_heard(texts)})
+        question = work.question
+        asked = question.text if member is self.team.answerer else question.others or question.text
+        filled = _fill(member.prompt, {PLACE_OF_QUESTION: asked, PLACE_OF_MESSAGES: words_heard(texts)})
         turns = [("system", member.system)] if member.system else []
         opening = self._engine(member).chat.opening([*turns, ("user", filled)])
         return join_text([*opening, Text(member.opening)])

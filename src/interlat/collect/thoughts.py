@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from interlat.agents.prompting import PromptMaker
+from interlat.agents.sources import PromptOptions, TaskSource, some_tasks
 from interlat.align.bridge import Bridge, think_over
 from interlat.align.identity import NormMatchedIdentity
 from interlat.collect.filters import Filters
-from interlat.collect.sources import PromptOptions, TaskSource, some_tasks
 from interlat.engine.checkpoint import companion_file
 from interlat.engine.layers import KeptLayers
 from interlat.engine.prompt import Latents, Prompt, Tokens, prompt_length, tokenize

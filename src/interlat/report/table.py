@@ -58,13 +58,14 @@ def _folded(name: str, width: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _plain_table() -> Table:
+def plain_table() -> Table:
+    """An empty table in the style of all summaries."""
     return Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, header_style="bold")
 
 
 def rich_summary(summary: Summary) -> Table:
     """One line a variant, a block a split."""
-    table = _plain_table()
+    table = plain_table()
     table.add_column("\nvariant", no_wrap=True)
     columns = ("\ngames", "success %\n95 % interval", "steps\nall", "steps\nwon")
     costs = ("scout\ns/game", "actor\ns/game", "bytes\nsent", "actor\ntokens")
@@ -92,7 +93,7 @@ def rich_summary(summary: Summary) -> Table:
 
 def rich_comparisons(summary: Summary) -> Table:
     """The paired comparisons of channels with each other and of latents with controls."""
-    table = _plain_table()
+    table = plain_table()
     table.add_column("first - second", no_wrap=True)
     for name in ("games", "points", "95 % interval", "p (McNemar)"):
         table.add_column(name, justify="right", no_wrap=True)

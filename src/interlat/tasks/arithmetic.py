@@ -19,8 +19,6 @@ LARGEST = 99
 """No number of a problem or its solution is larger."""
 TEST_SHARE = 0.1
 
-Split = Literal["train", "test"]
-
 
 @dataclass(frozen=True)
 class ArithmeticOptions:
@@ -57,12 +55,12 @@ class _Story:
         self.steps.append((who, tuple(needs), f"{who} {sum_ + ' = ' if sum_ else ''}{count}."))
 
 
-def arithmetic_problems(count: int, split: Split, options: ArithmeticOptions | None = None) -> TaskSet:
+def arithmetic_problems(count: int, split: str, options: ArithmeticOptions | None = None) -> TaskSet:
     """Different problems of one split; no problem is both in train and in test, whatever the numbers and seeds.
 
-    The id is ``arithmetic/<split>/<seed>/<number>``, and a problem does not depend on how many are asked for. The answer
-    is a number from 0 to 99; ``metadata`` holds ``plan`` (whose numbers to find, in order), ``solution`` (with the
-    calculations) and ``statements``; the task type says how many statements there are.
+    The id is ``arithmetic/<split>/<seed>/<number>``, and a problem does not depend on how many are asked for. The
+    answer is a number from 0 to 99; ``metadata`` holds ``plan`` (whose numbers to find, in order), ``solution`` (with
+    the calculations) and ``statements``; the task type says how many statements there are.
 
     Args:
         count: how many.
@@ -98,7 +96,7 @@ def arithmetic_problems(count: int, split: Split, options: ArithmeticOptions | N
     return TaskSet(tuple(tasks), {"data": f"generated, {options}"})
 
 
-def _split_of(text: str) -> Split:
+def _split_of(text: str) -> Literal["train", "test"]:
     digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
     return "test" if digest < TEST_SHARE * 2**64 else "train"
 

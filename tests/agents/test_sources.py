@@ -3,7 +3,7 @@ import json
 import pytest
 
 from interlat.agents.episodes import read_episodes
-from interlat.collect.sources import HINT, PromptOptions, TaskSource, household_tasks, some_tasks
+from interlat.agents.sources import HINT, PromptOptions, TaskSource, household_tasks, some_tasks
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.prompt import Text
 from interlat.errors import InputError

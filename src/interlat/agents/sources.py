@@ -12,13 +12,14 @@ from interlat.agents.prompting import PromptMaker, Thinking
 from interlat.agents.settings import PLACE_OF_TEXT, PLAN_REQUEST
 from interlat.errors import InputError
 from interlat.files import sha256_of
+from interlat.tasks.arithmetic import ArithmeticOptions, arithmetic_problems
 from interlat.tasks.base import Task, TaskSet
 from interlat.tasks.conversations import load_conversations
 from interlat.tasks.gsm8k import load_gsm8k
 from interlat.tasks.hendrycks_math import load_math
 from interlat.tasks.records import RecordFields, load_records
 
-Kind = Literal["alfworld", "conversations", "math", "gsm8k", "records"]
+Kind = Literal["alfworld", "conversations", "math", "gsm8k", "arithmetic", "records"]
 Ask = Literal["default", "text", "plan", "list", "solve"]
 
 TEMPLATES: dict[Ask, str] = {
@@ -38,7 +39,8 @@ class TaskSource:
 
     kind: Kind
     """alfworld: episodes of authored games (`interlat collect episodes`). conversations: ALFWorld trajectories as
-    conversation JSON. math, gsm8k: the benchmarks. records: any JSON, JSONL, Parquet or CSV file or hub data set."""
+    conversation JSON. math, gsm8k: the benchmarks. arithmetic: generated word problems. records: any JSON, JSONL,
+    Parquet or CSV file or hub data set."""
     data: str = ""
     """File, folder or hub id; empty is the benchmark's own place on the hub."""
     split: str = ""
@@ -55,6 +57,10 @@ class TaskSource:
     """records: which columns hold what."""
     notes: bool = True
     """alfworld: give the sender the scout's private notes; without them it gets the opening text."""
+    count: int = 200
+    """arithmetic: number of problems."""
+    problems: ArithmeticOptions = field(default_factory=ArithmeticOptions)
+    """arithmetic: how hard they are, and which."""
 
     def __post_init__(self) -> None:
         if not self.data and self.kind in ("alfworld", "conversations", "records"):
@@ -76,6 +82,8 @@ class TaskSource:
             return load_gsm8k(**data, **split, revision=self.revision)
         if self.kind == "math":
             return load_math(**data, **split, subjects=self.subjects, levels=self.levels, revision=self.revision)
+        if self.kind == "arithmetic":
+            return arithmetic_problems(self.count, self.split or "test", self.problems)
         return load_records(self.data, self.split, self.fields, self.name, self.revision)
 
     def describe(self, origin: Mapping[str, str]) -> dict[str, Any]:
@@ -151,7 +159,7 @@ class PromptOptions:
             if self.ask == "list" and kind != "alfworld":
                 raise InputError("only the household plan can be asked for as a list; use plan, solve or text")
             return self.ask
-        asks: dict[Kind, Ask] = {"gsm8k": "solve", "records": "text"}
+        asks: dict[Kind, Ask] = {"gsm8k": "solve", "arithmetic": "solve", "records": "text"}
         return asks.get(kind, "plan")
 
     def resolved_template(self, source: TaskSource) -> str:

@@ -1,0 +1,42 @@
+"""`interlat team`: one agent, teams and controls on the same questions."""
+
+import json
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+
+from interlat.config import write_config
+from interlat.engine.ranks import Ranks
+from interlat.evaluate.teams import EvaluateTeams, evaluate_teams, results_of
+from interlat.progress import drain, say, track
+from interlat.report.teams import team_tables
+
+
+@dataclass(frozen=True)
+class RunTeam(EvaluateTeams):
+    """Ask one agent, teams that write, teams that think and their controls the same questions."""
+
+    threads: int = 2
+    """Threads of torch on a CPU."""
+    json: bool = False
+    """Print one JSON line an answer on stdout at the end."""
+
+
+def run_team(config: RunTeam) -> int:
+    """Ask, and show what came out; 1 if an answer could not be given."""
+    torch.set_num_threads(config.threads)
+    with Ranks.from_environment().together() as ranks:
+        if ranks.is_first:
+            write_config(config, config.output)
+        drain(track(evaluate_teams(config, ranks), "answers"))
+        ranks.wait()
+    if not ranks.is_first:
+        return 0
+    records = [record for record in results_of(config) if record["variant"] in config.variants]
+    if config.json:
+        for record in records:
+            print(json.dumps(record, ensure_ascii=False))
+    Console(stderr=True).print(team_tables(records))
+    say(f"answers in {config.output}")
+    return int(any(record["failure"] for record in records))

@@ -1,0 +1,60 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from interlat.report.teams import COSTS, team_comparisons, team_rows, team_tables
+
+
+def records(right, failures=()):
+    made = []
+    for variant, correct in right.items():
+        for number in range(20):
+            made.append(
+                {
+                    "variant": variant,
+                    "item": f"item {number}",
+                    "success": number < correct,
+                    "failure": "too long" if (variant, number) in failures else "",
+                    **{name: float(place + number) for place, name in enumerate(COSTS)},
+                }
+            )
+    return made
+
+
+def shown(lines):
+    stream = io.StringIO()
+    Console(file=stream, width=80).print(team_tables(lines))
+    return stream.getvalue()
+
+
+def test_rows_are_counted():
+    rows = team_rows(records({"single": 5, "latent": 15}, {("latent", 19)}))
+    assert [(row.variant, row.items, row.success.estimate, row.failures) for row in rows] == [
+        ("single", 20, 0.25, 0),
+        ("latent", 20, 0.75, 1),
+    ]
+    assert rows[0].costs == {name: pytest.approx(place + 9.5) for place, name in enumerate(COSTS)}
+
+
+def test_thinking_is_compared_with_everything_and_writing_with_one_agent():
+    compared = team_comparisons(records({"single": 5, "text": 8, "latent": 15, "no_transfer": 6}))
+    pairs = [(one.first, one.second) for one in compared]
+    assert pairs == [("latent", "single"), ("latent", "text"), ("latent", "no_transfer"), ("text", "single")]
+    assert compared[0].difference.estimate == pytest.approx(0.5) and compared[0].items == 20
+    assert compared[0].test.p_value == pytest.approx(2 / 2**10)
+
+
+def test_only_questions_that_both_answered_are_compared():
+    lines = records({"single": 5, "latent": 15})[:-12]
+    (one,) = team_comparisons(lines)
+    assert one.items == 8
+    assert team_comparisons(records({"single": 5})) == []
+
+
+def test_the_table_fits_a_terminal_and_says_what_is_missing():
+    wide = dict.fromkeys(("single", "text", "latent", "no_transfer", "random_alignment", "shuffled_memory"), 10)
+    table = shown(records(wide, {("text", 3)}))
+    assert max(map(len, table.splitlines())) <= 80 and "50.0 [30,70]" in table
+    assert "1 answers could not be given" in table and "Uncontrolled" not in table
+    assert "Uncontrolled" in shown(records({"latent": 5})) and "Uncontrolled" not in shown(records({"single": 5}))
