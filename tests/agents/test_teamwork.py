@@ -1,6 +1,7 @@
 """A team gives every item what a slow loop over single items and whole sequences gives it."""
 
 import dataclasses
+from itertools import takewhile
 
 import pytest
 import torch
@@ -115,22 +116,32 @@ class Slow:
         )
         return output.hidden_states[-1][0, -1]
 
-    def run(self, team, question):
+    def ids_of(self, member, question, heard):
+        content = member.prompt.replace("{question}", "\0").replace("{messages}", "\1")
+        content = content.replace("\0", question).replace("\1", heard)
+        turns = [{"role": "user", "content": content}]
+        rendered = self.engine.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return self.engine.tokenizer(rendered + member.opening, add_special_tokens=False)["input_ids"]
+
+    def run(self, team, question, share=False):
         texts, latents, memories = {}, {}, {}
         self.written = {}
+        shared = []
+        if share:
+            prompts = [self.ids_of(member, question, "\x00") for member in team.members]
+            columns = zip(*(ids[:-1] for ids in prompts), strict=False)
+            shared = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)][:-1]
+            for position, token in enumerate(shared):
+                self.add(self.table[token], position, range(position), "question")
         for member in team.members:
-            seen, position = [], 0
+            seen, position = list(range(len(shared))), len(shared)
             for name in member.reads:
                 if name in memories:
                     kept, after = memories[name]
                     seen += [column for column in kept if column not in seen]
                     position = max(position, after)
             heard = "\n\n".join(f"[{name}]\n{texts[name].strip()}" for name in member.reads if name in texts)
-            pieces = member.prompt.replace("{question}", "\0").replace("{messages}", "\1")
-            content = pieces.replace("\0", question).replace("\1", heard)
-            turns = [{"role": "user", "content": content}]
-            rendered = self.engine.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-            ids = self.engine.tokenizer(rendered + member.opening, add_special_tokens=False)["input_ids"]
+            ids = self.ids_of(member, question, heard)[len(shared) :]
             for token in ids:
                 seen.append(self.add(self.table[token], position, seen, f"{member.name}/prompt"))
                 position += 1
@@ -168,13 +179,14 @@ def any_engine(request, build_model, make_tokenizer):
     return Engine.wrap(model, make_tokenizer("chatml"), name=request.param)
 
 
+@pytest.mark.parametrize("share", [False, True], ids=["own", "shared"])
 @pytest.mark.parametrize("name", TEAMS)
-def test_a_team_equals_a_slow_loop_without_a_cache(any_engine, name):
+def test_a_team_equals_a_slow_loop_without_a_cache(any_engine, name, share):
     team = TEAMS[name]()
-    done = work(any_engine, team, QUESTIONS[:3], batch_size=3)
+    done = work(any_engine, team, QUESTIONS[:3], batch_size=3, share_question=share)
     for question in QUESTIONS[:3]:
         slow = Slow(any_engine)
-        texts, latents, memories = slow.run(team, question.text)
+        texts, latents, memories = slow.run(team, question.text, share)
         one = done[question.key]
         assert {m.name: one.turns[m.name].token_ids for m in team.members if m.speaks == "text"} == slow.written
         assert {m.name: one.turns[m.name].text for m in team.members if m.speaks == "text"} == texts
@@ -186,14 +198,14 @@ def test_a_team_equals_a_slow_loop_without_a_cache(any_engine, name):
 
 
 @settings(max_examples=6)
-@given(order=st.permutations(QUESTIONS), batch_size=st.integers(1, 6))
+@given(order=st.permutations(QUESTIONS), batch_size=st.integers(1, 6), share=st.booleans())
 @pytest.mark.parametrize("name", TEAMS)
-def test_an_item_gets_the_same_in_any_company(qwen_long, name, order, batch_size):
+def test_an_item_gets_the_same_in_any_company(qwen_long, name, order, batch_size, share):
     team = TEAMS[name]()
-    done = work(qwen_long, team, order, batch_size=batch_size)
+    done = work(qwen_long, team, order, batch_size=batch_size, share_question=share)
     assert sorted(done) == sorted(question.key for question in QUESTIONS)
     for question in QUESTIONS:
-        alone = work(qwen_long, team, [question], batch_size=1)[question.key]
+        alone = work(qwen_long, team, [question], batch_size=1, share_question=share)[question.key]
         together = done[question.key]
         for member in team.members:
             mine, its = together.turns[member.name], alone.turns[member.name]
@@ -272,6 +284,33 @@ def test_memories_that_cannot_be_read_are_refused(qwen_long, build_model, make_t
         Teamwork(split, {"": qwen_long}, {"": align})
     with pytest.raises(InputError, match="batch_size is 0"):
         Teamwork(team, {"": qwen_long}, {"": align}, batch_size=0)
+
+
+def asked_first(member):
+    return dataclasses.replace(member, prompt="{question} is asked. " + member.prompt.replace("{question}", ""))
+
+
+def test_who_hears_nobody_gets_the_same_from_a_shared_question(qwen_long):
+    team = Team(tuple(map(asked_first, fan_in().members)))
+    own, shared = (work(qwen_long, team, share_question=share) for share in (False, True))
+    for question in QUESTIONS:
+        mine, theirs = own[question.key], shared[question.key]
+        for expert in ("planner", "cook"):
+            torch.testing.assert_close(mine.latents[expert], theirs.latents[expert], atol=1e-5, rtol=1e-4)
+            assert theirs.turns[expert].prompt_tokens < mine.turns[expert].prompt_tokens
+            assert theirs.turns[expert].memory_columns == mine.turns[expert].memory_columns
+    alone = Team((asked_first(TEAMS["single"]().answerer),))
+    replies = [
+        {key: one.turns["solver"].token_ids for key, one in work(qwen_long, alone, share_question=share).items()}
+        for share in (False, True)
+    ]
+    assert replies[0] == replies[1]
+
+
+def test_prompts_that_begin_differently_share_nothing(qwen_long):
+    planner, *others = chain().members
+    with pytest.raises(InputError, match="no common beginning"):
+        work(qwen_long, Team((dataclasses.replace(planner, system="you plan"), *others)), share_question=True)
 
 
 def test_two_questions_of_one_name_are_refused(qwen_long):

@@ -11,11 +11,15 @@ from torch import Tensor
 
 from interlat.agents.team import PLACE_OF_MESSAGES, PLACE_OF_QUESTION, Member, Team, words_heard
 from interlat.engine.memory import Memory
-from interlat.engine.prompt import Part, Text, join_text, prompt_length, tokenize
+from interlat.engine.prompt import Part, Prompt, Text, Tokens, join_text, token_ids_of, tokenize
 from interlat.engine.sampling import row_seed
 from interlat.engine.streaming import Request
 from interlat.engine.transformers import Align, Engine
 from interlat.errors import InputError
+
+QUESTION = "question"
+"""Segment of what all prompts begin with, where it is read once."""
+_CUT = "\x00"
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,19 @@ class Turn:
     """Its share of the time of a batch of thoughts; words, written with continuous refill, are not timed one by one."""
 
 
+@dataclass(frozen=True, eq=False)
+class Held:
+    """One row of the memory of a batch: nothing is copied until somebody reads it in other company."""
+
+    memory: Memory
+    row: int
+
+    @property
+    def next_position(self) -> int:
+        """The position at which a reader goes on."""
+        return int(self.memory.next_position[self.row])
+
+
 @dataclass(eq=False)
 class Work:
     """One item on its way through a team."""
@@ -64,8 +81,8 @@ class Work:
     """The states of each thought, by member."""
     failure: str = ""
     """Why the item could not be finished; empty if it could."""
-    memories: dict[str, Memory] = field(default_factory=dict, repr=False)
-    """What is handed over to members who have not read it yet: one row each."""
+    memories: dict[str, Held] = field(default_factory=dict, repr=False)
+    """What is handed over to members who have not read it yet, and what all begin with, under the name `QUESTION`."""
 
 
 class Teamwork:
@@ -78,9 +95,13 @@ class Teamwork:
         batch_size: items in one batch of thoughts, and rows that are written at once.
         seed: of all samples.
         keep_latents: keep the states of thoughts, for traces.
+        share_question: read what all prompts of an item begin with once; every member goes on from there and does not
+            read it again. Who hears nobody else gets what it would get anyway. Who gets a memory finds the question
+            once and before it, where it would otherwise read it anew.
 
     Raises:
-        InputError: a member has no engine, or a memory would go to a model that cannot read it.
+        InputError: a member has no engine, a memory would go to a model that cannot read it, or a question is to be
+            shared between several models.
     """
 
     def __init__(
@@ -92,6 +113,7 @@ class Teamwork:
         batch_size: int = 16,
         seed: int = 0,
         keep_latents: bool = False,
+        share_question: bool = False,
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; give at least 1")
@@ -101,6 +123,9 @@ class Teamwork:
         self.batch_size = batch_size
         self.seed = seed
         self.keep_latents = keep_latents
+        self.share_question = share_question
+        if share_question and len({member.model for member in team.members}) > 1:
+            raise InputError("the members have different models, so they cannot share what they read; leave it out")
         for member in team.members:
             if member.model not in engines:
                 raise InputError(
@@ -112,6 +137,8 @@ class Teamwork:
     def run(self, questions: Iterable[Question]) -> Iterator[Work]:
         """Every item once, in the order in which they are finished. Questions are taken as they are needed."""
         flow: Iterator[Work] = (Work(question) for question in questions)
+        if self.share_question:
+            flow = self._read_questions(flow)
         for member in self.team.members:
             stage = self._think if member.speaks == "latents" else self._write
             flow = stage(member, flow)
@@ -120,9 +147,11 @@ class Teamwork:
     def prompt(self, member: Member, work: Work) -> list[Part]:
         """What a member reads of an item, after the memories that it gets."""
         texts = [(name, work.turns[name].text) for name in member.reads if self.team.member(name).speaks == "text"]
-        question = work.question
+        return self._prompt(member, work.question, words_heard(texts))
+
+    def _prompt(self, member: Member, question: Question, heard: str) -> list[Part]:
         asked = question.text if member is self.team.answerer else question.others or question.text
-        filled = _fill(member.prompt, {PLACE_OF_QUESTION: asked, PLACE_OF_MESSAGES: words_heard(texts)})
+        filled = _fill(member.prompt, {PLACE_OF_QUESTION: asked, PLACE_OF_MESSAGES: heard})
         turns = [("system", member.system)] if member.system else []
         opening = self._engine(member).chat.opening([*turns, ("user", filled)])
         return join_text([*opening, Text(member.opening)])
@@ -141,42 +170,63 @@ class Teamwork:
                 f"{sender.name} speak text, or give both one model"
             )
 
-    def _think(self, member: Member, flow: Iterator[Work]) -> Iterator[Work]:
-        engine = self._engine(member)
+    def _read_questions(self, flow: Iterator[Work]) -> Iterator[Work]:
+        """Read what all prompts of an item begin with."""
+        engine = self._engine(self.team.answerer)
         while batch := list(islice(flow, self.batch_size)):
-            ready = [work for work in batch if self._prepare(member, work, member.latent_steps)]
-            if ready:
-                self._think_together(engine, member, ready)
+            shared = [self._common_beginning(work.question) for work in batch]
+            memory = engine.prefill([[Tokens(ids)] for ids in shared], segment=QUESTION)
+            for row, work in enumerate(batch):
+                work.memories[QUESTION] = Held(memory, row)
+            del memory
             yield from batch
 
-    def _think_together(self, engine: Engine, member: Member, batch: Sequence[Work]) -> None:
+    def _common_beginning(self, question: Question) -> tuple[int, ...]:
+        tokenizer = self._engine(self.team.answerer).tokenizer
+        prompts = [token_ids_of(tokenize(self._prompt(m, question, _CUT), tokenizer)) for m in self.team.members]
+        longest = min(len(ids) for ids in prompts) - 1
+        common = next((n for n in range(longest) if len({ids[n] for ids in prompts}) > 1), longest)
+        # One token less: what stands at the place of words could have another token before it.
+        if common < 2:
+            raise InputError("the prompts of the members have no common beginning to share; leave share_question out")
+        return tuple(prompts[0][: common - 1])
+
+    def _think(self, member: Member, flow: Iterator[Work]) -> Iterator[Work]:
+        while batch := list(islice(flow, self.batch_size)):
+            prepared = [(work, self._prepare(member, work, member.latent_steps)) for work in batch]
+            ready = [(work, parts) for work, parts in prepared if parts is not None]
+            if ready:
+                self._think_together(member, [work for work, _ in ready], [parts for _, parts in ready])
+            yield from batch
+
+    def _think_together(self, member: Member, batch: Sequence[Work], prompts: Sequence[Prompt]) -> None:
         began = time.perf_counter()
-        heard = [self._heard(member, work) for work in batch]
-        memory = None if heard[0] is None else Memory.concat([one for one in heard if one is not None])
-        prompts = [self.prompt(member, work) for work in batch]
-        before = [0] * len(batch) if memory is None else memory.next_position.tolist()
-        memory = engine.prefill(prompts, memory, segment=member.prompt_segment)
+        engine = self._engine(member)
+        heard = self._heard(member, batch)
+        for work in batch:
+            self._forget(member, work)
+        before = [0] * len(batch) if heard is None else heard.next_position.tolist()
+        memory = engine.prefill(prompts, heard, segment=member.prompt_segment)
+        del heard
         read = memory.next_position.tolist()
         align = self.aligns[member.model]
         memory, states = engine.think(memory, member.latent_steps, align, segment=member.latent_segment)
         handed = _handed_over(member, memory)
+        columns = [0] * len(batch) if handed is None else handed.lengths.tolist()
         seconds = (time.perf_counter() - began) / len(batch)
         for row, work in enumerate(batch):
-            one = None if handed is None else handed.select([row])
-            columns = 0 if one is None else int(one.lengths)
             work.turns[member.name] = Turn(
                 prompt_tokens=read[row] - before[row],
                 latent_steps=member.latent_steps,
-                message_bytes=0 if one is None else one.nbytes,
-                memory_columns=columns,
+                message_bytes=0 if handed is None else columns[row] * _bytes_of_column(handed),
+                memory_columns=columns[row],
                 forward_passes=1 + member.latent_steps,
                 seconds=seconds,
             )
             if self.keep_latents:
                 work.latents[member.name] = states[row].clone()
-            if one is not None:
-                work.memories[member.name] = one
-            self._forget(member, work)
+            if handed is not None:
+                work.memories[member.name] = Held(handed, row)
 
     def _write(self, member: Member, flow: Iterator[Work]) -> Iterator[Work]:
         engine = self._engine(member)
@@ -185,16 +235,17 @@ class Teamwork:
 
         def requests() -> Iterator[Request]:
             for work in flow:
-                if not self._prepare(member, work, 1):
+                prompt = self._prepare(member, work, 1)
+                if prompt is None:
                     failed.append(work)
                     continue
                 if work.question.key in under_way:
                     raise InputError(f"two questions are called {work.question.key!r}; give each its own key")
                 under_way[work.question.key] = work
                 seed = row_seed(self.seed, work.question.key, member.name)
-                memory = self._heard(member, work)
+                memory = self._heard(member, [work])
                 self._forget(member, work)
-                yield Request(work.question.key, self.prompt(member, work), seed, memory)
+                yield Request(work.question.key, prompt, seed, memory)
 
         for written in engine.stream(requests(), member.sampling, batch_size=self.batch_size):
             yield from failed
@@ -215,31 +266,58 @@ class Teamwork:
             yield work
         yield from failed
 
-    def _prepare(self, member: Member, work: Work, further: int) -> bool:
-        """Whether an item goes on; if its prompt does not fit, it is marked as failed here."""
+    def _prepare(self, member: Member, work: Work, further: int) -> Prompt | None:
+        """What a member reads of an item, in tokens; None, and a reason in the item, if that does not fit."""
         if work.failure:
-            return False
+            return None
         engine = self._engine(member)
-        length = prompt_length(tokenize(self.prompt(member, work), engine.tokenizer))
-        memory = self._heard(member, work)
-        before = 0 if memory is None else int(memory.next_position)
-        if before + length + further > engine.context_length:
+        ids = tuple(token_ids_of(tokenize(self.prompt(member, work), engine.tokenizer)))
+        if QUESTION in work.memories:
+            shared = self._common_beginning(work.question)
+            if ids[: len(shared)] != shared:
+                work.failure = f"the prompt of {member.name} does not begin as the others do; leave share_question out"
+                return None
+            ids = ids[len(shared) :]
+        before = max((work.memories[name].next_position for name in self._sources(member, work)), default=0)
+        if before + len(ids) + further > engine.context_length:
             work.failure = (
-                f"what {member.name} reads takes {before + length} positions and {further} more, but the context of "
+                f"what {member.name} reads takes {before + len(ids)} positions and {further} more, but the context of "
                 f"{engine.name} holds {engine.context_length}"
             )
-        return not work.failure
+            return None
+        return [Tokens(ids)]
 
-    def _heard(self, member: Member, work: Work) -> Memory | None:
-        memories = [work.memories[name] for name in member.reads if name in work.memories]
+    def _sources(self, member: Member, work: Work) -> list[str]:
+        """The memories that a member goes on from."""
+        return [name for name in (QUESTION, *member.reads) if name in work.memories]
+
+    def _heard(self, member: Member, batch: Sequence[Work]) -> Memory | None:
+        """The memories that some items bring for a member, merged; all of them bring the same ones."""
+        names = self._sources(member, batch[0])
+        memories = [_together([work.memories[name] for work in batch]) for name in names]
         return Memory.merge(memories) if memories else None
 
     def _forget(self, member: Member, work: Work) -> None:
         """Drop memories that no later member listens to."""
         place = self.team.members.index(member)
-        later = {name for other in self.team.members[place + 1 :] for name in other.reads}
+        later = {name for other in self.team.members[place + 1 :] for name in (QUESTION, *other.reads)}
         for name in [name for name in work.memories if name not in later]:
             del work.memories[name]
+
+
+def _together(rows: Sequence[Held]) -> Memory:
+    """Rows as one memory; the memory itself where they are all of its rows in order."""
+    memory = rows[0].memory
+    if all(held.memory is memory for held in rows):
+        places = [held.row for held in rows]
+        return memory if places == list(range(len(memory))) else memory.select(places)
+    return Memory.concat([held.memory.select([held.row]) for held in rows])
+
+
+def _bytes_of_column(memory: Memory) -> int:
+    """Bytes of the keys and values of one column of one row."""
+    layers = (*memory.keys, *memory.values)
+    return sum(layer.shape[1] * layer.shape[3] * layer.element_size() for layer in layers)
 
 
 def _handed_over(member: Member, memory: Memory) -> Memory | None:
