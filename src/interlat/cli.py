@@ -98,6 +98,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
         "the compressed sender's step against one sample after the other",
     ),
     ("bench", "sender"): ("interlat.stages", "BenchSender", "run_bench_sender", "8 latents against writing a plan"),
+    ("bench", "team"): ("interlat.stages", "BenchTeam", "run_bench_team", "a team that thinks against the plain loop"),
     ("bench", "world"): ("interlat.stages", "BenchWorld", "run_bench_world", "speed against stock ALFWorld"),
 }
 

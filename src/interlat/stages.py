@@ -13,7 +13,7 @@ from rich.console import Console
 
 from interlat.agents.episodes import playable_episodes, read_episodes
 from interlat.agents.trajectories import TRAJECTORIES_FILE, read_trajectories
-from interlat.bench import collect, compress, engine, sender, store, train_step, world
+from interlat.bench import collect, compress, engine, sender, store, team, train_step, world
 from interlat.bench.records import print_records
 from interlat.collect.episodes import CollectEpisodes, collect_episodes
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
@@ -318,6 +318,16 @@ class BenchCompress(_Bench):
 def run_bench_compress(config: BenchCompress) -> None:
     """Measure."""
     print_records(compress.run(config.quick), "compression step against one sample after the other", config.json)
+
+
+@dataclass(frozen=True)
+class BenchTeam(_Bench):
+    """Speed and memory of a team that thinks, against the plain loop over its members."""
+
+
+def run_bench_team(config: BenchTeam) -> None:
+    """Measure."""
+    print_records(team.run(config.quick), "a team that thinks against the plain loop", config.json)
 
 
 @dataclass(frozen=True)

@@ -111,12 +111,13 @@ def test_other_settings_are_other_runs(config):
     changes = [
         {"seed": 1},
         {"align": "ridge"},
+        {"share_question": True},
         {"dtype": "bfloat16"},
         {"team": dataclasses.replace(config.team, latent_steps=3)},
         {"task": dataclasses.replace(config.task, split="train")},
     ]
     hashes = {config.hash} | {dataclasses.replace(config, **change).hash for change in changes}
-    assert len(hashes) == 6
+    assert len(hashes) == 7
     same = dataclasses.replace(config, variants=("single",), limit=None, output="elsewhere", traces=0)
     assert same.hash == config.hash
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from interlat.agents.team import PLACE_OF_MESSAGES, PLACE_OF_QUESTION, Member, Team, words_heard
 from interlat.engine.memory import Memory
-from interlat.engine.prompt import Part, Prompt, Text, Tokens, join_text, token_ids_of, tokenize
+from interlat.engine.prompt import Prompt, Text, Tokens, join_text, token_ids_of, tokenize
 from interlat.engine.sampling import row_seed
 from interlat.engine.streaming import Request
 from interlat.engine.transformers import Align, Engine
@@ -144,12 +144,12 @@ class Teamwork:
             flow = stage(member, flow)
         return flow
 
-    def prompt(self, member: Member, work: Work) -> list[Part]:
+    def prompt(self, member: Member, work: Work) -> Prompt:
         """What a member reads of an item, after the memories that it gets."""
         texts = [(name, work.turns[name].text) for name in member.reads if self.team.member(name).speaks == "text"]
         return self._prompt(member, work.question, words_heard(texts))
 
-    def _prompt(self, member: Member, question: Question, heard: str) -> list[Part]:
+    def _prompt(self, member: Member, question: Question, heard: str) -> Prompt:
         asked = question.text if member is self.team.answerer else question.others or question.text
         filled = _fill(member.prompt, {PLACE_OF_QUESTION: asked, PLACE_OF_MESSAGES: heard})
         turns = [("system", member.system)] if member.system else []

@@ -59,6 +59,8 @@ class EvaluateTeams:
     align: AlignName = "identity"
     """From a state to the next input of a latent step: identity with the norm of an embedding, the ridge map of
     LatentMAS, or the mean of the embeddings of expected words."""
+    share_question: bool = False
+    """Read what all prompts of a question begin with once; see `interlat.agents.teamwork.Teamwork`."""
     limit: int | None = None
     """Ask this many of the questions, chosen by chance, always the same ones; None asks all."""
     batch_size: int = 16
@@ -172,7 +174,13 @@ def _ask(
         partners = cross_task_partners([task.id for task in everything], run_seed=config.seed)
         others = {task.id: everything[partner].text for task, partner in zip(everything, partners, strict=True)}
     teamwork = Teamwork(
-        team, engines, aligns, batch_size=config.batch_size, seed=config.seed, keep_latents=bool(config.traces)
+        team,
+        engines,
+        aligns,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        keep_latents=bool(config.traces),
+        share_question=config.share_question,
     )
     by_key = {task.id: task for task in wanted}
     began = time.perf_counter()
