@@ -56,5 +56,5 @@ def test_the_table_fits_a_terminal_and_says_what_is_missing():
     wide = dict.fromkeys(("single", "text", "latent", "no_transfer", "random_alignment", "shuffled_memory"), 10)
     table = shown(records(wide, {("text", 3)}))
     assert max(map(len, table.splitlines())) <= 80 and "50.0 [30,70]" in table
-    assert "1 answers could not be given" in table and "Uncontrolled" not in table
+    assert "1 of 120 could not be answered" in table and "Uncontrolled" not in table
     assert "Uncontrolled" in shown(records({"latent": 5})) and "Uncontrolled" not in shown(records({"single": 5}))

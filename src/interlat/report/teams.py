@@ -99,7 +99,8 @@ def team_tables(records: Sequence[Mapping[str, Any]]) -> Group:
     notes = []
     failures = sum(row.failures for row in rows)
     if failures:
-        notes.append(f"{failures} answers could not be given (see failure in the records); they count as wrong.")
+        total = sum(row.items for row in rows)
+        notes.append(f"{failures} of {total} could not be answered (see failure in the records) and count as wrong.")
     if not any(row.variant in CONTROLS for row in rows) and any(row.variant in ("latent", "team") for row in rows):
         notes.append(UNCONTROLLED_NOTE)
     return Group(table, _comparison_table(records), *(Text(note) for note in notes))
