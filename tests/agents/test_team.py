@@ -45,6 +45,7 @@ def test_teams_without_sense_are_refused(members, reason):
         ({"speaks": "signs"}, "speaks of planner is 'signs', expected text or latents"),
         ({"hands_over": "some"}, "hands_over of planner is 'some'"),
         ({"latent_steps": -1}, "latent_steps of planner is -1"),
+        ({"tolerance": -0.1}, "tolerance -0.1; give 0 or more"),
     ],
 )
 def test_members_without_sense_are_refused(changes, reason):

@@ -264,6 +264,21 @@ def test_zero_steps_hand_over_what_was_read_and_nothing_hands_over_nothing(qwen_
     assert turns["no steps"].token_ids != turns["alone"].token_ids
 
 
+def test_thoughts_that_stand_still_end_early(qwen_long):
+    team = chain()
+    states = {key: one.latents["planner"] for key, one in work(qwen_long, team).items()}
+    changes = {key: (s[1:] - s[:-1]).norm(dim=1) / s[:-1].norm(dim=1) for key, s in states.items()}
+    tolerance = float(torch.stack(list(changes.values())).median()) * 1.001
+    early = Team((*(dataclasses.replace(m, tolerance=tolerance) for m in team.members[:-1]), team.answerer))
+    done = work(qwen_long, early)
+    taken = {key: one.turns["planner"].latent_steps for key, one in done.items()}
+    assert len(set(taken.values())) > 1
+    for question in QUESTIONS:
+        one, alone = done[question.key], work(qwen_long, early, [question], batch_size=1)[question.key]
+        assert len(one.latents["planner"]) == taken[question.key] == one.turns["planner"].forward_passes - 1
+        assert one.turns["judger"].token_ids == alone.turns["judger"].token_ids
+
+
 def test_an_item_that_does_not_fit_fails_alone(qwen_long):
     long = Question("long", "stove " * 600)
     for team in (chain(), words()):

@@ -131,6 +131,33 @@ def test_a_whole_conversation_is_the_same_alone_and_in_a_batch(engine, token_lis
 
 
 @ragged
+@given(token_lists=token_rows, quantile=st.floats(0.1, 0.9))
+def test_a_row_stops_thinking_when_its_state_stands_still(engine, token_lists, quantile):
+    """The tolerance is among the changes that occur, so rows stop at different steps; each is as if it were asked for
+    just as many."""
+    prompts, steps = prompts_of(token_lists, engine), 6
+    memory = engine.prefill(prompts)
+    _, free = engine.think(memory, steps, align)
+    states = torch.cat([memory.hidden_states[:, None], free], dim=1)
+    changes = (states[:, 1:] - states[:, :-1]).norm(dim=-1) / states[:, :-1].norm(dim=-1)
+    tolerance = float(changes.flatten().quantile(quantile)) * 1.001
+    grown, thoughts = engine.think(memory, steps, align, tolerance=tolerance)
+    after = engine.prefill([[Tokens((25, 26))]] * len(prompts), grown)
+    for row, prompt in enumerate(prompts):
+        below = (changes[row] < tolerance).nonzero().flatten()
+        taken = int(below[0]) + 1 if len(below) else steps
+        alone, expected = engine.think(engine.prefill([prompt]), taken, align)
+        torch.testing.assert_close(thoughts[row, :taken], expected[0], **TOLERANCE)
+        assert thoughts.shape[1] == steps and not thoughts[row, taken:].any()
+        assert int(grown.next_position[row]) == int(alone.next_position) and int(grown.lengths[row]) == int(
+            alone.lengths
+        )
+        torch.testing.assert_close(grown.hidden_states[row], alone.hidden_states[0], **TOLERANCE)
+        again = engine.prefill([[Tokens((25, 26))]], alone)
+        torch.testing.assert_close(after.hidden_states[row], again.hidden_states[0], **TOLERANCE)
+
+
+@ragged
 @given(token_lists=token_rows)
 def test_sampled_rows_do_not_depend_on_their_neighbours(engine, token_lists):
     sampling = Sampling(temperature=1.0, top_p=0.95, top_k=50, max_new_tokens=10)

@@ -30,6 +30,8 @@ class Member:
     """text: it writes words. latents: it thinks and hands its memory over."""
     latent_steps: int = 10
     """Latent steps of a thought. 0 hands over the memory of what it has read."""
+    tolerance: float = 0.0
+    """A thought ends early where its state changes by less than this share of its norm in a step; 0 never does."""
     hands_over: HandsOver = "all"
     """What listeners get of its memory: all of it; its own prompt and thoughts; the thoughts of all members in it; or
     nothing, the control of a hand-over."""
@@ -50,8 +52,10 @@ class Member:
                 raise InputError(
                     f"{name} of {self.name} is {getattr(self, name)!r}, expected {' or '.join(get_args(allowed))}"
                 )
-        if self.latent_steps < 0:
-            raise InputError(f"latent_steps of {self.name} is {self.latent_steps}; give 0 or more")
+        if self.latent_steps < 0 or self.tolerance < 0:
+            raise InputError(
+                f"latent_steps of {self.name} is {self.latent_steps} and tolerance {self.tolerance}; give 0 or more"
+            )
 
     @property
     def prompt_segment(self) -> str:

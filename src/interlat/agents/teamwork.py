@@ -210,21 +210,24 @@ class Teamwork:
         del heard
         read = memory.next_position.tolist()
         align = self.aligns[member.model]
-        memory, states = engine.think(memory, member.latent_steps, align, segment=member.latent_segment)
+        memory, states = engine.think(
+            memory, member.latent_steps, align, segment=member.latent_segment, tolerance=member.tolerance
+        )
+        steps = (memory.next_position - torch.tensor(read, device=memory.next_position.device)).tolist()
         handed = _handed_over(member, memory)
         columns = [0] * len(batch) if handed is None else handed.lengths.tolist()
         seconds = (time.perf_counter() - began) / len(batch)
         for row, work in enumerate(batch):
             work.turns[member.name] = Turn(
                 prompt_tokens=read[row] - before[row],
-                latent_steps=member.latent_steps,
+                latent_steps=steps[row],
                 message_bytes=0 if handed is None else columns[row] * _bytes_of_column(handed),
                 memory_columns=columns[row],
-                forward_passes=1 + member.latent_steps,
+                forward_passes=1 + steps[row],
                 seconds=seconds,
             )
             if self.keep_latents:
-                work.latents[member.name] = states[row].clone()
+                work.latents[member.name] = states[row, : steps[row]].clone()
             if handed is not None:
                 work.memories[member.name] = Held(handed, row)
 

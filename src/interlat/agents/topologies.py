@@ -70,6 +70,8 @@ class TeamOptions:
     """Whether the agents before the last one write or think."""
     latent_steps: int = 10
     """Steps of a thought."""
+    tolerance: float = 0.0
+    """latents: end a thought where its state changes by less than this share of its norm; 0 never does."""
     hands_over: HandsOver = "all"
     """latents: which part of a memory listeners get."""
     first_writes: bool = False
@@ -139,6 +141,7 @@ def _member(name: str, role: str, reads: Sequence[str], options: TeamOptions, sp
         reads=tuple(reads),
         speaks=speaks,
         latent_steps=options.latent_steps,
+        tolerance=options.tolerance,
         hands_over=options.hands_over,
         system=options.system,
         opening=options.opening,

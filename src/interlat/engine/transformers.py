@@ -239,6 +239,7 @@ class Engine:
         *,
         segment: str = "latents",
         kept: KeptLayers | None = None,
+        tolerance: float = 0.0,
     ) -> tuple[Memory, Float[Tensor, "B K *row_shape"]]:
         """Take latent steps: the state of the last position, aligned, is the next input (Coconut,
         2412.06769).
@@ -252,17 +253,21 @@ class Engine:
             align: maps ``[B, 1, D]`` states after the final norm to ``[B, 1, D]`` input embeddings.
             segment: the name that the new columns get.
             kept: the layers whose states come back; by default the last one after the final norm.
+            tolerance: a row stops after the first step k with ``|h_k - h_(k-1)| < tolerance |h_(k-1)|``: it takes no
+                more steps and gets no more columns, whatever the others do. 0 never stops.
 
         Returns:
             The memory with K more columns, and the states h_1 ... h_K (of ``kept``: ``[B, K, layers, D]`` for several).
+            Of a row that stopped the further states are zeros; the steps that it took are what its ``next_position``
+            moved on.
 
         Raises:
             PromptError: the steps do not fit into the context.
-            InputError: ``latent_steps`` is negative, or the memory belongs to another model.
+            InputError: ``latent_steps`` or ``tolerance`` is negative, or the memory belongs to another model.
         """
         self._check_ready(memory)
-        if latent_steps < 0:
-            raise InputError(f"latent_steps is {latent_steps}; use 0 or more")
+        if latent_steps < 0 or tolerance < 0:
+            raise InputError(f"latent_steps is {latent_steps} and tolerance {tolerance}; use 0 or more")
         tap = self._tap(kept)
         if latent_steps == 0:
             row_shape = (kept or KeptLayers()).row_shape(self.hidden_size)
@@ -274,24 +279,43 @@ class Engine:
         buffer = KeyValueBuffer(memory.width + latent_steps, memory)
         forward = self.backend.start(buffer, attention_mask, position_ids, tap)
         state = memory.hidden_states[:, None]
+        last = state.clone()
+        moving = torch.ones(len(memory), dtype=torch.bool, device=self.device)
         thoughts = []
-        for _ in range(latent_steps):
-            state = forward(align(state).to(state.dtype))
+        for column in range(memory.width, attention_mask.shape[1]):
+            before, state = state, forward(align(state).to(state.dtype))
             thoughts.append(state if tap is None else tap.take(state))
+            if not tolerance:
+                last = state
+                continue
+            last[moving] = state[moving]
+            thoughts[-1] = thoughts[-1] * moving.view(-1, *[1] * (thoughts[-1].ndim - 1))
+            if (stopped := moving & _converged(before, state, tolerance)).any():
+                moving = moving & ~stopped
+                attention_mask[stopped, column + 1 :] = False
+                if not moving.any():
+                    break
+                forward = self.backend.start(buffer, attention_mask, position_ids, tap)
+        taken = len(thoughts)
+        width = memory.width + taken
+        attention_mask, position_ids = attention_mask[:, :width], position_ids[:, :width]
         names, number = with_segment(memory.segment_names, segment)
-        new_segments = position_ids.new_full((len(memory), latent_steps), number)
+        new = attention_mask[:, memory.width :]
+        new_segments = torch.full_like(position_ids[:, memory.width :], number).masked_fill(~new, -1)
         keys, values = buffer.contents()
         grown = replace(
             memory,
             keys=keys,
             values=values,
             attention_mask=attention_mask,
-            position_ids=position_ids,
+            position_ids=position_ids * attention_mask,
             segment_ids=torch.cat([memory.segment_ids, new_segments], dim=1),
             segment_names=names,
-            next_position=memory.next_position + latent_steps,
-            hidden_states=state[:, 0].clone(),
+            next_position=memory.next_position + new.sum(dim=1),
+            hidden_states=last[:, 0].clone(),
         )
+        missing = latent_steps - taken
+        thoughts += [torch.zeros_like(thoughts[0])] * missing
         return grown, torch.cat(thoughts, dim=1)
 
     @torch.no_grad()
@@ -430,6 +454,12 @@ class Engine:
                 f"{difference:.3g} at scale {scale:.3g}): its architecture is not supported, "
                 "or its weights are not finite"
             )
+
+
+def _converged(before: Tensor, after: Tensor, tolerance: float) -> Tensor:
+    """For each row ``[B, 1, D]`` whether its state changed by less than ``tolerance``, as a share of its norm."""
+    change = (after.float() - before.float()).norm(dim=-1)[:, 0]
+    return change < tolerance * before.float().norm(dim=-1)[:, 0]
 
 
 def room_for(memory: Memory, columns: int) -> tuple[Tensor, Tensor]:
