@@ -1,5 +1,9 @@
 import dataclasses
 import json
+import random
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -7,6 +11,7 @@ from interlat.agents.sources import TaskSource
 from interlat.agents.team import Member
 from interlat.agents.teamwork import Turn, Work
 from interlat.agents.topologies import TeamOptions
+from interlat.config import write_config
 from interlat.engine.ranks import Ranks
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError
@@ -192,3 +197,41 @@ def test_questions_without_answers_are_refused(config, tmp_path):
     asked = dataclasses.replace(config, task=TaskSource("records", str(path)))
     with pytest.raises(InputError, match="has no answer to grade against"):
         list(evaluate_teams(asked))
+
+
+@pytest.mark.slow
+def test_twenty_kills_lose_and_double_nothing(config, tmp_path):
+    """The real command in a process of its own, killed with SIGKILL wherever it happens to be."""
+    whole = dataclasses.replace(config, task=TaskSource("arithmetic", count=40), limit=None)
+    drain(evaluate_teams(whole))
+    killed = dataclasses.replace(whole, output=str(tmp_path / "killed"))
+    write_config(killed, tmp_path, "killed.yaml")
+    command = [
+        sys.executable,
+        "-m",
+        "interlat.cli",
+        "team",
+        "--config",
+        str(tmp_path / "killed.yaml"),
+        "--threads",
+        "1",
+    ]
+    path, total, rng = module.Path(killed.output) / module.RESULTS_FILE, 7 * 40, random.Random(0)
+
+    def size():
+        return path.stat().st_size if path.exists() else 0
+
+    for number in range(20):
+        before = size()
+        # Somewhere in the next piece of the file, so that all twenty kills come before the end.
+        enough = before + rng.random() * (path.stat().st_size / (number + 1) if before else 1000)
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        while size() <= enough and process.poll() is None:
+            time.sleep(0.001)
+        process.kill()
+        process.wait()
+        lines = results_of(killed)
+        assert len({(line["variant"], line["item"]) for line in lines}) == len(lines)
+        assert len(lines) < total, "killed too late to say anything"
+    assert subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
+    assert len(results_of(killed)) == total and records_of(killed) == records_of(whole)
