@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from interlat.bench.compress import Shape
-from interlat.bench.compress_play import plain_step, play, random_objective, random_samples
+from interlat.bench.compress_play import STEPS, plain_step, play, random_objective, random_samples
 
 TINY = Shape(3, 3, 9, 14, 48 + 24, 4, 60, 16)
 
@@ -10,7 +10,7 @@ TINY = Shape(3, 3, 9, 14, 48 + 24, 4, 60, 16)
 def test_both_sides_have_the_same_losses_and_still_after_updates():
     ours, plain = play("ours", TINY), play("plain", TINY)
     assert min(side[name] for side in (ours, plain) for name in ("seconds", "rollout")) > 0
-    assert len(ours["losses"]) == len(plain["losses"]) == 4
+    assert len(ours["losses"]) == len(plain["losses"]) == 1 + STEPS
     for mine, theirs in zip(ours["losses"], plain["losses"], strict=True):
         assert mine == pytest.approx(theirs, abs=1e-4)
     first, *_, last = ours["losses"]
