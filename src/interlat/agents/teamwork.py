@@ -81,6 +81,8 @@ class Work:
     """The states of each thought, by member."""
     failure: str = ""
     """Why the item could not be finished; empty if it could."""
+    shared: tuple[int, ...] = ()
+    """The tokens that all its prompts begin with, where these are read once."""
     memories: dict[str, Held] = field(default_factory=dict, repr=False)
     """What is handed over to members who have not read it yet, and what all begin with, under the name `QUESTION`."""
 
@@ -174,8 +176,9 @@ class Teamwork:
         """Read what all prompts of an item begin with."""
         engine = self._engine(self.team.answerer)
         while batch := list(islice(flow, self.batch_size)):
-            shared = [self._common_beginning(work.question) for work in batch]
-            memory = engine.prefill([[Tokens(ids)] for ids in shared], segment=QUESTION)
+            for work in batch:
+                work.shared = self._common_beginning(work.question)
+            memory = engine.prefill([[Tokens(work.shared)] for work in batch], segment=QUESTION)
             for row, work in enumerate(batch):
                 work.memories[QUESTION] = Held(memory, row)
             del memory
@@ -275,12 +278,10 @@ class Teamwork:
             return None
         engine = self._engine(member)
         ids = tuple(token_ids_of(tokenize(self.prompt(member, work), engine.tokenizer)))
-        if QUESTION in work.memories:
-            shared = self._common_beginning(work.question)
-            if ids[: len(shared)] != shared:
-                work.failure = f"the prompt of {member.name} does not begin as the others do; leave share_question out"
-                return None
-            ids = ids[len(shared) :]
+        if ids[: len(work.shared)] != work.shared:
+            work.failure = f"the prompt of {member.name} does not begin as the others do; leave share_question out"
+            return None
+        ids = ids[len(work.shared) :]
         before = max((work.memories[name].next_position for name in self._sources(member, work)), default=0)
         if before + len(ids) + further > engine.context_length:
             work.failure = (
