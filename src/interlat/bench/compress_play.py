@@ -27,7 +27,7 @@ from interlat.learning.examples import IGNORED, Example
 
 STEPS = 2
 """Timed steps, and as many timed rollouts."""
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 1e-4
 MESSAGE = 48
 """Rows of a full message."""
 WEIGHTS = CompressionWeights(agreement=1.0, direction=0.1, clip_quantile=1.0)

@@ -47,7 +47,7 @@ class Shape:
 
 
 SHAPES = {
-    True: Shape(8, 96, 64, 16, 256, 6, 32_768),
+    True: Shape(8, 64, 40, 8, 256, 4, 32_768),
     False: Shape(16, 192, 128, 64, 1024, 28, 151_936),
 }
 BATCH = 8
