@@ -101,7 +101,7 @@ class Team:
             known[member.name] = member
         if self.answerer.speaks != "text":
             raise InputError(f"{self.answerer.name} is the last member and thinks in latents; the last one must write")
-        unheard = set(known) - {name for member in self.members for name in member.reads} - {self.answerer.name}
+        unheard = [member.name for member in self.members[:-1] if not self.listeners(member.name)]
         if unheard:
             raise InputError(f"nobody listens to {', '.join(sorted(unheard))}; leave it out or let someone listen")
 

@@ -1,5 +1,6 @@
 """A team at work: items flow through its members, thoughts in batches, words with continuous refill."""
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +18,8 @@ from interlat.engine.streaming import Request
 from interlat.engine.transformers import Align, Engine
 from interlat.errors import InputError
 
-QUESTION = "question"
-"""Segment of what all prompts begin with, where it is read once."""
+QUESTION = "/question"
+"""Segment of what all prompts begin with, where it is read once. No member can be called so."""
 _CUT = "\x00"
 
 
@@ -342,18 +343,4 @@ def _handed_over(member: Member, memory: Memory) -> Memory | None:
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
     """The template with each place filled once: what stands in a value is never a place."""
-    pieces = [template]
-    for place, value in values.items():
-        split: list[str] = []
-        for number, piece in enumerate(pieces):
-            # Every second piece is a value that was filled in before.
-            split += [piece] if number % 2 else _joined_by(piece.split(place), value)
-        pieces = split
-    return "".join(pieces)
-
-
-def _joined_by(pieces: Sequence[str], value: str) -> list[str]:
-    joined = [pieces[0]]
-    for piece in pieces[1:]:
-        joined += [value, piece]
-    return joined
+    return re.sub("|".join(map(re.escape, values)), lambda place: values[place[0]], template)

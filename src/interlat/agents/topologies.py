@@ -6,20 +6,21 @@ All of them begin with the question. The topologies are those of LatentMAS (arXi
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
-from interlat.agents.team import PLACE_OF_MESSAGES, PLACE_OF_QUESTION, HandsOver, Member, Team
+from interlat.agents.team import PLACE_OF_MESSAGES, PLACE_OF_QUESTION, HandsOver, Member, Speaks, Team
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError
 
-Method = Literal["text", "latents"]
 Topology = Literal["single", "sequential", "hierarchical", "chained", "debate"]
 
 PLACE_OF_HEARD = "{heard}"
 PLACE_OF_FORMAT = "{format}"
-_HEARD_IN_WORDS = f"What your colleagues wrote:\n\n{PLACE_OF_MESSAGES}\n\n"
-_HEARD_IN_MEMORY = "What your colleagues worked out is in your memory, not in words.\n\n"
+_HEARD: Mapping[Speaks, str] = {
+    "text": f"What your colleagues wrote:\n\n{PLACE_OF_MESSAGES}\n\n",
+    "latents": "What your colleagues worked out is in your memory, not in words.\n\n",
+}
 
 _ANSWER = (
     "Answer the question. Rely on what your colleagues worked out where it is right and do without it where it is not. "
@@ -66,7 +67,7 @@ class TeamOptions:
     """single: one agent. sequential: planner, critic, refiner and judger. hierarchical: three experts who do not hear
     each other, and a summariser. chained: the same, but each expert gets the memory of those before, as in the released
     code of LatentMAS. debate: debaters who hear each other's last round, and a judger."""
-    method: Method = "latents"
+    method: Speaks = "latents"
     """Whether the agents before the last one write or think."""
     latent_steps: int = 10
     """Steps of a thought."""
@@ -105,19 +106,27 @@ def make_team(options: TeamOptions) -> Team:
     Raises:
         InputError: the options make no sense together.
     """
-    if options.topology == "single":
-        return Team((_member("solver", "solver", (), options, "text"),))
-    if options.topology == "sequential":
-        members = _in_a_row(("planner", "critic", "refiner"), "judger", options)
-    elif options.topology == "hierarchical":
-        experts = [_member(role, role, (), options, options.method) for role in EXPERTS]
-        members = [*experts, _member("summariser", "summariser", EXPERTS, options, "text")]
-    elif options.topology == "chained":
-        members = _in_a_row(EXPERTS, "summariser", options)
-    else:
-        members = _debate(options)
-    if options.first_writes and options.method == "latents":
-        members = _with_a_writing_first(members, options)
+    places = _places(options)
+    speaks: dict[str, Speaks] = {}
+    members = []
+    for number, (name, role, reads) in enumerate(places):
+        writes = number == len(places) - 1 or (options.first_writes and number == 0)
+        speaks[name] = "text" if writes else options.method
+        heard = {speaks[other] for other in reads}
+        members.append(
+            Member(
+                name=name,
+                prompt=role_prompt(role, "".join(text for kind, text in _HEARD.items() if kind in heard), options),
+                reads=tuple(reads),
+                speaks=speaks[name],
+                latent_steps=options.latent_steps,
+                tolerance=options.tolerance,
+                hands_over=options.hands_over,
+                system=options.system,
+                opening=options.opening,
+                sampling=options.sampling,
+            )
+        )
     return Team(tuple(members))
 
 
@@ -133,51 +142,30 @@ def role_prompt(role: str, hears: str, options: TeamOptions) -> str:
     return template.replace(PLACE_OF_HEARD, hears).replace(PLACE_OF_FORMAT, options.answer_format).rstrip()
 
 
-def _member(name: str, role: str, reads: Sequence[str], options: TeamOptions, speaks: Method) -> Member:
-    hears = "" if not reads else _HEARD_IN_WORDS if options.method == "text" else _HEARD_IN_MEMORY
-    return Member(
-        name=name,
-        prompt=role_prompt(role, hears, options),
-        reads=tuple(reads),
-        speaks=speaks,
-        latent_steps=options.latent_steps,
-        tolerance=options.tolerance,
-        hands_over=options.hands_over,
-        system=options.system,
-        opening=options.opening,
-        sampling=options.sampling,
-    )
+def _places(options: TeamOptions) -> list[tuple[str, str, Sequence[str]]]:
+    """Name, role and whom it listens to, of each member."""
+    if options.topology == "single":
+        return [("solver", "solver", ())]
+    if options.topology == "sequential":
+        return _in_a_row(("planner", "critic", "refiner"), "judger", options)
+    if options.topology == "hierarchical":
+        return [*((role, role, ()) for role in EXPERTS), ("summariser", "summariser", EXPERTS)]
+    if options.topology == "chained":
+        return _in_a_row(EXPERTS, "summariser", options)
+    return _debate(options)
 
 
-def _in_a_row(roles: Sequence[str], last: str, options: TeamOptions) -> list[Member]:
+def _in_a_row(roles: Sequence[str], last: str, options: TeamOptions) -> list[tuple[str, str, Sequence[str]]]:
     """Who thinks gets the memory of the one before, which holds all that was before that; who writes gets all texts."""
-
-    def heard(place: int) -> Sequence[str]:
-        return roles[:place] if options.method == "text" else roles[max(0, place - 1) : place]
-
-    thinking = [_member(role, role, heard(place), options, options.method) for place, role in enumerate(roles)]
-    return [*thinking, _member(last, last, heard(len(roles)), options, "text")]
+    first = (lambda place: 0) if options.method == "text" else (lambda place: max(0, place - 1))
+    return [(role, role, roles[first(place) : place]) for place, role in enumerate((*roles, last))]
 
 
-def _debate(options: TeamOptions) -> list[Member]:
-    members: list[Member] = []
+def _debate(options: TeamOptions) -> list[tuple[str, str, Sequence[str]]]:
+    places: list[tuple[str, str, Sequence[str]]] = []
     before: tuple[str, ...] = ()
     for number in range(1, options.rounds + 1):
         names = tuple(f"debater {agent}, round {number}" for agent in range(1, options.agents + 1))
-        members += [_member(name, "debater", before, options, options.method) for name in names]
+        places += [(name, "debater", before) for name in names]
         before = names
-    return [*members, _member("judger", "judger", before, options, "text")]
-
-
-def _with_a_writing_first(members: Sequence[Member], options: TeamOptions) -> list[Member]:
-    """The first member writes; its listeners find its words in their prompts and other members in their memories."""
-    first = replace(members[0], speaks="text")
-    changed = [first]
-    for member in members[1:]:
-        if first.name not in member.reads:
-            changed.append(member)
-            continue
-        hears = _HEARD_IN_WORDS + (_HEARD_IN_MEMORY if len(member.reads) > 1 else "")
-        role = "debater" if member.name.startswith("debater") else member.name
-        changed.append(replace(member, prompt=role_prompt(role, hears, options)))
-    return changed
+    return [*places, ("judger", "judger", before)]

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interlat.align.identity import CHUNK_ROWS, SMALLEST_NORM, NormMatchedIdentity, mean_embedding_norm
+from interlat.align.identity import CHUNK_ROWS, NormMatchedIdentity, mean_embedding_norm
 from interlat.align.module_file import StoredModule
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
@@ -59,6 +59,7 @@ class RidgeMap(StoredModule):
         self.config = config
         self.source_size = config.size
         self.target_size = config.size
+        self.identity = NormMatchedIdentity(config.size, config.target_norm)
         self.weight = torch.nn.Parameter(torch.eye(config.size))
 
     @classmethod
@@ -120,11 +121,8 @@ class RidgeMap(StoredModule):
                 "works within the model that it was made of"
             )
         with torch.autocast(hidden_states.device.type, enabled=False):
-            rows = hidden_states.float() @ self.weight
-            scaled = self.config.target_norm * rows / rows.norm(dim=-1, keepdim=True).clamp_min(SMALLEST_NORM)
-        if mask is not None:
-            scaled = scaled.masked_fill(~mask.unsqueeze(-1), 0.0)
-        return scaled.to(hidden_states.dtype)
+            mapped: Tensor = self.identity(hidden_states.float() @ self.weight, mask)
+        return mapped.to(hidden_states.dtype)
 
 
 def ridge_map(
