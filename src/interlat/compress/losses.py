@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlat.errors import InputError
-from interlat.learning.divergences import CHUNK_LOGITS, in_chunks
+from interlat.learning.divergences import CHUNK_LOGITS
+from interlat.learning.row_gradients import rows_with_gradients
 
 SMALLEST = 1e-6
 
@@ -69,7 +70,7 @@ def compression_rows(
     Args:
         states: of the receiver with the compressed message; the gradient flows through these alone.
         targets: the tokens to be predicted.
-        head: of the receiver; maps ``[N, D]`` to ``[N, V]``.
+        head: of the receiver; maps ``[N, D]`` to ``[N, V]``; it is frozen and gets no gradient.
         vocabulary_size: V, from which follows how many rows are taken at a time.
         full: its states with the full message.
         none: its states without a message; both or none of the two.
@@ -84,23 +85,25 @@ def compression_rows(
                 f"the branches have {len(states)} and {len(branch)} supervised positions; give the same reply to all"
             )
 
-    def chunk(targets: Tensor, states: Tensor, *branches: Tensor) -> Tensor:
+    def chunk(states: Tensor, targets: Tensor, *branches: Tensor) -> tuple[Tensor, Tensor | None]:
         logits = _wide(head(states))
-        columns = [functional.cross_entropy(logits, targets, reduction="none")]
+        log_p = logits.log_softmax(dim=-1)
+        columns, certainty = [functional.nll_loss(log_p, targets, reduction="none")], None
         if branches:
             with torch.no_grad():
                 with_all, without = (_wide(head(branch)) for branch in branches)
-                wanted = (with_all / temperature).log_softmax(dim=-1)
-                certainty = (_entropy(without) - _entropy(with_all)).clamp_min(0.0)
-            given = (logits / temperature).log_softmax(dim=-1)
-            columns += [temperature**2 * (wanted.exp() * (wanted - given)).sum(dim=-1), certainty]
-        return torch.stack(columns, dim=-1)
+                log_q = with_all.log_softmax(dim=-1)
+                certainty = (_entropy(without.log_softmax(dim=-1)) - _entropy(log_q)).clamp_min(0.0)
+                if temperature != 1:
+                    log_q = (with_all / temperature).log_softmax(dim=-1)
+            if temperature != 1:
+                log_p = (logits / temperature).log_softmax(dim=-1)
+            columns.append(temperature**2 * (log_q.exp() * (log_q - log_p)).sum(dim=-1))
+        return torch.stack(columns, dim=-1), certainty
 
     branches = [] if full is None or none is None else [full, none]
-    losses = in_chunks(chunk, [targets, states, *branches], max(1, CHUNK_LOGITS // vocabulary_size))
-    if not branches:
-        return CompressionRows(losses[:, 0], None, None)
-    return CompressionRows(losses[:, 0], losses[:, 1], losses[:, 2].detach())
+    losses, certainty = rows_with_gradients(chunk, states, [targets, *branches], CHUNK_LOGITS // vocabulary_size)
+    return CompressionRows(losses[:, 0], losses[:, 1] if branches else None, certainty)
 
 
 def agreement_by_sample(
@@ -146,8 +149,7 @@ def _mean_row(rows: Tensor, mask: Tensor) -> Tensor:
     return (rows * real).sum(dim=1) / real.sum(dim=1)
 
 
-def _entropy(logits: Float[Tensor, "N V"]) -> Float[Tensor, "N"]:
-    log_p = logits.log_softmax(dim=-1)
+def _entropy(log_p: Float[Tensor, "N V"]) -> Float[Tensor, "N"]:
     return -(log_p.exp() * log_p).sum(dim=-1)
 
 

@@ -12,9 +12,10 @@ from interlat.align.adapter import CommunicationAdapter
 from interlat.align.rows import padded_rows
 from interlat.compress.compressors import Reasoner, Resampling, Sample
 from interlat.compress.losses import CompressionWeights, agreement_by_sample, compression_rows, direction
-from interlat.learning.divergences import samples_of_labels, states_at_labels
-from interlat.learning.examples import Batch, Message, Mixed, collate
-from interlat.learning.states import Precision, last_states
+from interlat.compress.receiver import FrozenReceiver, Opened
+from interlat.learning.divergences import samples_of_labels
+from interlat.learning.examples import Batch, Message, Mixed
+from interlat.learning.states import Precision
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,7 @@ class CompressionObjective(nn.Module):
         self.model = model.requires_grad_(False)
         self.adapter = adapter.requires_grad_(False)
         self.weights = weights or CompressionWeights()
-        self.precision = precision
-        # Not as a submodule: it holds the parameters of ``model``, under other names.
-        self._backbone: list[nn.Module] = [model.base_model]
+        self.receiver = FrozenReceiver(model, adapter, precision)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "CompressionObjective":
@@ -76,7 +75,7 @@ class CompressionObjective(nn.Module):
 
     def use_backbone(self, backbone: nn.Module) -> None:
         """Run the receiver without its head through another module with the same parameters, such as a compiled one."""
-        self._backbone = [backbone]
+        self.receiver.decoder.run = backbone
 
     def forward(
         self,
@@ -100,16 +99,17 @@ class CompressionObjective(nn.Module):
         if messages is not None:
             # Here and not in a method beside: a sharded module has its parameters within `forward` only.
             with torch.no_grad():
-                return self._task(*self._read(samples, messages), totals), {}
+                return self._task(*self.receiver.read(self._open(samples), messages), totals), {}
         weights = self.weights
         rows = self.compressor(samples, totals.latent_steps)
         sent = [row[: sample.latent_steps] for row, sample in zip(rows, samples, strict=True)]
-        batch, states = self._read(samples, [Mixed(row, len(row)) for row in sent])
+        opened = self._open(samples)
+        batch, states = self.receiver.read(opened, [Mixed(row, len(row)) for row in sent])
         full = none = None
         if torch.is_grad_enabled() and weights.agreement:
             with torch.no_grad():
-                full = self._read(samples, [Mixed(row, len(row)) for row in self._references(samples)])[1]
-                none = self._read(samples, [None] * len(samples))[1]
+                full = self.receiver.read(opened, [Mixed(row, len(row)) for row in self._references(samples)])[1]
+                none = self.receiver.read(opened, [None] * len(samples))[1]
         supervised = batch.labels[:, 1:] != -100
         targets, label_weights = batch.labels[:, 1:][supervised], batch.weights[:, 1:][supervised]
         losses = compression_rows(
@@ -135,28 +135,19 @@ class CompressionObjective(nn.Module):
             metrics["direction"] = apart.detach().sum() / totals.samples
         return loss, metrics
 
-    @property
-    def device(self) -> torch.device:
-        """Where the receiver is."""
-        device: torch.device = self.model.get_input_embeddings().weight.device
-        return device
-
     def _task(self, batch: Batch, states: Float[Tensor, "N D"], totals: CompressionTotals) -> Float[Tensor, ""]:
         supervised = batch.labels[:, 1:] != -100
         head, size = self.model.get_output_embeddings(), self.model.config.vocab_size
         losses = compression_rows(states, batch.labels[:, 1:][supervised], head, size)
         return (losses.cross_entropy * batch.weights[:, 1:][supervised]).sum() / totals.weight
 
-    def _read(self, samples: Sequence[Sample], messages: Sequence[Message]) -> tuple[Batch, Float[Tensor, "N D"]]:
-        batch = collate([sample.example for sample in samples], messages).to(self.device)
-        embedding = self.model.get_input_embeddings()
-        states = last_states(self._backbone[0], embedding, self.adapter, batch, self.precision)
-        return batch, states_at_labels(states, batch.labels)
+    def _open(self, samples: Sequence[Sample]) -> Opened:
+        return self.receiver.open([sample.example for sample in samples])
 
     def _references(self, samples: Sequence[Sample]) -> list[Tensor]:
         return [sample.message[: self.weights.reference_rows] for sample in samples]
 
     def _direction(self, sent: Sequence[Tensor], samples: Sequence[Sample]) -> Float[Tensor, "B"]:
         rows, mask = padded_rows(sent)
-        full, full_mask = padded_rows(self._references(samples), self.device)
+        full, full_mask = padded_rows(self._references(samples), self.receiver.device)
         return direction(self.adapter(rows, mask), mask, self.adapter(full, full_mask), full_mask)

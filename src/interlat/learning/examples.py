@@ -138,6 +138,8 @@ class Batch:
 
     ids: Int[Tensor, "B T"]
     """0 at message rows and padding."""
+    real: Bool[Tensor, "B T"]
+    """False at padding."""
     labels: Int[Tensor, "B T"]
     weights: Float[Tensor, "B T"]
     message_positions: Bool[Tensor, "B T"]
@@ -203,6 +205,7 @@ def collate(examples: Sequence[Example], messages: Sequence[Message], reading_we
     totals = [len(e.before) + k + len(e.after) for e, k in zip(examples, lengths, strict=True)]
     width = max(totals)
     ids = torch.zeros(len(examples), width, dtype=torch.long)
+    real = torch.arange(width)[None, :] < torch.tensor(totals)[:, None]
     labels = torch.full((len(examples), width), IGNORED)
     weights = torch.zeros(len(examples), width)
     positions = torch.zeros(len(examples), width, dtype=torch.bool)
@@ -227,7 +230,7 @@ def collate(examples: Sequence[Example], messages: Sequence[Message], reading_we
             soft_positions[row, start + length + index] = True
     latents = [message.rows for message in messages if isinstance(message, Mixed)]
     if not latents:
-        return Batch(ids, labels, weights, positions, None, None, None, soft_positions, soft_targets)
+        return Batch(ids, real, labels, weights, positions, None, None, None, soft_positions, soft_targets)
     padded = torch.zeros(len(examples), max(map(len, latents)), latents[0].shape[-1], device=latents[0].device)
     mask = torch.zeros(padded.shape[:2], dtype=torch.bool)
     taken = torch.zeros_like(mask)
@@ -236,7 +239,7 @@ def collate(examples: Sequence[Example], messages: Sequence[Message], reading_we
             padded[row, : len(message.rows)] = message.rows.float()
             mask[row, : len(message.rows)] = True
             taken[row, : message.taken] = True
-    return Batch(ids, labels, weights, positions, padded, mask, taken, soft_positions, soft_targets)
+    return Batch(ids, real, labels, weights, positions, padded, mask, taken, soft_positions, soft_targets)
 
 
 def embed_batch(batch: Batch, embedding: nn.Module, adapter: nn.Module | None) -> Float[Tensor, "B T D"]:
