@@ -344,3 +344,36 @@ def test_everything_that_does_not_fit_is_named_at_once() -> None:
     header = dataclasses.replace(HEADER, norm="pre", layer=3)
     with pytest.raises(MessageError, match=r"layer is 3 .*, its norm is pre"):
         check_receiver(hidden(header=header).header, EXPECTED)
+
+
+def small(tensors):
+    return {"tensors": tuple((t * 100).to(torch.int8) for t in tensors), "scales": tuple(t[..., 0] for t in tensors)}
+
+
+def test_a_cache_in_eight_bits_has_a_scale_for_every_column_of_a_head(tmp_path):
+    plain = cache()
+    keys, values = small(plain.keys), small(plain.values)
+    whole = {
+        "keys": keys["tensors"], "values": values["tensors"],
+        "key_scales": keys["scales"], "value_scales": values["scales"],
+    }  # fmt: skip
+    message = cache(**whole, layer_mask=torch.ones(2, 2, 3, dtype=torch.bool))
+    message.save(tmp_path / "cache.safetensors")
+    found = load_message(tmp_path / "cache.safetensors")
+    assert equal(found, message) and found.header.dtype == "int8"
+    assert torch.equal(found.value_scales[1], values["scales"][1]) and found.layer_mask.all()
+    for left_out in ("key_scales", "value_scales"):
+        with pytest.raises(MessageError, match=f"{left_out}.0, {left_out}.1 of the cache message do not fit"):
+            cache(**{name: value for name, value in whole.items() if name != left_out})
+    with pytest.raises(MessageError, match=r"key_scales.0, key_scales.1 of the cache message do not fit"):
+        cache(key_scales=keys["scales"])
+    with pytest.raises(MessageError, match=r"keys.1 of the cache message do not fit"):
+        cache(**{**whole, "keys": (keys["tensors"][0], plain.keys[1])})
+    broken = (torch.full_like(keys["scales"][0], torch.nan), keys["scales"][1])
+    with pytest.raises(MessageError, match=r"NaN or infinite values in key_scales.0"):
+        cache(**{**whole, "key_scales": broken})
+
+
+def test_a_mask_of_layers_has_one_flag_a_layer_and_column():
+    with pytest.raises(MessageError, match="layer_mask of the cache message do not fit"):
+        cache(layer_mask=torch.ones(2, 3, 3, dtype=torch.bool))

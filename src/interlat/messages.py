@@ -30,6 +30,7 @@ FORMAT = "interlat-message"
 FORMAT_VERSION = 1
 METADATA_KEY = "interlat"
 LENGTH_BYTES = 8
+LAYERS = ("keys", "values")
 CACHE_TENSORS = ("attention_mask", "position_ids", "segment_ids", "next_position", "hidden_states")
 MAKE_AGAIN = "make or copy the message again"
 
@@ -216,8 +217,8 @@ class HiddenMessage(Message):
 class CacheMessage(Message):
     """A message that is a memory: keys and values of every layer, with mask, true positions and segments.
 
-    The fields are those of `interlat.engine.memory.Memory`, as plain tensors. Raises MessageError if there
-    are no layers or columns, if a value is not finite, or if shapes disagree.
+    The fields are those of `interlat.engine.memory.Memory`, as plain tensors. Keys and values are floating, or int8
+    with scales. Raises MessageError if there are no layers or columns, if a value is not finite, or if shapes disagree.
     """
 
     keys: Sequence[Float[Tensor, "B H T d"]]
@@ -237,6 +238,12 @@ class CacheMessage(Message):
     hidden_states: Float[Tensor, "B D"]
     """State that predicts the next token of each row."""
     header: Header = dataclasses.field(default_factory=Header)
+    layer_mask: Bool[Tensor, "B L T"] | None = None
+    """True where a layer may look at a column; None where all layers look at all."""
+    key_scales: Sequence[Float[Tensor, "B H T"]] = ()
+    """One tensor a layer where keys are int8: what each column of a head is multiplied by. Empty for plain keys."""
+    value_scales: Sequence[Float[Tensor, "B H T"]] = ()
+    """The same for values."""
     kind = "cache"
 
     def __post_init__(self) -> None:
@@ -255,6 +262,11 @@ class CacheMessage(Message):
             "next_position": ((batch,), torch.int64),
             "hidden_states": ((batch, self.hidden_states.shape[-1]), self.hidden_states.dtype),
         }
+        scaled = self.keys[0].dtype == torch.int8
+        if self.layer_mask is not None:
+            expected["layer_mask"] = ((batch, len(self.keys), columns), torch.bool)
+        if scaled:
+            expected |= dict.fromkeys(self._layer_names("key_scales", "value_scales"), (first[:3], torch.float32))
         found = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in self._tensors().items()}
         misfits = sorted({name for name, _ in found.items() ^ expected.items()})
         if misfits:
@@ -263,21 +275,22 @@ class CacheMessage(Message):
                 f"expected one shape and dtype for all layers and one flag, position and segment a column; "
                 f"{MAKE_AGAIN}"
             )
-        floating = {*self._layer_names(), "hidden_states"}
+        floating = {*self._layer_names(*(("key_scales", "value_scales") if scaled else LAYERS)), "hidden_states"}
         _check_floating({name: tensor for name, tensor in self._tensors().items() if name in floating})
         _complete(self, self.keys[0].dtype, (len(self.keys), *first))
 
-    def _layer_names(self) -> list[str]:
-        return [f"{part}.{layer}" for part in ("keys", "values") for layer in range(len(self.keys))]
+    def _layer_names(self, *parts: str) -> list[str]:
+        return [f"{part}.{layer}" for part in parts or LAYERS for layer in range(len(self.keys))]
 
     def _tensors(self) -> dict[str, Tensor]:
-        layers = {f"keys.{layer}": tensor for layer, tensor in enumerate(self.keys)}
-        layers |= {f"values.{layer}": tensor for layer, tensor in enumerate(self.values)}
-        return layers | {name: getattr(self, name) for name in CACHE_TENSORS}
+        parts = (*LAYERS, "key_scales", "value_scales")
+        layers = {f"{part}.{layer}": tensor for part in parts for layer, tensor in enumerate(getattr(self, part))}
+        masked = {} if self.layer_mask is None else {"layer_mask": self.layer_mask}
+        return layers | masked | {name: getattr(self, name) for name in CACHE_TENSORS}
 
     @property
     def byte_size(self) -> int:
-        """Bytes that the receiver gets: keys, values, mask, positions, segments and last states."""
+        """Bytes that the receiver gets: keys, values, their scales, masks, positions, segments and last states."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors().values())
 
     @property
@@ -480,12 +493,17 @@ def _build(tensors: Mapping[str, Tensor], header: Header, source: str) -> Messag
                 header,
             )
         layers = range(sum(name.startswith("keys.") for name in tensors))
+        parts: dict[str, Any] = {
+            part: tuple(tensors[f"{part}.{layer}"] for layer in layers)
+            for part in (*LAYERS, "key_scales", "value_scales")
+            if f"{part}.0" in tensors
+        }
+        parts |= {name: tensors[name] for name in CACHE_TENSORS}
         return CacheMessage(
-            keys=tuple(tensors[f"keys.{layer}"] for layer in layers),
-            values=tuple(tensors[f"values.{layer}"] for layer in layers),
+            **parts,
+            layer_mask=tensors.get("layer_mask"),
             segment_names=tuple(json.loads(_tensor_text(tensors["segment_names"]))),
             header=header,
-            **{name: tensors[name] for name in CACHE_TENSORS},
         )
     except (KeyError, ValueError, TypeError) as error:
         raise MessageError(

@@ -46,6 +46,8 @@ def test_teams_without_sense_are_refused(members, reason):
         ({"hands_over": "some"}, "hands_over of planner is 'some'"),
         ({"latent_steps": -1}, "latent_steps of planner is -1"),
         ({"tolerance": -0.1}, "tolerance -0.1; give 0 or more"),
+        ({"share": 1.5}, r"share of planner is 1.5 and layers \[\]; give a share from 0 to 1"),
+        ({"layers": (1, 0)}, r"layers \[1, 0\]; give a share from 0 to 1 and layers from 1 on"),
     ],
 )
 def test_members_without_sense_are_refused(changes, reason):

@@ -1,6 +1,7 @@
 """A team gives every item what a slow loop over single items and whole sequences gives it."""
 
 import dataclasses
+import math
 from itertools import takewhile
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from interlat.agents.team import Member, Team
 from interlat.agents.teamwork import Question, Teamwork
 from interlat.align.identity import NormMatchedIdentity
-from interlat.engine.sampling import Sampling
+from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 
@@ -29,22 +30,22 @@ def latent(name, prompt, reads=(), **more):
     return Member(name, prompt, reads, "latents", latent_steps=3, **more)
 
 
-def chain(hands_over="all"):
+def chain(hands_over="all", **more):
     return Team(
         (
-            latent("planner", "plan: {question}", hands_over=hands_over),
-            latent("critic", "look at {question} again", ("planner",), hands_over=hands_over),
+            latent("planner", "plan: {question}", hands_over=hands_over, **more),
+            latent("critic", "look at {question} again", ("planner",), hands_over=hands_over, **more),
             Member("judger", "{question} so?", ("critic",), sampling=SAMPLING, opening="<think>"),
         )
     )
 
 
-def fan_in(hands_over="all"):
+def fan_in(hands_over="all", **more):
     return Team(
         (
-            latent("planner", "plan: {question}", hands_over=hands_over),
-            latent("cook", "{question} is what a cook is asked", hands_over=hands_over),
-            latent("smith", "a smith: {question}", ("planner",), hands_over=hands_over),
+            latent("planner", "plan: {question}", hands_over=hands_over, **more),
+            latent("cook", "{question} is what a cook is asked", hands_over=hands_over, **more),
+            latent("smith", "a smith: {question}", ("planner",), hands_over=hands_over, **more),
             Member("judger", "{question} so?", ("planner", "cook", "smith"), sampling=SAMPLING),
         )
     )
@@ -76,6 +77,12 @@ TEAMS = {
     "mixed": mixed,
     **{f"chain, {mode}": (lambda m=mode: chain(m)) for mode in ("all", "own", "latents", "nothing")},
     **{f"fan-in, {mode}": (lambda m=mode: fan_in(m)) for mode in ("all", "own", "latents")},
+    **{f"chain, {mode}": (lambda m=mode: chain(m, share=0.4)) for mode in ("attention", "nearest", "random")},
+    **{f"fan-in, {mode}": (lambda m=mode: fan_in(m, share=0.3)) for mode in ("attention", "farthest", "random")},
+    "chain, layer 2": lambda: chain(layers=(2,)),
+    "fan-in, own, layer 1": lambda: fan_in("own", layers=(1,)),
+    "chain, attention, layer 1": lambda: chain("attention", share=0.5, layers=(1,)),
+    "fan-in, int8": lambda: fan_in(int8=True),
 }
 
 
@@ -92,29 +99,87 @@ class Slow:
         self.engine, self.model = engine, engine.model
         self.table = engine.model.get_input_embeddings().weight.detach()
         self.norm = self.table.norm(dim=1).mean()
-        self.columns, self.positions, self.visible, self.owners = [], [], [], []
+        self.columns, self.positions, self.visible, self.owners, self.limits = [], [], [], [], []
 
-    def add(self, embedding, position, seen, owner):
+    def add(self, embedding, position, seen, owner, limits=None):
+        """``limits`` are the layers in which columns of others may be seen, where these are not all."""
         self.columns.append(embedding)
         self.positions.append(position)
         self.visible.append({*seen, len(self.columns) - 1})
         self.owners.append(owner)
+        self.limits.append(dict(limits or {}))
         return len(self.columns) - 1
 
-    @torch.no_grad()
+    def drop(self):
+        for known in (self.columns, self.positions, self.visible, self.owners, self.limits):
+            known.pop()
+
+    def forward(self, **wanted):
+        count, layers = len(self.columns), self.model.model.layers
+        masks = torch.zeros(len(layers), 1, 1, count, count, dtype=torch.bool)
+        for query, (seen, limits) in enumerate(zip(self.visible, self.limits, strict=True)):
+            for number in range(len(layers)):
+                shown = [c for c in sorted(seen) if number + 1 in limits.get(c, {number + 1})]
+                masks[number, 0, 0, query, shown] = True
+        eager = torch.zeros(masks.shape).masked_fill(~masks, torch.finfo(torch.float32).min)
+        handles = [
+            layer.register_forward_pre_hook(
+                lambda _, inputs, named, mask=mask: (inputs, {**named, "attention_mask": mask}), with_kwargs=True
+            )
+            for layer, mask in zip(layers, eager, strict=True)
+        ]
+        before = self.model.config._attn_implementation
+        self.model.set_attn_implementation("eager")
+        try:
+            return self.model(
+                inputs_embeds=torch.stack(self.columns)[None],
+                attention_mask=eager[0],
+                position_ids=torch.tensor([self.positions]),
+                use_cache=False,
+                output_hidden_states=True,
+                **wanted,
+            )
+        finally:
+            self.model.set_attn_implementation(before)
+            for handle in handles:
+                handle.remove()
+
     def state(self):
-        count = len(self.columns)
-        mask = torch.zeros(1, 1, count, count, dtype=torch.bool)
-        for query, seen in enumerate(self.visible):
-            mask[0, 0, query, sorted(seen)] = True
-        output = self.model(
-            inputs_embeds=torch.stack(self.columns)[None],
-            attention_mask=mask,
-            position_ids=torch.tensor([self.positions]),
-            use_cache=False,
-            output_hidden_states=True,
-        )
-        return output.hidden_states[-1][0, -1]
+        return self.forward().hidden_states[-1][0, -1]
+
+    def aligned(self):
+        before = self.state()
+        return before * self.norm / before.norm()
+
+    def handed_over(self, member, question, seen, position, limits):
+        """The columns that a listener gets."""
+        if member.hands_over == "all":
+            return list(seen)
+        if member.hands_over == "own":
+            return [c for c in seen if self.owners[c].startswith(f"{member.name}/")]
+        thoughts = [c for c in seen if self.owners[c].endswith("/latents")]
+        if member.hands_over == "latents":
+            return thoughts
+        others = [c for c in seen[4:] if c not in thoughts]
+        if member.hands_over == "attention":
+            self.add(self.aligned(), position, seen, "probe", limits)
+            weights = torch.stack(self.forward(output_attentions=True).attentions)[:, 0, :, -1].mean(dim=(0, 1))
+            self.drop()
+            scores = {c: float(weights[c]) for c in others}
+        elif member.hands_over == "random":
+            generator = torch.Generator().manual_seed(row_seed(0, question.key, f"{member.name}/columns"))
+            drawn = dict(zip(seen, torch.rand(len(seen), generator=generator).tolist(), strict=True))
+            scores = {c: drawn[c] for c in others}
+        else:
+            half = len(self.model.model.layers) // 2
+            layer = self.model.model.layers[half]
+            values = layer.self_attn.v_proj(layer.input_layernorm(self.forward().hidden_states[half][0]))
+            sign = 1 if member.hands_over == "nearest" else -1
+            likeness = torch.cosine_similarity(values, values[seen[-1]][None], dim=-1).tolist()
+            scores = {c: sign * likeness[c] for c in others}
+        count = math.ceil(round(member.share * len(others), 6))
+        best = sorted(others, key=lambda c: -scores[c])[:count]
+        return [c for c in seen if c in seen[:4] or c in thoughts or c in best]
 
     def ids_of(self, member, question, heard):
         content = member.prompt.replace("{question}", "\0").replace("{messages}", "\1")
@@ -123,7 +188,9 @@ class Slow:
         rendered = self.engine.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         return self.engine.tokenizer(rendered + member.opening, add_special_tokens=False)["input_ids"]
 
-    def run(self, team, question, share=False):
+    @torch.no_grad()
+    def run(self, team, asked, share=False):
+        question = asked.text
         texts, latents, memories = {}, {}, {}
         self.written = {}
         shared = []
@@ -134,31 +201,33 @@ class Slow:
             for position, token in enumerate(shared):
                 self.add(self.table[token], position, range(position), "question")
         for member in team.members:
-            seen, position = list(range(len(shared))), len(shared)
+            seen, position, limits = list(range(len(shared))), len(shared), {}
             for name in member.reads:
                 if name in memories:
-                    kept, after = memories[name]
-                    seen += [column for column in kept if column not in seen]
+                    kept, after, allowed = memories[name]
+                    known = {self.owners[column] for column in seen}
+                    new = [column for column in kept if self.owners[column] not in known]
+                    seen += new
+                    limits |= {column: allowed[column] for column in new if column in allowed}
                     position = max(position, after)
             heard = "\n\n".join(f"[{name}]\n{texts[name].strip()}" for name in member.reads if name in texts)
             ids = self.ids_of(member, question, heard)[len(shared) :]
             for token in ids:
-                seen.append(self.add(self.table[token], position, seen, f"{member.name}/prompt"))
+                seen.append(self.add(self.table[token], position, seen, f"{member.name}/prompt", limits))
                 position += 1
             if member.speaks == "latents":
                 states = []
                 for _ in range(member.latent_steps):
-                    before = self.state()
-                    aligned = before * self.norm / before.norm()
-                    seen.append(self.add(aligned, position, seen, f"{member.name}/latents"))
+                    seen.append(self.add(self.aligned(), position, seen, f"{member.name}/latents", limits))
                     position += 1
                     states.append(self.state())
                 latents[member.name] = torch.stack(states)
-                ends = {"all": "", "own": "", "latents": "/latents", "nothing": ""}[member.hands_over]
-                begins = f"{member.name}/" if member.hands_over == "own" else ""
-                kept = [c for c in seen if self.owners[c].startswith(begins) and self.owners[c].endswith(ends)]
                 if member.hands_over != "nothing":
-                    memories[member.name] = kept, position
+                    kept = self.handed_over(member, asked, seen, position, limits)
+                    every = range(1, len(self.model.model.layers) + 1)
+                    if member.layers:
+                        limits = {c: set(limits.get(c, every)) & set(member.layers) for c in kept}
+                    memories[member.name] = kept, position, dict(limits)
                 continue
             written = []
             while len(written) < member.sampling.max_new_tokens:
@@ -166,7 +235,7 @@ class Slow:
                 if token in self.engine.stop_ids:
                     break
                 written.append(token)
-                seen.append(self.add(self.table[token], position, seen, f"{member.name}/reply"))
+                seen.append(self.add(self.table[token], position, seen, f"{member.name}/reply", limits))
                 position += 1
             self.written[member.name] = tuple(written)
             texts[member.name] = self.engine.tokenizer.decode(written, skip_special_tokens=True)
@@ -179,22 +248,29 @@ def any_engine(request, build_model, make_tokenizer):
     return Engine.wrap(model, make_tokenizer("chatml"), name=request.param)
 
 
-@pytest.mark.parametrize("share", [False, True], ids=["own", "shared"])
-@pytest.mark.parametrize("name", TEAMS)
+SELECTING = ("attention", "nearest", "farthest", "random", "layer")
+EXACT = [name for name in TEAMS if "int8" not in name]
+SHARED = [name for name in EXACT if not any(mode in name for mode in SELECTING)]
+
+
+@pytest.mark.parametrize(
+    ("name", "share"), [*((name, False) for name in EXACT), *((name, True) for name in SHARED)], ids=str
+)
 def test_a_team_equals_a_slow_loop_without_a_cache(any_engine, name, share):
     team = TEAMS[name]()
     done = work(any_engine, team, QUESTIONS[:3], batch_size=3, share_question=share)
     for question in QUESTIONS[:3]:
         slow = Slow(any_engine)
-        texts, latents, memories = slow.run(team, question.text, share)
+        texts, latents, memories = slow.run(team, question, share)
         one = done[question.key]
         assert {m.name: one.turns[m.name].token_ids for m in team.members if m.speaks == "text"} == slow.written
         assert {m.name: one.turns[m.name].text for m in team.members if m.speaks == "text"} == texts
         assert one.latents.keys() == latents.keys()
         for member, states in latents.items():
             # Behind a merged memory these random models double rounding errors in every step.
-            torch.testing.assert_close(one.latents[member], states, atol=1e-4 if share else 1e-5, rtol=1e-3)
-            kept = memories.get(member, ((), 0))[0]
+            merged = share or name.startswith("fan-in")
+            torch.testing.assert_close(one.latents[member], states, atol=1e-4 if merged else 1e-5, rtol=1e-3)
+            kept = memories.get(member, ((),))[0]
             assert one.turns[member].memory_columns == len(kept)
 
 
@@ -242,6 +318,30 @@ def test_costs_are_counted(qwen_long, temperature):
     assert critic.message_bytes == critic.memory_columns * layers * heads * size * 2 * 4
     assert judger.message_bytes == len(judger.text.encode()) and judger.forward_passes == judger.decoded_tokens + 1
     assert planner.seconds > 0 and not one.memories
+
+
+def test_what_is_left_out_costs_no_bytes(qwen_long):
+    layers, heads, size, _ = qwen_long.memory_shape
+    turns = {
+        name: work(qwen_long, chain(**changes))["two"].turns["critic"]
+        for name, changes in {
+            "all": {},
+            "layer": {"layers": (2,)},
+            "int8": {"int8": True},
+            "attention": {"hands_over": "attention", "share": 0.5},
+        }.items()
+    }
+    columns = turns["all"].memory_columns
+    assert turns["all"].message_bytes == columns * layers * heads * 2 * size * 4
+    assert turns["layer"].message_bytes == columns * heads * 2 * size * 4
+    assert turns["int8"].message_bytes == columns * layers * heads * 2 * (size + 4)
+    assert turns["attention"].memory_columns < columns
+    assert turns["attention"].forward_passes == turns["all"].forward_passes + 1
+
+
+def test_layers_that_a_model_does_not_have_are_refused(qwen_long):
+    with pytest.raises(InputError, match=r"planner hands over layer 3, but Qwen2ForCausalLM has 2 layers"):
+        work(qwen_long, chain(layers=(1, 3)))
 
 
 def test_zero_steps_hand_over_what_was_read_and_nothing_hands_over_nothing(qwen_long):

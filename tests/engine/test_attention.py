@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from transformers import MistralConfig, Qwen2Config, Qwen3Config
 from transformers.models.qwen3_next import Qwen3NextConfig
 
-from interlat.engine.attention import layer_windows, visible_columns
+from interlat.engine.attention import columns_of_layer, layer_windows, visible_columns
 from interlat.errors import CheckpointError
 
 
@@ -39,3 +39,10 @@ def test_visible_columns_by_definition(data):
                 near = window is None or int(positions[row, query] - positions[row, column]) < window
                 expected = column == query or (column < query and bool(mask[row, column]) and near)
                 assert bool(visible[row, 0, query - start, column]) == expected
+
+
+def test_a_layer_sees_all_columns_but_those_hidden_from_it():
+    mask = torch.tensor([[[True, False, True], [False, False, True]]])
+    assert columns_of_layer(mask, 0, 5).tolist() == [[[[True, False, True, True, True]]]]
+    assert columns_of_layer(mask, 1, 3).tolist() == [[[[False, False, True]]]]
+    assert columns_of_layer(mask, 1, 2).tolist() == [[[[False, False]]]]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from interlat.align.identity import NormMatchedIdentity
-from interlat.engine.exchange import memory_of_message, message_of_memory
+from interlat.engine.exchange import memory_of_message, message_of_memory, rounded
 from interlat.engine.transformers import Engine
 from interlat.errors import MessageError
 from interlat.messages import load_message
@@ -52,3 +52,30 @@ def test_the_shape_of_a_memory_is_known_before_it_is_made(engine):
         memory.keys[0].shape[3],
         memory.hidden_states.shape[1],
     )
+
+
+def test_eight_bits_travel_as_they_are_said_to(qwen, thought, tmp_path):
+    """q = x / s rounded, s = max|x| / 127 for each column of a head: number by number."""
+    message_of_memory(qwen, thought, int8=True).save(tmp_path / "memory.safetensors")
+    message = load_message(tmp_path / "memory.safetensors")
+    memory, plain = memory_of_message(qwen, message), message_of_memory(qwen, thought)
+    assert message.header.dtype == "int8" and message.keys[0].dtype == torch.int8
+    numbers = sum(layer.numel() for layer in (*thought.keys, *thought.values))
+    scales = numbers // thought.keys[0].shape[3]
+    assert plain.byte_size - message.byte_size == 4 * numbers - numbers - 4 * scales
+    for found, known in zip((*memory.keys, *memory.values), (*thought.keys, *thought.values), strict=True):
+        for place in torch.cartesian_prod(*map(torch.arange, known.shape[:3])).tolist():
+            vector = known[tuple(place)]
+            scale = float(vector.abs().max()) / 127 or 1.0
+            expected = torch.tensor([round(float(x) / scale) * scale for x in vector])
+            torch.testing.assert_close(found[tuple(place)], expected, atol=scale * 1e-3, rtol=1e-4)
+    for found, known in zip(memory.keys, rounded(thought).keys, strict=True):
+        assert torch.equal(found, known)
+    assert torch.equal(memory.position_ids, thought.position_ids)
+
+
+def test_layers_travel_with_a_memory(qwen, thought, tmp_path):
+    message_of_memory(qwen, thought.only_layers([2]), int8=True).save(tmp_path / "memory.safetensors")
+    memory = memory_of_message(qwen, load_message(tmp_path / "memory.safetensors"))
+    assert torch.equal(memory.layer_mask, thought.only_layers([2]).layer_mask)
+    assert not memory.keys[0].any() and memory.keys[1].any()

@@ -164,3 +164,44 @@ def test_memories_that_cannot_be_merged_are_refused():
         Memory.merge([make_memory([1]), make_memory([1], layers=3)])
     with pytest.raises(InputError, match="at least one"):
         Memory.merge([])
+
+
+def seen(memory, row):
+    """For each column that a row holds, by position and content, the layers that see it."""
+    layers = memory.layer_mask[row] if memory.layer_mask is not None else torch.ones(2, memory.width, dtype=torch.bool)
+    kept = memory.attention_mask[row].nonzero().flatten().tolist()
+    return {
+        (int(memory.position_ids[row, c]), float(memory.hidden_states[row, 0])): layers[:, c].tolist() for c in kept
+    }
+
+
+def test_only_layers_hides_and_clears_the_others():
+    memory = make_memory([2, 5])
+    second = memory.only_layers([2])
+    assert all(layers == [False, True] for row in range(2) for layers in seen(second, row).values())
+    assert not second.keys[0].any() and not second.values[0].any()
+    assert torch.equal(second.keys[1], memory.keys[1]) and torch.equal(second.values[1], memory.values[1])
+    none = second.only_layers([1])
+    assert not none.layer_mask.any()
+    with pytest.raises(InputError, match="layer 3 asked of a memory of 2 layers; use 1 to 2"):
+        memory.only_layers([1, 3])
+
+
+def test_layers_go_with_their_columns():
+    """Through everything that moves, drops and joins columns."""
+    first, second = make_memory([2, 5, 3]), make_memory([4, 1, 3], seed=1)
+    half = first.only_layers([1])
+    chosen = half.select([2, 0])
+    assert [seen(chosen, 0), seen(chosen, 1)] == [seen(half, 2), seen(half, 0)]
+    assert seen(half.trim(half.position_ids > 0), 1) == {k: v for k, v in seen(half, 1).items() if k[0] > 0}
+    assert seen(half.to("cpu"), 1) == seen(half, 1)
+    joined = Memory.concat([half, second])
+    assert [seen(joined, row) for row in range(6)] == [seen(m, row) for m in (half, second) for row in range(3)]
+    other = dataclasses.replace(second, segment_names=("other",), hidden_states=second.hidden_states + 1)
+    merged = Memory.merge([half, other])
+    for row in range(3):
+        columns = columns_of(merged, row)
+        held = merged.attention_mask[row].nonzero().flatten().tolist()
+        for column, (_, _, _, name) in zip(held, columns, strict=True):
+            assert merged.layer_mask[row, :, column].tolist() == ([True, False] if name == "prompt" else [True, True])
+    assert Memory.concat([first, second]).layer_mask is None and Memory.merge([first, other]).layer_mask is None

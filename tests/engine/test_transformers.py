@@ -4,10 +4,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import DynamicCache
 
+from interlat.engine.llama_family import LlamaFamilyBackend
 from interlat.engine.memory import Memory
 from interlat.engine.prompt import Latents, Tokens
 from interlat.engine.sampling import Sampling
+from interlat.engine.streaming import Request
 from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError, InputError, PromptError
 
@@ -373,3 +376,79 @@ class TestErrors:
         engine.model.train()
         with pytest.raises(InputError, match="training mode"):
             engine.prefill(["a"])
+
+
+class PlainReader:
+    """One row read by `transformers`, a column at a time, so that no mask is needed: a layer sees all that it holds."""
+
+    def __init__(self, engine, memory, row, layers):
+        self.engine, self.position = engine, int(memory.next_position[row])
+        self.cache = DynamicCache(config=engine.model.config)
+        held = memory.attention_mask[row]
+        for layer, pair in enumerate(zip(memory.keys, memory.values, strict=True)):
+            columns = held if layer + 1 in layers else torch.zeros_like(held)
+            self.cache.update(*(tensor[row : row + 1, :, columns] for tensor in pair), layer)
+
+    def read(self, embedding):
+        decoder = self.engine.model.get_decoder()
+        handles = [
+            layer.register_forward_pre_hook(
+                lambda _, x, named: (x, {**named, "attention_mask": None}), with_kwargs=True
+            )
+            for layer in decoder.layers
+        ]
+        output = decoder(
+            inputs_embeds=embedding[None, None],
+            position_ids=torch.tensor([[self.position]]),
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        for handle in handles:
+            handle.remove()
+        self.position += 1
+        return output.last_hidden_state[0, 0]
+
+    def read_text(self, text):
+        for token in self.engine.tokenizer(text, add_special_tokens=False)["input_ids"]:
+            state = self.read(self.engine.embed(torch.tensor(token)))
+        return state
+
+    def write(self, state, count):
+        tokens = []
+        for _ in range(count):
+            tokens.append(int(self.engine.logits(state).argmax()))
+            state = self.read(self.engine.embed(torch.tensor(tokens[-1])))
+        return tokens
+
+
+@pytest.mark.parametrize("lean", [True, False], ids=["lean", "generic"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("architecture", ["qwen2", "qwen3", "llama", "mistral"])
+def test_a_layer_without_a_memory_reads_as_if_there_were_none(
+    build_model, make_tokenizer, monkeypatch, architecture, attention, lean
+):
+    """Against `transformers` with caches of different lengths: the hidden columns are not there at all."""
+    if not lean:
+        monkeypatch.setattr("interlat.engine.transformers.is_llama_family", lambda model: False)
+    model = build_model(architecture, attention=attention, sliding_window=None)
+    engine = Engine.wrap(model, make_tokenizer("chatml"), name=architecture)
+    assert isinstance(engine.backend, LlamaFamilyBackend) == lean
+    memory = engine.prefill(["put the kettle on the stove", "stove"])
+    memory, _ = engine.think(memory, 2, lambda states: states)
+    half, prompts, sampling = memory.only_layers([2]), ["so what?", "is it in the drawer?"], Sampling(max_new_tokens=3)
+    found = engine.prefill(prompts, half)
+    thought, states = engine.think(found, 2, lambda states: states)
+    written = engine.decode(thought, sampling, stop_ids=[])
+    assert written.memory.layer_mask.shape[2] == written.memory.width
+    requests = [Request(str(row), prompts[row], memory=half.select([row])) for row in range(2)]
+    streamed = {one.key: one.token_ids for one in engine.stream(requests, sampling, batch_size=2, stop_ids=[])}
+    for row, prompt in enumerate(prompts):
+        reader = PlainReader(engine, memory, row, layers=[2])
+        state = reader.read_text(prompt)
+        torch.testing.assert_close(found.hidden_states[row], state, **TOLERANCE)
+        for step in range(2):
+            state = reader.read(state)
+            torch.testing.assert_close(states[row, step], state, **TOLERANCE)
+        assert written.token_ids[row] == reader.write(state, 3)
+        other = PlainReader(engine, memory, row, layers=[2])
+        assert streamed[str(row)] == other.write(other.read_text(prompt), 3)

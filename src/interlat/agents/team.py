@@ -11,7 +11,7 @@ PLACE_OF_QUESTION = "{question}"
 PLACE_OF_MESSAGES = "{messages}"
 
 Speaks = Literal["text", "latents"]
-HandsOver = Literal["all", "own", "latents", "nothing"]
+HandsOver = Literal["all", "own", "latents", "attention", "nearest", "farthest", "random", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,18 @@ class Member:
     tolerance: float = 0.0
     """A thought ends early where its state changes by less than this share of its norm in a step; 0 never does."""
     hands_over: HandsOver = "all"
-    """What listeners get of its memory: all of it; its own prompt and thoughts; the thoughts of all members in it; or
-    nothing, the control of a hand-over."""
+    """What listeners get of its memory: all of it; its own prompt and thoughts; the thoughts of all members in it; all
+    thoughts and a share of the prompts, see ``share``; or nothing, the control of a hand-over. What is handed over
+    stands at its true positions in any case."""
+    share: float = 0.5
+    """Which share of the columns of prompts is handed over, from 0 to 1. attention: those that its next step would look
+    at most; nearest, farthest: those that are most or least like its last column; random: chance, their control. The
+    first four columns always are (see `interlat.engine.selection`)."""
+    layers: tuple[int, ...] = ()
+    """Numbers of the layers, from 1 on, whose keys and values are handed over; listeners' other layers do not see these
+    columns. Empty is all layers."""
+    int8: bool = False
+    """Hand keys and values over in 8 bits a number, see `interlat.engine.exchange.rounded`."""
     system: str = ""
     """System turn; empty is none."""
     opening: str = ""
@@ -55,6 +65,11 @@ class Member:
         if self.latent_steps < 0 or self.tolerance < 0:
             raise InputError(
                 f"latent_steps of {self.name} is {self.latent_steps} and tolerance {self.tolerance}; give 0 or more"
+            )
+        if not 0 <= self.share <= 1 or any(layer < 1 for layer in self.layers):
+            raise InputError(
+                f"share of {self.name} is {self.share} and layers {list(self.layers)}; give a share from 0 to 1 and "
+                "layers from 1 on"
             )
 
     @property

@@ -5,15 +5,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import cast, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interlat.agents.team import PLACE_OF_MESSAGES, PLACE_OF_QUESTION, Member, Team, words_heard
+from interlat.engine.exchange import rounded
 from interlat.engine.memory import Memory
 from interlat.engine.prompt import Prompt, Text, Tokens, join_text, token_ids_of, tokenize
 from interlat.engine.sampling import row_seed
+from interlat.engine.selection import Criterion, select_columns
 from interlat.engine.streaming import Request
 from interlat.engine.transformers import Align, Engine
 from interlat.errors import InputError
@@ -136,6 +139,12 @@ class Teamwork:
                 )
             for name in member.reads:
                 self._check_hand_over(team.member(name), member)
+            layers = engines[member.model].config.num_hidden_layers
+            if member.layers and max(member.layers) > layers:
+                raise InputError(
+                    f"{member.name} hands over layer {max(member.layers)}, but {engines[member.model].name} has "
+                    f"{layers} layers"
+                )
 
     def run(self, questions: Iterable[Question]) -> Iterator[Work]:
         """Every item once, in the order in which they are finished. Questions are taken as they are needed."""
@@ -197,7 +206,9 @@ class Teamwork:
 
     def _think(self, member: Member, flow: Iterator[Work]) -> Iterator[Work]:
         while batch := list(islice(flow, self.batch_size)):
-            prepared = [(work, self._prepare(member, work, member.latent_steps)) for work in batch]
+            # What selects by attention reads one input more.
+            further = member.latent_steps + (member.hands_over == "attention")
+            prepared = [(work, self._prepare(member, work, further)) for work in batch]
             ready = [(work, parts) for work, parts in prepared if parts is not None]
             if ready:
                 self._think_together(member, [work for work, _ in ready], [parts for _, parts in ready])
@@ -218,22 +229,49 @@ class Teamwork:
             memory, member.latent_steps, align, segment=member.latent_segment, tolerance=member.tolerance
         )
         steps = (memory.next_position - torch.tensor(read, device=memory.next_position.device)).tolist()
-        handed = _handed_over(member, memory)
+        handed = self._handed_over(member, memory, batch)
         columns = [0] * len(batch) if handed is None else handed.lengths.tolist()
         seconds = (time.perf_counter() - began) / len(batch)
         for row, work in enumerate(batch):
             work.turns[member.name] = Turn(
                 prompt_tokens=read[row] - before[row],
                 latent_steps=steps[row],
-                message_bytes=0 if handed is None else columns[row] * _bytes_of_column(handed),
+                message_bytes=0 if handed is None else columns[row] * _bytes_of_column(member, handed),
                 memory_columns=columns[row],
-                forward_passes=1 + steps[row],
+                forward_passes=1 + steps[row] + (member.hands_over == "attention"),
                 seconds=seconds,
             )
             if self.keep_latents:
                 work.latents[member.name] = states[row, : steps[row]].clone()
             if handed is not None:
                 work.memories[member.name] = Held(handed, row)
+
+    def _handed_over(self, member: Member, memory: Memory, batch: Sequence[Work]) -> Memory | None:
+        """What listeners get of the memory of a member."""
+        if member.hands_over == "nothing":
+            return None
+        handed = self._selected(member, memory, batch)
+        if member.layers:
+            handed = handed.only_layers(member.layers)
+        return rounded(handed) if member.int8 else handed
+
+    def _selected(self, member: Member, memory: Memory, batch: Sequence[Work]) -> Memory:
+        if member.hands_over == "own":
+            return memory.trim(_columns(memory, lambda name: name.startswith(f"{member.name}/")))
+        thoughts = _columns(memory, lambda name: name.endswith("/latents"))
+        if member.hands_over == "latents":
+            return memory.trim(thoughts)
+        if member.hands_over in get_args(Criterion):
+            return select_columns(
+                self._engine(member),
+                memory,
+                cast(Criterion, member.hands_over),
+                member.share,
+                protected=thoughts,
+                inputs=self.aligns[member.model](memory.hidden_states[:, None]).to(memory.hidden_states.dtype),
+                seeds=[row_seed(self.seed, work.question.key, f"{member.name}/columns") for work in batch],
+            )
+        return memory
 
     def _write(self, member: Member, flow: Iterator[Work]) -> Iterator[Work]:
         engine = self._engine(member)
@@ -319,26 +357,19 @@ def _together(rows: Sequence[Held]) -> Memory:
     return Memory.concat([held.memory.select([held.row]) for held in rows])
 
 
-def _bytes_of_column(memory: Memory) -> int:
-    """Bytes of the keys and values of one column of one row."""
-    layers = (*memory.keys, *memory.values)
-    return sum(layer.shape[1] * layer.shape[3] * layer.element_size() for layer in layers)
+def _bytes_of_column(member: Member, memory: Memory) -> int:
+    """Bytes of the keys and values of one column of one row that a member hands over."""
+    layers = [layer for n, layer in enumerate(memory.keys, 1) if not member.layers or n in member.layers]
+    # Keys and values: in 8 bits with a scale of four bytes for each head.
+    return 2 * sum(k.shape[1] * (k.shape[3] + 4 if member.int8 else k.shape[3] * k.element_size()) for k in layers)
 
 
-def _handed_over(member: Member, memory: Memory) -> Memory | None:
-    if member.hands_over == "nothing":
-        return None
-    if member.hands_over == "all":
-        return memory
-    keep: Callable[[str], bool] = (
-        (lambda name: name.startswith(f"{member.name}/"))
-        if member.hands_over == "own"
-        else (lambda name: name.endswith("/latents"))
-    )
+def _columns(memory: Memory, keep: Callable[[str], bool]) -> Bool[Tensor, "B T"]:
+    """The columns of all segments whose names are to be kept."""
     columns = torch.zeros_like(memory.attention_mask)
     for name in filter(keep, memory.segment_names):
         columns = columns | memory.segment(name)
-    return memory.trim(columns)
+    return columns
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:

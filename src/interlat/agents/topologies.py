@@ -75,6 +75,12 @@ class TeamOptions:
     """latents: end a thought where its state changes by less than this share of its norm; 0 never does."""
     hands_over: HandsOver = "all"
     """latents: which part of a memory listeners get."""
+    share: float = 0.5
+    """latents: which share of the columns of prompts, where a part is selected."""
+    layers: tuple[int, ...] = ()
+    """latents: the layers that are handed over, from 1 on; empty is all."""
+    int8: bool = False
+    """latents: hand memories over in 8 bits a number."""
     first_writes: bool = False
     """latents: the first agent writes its message; the others think."""
     agents: int = 3
@@ -122,6 +128,9 @@ def make_team(options: TeamOptions) -> Team:
                 latent_steps=options.latent_steps,
                 tolerance=options.tolerance,
                 hands_over=options.hands_over,
+                share=options.share,
+                layers=options.layers,
+                int8=options.int8,
                 system=options.system,
                 opening=options.opening,
                 sampling=options.sampling,

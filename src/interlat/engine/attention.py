@@ -3,6 +3,7 @@
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+from torch.nn import functional
 from transformers import PretrainedConfig
 
 from interlat.errors import CheckpointError
@@ -50,6 +51,12 @@ def visible_columns(
         visible = visible & (distance < window)
     itself = columns[None, None, :] == queries[None, :, None]
     return (visible | itself)[:, None]
+
+
+def columns_of_layer(layer_mask: Bool[Tensor, "B L C"], layer: int, width: int) -> Bool[Tensor, "B 1 1 T"]:
+    """Which of ``width`` columns a layer (counted from 0) may see: all but those that the mask hides from it."""
+    hidden = layer_mask[:, layer, :width]
+    return functional.pad(hidden, (0, width - hidden.shape[1]), value=True)[:, None, None]
 
 
 def as_model_mask(visible: Bool[Tensor, "B 1 Q T"], implementation: str, dtype: torch.dtype) -> Tensor:

@@ -5,11 +5,12 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from interlat.engine.attention import as_model_mask, layer_windows, visible_columns
+from interlat.engine.attention import as_model_mask, columns_of_layer, layer_windows, visible_columns
 from interlat.engine.buffer import KeyValueBuffer, as_transformers_cache
 from interlat.engine.layers import Tap
 from interlat.errors import CheckpointError
@@ -27,6 +28,7 @@ class Backend(Protocol):
         attention_mask: Bool[Tensor, "B T"],
         position_ids: Int[Tensor, "B T"],
         tap: Tap | None = None,
+        layer_mask: Bool[Tensor, "B L C"] | None = None,
     ) -> Forward:
         """Prepare to read the columns after ``buffer.length``, in one call or one by one.
 
@@ -35,6 +37,7 @@ class Backend(Protocol):
             attention_mask: which columns hold something, those still to be read included.
             position_ids: the position of every column, those still to be read included.
             tap: is shown the states after the layers that it wants to see.
+            layer_mask: which layers see which of the first C columns; the others are seen by all.
         """
         ...
 
@@ -71,6 +74,7 @@ class TransformersBackend:
         attention_mask: Bool[Tensor, "B T"],
         position_ids: Int[Tensor, "B T"],
         tap: Tap | None = None,
+        layer_mask: Bool[Tensor, "B L C"] | None = None,
     ) -> Forward:
         """See `Backend.start`."""
         cache = as_transformers_cache(buffer, self.config.num_hidden_layers)
@@ -85,7 +89,7 @@ class TransformersBackend:
                 )
                 for kind, window in self.windows.items()
             }
-            with _shown(self.decoder, tap):
+            with _shown(self.decoder, tap), masked_layers(self.decoder, layer_mask):
                 output = self.decoder(
                     inputs_embeds=embeddings,
                     attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
@@ -98,6 +102,31 @@ class TransformersBackend:
             return states
 
         return forward
+
+
+@contextlib.contextmanager
+def masked_layers(decoder: Any, layer_mask: Tensor | None) -> Iterator[None]:
+    """While ``decoder`` runs, hide from each layer the columns that it may not see; masks are boolean or added."""
+
+    def hook_of(number: int, mask: Tensor) -> Callable[[nn.Module, Any, dict[str, Any]], tuple[Any, dict[str, Any]]]:
+        def hook(module: nn.Module, inputs: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            given: Tensor = named["attention_mask"]
+            seen = columns_of_layer(mask, number, given.shape[-1])
+            if given.dtype == torch.bool:
+                return inputs, {**named, "attention_mask": given & seen}
+            return inputs, {**named, "attention_mask": given.masked_fill(~seen, torch.finfo(given.dtype).min)}
+
+        return hook
+
+    handles = []
+    if layer_mask is not None:
+        for number, layer in enumerate(decoder.layers):
+            handles.append(layer.register_forward_pre_hook(hook_of(number, layer_mask), with_kwargs=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextlib.contextmanager

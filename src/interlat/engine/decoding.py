@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interlat.engine.buffer import KeyValueBuffer
-from interlat.engine.memory import Memory, with_segment
+from interlat.engine.memory import Memory, with_columns, with_segment
 from interlat.engine.sampling import Sampling, choose, draw_uniforms
 from interlat.errors import InputError
 from interlat.messages import Offset
@@ -48,7 +48,10 @@ class _Rows:
         self.home = KeyValueBuffer(memory.width + steps, memory)
         self.buffer = self.home
         self.active = torch.arange(len(memory), device=engine.device)
-        self.forward = engine.backend.start(self.home, self.attention_mask, self.position_ids)
+        self.layer_mask = memory.layer_mask
+        self.forward = engine.backend.start(
+            self.home, self.attention_mask, self.position_ids, layer_mask=self.layer_mask
+        )
 
     def keep(self, writing: Sequence[int]) -> None:
         """Leave all rows but these (indices among the active ones) at home: they cost nothing any more."""
@@ -57,7 +60,10 @@ class _Rows:
         self.buffer = self.buffer.select_rows(index)
         self.active = self.active[index]
         self.forward = self.engine.backend.start(
-            self.buffer, self.attention_mask[self.active], self.position_ids[self.active]
+            self.buffer,
+            self.attention_mask[self.active],
+            self.position_ids[self.active],
+            layer_mask=None if self.layer_mask is None else self.layer_mask[self.active],
         )
 
     def store(self) -> None:
@@ -158,4 +164,5 @@ def _memory_after(rows: _Rows, memory: Memory, hidden_states: Tensor, lengths: S
         segment_names=names,
         next_position=memory.next_position + written,
         hidden_states=hidden_states,
+        layer_mask=with_columns(memory.layer_mask, used - rows.width),
     )

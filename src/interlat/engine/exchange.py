@@ -1,8 +1,12 @@
 """A memory as a message that can be saved, sent and read by another process."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int8
+from torch import Tensor
 
 from interlat.engine.memory import Memory
 from interlat.engine.transformers import Engine
@@ -10,13 +14,16 @@ from interlat.errors import MessageError
 from interlat.messages import CacheMessage, Header
 
 
-def message_of_memory(engine: Engine, memory: Memory, provenance: dict[str, Any] | None = None) -> CacheMessage:
-    """The memory of one or more conversations as a cache message; nothing is rounded.
+def message_of_memory(
+    engine: Engine, memory: Memory, provenance: dict[str, Any] | None = None, *, int8: bool = False
+) -> CacheMessage:
+    """The memory of one or more conversations as a cache message.
 
     Args:
         engine: the engine that made the memory.
         memory: what travels, on any device.
         provenance: what else should be known; JSON values.
+        int8: round keys and values, see `rounded`; otherwise nothing is.
 
     Raises:
         MessageError: the memory is empty.
@@ -28,9 +35,19 @@ def message_of_memory(engine: Engine, memory: Memory, provenance: dict[str, Any]
         tokenizer_fingerprint=engine.tokenizer_fingerprint,
         provenance=provenance or {},
     )
+    keys: Sequence[Tensor] = memory.keys
+    values: Sequence[Tensor] = memory.values
+    key_scales: Sequence[Tensor] = ()
+    value_scales: Sequence[Tensor] = ()
+    if int8:
+        keys, key_scales = zip(*map(_as_int8, memory.keys), strict=True)
+        values, value_scales = zip(*map(_as_int8, memory.values), strict=True)
     return CacheMessage(
-        keys=memory.keys,
-        values=memory.values,
+        keys=keys,
+        values=values,
+        key_scales=key_scales,
+        value_scales=value_scales,
+        layer_mask=memory.layer_mask,
         attention_mask=memory.attention_mask,
         position_ids=memory.position_ids,
         segment_ids=memory.segment_ids,
@@ -71,9 +88,14 @@ def memory_of_message(engine: Engine, message: CacheMessage, *, other_weights: b
     def moved(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(engine.device, engine.dtype) if tensor.is_floating_point() else tensor.to(engine.device)
 
+    keys, values = tuple(message.keys), tuple(message.values)
+    if message.key_scales:
+        keys = tuple(map(_from_int8, keys, message.key_scales))
+        values = tuple(map(_from_int8, values, message.value_scales))
     return Memory(
-        keys=tuple(moved(layer) for layer in message.keys),
-        values=tuple(moved(layer) for layer in message.values),
+        keys=tuple(moved(layer) for layer in keys),
+        values=tuple(moved(layer) for layer in values),
+        layer_mask=None if message.layer_mask is None else moved(message.layer_mask),
         attention_mask=moved(message.attention_mask),
         position_ids=moved(message.position_ids),
         segment_ids=moved(message.segment_ids),
@@ -81,3 +103,27 @@ def memory_of_message(engine: Engine, message: CacheMessage, *, other_weights: b
         next_position=moved(message.next_position),
         hidden_states=moved(message.hidden_states),
     )
+
+
+def rounded(memory: Memory) -> Memory:
+    """The memory as it arrives when its keys and values travel as int8.
+
+    A column of a head becomes ``q = x / s``, rounded to the nearest integer, with ``s = max|x| / 127`` in float32: one
+    byte a number and four bytes a column of a head. What is off is at most s / 2.
+    """
+
+    def once(layer: Float[Tensor, "B H T d"]) -> Float[Tensor, "B H T d"]:
+        return _from_int8(*_as_int8(layer)).to(layer.dtype)
+
+    return replace(memory, keys=tuple(map(once, memory.keys)), values=tuple(map(once, memory.values)))
+
+
+def _as_int8(layer: Float[Tensor, "B H T d"]) -> tuple[Int8[Tensor, "B H T d"], Float[Tensor, "B H T"]]:
+    wide = layer.float()
+    scales = wide.abs().amax(dim=-1) / 127
+    scales = torch.where(scales > 0, scales, torch.ones_like(scales))
+    return (wide / scales[..., None]).round().to(torch.int8), scales
+
+
+def _from_int8(layer: Int8[Tensor, "B H T d"], scales: Float[Tensor, "B H T"]) -> Float[Tensor, "B H T d"]:
+    return layer.float() * scales[..., None]

@@ -20,7 +20,7 @@ from transformers.models.mistral import modeling_mistral as mistral
 from transformers.models.qwen2 import modeling_qwen2 as qwen2
 from transformers.models.qwen3 import modeling_qwen3 as qwen3
 
-from interlat.engine.attention import layer_windows, visible_columns
+from interlat.engine.attention import columns_of_layer, layer_windows, visible_columns
 from interlat.engine.backend import Forward
 from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.layers import Tap
@@ -108,6 +108,7 @@ class LlamaFamilyBackend:
         attention_mask: Bool[Tensor, "B T"],
         position_ids: Int[Tensor, "B T"],
         tap: Tap | None = None,
+        layer_mask: Bool[Tensor, "B L C"] | None = None,
     ) -> Forward:
         """See `Backend.start`."""
         wanted = tap.inner if tap is not None else frozenset()
@@ -125,7 +126,8 @@ class LlamaFamilyBackend:
         def masks_of(start: int, end: int) -> dict[str, Tensor | None]:
             masks: dict[str, Tensor | None] = {}
             for kind, window in windows.items():
-                if window is not None or (end - start > 1 and (start > 0 or not everything_visible)):
+                ragged = end - start > 1 and (start > 0 or not everything_visible)
+                if window is not None or layer_mask is not None or ragged:
                     masks[kind] = visible_columns(attention_mask[:, :end], position_ids[:, :end], start, window)
                 elif end - start > 1 or everything_visible:
                     masks[kind] = None
@@ -141,7 +143,10 @@ class LlamaFamilyBackend:
             sin = sine.narrow(2, start - first, width)
             states = embeddings.reshape(batch * width, size)
             for index, (kind, layer) in enumerate(zip(self.kinds, self.layers, strict=True)):
-                states = layer(states, width, index, buffer, cos, sin, masks[kind])
+                mask = masks[kind]
+                if mask is not None and layer_mask is not None:
+                    mask = mask & columns_of_layer(layer_mask, index, end)
+                states = layer(states, width, index, buffer, cos, sin, mask)
                 if tap is not None and index + 1 in wanted:
                     tap.see(index + 1, states.view(batch, width, size))
             buffer.advance(width)

@@ -1,11 +1,12 @@
 """The memory of a batch of conversations: keys and values with mask, positions and segments."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from interlat.errors import InputError
 
@@ -36,6 +37,8 @@ class Memory:
     """The position that the next input of each row takes."""
     hidden_states: Float[Tensor, "B D"]
     """State after the final norm at the last position of each row: the one that predicts the next token."""
+    layer_mask: Bool[Tensor, "B L T"] | None = None
+    """True where a layer may look at a column that ``attention_mask`` shows; None where all layers look at all."""
 
     def __len__(self) -> int:
         """Number of rows B."""
@@ -74,6 +77,7 @@ class Memory:
             attention_mask=function(self.attention_mask),
             position_ids=function(self.position_ids),
             segment_ids=function(self.segment_ids),
+            layer_mask=None if self.layer_mask is None else function(self.layer_mask),
         )
 
     def select(self, rows: Sequence[int] | Int[Tensor, "N"]) -> "Memory":
@@ -113,6 +117,29 @@ class Memory:
             segment_ids=self.segment_ids.masked_fill(~keep, -1),
         )
         return masked.gather(columns)
+
+    def only_layers(self, layers: Collection[int]) -> "Memory":
+        """What it holds by now, for some layers alone: in all others nobody attends to it, and there it holds zeros.
+
+        Columns that are read or thought later are seen in every layer.
+
+        Args:
+            layers: numbers from 1 to the number of layers.
+
+        Raises:
+            InputError: a layer does not exist.
+        """
+        count = len(self.keys)
+        unknown = sorted(set(layers).difference(range(1, count + 1)))
+        if unknown:
+            raise InputError(f"layer {unknown[0]} asked of a memory of {count} layers; use 1 to {count}")
+        chosen = torch.tensor([layer + 1 in layers for layer in range(count)], device=self.attention_mask.device)
+        return replace(
+            self,
+            keys=tuple(k * kept for k, kept in zip(self.keys, chosen, strict=True)),
+            values=tuple(v * kept for v, kept in zip(self.values, chosen, strict=True)),
+            layer_mask=_layer_mask(self) & chosen[None, :, None],
+        )
 
     def compact(self) -> "Memory":
         """The same memory in as few columns as its longest row needs; itself if nothing can be saved."""
@@ -166,6 +193,7 @@ class Memory:
             segment_names=names,
             next_position=torch.stack([m.next_position for m in kept]).amax(dim=0),
             hidden_states=kept[-1].hidden_states,
+            layer_mask=torch.cat([_layer_mask(m) for m in kept], dim=2) if _is_layered(kept) else None,
         ).compact()
 
     @staticmethod
@@ -192,6 +220,7 @@ class Memory:
             segment_names=names,
             next_position=torch.cat([m.next_position for m in memories]),
             hidden_states=torch.cat([m.hidden_states for m in memories]),
+            layer_mask=rows([_layer_mask(m) for m in memories], 2) if _is_layered(memories) else None,
         )
 
 
@@ -199,6 +228,21 @@ def with_segment(names: tuple[str, ...], name: str) -> tuple[tuple[str, ...], in
     """The segment names with ``name`` among them, and its index."""
     names = names if name in names else (*names, name)
     return names, names.index(name)
+
+
+def with_columns(layer_mask: Bool[Tensor, "B L T"] | None, columns: int) -> Bool[Tensor, "B L C"] | None:
+    """The mask of layers with as many further columns, which every layer sees."""
+    return None if layer_mask is None else functional.pad(layer_mask, (0, columns), value=True)
+
+
+def _is_layered(memories: Sequence[Memory]) -> bool:
+    return any(memory.layer_mask is not None for memory in memories)
+
+
+def _layer_mask(memory: Memory) -> Bool[Tensor, "B L T"]:
+    if memory.layer_mask is not None:
+        return memory.layer_mask
+    return memory.attention_mask.new_ones(len(memory), len(memory.keys), memory.width)
 
 
 def _check_alike(memories: Sequence[Memory]) -> None:
@@ -251,6 +295,8 @@ class _Columns:
     def __call__(self, tensor: Tensor) -> Tensor:
         if tensor.ndim == 2:
             return tensor.gather(1, self.columns)
+        if tensor.ndim == 3:
+            return tensor.gather(2, self.columns[:, None].expand(-1, tensor.shape[1], -1))
         batch, heads, _, size = tensor.shape
         index = self.columns[:, None, :, None].expand(batch, heads, -1, size)
         return tensor.gather(2, index)

@@ -138,6 +138,7 @@ class _Batch:
         self.buffer = KeyValueBuffer(0)
         device = engine.device
         self.attention_mask = torch.zeros(0, 0, dtype=torch.bool, device=device)
+        self.layer_mask: Tensor | None = None
         self.position_ids = torch.zeros(0, 0, dtype=torch.long, device=device)
         self.next_position = torch.zeros(0, dtype=torch.long, device=device)
         self.hidden_states = torch.zeros(0, engine.hidden_size, dtype=engine.dtype, device=device)
@@ -200,8 +201,8 @@ class _Batch:
         index = torch.tensor(slots, dtype=torch.long, device=self.engine.device)
 
         def moved(tensor: Tensor) -> Tensor:
-            # From [slots, ..., columns, ...] with columns at place 1 or, for keys and values, 2.
-            place = 2 if tensor.ndim == 4 else 1
+            # From [slots, ..., columns, ...] with columns at place 1 or, for keys, values and layers, 2.
+            place = 1 if tensor.ndim == 2 else 2
             chosen = tensor.index_select(0, index).narrow(place, old.length - width, width)
             behind = [0, 0] * (tensor.ndim - 1 - place)
             return functional.pad(chosen, [*behind, length - width, ROOM, *[0, 0] * (place - 1), 0, new])
@@ -212,6 +213,7 @@ class _Batch:
         self.buffer = buffer
         self.attention_mask = moved(self.attention_mask)
         self.position_ids = moved(self.position_ids)
+        self.layer_mask = None if self.layer_mask is None else moved(self.layer_mask)
         self.next_position = functional.pad(self.next_position[index], [0, new])
         self.hidden_states = functional.pad(self.hidden_states[index], [0, 0, 0, new])
         self.row_states = functional.pad(self.row_states[index], [0, 0] * (self.row_states.ndim - 1) + [0, new])
@@ -232,6 +234,14 @@ class _Batch:
             room[index] = functional.pad(read, [0, 0, length - width, room.shape[2] - length])
         for room, read in ((self.attention_mask, memory.attention_mask), (self.position_ids, memory.position_ids)):
             room[index] = functional.pad(read, [length - width, room.shape[1] - length])
+        if memory.layer_mask is not None and self.layer_mask is None:
+            layers = memory.layer_mask.shape[1]
+            self.layer_mask = self.attention_mask.new_ones(len(self.rows), layers, self.attention_mask.shape[1])
+        if self.layer_mask is not None:
+            # What a slot's last row was hidden from must not be hidden from the next one.
+            read = self.layer_mask.new_ones(1) if memory.layer_mask is None else memory.layer_mask
+            self.layer_mask[index] = True
+            self.layer_mask[index, :, length - width : length] = read
         self.next_position[index] = memory.next_position
         self.hidden_states[index] = memory.hidden_states
         self.row_states[index] = row_states
@@ -244,7 +254,11 @@ class _Batch:
         ahead = torch.arange(capacity - length, device=self.engine.device)
         self.attention_mask[:, length:] = True
         self.position_ids[:, length:] = self.next_position[:, None] + ahead
-        self.forward = self.engine.backend.start(self.buffer, self.attention_mask, self.position_ids, self.tap)
+        if self.layer_mask is not None:
+            self.layer_mask[:, :, length:] = True
+        self.forward = self.engine.backend.start(
+            self.buffer, self.attention_mask, self.position_ids, self.tap, self.layer_mask
+        )
 
     @torch.no_grad()
     def step(self) -> Iterator[Written]:

@@ -17,7 +17,7 @@ from interlat.engine.decoding import Decoded, decode_rows
 from interlat.engine.fingerprint import tokenizer_fingerprint, weights_fingerprint
 from interlat.engine.layers import KeptLayers, Tap
 from interlat.engine.llama_family import LlamaFamilyBackend, is_llama_family
-from interlat.engine.memory import Memory, with_segment
+from interlat.engine.memory import Memory, with_columns, with_segment
 from interlat.engine.prompt import Prompt, Tokens, embed_prompts, padded_mask, prompt_length, tokenize
 from interlat.engine.sampling import Sampling
 from interlat.engine.streaming import Request, Written, write_stream
@@ -214,7 +214,7 @@ class Engine:
         buffer = KeyValueBuffer(memory.width + width, memory if memory.keys else None)
         attention_mask = torch.cat([memory.attention_mask, new_mask], dim=1)
         position_ids = torch.cat([memory.position_ids, new_positions], dim=1)
-        states = self.backend.start(buffer, attention_mask, position_ids, tap)(embeddings)
+        states = self.backend.start(buffer, attention_mask, position_ids, tap, memory.layer_mask)(embeddings)
         names, number = with_segment(memory.segment_names, segment)
         new_segments = torch.full_like(new_positions, number).masked_fill(~new_mask, -1)
         keys, values = buffer.contents()
@@ -227,6 +227,7 @@ class Engine:
             segment_names=names,
             next_position=memory.next_position + torch.tensor(lengths, device=self.device),
             hidden_states=states[:, -1].clone(),
+            layer_mask=with_columns(memory.layer_mask, width),
         )
         return grown, states, lengths
 
@@ -277,7 +278,7 @@ class Engine:
         memory = memory.compact()
         attention_mask, position_ids = room_for(memory, latent_steps)
         buffer = KeyValueBuffer(memory.width + latent_steps, memory)
-        forward = self.backend.start(buffer, attention_mask, position_ids, tap)
+        forward = self.backend.start(buffer, attention_mask, position_ids, tap, memory.layer_mask)
         state = memory.hidden_states[:, None]
         last = state.clone()
         moving = torch.ones(len(memory), dtype=torch.bool, device=self.device)
@@ -295,7 +296,7 @@ class Engine:
                 attention_mask[stopped, column + 1 :] = False
                 if not moving.any():
                     break
-                forward = self.backend.start(buffer, attention_mask, position_ids, tap)
+                forward = self.backend.start(buffer, attention_mask, position_ids, tap, memory.layer_mask)
         taken = len(thoughts)
         width = memory.width + taken
         attention_mask, position_ids = attention_mask[:, :width], position_ids[:, :width]
@@ -313,6 +314,7 @@ class Engine:
             segment_names=names,
             next_position=memory.next_position + new.sum(dim=1),
             hidden_states=last[:, 0].clone(),
+            layer_mask=with_columns(memory.layer_mask, taken),
         )
         missing = latent_steps - taken
         thoughts += [torch.zeros_like(thoughts[0])] * missing
