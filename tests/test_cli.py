@@ -55,6 +55,13 @@ def test_make_alfworld_prints_one_json_line_a_game(capsys, tmp_path):
     assert len(lines) == 3 and {line["split"] for line in lines} == {"unseen"}
 
 
+def test_a_reader_who_has_enough_is_no_error():
+    """As in ``interlat train actor --help | head -1``; the help is longer than what a pipe holds unread."""
+    command = f"{sys.executable} -m interlat.cli train actor --help | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stderr == "" and done.stdout.startswith("usage")
+
+
 def test_an_interrupt_is_130(monkeypatch, capsys):
     def stop(words):
         raise KeyboardInterrupt

@@ -50,3 +50,11 @@ def test_bad_input_is_one_line(config, capsys):
     config.write_text(config.read_text().replace("reads: [thinker]", "reads: [nobody]"))
     assert main(["team", "--config", str(config)]) == 2
     assert "last listens to nobody, which is no member before it" in capsys.readouterr().err
+
+
+def test_lessons_are_written(tmp_path, capsys):
+    path = tmp_path / "lessons.jsonl"
+    assert main(["collect", "lessons", "--output", str(path), "--count", "4"]) == 0
+    assert len(path.read_text().splitlines()) == 12 and "12 conversations in" in capsys.readouterr().err
+    assert main(["collect", "lessons", "--output", str(path), "--wrong-plans", "2"]) == 2
+    assert capsys.readouterr().err == "error: wrong_plans is 2.0; give 0 to 1\n"

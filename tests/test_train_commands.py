@@ -8,7 +8,9 @@ import pytest
 from interlat import cli
 from interlat.agents.trajectories import TRAJECTORIES_FILE, Trajectory
 from interlat.cli import parse
+from interlat.collect.lessons import CollectLessons, collect_lessons
 from interlat.config import write_config
+from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import InputError
 from interlat.files import append_line, read_lines
 from interlat.learning.loop import Schedule
@@ -59,9 +61,20 @@ def test_a_training_leaves_its_configuration_its_picture_and_its_card(actor, tmp
     assert (folder / "model" / "README.md").read_text() == before
 
 
+def test_a_tokenizer_is_trained_on_episodes_or_on_conversations(pipeline, tmp_path):
+    lessons = tmp_path / "lessons.jsonl"
+    list(collect_lessons(CollectLessons(str(lessons), count=20)))
+    run_train_tokenizer(TrainTokenizer(str(tmp_path / "words"), conversations=str(lessons), vocabulary_size=500))
+    tokenizer = load_tokenizer(str(tmp_path / "words"))
+    assert len(tokenizer.tokenize(" together and colleagues")) == 3
+    for given in ({}, {"episodes": str(pipeline.episodes), "conversations": str(lessons)}):
+        with pytest.raises(InputError, match="give one of the two files"):
+            run_train_tokenizer(TrainTokenizer(str(tmp_path / "none"), **given))
+
+
 def test_the_tokenizer_is_the_same_every_time(pipeline, tmp_path):
     for name in ("one", "two"):
-        run_train_tokenizer(TrainTokenizer(str(pipeline.episodes), str(tmp_path / name)))
+        run_train_tokenizer(TrainTokenizer(str(tmp_path / name), str(pipeline.episodes)))
     one, two = ((tmp_path / name / "tokenizer.json").read_text() for name in ("one", "two"))
     assert one == two
 

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 done with failed items, 2 bad input, 130 interrupted.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -44,6 +45,12 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
         "CollectTrajectories",
         "run_collect_trajectories",
         "let a trained actor play training games several times with stored thoughts",
+    ),
+    ("collect", "lessons"): (
+        "interlat.team_commands",
+        "CollectLessons",
+        "run_collect_lessons",
+        "conversations that teach a small model to solve word problems in a team",
     ),
     ("collect",): ("interlat.stages", "Collect", "run_collect", "let a model think about tasks; its states in a store"),
     ("store", "info"): _store("StoreInfo", "run_store_info", "what a latent store holds and how it was made"),
@@ -111,6 +118,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InterlatError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever read stdout wants no more, as `head` does; nothing may be written there at the exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130

@@ -1,4 +1,4 @@
-"""`interlat team`: one agent, teams and controls on the same questions."""
+"""`interlat team`: one agent, teams and controls on the same questions; and what small models learn to play in them."""
 
 import json
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from rich.console import Console
 
+from interlat.collect.lessons import CollectLessons, collect_lessons
 from interlat.config import write_config
 from interlat.engine.ranks import Ranks
 from interlat.evaluate.teams import EvaluateTeams, evaluate_teams, results_of
@@ -21,6 +22,12 @@ class RunTeam(EvaluateTeams):
     """Threads of torch on a CPU."""
     json: bool = False
     """Print one JSON line an answer on stdout at the end."""
+
+
+def run_collect_lessons(config: CollectLessons) -> None:
+    """Write conversations of teams that solve word problems."""
+    drain(track(collect_lessons(config), "problems"))
+    say(f"{3 * config.count} conversations in {config.output}")
 
 
 def run_team(config: RunTeam) -> int:

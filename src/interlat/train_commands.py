@@ -14,11 +14,13 @@ from interlat.agents.household import BEGIN_MESSAGE, END_MESSAGE
 from interlat.compress.compression import Compress, compress
 from interlat.config import write_config
 from interlat.engine.ranks import Ranks
+from interlat.errors import InputError
 from interlat.files import atomic_folder
 from interlat.learning.tokenizer import Family, train_tokenizer
 from interlat.learning.tracking import Tracking, tracked
 from interlat.progress import drain, say, track
 from interlat.report.training_figures import plot_training
+from interlat.tasks.conversations import load_conversations
 from interlat.train.actor import TrainActor, train_actor
 from interlat.train.preference import TrainPreference, load_preferences, train_preference
 from interlat.train.scout import TrainScout, train_scout
@@ -26,12 +28,15 @@ from interlat.train.scout import TrainScout, train_scout
 
 @dataclass(frozen=True)
 class TrainTokenizer:
-    """Train a byte-level tokenizer with a chat template on collected episodes."""
+    """Train a byte-level tokenizer with a chat template on collected episodes or conversations."""
 
-    episodes: str
-    """``episodes.jsonl`` of the training games."""
     output: str
     """Folder of the tokenizer."""
+    episodes: str = ""
+    """``episodes.jsonl`` of the training games."""
+    conversations: str = ""
+    """Instead of episodes: a file of conversations that begin with their task, such as `interlat collect lessons`
+    writes."""
     vocabulary_size: int = 1500
     """Upper bound of the number of tokens."""
     family: Family = "qwen2"
@@ -40,7 +45,14 @@ class TrainTokenizer:
 
 def run_train_tokenizer(config: TrainTokenizer) -> None:
     """Train the tokenizer."""
-    texts = texts_of(read_episodes(config.episodes))
+    if bool(config.episodes) == bool(config.conversations):
+        raise InputError("the tokenizer is trained on episodes or on conversations; give one of the two files")
+    texts: Iterable[str]
+    if config.episodes:
+        texts = texts_of(read_episodes(config.episodes))
+    else:
+        tasks = load_conversations(config.conversations, task_turn=0).tasks
+        texts = [turn["value"] for task in tasks for turn in task.metadata["conversations"]]
     tokenizer = train_tokenizer(texts, config.vocabulary_size, (BEGIN_MESSAGE, END_MESSAGE), config.family)
     with atomic_folder(config.output) as temporary:
         tokenizer.save_pretrained(temporary)

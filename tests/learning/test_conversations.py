@@ -607,3 +607,18 @@ def test_what_was_really_collected_can_be_learned(kind, tmp_path):
     example = examples[store.ids[0]]
     learned = [label for label in example.labels if label != IGNORED]
     assert QWEN.tokenizer.decode(learned).startswith(f"{reply}<|im_end|>")
+
+
+@FOR_ALL
+def test_without_a_place_for_a_message_a_conversation_is_as_it_is(name):
+    family, chat = FAMILIES[name], CHATS[name]
+    options = ConversationOptions(system_prompt=family.system, place_for_message=False, connector="never there")
+    example = conversation_example("x", house_task(), options, chat)
+    first = f"Act in a house.\n{ROOM} (0)"
+    asked = [("system", family.system)] if family.system else []
+    opening = tuple(token_ids_of(tokenize(chat.opening([*asked, ("user", first)]), chat.tokenizer)))
+    # The prompt is the one that an agent gets at play, and the first token behind it is learned.
+    assert example.before == opening and example.labels[0] == example.after[0]
+    placed = conversation_example("x", house_task(), ConversationOptions(system_prompt=family.system), chat)
+    learned = [[label for label in one.labels if label != IGNORED] for one in (example, placed)]
+    assert learned[0] == learned[1]

@@ -1,5 +1,6 @@
 """A team: agents that listen to each other, as a graph without cycles."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -71,6 +72,11 @@ class Member:
                 f"share of {self.name} is {self.share} and layers {list(self.layers)}; give a share from 0 to 1 and "
                 "layers from 1 on"
             )
+
+    def filled(self, question: str, heard: str = "") -> str:
+        """Its user turn about a question; what stands in the values is never a place."""
+        values = {PLACE_OF_QUESTION: question, PLACE_OF_MESSAGES: heard}
+        return re.sub("|".join(map(re.escape, values)), lambda place: values[place[0]], self.prompt)
 
     @property
     def prompt_segment(self) -> str:

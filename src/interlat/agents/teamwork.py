@@ -1,6 +1,5 @@
 """A team at work: items flow through its members, thoughts in batches, words with continuous refill."""
 
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interlat.agents.team import PLACE_OF_MESSAGES, PLACE_OF_QUESTION, Member, Team, words_heard
+from interlat.agents.team import Member, Team, words_heard
 from interlat.engine.exchange import rounded
 from interlat.engine.memory import Memory
 from interlat.engine.prompt import Prompt, Text, Tokens, join_text, token_ids_of, tokenize
@@ -163,9 +162,8 @@ class Teamwork:
 
     def _prompt(self, member: Member, question: Question, heard: str) -> Prompt:
         asked = question.text if member is self.team.answerer else question.others or question.text
-        filled = _fill(member.prompt, {PLACE_OF_QUESTION: asked, PLACE_OF_MESSAGES: heard})
         turns = [("system", member.system)] if member.system else []
-        opening = self._engine(member).chat.opening([*turns, ("user", filled)])
+        opening = self._engine(member).chat.opening([*turns, ("user", member.filled(asked, heard))])
         return join_text([*opening, Text(member.opening)])
 
     def _engine(self, member: Member) -> Engine:
@@ -370,8 +368,3 @@ def _columns(memory: Memory, keep: Callable[[str], bool]) -> Bool[Tensor, "B T"]
     for name in filter(keep, memory.segment_names):
         columns = columns | memory.segment(name)
     return columns
-
-
-def _fill(template: str, values: Mapping[str, str]) -> str:
-    """The template with each place filled once: what stands in a value is never a place."""
-    return re.sub("|".join(map(re.escape, values)), lambda place: values[place[0]], template)

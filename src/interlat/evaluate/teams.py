@@ -26,12 +26,12 @@ from interlat.evaluate.controls import cross_task_partners
 from interlat.evaluate.household import content_digest
 from interlat.files import append_line, read_lines
 from interlat.tasks.base import Task
+from interlat.tasks.boxed import ASK_FOR_BOX
 from interlat.tasks.grading import grade
 
 RESULTS_FILE = "results.jsonl"
 METHODS = ("single", "text", "latent", "team")
 CONTROLS = ("no_transfer", "steps_0", "random_alignment", "shuffled_memory")
-BOXED = "End with the answer in \\boxed{}."
 
 AlignName = Literal["identity", "ridge", "vocabulary"]
 
@@ -93,7 +93,7 @@ class EvaluateTeams:
         Raises:
             InputError: a control of a team in which nobody thinks.
         """
-        options = self.team if self.team.answer_format else replace(self.team, answer_format=BOXED)
+        options = replace(self.team, answer_format=self.team.answer_format or ASK_FOR_BOX)
         if variant == "single":
             return make_team(replace(options, topology="single"))
         if variant == "text":

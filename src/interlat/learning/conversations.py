@@ -19,7 +19,7 @@ from interlat.errors import InputError, PromptError
 from interlat.learning.corpus import Corpus
 from interlat.learning.examples import IGNORED, Example
 from interlat.learning.message_tokens import MESSAGE_TOKENS
-from interlat.learning.spans import ASSISTANT, supervised_conversation
+from interlat.learning.spans import ASSISTANT, Supervised, supervised_conversation
 from interlat.store.reading import LatentStore
 from interlat.tasks.base import Task
 from interlat.tasks.boxed import last_boxed
@@ -55,6 +55,9 @@ class ConversationOptions:
     """System turn; empty is no system turn."""
     connector: str = AgentSettings.connector
     """What stands between the first user turn's text and the message."""
+    place_for_message: bool = True
+    """Whether ``<bop>`` and ``<eop>`` stand at the end of the first user turn even where there is no message. False
+    writes conversations as they are, for models that get no such messages, as the members of a team."""
     max_length: int | None = None
     """Most positions of a conversation with its message; what is behind them is cut off. None cuts nothing."""
     missing: Literal["error", "drop"] = "error"
@@ -186,20 +189,27 @@ def conversation_example(item: str, task: Task, options: ConversationOptions, ch
         InputError: no ``<bop>`` or ``<eop>`` in the vocabulary, or nothing to reply in the task.
         PromptError: the chat template does not fit the conversation, or there is nothing to learn.
     """
+    settings = options.settings()
+    opening, rest = _opening_and_rest(item, task, options.task_turn)
+    turns: list[Turn] = [("system", settings.system_prompt)] if settings.system_prompt else []
+    text = settings.render(opening)
+    if not options.place_for_message:
+        supervised = _supervised(item, [*turns, ("user", text), *rest], chat)
+        first = next(place for place, label in enumerate(supervised.labels) if label != IGNORED)
+        tokens = tuple(token_ids_of(supervised.parts))
+        after, labels = tokens[first:], tuple(supervised.labels[first:])
+        return Example(tokens[:first], after, labels, (1.0,) * len(after), item)
     ids: list[Any] = [chat.tokenizer.convert_tokens_to_ids(token) for token in MESSAGE_TOKENS]
     if {None, chat.tokenizer.unk_token_id} & set(ids):
         raise InputError(f"the tokenizer lacks {' or '.join(MESSAGE_TOKENS)}; add them with add_message_tokens")
     begin, end = (Tokens((token,)) for token in ids)
-    settings = options.settings()
-    opening, rest = _opening_and_rest(item, task, options.task_turn)
-    turns: list[Turn] = [("system", settings.system_prompt)] if settings.system_prompt else []
-    text = f"{settings.render(opening)}{settings.connector}"
-    turns += [("user", [Text(text), begin, Latents(torch.zeros(1, 1)), end]), *rest]
-    try:
-        supervised = supervised_conversation(turns, chat)
-    except PromptError as error:
-        # Only here is known which of many conversations it is.
-        raise PromptError(f"item {item!r}: {error}") from error
+    message: list[Text | Tokens | Latents] = [
+        Text(f"{text}{settings.connector}"),
+        begin,
+        Latents(torch.zeros(1, 1)),
+        end,
+    ]
+    supervised = _supervised(item, [*turns, ("user", message), *rest], chat)
     # The three parts are what stands before the message, its place, and the rest.
     before, _, after = (tuple(token_ids_of([part])) for part in supervised.parts)
     return Example(
@@ -209,6 +219,14 @@ def conversation_example(item: str, task: Task, options: ConversationOptions, ch
         weights=(1.0,) * len(after),
         item=item,
     )
+
+
+def _supervised(item: str, turns: Sequence[Turn], chat: ChatFormat) -> Supervised:
+    try:
+        return supervised_conversation(turns, chat)
+    except PromptError as error:
+        # Only here is known which of many conversations it is.
+        raise PromptError(f"item {item!r}: {error}") from error
 
 
 def _items(options: ConversationOptions, store: LatentStore | None) -> tuple[dict[str, Task], int]:

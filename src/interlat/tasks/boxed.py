@@ -2,6 +2,9 @@ r"""The answer that a solution puts in a box: ``\boxed{...}`` or ``\fbox{...}``.
 
 import re
 
+ASK_FOR_BOX = "End with the answer in \\boxed{}."
+"""Asks an agent for such an answer."""
+
 _TOKEN = re.compile(
     r"""
       (?P<box>\\(?:boxed|fbox)\s*\{)

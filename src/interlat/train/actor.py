@@ -130,6 +130,8 @@ class TrainActor:
             raise InputError("set conversations.data to a file or hub id, or thoughts to a store that holds them")
         if self.corpus == "conversations" and (self.episodes or self.message == "base"):
             raise InputError("episodes and message base are for household games; leave them out or set corpus")
+        if not self.conversations.place_for_message and self.message != "none":
+            raise InputError("without a place for messages there is nothing to read; set message to none")
         if not 0 <= self.direct_share <= 1 or (self.direct_share and self.message != "base"):
             raise InputError(f"direct_share is {self.direct_share}; give 0 to 1, and 0 unless message is base")
         if self.message != "latent" and (self.losses != BranchWeights() or self.curriculum != Curriculum()):
