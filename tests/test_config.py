@@ -11,6 +11,7 @@ from interlat.compress_commands import EvaluateLatency
 from interlat.config import read_config, write_config
 from interlat.errors import InputError
 from interlat.stages import Compare, Evaluate
+from interlat.team_commands import RunTeam
 from interlat.train.actor import TrainActor
 from interlat.train.branches import BranchWeights
 from interlat.train.preference import TrainPreference
@@ -98,6 +99,11 @@ KINDS = {
     "interlat/actor.yaml": TrainActor,
     "interlat/collect.yaml": CollectThoughts,
     "interlat/compress.yaml": Compress,
+    "latentmas/arithmetic-sequential.yaml": RunTeam,
+    "latentmas/gsm8k-hierarchical.yaml": RunTeam,
+    "latentmas/gsm8k-sequential.yaml": RunTeam,
+    "latentmas/math-own-prompts.yaml": RunTeam,
+    "latentmas/solver.yaml": TrainActor,
 }
 
 

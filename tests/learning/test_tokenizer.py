@@ -14,6 +14,12 @@ def test_a_place_is_one_token():
     assert [TOKENIZER.decode([i]) for i in ids] == ["go", " to", " drawer 3"]
 
 
+def test_where_one_calculates_a_number_is_its_own_token():
+    tokenizer = train_tokenizer(["Anna 12 + 3 = 15."] * 20, 500, numbered=False)
+    ids = tokenizer("Anna 12 + 3 = 15.", add_special_tokens=False)["input_ids"]
+    assert [tokenizer.decode([i]) for i in ids] == ["Anna", " 12", " +", " 3", " =", " 15", "."]
+
+
 def test_specials_are_never_split():
     ids = TOKENIZER("a<bop>b<eop><|im_end|>", add_special_tokens=False)["input_ids"]
     assert {"<bop>", "<eop>", "<|im_end|>"} <= set(TOKENIZER.convert_ids_to_tokens(ids))

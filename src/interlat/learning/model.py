@@ -47,6 +47,8 @@ class SmallModel:
     """Width of the gated MLP."""
     context_length: int = 1024
     """Most positions."""
+    tied: bool = True
+    """Whether the head is the transposed table of input embeddings."""
 
 
 _CLASSES: dict[Family, tuple[Any, type[PreTrainedModel]]] = {
@@ -72,7 +74,7 @@ def build_model(shape: SmallModel, tokenizer: PreTrainedTokenizerBase, seed: int
         num_key_value_heads=shape.heads,
         intermediate_size=shape.intermediate_size,
         max_position_embeddings=shape.context_length,
-        tie_word_embeddings=True,
+        tie_word_embeddings=shape.tied,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,

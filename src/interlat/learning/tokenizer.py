@@ -1,7 +1,7 @@
 """A byte-level BPE tokenizer with the chat template of a family, trained on the texts of a world.
 
-Splitting is lossless. A word together with the number behind it (" drawer 3") is one unit before merging, so that a
-frequent place or object is one token: one state of the sender then holds the whole belief about a place.
+Splitting is lossless. For games, a word together with the number behind it (" drawer 3") is one unit before merging, so
+that a frequent place or object is one token: one state of the sender then holds the whole belief about a place.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 from interlat.errors import InputError
 
-UNIT_PATTERN = r" ?\p{L}+ \p{N}+| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+"
+WORD_PATTERN = r" ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+"
+NUMBERED_PATTERN = r" ?\p{L}+ \p{N}+|" + WORD_PATTERN
 Family = Literal["qwen2", "llama"]
 CHATML_TEMPLATE = (
     "{% for message in messages %}"
@@ -56,6 +57,7 @@ def train_tokenizer(
     vocabulary_size: int,
     extra_special_tokens: tuple[str, ...] = (),
     family: Family = "qwen2",
+    numbered: bool = True,
 ) -> PreTrainedTokenizerFast:
     """Train a tokenizer on ``texts``.
 
@@ -64,6 +66,7 @@ def train_tokenizer(
         vocabulary_size: upper bound of the number of tokens, specials included.
         extra_special_tokens: further tokens that are never split, such as ``<bop>`` and ``<eop>``.
         family: how a conversation is written: "qwen2" is ChatML, "llama" that of Llama 3.
+        numbered: let a word and the number behind it be one token, as names of places are; not where one calculates.
 
     Returns:
         A fast tokenizer in the Hugging Face layout with the family's chat template.
@@ -80,7 +83,7 @@ def train_tokenizer(
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(UNIT_PATTERN), behavior="isolated"),
+            pre_tokenizers.Split(Regex(NUMBERED_PATTERN if numbered else WORD_PATTERN), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
