@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,15 @@ def test_bad_input_is_one_line(config, capsys):
     config.write_text(config.read_text().replace("reads: [thinker]", "reads: [nobody]"))
     assert main(["team", "--config", str(config)]) == 2
     assert "last listens to nobody, which is no member before it" in capsys.readouterr().err
+
+
+def test_teams_need_neither_vllm_nor_a_figure_library():
+    """D4 of the released code, of which no part could be imported without vLLM."""
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['vllm', 'matplotlib', 'alfworld', 'peft']));"
+        "import interlat.team_commands"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
 
 
 def test_lessons_are_written(tmp_path, capsys):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from interlat.agents.team import Member, Team
 from interlat.agents.teamwork import Question, Teamwork
+from interlat.agents.topologies import ROLES, TeamOptions, make_team
 from interlat.align.identity import NormMatchedIdentity
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.transformers import Engine
@@ -274,10 +275,47 @@ def test_a_team_equals_a_slow_loop_without_a_cache(any_engine, name, share):
             assert one.turns[member].memory_columns == len(kept)
 
 
+@pytest.mark.parametrize("topology", ["sequential", "chained"])
+def test_the_published_layout_is_reproduced(any_engine, topology):
+    """Batch of one, float32: lengths, positions, passes and latents as the released code has them; D2, D12.
+
+    Each agent reads its whole prompt behind all that was before (p columns, one pass), takes m steps of one column and
+    one pass each, of which the first input is made of the state at the end of the prompt; positions count on without a
+    gap, and no turn is closed.
+    """
+    # The shipped prompts are hundreds of tokens to this tokenizer.
+    prompts = {role: f"{{question}} {role}" for role in ROLES}
+    options = TeamOptions(topology=topology, latent_steps=3, sampling=SAMPLING, prompts=prompts)
+    team, question = make_team(options), QUESTIONS[1]
+    handed = []
+
+    class Watched(Teamwork):
+        def _handed_over(self, member, memory, batch):
+            handed.append(memory)
+            return super()._handed_over(member, memory, batch)
+
+    align = NormMatchedIdentity.of_embeddings(any_engine.model.get_input_embeddings().weight)
+    (one,) = Watched(team, {"": any_engine}, {"": align}, batch_size=1, keep_latents=True).run([question])
+    slow = Slow(any_engine)
+    texts, latents, _ = slow.run(team, question)
+    length = 0
+    for member, memory in zip(team.members[:-1], handed, strict=True):
+        read = len(slow.ids_of(member, question.text, ""))
+        turn = one.turns[member.name]
+        assert (turn.prompt_tokens, turn.latent_steps, turn.forward_passes) == (read, 3, 1 + 3)
+        length += read + 3
+        assert memory.attention_mask.all() and memory.position_ids.tolist() == [list(range(length))]
+        assert memory.next_position.tolist() == [length] == [turn.memory_columns]
+        torch.testing.assert_close(one.latents[member.name], latents[member.name], atol=1e-5, rtol=1e-3)
+    assert one.turns[team.answerer.name].text == texts[team.answerer.name]
+
+
 @settings(max_examples=6)
 @given(order=st.permutations(QUESTIONS), batch_size=st.integers(1, 6), share=st.booleans())
 @pytest.mark.parametrize("name", TEAMS)
 def test_an_item_gets_the_same_in_any_company(qwen_long, name, order, batch_size, share):
+    """D1, D5 and D6 of the released code: what is beside an item, padding included, changes nothing; nor does a batch
+    of one, be it the last one."""
     team = TEAMS[name]()
     done = work(qwen_long, team, order, batch_size=batch_size, share_question=share)
     assert sorted(done) == sorted(question.key for question in QUESTIONS)
@@ -345,6 +383,9 @@ def test_layers_that_a_model_does_not_have_are_refused(qwen_long):
 
 
 def test_zero_steps_hand_over_what_was_read_and_nothing_hands_over_nothing(qwen_long):
+    """D3 of the released code: there zero steps, the default, hand nothing over."""
+    assert Member("planner", "plan").latent_steps > 0 and TeamOptions().latent_steps > 0
+
     def with_changes(**changes):
         team = chain()
         return Team((*(dataclasses.replace(m, **changes) for m in team.members[:-1]), team.answerer))

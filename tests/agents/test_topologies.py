@@ -26,6 +26,7 @@ def reads(team):
 
 
 def test_who_listens_to_whom():
+    """D15 of the released LatentMAS: there the experts who think are a chain, those who write are not."""
     assert reads(team("single")) == {"solver": ()}
     assert reads(team("sequential")) == {
         "planner": (),
@@ -50,6 +51,7 @@ def test_who_listens_to_whom():
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 def test_words_and_latents_are_asked_the_same(topology):
+    """D15 of the released LatentMAS: there what is compared differs in its prompts, too."""
     words, latents = team(topology, method="text"), team(topology, method="latents")
     assert [member.name for member in words.members] == [member.name for member in latents.members]
     for mine, theirs in zip(words.members, latents.members, strict=True):

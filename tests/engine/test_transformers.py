@@ -236,6 +236,8 @@ def test_segments_say_what_each_column_is(qwen):
 
 
 def test_prefill_and_think_never_run_the_head(qwen, monkeypatch):
+    """D12 of the released LatentMAS: there every latent step runs it, and a prefill at all positions."""
+
     def refuse(*_):
         raise AssertionError("the LM head ran")
 

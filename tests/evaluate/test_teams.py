@@ -56,6 +56,7 @@ def records_of(config):
 
 
 def test_every_variant_answers_every_question_and_says_what_it_cost(config):
+    """D15 of the released LatentMAS: there what is read and thought costs nothing."""
     steps = list(evaluate_teams(config))
     assert steps[0] == (0, 28) and steps[-1] == (28, 28)
     records = records_of(config)
@@ -160,6 +161,7 @@ def test_right_answers_count_and_what_could_not_be_finished_does_not(config, mon
 
 
 def test_a_team_of_ones_own(config):
+    """D13 of the released LatentMAS: there all teams have four members with fixed prompts."""
     members = (
         Member("thinker", "{question}", speaks="latents", latent_steps=1),
         Member("writer", "{question} in short", sampling=Sampling(max_new_tokens=3)),

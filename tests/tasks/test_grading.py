@@ -160,6 +160,11 @@ def test_the_final_answer_is_found(reply: str, answer: str | None) -> None:
     assert final_answer(reply) == answer
 
 
+def test_zeros_in_front_change_no_number() -> None:
+    """D7 of the released LatentMAS: AIME's answers have three digits."""
+    assert grade("so it is \\boxed{25}", "025").correct and grade("\\boxed{025}", "25").correct
+
+
 def test_no_answer_is_unparsed_and_wrong() -> None:
     assert grade("I do not know.", "18") == Verdict(False, "unparsed")
     assert grade(r"\boxed{" + "1" * (LONGEST_ANSWER + 1) + "}", "18") == Verdict(False, "unparsed")
