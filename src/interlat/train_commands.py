@@ -53,7 +53,8 @@ def run_train_tokenizer(config: TrainTokenizer) -> None:
     else:
         tasks = load_conversations(config.conversations, task_turn=0).tasks
         texts = [turn["value"] for task in tasks for turn in task.metadata["conversations"]]
-    tokenizer = train_tokenizer(texts, config.vocabulary_size, (BEGIN_MESSAGE, END_MESSAGE), config.family, bool(config.episodes))
+    specials, numbered = (BEGIN_MESSAGE, END_MESSAGE), bool(config.episodes)
+    tokenizer = train_tokenizer(texts, config.vocabulary_size, specials, config.family, numbered)
     with atomic_folder(config.output) as temporary:
         tokenizer.save_pretrained(temporary)
     say(f"tokenizer with {len(tokenizer)} tokens in {config.output}")

@@ -1,0 +1,99 @@
+"""Each means by itself, in a process of its own: what one lets through another may not have to catch."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from interlat.tasks.sandbox.confinement import readable_places
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these are means of Linux")
+
+
+def outcome(means, attempt, after=""):
+    """What an attempt prints under one means, or the name of its exception."""
+    code = (
+        f"import ctypes, os, socket, threading, resource\nfrom interlat.tasks.sandbox import confinement\n{after}\n"
+        f"assert {means}\ntry:\n    print({attempt})\nexcept BaseException as error:\n    print(type(error).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    return done.stdout.strip() or f"ended with {done.returncode}: {done.stderr[-300:]}"
+
+
+FILTER = "confinement._prctl(38, 1) and confinement._seccomp()"
+FILES = "confinement._prctl(38, 1) and confinement._landlock(confinement.readable_places())"
+
+
+@pytest.mark.parametrize(
+    ("attempt", "expected"),
+    [
+        ("1 + 1", "2"),
+        ("open('/etc/passwd').read(0) == ''", "True"),
+        ("open('/dev/null', 'w')", "PermissionError"),
+        ("os.open('/tmp', os.O_TMPFILE | os.O_RDWR)", "PermissionError"),
+        ("os.mkdir('/tmp/never')", "PermissionError"),
+        ("os.fork()", "PermissionError"),
+        ("os.kill(os.getpid(), 0)", "PermissionError"),
+        ("socket.socket()", "PermissionError"),
+        ("os.execv('/bin/true', ['true'])", "PermissionError"),
+        ("resource.getrlimit(resource.RLIMIT_AS) is None", "False"),
+        # The module makes this of the refusal.
+        ("resource.setrlimit(resource.RLIMIT_CPU, (5, 5))", "ValueError"),
+        ("threading.Thread(target=print, args=('ran',)).start()", "ran\nNone"),
+        ("ctypes.CDLL(None).ptrace(16, 1, 0, 0)", "-1"),
+        ("ctypes.CDLL(None).syscall(435, 0, 0)", "-1"),
+    ],
+)
+def test_system_calls(attempt, expected):
+    # A thread may print before or after.
+    assert sorted(outcome(FILTER, attempt).split()) == sorted(expected.split())
+
+
+def test_calls_of_another_architecture_end_the_process():
+    """The numbers of 32-bit calls mean other things: whoever uses them is killed."""
+    assert os.uname().machine != "x86_64" or "ended with" in outcome(
+        FILTER,
+        "ctypes.CFUNCTYPE(ctypes.c_long)(address)()",
+        # mov eax, 20 (getpid of i386); int 0x80; ret
+        "import mmap\nroom = mmap.mmap(-1, 4096, prot=7)\nroom.write(bytes([0xB8, 20, 0, 0, 0, 0xCD, 0x80, 0xC3]))\n"
+        "address = ctypes.addressof(ctypes.c_char.from_buffer(room))",
+    )
+
+
+@pytest.mark.parametrize(
+    ("attempt", "expected"),
+    [
+        ("len(open(os.__file__).read()) > 0", "True"),
+        ("__import__('numpy').__name__", "numpy"),
+        ("__import__('zoneinfo').__name__", "zoneinfo"),
+        ("open('/etc/passwd')", "PermissionError"),
+        ("os.listdir('/proc')", "PermissionError"),
+        ("os.listdir('/')", "PermissionError"),
+        ("open('/tmp/never', 'w')", "PermissionError"),
+        ("os.kill(os.getppid(), 0)", "PermissionError"),
+    ],
+)
+def test_files(attempt, expected):
+    assert outcome(FILES, attempt) == expected
+
+
+def test_no_network_and_no_capabilities():
+    reach = "socket.create_connection(('127.0.0.1', 9), timeout=2)"
+    # A new network has no address at all, not even this one: unreachable, not refused.
+    assert outcome("confinement._unshare()", reach) == "OSError"
+    assert outcome("confinement._drop_capabilities()", "os.chroot('/')") == "PermissionError"
+
+
+def test_limits(tmp_path):
+    limits = "confinement.limit_resources(5, 2**30) is None"
+    assert outcome(limits, "bytearray(2**31)") == "MemoryError"
+    write = f"os.write(os.open({str(tmp_path / 'grows')!r}, os.O_CREAT | os.O_WRONLY), b'x')"
+    assert outcome(limits, write) == "OSError" and (tmp_path / "grows").stat().st_size == 0
+    assert outcome(limits, "resource.getrlimit(resource.RLIMIT_CPU)") == "(6, 7)"
+
+
+def test_python_can_be_read_and_homes_cannot():
+    places = readable_places()
+    assert os.path.realpath(os.path.dirname(os.__file__)) in places
+    assert not any(os.path.expanduser("~") == place or place in ("/", "/home", "/tmp") for place in places)

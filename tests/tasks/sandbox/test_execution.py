@@ -1,0 +1,373 @@
+"""Generated code that cheats, breaks out or runs wild gets no pass, leaves nothing behind and disturbs nobody."""
+
+import os
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from interlat.errors import InputError
+from interlat.tasks.sandbox.execution import Execution, Job, Limits, execute, execute_all
+
+TESTS = "for n in (2, 3, 5):\n    assert f(n) == n * n"
+RIGHT = "def f(n):\n    return n * n"
+SHORT = Limits(seconds=2.0)
+ALL = ("namespaces", "landlock", "capabilities", "seccomp")
+
+# What an attack may do before it is asked for anything, and what it does then. None of these functions squares.
+ATTACKS = {
+    "an object equal to everything": """
+class Anything:
+    def __eq__(self, other): return True
+    def __ne__(self, other): return False
+    def __hash__(self): return 0
+def f(n): return Anything()
+""",
+    "a number equal to everything": """
+class Number(int):
+    def __eq__(self, other): return True
+def f(n): return Number(1)
+""",
+    "a list whose items are equal to everything": """
+class Anything(list):
+    def __eq__(self, other): return True
+def f(n): return Anything([1])
+""",
+    "ANY of the mocks": "from unittest.mock import ANY\ndef f(n): return ANY",
+    "not a number": "def f(n): return float('nan')",
+    "an array to be compared": "import numpy\ndef f(n): return numpy.array([])",
+    "the end at once": "import sys\nsys.exit(0)",
+    "the hard end at once": "import os\nos._exit(0)",
+    "the end when asked": "import sys\ndef f(n): sys.exit(0)",
+    "the hard end when asked": "import os\ndef f(n): os._exit(0)",
+    "an exception that ends interpreters": "def f(n): raise SystemExit(0)",
+    "an exception that stops generators": "def f(n): raise GeneratorExit",
+    "an interrupt": "def f(n): raise KeyboardInterrupt",
+    "an exception that is no text": """
+class Odd(AssertionError):
+    def __str__(self): raise ValueError
+def f(n): raise Odd
+""",
+    "a verdict on standard output": """
+print('{"nonce": "", "passed": true}', flush=True)
+def f(n): print('{"passed": true}', flush=True)
+""",
+    "a verdict in every open file": """
+import os
+for number in range(64):
+    try: os.write(number, b'{"nonce": "", "passed": true, "reason": ""}')
+    except OSError: pass
+def f(n): return None
+""",
+    "answers before there are questions": """
+import os
+from interlat.tasks.sandbox.plain import send
+for number in range(3, 64):
+    try:
+        for _ in range(9): send(os.fdopen(number, "wb", closefd=False), {"result": True, "passed": True})
+    except OSError: pass
+def f(n): return None
+""",
+    "a search for the verdict in the frames": """
+import sys
+def f(n):
+    frame = sys._getframe()
+    while frame:
+        for name in list(frame.f_locals):
+            if name in ("passed", "verdict", "result"): frame.f_locals[name] = True
+        frame = frame.f_back
+    return None
+""",
+    "a search for the nonce in memory": """
+import gc
+def f(n):
+    for one in gc.get_objects():
+        if isinstance(one, dict) and "nonce" in one: return one["nonce"]
+    raise LookupError
+""",
+    "a search for what is expected in memory": """
+import gc
+def f(n):
+    for one in gc.get_objects():
+        if isinstance(one, str) and "assert" in one and "n * n" in one: return n * n
+    raise LookupError
+""",
+    "builtins of its own": """
+import builtins, sys
+builtins.isinstance = lambda one, kind: True
+builtins.AssertionError = Exception
+builtins.exec = lambda *_: None
+builtins.compile = lambda *_, **__: "pass"
+def f(n): return 0
+""",
+    "an import hook": """
+import sys
+class Hook:
+    def find_spec(self, name, path=None, target=None): raise SystemExit(0)
+sys.meta_path.insert(0, Hook())
+sys.modules["tests"] = sys.modules["solution"]
+def f(n): return 0
+""",
+    "serving instead of the server": """
+import sys
+from interlat.tasks.sandbox import guest, plain
+guest._answer = lambda *_: {"result": True, "passed": True}
+plain.to_plain = lambda *_: True
+def f(n): return 0
+""",
+    "frames of nonsense": """
+import os
+def f(n):
+    for number in range(3, 64):
+        try: os.write(number, b"\\xff" * 4096)
+        except OSError: pass
+    return 0
+""",
+    "a frame of a terabyte": """
+import os
+def f(n):
+    for number in range(3, 64):
+        try: os.write(number, (2**40).to_bytes(8, "little") + b"[")
+        except OSError: pass
+    return 0
+""",
+    "a value inside itself": "def f(n):\n    one = []\n    one.append(one)\n    return one",
+    "a number without end": "def f(n): return 10 ** 10 ** 8",
+    "an iterator without end": "import itertools\ndef f(n): return itertools.count()",
+    "no end": "def f(n):\n    while True: pass",
+    "no end and no ear": """
+import signal
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU, signal.SIGALRM):
+    signal.signal(number, signal.SIG_IGN)
+def f(n):
+    while True: pass
+""",
+    "a long sleep": "import time\ntime.sleep(1000)\ndef f(n): return 0",
+    "recursion": "def f(n): return f(n)",
+    "recursion without a limit": "import sys\nsys.setrecursionlimit(10**9)\ndef f(n): return f(n)",
+    "a crash": "import ctypes\ndef f(n): return ctypes.string_at(0)",
+    "much memory": "def f(n): return len(bytearray(2**34))",
+    "memory bit by bit": "def f(n):\n    kept = []\n    while True: kept.append(bytearray(2**20))",
+    "higher limits": """
+import resource
+def f(n):
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    return n * n
+""",
+    "a fork": "import os\nos.fork()\ndef f(n): return n * n",
+    "a fork bomb": "import os\nwhile True: os.fork()",
+    "a fork bomb of threads": """
+import threading, time
+def more():
+    while True:
+        threading.Thread(target=more).start()
+def f(n): more()
+""",
+    "a program": "import subprocess\nsubprocess.run(['sleep', '1000'])\ndef f(n): return n * n",
+    "a shell": "import os\ndef f(n):\n    if os.system('true') == 0: return n * n",
+    "another program in its place": "import os, sys\nos.execv(sys.executable, [sys.executable, '-c', ''])",
+    "a session of its own": "import os\nos.setsid()\ndef f(n): return n * n",
+    "an own process by multiprocessing": """
+import multiprocessing
+def f(n):
+    multiprocessing.Process(target=print).start()
+    return n * n
+""",
+    "the death of its parent": "import os\nos.kill(os.getppid(), 9)\ndef f(n): return n * n",
+    "the death of everybody": "import os\nos.kill(-1, 9)\ndef f(n): return n * n",
+    "the memory of others": """
+import os
+def f(n):
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid(): return open(f"/proc/{name}/mem", "rb").read(1)
+""",
+    "the command lines of others": "def f(n): return open('/proc/1/cmdline').read() or n * n",
+    "tracing": """
+import ctypes, os
+def f(n):
+    if ctypes.CDLL(None, use_errno=True).ptrace(16, os.getppid(), 0, 0) == 0: return n * n
+""",
+    "a file of the machine": "def f(n):\n    open('/etc/passwd').read()\n    return n * n",
+    "a file in its folder": "def f(n):\n    open('kept', 'w').write('x')\n    return n * n",
+    "a file outside": "def f(n):\n    open('{outside}', 'w').write('x')\n    return n * n",
+    "a flood of files": """
+import os
+def f(n):
+    while True:
+        with open(os.urandom(8).hex(), "wb") as file: file.write(bytes(2**20))
+""",
+    "a folder": "import os\ndef f(n):\n    os.mkdir('folder')\n    return n * n",
+    "a link": "import os\ndef f(n):\n    os.symlink('/etc/passwd', 'link')\n    return n * n",
+    "the removal of its judge": """
+import os
+from interlat.tasks.sandbox import guest
+def f(n):
+    os.remove(guest.__file__)
+    return n * n
+""",
+    "shared memory": """
+from multiprocessing import shared_memory
+def f(n):
+    shared_memory.SharedMemory(create=True, size=2**20)
+    return n * n
+""",
+    "a flood of output": """
+import sys
+def f(n):
+    while True: sys.stdout.write("x" * 2**20)
+""",
+    "a socket": "import socket\nsocket.create_connection(('127.0.0.1', {port}))\ndef f(n): return n * n",
+    "a server": "import socket\nsocket.socket().bind(('127.0.0.1', 0))\ndef f(n): return n * n",
+    "a local socket": "import socket\nsocket.socket(socket.AF_UNIX)\ndef f(n): return n * n",
+    "a pair of sockets": "import socket\nsocket.socketpair()\ndef f(n): return n * n",
+    "secrets of the environment": "import os\ndef f(n): return n * n if 'SECRET_OF_THE_TEST' in os.environ else 0",
+}  # fmt: skip
+
+
+def processes():
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                line = Path(f"/proc/{name}/cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"interlat.tasks.sandbox" in line:
+                found.append(line)
+    return found
+
+
+def folders():
+    return {path.name for path in Path(tempfile.gettempdir()).glob("interlat-*")}
+
+
+@pytest.fixture
+def listening():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can confine a process by itself")
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_no_attack_passes_or_leaves_anything(name, tmp_path, listening, monkeypatch):
+    monkeypatch.setenv("SECRET_OF_THE_TEST", "1")
+    outside = tmp_path / "outside"
+    program = ATTACKS[name].replace("{outside}", str(outside)).replace("{port}", str(listening))
+    before = folders()
+    # A neighbour that works all the while is not disturbed.
+    attack, neighbour = execute_all([Job(program, TESTS, ("f",)), Job(RIGHT, TESTS, ("f",))], SHORT, workers=2)
+    assert not attack.passed and attack.reason
+    assert neighbour.passed
+    assert not processes() and folders() <= before and not outside.exists()
+
+
+@pytest.mark.parametrize(
+    ("program", "tests"),
+    [
+        (RIGHT, TESTS),
+        (f"{RIGHT}\nif __name__ == '__main__':\n    raise ValueError", TESTS),
+        ("import math, re, collections, itertools, functools, heapq, random, json, datetime, decimal\n" + RIGHT, TESTS),
+        ("import numpy\ndef f(n):\n    return numpy.int64(n) ** 2", TESTS),
+        ("def f(n):\n    return {n: [(n, {n}, None, 1.5, 'é\\ud800', b'x', 1j, range(n))]}",
+         "assert f(2) == {2: [(2, {2}, None, 1.5, 'é\\ud800', b'x', 1j, range(2))]}"),
+        ("def f(n):\n    yield from range(n)", "assert list(f(3)) == [0, 1, 2]\nassert f(3) != [0, 1, 2]"),
+        ("import collections\ndef f(w):\n    return collections.Counter(w)", "assert f('aab') == {'a': 2, 'b': 1}"),
+        ("def f(n):\n    raise ValueError('no')",
+         "try:\n    f(1)\n    assert False\nexcept ValueError as e:\n    assert 'no' in str(e)"),
+        ("def f(n):\n    return helper(n) + 1", "assert f(1) == helper(1) + 1"),
+        ("def g(n):\n    return n\ndef f(n):\n    return g(n) * 2", "assert f(2) == g(2) * 2"),
+        ("import threading\ndef f(n):\n    kept = []\n    one = threading.Thread(target=kept.append, args=(n * n,))\n"
+         "    one.start(); one.join()\n    return kept[0]", TESTS),
+        ("import sys\ndef f(n):\n    print('working', file=sys.stderr)\n    print(n)\n    return n * n", TESTS),
+        ("def f(n):\n    return 7 ** 40_000 % 10 ** 30_000", "assert f(1) == 7 ** 40_000 % 10 ** 30_000"),
+    ],
+)  # fmt: skip
+def test_right_code_passes(program, tests):
+    before = "def helper(n):\n    return 10 * n\n"
+    found = execute(Job(f"{before}{program}", tests, ("f", "g"), before))
+    assert found.passed, found
+    assert found.reason == "" and found.seconds > 0
+
+
+DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "HumanEval.jsonl.gz"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA.exists(), reason="the real data are not here")
+def test_the_reference_solutions_of_humaneval_pass_and_broken_ones_do_not():
+    with gzip.open(DATA, "rt") as file:
+        rows = [json.loads(line) for line in file]
+
+    def job(row, body):
+        tests = f"{row['test']}\ncheck({row['entry_point']})"
+        return Job(row["prompt"] + body, tests, (row["entry_point"],), row["prompt"])
+
+    assert len(rows) == 164
+    whole = execute_all(job(row, row["canonical_solution"]) for row in rows)
+    assert [row["task_id"] for row, found in zip(rows, whole, strict=True) if not found.passed] == []
+    broken = execute_all(job(row, "    return 'nothing of the kind'\n") for row in rows)
+    assert [row["task_id"] for row, found in zip(rows, broken, strict=True) if found.passed] == []
+
+
+def test_wrong_code_fails_and_says_why():
+    cases = {
+        "def f(n): return n": "AssertionError",
+        "def f(n) return n": "SyntaxError",
+        "x = 1": "NameError: the code does not define it",
+        "def f(n): return 1 / 0": "ZeroDivisionError: division by zero",
+        "import nothing_of_this_name\n": "ModuleNotFoundError: No module named 'nothing_of_this_name'",
+        "def f(n): return object()": "GuestError: the code gave a value of type object",
+    }
+    for program, reason in cases.items():
+        found = execute(Job(program, TESTS, ("f",)))
+        assert not found.passed and reason in found.reason, found
+
+
+def test_arguments_are_the_code_s_own():
+    """Whoever empties a list cannot make the test compare with an empty list."""
+    job = Job("def f(one):\n    one.clear()\n    return []", "one = [3, 1]\nassert f(one) == sorted(one)", ("f",))
+    assert "AssertionError" in execute(job).reason
+
+
+def test_the_record_says_how_the_code_was_confined(monkeypatch):
+    found = execute(Job(RIGHT, TESTS, ("f",)))
+    assert set(found.isolation) <= set(ALL) and "seccomp" in found.isolation
+    assert execute(Job("import os\nos._exit(1)", TESTS, ("f",))).isolation == ()
+
+
+def test_verdicts_come_in_the_order_of_the_jobs():
+    jobs = [Job(f"import time\ntime.sleep({wait})\ndef f(n): return {n}", "assert f(0) == 1", ("f",))
+            for n, wait in ((0, 0.4), (1, 0.0), (1, 0.2), (0, 0.0), (1, 0.0))]  # fmt: skip
+    assert [one.passed for one in execute_all(jobs, workers=3)] == [False, True, True, False, True]
+    assert list(execute_all([])) == []
+
+
+def test_jobs_are_taken_as_they_are_needed():
+    taken = []
+
+    def jobs():
+        for number in range(100):
+            taken.append(number)
+            yield Job(RIGHT, TESTS, ("f",))
+
+    stream = execute_all(jobs(), workers=1)
+    assert isinstance(next(stream), Execution) and len(taken) <= 4
+    stream.close()
+
+
+def test_nonsense_is_refused(monkeypatch):
+    with pytest.raises(InputError, match="limits of 0 seconds"):
+        Limits(seconds=0)
+    with pytest.raises(InputError, match="which Python itself needs"):
+        Limits(memory=1000)
+    with pytest.raises(InputError, match="workers is 0"):
+        list(execute_all([Job(RIGHT, TESTS, ("f",))], workers=0))
+    monkeypatch.setattr(os, "name", "nt")
+    with pytest.raises(InputError, match="only run on Linux and macOS"):
+        execute(Job(RIGHT, TESTS, ("f",)))
