@@ -1,5 +1,7 @@
 """Generated code that cheats, breaks out or runs wild gets no pass, leaves nothing behind and disturbs nobody."""
 
+import gzip
+import json
 import os
 import socket
 import sys
@@ -55,6 +57,8 @@ print('{"nonce": "", "passed": true}', flush=True)
 def f(n): print('{"passed": true}', flush=True)
 """,
     "a verdict in every open file": """
+import gzip
+import json
 import os
 for number in range(64):
     try: os.write(number, b'{"nonce": "", "passed": true, "reason": ""}')
@@ -62,6 +66,8 @@ for number in range(64):
 def f(n): return None
 """,
     "answers before there are questions": """
+import gzip
+import json
 import os
 from interlat.tasks.sandbox.plain import send
 for number in range(3, 64):
@@ -118,6 +124,8 @@ plain.to_plain = lambda *_: True
 def f(n): return 0
 """,
     "frames of nonsense": """
+import gzip
+import json
 import os
 def f(n):
     for number in range(3, 64):
@@ -126,6 +134,8 @@ def f(n):
     return 0
 """,
     "a frame of a terabyte": """
+import gzip
+import json
 import os
 def f(n):
     for number in range(3, 64):
@@ -178,6 +188,8 @@ def f(n):
     "the death of its parent": "import os\nos.kill(os.getppid(), 9)\ndef f(n): return n * n",
     "the death of everybody": "import os\nos.kill(-1, 9)\ndef f(n): return n * n",
     "the memory of others": """
+import gzip
+import json
 import os
 def f(n):
     for name in os.listdir("/proc"):
@@ -193,6 +205,8 @@ def f(n):
     "a file in its folder": "def f(n):\n    open('kept', 'w').write('x')\n    return n * n",
     "a file outside": "def f(n):\n    open('{outside}', 'w').write('x')\n    return n * n",
     "a flood of files": """
+import gzip
+import json
 import os
 def f(n):
     while True:
@@ -201,6 +215,8 @@ def f(n):
     "a folder": "import os\ndef f(n):\n    os.mkdir('folder')\n    return n * n",
     "a link": "import os\ndef f(n):\n    os.symlink('/etc/passwd', 'link')\n    return n * n",
     "the removal of its judge": """
+import gzip
+import json
 import os
 from interlat.tasks.sandbox import guest
 def f(n):
@@ -295,7 +311,7 @@ def test_right_code_passes(program, tests):
     assert found.reason == "" and found.seconds > 0
 
 
-DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "HumanEval.jsonl.gz"
+DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "HumanEval.jsonl.gz"
 
 
 @pytest.mark.slow
