@@ -238,10 +238,10 @@ class _Batch:
             layers = memory.layer_mask.shape[1]
             self.layer_mask = self.attention_mask.new_ones(len(self.rows), layers, self.attention_mask.shape[1])
         if self.layer_mask is not None:
-            # What a slot's last row was hidden from must not be hidden from the next one.
-            read = self.layer_mask.new_ones(1) if memory.layer_mask is None else memory.layer_mask
-            self.layer_mask[index] = True
-            self.layer_mask[index, :, length - width : length] = read
+            # Of a slot's last row nothing else is seen, so nothing else has to be set.
+            self.layer_mask[index, :, length - width : length] = (
+                self.layer_mask.new_ones(1) if memory.layer_mask is None else memory.layer_mask
+            )
         self.next_position[index] = memory.next_position
         self.hidden_states[index] = memory.hidden_states
         self.row_states[index] = row_states

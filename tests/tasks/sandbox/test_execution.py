@@ -387,3 +387,10 @@ def test_nonsense_is_refused(monkeypatch):
     monkeypatch.setattr(os, "name", "nt")
     with pytest.raises(InputError, match="only run on Linux and macOS"):
         execute(Job(RIGHT, TESTS, ("f",)))
+
+
+@pytest.mark.parametrize("verdict", [{"passed": True}, {"passed": True, "nonce": ""}, {"passed": 1, "nonce": "0" * 32}])
+def test_a_verdict_without_the_nonce_is_no_pass(monkeypatch, verdict):
+    monkeypatch.setattr("interlat.tasks.sandbox.execution._verdict", lambda *_: verdict)
+    found = execute(Job(RIGHT, TESTS, ("f",)))
+    assert not found.passed and found.reason == "no verdict was given" and found.isolation == ()
