@@ -15,7 +15,7 @@ from interlat.tasks.sandbox.execution import Execution, Job, Limits, execute, ex
 
 TESTS = "for n in (2, 3, 5):\n    assert f(n) == n * n"
 RIGHT = "def f(n):\n    return n * n"
-SHORT = Limits(seconds=2.0)
+SHORT = Limits(seconds=1.0)
 ALL = ("namespaces", "landlock", "capabilities", "seccomp")
 
 # What an attack may do before it is asked for anything, and what it does then. None of these functions squares.
@@ -243,14 +243,16 @@ def f(n):
 
 
 def processes():
+    """Those of the sandbox that are children of this process, or that nobody waits for any more."""
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
                 line = Path(f"/proc/{name}/cmdline").read_bytes()
+                parent = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
-            if b"interlat.tasks.sandbox" in line:
+            if b"-m\0interlat.tasks.sandbox." in line and parent in (1, os.getpid()):
                 found.append(line)
     return found
 
@@ -394,3 +396,14 @@ def test_a_verdict_without_the_nonce_is_no_pass(monkeypatch, verdict):
     monkeypatch.setattr("interlat.tasks.sandbox.execution._verdict", lambda *_: verdict)
     found = execute(Job(RIGHT, TESTS, ("f",)))
     assert not found.passed and found.reason == "no verdict was given" and found.isolation == ()
+
+
+def test_the_time_ends_a_wait_and_tests_that_do_not_let_go():
+    asleep = Job("import time\ndef f(n):\n    time.sleep(60)", "f(1)", ("f",))
+    assert "TimeoutError: the time is over" in execute(asleep, SHORT).reason
+    stubborn = Job(
+        "def f(n): return n",
+        "import time\nwhile True:\n    try:\n        time.sleep(60)\n    except TimeoutError: pass",
+        (),
+    )
+    assert execute(stubborn, SHORT).reason == "no verdict within 1 seconds"

@@ -8,6 +8,7 @@ nonce. The verdict goes to standard output behind that nonce, which the generate
 import builtins
 import json
 import os
+import signal
 import sys
 from typing import Any, BinaryIO
 
@@ -59,7 +60,7 @@ def judged(job: dict[str, Any], source: BinaryIO, sink: BinaryIO) -> dict[str, A
     try:
         send(sink, job["program"])
         began = receive(source)
-    except (EOFError, BrokenPipeError, NotPlain) as error:
+    except (EOFError, BrokenPipeError, NotPlain, TimeoutError) as error:
         return {"passed": False, "reason": f"the code ended before it was tested ({type(error).__name__})"}
     isolation = [str(name) for name in began.get("isolation", [])] if isinstance(began, dict) else []
     verdict = {"passed": False, "reason": "", "isolation": isolation}
@@ -76,6 +77,10 @@ def judged(job: dict[str, Any], source: BinaryIO, sink: BinaryIO) -> dict[str, A
     return {**verdict, "passed": True}
 
 
+def _too_late(number: int, frame: object) -> None:
+    raise TimeoutError("the time is over")
+
+
 def main(arguments: list[str]) -> None:
     """Judge the one job that comes in."""
     read, write, patience, memory = arguments
@@ -86,6 +91,9 @@ def main(arguments: list[str]) -> None:
     # Tests may print.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     limit_resources(float(patience), int(memory))
+    # Ends the wait for an answer that does not come; what the tests catch of it is ended from outside.
+    signal.signal(signal.SIGALRM, _too_late)
+    signal.setitimer(signal.ITIMER_REAL, float(patience))
     verdict = judged(job, os.fdopen(int(read), "rb"), os.fdopen(int(write), "wb"))
     with os.fdopen(verdict_sink, "wb") as sink:
         sink.write(json.dumps({"nonce": job["nonce"], **verdict}).encode())
