@@ -257,10 +257,6 @@ def processes():
     return found
 
 
-def folders():
-    return {path.name for path in Path(tempfile.gettempdir()).glob("interlat-*")}
-
-
 @pytest.fixture
 def listening():
     with socket.socket() as server:
@@ -277,12 +273,14 @@ def test_no_attack_passes_or_leaves_anything(name, tmp_path, listening, monkeypa
     monkeypatch.setenv("SECRET_OF_THE_TEST", "1")
     outside = tmp_path / "outside"
     program = ATTACKS[name].replace("{outside}", str(outside)).replace("{port}", str(listening))
-    before = folders()
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     # A neighbour that works all the while is not disturbed.
     attack, neighbour = execute_all([Job(program, TESTS, ("f",)), Job(RIGHT, TESTS, ("f",))], SHORT, workers=2)
     assert not attack.passed and attack.reason
     assert neighbour.passed
-    assert not processes() and folders() <= before and not outside.exists()
+    assert not processes() and not list(temporary.iterdir()) and not outside.exists()
 
 
 @pytest.mark.parametrize(
