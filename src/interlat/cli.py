@@ -82,6 +82,14 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
     ),
     ("evaluate",): ("interlat.stages", "Evaluate", "run_evaluate", "play held-out games under variants and controls"),
     ("team",): ("interlat.team_commands", "RunTeam", "run_team", "one agent, teams and controls on the same questions"),
+    ("tasks", "list"): ("interlat.task_commands", "ListTasks", "run_list_tasks", "the benchmarks"),
+    ("tasks", "show"): ("interlat.task_commands", "ShowTasks", "run_show_tasks", "what a benchmark asks"),
+    ("tasks", "verify"): (
+        "interlat.task_commands",
+        "VerifyTasks",
+        "run_verify_tasks",
+        "grade the answers of a data set and corrupted ones",
+    ),
     ("compare",): ("interlat.stages", "Compare", "run_compare", "compare trained arms on the games that all played"),
     ("import-checkpoint",): (
         "interlat.checkpoint_commands",

@@ -2,7 +2,7 @@ import pytest
 
 from interlat.collect.filters import Filters
 from interlat.errors import InputError
-from interlat.tasks.grading import Verdict
+from interlat.tasks.graders.verdict import Verdict
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from interlat.store.reading import LatentStore
 from interlat.store.splits import assign_splits
 from interlat.store.writer import writing
 from interlat.tasks.base import Task
-from interlat.tasks.gsm8k import load_gsm8k
+from interlat.tasks.gsm8k import GSM8K
 from interlat.tasks.records import RecordFields
 
 SPECIALS = ["<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>"]
@@ -314,7 +314,7 @@ def test_the_reply_to_a_question_is_its_whole_solution_with_the_answer(metadata,
 def test_the_solution_of_gsm8k_is_the_published_one(tmp_path):
     published = "Half of 48 is <<48/2=24>>24.\nSo 48+24 = <<48+24=72>>72.\n#### 72"
     (tmp_path / "train.jsonl").write_text(json.dumps({"question": "How many?", "answer": published}))
-    [task] = load_gsm8k(str(tmp_path), "train").tasks
+    [task] = GSM8K.load(str(tmp_path), "train").tasks
     example = conversation_example(task.id, task, ConversationOptions(), QWEN)
     assert QWEN.tokenizer.decode([label for label in example.labels if label != IGNORED]) == f"{published}<|im_end|>"
 

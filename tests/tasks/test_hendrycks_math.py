@@ -9,7 +9,7 @@ import huggingface_hub
 import pytest
 
 from interlat.errors import InputError
-from interlat.tasks.grading import grade
+from interlat.tasks.graders.mathematics import grade_mathematics as grade
 from interlat.tasks.hendrycks_math import SUBJECTS, load_math
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "math_test_500.jsonl"

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from interlat.agents.episodes import read_episodes
 from interlat.agents.household import room_and_task, scout_prompt
@@ -13,19 +13,38 @@ from interlat.agents.settings import PLACE_OF_TEXT, PLAN_REQUEST
 from interlat.errors import InputError
 from interlat.files import sha256_of
 from interlat.tasks.arithmetic import ArithmeticOptions, arithmetic_problems
-from interlat.tasks.base import Task, TaskSet
+from interlat.tasks.base import Grader, Task, TaskSet
+from interlat.tasks.benchmarks import BENCHMARKS
 from interlat.tasks.conversations import load_conversations
-from interlat.tasks.gsm8k import load_gsm8k
-from interlat.tasks.hendrycks_math import load_math
+from interlat.tasks.grading import ANSWER_FORMATS, PLACE_OF_FORMAT
+from interlat.tasks.hendrycks_math import MATH, load_math
 from interlat.tasks.records import RecordFields, load_records
 
-Kind = Literal["alfworld", "conversations", "math", "gsm8k", "arithmetic", "records"]
+Kind = Literal[
+    "alfworld",
+    "conversations",
+    "arithmetic",
+    "records",
+    "gsm8k",
+    "math",
+    "math500",
+    "aime2024",
+    "aime2025",
+    "gpqa",
+    "arc_easy",
+    "arc_challenge",
+    "winogrande",
+    "medqa",
+    "mbppplus",
+    "humaneval",
+    "humanevalplus",
+]
 Ask = Literal["default", "text", "plan", "list", "solve"]
 
 TEMPLATES: dict[Ask, str] = {
     "text": PLACE_OF_TEXT,
     "plan": PLAN_REQUEST,
-    "solve": f"{PLACE_OF_TEXT}\n\nThink step by step and write the final answer into \\boxed{{}}.",
+    "solve": f"{PLACE_OF_TEXT}\n\nThink step by step. {PLACE_OF_FORMAT}",
 }
 HINT = (
     f"{PLACE_OF_TEXT}\n\nWrite a short plan that would lead somebody else to the solution: which ideas are needed, in "
@@ -39,14 +58,15 @@ class TaskSource:
 
     kind: Kind
     """alfworld: episodes of authored games (`interlat collect episodes`). conversations: ALFWorld trajectories as
-    conversation JSON. math, gsm8k: the benchmarks. arithmetic: generated word problems. records: any JSON, JSONL,
-    Parquet or CSV file or hub data set."""
+    conversation JSON. arithmetic: generated word problems. records: any JSON, JSONL, Parquet or CSV file or hub data
+    set. All others: the benchmarks (`interlat tasks list`)."""
     data: str = ""
     """File, folder or hub id; empty is the benchmark's own place on the hub."""
     split: str = ""
-    """Such as train or test; empty is test for the benchmarks and everything for files."""
+    """Such as train or test; empty is the split that results of a benchmark are reported for, and everything for
+    files."""
     name: str = ""
-    """records: configuration of a hub data set."""
+    """Configuration of a hub data set; empty is a benchmark's own."""
     revision: str = ""
     """Revision of a hub data set."""
     subjects: tuple[str, ...] = ()
@@ -63,8 +83,17 @@ class TaskSource:
     """arithmetic: how hard they are, and which."""
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise InputError(f"there are no tasks of kind {self.kind!r}; take one of {', '.join(get_args(Kind))}")
         if not self.data and self.kind in ("alfworld", "conversations", "records"):
             raise InputError(f"tasks of kind {self.kind} have no place of their own; set data to a file or hub id")
+
+    @property
+    def grader(self) -> Grader:
+        """Who judges replies to the tasks."""
+        if self.kind in BENCHMARKS:
+            return BENCHMARKS[self.kind].grader
+        return self.fields.grader if self.kind == "records" else "mathematics"
 
     def load(self, ask: Ask) -> TaskSet:
         """The tasks, in the order of their data set.
@@ -72,16 +101,15 @@ class TaskSource:
         Raises:
             InputError: no such data, or it cannot be understood.
         """
-        data = {"data": self.data} if self.data else {}
-        split = {"split": self.split} if self.split else {}
         if self.kind == "alfworld":
             return household_tasks(self.data, ask, self.notes)
         if self.kind == "conversations":
             return load_conversations(self.data, self.split)
-        if self.kind == "gsm8k":
-            return load_gsm8k(**data, **split, revision=self.revision)
-        if self.kind == "math":
-            return load_math(**data, **split, subjects=self.subjects, levels=self.levels, revision=self.revision)
+        if self.kind == "math" and (self.subjects or self.levels):
+            data, split = self.data or MATH.data, self.split or MATH.split
+            return load_math(data, split, self.subjects, self.levels, self.revision)
+        if self.kind in BENCHMARKS:
+            return BENCHMARKS[self.kind].load(self.data, self.split, self.name, self.revision)
         if self.kind == "arithmetic":
             return arithmetic_problems(self.count, self.split or "test", self.problems)
         return load_records(self.data, self.split, self.fields, self.name, self.revision)
@@ -159,8 +187,8 @@ class PromptOptions:
             if self.ask == "list" and kind != "alfworld":
                 raise InputError("only the household plan can be asked for as a list; use plan, solve or text")
             return self.ask
-        asks: dict[Kind, Ask] = {"gsm8k": "solve", "arithmetic": "solve", "records": "text"}
-        return asks.get(kind, "plan")
+        asks: dict[Kind, Ask] = {"alfworld": "plan", "conversations": "plan", "math": "plan", "records": "text"}
+        return asks.get(kind, "solve")
 
     def resolved_template(self, source: TaskSource) -> str:
         """The text of the user turn, with ``{text}`` where the task goes.
@@ -183,7 +211,7 @@ class PromptOptions:
             return TEMPLATES["text"]  # the scout's own prompt ends with its request
         if source.kind == "math" and ask == "plan":
             return HINT
-        return TEMPLATES["plan" if ask == "list" else ask]
+        return TEMPLATES["plan" if ask == "list" else ask].replace(PLACE_OF_FORMAT, ANSWER_FORMATS[source.grader])
 
 
 def some_tasks(tasks: TaskSet, limit: int | None) -> list[tuple[int, Task]]:

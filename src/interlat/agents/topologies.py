@@ -12,11 +12,11 @@ from typing import Literal
 from interlat.agents.team import PLACE_OF_MESSAGES, PLACE_OF_QUESTION, HandsOver, Member, Speaks, Team
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError
+from interlat.tasks.grading import PLACE_OF_FORMAT
 
 Topology = Literal["single", "sequential", "hierarchical", "chained", "debate"]
 
 PLACE_OF_HEARD = "{heard}"
-PLACE_OF_FORMAT = "{format}"
 _HEARD: Mapping[Speaks, str] = {
     "text": f"What your colleagues wrote:\n\n{PLACE_OF_MESSAGES}\n\n",
     "latents": "What your colleagues worked out is in your memory, not in words.\n\n",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from interlat.errors import InputError
-from interlat.tasks.grading import Verdict
+from interlat.tasks.graders.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ from interlat.store.index import Entry
 from interlat.store.manifest import Encoding, KeptLayer, Manifest, Method
 from interlat.store.writer import StoreWriter, finish
 from interlat.tasks.base import Task
-from interlat.tasks.grading import Verdict, grade
+from interlat.tasks.graders.verdict import Verdict
+from interlat.tasks.grading import grade
 
 
 @dataclass(frozen=True)
@@ -310,7 +311,7 @@ class _Collection:
         if not written.text.strip():
             self.writer.exclude(item.id, "failed", "empty plan")
             return
-        verdict = grade(written.text, item.task.answer) if self.judged else None
+        verdict = grade(written.text, item.task) if self.judged else None
         against = self.config.filters.reason_against(len(written.token_ids), written.stopped, verdict)
         if against:
             self.writer.exclude(item.id, "filtered", against)

@@ -25,13 +25,19 @@ from interlat.errors import InputError
 from interlat.evaluate.controls import cross_task_partners
 from interlat.evaluate.household import content_digest
 from interlat.files import append_line, read_lines
-from interlat.tasks.base import Task
-from interlat.tasks.boxed import ASK_FOR_BOX
-from interlat.tasks.grading import grade
+from interlat.tasks.base import Task, TaskSet
+from interlat.tasks.graders.verdict import Verdict
+from interlat.tasks.grading import ANSWER_FORMATS, grade
+from interlat.tasks.parallel import map_in_order
+from interlat.tasks.sandbox.execution import Limits
 
 RESULTS_FILE = "results.jsonl"
 METHODS = ("single", "text", "latent", "team")
 CONTROLS = ("no_transfer", "steps_0", "random_alignment", "shuffled_memory")
+GRADERS = 2
+"""Replies that are graded at once."""
+MOST_UNGRADED = 64
+"""Replies that wait for a verdict; a killed run asks for them again."""
 
 AlignName = Literal["identity", "ridge", "vocabulary"]
 
@@ -71,6 +77,8 @@ class EvaluateTeams:
     """Number format of the models; auto is bfloat16 where the hardware multiplies it natively, else float32."""
     device: str = "auto"
     """Where the models run; auto is the accelerator if there is one."""
+    limits: Limits = field(default_factory=Limits)
+    """What a program may take, in tasks that ask for one."""
     traces: int = 3
     """Keep what each latent of a thought decodes to: this many of the likeliest tokens. 0 keeps nothing."""
 
@@ -93,7 +101,7 @@ class EvaluateTeams:
         Raises:
             InputError: a control of a team in which nobody thinks.
         """
-        options = replace(self.team, answer_format=self.team.answer_format or ASK_FOR_BOX)
+        options = replace(self.team, answer_format=self.team.answer_format or ANSWER_FORMATS[self.task.grader])
         if variant == "single":
             return make_team(replace(options, topology="single"))
         if variant == "text":
@@ -134,7 +142,13 @@ def evaluate_teams(config: EvaluateTeams, ranks: Ranks | None = None) -> Iterato
     if without is not None:
         raise InputError(f"{without.id} has no answer to grade against; add it, or leave the task out")
     teams = {variant: config.team_of(variant) for variant in config.variants}
-    done = {(line["variant"], line["item"]) for line in results_of(config)}
+    found = results_of(config)
+    if any(line["data"] != everything.origin for line in found):
+        raise InputError(
+            f"{config.output} holds answers to other data ({found[0]['data']}), the tasks are now those of "
+            f"{dict(everything.origin)}; use another output folder"
+        )
+    done = {(line["variant"], line["item"]) for line in found}
     share = ranks.share(tasks)
     wanted = {variant: [task for task in share if (variant, task.id) not in done] for variant in config.variants}
     total, count = len(share) * len(teams), sum(len(share) - len(missing) for missing in wanted.values())
@@ -145,7 +159,7 @@ def evaluate_teams(config: EvaluateTeams, ranks: Ranks | None = None) -> Iterato
     aligns = {name: _align(config.align, engine) for name, engine in engines.items()}
     path = Path(config.output) / (RESULTS_FILE if ranks.world_size == 1 else f"results-{ranks.rank}.jsonl")
     for variant, team in teams.items():
-        for record in _ask(config, variant, team, engines, aligns, wanted[variant], everything.tasks):
+        for record in _ask(config, variant, team, engines, aligns, wanted[variant], everything):
             append_line(path, record)
             count += 1
             yield count, total
@@ -164,15 +178,17 @@ def _ask(
     engines: Mapping[str, Engine],
     aligns: Mapping[str, Align],
     wanted: Sequence[Task],
-    everything: Sequence[Task],
+    everything: TaskSet,
 ) -> Iterator[dict[str, Any]]:
     if variant == "random_alignment":
         aligns = {name: _random_align(engine, config.seed) for name, engine in engines.items()}
     others: dict[str, str] = {}
     if variant == "shuffled_memory":
         # Over the whole set, so that a limit changes nobody's partner.
-        partners = cross_task_partners([task.id for task in everything], run_seed=config.seed)
-        others = {task.id: everything[partner].text for task, partner in zip(everything, partners, strict=True)}
+        partners = cross_task_partners([task.id for task in everything.tasks], run_seed=config.seed)
+        others = {
+            task.id: everything.tasks[partner].text for task, partner in zip(everything.tasks, partners, strict=True)
+        }
     teamwork = Teamwork(
         team,
         engines,
@@ -184,10 +200,24 @@ def _ask(
     )
     by_key = {task.id: task for task in wanted}
     began = time.perf_counter()
-    for work in teamwork.run(Question(task.id, task.text, others.get(task.id, "")) for task in wanted):
+    works = teamwork.run(Question(task.id, task.text, others.get(task.id, "")) for task in wanted)
+    for work, verdict in _graded(config, team, works, by_key):
         now = time.perf_counter()
-        yield _record(config, variant, team, engines, work, by_key[work.question.key], now - began)
+        record = _record(config, variant, team, engines, work, by_key[work.question.key], verdict, now - began)
+        yield {**record, "data": dict(everything.origin)}
         began = now
+
+
+def _graded(
+    config: EvaluateTeams, team: Team, works: Iterator[Work], tasks: Mapping[str, Task]
+) -> Iterator[tuple[Work, Verdict]]:
+    """Each item with its verdict; programs run beside the team, so that a slow one holds nobody up."""
+
+    def graded(work: Work) -> tuple[Work, Verdict]:
+        reply = "" if work.failure else work.turns[team.answerer.name].text
+        return work, grade(reply, tasks[work.question.key], config.limits)
+
+    yield from map_in_order(graded, works, GRADERS, MOST_UNGRADED)
 
 
 def _record(
@@ -197,10 +227,9 @@ def _record(
     engines: Mapping[str, Engine],
     work: Work,
     task: Task,
+    verdict: Verdict,
     seconds: float,
 ) -> dict[str, Any]:
-    reply = "" if work.failure else work.turns[team.answerer.name].text
-    verdict = grade(reply, task.answer)
     turns = work.turns.values()
     return {
         "item": task.id,
@@ -208,8 +237,10 @@ def _record(
         "task_type": task.task_type,
         "success": verdict.correct,
         "how": verdict.how,
+        "reason": verdict.reason,
+        "isolation": list(verdict.isolation),
         "answer": task.answer,
-        "reply": reply,
+        "reply": "" if work.failure else work.turns[team.answerer.name].text,
         "failure": work.failure,
         "seed": config.seed,
         "config_hash": config.hash,

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from interlat.errors import InputError
+
+Grader = Literal["mathematics", "choice", "code"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,10 @@ class Task:
     """Subject or part of a benchmark: what a plot is coloured by."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """JSON values: level, the reference solution, ..."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What there is to choose from, by label; ``answer`` is the label of the right one."""
+    grader: Grader = "mathematics"
+    """Who says whether a reply is right, see `interlat.tasks.grading`."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 from interlat.errors import InputError
 from interlat.files import sha256_of
 from interlat.tasks.base import Task, TaskSet
+from interlat.tasks.benchmark import Benchmark
 from interlat.tasks.boxed import last_boxed
 from interlat.tasks.records import SUFFIXES, is_local, read_rows, value_of
 
@@ -122,3 +123,18 @@ def _subject_of(row: Mapping[str, Any], where: str) -> str:
             f"{where} has the type {row['type']!r}, expected one of {', '.join(SUBJECTS)}; correct the row"
         )
     return subject
+
+
+class _Math(Benchmark):
+    def load(self, data: str = "", split: str = "", name: str = "", revision: str = "") -> TaskSet:
+        """As `Benchmark.load`, but as `load_math` names the tasks; ``name`` is one of the subjects."""
+        return load_math(data or self.data, split or self.split, (name,) if name else (), revision=revision)
+
+
+MATH = _Math(
+    "math",
+    "MATH (arXiv 2103.03874)",
+    data="EleutherAI/hendrycks_math",
+    task_of=lambda row, where: _task(row, where, "", _subject_of(row, where)),
+    size=5000,
+)

@@ -16,7 +16,7 @@ from typing import Any
 
 from interlat.errors import InputError
 from interlat.files import sha256_of
-from interlat.tasks.base import Task, TaskSet
+from interlat.tasks.base import Grader, Task, TaskSet
 
 SUFFIXES = (".json", ".jsonl", ".jsonl.gz", ".parquet", ".csv")
 """How the name of a file that can be read ends."""
@@ -74,6 +74,22 @@ class RecordFields:
     """Subject or part."""
     split: str = ""
     """For files that hold several splits: the column that says which split a row belongs to."""
+    options: tuple[str, ...] = ()
+    """Of questions with options: the column with all of them, as a list or as an object of texts by label, or one
+    column for each. The answer is then a label, the text of an option, or a number that counts from 0."""
+    grader: Grader = "mathematics"
+    """Who judges: mathematics (numbers, expressions, words), choice (options), or code (programs)."""
+    tests: str = "test"
+    """code: the column with statements that raise an exception unless the program is right."""
+    functions: str = "entry_point"
+    """code: the column with the function that the tests call, or a list of several."""
+
+    def __post_init__(self) -> None:
+        if (self.grader == "choice") != bool(self.options):
+            raise InputError(
+                f"the grader is {self.grader} and the options are {list(self.options)}; name columns with options "
+                "where the grader is choice, and nowhere else"
+            )
 
 
 def load_records(data: str, split: str, fields: RecordFields, name: str = "", revision: str = "") -> TaskSet:
@@ -101,18 +117,21 @@ def load_records(data: str, split: str, fields: RecordFields, name: str = "", re
         row_split = value_of(row, fields.split, where) if fields.split else split
         if split and row_split != split:
             continue
-        metadata = {
-            column: value
-            for column, value in row.items()
-            if column not in (fields.id, fields.text, fields.answer, fields.task_type, fields.split) and _is_json(value)
-        }
+        taken = (fields.id, fields.text, fields.answer, fields.task_type, fields.split, *fields.options)
+        metadata = {column: value for column, value in row.items() if column not in taken and _is_json(value)}
+        if fields.grader == "code":
+            metadata |= _tested(row, fields, where)
+        options = _options(row, fields.options, where)
+        text = value_of(row, fields.text, where)
         task = Task(
             id=value_of(row, fields.id, where) if has_ids else f"{prefix}{number}",
-            text=value_of(row, fields.text, where),
-            answer=_as_text(row.get(fields.answer)),
+            text=with_options(text, options) if options else text,
+            answer=_label(row.get(fields.answer), options, where) if options else _as_text(row.get(fields.answer)),
             split=row_split,
             task_type=value_of(row, fields.task_type, where) if fields.task_type else "",
             metadata=metadata,
+            options=options,
+            grader=fields.grader,
         )
         tasks.append(task)
     return TaskSet(tuple(tasks), origin)
@@ -133,6 +152,51 @@ def value_of(row: Mapping[str, Any], column: str, where: str) -> str:
         columns = ", ".join(row) or "none"
         raise InputError(f"{where} has no {column!r}; its columns are {columns}: name one of these or use other data")
     return _as_text(row[column])
+
+
+def with_options(question: str, options: Mapping[str, str]) -> str:
+    """A question and its options, one a line behind its label."""
+    return "\n".join([question.rstrip(), "", *(f"{label}: {text}" for label, text in options.items())])
+
+
+def lettered(texts: Sequence[str]) -> dict[str, str]:
+    """Options under the labels A, B, C and so on."""
+    return {chr(ord("A") + number): text for number, text in enumerate(texts)}
+
+
+def _options(row: Mapping[str, Any], columns: Sequence[str], where: str) -> dict[str, str]:
+    if len(columns) != 1:
+        return lettered([value_of(row, column, where) for column in columns])
+    held = row.get(columns[0])
+    if isinstance(held, Mapping):
+        return {str(label): _as_text(text) for label, text in held.items()}
+    if not isinstance(held, list):
+        raise InputError(
+            f"{where} has no list and no object of options in {columns[0]!r}; name another column, or one for each"
+        )
+    return lettered([_as_text(text) for text in held])
+
+
+def _label(answer: Any, options: Mapping[str, str], where: str) -> str:
+    """The label of the right option; empty where the row has no answer."""
+    if answer is None or answer == "":
+        return ""
+    said = _as_text(answer).strip()
+    places = [label for number, label in enumerate(options) if isinstance(answer, int) and number == answer]
+    by_label = [label for label in options if label.casefold() == said.casefold()]
+    by_text = [label for label, text in options.items() if text.strip() == said]
+    for found in (by_label, by_text, places):
+        if len(found) == 1:
+            return found[0]
+    raise InputError(
+        f"{where} has the answer {said[:40]!r}, which is none of its options {', '.join(options)}; name another column"
+    )
+
+
+def _tested(row: Mapping[str, Any], fields: RecordFields, where: str) -> dict[str, Any]:
+    functions = row.get(fields.functions)
+    named = functions if isinstance(functions, list) else [value_of(row, fields.functions, where)]
+    return {"tests": value_of(row, fields.tests, where), "functions": named, "before": ""}
 
 
 def _as_text(value: Any) -> str:

@@ -14,12 +14,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from interlat.errors import InputError
+from interlat.tasks.parallel import map_in_order
 
 GRACE_SECONDS = 5.0
 """What the two processes get to start, on top of the limit."""
@@ -105,16 +104,7 @@ def execute_all(jobs: Iterable[Job], limits: Limits | None = None, workers: int 
     Raises:
         InputError: fewer than one worker, or as `execute`.
     """
-    if workers < 1:
-        raise InputError(f"workers is {workers}; give at least 1")
-    waiting: list[Future[Execution]] = []
-    source = iter(jobs)
-    with ThreadPoolExecutor(workers) as pool:
-        while True:
-            waiting += [pool.submit(execute, job, limits) for job in islice(source, 2 * workers - len(waiting))]
-            if not waiting:
-                return
-            yield waiting.pop(0).result()
+    yield from map_in_order(lambda job: execute(job, limits), jobs, workers)
 
 
 def _verdict(task: bytes, limits: Limits, folder: str) -> dict[str, Any]:

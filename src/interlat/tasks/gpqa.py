@@ -1,0 +1,49 @@
+"""GPQA-Diamond (arXiv 2311.12022): questions by and for graduates that no search engine answers.
+
+Read in two forms: with the options in the question and the letter of the right one (the default, as LatentMAS uses it),
+and the authors' own with one column for each option (``Idavidrein/gpqa``, configuration ``gpqa_diamond``, split
+``train``, or its CSV file).
+"""
+
+import random
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from interlat.errors import InputError
+from interlat.tasks.base import Task
+from interlat.tasks.benchmark import Benchmark
+from interlat.tasks.records import lettered, value_of, with_options
+
+_OPTION = re.compile(r"^\s*\(?([A-D])[).:]\s*(.+?)\s*$", re.MULTILINE)
+
+
+def _task(row: Mapping[str, Any], where: str) -> Task:
+    if row.get("Correct Answer") is not None:
+        return _task_of_columns(row, where)
+    question, answer = value_of(row, "question", where), value_of(row, "answer", where).strip().strip("()").upper()
+    # The last four, since a question may begin a line with a letter, too.
+    options = {"A": "", "B": "", "C": "", "D": "", **dict(_OPTION.findall(question)[-4:])}
+    if answer not in options:
+        raise InputError(f"{where} has the answer {answer!r}, expected A, B, C or D; correct the row")
+    return Task(id=where, text=question, answer=answer, options=options)
+
+
+def _task_of_columns(row: Mapping[str, Any], where: str) -> Task:
+    question, right = value_of(row, "Question", where).strip(), value_of(row, "Correct Answer", where).strip()
+    texts = [right, *(value_of(row, f"Incorrect Answer {number}", where).strip() for number in (1, 2, 3))]
+    # By the question, so that an order stays the same whichever rows there are.
+    order = random.Random(question).sample(range(4), 4)
+    options = lettered([texts[place] for place in order])
+    return Task(
+        id=where,
+        text=with_options(question, options),
+        answer=list(options)[order.index(0)],
+        options=options,
+        task_type=str(row.get("High-level domain") or ""),
+    )
+
+
+GPQA = Benchmark(
+    "gpqa", "GPQA-Diamond (arXiv 2311.12022)", data="fingertap/GPQA-Diamond", task_of=_task, size=198, grader="choice"
+)

@@ -1,0 +1,38 @@
+"""MedQA (arXiv 2009.13081): questions of the United States medical licensing examination with four options.
+
+Read in two forms: that of the hub, and that of the 300 questions which come with the code of LatentMAS, whose options
+begin with their letters. The right option is the one with exactly the text of the answer: the code of LatentMAS takes
+the first one that contains it.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from interlat.errors import InputError
+from interlat.tasks.base import Task
+from interlat.tasks.benchmark import Benchmark
+from interlat.tasks.records import lettered, value_of, with_options
+
+
+def _task(row: Mapping[str, Any], where: str) -> Task:
+    held, answer = row.get("options"), value_of(row, "answer", where)
+    if isinstance(held, Mapping):
+        options = {str(label): str(text) for label, text in held.items()}
+    elif isinstance(held, list):
+        options = lettered([re.sub(r"^[A-Z]\.\s*", "", str(text)) for text in held])
+    else:
+        raise InputError(f"{where} has no options, expected a list or an object of texts; correct the row")
+    right = [label for label, text in options.items() if text.strip() == answer.strip()]
+    if len(right) != 1:
+        raise InputError(f"{where} has {len(right)} options that read {answer!r}, expected one; correct the row")
+    question = value_of(row, "question", where).rstrip()
+    # The file of LatentMAS has them in the question, too, and twice.
+    while isinstance(held, list) and question.endswith("\n".join(held)):
+        question = question.removesuffix("\n".join(held)).rstrip()
+    return Task(id=where, text=with_options(question, options), answer=right[0], options=options)
+
+
+MEDQA = Benchmark(
+    "medqa", "MedQA (arXiv 2009.13081)", data="GBaker/MedQA-USMLE-4-options", task_of=_task, size=1273, grader="choice"
+)

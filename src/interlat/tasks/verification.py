@@ -1,0 +1,86 @@
+"""Whether a data set can be graded: its own answers must be right, and its answers with a mistake must be wrong."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from interlat.errors import InputError
+from interlat.tasks.base import Task
+from interlat.tasks.graders.verdict import Verdict
+from interlat.tasks.grading import grade
+from interlat.tasks.parallel import map_in_order
+from interlat.tasks.sandbox.execution import Limits
+
+WRONG_RESULT = "nothing of the kind"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the grader of a task says of its answer and of a corrupted one."""
+
+    task: Task
+    reference: Verdict
+    """Of the data set's own answer; should be right."""
+    corrupted: Verdict
+    """Of an answer with a mistake; should be wrong."""
+    corruption: str
+    """The reply with the mistake."""
+
+
+def reference_reply(task: Task) -> str:
+    """What an agent would say that gives the answer of the data set.
+
+    Raises:
+        InputError: the task has no answer.
+    """
+    if not task.answer.strip():
+        raise InputError(f"{task.id} has no answer to verify; add it, or leave the task out")
+    return f"```python\n{task.answer}\n```" if task.grader == "code" else f"\\boxed{{{task.answer}}}"
+
+
+def corrupted_reply(task: Task) -> str:
+    """A reply that gives a wrong answer which looks like the right one.
+
+    The option after the right one; the program with functions that return something else; the last digit of a number or
+    an expression changed by one; where there is no digit, another word or one more summand.
+    """
+    if task.grader == "code":
+        overwritten = "".join(
+            f"\n\ndef {name}(*values, **named):\n    return {WRONG_RESULT!r}\n" for name in task.metadata["functions"]
+        )
+        return f"```python\n{task.answer}{overwritten}```"
+    if task.grader == "choice":
+        labels = list(task.options)
+        return f"\\boxed{{{labels[(labels.index(task.answer) + 1) % len(labels)]}}}"
+    return f"\\boxed{{{_changed(task.answer)}}}"
+
+
+def verified(tasks: Iterable[Task], limits: Limits | None = None, workers: int = 2) -> Iterator[Verification]:
+    """Grade the answer of each task and a corrupted one, in the order of the tasks.
+
+    Raises:
+        InputError: fewer than one worker, a task without an answer, or what `interlat.tasks.grading.grade` raises.
+    """
+    yield from map_in_order(lambda task: _verified(task, limits), tasks, workers)
+
+
+def _verified(task: Task, limits: Limits | None) -> Verification:
+    reference, corruption = reference_reply(task), corrupted_reply(task)
+    return Verification(task, grade(reference, task, limits), grade(corruption, task, limits), corruption)
+
+
+_DIGIT = re.compile(r"\d(?=\D*$)")
+_WORDS = re.compile(r"[A-Za-z]{2,}(?![A-Za-z]*\{)")
+
+
+def _changed(answer: str) -> str:
+    """A mathematical answer with a mistake."""
+    digit = _DIGIT.search(answer)
+    if digit:
+        return f"{answer[: digit.start()]}{(int(digit[0]) + 1) % 10}{answer[digit.end() :]}"
+    choice = re.search(r"(?<![A-Za-z\\])[A-Z](?![A-Za-z])", answer)
+    if choice and re.fullmatch(r"\(?[A-Z]\)?|\\text\{\(?[A-Z]\)?\}", answer):
+        return f"{answer[: choice.start()]}{'B' if choice[0] == 'A' else 'A'}{answer[choice.end() :]}"
+    if answer.startswith("\\text{"):
+        return answer.replace("\\text{", "\\text{not ", 1)
+    return f"not {answer}" if _WORDS.fullmatch(answer) else f"{answer} + 1"

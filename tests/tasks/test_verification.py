@@ -1,0 +1,48 @@
+import pytest
+
+from interlat.errors import InputError
+from interlat.tasks.base import Task
+from interlat.tasks.verification import corrupted_reply, reference_reply, verified
+
+
+@pytest.mark.parametrize(
+    ("answer", "corrupted"),
+    [
+        ("18", "19"),
+        ("19", "10"),
+        ("1,234.5", "1,234.6"),
+        (r"\frac{1}{2}", r"\frac{1}{3}"),
+        (r"\text{(C)}", r"\text{(A)}"),
+        ("A", "B"),
+        (r"\text{Evelyn}", r"\text{not Evelyn}"),
+        ("Sunday", "not Sunday"),
+        ("x", "x + 1"),
+        (r"\sqrt{x}", r"\sqrt{x} + 1"),
+    ],
+)
+def test_a_mathematical_answer_gets_a_mistake(answer, corrupted):
+    task = Task("t", "", answer)
+    assert reference_reply(task) == f"\\boxed{{{answer}}}" and corrupted_reply(task) == f"\\boxed{{{corrupted}}}"
+    [found] = verified([task])
+    assert found.reference.correct and not found.corrupted.correct
+
+
+def test_a_choice_gets_the_next_option():
+    options = {"1": "a", "2": "b"}
+    tasks = [Task("t", "", label, options=options, grader="choice") for label in options]
+    assert [corrupted_reply(task) for task in tasks] == [r"\boxed{2}", r"\boxed{1}"]
+    assert [(one.reference.correct, one.corrupted.correct) for one in verified(tasks)] == [(True, False)] * 2
+
+
+def test_a_data_set_that_cannot_be_graded_is_found_out():
+    """A reference that does not pass its own tests, and tests that pass whatever a program does."""
+    wrong = Task("w", "", "def f(): return 1", metadata={"tests": "assert f() == 2", "functions": ["f"]}, grader="code")
+    lax = Task("l", "", "def f(): return 1", metadata={"tests": "f()", "functions": ["f"]}, grader="code")
+    found = list(verified([wrong, lax]))
+    assert [(one.reference.correct, one.corrupted.correct) for one in found] == [(False, False), (True, True)]
+    assert "AssertionError" in found[0].reference.reason
+
+
+def test_tasks_without_answers_are_refused():
+    with pytest.raises(InputError, match="t has no answer to verify"):
+        list(verified([Task("t", "?")]))
