@@ -83,7 +83,19 @@ def test_a_missing_file_is_named(tmp_path):
         read_config(Outer, tmp_path / "none.yaml")
 
 
+PUBLISHED_TASKS = (
+    "aime2024",
+    "aime2025",
+    "arc-challenge",
+    "arc-easy",
+    "gpqa",
+    "gsm8k",
+    "humanevalplus",
+    "mbppplus",
+    "medqa",
+)
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+TEAM_RECIPES = [f"{task}-{topology}.yaml" for task in PUBLISHED_TASKS for topology in ("sequential", "hierarchical")]
 KINDS = {
     "alfworld-mini/actor.yaml": TrainActor,
     "alfworld-mini/arms.yaml": Compare,
@@ -100,8 +112,7 @@ KINDS = {
     "interlat/collect.yaml": CollectThoughts,
     "interlat/compress.yaml": Compress,
     "latentmas/arithmetic-sequential.yaml": RunTeam,
-    "latentmas/gsm8k-hierarchical.yaml": RunTeam,
-    "latentmas/gsm8k-sequential.yaml": RunTeam,
+    **{f"latentmas/{name}": RunTeam for name in TEAM_RECIPES},
     "latentmas/math-own-prompts.yaml": RunTeam,
     "latentmas/solver.yaml": TrainActor,
 }

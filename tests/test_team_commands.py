@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from hub_rows import HUB_ROWS
+from interlat.agents.teamwork import Turn, Work
 from interlat.cli import main
+from interlat.config import read_config
+from interlat.tasks.benchmarks import benchmark_named
+from interlat.team_commands import RunTeam
 
 MEMBERS = """
   - {name: thinker, prompt: "{question}", speaks: latents, latent_steps: 2}
@@ -69,3 +74,77 @@ def test_lessons_are_written(tmp_path, capsys):
     assert len(path.read_text().splitlines()) == 12 and "12 conversations in" in capsys.readouterr().err
     assert main(["collect", "lessons", "--output", str(path), "--wrong-plans", "2"]) == 2
     assert capsys.readouterr().err == "error: wrong_plans is 2.0; give 0 to 1\n"
+
+
+FOLDER = Path(__file__).resolve().parents[1] / "recipes" / "latentmas"
+RECIPES = sorted(set(FOLDER.glob("*-[sh]*l.yaml")) - {FOLDER / "arithmetic-sequential.yaml"})
+TOKENS = {
+    "gsm8k": 2048,
+    "arc": 2048,
+    "medqa": 4096,
+    "mbppplus": 4096,
+    "humanevalplus": 4096,
+    "gpqa": 8192,
+    "aime": 20000,
+}
+
+
+@pytest.fixture(scope="module")
+def long_model(tmp_path_factory, build_model, make_tokenizer):
+    folder = tmp_path_factory.mktemp("long") / "model"
+    build_model("qwen3", max_position_embeddings=8192).save_pretrained(folder)
+    make_tokenizer("chatml").save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_cell_of_the_published_tables_runs(recipe, long_model, tmp_path, capsys):
+    """With a tiny model, short replies and questions of our own in the form of the hub."""
+    name, _, topology = recipe.stem.rpartition("-")
+    config = read_config(RunTeam, recipe)
+    benchmark = benchmark_named(name)
+    assert config.task.kind == benchmark.name and config.team.topology == topology
+    sampling = config.team.sampling
+    assert (sampling.temperature, sampling.top_p, config.batch_size) == (0.6, 0.95, 20)
+    assert sampling.max_new_tokens == next(count for start, count in TOKENS.items() if name.startswith(start))
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in HUB_ROWS[benchmark.name]))
+    words = ["--model", str(long_model), "--output", str(tmp_path / "run"), "--task.data", str(data), "--threads", "1"]
+    words += ["--team.latent-steps", "2", "--team.sampling.max-new-tokens", "4", "--json"]
+    variants = ["single", "text", "latent", "no_transfer"]
+    assert main(["team", "--config", str(recipe), *words, "--variants", *variants]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["variant"] for record in records] == ["single"] * 2 + ["text"] * 2 + ["latent"] * 2 + [
+        "no_transfer"
+    ] * 2
+    assert all(not record["failure"] and len(record["data"]["sha256"]) == 64 for record in records)
+
+
+def test_programs_are_run_and_the_record_says_in_which_confinement(long_model, tmp_path, capsys, monkeypatch):
+    """D7 of the released code grades programs with the reader of numbers."""
+    replies = ["```python\ndef quarter(n):\n    return n // 4\n```", "```python\ndef total(n):\n    return 0\n```"]
+
+    def run(teamwork, questions):
+        for question, reply in zip(questions, replies, strict=True):
+            yield Work(question, {teamwork.team.answerer.name: Turn(text=reply)})
+
+    monkeypatch.setattr("interlat.agents.teamwork.Teamwork.run", run)
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in HUB_ROWS["humaneval"]))
+    words = ["--task.kind", "humaneval", "--task.data", str(data), "--variants", "single", "--json"]
+    assert main(["team", "--model", str(long_model), "--output", str(tmp_path / "run"), *words]) == 0
+    right, wrong = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (right["success"], right["how"], right["reason"]) == (True, "executed", "")
+    assert "seccomp" in right["isolation"] and right["reply"] == replies[0]
+    assert not wrong["success"] and "AssertionError" in wrong["reason"]
+
+
+def test_answers_to_other_data_are_not_mixed_in(long_model, tmp_path, capsys):
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in HUB_ROWS["gsm8k"]))
+    words = ["team", "--model", str(long_model), "--output", str(tmp_path / "run"), "--variants", "single"]
+    words += ["--task.kind", "gsm8k", "--task.data", str(data), "--team.sampling.max-new-tokens", "2"]
+    assert main(words) == 0 and main(words) == 0
+    data.write_text(json.dumps(HUB_ROWS["gsm8k"][1]) + "\n")
+    assert main(words) == 2
+    assert "holds answers to other data" in capsys.readouterr().err

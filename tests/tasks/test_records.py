@@ -312,3 +312,51 @@ def test_a_value_is_text(tmp_path: Path) -> None:
     assert value_of({"a": 1}, "a", "row 0") == "1"
     with pytest.raises(InputError, match="row 0 has no 'c'; its columns are none"):
         value_of({}, "c", "row 0")
+
+
+def options_of(tmp_path: Path, row: dict[str, Any], **fields: Any) -> Any:
+    (tmp_path / "x.json").write_text(json.dumps([row]))
+    [task] = load_records(str(tmp_path / "x.json"), "", RecordFields(grader="choice", **fields)).tasks
+    return task
+
+
+@pytest.mark.parametrize("answer", ["B", "b", "two", 1])
+def test_a_right_option_is_a_label_a_text_or_a_number(tmp_path: Path, answer: Any) -> None:
+    task = options_of(tmp_path, {"question": "How many?", "answer": answer, "o": ["one", "two"]}, options=("o",))
+    assert (task.answer, task.options, task.grader) == ("B", {"A": "one", "B": "two"}, "choice")
+    assert task.text == "How many?\n\nA: one\nB: two" and task.metadata == {}
+
+
+def test_options_may_have_labels_or_a_column_each(tmp_path: Path) -> None:
+    row = {"question": "?", "answer": "2", "o": {"1": "one", "2": "two"}, "p": "one", "q": "2"}
+    assert options_of(tmp_path, row, options=("o",)).answer == "2"
+    assert options_of(tmp_path, row, options=("p", "q")).answer == "B"
+    assert options_of(tmp_path, row | {"answer": ""}, options=("o",)).answer == ""
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"answer": "three"}, "has the answer 'three', which is none of its options A, B"),
+        ({"answer": 2}, "has the answer '2', which is none of its options"),
+        ({"answer": "A", "o": "one, two"}, "no list and no object of options in 'o'"),
+        ({"answer": "same", "o": ["same", "same"]}, "none of its options"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(tmp_path: Path, row: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        options_of(tmp_path, {"question": "?", "o": ["one", "two"], **row}, options=("o",))
+
+
+def test_programs_bring_their_tests(tmp_path: Path) -> None:
+    row = {"question": "Write f.", "answer": "def f(): return 1", "test": "assert f() == 1", "entry_point": "f"}
+    (tmp_path / "x.json").write_text(json.dumps([row, row | {"entry_point": ["f", "g"]}]))
+    one, two = load_records(str(tmp_path / "x.json"), "", RecordFields(grader="code")).tasks
+    assert one.metadata["tests"] == "assert f() == 1" and one.metadata["functions"] == ["f"]
+    assert two.metadata["functions"] == ["f", "g"] and {one.grader, two.grader} == {"code"}
+
+
+def test_options_and_the_grader_of_options_belong_together() -> None:
+    for fields in ({"grader": "choice"}, {"options": ("o",)}):
+        with pytest.raises(InputError, match="name columns with options where the grader is choice"):
+            RecordFields(**fields)  # type: ignore[arg-type]
