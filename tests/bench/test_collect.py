@@ -6,6 +6,7 @@ from interlat.errors import BenchmarkError
 FIELDS = {"bench", "case", "metric", "unit", "ours", "reference", "ratio", "machine"}
 
 
+@pytest.mark.slow
 def test_one_record_a_case_and_metric(monkeypatch):
     monkeypatch.setattr(bench, "EFFORTS", {True: [bench.Effort("tiny", 3, 5, 4)]})
     records = list(bench.run(quick=True))

@@ -6,6 +6,7 @@ from interlat.errors import BenchmarkError
 FIELDS = {"bench", "case", "metric", "unit", "ours", "reference", "ratio", "machine"}
 
 
+@pytest.mark.slow
 def test_a_record_for_the_step_and_one_for_its_latents(monkeypatch):
     monkeypatch.setattr(bench, "SHAPES", {True: bench.Shape(3, 2, 9, 14, 72, 4, 60, 16)})
     step, latents = bench.run(quick=True)

@@ -11,6 +11,7 @@ def small(monkeypatch):
     monkeypatch.setattr(bench, "SIZES", {True: bench.Size(6, 8, 16)})
 
 
+@pytest.mark.slow
 def test_one_record_a_metric_and_one_for_more_items(small):
     records = list(bench.run(quick=True))
     assert [record["metric"] for record in records] == [*bench.METRICS, "peak_memory"]

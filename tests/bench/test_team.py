@@ -6,6 +6,7 @@ from interlat.errors import BenchmarkError
 TINY = bench.Shape(3, 12, 8, 4, 128, 1, 200, latent_steps=2, members=3)
 
 
+@pytest.mark.slow
 def test_two_figures_for_speed_and_two_for_memory(monkeypatch):
     monkeypatch.setattr(bench, "SHAPES", {True: TINY})
     records = list(bench.run(quick=True))

@@ -13,6 +13,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(bench, "SHAPES", {True: TINY})
 
 
+@pytest.mark.slow
 def test_one_record_a_metric(tiny):
     records = list(bench.run(quick=True))
     assert [record["metric"] for record in records] == ["step_seconds", "peak_memory"]

@@ -285,6 +285,7 @@ def test_what_does_not_fit_into_the_context_is_refused(config):
         think_over(sender.engine, sender.bridge, [[Latents(torch.full((1, 16), float("nan")))]], 1)
 
 
+@pytest.mark.slow
 def test_two_processes_compress_as_one(pipeline, tmp_path):
     """Several passes through the same layers in one step, forward and backward, and a kill in between."""
     schedule = Schedule(

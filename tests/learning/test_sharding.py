@@ -58,7 +58,9 @@ def close(one, other, tolerance):
         assert torch.allclose(tensor.float(), other[name].float(), atol=tolerance), name
 
 
-@pytest.mark.parametrize("changes", [{}, {"trained": "low_rank"}], ids=["everything", "low_rank"])
+@pytest.mark.parametrize(
+    "changes", [{}, pytest.param({"trained": "low_rank"}, marks=pytest.mark.slow)], ids=["everything", "low_rank"]
+)
 def test_two_processes_train_as_one(config, tmp_path, changes):
     config = dataclasses.replace(config, **changes)
     list(train_actor(config))
@@ -79,6 +81,7 @@ def test_two_processes_train_as_one(config, tmp_path, changes):
     assert (tmp_path / "two" / "model" / "adapter.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_one_process_continues_what_two_began(config, tmp_path):
     two = dataclasses.replace(config, output=str(tmp_path / "two"))
     done = launch(two, tmp_path, "--schedule.stop-at", "2")
@@ -89,6 +92,7 @@ def test_one_process_continues_what_two_began(config, tmp_path):
     close(*(load_file(f"{folder.output}/checkpoint.safetensors") for folder in (config, two)), tolerance=2e-4)
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_divide_is_refused(config, tmp_path):
     done = launch(dataclasses.replace(config, output=str(tmp_path / "two")), tmp_path, "--schedule.batch-size", "3")
     assert done.returncode != 0 and "batch_size 3 does not divide by 2 processes" in done.stderr
