@@ -89,6 +89,16 @@ def test_passes_do_not_change_the_training(either, tmp_path):
             assert other[name] == pytest.approx(one[name], rel=1e-3, abs=1e-5), (one["step"], name)
 
 
+@pytest.mark.parametrize("start", ["uncertain", "random"])
+def test_the_start_vector_is_an_embedding_or_chance(start, config, pipeline):
+    # No step moves it: its rate is 0.
+    schedule = dataclasses.replace(config.schedule, steps=1, learning_rate=0.0, adapter_learning_rate=0.0)
+    list(compress(dataclasses.replace(config, start=start, schedule=schedule)))
+    table = Engine.load(str(pipeline.scout), dtype="float32").model.get_input_embeddings().weight
+    found = Bridge.load(f"{config.output}/model").start
+    assert torch.isclose(table, found[None]).all(dim=1).any() == (start == "uncertain")
+
+
 def test_training_lowers_the_loss_on_what_it_sees(config):
     """Some steps on few samples: the gradients lead where they should."""
     schedule = dataclasses.replace(config.schedule, steps=30, batch_size=8, validate_every=30, checkpoint_every=30)

@@ -17,6 +17,7 @@ from interlat.align.resampler import Resampler, ResamplerConfig
 from interlat.compress.compressors import Reasoner, Resampling, Sample
 from interlat.compress.losses import CompressionWeights
 from interlat.compress.objective import CompressionObjective, CompressionTotals
+from interlat.compress.start import uncertain_token
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_checkpoint
 from interlat.engine.fingerprint import weights_fingerprint
@@ -41,6 +42,8 @@ from interlat.learning.validation import mean_loss
 from interlat.progress import say
 from interlat.store.manifest import Manifest
 
+START_THOUGHTS = 512
+"""Plans that the start vector is chosen by, at least if there are as many."""
 _USE_OF_REASONER = (
     'agent = interlat.load("folder or hub id of this model")\nagent.think("...").save("thought.safetensors")'
 )
@@ -85,6 +88,10 @@ class Compress:
     """Shape of the low-rank updates."""
     heads: int = 4
     """resampler: attention heads."""
+    start: Literal["uncertain", "random"] = "uncertain"
+    """reasoner: the first value of the start vector. uncertain: the embedding of the token after which the sender's
+    plans leave most open (`interlat.compress.start`); random: chance. A model that did not make the thoughts begins at
+    random anyway."""
     gradient_checkpointing: bool = False
     """reasoner: keep only what goes into each latent step and compute the rest again for the gradient."""
     seed: int = 0
@@ -132,7 +139,7 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
     receiver, tokenizer = load_checkpoint(config.receiver, torch.float32, "cpu", False)
     adapter = _adapter(config, thoughts.manifest)
     corpus = _corpus(config, thoughts, ChatFormat(tokenizer), ranks)
-    compressor = _new_compressor(config, thoughts.manifest, adapter.config, receiver)
+    compressor = _new_compressor(config, thoughts, adapter.config, receiver)
     source = _Source(config, thoughts, compressor)
     device = choose_device(ranks.device(config.device))
     objective = CompressionObjective(compressor.module, receiver, adapter, config.losses, config.precision).to(device)
@@ -166,7 +173,7 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
     directory = Path(config.output)
     yield from run_training(directory, parts, config.schedule, config.seed, passes_of_step, validate, ranks)
     if ranks.is_first:
-        _export(config, thoughts.manifest, adapter.config)
+        _export(config, thoughts, adapter.config)
     ranks.wait()
 
 
@@ -263,8 +270,11 @@ def _corpus(config: Compress, thoughts: ScoutMessages, chat: ChatFormat, ranks: 
     return found.corpus
 
 
-def _new_compressor(config: Compress, manifest: Manifest, adapter: AdapterConfig, receiver: nn.Module) -> _Compressor:
+def _new_compressor(
+    config: Compress, thoughts: ScoutMessages, adapter: AdapterConfig, receiver: nn.Module
+) -> _Compressor:
     """What the training starts from."""
+    manifest = thoughts.manifest
     receiver_fingerprint = weights_fingerprint(receiver)
     if config.method == "resampler":
         resampler = Resampler(
@@ -298,17 +308,34 @@ def _new_compressor(config: Compress, manifest: Manifest, adapter: AdapterConfig
     torch.manual_seed(config.seed)
     if bridge.projector is not None:
         bridge.projector.reset_parameters()
-    bridge.begin(model.get_input_embeddings().weight, config.seed)
+    table = model.get_input_embeddings().weight
+    bridge.begin(table, config.seed)
+    token = None if config.start == "random" else _start_token(model, thoughts, adapter)
+    if token is not None:
+        with torch.no_grad():
+            bridge.start.copy_(table[token])
     choose_trained(model, config.trained, config.low_rank, config.seed + 2)
     reasoner = Reasoner(model, bridge, config.gradient_checkpointing, config.precision)
     return _Compressor(reasoner, tokenizer)
 
 
-def _export(config: Compress, manifest: Manifest, adapter: AdapterConfig) -> None:
+def _start_token(model: Any, thoughts: ScoutMessages, adapter: AdapterConfig) -> int | None:
+    """The token to begin behind, where the model's head can read the stored states."""
+    manifest, store = thoughts.manifest, thoughts.stores[0]
+    if weights_fingerprint(model) != manifest.weights_fingerprint or (adapter.layer, adapter.norm) != (-1, "post"):
+        return None
+    # Evenly over the store.
+    ids = store.ids[:: max(1, len(store) // START_THOUGHTS)]
+    plans = ((thoughts.states(item), store.entry(item).token_ids) for item in ids)
+    return uncertain_token(model, plans, manifest.offset)
+
+
+def _export(config: Compress, thoughts: ScoutMessages, adapter: AdapterConfig) -> None:
     """Write the finished sender: what was trained and its bridge, nothing of the receiver."""
     directory = Path(config.output)
     receiver, _ = load_checkpoint(config.receiver, torch.float32, "cpu", False)
-    compressor = _new_compressor(config, manifest, adapter, receiver)
+    manifest = thoughts.manifest
+    compressor = _new_compressor(config, thoughts, adapter, receiver)
     load_finished(directory, compressor.module.parts, config.schedule)
     lengths = ", ".join(map(str, config.latent_steps))
     is_reasoner = isinstance(compressor.module, Reasoner)
