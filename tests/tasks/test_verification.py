@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import pytest
 
 from interlat.errors import InputError
 from interlat.tasks.base import Task
+from interlat.tasks.benchmarks import BENCHMARKS
 from interlat.tasks.verification import corrupted_reply, reference_reply, verified
+
+REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 
 @pytest.mark.parametrize(
@@ -46,3 +51,13 @@ def test_a_data_set_that_cannot_be_graded_is_found_out():
 def test_tasks_without_answers_are_refused():
     with pytest.raises(InputError, match="t has no answer to verify"):
         list(verified([Task("t", "?")]))
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real problems are not on this machine")
+@pytest.mark.parametrize(
+    ("name", "file", "count"), [("gsm8k", "gsm8k_test_400.jsonl", 400), ("math", "math_test_500.jsonl", 500)]
+)
+def test_every_real_answer_is_right_and_every_corrupted_one_wrong(name, file, count):
+    found = list(verified(BENCHMARKS[name].load(str(REAL / file)).tasks))
+    assert len(found) == count
+    assert [one.task.id for one in found if not one.reference.correct or one.corrupted.correct] == []
