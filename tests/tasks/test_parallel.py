@@ -29,6 +29,18 @@ def test_items_are_taken_as_they_are_needed():
     assert len(taken) <= 5
 
 
+def test_what_is_done_does_not_wait_for_the_room_of_others_to_be_filled():
+    taken = []
+
+    def items():
+        for n in range(100):
+            taken.append(n)
+            time.sleep(0.01)
+            yield n
+
+    assert next(map_in_order(lambda n: n, items(), waiting=100)) == 0 and len(taken) < 50
+
+
 def test_several_are_worked_on_at_once():
     barrier = threading.Barrier(3)
     assert len(list(map_in_order(lambda _: barrier.wait(10), range(3), workers=3))) == 3

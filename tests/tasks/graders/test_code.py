@@ -31,6 +31,7 @@ RIGHT = "def double(n):\n    return n + n\n"
         f"  ```python\n{RIGHT}  ```",
         f"```python\nprint(1)\n```\nand\n```python\n{RIGHT}```",
         f"```python\n{RIGHT}```\nFor example:\n```python\nprint(double(2))\n```",
+        f"```python\ndef double(n):\n    return n\n```\nNo, better:\n```python\n{RIGHT}```",
         f"```python\n{RIGHT}```\nIt prints\n```text\n4\n```",
         RIGHT,
     ],
