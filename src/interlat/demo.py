@@ -17,7 +17,6 @@ from interlat.collect.episodes import CollectEpisodes, collect_episodes
 from interlat.config import write_config
 from interlat.errors import InputError
 from interlat.evaluate.household import (
-    DEMO_VARIANTS,
     RESULTS_FILE,
     Checkpoints,
     EvaluateHousehold,
@@ -32,6 +31,7 @@ from interlat.report.build import build_report
 from interlat.worlds.alfworld_author import author_games
 from interlat.worlds.mini import MINI_ROOMS
 
+DEMO_VARIANTS = ("none", "text", "latent", "compressed:8", "cross_task", "zeros", "gaussian")
 _HELD_OUT_SEED = 7
 """Seed of the demo's games; the recipe trains and evaluates on games of other seeds."""
 _SPLITS = ("seen", "unseen")
@@ -44,7 +44,7 @@ class Demo:
     games: int = 120
     """Games, half of them in scenes of the training split, half in unseen ones."""
     variants: tuple[str, ...] = DEMO_VARIANTS
-    """none, text, text_sampled, list, latent, latent_unsent, latent_told, or any control."""
+    """none, text, text_sampled, list, latent, latent_unsent, latent_told, compressed:K, rollout:K, or any control."""
     output: str = "runs/demo"
     """The run directory."""
     seed: int = 0
@@ -88,7 +88,8 @@ def demo_games(output: str, games: int) -> list[dict[str, Any]]:
 def bundled_checkpoints() -> Checkpoints:
     """The models of the bundled experiment."""
     name = "alfworld-mini"
-    return Checkpoints(**{kind: bundled(f"{name}/{kind}") for kind in ("scout", "none", "text", "latent", "list")})
+    kinds = ("scout", "none", "text", "latent", "list", "compressed")
+    return Checkpoints(**{kind: bundled(f"{name}/{kind}") for kind in kinds})
 
 
 def run_demo(config: Demo) -> None:

@@ -30,7 +30,7 @@ from interlat.worlds.pool import GamePool
 
 RESULTS_FILE = "results.jsonl"
 INSPECTIONS_FILE = "inspections.json"
-DEMO_VARIANTS = ("none", "text", "latent", "cross_task", "zeros", "gaussian")
+DEFAULT_VARIANTS = ("none", "text", "latent", "cross_task", "zeros", "gaussian")
 _ACTOR_OF = {"none": "none", "text": "text", "text_sampled": "text", "list": "list"}
 
 
@@ -74,7 +74,7 @@ class EvaluateHousehold:
     """The models."""
     output: str
     """The run directory."""
-    variants: tuple[str, ...] = DEMO_VARIANTS
+    variants: tuple[str, ...] = DEFAULT_VARIANTS
     """What stands between scout and actor."""
     batch_size: int = 50
     """Games in one batch."""

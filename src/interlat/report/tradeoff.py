@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from interlat.errors import InputError
@@ -17,7 +16,7 @@ from interlat.evaluate.latency import PHASES
 from interlat.evaluate.statistics import Interval, median_interval, wilson_interval
 from interlat.files import write_atomically
 from interlat.report.figures import INK, SERIES_COLOURS, SERIES_MARKS, STYLE, png_of, svg_of
-from interlat.report.table import compact_number
+from interlat.report.table import compact_number, plain_table
 
 Record = Mapping[str, Any]
 
@@ -71,7 +70,8 @@ def latencies(records: Sequence[Record]) -> list[Latency]:
 
 def latency_table(found: Sequence[Latency]) -> Table:
     """Milliseconds of every phase, for a terminal of 80 columns."""
-    table = Table(title="latency of one message, milliseconds (medians)", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    table = plain_table()
+    table.title = "latency of one message, milliseconds (medians)"
     table.add_column("\nvariant", no_wrap=True)
     for column in ("sender\nprefill", "\nthinks", "\nadapts", "receiver\nprefill", "first\naction", "\ntotal"):
         table.add_column(column, justify="right", no_wrap=True)
