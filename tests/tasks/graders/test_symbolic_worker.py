@@ -22,7 +22,7 @@ def test_expressions_are_compared(gold, found, same):
 
 
 def test_it_answers_line_by_line_and_survives_what_cannot_be_computed():
-    asked = [["1", "1"], ["1", "(" * 5000 + "1" + ")" * 5000], ["2", "1+1"]]
+    asked = [["1", "1"], ["1", "(" * 400 + "1" + ")" * 400], ["2", "1+1"]]
     done = subprocess.run(
         [sys.executable, "-m", "interlat.tasks.graders.symbolic_worker", str(2**29)],
         input="".join(json.dumps(one) + "\n" for one in asked),
