@@ -26,7 +26,7 @@ def test_load_gives_the_same_engine(saved, build_model, make_tokenizer):
     assert loaded.name == str(saved) and loaded.revision == "local"
     assert (loaded.dtype, loaded.device.type) == (torch.float32, "cpu")
     assert (loaded.hidden_size, loaded.context_length) == (32, 256)
-    # The weights are equal, as their fingerprints say; where they lie in memory decides about the last bits of a product.
+    # The weights are equal, as their fingerprints say; where they lie in memory decides about the last bits.
     states = [engine.prefill(["the"]).hidden_states for engine in (loaded, original)]
     assert torch.allclose(*states, rtol=1e-5, atol=1e-6)
 
