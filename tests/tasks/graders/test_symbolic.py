@@ -22,8 +22,8 @@ def pool():
 
 def workers():
     """The processes of this one that compare."""
-    found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
-    return {int(line.split()[0]) for line in found.stdout.splitlines() if "symbolic_worker" in line}
+    found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "symbolic_worker"], capture_output=True, text=True)
+    return {int(process) for process in found.stdout.split()}
 
 
 def test_a_comparison_that_never_ends_is_killed_and_the_next_one_answered(pool):
