@@ -12,7 +12,7 @@ from torch import Tensor
 
 from interlat.agents.team import Member, Team, words_heard
 from interlat.engine.exchange import rounded
-from interlat.engine.memory import Memory
+from interlat.engine.memory import Memory, MemoryRow, MovedMemory, join_rows
 from interlat.engine.prompt import Prompt, Text, Tokens, join_text, token_ids_of, tokenize
 from interlat.engine.sampling import row_seed
 from interlat.engine.selection import Criterion, select_columns
@@ -60,19 +60,6 @@ class Turn:
     """Its share of the time of a batch of thoughts; words, written with continuous refill, are not timed one by one."""
 
 
-@dataclass(frozen=True, eq=False)
-class Held:
-    """One row of the memory of a batch: nothing is copied until somebody reads it in other company."""
-
-    memory: Memory
-    row: int
-
-    @property
-    def next_position(self) -> int:
-        """The position at which a reader goes on."""
-        return int(self.memory.next_position[self.row])
-
-
 @dataclass(eq=False)
 class Work:
     """One item on its way through a team."""
@@ -86,7 +73,7 @@ class Work:
     """Why the item could not be finished; empty if it could."""
     shared: tuple[int, ...] = ()
     """The tokens that all its prompts begin with, where these are read once."""
-    memories: dict[str, Held] = field(default_factory=dict, repr=False)
+    memories: dict[str, MemoryRow] = field(default_factory=dict, repr=False)
     """What is handed over to members who have not read it yet, and what all begin with, under the name `QUESTION`."""
 
 
@@ -188,7 +175,7 @@ class Teamwork:
                 work.shared = self._common_beginning(work.question)
             memory = engine.prefill([[Tokens(work.shared)] for work in batch], segment=QUESTION)
             for row, work in enumerate(batch):
-                work.memories[QUESTION] = Held(memory, row)
+                work.memories[QUESTION] = MemoryRow(memory, row)
             del memory
             yield from batch
 
@@ -219,12 +206,15 @@ class Teamwork:
         for work in batch:
             self._forget(member, work)
         before = [0] * len(batch) if heard is None else heard.next_position.tolist()
-        memory = engine.prefill(prompts, heard, segment=member.prompt_segment)
+        moved = None if heard is None else MovedMemory(heard)
         del heard
+        memory = engine.prefill(prompts, moved, segment=member.prompt_segment)
         read = memory.next_position.tolist()
         align = self.aligns[member.model]
+        moved = MovedMemory(memory)
+        del memory
         memory, states = engine.think(
-            memory, member.latent_steps, align, segment=member.latent_segment, tolerance=member.tolerance
+            moved, member.latent_steps, align, segment=member.latent_segment, tolerance=member.tolerance
         )
         steps = (memory.next_position - torch.tensor(read, device=memory.next_position.device)).tolist()
         handed = self._handed_over(member, memory, batch)
@@ -242,7 +232,7 @@ class Teamwork:
             if self.keep_latents:
                 work.latents[member.name] = states[row, : steps[row]].clone()
             if handed is not None:
-                work.memories[member.name] = Held(handed, row)
+                work.memories[member.name] = MemoryRow(handed, row)
 
     def _handed_over(self, member: Member, memory: Memory, batch: Sequence[Work]) -> Memory | None:
         """What listeners get of the memory of a member."""
@@ -285,10 +275,8 @@ class Teamwork:
                 if work.question.key in under_way:
                     raise InputError(f"two questions are called {work.question.key!r}; give each its own key")
                 under_way[work.question.key] = work
-                seed = row_seed(self.seed, work.question.key, member.name)
-                memory = self._heard(member, [work])
-                self._forget(member, work)
-                yield Request(work.question.key, prompt, seed, memory)
+                # No name here may refer to the memory, which is given back while it is read.
+                yield self._request(member, work, prompt)
 
         for written in engine.stream(requests(), member.sampling, batch_size=self.batch_size):
             yield from failed
@@ -308,6 +296,12 @@ class Teamwork:
             )
             yield work
         yield from failed
+
+    def _request(self, member: Member, work: Work, prompt: Prompt) -> Request:
+        names = self._sources(member, work)
+        memory: Memory | MemoryRow | None = work.memories[names[0]] if len(names) == 1 else self._heard(member, [work])
+        self._forget(member, work)
+        return Request(work.question.key, prompt, row_seed(self.seed, work.question.key, member.name), memory)
 
     def _prepare(self, member: Member, work: Work, further: int) -> Prompt | None:
         """What a member reads of an item, in tokens; None, and a reason in the item, if that does not fit."""
@@ -335,7 +329,7 @@ class Teamwork:
     def _heard(self, member: Member, batch: Sequence[Work]) -> Memory | None:
         """The memories that some items bring for a member, merged; all of them bring the same ones."""
         names = self._sources(member, batch[0])
-        memories = [_together([work.memories[name] for work in batch]) for name in names]
+        memories = [join_rows([work.memories[name] for work in batch]) for name in names]
         return Memory.merge(memories) if memories else None
 
     def _forget(self, member: Member, work: Work) -> None:
@@ -344,15 +338,6 @@ class Teamwork:
         later = {name for other in self.team.members[place + 1 :] for name in (QUESTION, *other.reads)}
         for name in [name for name in work.memories if name not in later]:
             del work.memories[name]
-
-
-def _together(rows: Sequence[Held]) -> Memory:
-    """Rows as one memory; the memory itself where they are all of its rows in order."""
-    memory = rows[0].memory
-    if all(held.memory is memory for held in rows):
-        places = [held.row for held in rows]
-        return memory if places == list(range(len(memory))) else memory.select(places)
-    return Memory.concat([held.memory.select([held.row]) for held in rows])
 
 
 def _bytes_of_column(member: Member, memory: Memory) -> int:

@@ -1,13 +1,14 @@
 """Keys and values that are written in place, with room for what is still to come."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from interlat.engine.memory import Memory
+from interlat.engine.memory import Memory, MovedMemory, gather_columns
 
 
 class KeyValueBuffer:
@@ -25,6 +26,27 @@ class KeyValueBuffer:
             self.keys = [_with_room(k, capacity) for k in memory.keys]
             self.values = [_with_room(v, capacity) for v in memory.values]
             self.length = memory.width
+
+    @classmethod
+    def continuing(cls, moved: MovedMemory, columns: int) -> tuple["KeyValueBuffer", Memory]:
+        """A buffer that begins with what a memory holds, compact, and has room for ``columns`` more.
+
+        Each layer of the memory is let go before the next one is copied.
+
+        Returns:
+            The buffer; and the compact memory without keys and values.
+        """
+        memory = moved.take()
+        chosen = memory.compact_columns()
+        keys, values = list(memory.keys), list(memory.values)
+        memory = replace(memory, keys=(), values=()).compact()
+        buffer = cls(memory.width + columns)
+        buffer.length = memory.width
+        while keys:
+            for rooms, layers in ((buffer.keys, keys), (buffer.values, values)):
+                layer = layers.pop(0)
+                rooms.append(_with_room(layer if chosen is None else gather_columns(layer, chosen), buffer.capacity))
+        return buffer, memory
 
     def write(
         self, layer: int, keys: Float[Tensor, "B H Q d"], values: Float[Tensor, "B H Q d"]

@@ -107,9 +107,7 @@ class Memory:
         Example: ``memory.trim(memory.segment("latents"))`` leaves the latent thoughts alone.
         """
         keep = keep.to(self.attention_mask.device) & self.attention_mask
-        width = int(keep.sum(dim=1).max()) if len(self) else 0
-        # A stable sort puts the columns to drop first and leaves the others in order, pushed to the right.
-        columns = keep.to(torch.int8).argsort(dim=1, stable=True)[:, self.width - width :]
+        columns = _columns_of(keep)
         masked = replace(
             self,
             attention_mask=keep,
@@ -143,8 +141,12 @@ class Memory:
 
     def compact(self) -> "Memory":
         """The same memory in as few columns as its longest row needs; itself if nothing can be saved."""
-        longest = int(self.lengths.max()) if len(self) else 0
-        return self if longest == self.width else self.trim(self.attention_mask)
+        return self if self.compact_columns() is None else self.trim(self.attention_mask)
+
+    def compact_columns(self) -> Int[Tensor, "B N"] | None:
+        """The columns that `compact` gathers; None where it gathers nothing."""
+        columns = _columns_of(self.attention_mask)
+        return None if columns.shape[1] == self.width else columns
 
     def to(self, device: torch.device | str) -> "Memory":
         """The same memory on another device."""
@@ -224,6 +226,61 @@ class Memory:
         )
 
 
+class MovedMemory:
+    """A memory that its holder gives away to whoever continues it.
+
+    If nobody else refers to it, its keys and values are freed layer by layer while they are written into the larger
+    memory, so that the two are never there as a whole at the same time.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory: Memory | None = memory
+
+    @property
+    def memory(self) -> Memory:
+        """To look at.
+
+        Raises:
+            InputError: it was taken.
+        """
+        if self._memory is None:
+            raise InputError(
+                "this memory was moved to a reader that went on from it; pass the memory itself to use it twice"
+            )
+        return self._memory
+
+    def take(self) -> Memory:
+        """The memory, which this object does not refer to any more. Raises InputError: it was taken before."""
+        memory, self._memory = self.memory, None
+        return memory
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryRow:
+    """One row of the memory of a batch: nothing is copied until somebody reads it in other company."""
+
+    memory: Memory
+    row: int = 0
+
+    @property
+    def next_position(self) -> int:
+        """The position at which a reader goes on."""
+        return int(self.memory.next_position[self.row])
+
+
+def join_rows(rows: Sequence[MemoryRow]) -> Memory:
+    """Rows as one memory; the memory itself where they are all of its rows in order.
+
+    Raises:
+        InputError: no rows, or the memories come from models of different shape.
+    """
+    places = [one.row for one in rows]
+    if rows and all(one.memory is rows[0].memory for one in rows):
+        memory = rows[0].memory
+        return memory if places == list(range(len(memory))) else memory.select(places)
+    return Memory.concat([one.memory.select([one.row]) for one in rows])
+
+
 def with_segment(names: tuple[str, ...], name: str) -> tuple[tuple[str, ...], int]:
     """The segment names with ``name`` among them, and its index."""
     names = names if name in names else (*names, name)
@@ -233,6 +290,13 @@ def with_segment(names: tuple[str, ...], name: str) -> tuple[tuple[str, ...], in
 def with_columns(layer_mask: Bool[Tensor, "B L T"] | None, columns: int) -> Bool[Tensor, "B L C"] | None:
     """The mask of layers with as many further columns, which every layer sees."""
     return None if layer_mask is None else functional.pad(layer_mask, (0, columns), value=True)
+
+
+def _columns_of(keep: Bool[Tensor, "B T"]) -> Int[Tensor, "B N"]:
+    """For each row its columns to keep, on the right, behind as many others as make all rows equally long."""
+    width = int(keep.sum(dim=1).max()) if len(keep) else 0
+    # A stable sort puts the columns to drop first and leaves the others in order, pushed to the right.
+    return keep.to(torch.int8).argsort(dim=1, stable=True)[:, keep.shape[1] - width :]
 
 
 def _is_layered(memories: Sequence[Memory]) -> bool:
@@ -272,6 +336,17 @@ def _renumber(memory: Memory, names: Sequence[str]) -> Tensor:
     return table.to(memory.segment_ids.device)[memory.segment_ids]
 
 
+def gather_columns(tensor: Tensor, columns: Int[Tensor, "B N"]) -> Tensor:
+    """For each row its own columns of ``[B, T]``, ``[B, L, T]`` or ``[B, H, T, d]``."""
+    if tensor.ndim == 2:
+        return tensor.gather(1, columns)
+    if tensor.ndim == 3:
+        return tensor.gather(2, columns[:, None].expand(-1, tensor.shape[1], -1))
+    batch, heads, _, size = tensor.shape
+    index = columns[:, None, :, None].expand(batch, heads, -1, size)
+    return tensor.gather(2, index)
+
+
 @dataclass(frozen=True)
 class _Rows:
     index: Tensor
@@ -293,10 +368,4 @@ class _Columns:
     columns: Tensor
 
     def __call__(self, tensor: Tensor) -> Tensor:
-        if tensor.ndim == 2:
-            return tensor.gather(1, self.columns)
-        if tensor.ndim == 3:
-            return tensor.gather(2, self.columns[:, None].expand(-1, tensor.shape[1], -1))
-        batch, heads, _, size = tensor.shape
-        index = self.columns[:, None, :, None].expand(batch, heads, -1, size)
-        return tensor.gather(2, index)
+        return gather_columns(tensor, self.columns)

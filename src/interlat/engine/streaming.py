@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.layers import KeptLayers, Tap
-from interlat.engine.memory import Memory
+from interlat.engine.memory import Memory, MemoryRow, MovedMemory, join_rows
 from interlat.engine.prompt import Prompt
 from interlat.engine.sampling import Sampling, choose, draw_uniforms
 from interlat.errors import InputError
@@ -42,9 +42,22 @@ class Request:
     """What to read."""
     seed: int = 0
     """Of a sampled answer, see `interlat.engine.sampling.row_seed`; greedy answers do not use it."""
-    memory: Memory | None = None
+    memory: Memory | MemoryRow | None = None
     """One row that the prompt continues, such as what other agents have read and thought. All requests of a stream have
-    one or none has."""
+    one or none has. Where nobody else refers to it, it is given back while it is read."""
+
+    @property
+    def memory_row(self) -> MemoryRow | None:
+        """The memory as a row.
+
+        Raises:
+            InputError: it is a memory of several rows.
+        """
+        if isinstance(self.memory, Memory):
+            if len(self.memory) != 1:
+                raise InputError("either all requests of a stream have a memory, of one row each, or none has")
+            return MemoryRow(self.memory)
+        return self.memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +111,9 @@ def write_stream(
     enough = max(1, round(batch_size * REFILL_SHARE))
     more = True
     while True:
+        if more and not batch.active:
+            # Whoever makes the next requests may need the room of what has ended.
+            batch = _Batch(engine, sampling, stop_ids, kept, offset, prompt_states)
         free = batch_size - batch.active
         if more and (free >= enough or not batch.active):
             admitted = list(islice(waiting, free))
@@ -152,8 +168,12 @@ class _Batch:
         """Number of rows that are still writing."""
         return sum(row is not None for row in self.rows)
 
-    def admit(self, requests: Sequence[Request]) -> Iterator[Written]:
-        """Read prompts and put them into free slots; yields those that have no room for a single token."""
+    def admit(self, requests: list[Request]) -> Iterator[Written]:
+        """Read prompts and put them into free slots; yields those that have no room for a single token.
+
+        The memories are taken out of the requests.
+        """
+        before = [0 if (one := request.memory_row) is None else one.next_position for request in requests]
         memory, prompts = self._read(requests)
         rows = []
         finite = memory.hidden_states.isfinite().all(dim=1).tolist()
@@ -161,16 +181,18 @@ class _Batch:
         columns = (memory.width - memory.attention_mask.byte().argmax(dim=1)).tolist()
         for index, (request, read) in enumerate(zip(requests, memory.next_position.tolist(), strict=True)):
             budget = min(self.sampling.max_new_tokens, self.engine.context_length - read) if finite[index] else 0
-            own = read - (0 if request.memory is None else int(request.memory.next_position))
+            own = read - before[index]
             kept = prompts[index] if self.keep_prompts else None
-            rows.append(_Row(replace(request, memory=None), own, columns[index], finite[index], budget, kept))
+            rows.append(_Row(request, own, columns[index], finite[index], budget, kept))
         row_states = memory.hidden_states if self.tap is None else torch.stack([states[-1] for states in prompts])
         missing = len(rows) - (len(self.rows) - self.active)
         used = self._longest()
         if missing > 0 or self.buffer.length < memory.width or self._wasteful(max(used, memory.width)):
             self._arrange(list(range(len(self.rows))), max(used, memory.width), max(0, missing))
         slots = [slot for slot, row in enumerate(self.rows) if row is None][: len(rows)]
-        self._place(slots, memory, row_states, [row.request.seed for row in rows])
+        layers = list(memory.keys), list(memory.values)
+        memory = replace(memory, keys=(), values=())
+        self._place(slots, memory, layers, row_states, [row.request.seed for row in rows])
         for slot, row in zip(slots, rows, strict=True):
             self.rows[slot] = row
         self._restart()
@@ -178,12 +200,15 @@ class _Batch:
             if row.budget < 1:
                 yield self._end(slot, stopped=False)
 
-    def _read(self, requests: Sequence[Request]) -> tuple[Memory, list[Tensor]]:
+    def _read(self, requests: list[Request]) -> tuple[Memory, list[Tensor]]:
         prompts = [request.prompt for request in requests]
-        memories = [request.memory for request in requests if request.memory is not None]
-        if memories and (len(memories) < len(requests) or any(len(memory) != 1 for memory in memories)):
+        rows = [one for request in requests if (one := request.memory_row) is not None]
+        if rows and len(rows) < len(requests):
             raise InputError("either all requests of a stream have a memory, of one row each, or none has")
-        memory = Memory.concat(memories) if memories else None
+        memory = MovedMemory(join_rows(rows)) if rows else None
+        # Nothing here may refer to the memories while they are read.
+        rows.clear()
+        requests[:] = [replace(request, memory=None) for request in requests]
         if self.keep_prompts or self.tap is not None:
             return self.engine.prefill_hidden(prompts, memory, kept=self.kept)
         return self.engine.prefill(prompts, memory), []
@@ -208,7 +233,9 @@ class _Batch:
             return functional.pad(chosen, [*behind, length - width, ROOM, *[0, 0] * (place - 1), 0, new])
 
         buffer = KeyValueBuffer(length + ROOM)
-        buffer.keys, buffer.values = [moved(k) for k in old.keys], [moved(v) for v in old.values]
+        for rooms, layers in ((buffer.keys, old.keys), (buffer.values, old.values)):
+            while layers:
+                rooms.append(moved(layers.pop(0)))
         buffer.length = length
         self.buffer = buffer
         self.attention_mask = moved(self.attention_mask)
@@ -221,22 +248,29 @@ class _Batch:
         self.uniforms = functional.pad(self.uniforms[index.cpu()], [0, 0, 0, new])
         self.rows = [self.rows[slot] for slot in slots] + [None] * new
 
-    def _place(self, slots: Sequence[int], memory: Memory, row_states: Tensor, seeds: Sequence[int]) -> None:
+    def _place(
+        self,
+        slots: Sequence[int],
+        memory: Memory,
+        layers: tuple[list[Tensor], list[Tensor]],
+        row_states: Tensor,
+        seeds: Sequence[int],
+    ) -> None:
+        """Copy a memory into some slots. ``layers`` are its keys and values, which are let go one by one."""
         index = torch.tensor(slots, device=self.engine.device)
         length, width = self.buffer.length, memory.width
-        if not self.buffer.keys:
-            self.buffer.keys, self.buffer.values = (
-                [t.new_zeros(len(self.rows), t.shape[1], self.buffer.capacity, t.shape[3]) for t in tensors]
-                for tensors in (memory.keys, memory.values)
-            )
-        for room, read in zip([*self.buffer.keys, *self.buffer.values], [*memory.keys, *memory.values], strict=True):
-            # The whole row is overwritten: a NaN that the last one left would not vanish under a mask.
-            room[index] = functional.pad(read, [0, 0, length - width, room.shape[2] - length])
+        for rooms, tensors in zip((self.buffer.keys, self.buffer.values), layers, strict=True):
+            for layer in range(len(tensors)):
+                read = tensors.pop(0)
+                if layer == len(rooms):
+                    rooms.append(read.new_zeros(len(self.rows), read.shape[1], self.buffer.capacity, read.shape[3]))
+                # The whole row is overwritten: a NaN that the last one left would not vanish under a mask.
+                rooms[layer][index] = functional.pad(read, [0, 0, length - width, self.buffer.capacity - length])
         for room, read in ((self.attention_mask, memory.attention_mask), (self.position_ids, memory.position_ids)):
             room[index] = functional.pad(read, [length - width, room.shape[1] - length])
         if memory.layer_mask is not None and self.layer_mask is None:
-            layers = memory.layer_mask.shape[1]
-            self.layer_mask = self.attention_mask.new_ones(len(self.rows), layers, self.attention_mask.shape[1])
+            count = memory.layer_mask.shape[1]
+            self.layer_mask = self.attention_mask.new_ones(len(self.rows), count, self.attention_mask.shape[1])
         if self.layer_mask is not None:
             # Of a slot's last row nothing else is seen, so nothing else has to be set.
             self.layer_mask[index, :, length - width : length] = (

@@ -17,7 +17,7 @@ from interlat.engine.decoding import Decoded, decode_rows
 from interlat.engine.fingerprint import tokenizer_fingerprint, weights_fingerprint
 from interlat.engine.layers import KeptLayers, Tap
 from interlat.engine.llama_family import LlamaFamilyBackend, is_llama_family
-from interlat.engine.memory import Memory, with_columns, with_segment
+from interlat.engine.memory import Memory, MovedMemory, with_columns, with_segment
 from interlat.engine.prompt import Prompt, Tokens, embed_prompts, padded_mask, prompt_length, tokenize
 from interlat.engine.sampling import Sampling
 from interlat.engine.streaming import Request, Written, write_stream
@@ -152,13 +152,14 @@ class Engine:
 
     @torch.no_grad()
     def prefill(
-        self, prompts: Sequence[Prompt | str], memory: Memory | None = None, *, segment: str = "prompt"
+        self, prompts: Sequence[Prompt | str], memory: Memory | MovedMemory | None = None, *, segment: str = "prompt"
     ) -> Memory:
         """Read one prompt a row, after what ``memory`` holds if there is one. The LM head does not run.
 
         Args:
             prompts: B prompts of any lengths.
-            memory: the memory of B rows that the prompts continue.
+            memory: the memory of B rows that the prompts continue. It stays as it is, and is copied; a `MovedMemory` is
+                given back while it is copied.
             segment: the name that the new columns get.
 
         Raises:
@@ -172,7 +173,7 @@ class Engine:
     def prefill_hidden(
         self,
         prompts: Sequence[Prompt | str],
-        memory: Memory | None = None,
+        memory: Memory | MovedMemory | None = None,
         *,
         segment: str = "prompt",
         kept: KeptLayers | None = None,
@@ -191,27 +192,31 @@ class Engine:
         return None if kept is None or kept.is_default else Tap(kept, self.config.num_hidden_layers)
 
     def _read(
-        self, prompts: Sequence[Prompt | str], memory: Memory | None, segment: str, tap: Tap | None = None
+        self,
+        prompts: Sequence[Prompt | str],
+        before: Memory | MovedMemory | None,
+        segment: str,
+        tap: Tap | None = None,
     ) -> tuple[Memory, Tensor, list[int]]:
-        self._check_ready(memory)
+        moved = _moved(self._empty_memory(len(prompts)) if before is None else before)
+        self._check_ready(None if before is None else moved.memory)
         if not prompts:
             raise PromptError("no prompts to read; pass at least one")
-        if memory is not None and len(memory) != len(prompts):
-            raise InputError(f"{len(prompts)} prompts for a memory of {len(memory)} rows; pass one prompt a row")
+        if len(moved.memory) != len(prompts):
+            raise InputError(f"{len(prompts)} prompts for a memory of {len(moved.memory)} rows; pass one prompt a row")
         tokenized = [tokenize(prompt, self.tokenizer) for prompt in prompts]
         lengths = [prompt_length(parts) for parts in tokenized]
-        memory = self._empty_memory(len(prompts)) if memory is None else memory.compact()
-        for row, (length, read) in enumerate(zip(lengths, memory.next_position.tolist(), strict=True)):
+        for row, (length, read) in enumerate(zip(lengths, moved.memory.next_position.tolist(), strict=True)):
             if not length:
                 raise PromptError(f"prompt {row} is empty; it needs at least one token or latent row")
             self._check_fits(f"prompt {row} is", length, read)
         self._check_ids(tokenized)
         width = max(lengths)
         embeddings = embed_prompts(tokenized, self.model.get_input_embeddings(), self.hidden_size, width)
+        buffer, memory = KeyValueBuffer.continuing(moved, width)
         new_mask = padded_mask(torch.tensor(lengths, device=self.device), width)
         offsets = (new_mask.cumsum(dim=1) - 1).clamp(min=0)
         new_positions = (memory.next_position[:, None] + offsets) * new_mask
-        buffer = KeyValueBuffer(memory.width + width, memory if memory.keys else None)
         attention_mask = torch.cat([memory.attention_mask, new_mask], dim=1)
         position_ids = torch.cat([memory.position_ids, new_positions], dim=1)
         states = self.backend.start(buffer, attention_mask, position_ids, tap, memory.layer_mask)(embeddings)
@@ -234,7 +239,7 @@ class Engine:
     @torch.no_grad()
     def think(
         self,
-        memory: Memory,
+        memory: Memory | MovedMemory,
         latent_steps: int,
         align: Align,
         *,
@@ -249,7 +254,7 @@ class Engine:
         runs.
 
         Args:
-            memory: B rows.
+            memory: B rows; a `MovedMemory` is given back while it is copied.
             latent_steps: K; 0 returns the memory itself.
             align: maps ``[B, 1, D]`` states after the final norm to ``[B, 1, D]`` input embeddings.
             segment: the name that the new columns get.
@@ -266,18 +271,19 @@ class Engine:
             PromptError: the steps do not fit into the context.
             InputError: ``latent_steps`` or ``tolerance`` is negative, or the memory belongs to another model.
         """
-        self._check_ready(memory)
+        moved = _moved(memory)
+        self._check_ready(moved.memory)
         if latent_steps < 0 or tolerance < 0:
             raise InputError(f"latent_steps is {latent_steps} and tolerance {tolerance}; use 0 or more")
         tap = self._tap(kept)
         if latent_steps == 0:
             row_shape = (kept or KeptLayers()).row_shape(self.hidden_size)
+            memory = moved.take()
             return memory, memory.hidden_states.new_empty(len(memory), 0, *row_shape)
-        for row, read in enumerate(memory.next_position.tolist()):
+        for row, read in enumerate(moved.memory.next_position.tolist()):
             self._check_fits(f"the latent thought of row {row} takes", latent_steps, read)
-        memory = memory.compact()
+        buffer, memory = KeyValueBuffer.continuing(moved, latent_steps)
         attention_mask, position_ids = room_for(memory, latent_steps)
-        buffer = KeyValueBuffer(memory.width + latent_steps, memory)
         forward = self.backend.start(buffer, attention_mask, position_ids, tap, memory.layer_mask)
         state = memory.hidden_states[:, None]
         last = state.clone()
@@ -456,6 +462,10 @@ class Engine:
                 f"{difference:.3g} at scale {scale:.3g}): its architecture is not supported, "
                 "or its weights are not finite"
             )
+
+
+def _moved(memory: Memory | MovedMemory) -> MovedMemory:
+    return memory if isinstance(memory, MovedMemory) else MovedMemory(memory)
 
 
 def _converged(before: Tensor, after: Tensor, tolerance: float) -> Tensor:
