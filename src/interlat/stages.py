@@ -25,6 +25,7 @@ from interlat.files import read_lines, write_atomically
 from interlat.progress import drain, in_bytes, say, track
 from interlat.report.arms import as_records, compare_arms, markdown_arms, rich_arms
 from interlat.report.build import build_report
+from interlat.report.sender_figure import plot_sender
 from interlat.store.reading import LatentStore
 from interlat.worlds.alfworld_author import AuthorOptions, author_games, check_split
 from interlat.worlds.mini import MINI_ROOMS
@@ -334,7 +335,13 @@ def run_bench_team(config: BenchTeam) -> None:
 class BenchSender(_Bench):
     """Time of a sender that thinks 8 latents against one that writes plans of several lengths."""
 
+    output: str = ""
+    """Folder for a picture of the ratio; empty draws none."""
+
 
 def run_bench_sender(config: BenchSender) -> None:
-    """Measure."""
-    print_records(sender.run(config.quick), "8 latents against writing a plan", config.json)
+    """Measure; draw if asked for, the paths on stderr."""
+    records = print_records(sender.run(config.quick), "8 latents against writing a plan", config.json)
+    if config.output:
+        for path in plot_sender(records, config.output):
+            print(path, file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import weakref
 from itertools import takewhile
 
 import pytest
@@ -13,6 +14,7 @@ from interlat.agents.team import Member, Team
 from interlat.agents.teamwork import Question, Teamwork
 from interlat.agents.topologies import ROLES, TeamOptions, make_team
 from interlat.align.identity import NormMatchedIdentity
+from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
@@ -418,6 +420,25 @@ def test_thoughts_that_stand_still_end_early(qwen_long):
         one, alone = done[question.key], work(qwen_long, early, [question], batch_size=1)[question.key]
         assert len(one.latents["planner"]) == taken[question.key] == one.turns["planner"].forward_passes - 1
         assert one.turns["judger"].token_ids == alone.turns["judger"].token_ids
+
+
+@pytest.mark.parametrize(("team", "held"), [(chain, 0), (fan_in, 4)])
+def test_memories_are_let_go_while_the_next_member_reads_them(qwen_long, monkeypatch, team, held):
+    """Who is the only one to hear a memory, takes it; of two layers none is left when the last one was copied."""
+    alive = []
+    continuing = KeyValueBuffer.continuing
+
+    def watched(moved, columns):
+        layers = [weakref.ref(layer) for layer in (*moved.memory.keys, *moved.memory.values)]
+        result = continuing(moved, columns)
+        alive.append(sum(layer() is not None for layer in layers))
+        return result
+
+    monkeypatch.setattr(KeyValueBuffer, "continuing", watched)
+    work(qwen_long, team(), QUESTIONS[:3], batch_size=3)
+    # The planner of the fan-in is heard twice: who reads it first leaves its two layers of keys and values alone.
+    assert sum(alive) == held
+    assert len(alive) > 4
 
 
 def test_an_item_that_does_not_fit_fails_alone(qwen_long):

@@ -10,7 +10,7 @@ RECORDS = [
 
 
 def test_json_lines_on_stdout(capsys):
-    print_records(iter(RECORDS), "title", as_json=True)
+    assert print_records(iter(RECORDS), "title", as_json=True) == list(RECORDS)
     captured = capsys.readouterr()
     assert json.loads(captured.out) == RECORDS[0] and captured.err == ""
 

@@ -15,3 +15,4 @@ def test_one_record_a_length(monkeypatch):
     for record in records:
         assert record["ratio"] == pytest.approx(record["reference"] / record["ours"])
     assert records[0]["ours"] == records[1]["ours"]
+    assert [record["plan_tokens"] for record in records] == [2, 5]

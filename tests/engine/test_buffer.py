@@ -1,6 +1,10 @@
+import weakref
+
+import pytest
 import torch
 
 from interlat.engine.buffer import KeyValueBuffer, as_transformers_cache
+from interlat.engine.memory import Memory, MovedMemory
 
 
 def test_written_columns_come_back_and_room_is_zero():
@@ -42,3 +46,62 @@ def test_transformers_sees_a_cache():
     assert torch.equal(keys, states)
     buffer.advance(3)
     assert cache.get_seq_length() == 3 and cache.get_max_length() == 4
+
+
+def ragged_memory(layers=4):
+    """Two rows, the second shorter by two columns and with a hole between the others."""
+    mask = torch.tensor([[1, 1, 0, 1, 1], [0, 1, 0, 0, 1]], dtype=torch.bool)
+    keys = tuple(torch.randn(2, 2, 5, 3) for _ in range(layers))
+    return Memory(
+        keys=keys,
+        values=tuple(-k for k in keys),
+        attention_mask=mask,
+        position_ids=(mask.cumsum(1) - 1) * mask,
+        segment_ids=torch.where(mask, 0, -1),
+        segment_names=("prompt",),
+        next_position=mask.sum(1),
+        hidden_states=torch.zeros(2, 4),
+    )
+
+
+def test_what_continues_a_memory_holds_it_compact_and_has_room():
+    memory = ragged_memory()
+    buffer, rest = KeyValueBuffer.continuing(MovedMemory(memory), 3)
+    compact = memory.compact()
+    assert (buffer.length, buffer.capacity, rest.width, rest.keys) == (4, 7, 4, ())
+    assert torch.equal(rest.position_ids, compact.position_ids)
+    for ours, wanted in zip([*buffer.keys, *buffer.values], [*compact.keys, *compact.values], strict=True):
+        assert torch.equal(ours[:, :, :4], wanted) and not ours[:, :, 4:].any()
+
+
+@pytest.mark.parametrize("holes", [True, False])
+def test_a_moved_memory_is_let_go_layer_by_layer(monkeypatch, holes):
+    moved = MovedMemory(ragged_memory() if holes else ragged_memory().compact())
+    layers = [weakref.ref(layer) for layer in (*moved.memory.keys, *moved.memory.values)]
+    alive = []
+
+    def with_room(tensor, capacity):
+        alive.append(sum(layer() is not None for layer in layers))
+        return tensor.clone()
+
+    monkeypatch.setattr("interlat.engine.buffer._with_room", with_room)
+    KeyValueBuffer.continuing(moved, 1)
+    assert alive == [8 - n for n in range(8)]
+    assert not any(layer() is not None for layer in layers)
+
+
+def test_a_memory_that_somebody_holds_stays_as_it_is():
+    memory = ragged_memory().compact()
+    before = [layer.clone() for layer in memory.keys]
+    buffer, _ = KeyValueBuffer.continuing(MovedMemory(memory), 2)
+    buffer.keys[0].fill_(7)
+    assert all(torch.equal(layer, old) for layer, old in zip(memory.keys, before, strict=True))
+
+
+@pytest.mark.parametrize(("large", "trims"), [(1, 1), (2**40, 0)])
+def test_free_memory_goes_back_before_a_large_memory_is_copied(monkeypatch, large, trims):
+    calls = []
+    monkeypatch.setattr("interlat.engine.buffer.LARGE", large)
+    monkeypatch.setattr("interlat.engine.buffer.return_free_memory", lambda: calls.append(1))
+    KeyValueBuffer.continuing(MovedMemory(ragged_memory()), 2)
+    assert len(calls) == trims

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from interlat.engine.memory import Memory
+from interlat.engine.memory import Memory, MemoryRow, MovedMemory, join_rows
 from interlat.errors import InputError
 
 
@@ -205,3 +205,38 @@ def test_layers_go_with_their_columns():
         for column, (_, _, _, name) in zip(held, columns, strict=True):
             assert merged.layer_mask[row, :, column].tolist() == ([True, False] if name == "prompt" else [True, True])
     assert Memory.concat([first, second]).layer_mask is None and Memory.merge([first, other]).layer_mask is None
+
+
+def test_compact_columns_are_those_that_compact_gathers():
+    memory = make_memory([2, 4], width=6)
+    columns = memory.compact_columns()
+    assert columns.shape == (2, 4)
+    assert torch.equal(memory.gather(columns).keys[0], memory.compact().keys[0])
+    assert memory.compact().compact_columns() is None
+
+
+def test_a_moved_memory_is_taken_once():
+    memory = make_memory([2, 3])
+    moved = MovedMemory(memory)
+    assert moved.memory is memory and moved.take() is memory
+    with pytest.raises(InputError, match="was moved to a reader"):
+        moved.take()
+    with pytest.raises(InputError, match="was moved to a reader"):
+        _ = moved.memory
+
+
+def test_rows_of_memories_are_joined():
+    first, second = make_memory([2, 4, 3]), make_memory([5, 1], seed=1)
+    assert join_rows([MemoryRow(first, row) for row in range(3)]) is first
+    assert MemoryRow(first, 1).next_position == 4
+    for rows in (
+        [(first, 0), (first, 1)],
+        [(first, 2), (first, 0), (first, 1)],
+        [(second, 1), (first, 2), (second, 0)],
+    ):
+        joined = join_rows([MemoryRow(memory, row) for memory, row in rows])
+        assert len(joined) == len(rows)
+        for place, (memory, row) in enumerate(rows):
+            assert columns_of(joined, place) == columns_of(memory, row)
+    with pytest.raises(InputError, match="no memories"):
+        join_rows([])

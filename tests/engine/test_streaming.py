@@ -1,5 +1,6 @@
 """A stream of any order and batch size gives what `decode` gives each prompt alone."""
 
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 
 from interlat.align.identity import NormMatchedIdentity
 from interlat.engine import streaming
+from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.layers import KeptLayers
-from interlat.engine.memory import Memory
+from interlat.engine.memory import Memory, MemoryRow
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.streaming import Request
 from interlat.engine.transformers import Engine
@@ -162,6 +164,73 @@ def test_a_memory_is_read_on_as_alone(qwen, temperature, order, batch_size, room
         assert answer.token_ids == expected.token_ids[0] and answer.stopped == expected.stopped[0]
         assert torch.allclose(answer.hidden_states, expected.hidden_states[0], atol=TOLERANCE)
         assert answer.prompt_tokens == len(qwen.tokenizer(request.prompt, add_special_tokens=False)["input_ids"])
+
+
+@settings(max_examples=6)
+@given(order=st.permutations(range(6)), batch_size=st.integers(1, 6))
+def test_rows_of_a_batch_are_read_on_as_alone(qwen, order, batch_size):
+    sampling = Sampling(max_new_tokens=8)
+    memory = qwen.prefill([" ".join(WORDS[: 1 + number % 4]) for number in range(6)])
+    wanted = [replace(one, memory=MemoryRow(memory, row)) for row, one in enumerate(requests(6))]
+    answers = {a.key: a for a in qwen.stream([wanted[i] for i in order], sampling, batch_size=batch_size)}
+    for row, request in enumerate(wanted):
+        expected = qwen.decode(qwen.prefill([request.prompt], memory.select([row])), sampling, None, None, True)
+        assert answers[request.key].token_ids == expected.token_ids[0]
+        assert torch.allclose(answers[request.key].hidden_states, expected.hidden_states[0], atol=TOLERANCE)
+
+
+def test_a_memory_that_only_its_requests_name_is_given_back_while_it_is_read(qwen, monkeypatch):
+    layers, alive = [], []
+    continuing = KeyValueBuffer.continuing
+
+    def watched(moved, columns):
+        try:
+            return continuing(moved, columns)
+        finally:
+            alive.append(sum(layer() is not None for layer in layers))
+
+    def source():
+        for number in range(2):
+            memory = qwen.prefill(["the kettle", "put the kettle in", "in"])
+            layers[:] = [weakref.ref(layer) for layer in (*memory.keys, *memory.values)]
+            rows = [MemoryRow(memory, row) for row in range(3)]
+            del memory
+            while rows:
+                yield Request(f"{number} {len(rows)}", "put", 0, rows.pop(0))
+
+    monkeypatch.setattr(KeyValueBuffer, "continuing", watched)
+    assert len(list(qwen.stream(source(), Sampling(max_new_tokens=3), batch_size=3, stop_ids=()))) == 6
+    # The calls between are those of the source itself, which continues nothing.
+    assert alive[1::2] == [0, 0]
+
+
+def test_the_room_of_what_has_ended_is_free_when_more_is_asked_for(qwen, monkeypatch):
+    buffers, alive = [], []
+
+    class Watched(KeyValueBuffer):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            buffers.append(weakref.ref(self))
+
+    def source():
+        for number in range(4):
+            if number == 2:
+                alive.extend(buffer() for buffer in buffers if buffer() is not None and buffer().keys)
+            yield Request(str(number), "the kettle")
+
+    monkeypatch.setattr(streaming, "KeyValueBuffer", Watched)
+    assert len(list(qwen.stream(source(), Sampling(max_new_tokens=3), batch_size=2, stop_ids=()))) == 4
+    assert buffers and alive == []
+
+
+@pytest.mark.parametrize("slots", [[0, 1, 2], [2], [0, 2, 3, 5], [4, 5]])
+def test_rows_fill_their_slots_and_no_others(slots):
+    room, rows = torch.full((6, 2, 7, 3), torch.nan), torch.randn(len(slots), 2, 4, 3)
+    streaming._put_rows(room, slots, rows, 5)
+    for place, slot in enumerate(slots):
+        assert torch.equal(room[slot, :, 1:5], rows[place])
+        assert not room[slot, :, :1].any() and not room[slot, :, 5:].any()
+    assert room[[slot for slot in range(6) if slot not in slots]].isnan().all()
 
 
 def test_all_requests_have_a_memory_or_none_has(qwen):

@@ -34,8 +34,8 @@ def comparison(
     }
 
 
-def print_records(records: Iterable[dict[str, Any]], title: str, as_json: bool = False) -> None:
-    """Print records as they come: JSON lines on stdout, or one table on stderr at the end."""
+def print_records(records: Iterable[dict[str, Any]], title: str, as_json: bool = False) -> list[dict[str, Any]]:
+    """Print records as they come, JSON lines on stdout or one table on stderr at the end, and give them back."""
     kept = []
     for record in records:
         kept.append(record)
@@ -43,6 +43,7 @@ def print_records(records: Iterable[dict[str, Any]], title: str, as_json: bool =
             print(json.dumps(record), flush=True)
     if not as_json:
         Console(stderr=True).print(table(kept, title))
+    return kept
 
 
 def table(records: Sequence[dict[str, Any]], title: str) -> Table:

@@ -79,7 +79,8 @@ def run(quick: bool = False) -> Iterator[dict[str, Any]]:
     for tokens in LENGTHS[quick]:
         written = _median(partial(write, tokens), REPEATS if tokens < LONG else 1)
         case = f"{size} model, plan of {tokens} tokens, K={LATENTS}, prompt {PROMPT}"
-        yield comparison("sender", case, "sender_seconds", "s", seconds, written, larger_is_better=False)
+        record = comparison("sender", case, "sender_seconds", "s", seconds, written, larger_is_better=False)
+        yield {**record, "plan_tokens": tokens}
 
 
 def _median(action: Callable[[], None], repeats: int) -> float:

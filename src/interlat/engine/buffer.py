@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from interlat.engine.memory import Memory, MovedMemory, gather_columns
+from interlat.engine.pages import empty_room, return_free_memory
+
+LARGE = 2**24
+"""Bytes of a memory before whose copying free memory is given back to the system."""
 
 
 class KeyValueBuffer:
@@ -37,6 +40,8 @@ class KeyValueBuffer:
             The buffer; and the compact memory without keys and values.
         """
         memory = moved.take()
+        if memory.nbytes >= LARGE and memory.attention_mask.device.type == "cpu":
+            return_free_memory()
         chosen = memory.compact_columns()
         keys, values = list(memory.keys), list(memory.values)
         memory = replace(memory, keys=(), values=()).compact()
@@ -97,8 +102,7 @@ def _both(buffer: KeyValueBuffer) -> Sequence[Tensor]:
 
 def _with_room(tensor: Tensor, capacity: int) -> Tensor:
     batch, heads, width, size = tensor.shape
-    # Zeros and not garbage: a masked column still enters the product, and 0 x NaN is NaN.
-    room = torch.zeros(batch, heads, capacity, size, dtype=tensor.dtype, device=tensor.device)
+    room = empty_room((batch, heads, capacity, size), tensor)
     room[:, :, :width] = tensor
     return room
 

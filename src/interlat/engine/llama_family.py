@@ -214,7 +214,8 @@ class _Layer:
         attended = self._attend(_rotate(query, cosine, sine), keys, values, mask)
         states = _add_linear(states, attended, self.output)
         normed = self.middle_norm(states)
-        product = functional.silu(_linear(normed, self.gate)) * _linear(normed, self.up)
+        # In place: of what a long prompt needs for a moment, this is the most.
+        product = functional.silu(_linear(normed, self.gate), inplace=True).mul_(_linear(normed, self.up))
         return _add_linear(states, product, self.down)
 
     def _heads(self, rows: Float[Tensor, "N C"], width: int) -> Float[Tensor, "B H Q d"]:
@@ -230,11 +231,13 @@ class _Layer:
         mask: Bool[Tensor, "B 1 Q T"] | None,
     ) -> Float[Tensor, "N C"]:
         batch, heads, width, size = query.shape
-        if width == 1:
-            # One query a row: query heads that share a key head become its queries; no key is repeated.
-            grouped = query.view(batch, heads // self.groups, self.groups, size)
+        if width == 1 or (mask is not None and self.groups > 1):
+            # Query heads that share a key head become queries of that one; no key is repeated.
+            grouped = query.reshape(batch, heads // self.groups, self.groups * width, size)
+            if mask is not None and width > 1:
+                mask = mask.repeat(1, 1, self.groups, 1)
             attended = functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=self.scale)
-            return attended.reshape(batch, heads * size)
+            return attended.view(batch, heads, width, size).transpose(1, 2).reshape(batch * width, heads * size)
         if self.groups > 1:
             keys = keys.repeat_interleave(self.groups, dim=1)
             values = values.repeat_interleave(self.groups, dim=1)

@@ -175,6 +175,8 @@ class Memory:
                 of rows.
         """
         _check_alike(memories)
+        if len(memories) == 1:
+            return memories[0].compact()
         if len({len(memory) for memory in memories}) > 1:
             raise InputError(f"memories of {[len(m) for m in memories]} rows cannot be merged; give equally many")
         kept: list[Memory] = []

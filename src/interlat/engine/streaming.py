@@ -18,6 +18,7 @@ from torch.nn import functional
 from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.layers import KeptLayers, Tap
 from interlat.engine.memory import Memory, MemoryRow, MovedMemory, join_rows
+from interlat.engine.pages import empty_room
 from interlat.engine.prompt import Prompt
 from interlat.engine.sampling import Sampling, choose, draw_uniforms
 from interlat.errors import InputError
@@ -128,6 +129,43 @@ def write_stream(
         yield from batch.step()
 
 
+def _position_before(request: Request) -> int:
+    """The position of the first token of a prompt."""
+    row = request.memory_row
+    return 0 if row is None else row.next_position
+
+
+def _take_memories(requests: list[Request]) -> MovedMemory | None:
+    """The memories of some requests as one, which is taken out of them: nothing else may refer to what is moved."""
+    rows = [request.memory_row for request in requests]
+    given = [row for row in rows if row is not None]
+    if not given:
+        return None
+    if len(given) < len(rows):
+        raise InputError("either all requests of a stream have a memory, of one row each, or none has")
+    requests[:] = [replace(request, memory=None) for request in requests]
+    return MovedMemory(join_rows(given))
+
+
+def _runs(slots: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Neighbours among some slots as (first, one behind the last, place of the first): copied without an index, a run
+    needs no room of its own."""
+    first = 0
+    for place in range(1, len(slots) + 1):
+        if place == len(slots) or slots[place] != slots[place - 1] + 1:
+            yield slots[first], slots[place - 1] + 1, first
+            first = place
+
+
+def _put_rows(room: Float[Tensor, "S H C d"], slots: Sequence[int], rows: Float[Tensor, "B H T d"], end: int) -> None:
+    """Put rows into some slots so that they end before column ``end``; the rest of these slots becomes zero."""
+    for start, stop, first in _runs(slots):
+        # What a slot held before goes too: a NaN would not vanish under a mask.
+        room[start:stop, :, : end - rows.shape[2]] = 0
+        room[start:stop, :, end:] = 0
+        room[start:stop, :, end - rows.shape[2] : end] = rows[first : first + stop - start]
+
+
 class _Batch:
     """The rows that are being written, in slots of one buffer."""
 
@@ -173,7 +211,7 @@ class _Batch:
 
         The memories are taken out of the requests.
         """
-        before = [0 if (one := request.memory_row) is None else one.next_position for request in requests]
+        before = [_position_before(request) for request in requests]
         memory, prompts = self._read(requests)
         rows = []
         finite = memory.hidden_states.isfinite().all(dim=1).tolist()
@@ -202,13 +240,7 @@ class _Batch:
 
     def _read(self, requests: list[Request]) -> tuple[Memory, list[Tensor]]:
         prompts = [request.prompt for request in requests]
-        rows = [one for request in requests if (one := request.memory_row) is not None]
-        if rows and len(rows) < len(requests):
-            raise InputError("either all requests of a stream have a memory, of one row each, or none has")
-        memory = MovedMemory(join_rows(rows)) if rows else None
-        # Nothing here may refer to the memories while they are read.
-        rows.clear()
-        requests[:] = [replace(request, memory=None) for request in requests]
+        memory = _take_memories(requests)
         if self.keep_prompts or self.tap is not None:
             return self.engine.prefill_hidden(prompts, memory, kept=self.kept)
         return self.engine.prefill(prompts, memory), []
@@ -225,18 +257,19 @@ class _Batch:
         old, width = self.buffer, min(length, self.buffer.length)
         index = torch.tensor(slots, dtype=torch.long, device=self.engine.device)
 
-        def moved(tensor: Tensor) -> Tensor:
-            # From [slots, ..., columns, ...] with columns at place 1 or, for keys, values and layers, 2.
-            place = 1 if tensor.ndim == 2 else 2
-            chosen = tensor.index_select(0, index).narrow(place, old.length - width, width)
-            behind = [0, 0] * (tensor.ndim - 1 - place)
-            return functional.pad(chosen, [*behind, length - width, ROOM, *[0, 0] * (place - 1), 0, new])
+        def moved(mask: Tensor) -> Tensor:
+            chosen = mask.index_select(0, index)[..., old.length - width : old.length]
+            return functional.pad(chosen, [length - width, ROOM, *[0, 0] * (mask.ndim - 2), 0, new])
 
         buffer = KeyValueBuffer(length + ROOM)
+        buffer.length = length
         for rooms, layers in ((buffer.keys, old.keys), (buffer.values, old.values)):
             while layers:
-                rooms.append(moved(layers.pop(0)))
-        buffer.length = length
+                layer = layers.pop(0)[:, :, old.length - width : old.length]
+                room = empty_room((len(slots) + new, layer.shape[1], buffer.capacity, layer.shape[3]), layer)
+                for start, stop, first in _runs(slots):
+                    room[first : first + stop - start, :, length - width : length] = layer[start:stop]
+                rooms.append(room)
         self.buffer = buffer
         self.attention_mask = moved(self.attention_mask)
         self.position_ids = moved(self.position_ids)
@@ -263,9 +296,9 @@ class _Batch:
             for layer in range(len(tensors)):
                 read = tensors.pop(0)
                 if layer == len(rooms):
-                    rooms.append(read.new_zeros(len(self.rows), read.shape[1], self.buffer.capacity, read.shape[3]))
-                # The whole row is overwritten: a NaN that the last one left would not vanish under a mask.
-                rooms[layer][index] = functional.pad(read, [0, 0, length - width, self.buffer.capacity - length])
+                    shape = len(self.rows), read.shape[1], self.buffer.capacity, read.shape[3]
+                    rooms.append(empty_room(shape, read))
+                _put_rows(rooms[layer], slots, read, length)
         for room, read in ((self.attention_mask, memory.attention_mask), (self.position_ids, memory.position_ids)):
             room[index] = functional.pad(read, [length - width, room.shape[1] - length])
         if memory.layer_mask is not None and self.layer_mask is None:
