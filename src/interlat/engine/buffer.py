@@ -44,7 +44,9 @@ class KeyValueBuffer:
             return_free_memory()
         chosen = memory.compact_columns()
         keys, values = list(memory.keys), list(memory.values)
-        memory = replace(memory, keys=(), values=()).compact()
+        memory = replace(memory, keys=(), values=())
+        if chosen is not None:
+            memory = memory.gather(chosen)
         buffer = cls(memory.width + columns)
         buffer.length = memory.width
         while keys:

@@ -141,12 +141,13 @@ class Memory:
 
     def compact(self) -> "Memory":
         """The same memory in as few columns as its longest row needs; itself if nothing can be saved."""
-        return self if self.compact_columns() is None else self.trim(self.attention_mask)
+        columns = self.compact_columns()
+        return self if columns is None else self.gather(columns)
 
     def compact_columns(self) -> Int[Tensor, "B N"] | None:
         """The columns that `compact` gathers; None where it gathers nothing."""
-        columns = _columns_of(self.attention_mask)
-        return None if columns.shape[1] == self.width else columns
+        longest = int(self.lengths.max()) if len(self) else 0
+        return None if longest == self.width else _columns_of(self.attention_mask)
 
     def to(self, device: torch.device | str) -> "Memory":
         """The same memory on another device."""
