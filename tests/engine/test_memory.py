@@ -240,3 +240,10 @@ def test_rows_of_memories_are_joined():
             assert columns_of(joined, place) == columns_of(memory, row)
     with pytest.raises(InputError, match="no memories"):
         join_rows([])
+
+
+def test_one_memory_merged_is_that_memory_compact():
+    memory = make_memory([2, 4], width=6)
+    merged = Memory.merge([memory])
+    assert merged.width == 4 and [columns_of(merged, row) for row in (0, 1)] == [columns_of(memory, r) for r in (0, 1)]
+    assert Memory.merge([merged]) is merged
