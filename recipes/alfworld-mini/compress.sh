@@ -9,19 +9,26 @@ train() { # name, further options
     shift
     "$interlat" compress --config $here/compress.yaml --output "$short/$name" "$@"
 }
-# The losses are compared on shorter trainings, which learn one latent, too.
-short_training="--schedule.steps 200 --schedule.warmup-steps 20 --schedule.validate-every 50 --latent-steps 1 2 4 8 16"
+no_agreement="--losses.agreement 0"
+several="--latent-steps 1 2 4 8 16"
+# The losses are compared on shorter trainings, too, which begin at a random vector.
+short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --schedule.validate-every 50 --start random"
 all_losses="--losses.agreement 1 --losses.direction 0.1"
 published="--losses.agreement 0.1 --losses.direction 0.1 --losses.temperature 4 --losses.reference-rows 8"
 
 # Two processes with one thread each are faster on two cores than one process with two threads.
 {
     for seed in 0 1 2; do train ours-$seed --seed $seed; done
+    train two-0 --latent-steps 2 --schedule.steps 800 $no_agreement
+    train two-agreement-0 --latent-steps 2 --schedule.steps 600
 } &
-train uncertain-start-0 --start uncertain --latent-steps 2 4 8 16 --schedule.steps 500
-train uncertain-start-1 --start uncertain --latent-steps 2 4 8 16 --schedule.steps 500 --seed 1
-train resampler-0 --method resampler --sender "" --latent-steps 1 2 4 8 16 --schedule.steps 500
-train cross-entropy-200 $short_training
+for seed in 0 1 2; do
+    train both-$seed --seed $seed --latent-steps 2 8 --schedule.steps 1000 --start random $no_agreement
+done
+train uncertain-start-0 --latent-steps 2 4 8 16 $no_agreement
+train uncertain-start-1 --latent-steps 2 4 8 16 $no_agreement --seed 1
+train resampler-0 --method resampler --sender "" $several $no_agreement
+train cross-entropy-200 $short_training $no_agreement
 train agreement-200 $short_training $all_losses
 train published-200 $short_training $published
 wait %1
@@ -35,7 +42,7 @@ evaluate() { # name, compressed sender, variants
 }
 evaluate ours-0 ours-0 none text latent cross_task zeros compressed:{1,2,4,8,16} rollout:{1,2,4,8,16} resampled:{1,2,4,8,16} \
     first_rows:{1,2,4,8,16} spaced_rows:{1,2,4,8,16} pooled_rows:{1,2,4,8,16} int8
-for name in ours-1 ours-2 uncertain-start-0 uncertain-start-1 cross-entropy-200 agreement-200 published-200; do
+for name in ours-1 ours-2 both-0 both-1 both-2 two-0 two-agreement-0 uncertain-start-0 uncertain-start-1 cross-entropy-200 agreement-200 published-200; do
     evaluate $name $name compressed:{1,2,4,8,16}
 done
 "$interlat" compare --config $here/compress-arms.yaml
