@@ -40,7 +40,9 @@ class KeyValueBuffer:
             The buffer; and the compact memory without keys and values.
         """
         memory = moved.take()
-        if memory.nbytes >= LARGE and memory.attention_mask.device.type == "cpu":
+        # Pages of their own cost time, so only where room is what counts.
+        large = moved.given_away and memory.nbytes >= LARGE
+        if large and memory.attention_mask.device.type == "cpu":
             return_free_memory()
         chosen = memory.compact_columns()
         keys, values = list(memory.keys), list(memory.values)
@@ -52,7 +54,8 @@ class KeyValueBuffer:
         while keys:
             for rooms, layers in ((buffer.keys, keys), (buffer.values, values)):
                 layer = layers.pop(0)
-                rooms.append(_with_room(layer if chosen is None else gather_columns(layer, chosen), buffer.capacity))
+                layer = layer if chosen is None else gather_columns(layer, chosen)
+                rooms.append(_with_room(layer, buffer.capacity, large))
         return buffer, memory
 
     def write(
@@ -102,9 +105,11 @@ def _both(buffer: KeyValueBuffer) -> Sequence[Tensor]:
     return [*buffer.keys, *buffer.values]
 
 
-def _with_room(tensor: Tensor, capacity: int) -> Tensor:
+def _with_room(tensor: Tensor, capacity: int, own_pages: bool = False) -> Tensor:
     batch, heads, width, size = tensor.shape
-    room = empty_room((batch, heads, capacity, size), tensor)
+    shape = batch, heads, capacity, size
+    # Zeros and not garbage: a masked column still enters the product, and 0 x NaN is NaN.
+    room = empty_room(shape, tensor) if own_pages else tensor.new_zeros(shape)
     room[:, :, :width] = tensor
     return room
 

@@ -236,8 +236,10 @@ class MovedMemory:
     memory, so that the two are never there as a whole at the same time.
     """
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, given_away: bool = True) -> None:
         self._memory: Memory | None = memory
+        self.given_away = given_away
+        """False where its holder keeps it and it is copied only."""
 
     @property
     def memory(self) -> Memory:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 ROOM = 64
 # A batch is refilled once this share of its rows is free; reading prompts one by one would cost more than it brings.
 REFILL_SHARE = 1 / 8
+# Bytes of a layer of the slots from which it gets pages of its own, which cost time whenever slots move.
+SLOT_PAGES = 2**23
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,7 +268,9 @@ class _Batch:
         for rooms, layers in ((buffer.keys, old.keys), (buffer.values, old.values)):
             while layers:
                 layer = layers.pop(0)[:, :, old.length - width : old.length]
-                room = empty_room((len(slots) + new, layer.shape[1], buffer.capacity, layer.shape[3]), layer)
+                room = empty_room(
+                    (len(slots) + new, layer.shape[1], buffer.capacity, layer.shape[3]), layer, SLOT_PAGES
+                )
                 for start, stop, first in _runs(slots):
                     room[first : first + stop - start, :, length - width : length] = layer[start:stop]
                 rooms.append(room)
@@ -297,7 +301,7 @@ class _Batch:
                 read = tensors.pop(0)
                 if layer == len(rooms):
                     shape = len(self.rows), read.shape[1], self.buffer.capacity, read.shape[3]
-                    rooms.append(empty_room(shape, read))
+                    rooms.append(empty_room(shape, read, SLOT_PAGES))
                 _put_rows(rooms[layer], slots, read, length)
         for room, read in ((self.attention_mask, memory.attention_mask), (self.position_ids, memory.position_ids)):
             room[index] = functional.pad(read, [length - width, room.shape[1] - length])

@@ -465,7 +465,7 @@ class Engine:
 
 
 def _moved(memory: Memory | MovedMemory) -> MovedMemory:
-    return memory if isinstance(memory, MovedMemory) else MovedMemory(memory)
+    return memory if isinstance(memory, MovedMemory) else MovedMemory(memory, given_away=False)
 
 
 def _converged(before: Tensor, after: Tensor, tolerance: float) -> Tensor:
