@@ -18,12 +18,11 @@ def resident():
 
 @pytest.mark.parametrize("own_pages", [1, 2**40])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_room_is_zero_and_can_be_written(monkeypatch, own_pages, dtype):
-    monkeypatch.setattr(pages, "OWN_PAGES", own_pages)
-    room = empty_room((2, 3, 5, 7), torch.ones(1, dtype=dtype))
+def test_room_is_zero_and_can_be_written(own_pages, dtype):
+    room = empty_room((2, 3, 5, 7), torch.ones(1, dtype=dtype), own_pages)
     assert room.shape == (2, 3, 5, 7) and room.dtype == dtype and room.is_contiguous()
     assert not room.any()
-    other = empty_room((2, 3, 5, 7), room)
+    other = empty_room((2, 3, 5, 7), room, own_pages)
     room[1, 2] = 4
     assert room.sum() == 4 * 35 and not other.any()
     view = room[1]

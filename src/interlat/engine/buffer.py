@@ -11,7 +11,7 @@ from interlat.engine.memory import Memory, MovedMemory, gather_columns
 from interlat.engine.pages import empty_room, return_free_memory
 
 LARGE = 2**24
-"""Bytes of a memory before whose copying free memory is given back to the system."""
+"""Bytes of a memory that is given away from which its layers get pages of their own."""
 
 
 class KeyValueBuffer:
@@ -40,7 +40,7 @@ class KeyValueBuffer:
             The buffer; and the compact memory without keys and values.
         """
         memory = moved.take()
-        # Pages of their own cost time, so only where room is what counts.
+        # That costs time, so only where room is what counts: a copy leaves the memory where it is anyway.
         large = moved.given_away and memory.nbytes >= LARGE
         if large and memory.attention_mask.device.type == "cpu":
             return_free_memory()

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 OWN_PAGES = 2**20
-"""Bytes from which a tensor gets pages of its own, unless the caller gives another number."""
+"""Bytes from which a tensor gets pages of its own, where the caller gives no other number."""
 
 
-def empty_room(shape: tuple[int, ...], like: Tensor, own_pages: int | None = None) -> Tensor:
+def empty_room(shape: tuple[int, ...], like: Tensor, own_pages: int = OWN_PAGES) -> Tensor:
     """Zeros of the dtype and on the device of another tensor.
 
     Zeros and not garbage: a masked column still enters the product, and 0 x NaN is NaN.
@@ -23,7 +23,7 @@ def empty_room(shape: tuple[int, ...], like: Tensor, own_pages: int | None = Non
     its next, larger layers.
     """
     count = math.prod(shape)
-    if like.device.type != "cpu" or count * like.element_size() < (OWN_PAGES if own_pages is None else own_pages):
+    if like.device.type != "cpu" or count * like.element_size() < own_pages:
         return torch.zeros(shape, dtype=like.dtype, device=like.device)
     pages = mmap.mmap(-1, count * like.element_size(), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return torch.frombuffer(pages, dtype=like.dtype).view(shape)

@@ -33,6 +33,7 @@ ROOM = 64
 REFILL_SHARE = 1 / 8
 # Bytes of a layer of the slots from which it gets pages of its own, which cost time whenever slots move.
 SLOT_PAGES = 2**23
+_UNEVEN_MEMORIES = "either all requests of a stream have a memory, of one row each, or none has"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ class Request:
         """
         if isinstance(self.memory, Memory):
             if len(self.memory) != 1:
-                raise InputError("either all requests of a stream have a memory, of one row each, or none has")
+                raise InputError(_UNEVEN_MEMORIES)
             return MemoryRow(self.memory)
         return self.memory
 
@@ -144,7 +145,7 @@ def _take_memories(requests: list[Request]) -> MovedMemory | None:
     if not given:
         return None
     if len(given) < len(rows):
-        raise InputError("either all requests of a stream have a memory, of one row each, or none has")
+        raise InputError(_UNEVEN_MEMORIES)
     requests[:] = [replace(request, memory=None) for request in requests]
     return MovedMemory(join_rows(given))
 
