@@ -213,6 +213,35 @@ def test_a_sender_of_the_same_size_that_is_not_the_scout_is_projected(config, pi
     assert Bridge.load(f"{config.output}/model").config.project
 
 
+@pytest.mark.parametrize("sender", ["scout", "text actor"])
+def test_a_compressed_sender_learns_on(sender, config, pipeline, tmp_path):
+    """It begins as it was, bridge and projector included, and its folder names the new lengths."""
+    first = config if sender == "scout" else dataclasses.replace(config, sender=str(pipeline.actors["text"]))
+    list(compress(first))
+    still = dataclasses.replace(config.schedule, steps=1, learning_rate=0.0, adapter_learning_rate=0.0)
+    second = dataclasses.replace(
+        config, sender=f"{first.output}/model", output=str(tmp_path / "second"), latent_steps=(2,), schedule=still
+    )
+    list(compress(second))
+    before, after = trained(Path(first.output)), trained(Path(second.output))
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    known = Bridge.load(f"{second.output}/model").config
+    assert known.latent_steps == (2,) and known.project == (sender != "scout")
+    moving = dataclasses.replace(second, output=str(tmp_path / "moved"), schedule=config.schedule)
+    list(compress(moving))
+    assert not torch.equal(trained(tmp_path / "moved")["start"], before["start"])
+
+
+def test_a_compressed_sender_of_another_space_is_refused(config, pipeline, tmp_path):
+    list(compress(config))
+    bridge = Bridge.load(f"{config.output}/model")
+    bridge.config = dataclasses.replace(bridge.config, sender="elsewhere", sender_fingerprint="0" * 64)
+    bridge.save(f"{config.output}/model")
+    again = dataclasses.replace(config, sender=f"{config.output}/model", output=str(tmp_path / "again"))
+    with pytest.raises(InputError, match="makes rows like those of elsewhere"):
+        list(compress(again))
+
+
 @pytest.mark.parametrize("kind", ["low_rank", "adapter"])
 def test_a_part_of_the_sender_can_be_trained(config, pipeline, kind):
     list(compress(dataclasses.replace(config, trained=kind, low_rank=LowRank(rank=2))))

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from interlat.compress.losses import CompressionWeights
 from interlat.compress.objective import CompressionObjective, CompressionTotals
 from interlat.compress.start import uncertain_token
 from interlat.engine.chat import ChatFormat
-from interlat.engine.checkpoint import load_checkpoint
+from interlat.engine.checkpoint import companion_file, load_checkpoint
 from interlat.engine.fingerprint import weights_fingerprint
 from interlat.engine.hardware import choose_device
 from interlat.engine.prompt import token_ids_of, tokenize
@@ -65,7 +65,8 @@ class Compress:
     the full message, for comparison: its sender still writes everything."""
     sender: str = ""
     """reasoner: folder or hub id of the model that learns to think; best the one that made the thoughts, but any other
-    works too, with a map from its latents to message rows."""
+    works too, with a map from its latents to message rows. A compressed sender learns on, with its bridge: with another
+    loss, for another length or another receiver."""
     latent_steps: tuple[int, ...] = (8,)
     """Lengths K to train. With several every sample in every step is cut to one of them, each as likely."""
     losses: CompressionWeights = field(default_factory=CompressionWeights)
@@ -91,7 +92,7 @@ class Compress:
     start: Literal["uncertain", "random"] = "uncertain"
     """reasoner: the first value of the start vector. uncertain: the embedding of the token after which the sender's
     plans leave most open (`interlat.compress.start`); random: chance. A model that did not make the thoughts begins at
-    random anyway."""
+    random anyway, and a compressed sender where it was."""
     gradient_checkpointing: bool = False
     """reasoner: keep only what goes into each latent step and compute the rest again for the gradient."""
     seed: int = 0
@@ -291,20 +292,41 @@ def _new_compressor(
         return _Compressor(Resampling(resampler))
     model: Any
     model, tokenizer = load_checkpoint(config.sender, torch.float32, "cpu", False)
-    bridge = Bridge(
-        BridgeConfig(
-            hidden_size=model.config.get_text_config(decoder=True).hidden_size,
-            message_size=manifest.hidden_size,
-            project=weights_fingerprint(model) != manifest.weights_fingerprint,
-            latent_steps=config.latent_steps,
-            sender=manifest.model,
-            sender_fingerprint=manifest.weights_fingerprint,
-            layer=adapter.layer,
-            norm=adapter.norm,
-            offset=adapter.offset,
-            receiver_fingerprint=receiver_fingerprint,
-        )
+    bridge = _bridge(config, thoughts, adapter, model, receiver_fingerprint)
+    choose_trained(model, config.trained, config.low_rank, config.seed + 2)
+    reasoner = Reasoner(model, bridge, config.gradient_checkpointing, config.precision)
+    return _Compressor(reasoner, tokenizer)
+
+
+def _bridge(
+    config: Compress, thoughts: ScoutMessages, adapter: AdapterConfig, model: Any, receiver_fingerprint: str
+) -> Bridge:
+    """A new bridge, or the one that the sender already has."""
+    manifest = thoughts.manifest
+    settings = BridgeConfig(
+        hidden_size=model.config.get_text_config(decoder=True).hidden_size,
+        message_size=manifest.hidden_size,
+        project=weights_fingerprint(model) != manifest.weights_fingerprint,
+        latent_steps=config.latent_steps,
+        sender=manifest.model,
+        sender_fingerprint=manifest.weights_fingerprint,
+        layer=adapter.layer,
+        norm=adapter.norm,
+        offset=adapter.offset,
+        receiver_fingerprint=receiver_fingerprint,
     )
+    file = companion_file(config.sender, Bridge.FILE)
+    if file is not None:
+        bridge = Bridge.load(file.parent)
+        known = bridge.config
+        if known.sender_fingerprint != manifest.weights_fingerprint:
+            raise InputError(
+                f"the compressed sender {config.sender} makes rows like those of {known.sender or 'an unnamed model'}, "
+                f"and the thoughts in {config.thoughts} are those of {manifest.model or 'another'}; give another sender"
+            )
+        bridge.config = replace(settings, project=known.project)
+        return bridge.train()
+    bridge = Bridge(settings)
     torch.manual_seed(config.seed)
     if bridge.projector is not None:
         bridge.projector.reset_parameters()
@@ -314,9 +336,7 @@ def _new_compressor(
     if token is not None:
         with torch.no_grad():
             bridge.start.copy_(table[token])
-    choose_trained(model, config.trained, config.low_rank, config.seed + 2)
-    reasoner = Reasoner(model, bridge, config.gradient_checkpointing, config.precision)
-    return _Compressor(reasoner, tokenizer)
+    return bridge
 
 
 def _start_token(model: Any, thoughts: ScoutMessages, adapter: AdapterConfig) -> int | None:
