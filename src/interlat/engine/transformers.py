@@ -285,17 +285,16 @@ class Engine:
         buffer, memory = KeyValueBuffer.continuing(moved, latent_steps)
         attention_mask, position_ids = room_for(memory, latent_steps)
         forward = self.backend.start(buffer, attention_mask, position_ids, tap, memory.layer_mask)
-        state = memory.hidden_states[:, None]
-        last = state.clone()
-        moving = torch.ones(len(memory), dtype=torch.bool, device=self.device)
+        state = last = memory.hidden_states[:, None]
+        moving = torch.ones(len(memory), dtype=torch.bool, device=self.device) if tolerance else None
         thoughts = []
         for column in range(memory.width, attention_mask.shape[1]):
             before, state = state, forward(align(state).to(state.dtype))
             thoughts.append(state if tap is None else tap.take(state))
-            if not tolerance:
+            if moving is None:
                 last = state
                 continue
-            last[moving] = state[moving]
+            last = torch.where(moving.view(-1, 1, 1), state, last)
             thoughts[-1] = thoughts[-1] * moving.view(-1, *[1] * (thoughts[-1].ndim - 1))
             if (stopped := moving & _converged(before, state, tolerance)).any():
                 moving = moving & ~stopped
@@ -307,18 +306,23 @@ class Engine:
         width = memory.width + taken
         attention_mask, position_ids = attention_mask[:, :width], position_ids[:, :width]
         names, number = with_segment(memory.segment_names, segment)
-        new = attention_mask[:, memory.width :]
-        new_segments = torch.full_like(position_ids[:, memory.width :], number).masked_fill(~new, -1)
+        new_segments = torch.full_like(position_ids[:, memory.width :], number)
+        next_position = memory.next_position + taken
+        if moving is not None:
+            new = attention_mask[:, memory.width :]
+            new_segments = new_segments.masked_fill(~new, -1)
+            position_ids = position_ids * attention_mask
+            next_position = memory.next_position + new.sum(dim=1)
         keys, values = buffer.contents()
         grown = replace(
             memory,
             keys=keys,
             values=values,
             attention_mask=attention_mask,
-            position_ids=position_ids * attention_mask,
+            position_ids=position_ids,
             segment_ids=torch.cat([memory.segment_ids, new_segments], dim=1),
             segment_names=names,
-            next_position=memory.next_position + new.sum(dim=1),
+            next_position=next_position,
             hidden_states=last[:, 0].clone(),
             layer_mask=with_columns(memory.layer_mask, taken),
         )
