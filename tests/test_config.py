@@ -101,6 +101,7 @@ KINDS = {
     "alfworld-mini/arms.yaml": Compare,
     "alfworld-mini/base.yaml": TrainActor,
     "alfworld-mini/compress-arms.yaml": Compare,
+    "alfworld-mini/compress-arms-all.yaml": Compare,
     "alfworld-mini/compress.yaml": Compress,
     "alfworld-mini/evaluate.yaml": Evaluate,
     "alfworld-mini/latency.yaml": EvaluateLatency,

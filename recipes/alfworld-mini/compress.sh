@@ -9,44 +9,64 @@ train() { # name, further options
     shift
     "$interlat" compress --config $here/compress.yaml --output "$short/$name" "$@"
 }
-no_agreement="--losses.agreement 0"
-several="--latent-steps 1 2 4 8 16"
-# The losses are compared on shorter trainings, too, which begin at a random vector.
-short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --schedule.validate-every 50 --start random"
-all_losses="--losses.agreement 1 --losses.direction 0.1"
+cross_entropy="--losses.agreement 0"
 published="--losses.agreement 0.1 --losses.direction 0.1 --losses.temperature 4 --losses.reference-rows 8"
+several="--latent-steps 1 2 4 8 16"
+# The first comparison of losses: shorter trainings that begin at a random vector.
+short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --schedule.validate-every 50 --start random"
 
 # Two processes with one thread each are faster on two cores than one process with two threads.
 {
-    for seed in 0 1 2; do train ours-$seed --seed $seed; done
-    train two-0 --latent-steps 2 --schedule.steps 800 $no_agreement
+    # Two latents learn the second place by cross-entropy first, and to agree from there.
+    for seed in 0 1 2; do
+        train two-first-$seed --seed $seed --latent-steps 2 --schedule.steps 800 $cross_entropy
+        train two-$seed --seed $seed --latent-steps 2 --schedule.steps 400 --sender $short/two-first-$seed/model
+    done
     train two-agreement-0 --latent-steps 2 --schedule.steps 600
 } &
-for seed in 0 1 2; do
-    train both-$seed --seed $seed --latent-steps 2 8 --schedule.steps 1000 --start random $no_agreement
+for seed in 0 1 2; do train ours-$seed --seed $seed; done
+train cross-entropy-0 $cross_entropy
+train published-0 $published
+for seed in 0 1; do
+    train both-$seed --seed $seed --latent-steps 2 8 --schedule.steps 1000 --start random $cross_entropy
+    train uncertain-start-$seed --seed $seed --latent-steps 2 4 8 16 $cross_entropy
 done
-train uncertain-start-0 --latent-steps 2 4 8 16 $no_agreement
-train uncertain-start-1 --latent-steps 2 4 8 16 $no_agreement --seed 1
-train resampler-0 --method resampler --sender "" $several $no_agreement
-train cross-entropy-200 $short_training $no_agreement
-train agreement-200 $short_training $all_losses
-train published-200 $short_training $published
+train random-start-0 --latent-steps 2 4 8 16 --start random $cross_entropy
+train resampler-0 --method resampler --sender "" $several $cross_entropy
+train cross-entropy-200 $short_training $cross_entropy
+train agreement-200 $short_training --losses.agreement 1 --losses.direction 0.1
 wait %1
 
-evaluate() { # name, compressed sender, variants
-    local name=$1 sender=$2
-    shift 2
-    OMP_NUM_THREADS=2 "$interlat" evaluate --config $here/evaluate.yaml --games 200 --settings.output "$short/evaluation/$name" \
-        --settings.checkpoints.compressed "$short/$sender/model" --settings.checkpoints.resampler $short/resampler-0/model \
-        --settings.variants "$@"
+evaluate() { # games of each split, folder, compressed sender or "", variants
+    local games=$1 name=$2 sender=$3
+    shift 3
+    OMP_NUM_THREADS=2 "$interlat" evaluate --config $here/evaluate.yaml --games "$games" --settings.output "$short/$name" \
+        ${sender:+--settings.checkpoints.compressed "$short/$sender/model"} \
+        --settings.checkpoints.resampler $short/resampler-0/model --settings.variants "$@"
 }
-evaluate ours-0 ours-0 none text latent cross_task zeros compressed:{1,2,4,8,16} rollout:{1,2,4,8,16} resampled:{1,2,4,8,16} \
-    first_rows:{1,2,4,8,16} spaced_rows:{1,2,4,8,16} pooled_rows:{1,2,4,8,16} int8
-for name in ours-1 ours-2 both-0 both-1 both-2 two-0 two-agreement-0 uncertain-start-0 uncertain-start-1 cross-entropy-200 agreement-200 published-200; do
-    evaluate $name $name compressed:{1,2,4,8,16}
+evaluate 200 evaluation/rows "" none text latent cross_task int8 rollout:{1,2,4,8,16} first_rows:{1,2,4,8,16} \
+    spaced_rows:{1,2,4,8,16} pooled_rows:{1,2,4,8,16}
+evaluate 200 evaluation/resampler-0 "" resampled:{1,2,4,8,16}
+evaluate 200 evaluation/ours-0 ours-0 compressed:{1,2,4,8,16}
+for name in ours-1 ours-2 cross-entropy-0 published-0; do evaluate 200 evaluation/$name $name compressed:8; done
+for name in two-{0,1,2} two-first-{0,1,2} two-agreement-0; do evaluate 200 evaluation/$name $name compressed:2; done
+for name in both-0 both-1; do evaluate 200 evaluation/$name $name compressed:{2,8}; done
+for name in uncertain-start-0 uncertain-start-1 random-start-0; do
+    evaluate 200 evaluation/$name $name compressed:{1,2,4,8,16}
 done
+for name in cross-entropy-200 agreement-200; do evaluate 200 evaluation/$name $name compressed:{2,8}; done
 "$interlat" compare --config $here/compress-arms.yaml
 
+# What the claims rest on, on all held-out games.
+evaluate 500 all-games/rows "" none text latent rollout:2 rollout:8 first_rows:2 first_rows:8
+for seed in 0 1 2; do
+    evaluate 500 all-games/ours-$seed ours-$seed compressed:8
+    evaluate 500 all-games/two-$seed two-$seed compressed:2
+done
+for baseline in "full message" "first rows, 2" "first rows, 8" "untrained steps, 2" "untrained steps, 8"; do
+    "$interlat" compare --config $here/compress-arms-all.yaml --baseline "$baseline" --output "$short/comparison-all/$baseline"
+done
+
 "$interlat" evaluate latency --config $here/latency.yaml
-"$interlat" plot tradeoff $short/evaluation/ours-0 --latency $short/latency --output $short
+"$interlat" plot tradeoff $short/evaluation/{rows,ours-0} --latency $short/latency --output $short
 "$interlat" plot parallelism --model $short/ours-0/model --untrained $run/scout/model --thoughts $run/thoughts --output $short/parallelism

@@ -1,7 +1,7 @@
 """Pictures of how many continuations latents hold at once: bands of token mass, and entropy over steps."""
 
-import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +11,17 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
 from interlat.errors import InputError
 from interlat.files import write_atomically
-from interlat.report.figures import INK, SERIES_COLOURS, STYLE, png_of, svg_of
+from interlat.report.figures import SERIES_COLOURS, STYLE, png_of, svg_of
 
 BANDS = 6
 """Most probable tokens whose cumulative mass is drawn."""
-COLUMNS = 3
+COLUMNS = 6
+"""Most steps beside each other."""
 _COLOURS = {"untrained": "#8c8c8c", "trained": SERIES_COLOURS[1]}
 
 Record = Mapping[str, Any]
@@ -36,6 +38,8 @@ class Step:
     """Median over samples of the whole mass of the kept tokens (S10 for ten)."""
     entropy: tuple[float, float, float]
     """Lower quartile, median and upper quartile over samples, nats."""
+    commonest: tuple[str, float]
+    """The token that is most often the most probable one, and in which share of the samples it is."""
 
 
 def steps_of(records: Sequence[Record]) -> list[Step]:
@@ -56,7 +60,16 @@ def steps_of(records: Sequence[Record]) -> list[Step]:
         bands = within[:, :BANDS].cumsum(axis=1)
         quartiles = np.quantile([record["entropy"] for record in of], [0.25, 0.5, 0.75])
         low, middle, high = (float(value) for value in quartiles)
-        found.append(Step(step, bands[bands[:, 0].argsort()], float(np.median(top.sum(axis=1))), (low, middle, high)))
+        token, times = Counter(record["tokens"][0] for record in of).most_common(1)[0]
+        found.append(
+            Step(
+                step,
+                bands[bands[:, 0].argsort()],
+                float(np.median(top.sum(axis=1))),
+                (low, middle, high),
+                (token, times / len(of)),
+            )
+        )
     return found
 
 
@@ -77,56 +90,60 @@ def parallelism_table(senders: Mapping[str, Sequence[Step]]) -> Table:
 
 
 def plot_parallelism(senders: Mapping[str, Sequence[Record]], directory: str | Path) -> list[Path]:
-    """Draw ``parallelism.png`` and ``.svg``: a panel a step with the bands of every sender, and one of entropies.
+    """Draw ``parallelism.png`` and ``.svg``: for every sender a panel a step, and one of all entropies.
 
     Args:
         senders: "trained" and "untrained" (either may be missing) -> records of `read_latents`.
         directory: where the pictures go.
     """
     found = {name: steps_of(records) for name, records in senders.items()}
-    count = max(len(steps) for steps in found.values())
-    rows = math.ceil((count + 1) / COLUMNS)
+    columns = min(COLUMNS, max(len(steps) for steps in found.values()))
+    lines = [(name, steps[at : at + columns]) for name, steps in found.items() for at in range(0, len(steps), columns)]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(3.1 * COLUMNS, 2.5 * rows), layout="constrained")
-        panels = np.atleast_2d(figure.subplots(rows, COLUMNS, squeeze=False)).flatten()
-        for place in range(count):
-            _draw_step(panels[place], place, found)
-        _draw_entropies(panels[count], found)
-        for panel in panels[count + 1 :]:
-            panel.set_axis_off()
+        figure = Figure(figsize=(max(2.0 * columns, 6), 2.15 * len(lines) + 2.3), layout="constrained")
+        ratios = [2.15] * len(lines) + [2.3]
+        *rows, last = figure.subfigures(len(ratios), 1, squeeze=False, height_ratios=ratios)[:, 0]
+        for row, (name, steps) in zip(rows, lines, strict=True):
+            title = f"{name}: mass of the best 1 to {BANDS} tokens, thoughts sorted by the best one's"
+            row.suptitle(title, fontsize=10, x=0.01, ha="left")
+            panels = row.subplots(1, columns, sharey=True, squeeze=False)[0]
+            for panel, step in zip(panels, steps, strict=False):
+                _draw_step(panel, step, _colour(name))
+            for panel in panels[len(steps) :]:
+                panel.set_axis_off()
+            panels[0].set_ylabel("cumulative mass")
+        last.supxlabel("latent step", fontsize=10)
+        _draw_entropies(last.subplots(), found)
         paths = [Path(directory) / f"parallelism.{form}" for form in ("png", "svg")]
         write_atomically(paths[0], png_of(figure))
         write_atomically(paths[1], svg_of(figure))
     return paths
 
 
-def _draw_step(axes: Axes, place: int, found: Mapping[str, Sequence[Step]]) -> None:
-    lines = []
-    for name, steps in found.items():
-        if place >= len(steps):
-            continue
-        step, colour = steps[place], _COLOURS.get(name, SERIES_COLOURS[0])
-        share = (np.arange(len(step.bands)) + 0.5) / len(step.bands)
-        below = np.zeros(len(step.bands))
-        for band in range(step.bands.shape[1]):
-            axes.fill_between(share, below, step.bands[:, band], color=colour, alpha=0.5 / (1 + 0.45 * band), lw=0)
-            axes.plot(share, step.bands[:, band], color=colour, lw=0.8)
-            below = step.bands[:, band]
-        lines.append(f"{name} {step.median_mass:.2f}")
-    axes.set(title=f"step {place + 1}", xlim=(0, 1), ylim=(0, 1))
-    axes.text(0.97, 0.05, "top-10 mass\n" + "\n".join(lines), ha="right", va="bottom", transform=axes.transAxes,
-              fontsize=8, bbox={"facecolor": "white", "edgecolor": INK, "alpha": 0.8, "lw": 0.5})  # fmt: skip
-    if place % COLUMNS == 0:
-        axes.set_ylabel("cumulative mass")
-    axes.set_xlabel("share of the thoughts")
+def _colour(name: str) -> str:
+    return _COLOURS.get(name, SERIES_COLOURS[0])
+
+
+def _draw_step(axes: Axes, step: Step, colour: str) -> None:
+    share = (np.arange(len(step.bands)) + 0.5) / len(step.bands)
+    below = np.zeros(len(step.bands))
+    for band in range(step.bands.shape[1]):
+        above = step.bands[:, band]
+        axes.fill_between(share, below, above, color=colour, alpha=0.9 / (1 + 0.6 * band), lw=0)
+        below = above
+    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 1), yticks=(0, 0.5, 1))
+    axes.set_title(f"step {step.step}, top 10: {step.median_mass:.2f}", fontsize=9)
+    token, often = step.commonest
+    axes.set_xlabel(f"{token!r} best in {100 * often:.0f} %", fontsize=8, parse_math=False)
 
 
 def _draw_entropies(axes: Axes, found: Mapping[str, Sequence[Step]]) -> None:
     for name, steps in found.items():
-        colour = _COLOURS.get(name, SERIES_COLOURS[0])
+        colour = _colour(name)
         numbers = [step.step for step in steps]
         low, middle, high = zip(*(step.entropy for step in steps), strict=True)
         axes.fill_between(numbers, low, high, color=colour, alpha=0.2, lw=0)
         axes.plot(numbers, middle, "o-", color=colour, label=name, ms=4)
-    axes.set(title="entropy, nats", xlabel="latent step", ylim=(0, None))
+    axes.set(ylabel="entropy, nats", ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8)
