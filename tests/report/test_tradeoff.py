@@ -7,7 +7,7 @@ from rich.console import Console
 
 from interlat.errors import InputError
 from interlat.evaluate.latency import PHASES
-from interlat.evaluate.statistics import median_interval, wilson_interval
+from interlat.evaluate.statistics import mean_interval, median_interval, wilson_interval
 from interlat.report.tradeoff import latencies, latency_table, plot_tradeoff, points
 
 SECONDS = {"text": 0.20, "latent": 0.21, "compressed:2": 0.05, "compressed:8": 0.08}
@@ -26,7 +26,11 @@ def measurements(count=30):
 
 def episodes():
     won = {"none": 30, "text": 50, "latent": 60, "compressed:2": 55, "compressed:8": 59}
-    return [{"variant": variant, "success": n < count} for variant, count in won.items() for n in range(100)]
+    return [
+        {"split": "seen", "item": str(n), "variant": variant, "success": n < count}
+        for variant, count in won.items()
+        for n in range(100)
+    ]
 
 
 def test_medians_and_their_intervals():
@@ -48,7 +52,13 @@ def test_only_what_was_played_and_measured_is_a_point():
     assert [point.variant for point in found] == list(SECONDS)
     assert found[2].success == wilson_interval(55, 100)
     with pytest.raises(InputError, match="both played and measured"):
-        points([{"variant": "zeros", "success": True}], measurements())
+        points([{"split": "seen", "item": "0", "variant": "zeros", "success": True}], measurements())
+
+
+def test_games_of_several_trainings_count_once():
+    other = [{**record, "success": not record["success"]} for record in episodes() if record["variant"] == "latent"]
+    found = {point.variant: point.success for point in points([*episodes(), *other], measurements())}
+    assert found["latent"] == mean_interval([0.5] * 100) and found["text"] == wilson_interval(50, 100)
 
 
 def test_the_picture_is_drawn_and_the_same_again(tmp_path):

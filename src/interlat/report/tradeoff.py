@@ -9,11 +9,12 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from rich.table import Table
 
 from interlat.errors import InputError
 from interlat.evaluate.latency import PHASES
-from interlat.evaluate.statistics import Interval, median_interval, wilson_interval
+from interlat.evaluate.statistics import Interval, mean_interval, median_interval, wilson_interval
 from interlat.files import write_atomically
 from interlat.report.figures import INK, SERIES_COLOURS, SERIES_MARKS, STYLE, png_of, svg_of
 from interlat.report.table import compact_number, plain_table
@@ -88,19 +89,30 @@ def latency_table(found: Sequence[Latency]) -> Table:
 def points(episodes: Sequence[Record], measurements: Sequence[Record]) -> list[Point]:
     """The variants that were both played and measured, in the order of the measurements.
 
+    A game that several trainings played counts once, with their mean.
+
     Raises:
         InputError: there is none.
     """
     made = []
     for one in latencies(measurements):
-        won = [bool(record["success"]) for record in episodes if record["variant"] == one.variant]
-        if won:
-            made.append(Point(one.variant, wilson_interval(sum(won), len(won)), one.total))
+        games: dict[tuple[str, str], list[bool]] = {}
+        for record in episodes:
+            if record["variant"] == one.variant:
+                games.setdefault((record["split"], record["item"]), []).append(bool(record["success"]))
+        if games:
+            made.append(Point(one.variant, _success(list(games.values())), one.total))
     if not made:
         raise InputError(
             "no variant was both played and measured; give an evaluation and measurements of the same variants"
         )
     return made
+
+
+def _success(games: Sequence[Sequence[bool]]) -> Interval:
+    if all(len(game) == 1 for game in games):
+        return wilson_interval(sum(game[0] for game in games), len(games))
+    return mean_interval([statistics.fmean(game) for game in games])
 
 
 def plot_tradeoff(episodes: Sequence[Record], measurements: Sequence[Record], directory: str | Path) -> list[Path]:
@@ -118,6 +130,10 @@ def plot_tradeoff(episodes: Sequence[Record], measurements: Sequence[Record], di
             place = number % len(SERIES_MARKS)
             _series(axes, kind, of, SERIES_COLOURS[place], SERIES_MARKS[place])
         axes.set_xscale("log")
+        # Plain numbers, several within a factor of ten: a figure often spans no power of ten at all.
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("milliseconds from the sender's prompt to the receiver's first action")
         axes.set_ylabel("games won, %")
         axes.grid(visible=True, which="major", alpha=0.25, color=INK)
