@@ -15,6 +15,7 @@ from interlat.align.base import Align
 from interlat.align.bridge import Bridge, think_over
 from interlat.align.identity import NormMatchedIdentity
 from interlat.engine.checkpoint import companion_file
+from interlat.engine.exchange import header_of
 from interlat.engine.memory import Memory
 from interlat.engine.prompt import Latents, Part, Text, Tokens
 from interlat.engine.sampling import Sampling, row_seed
@@ -239,17 +240,8 @@ class Agent:
         return row_seed(seed, text, self.settings.role)
 
     def _header(self, offset: Offset, positions: range, provenance: dict[str, Any]) -> Header:
-        return Header(
-            model=self.engine.name,
-            revision=self.engine.revision,
-            weights_fingerprint=self.engine.weights_fingerprint,
-            tokenizer_fingerprint=self.engine.tokenizer_fingerprint,
-            layer=-1,
-            norm="post",
-            offset=offset,
-            positions=tuple(positions),
-            provenance={"role": self.settings.role, **provenance},
-        )
+        header = header_of(self.engine, {"role": self.settings.role, **provenance})
+        return dataclasses.replace(header, offset=offset, positions=tuple(positions))
 
 
 def load(

@@ -14,6 +14,17 @@ from interlat.errors import MessageError
 from interlat.messages import CacheMessage, Header
 
 
+def header_of(engine: Engine, provenance: dict[str, Any] | None = None) -> Header:
+    """The part of a message's header that says which model made it; for states of the last layer, after its norm."""
+    return Header(
+        model=engine.name,
+        revision=engine.revision,
+        weights_fingerprint=engine.weights_fingerprint,
+        tokenizer_fingerprint=engine.tokenizer_fingerprint,
+        provenance=provenance or {},
+    )
+
+
 def message_of_memory(
     engine: Engine, memory: Memory, provenance: dict[str, Any] | None = None, *, int8: bool = False
 ) -> CacheMessage:
@@ -28,13 +39,6 @@ def message_of_memory(
     Raises:
         MessageError: the memory is empty.
     """
-    header = Header(
-        model=engine.name,
-        revision=engine.revision,
-        weights_fingerprint=engine.weights_fingerprint,
-        tokenizer_fingerprint=engine.tokenizer_fingerprint,
-        provenance=provenance or {},
-    )
     keys: Sequence[Tensor] = memory.keys
     values: Sequence[Tensor] = memory.values
     key_scales: Sequence[Tensor] = ()
@@ -54,7 +58,7 @@ def message_of_memory(
         segment_names=memory.segment_names,
         next_position=memory.next_position,
         hidden_states=memory.hidden_states,
-        header=header,
+        header=header_of(engine, provenance),
     )
 
 
