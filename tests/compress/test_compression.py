@@ -213,6 +213,27 @@ def test_a_sender_of_the_same_size_that_is_not_the_scout_is_projected(config, pi
     assert Bridge.load(f"{config.output}/model").config.project
 
 
+def test_a_hint_is_followed(config):
+    """Nothing but the hint: what the latents say comes nearer to the open words of the plan."""
+    schedule = dataclasses.replace(config.schedule, steps=20, batch_size=8, validate_every=20, checkpoint_every=20)
+    losses = CompressionWeights(agreement=0.0, direction=0.0, hint=5.0)
+    hinted = dataclasses.replace(config, latent_steps=(2,), schedule=schedule, losses=losses)
+    found = [metrics["hint"] for _, metrics in compress(hinted)]
+    assert sum(found[-5:]) < 0.8 * sum(found[:5])
+
+
+def test_a_hint_that_cannot_be_given_is_refused(config, pipeline):
+    hinted = CompressionWeights(hint=0.1)
+    for wrong in ({"latent_steps": (1, 3)}, {"latent_steps": (2,), "method": "resampler", "sender": ""}):
+        with pytest.raises(InputError, match="reasoner of one length"):
+            dataclasses.replace(config, losses=hinted, **wrong)
+    other = dataclasses.replace(config, losses=hinted, latent_steps=(2,), sender=str(pipeline.actors["text"]))
+    with pytest.raises(InputError, match="did not make those in"):
+        list(compress(other))
+    with pytest.raises(InputError, match="hint are weights"):
+        CompressionWeights(hint=-1)
+
+
 @pytest.mark.parametrize("sender", ["scout", "text actor"])
 def test_a_compressed_sender_learns_on(sender, config, pipeline, tmp_path):
     """It begins as it was, bridge and projector included, and its folder names the new lengths."""

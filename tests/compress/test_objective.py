@@ -9,6 +9,7 @@ from interlat.align.adapter import AdapterConfig, CommunicationAdapter
 from interlat.align.bridge import Bridge, BridgeConfig
 from interlat.align.resampler import Resampler, ResamplerConfig
 from interlat.compress.compressors import Reasoner, Resampling, Sample
+from interlat.compress.hint import hint
 from interlat.compress.losses import CompressionWeights
 from interlat.compress.objective import CompressionObjective, CompressionTotals
 from interlat.learning.examples import Example, Mixed
@@ -42,7 +43,7 @@ def resampling():
     return Resampling(resampler)
 
 
-def objective_of(compressor, weights=None):
+def objective_of(compressor, weights=None, head=None):
     # The dropout of a receiver that was not put into evaluation mode would show.
     adapter = CommunicationAdapter(AdapterConfig(SENDER_SIZE, SIZE, heads=2, output_scale=2.0, dropout=0.5)).train()
     with torch.random.fork_rng():
@@ -50,7 +51,7 @@ def objective_of(compressor, weights=None):
         for parameter in adapter.parameters():
             if parameter.ndim > 1:
                 nn.init.normal_(parameter, std=0.3)
-    return CompressionObjective(compressor, model_of(SIZE, 3).train(), adapter, weights).train()
+    return CompressionObjective(compressor, model_of(SIZE, 3).train(), adapter, weights, head=head).train()
 
 
 @pytest.fixture
@@ -123,8 +124,29 @@ def test_a_batch_equals_plain_passes_of_its_samples(samples, make, weights):
             torch.testing.assert_close(ours.double(), theirs.double(), atol=3e-5, rtol=1e-3)
 
 
+def test_the_hint_is_added_by_its_weight(samples):
+    compressor = reasoner()
+    table = compressor.model.get_output_embeddings().weight
+    hinted = objective_of(compressor, CompressionWeights(0.7, 0.3, hint=0.2), table)
+    loss, metrics = hinted(samples)
+    hinted.weights = CompressionWeights(0.7, 0.3)
+    plain, before = hinted(samples)
+    rows = [compressor([sample], sample.latent_steps)[0] for sample in samples]
+    expected = hint(rows, [sample.message for sample in samples], table.detach()).mean()
+    assert "hint" not in before and metrics["hint"].item() == pytest.approx(expected.item(), abs=1e-5)
+    assert loss.item() == pytest.approx(plain.item() + 0.2 * expected.item(), abs=1e-5)
+    # What it is judged by does not move with the model, and is no part of what is saved.
+    with torch.no_grad():
+        table.mul_(2)
+    assert torch.equal(hinted.head * 2, table) and "head" not in hinted.state_dict()
+    with torch.no_grad():
+        assert set(hinted(samples)[1]) == {"task"}
+
+
 def test_passes_add_up_to_the_step(samples):
-    objective = objective_of(reasoner())
+    compressor = reasoner()
+    head = compressor.model.get_output_embeddings().weight
+    objective = objective_of(compressor, CompressionWeights(hint=0.5), head)
     parameters = list(objective.compressor.parameters())
     whole, metrics = objective(samples)
     expected = torch.autograd.grad(whole, parameters)

@@ -115,6 +115,10 @@ class Compress:
             raise InputError(
                 "a resampler has no model that thinks; leave out sender, trained and gradient_checkpointing"
             )
+        if self.losses.hint and (self.method == "resampler" or len(set(self.latent_steps)) > 1):
+            raise InputError(
+                "the hint is for a reasoner of one length; leave out losses.hint, or give one of latent_steps"
+            )
         if self.corpus == "conversations" and self.search_weight != type(self).search_weight:
             raise InputError("search_weight is for household games; leave it out")
 
@@ -143,7 +147,9 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
     compressor = _new_compressor(config, thoughts, adapter.config, receiver)
     source = _Source(config, thoughts, compressor)
     device = choose_device(ranks.device(config.device))
-    objective = CompressionObjective(compressor.module, receiver, adapter, config.losses, config.precision).to(device)
+    head = _head_of_thoughts(config, thoughts, adapter.config, compressor) if config.losses.hint else None
+    objective = CompressionObjective(compressor.module, receiver, adapter, config.losses, config.precision, head)
+    objective = objective.to(device)
     if config.precision == "bfloat16":
         for model in (receiver, compressor.model):
             if model is not None:
@@ -339,10 +345,29 @@ def _bridge(
     return bridge
 
 
+def _reads_thoughts(model: Any, thoughts: ScoutMessages, adapter: AdapterConfig) -> bool:
+    """Whether the stored states are what the model's own head reads."""
+    own = weights_fingerprint(model) == thoughts.manifest.weights_fingerprint
+    return own and (adapter.layer, adapter.norm) == (-1, "post")
+
+
+def _head_of_thoughts(
+    config: Compress, thoughts: ScoutMessages, adapter: AdapterConfig, compressor: _Compressor
+) -> Tensor:
+    model = compressor.model
+    if not _reads_thoughts(model, thoughts, adapter):
+        raise InputError(
+            f"the hint reads the thoughts with the head of the sender, and {config.sender} did not make those in "
+            f"{config.thoughts}; leave out losses.hint, or give the model that made them"
+        )
+    head: Tensor = model.get_output_embeddings().weight
+    return head
+
+
 def _start_token(model: Any, thoughts: ScoutMessages, adapter: AdapterConfig) -> int | None:
     """The token to begin behind, where the model's head can read the stored states."""
     manifest, store = thoughts.manifest, thoughts.stores[0]
-    if weights_fingerprint(model) != manifest.weights_fingerprint or (adapter.layer, adapter.norm) != (-1, "post"):
+    if not _reads_thoughts(model, thoughts, adapter):
         return None
     # Evenly over the store.
     ids = store.ids[:: max(1, len(store) // START_THOUGHTS)]

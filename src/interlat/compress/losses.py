@@ -17,12 +17,18 @@ SMALLEST = 1e-6
 
 @dataclasses.dataclass(frozen=True)
 class CompressionWeights:
-    """``L = L_CE + w_agree L_agree + w_dir L_dir`` (Interlat, arXiv 2511.09149); weights of 0 leave a loss out."""
+    """``L = L_CE + w_agree L_agree + w_dir L_dir + w_hint L_hint``; weights of 0 leave a loss out.
+
+    The first three are those of Interlat (arXiv 2511.09149); the hint is ours.
+    """
 
     agreement: float = 1.0
     """Weight of the agreement with the reply under the full message."""
     direction: float = 0.1
     """Weight of the direction of the mean adapted row."""
+    hint: float = 0.0
+    """Weight of what the latents say under the sender's own head (`interlat.compress.hint`): for few latents, which
+    find out late what to say by themselves. For one length, and for the model that made the thoughts."""
     temperature: float = 1.0
     """tau of the agreement: ``tau^2 KL(p_full^(1/tau) || p^(1/tau))``."""
     reference_rows: int | None = None
@@ -31,8 +37,8 @@ class CompressionWeights:
     """Weights of the agreement above this quantile of a reply's positive ones are cut to it."""
 
     def __post_init__(self) -> None:
-        if self.agreement < 0 or self.direction < 0:
-            raise InputError("agreement and direction are weights; give 0 or more")
+        if min(self.agreement, self.direction, self.hint) < 0:
+            raise InputError("agreement, direction and hint are weights; give 0 or more")
         if self.temperature <= 0 or not 0 < self.clip_quantile <= 1:
             raise InputError("give a temperature above 0 and a clip_quantile above 0 and at most 1")
         if self.reference_rows is not None and self.reference_rows < 1:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from interlat.align.adapter import CommunicationAdapter
 from interlat.align.rows import padded_rows
 from interlat.compress.compressors import Reasoner, Resampling, Sample
+from interlat.compress.hint import hint
 from interlat.compress.losses import CompressionWeights, agreement_by_sample, compression_rows, direction
 from interlat.compress.receiver import FrozenReceiver, Opened
 from interlat.learning.divergences import samples_of_labels
@@ -37,7 +38,7 @@ class CompressionTotals:
 
 
 class CompressionObjective(nn.Module):
-    """``L = L_CE + w_agree L_agree + w_dir L_dir`` of some samples against a frozen receiver.
+    """``L = L_CE + w_agree L_agree + w_dir L_dir + w_hint L_hint`` of some samples against a frozen receiver.
 
     The receiver is in evaluation mode whatever `train` is called on: dropout in what the message is judged by would be
     noise. Its parameters get no gradient. The head and all losses are float32.
@@ -48,7 +49,11 @@ class CompressionObjective(nn.Module):
         adapter: reads the rows.
         weights: of the losses.
         precision: what the receiver computes in; bfloat16 by autocast.
+        head: weights of the language-model head of the model that made the full messages, for the hint. They are copied
+            and stay as they are.
     """
+
+    head: Tensor | None
 
     def __init__(
         self,
@@ -57,12 +62,14 @@ class CompressionObjective(nn.Module):
         adapter: CommunicationAdapter,
         weights: CompressionWeights | None = None,
         precision: Precision = "float32",
+        head: Float[Tensor, "V D"] | None = None,
     ) -> None:
         super().__init__()
         self.compressor = compressor
         self.model = model.requires_grad_(False)
         self.adapter = adapter.requires_grad_(False)
         self.weights = weights or CompressionWeights()
+        self.register_buffer("head", None if head is None else head.detach().float().clone(), persistent=False)
         self.receiver = FrozenReceiver(model, adapter, precision)
         self.train(self.training)
 
@@ -93,7 +100,7 @@ class CompressionObjective(nn.Module):
                 without gradient.
 
         Returns:
-            The loss, and the share of each part in the step, unweighted: "task", "agreement", "direction".
+            The loss, and the share of each part in the step, unweighted: "task", "agreement", "direction", "hint".
         """
         totals = totals or CompressionTotals.of(samples)
         if messages is not None:
@@ -133,6 +140,10 @@ class CompressionObjective(nn.Module):
             apart = self._direction(sent, samples)
             loss = loss + weights.direction * apart.sum() / totals.samples
             metrics["direction"] = apart.detach().sum() / totals.samples
+        if torch.is_grad_enabled() and weights.hint and self.head is not None:
+            unsaid = hint(sent, [sample.message for sample in samples], self.head)
+            loss = loss + weights.hint * unsaid.sum() / totals.samples
+            metrics["hint"] = unsaid.detach().sum() / totals.samples
         return loss, metrics
 
     def _task(self, batch: Batch, states: Float[Tensor, "N D"], totals: CompressionTotals) -> Float[Tensor, ""]:
