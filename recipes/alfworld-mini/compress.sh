@@ -68,5 +68,5 @@ for baseline in "full message" "first rows, 2" "first rows, 8" "untrained steps,
 done
 
 "$interlat" evaluate latency --config $here/latency.yaml
-"$interlat" plot tradeoff $short/evaluation/{rows,ours-0} --latency $short/latency --output $short
+"$interlat" plot tradeoff $short/all-games/{rows,ours-{0,1,2},two-{0,1,2}} --latency $short/latency --output $short
 "$interlat" plot parallelism --model $short/ours-0/model --untrained $run/scout/model --thoughts $run/thoughts --output $short/parallelism
