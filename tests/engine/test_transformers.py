@@ -148,6 +148,8 @@ def test_a_row_stops_thinking_when_its_state_stands_still(engine, token_lists, q
     changes = (states[:, 1:] - states[:, :-1]).norm(dim=-1) / states[:, :-1].norm(dim=-1)
     tolerance = float(changes.flatten().quantile(quantile)) * 1.001
     grown, thoughts = engine.think(memory, steps, align, tolerance=tolerance)
+    hidden = ~grown.attention_mask
+    assert not grown.position_ids[hidden].any() and (grown.segment_ids[hidden] == -1).all()
     after = engine.prefill([[Tokens((25, 26))]] * len(prompts), grown)
     for row, prompt in enumerate(prompts):
         below = (changes[row] < tolerance).nonzero().flatten()
