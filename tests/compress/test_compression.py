@@ -222,6 +222,13 @@ def test_a_hint_is_followed(config):
     assert sum(found[-5:]) < 0.8 * sum(found[:5])
 
 
+@pytest.mark.parametrize("kind", ["low_rank", "adapter"])
+def test_a_hint_is_for_a_part_of_the_sender_too(config, kind):
+    losses = CompressionWeights(agreement=0.0, direction=0.0, hint=1.0)
+    hinted = dataclasses.replace(config, latent_steps=(2,), losses=losses, trained=kind, low_rank=LowRank(rank=2))
+    assert all("hint" in metrics for _, metrics in compress(hinted))
+
+
 def test_a_hint_that_cannot_be_given_is_refused(config, pipeline):
     hinted = CompressionWeights(hint=0.1)
     for wrong in ({"latent_steps": (1, 3)}, {"latent_steps": (2,), "method": "resampler", "sender": ""}):

@@ -10,7 +10,9 @@ from interlat.errors import InputError
 from interlat.learning import divergences
 from interlat.learning.divergences import (
     LN2,
+    entropy,
     hinge,
+    kl_divergence,
     losses_of_rows,
     mean_by_sample,
     samples_of_labels,
@@ -228,3 +230,10 @@ def test_no_row_gives_no_loss():
     rows = losses_of_rows(one[:0], torch.zeros(0, dtype=torch.long), head, VOCABULARY, other=other[:0])
     assert rows.cross_entropy.shape == rows.divergence.shape == (0,)
     assert mean_by_sample(rows.divergence, torch.zeros(0, dtype=torch.long)).shape == (0,)
+
+
+def test_entropy_and_divergence_are_those_of_torch():
+    log_p, log_q = (torch.randn(2, 3, 7, dtype=torch.float64).log_softmax(-1) for _ in range(2))
+    torch.testing.assert_close(entropy(log_p), torch.distributions.Categorical(logits=log_p).entropy())
+    pair = [torch.distributions.Categorical(logits=given) for given in (log_p, log_q)]
+    torch.testing.assert_close(kl_divergence(log_p, log_q), torch.distributions.kl_divergence(*pair))

@@ -147,9 +147,9 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
     compressor = _new_compressor(config, thoughts, adapter.config, receiver)
     source = _Source(config, thoughts, compressor)
     device = choose_device(ranks.device(config.device))
-    head = _head_of_thoughts(config, thoughts, adapter.config, compressor) if config.losses.hint else None
-    objective = CompressionObjective(compressor.module, receiver, adapter, config.losses, config.precision, head)
-    objective = objective.to(device)
+    objective = CompressionObjective(
+        compressor.module, receiver, adapter, config.losses, config.precision, compressor.head
+    ).to(device)
     if config.precision == "bfloat16":
         for model in (receiver, compressor.model):
             if model is not None:
@@ -186,10 +186,11 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
 
 @dataclass(frozen=True, eq=False)
 class _Compressor:
-    """What is trained, with the tokenizer of the model that thinks if there is one."""
+    """What is trained, with the tokenizer of the model that thinks if there is one, and its head if a hint is given."""
 
     module: Reasoner | Resampling
     tokenizer: Any = None
+    head: Tensor | None = None
 
     @property
     def model(self) -> Any:
@@ -298,17 +299,6 @@ def _new_compressor(
         return _Compressor(Resampling(resampler))
     model: Any
     model, tokenizer = load_checkpoint(config.sender, torch.float32, "cpu", False)
-    bridge = _bridge(config, thoughts, adapter, model, receiver_fingerprint)
-    choose_trained(model, config.trained, config.low_rank, config.seed + 2)
-    reasoner = Reasoner(model, bridge, config.gradient_checkpointing, config.precision)
-    return _Compressor(reasoner, tokenizer)
-
-
-def _bridge(
-    config: Compress, thoughts: ScoutMessages, adapter: AdapterConfig, model: Any, receiver_fingerprint: str
-) -> Bridge:
-    """A new bridge, or the one that the sender already has."""
-    manifest = thoughts.manifest
     settings = BridgeConfig(
         hidden_size=model.config.get_text_config(decoder=True).hidden_size,
         message_size=manifest.hidden_size,
@@ -321,14 +311,33 @@ def _bridge(
         offset=adapter.offset,
         receiver_fingerprint=receiver_fingerprint,
     )
+    # A model that made the thoughts needs no projection. Asked here, before low-rank updates make another model of it.
+    reads_thoughts = not settings.project and (adapter.layer, adapter.norm) == (-1, "post")
+    if config.losses.hint and not reads_thoughts:
+        raise InputError(
+            f"the hint reads the thoughts with the head of the sender, and {config.sender} did not make those in "
+            f"{config.thoughts}; leave out losses.hint, or give the model that made them"
+        )
+    bridge = _bridge(config, thoughts, settings, model, reads_thoughts)
+    head = model.get_output_embeddings().weight if config.losses.hint else None
+    choose_trained(model, config.trained, config.low_rank, config.seed + 2)
+    reasoner = Reasoner(model, bridge, config.gradient_checkpointing, config.precision)
+    return _Compressor(reasoner, tokenizer, head)
+
+
+def _bridge(
+    config: Compress, thoughts: ScoutMessages, settings: BridgeConfig, model: Any, reads_thoughts: bool
+) -> Bridge:
+    """A new bridge, or the one that the sender already has."""
     file = companion_file(config.sender, Bridge.FILE)
     if file is not None:
         bridge = Bridge.load(file.parent)
         known = bridge.config
-        if known.sender_fingerprint != manifest.weights_fingerprint:
+        if known.sender_fingerprint != settings.sender_fingerprint:
             raise InputError(
                 f"the compressed sender {config.sender} makes rows like those of {known.sender or 'an unnamed model'}, "
-                f"and the thoughts in {config.thoughts} are those of {manifest.model or 'another'}; give another sender"
+                f"and the thoughts in {config.thoughts} are those of "
+                f"{settings.sender or 'another'}; give another sender"
             )
         bridge.config = replace(settings, project=known.project)
         return bridge.train()
@@ -338,41 +347,21 @@ def _bridge(
         bridge.projector.reset_parameters()
     table = model.get_input_embeddings().weight
     bridge.begin(table, config.seed)
-    token = None if config.start == "random" else _start_token(model, thoughts, adapter)
-    if token is not None:
-        with torch.no_grad():
-            bridge.start.copy_(table[token])
+    if config.start == "uncertain" and reads_thoughts:
+        token = _start_token(model, thoughts)
+        if token is not None:
+            with torch.no_grad():
+                bridge.start.copy_(table[token])
     return bridge
 
 
-def _reads_thoughts(model: Any, thoughts: ScoutMessages, adapter: AdapterConfig) -> bool:
-    """Whether the stored states are what the model's own head reads."""
-    own = weights_fingerprint(model) == thoughts.manifest.weights_fingerprint
-    return own and (adapter.layer, adapter.norm) == (-1, "post")
-
-
-def _head_of_thoughts(
-    config: Compress, thoughts: ScoutMessages, adapter: AdapterConfig, compressor: _Compressor
-) -> Tensor:
-    model = compressor.model
-    if not _reads_thoughts(model, thoughts, adapter):
-        raise InputError(
-            f"the hint reads the thoughts with the head of the sender, and {config.sender} did not make those in "
-            f"{config.thoughts}; leave out losses.hint, or give the model that made them"
-        )
-    head: Tensor = model.get_output_embeddings().weight
-    return head
-
-
-def _start_token(model: Any, thoughts: ScoutMessages, adapter: AdapterConfig) -> int | None:
-    """The token to begin behind, where the model's head can read the stored states."""
-    manifest, store = thoughts.manifest, thoughts.stores[0]
-    if not _reads_thoughts(model, thoughts, adapter):
-        return None
+def _start_token(model: Any, thoughts: ScoutMessages) -> int | None:
+    """The token to begin behind."""
+    store = thoughts.stores[0]
     # Evenly over the store.
     ids = store.ids[:: max(1, len(store) // START_THOUGHTS)]
     plans = ((thoughts.states(item), store.entry(item).token_ids) for item in ids)
-    return uncertain_token(model, plans, manifest.offset)
+    return uncertain_token(model, plans, thoughts.manifest.offset)
 
 
 def _export(config: Compress, thoughts: ScoutMessages, adapter: AdapterConfig) -> None:

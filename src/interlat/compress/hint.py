@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interlat.learning.divergences import CHUNK_LOGITS
+from interlat.learning.divergences import CHUNK_LOGITS, entropy, kl_divergence
 
 OPEN = 0.1
 """Share of the largest entropy in a message from which a state leaves something open."""
@@ -25,8 +25,8 @@ def open_states(states: Float[Tensor, "T D"], head: Float[Tensor, "V D"], count:
         count: how many at most.
     """
     chunks = states.split(max(1, CHUNK_LOGITS // len(head)))
-    entropy = torch.cat([_entropy(_log_p(chunk, head)) for chunk in chunks])
-    best = entropy.topk(min(count, len(states)))
+    entropies = torch.cat([entropy(_log_p(chunk, head)) for chunk in chunks])
+    best = entropies.topk(min(count, len(states)))
     chosen = best.indices[best.values >= OPEN * best.values[0]]
     return states[chosen.sort().values]
 
@@ -50,13 +50,9 @@ def hint(
     for short, message in zip(rows, messages, strict=True):
         said = open_states(message.to(head), head, len(short))
         target, found = _log_p(said, head), _log_p(short[: len(said)], head)
-        losses.append((target.exp() * (target - found)).sum(dim=-1).mean())
+        losses.append(kl_divergence(target, found).mean())
     return torch.stack(losses)
 
 
 def _log_p(states: Float[Tensor, "N D"], head: Float[Tensor, "V D"]) -> Float[Tensor, "N V"]:
     return (states.to(head.dtype) @ head.t()).log_softmax(dim=-1)
-
-
-def _entropy(log_p: Float[Tensor, "N V"]) -> Float[Tensor, "N"]:
-    return -(log_p.exp() * log_p).sum(dim=-1)

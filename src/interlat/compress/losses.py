@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlat.errors import InputError
-from interlat.learning.divergences import CHUNK_LOGITS
+from interlat.learning.divergences import CHUNK_LOGITS, entropy, kl_divergence
 from interlat.learning.row_gradients import rows_with_gradients
 
 SMALLEST = 1e-6
@@ -99,12 +99,12 @@ def compression_rows(
             with torch.no_grad():
                 with_all, without = (_wide(head(branch)) for branch in branches)
                 log_q = with_all.log_softmax(dim=-1)
-                certainty = (_entropy(without.log_softmax(dim=-1)) - _entropy(log_q)).clamp_min(0.0)
+                certainty = (entropy(without.log_softmax(dim=-1)) - entropy(log_q)).clamp_min(0.0)
                 if temperature != 1:
                     log_q = (with_all / temperature).log_softmax(dim=-1)
             if temperature != 1:
                 log_p = (logits / temperature).log_softmax(dim=-1)
-            columns.append(temperature**2 * (log_q.exp() * (log_q - log_p)).sum(dim=-1))
+            columns.append(temperature**2 * kl_divergence(log_q, log_p))
         return torch.stack(columns, dim=-1), certainty
 
     branches = [] if full is None or none is None else [full, none]
@@ -153,10 +153,6 @@ def direction(
 def _mean_row(rows: Tensor, mask: Tensor) -> Tensor:
     real = mask.unsqueeze(-1).to(rows.dtype)
     return (rows * real).sum(dim=1) / real.sum(dim=1)
-
-
-def _entropy(log_p: Float[Tensor, "N V"]) -> Float[Tensor, "N"]:
-    return -(log_p.exp() * log_p).sum(dim=-1)
 
 
 def _wide(logits: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interlat.learning.divergences import entropy
 from interlat.messages import Offset
 
 FEWEST = 20
@@ -35,14 +36,14 @@ def uncertain_token(
     total = torch.zeros(model.config.get_text_config(decoder=True).vocab_size, dtype=torch.float64)
     count = torch.zeros_like(total)
     for states, tokens in thoughts:
-        logits = head(states.to(head.weight.device, head.weight.dtype)).float().log_softmax(dim=-1)
-        entropy = -(logits.exp() * logits).sum(dim=-1).double().cpu()
+        log_p = head(states.to(head.weight.device, head.weight.dtype)).float().log_softmax(dim=-1)
+        entropies = entropy(log_p).double().cpu()
         consumed = torch.tensor(tokens)
         if offset == "predicting":
             # What stands before the first token is the prompt.
-            entropy, consumed = entropy[1:], consumed[:-1]
-        total.index_add_(0, consumed, entropy)
-        count.index_add_(0, consumed, torch.ones_like(entropy))
+            entropies, consumed = entropies[1:], consumed[:-1]
+        total.index_add_(0, consumed, entropies)
+        count.index_add_(0, consumed, torch.ones_like(entropies))
     mean = torch.where(count >= FEWEST, total / count.clamp_min(1), -torch.inf)
     best = int(mean.argmax())
     return best if mean[best] > -torch.inf else None

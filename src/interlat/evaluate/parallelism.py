@@ -16,6 +16,7 @@ from interlat.align.identity import NormMatchedIdentity
 from interlat.engine.checkpoint import companion_file
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
+from interlat.learning.divergences import entropy
 from interlat.store.reading import LatentStore
 
 TOP = 10
@@ -74,7 +75,7 @@ def _records(engine: Engine, items: Sequence[str], latents: Float[Tensor, "B K D
     for item, rows in zip(items, latents, strict=True):
         log_p = engine.logits(rows.to(engine.dtype)).float().log_softmax(dim=-1)
         masses, tokens = log_p.exp().topk(min(TOP, log_p.shape[-1]), dim=-1)
-        entropies = -(log_p.exp() * log_p).sum(dim=-1)
+        entropies = entropy(log_p)
         for step in range(len(rows)):
             yield {
                 "item": item,

@@ -130,6 +130,16 @@ def hinge(divergences: Float[Tensor, "S"], margin: float = LN2) -> Float[Tensor,
     return (margin - divergences).clamp_min(0.0)
 
 
+def entropy(log_p: Float[Tensor, "*rows V"]) -> Float[Tensor, "*rows"]:
+    """``-sum_v p_v log p_v`` of each distribution, in nats."""
+    return -(log_p.exp() * log_p).sum(dim=-1)
+
+
+def kl_divergence(log_p: Float[Tensor, "*rows V"], log_q: Float[Tensor, "*rows V"]) -> Float[Tensor, "*rows"]:
+    """``KL(p || q) = sum_v p_v (log p_v - log q_v)`` of each pair of distributions, in nats."""
+    return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
+
+
 def _log_probabilities(states: Tensor, head: nn.Module) -> Tensor:
     logits: Tensor = head(states)
     return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(dim=-1)
