@@ -108,10 +108,10 @@ def test_thinking_is_prefill_and_plain_steps(engine, slow_states, steps):
         inputs = torch.cat([engine.embed(ids), bridge.start.detach()[None]])
         for step in range(steps):
             state = slow_states(engine.model, inputs)[-1]
-            torch.testing.assert_close(rows[number, step], state, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(rows[number, step], state, atol=3e-5, rtol=1e-4)
             inputs = torch.cat([inputs, bridge(state[None]).detach()])
         _, alone = think_over(engine, bridge, [text], steps)
-        torch.testing.assert_close(rows[number], alone[0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(rows[number], alone[0], atol=3e-5, rtol=1e-4)
 
 
 def test_no_steps_and_another_model_are_refused(qwen):

@@ -27,7 +27,7 @@ WORDS = [
     "is in the",
     "on the stove put the",
 ]
-TOLERANCE = 1e-5
+TOLERANCE = 3e-5
 
 
 def requests(count=9):
