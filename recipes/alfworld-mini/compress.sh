@@ -27,6 +27,7 @@ short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --sched
     for seed in 0 1 2; do train two-first-$seed --seed $seed --latent-steps 2 --schedule.steps 800 $cross_entropy; done
     train two-0 --latent-steps 2 --schedule.steps 400 --sender $short/two-first-0/model
     train hint-1 --seed 1 --latent-steps 2 --schedule.steps 800 $cross_entropy --losses.hint 0.1
+    train hint-2 --seed 2 --latent-steps 2 --schedule.steps 800 $cross_entropy --losses.hint 0.3
     train two-agreement-0 --latent-steps 2 --schedule.steps 600
 } &
 for seed in 0 1 2; do train ours-$seed --seed $seed; done
@@ -68,7 +69,7 @@ for seed in 0 1 2; do
     evaluate 500 all-games/ours-$seed ours-$seed compressed:8
     for name in hinted settled two-first; do evaluate 500 all-games/$name-$seed $name-$seed compressed:2; done
 done
-for name in two-0 hint-1; do evaluate 500 all-games/$name $name compressed:2; done
+for name in two-0 hint-1 hint-2; do evaluate 500 all-games/$name $name compressed:2; done
 evaluate 500 all-games/cross-entropy-0 cross-entropy-0 compressed:8
 for baseline in "full message" "first rows, 2" "first rows, 8" "untrained steps, 2" "untrained steps, 8"; do
     "$interlat" compare --config $here/compress-arms-all.yaml --baseline "$baseline" --output "$short/comparison-all/$baseline"
