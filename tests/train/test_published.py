@@ -137,7 +137,7 @@ def test_messages_are_read_as_the_published_adapter_reads_them(tmp_path, write, 
         rows = torch.randn(count, SIZE, generator=torch.Generator().manual_seed(count)) * 3
         with torch.no_grad():
             expected = theirs(rows[None])[0]
-        torch.testing.assert_close(agent.read_rows(message(rows)), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(agent.read_rows(message(rows)), expected, atol=1e-6, rtol=1e-6)
         assert expected.abs().mean() > 0.05, "too small for the tolerance to say anything"
 
 
