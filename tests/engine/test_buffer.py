@@ -1,3 +1,4 @@
+import dataclasses
 import weakref
 
 import pytest
@@ -97,6 +98,56 @@ def test_a_memory_that_somebody_holds_stays_as_it_is():
     buffer, _ = KeyValueBuffer.continuing(MovedMemory(memory), 2)
     buffer.keys[0].fill_(7)
     assert all(torch.equal(layer, old) for layer, old in zip(memory.keys, before, strict=True))
+
+
+def memory_with_room(columns=3):
+    """A memory without holes and as many free columns behind it."""
+    memory = ragged_memory(layers=2).select([0])
+    buffer, rest = KeyValueBuffer.continuing(MovedMemory(memory), columns)
+    keys, values = buffer.contents()
+    return dataclasses.replace(rest, keys=keys, values=values, room=buffer.room_behind(keys, values)), buffer
+
+
+def continued(memory, columns):
+    return KeyValueBuffer.continuing(MovedMemory(memory), columns)[0]
+
+
+def test_room_is_used_once():
+    memory, buffer = memory_with_room()
+    first, second = continued(memory, 3), continued(memory, 3)
+    assert (first.capacity, first.length) == (second.capacity, second.length) == (7, 4)
+    for mine, theirs in zip([*first.keys, *first.values], [*buffer.keys, *buffer.values], strict=True):
+        assert mine is theirs
+    for mine, theirs in zip([*second.keys, *second.values], [*buffer.keys, *buffer.values], strict=True):
+        assert mine.data_ptr() != theirs.data_ptr() and torch.equal(mine, theirs)
+    assert KeyValueBuffer(4, memory).room_behind(memory.keys, memory.values) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda memory: dataclasses.replace(memory, keys=tuple(2 * k for k in memory.keys)),
+        lambda memory: dataclasses.replace(memory, values=tuple(2 * v for v in memory.values)),
+        lambda memory: dataclasses.replace(memory, attention_mask=memory.attention_mask & (memory.position_ids != 1)),
+        lambda memory: memory.trim(memory.position_ids != 1),
+        lambda memory: memory.select([0, 0]),
+        lambda memory: memory.only_layers([1]),
+        lambda memory: memory.gather(torch.tensor([[0, 2, 1, 3]])),
+    ],
+    ids=["other keys", "other values", "a hole", "trim", "select", "layers", "order"],
+)
+def test_room_belongs_to_the_very_columns(change):
+    """A changed memory is copied, and the room stays for the memory that it is behind."""
+    memory, buffer = memory_with_room()
+    changed = change(memory)
+    copied = continued(changed, 2)
+    assert copied.length == changed.lengths.max()
+    wanted = changed.compact()
+    for mine, theirs in zip([*copied.keys, *copied.values], [*wanted.keys, *wanted.values], strict=True):
+        assert torch.equal(mine[:, :, : copied.length], theirs)
+    assert all(mine is not theirs for mine in copied.keys for theirs in buffer.keys)
+    assert continued(memory, 4).keys[0] is not buffer.keys[0]
+    assert continued(memory, 3).keys[0] is buffer.keys[0]
 
 
 @pytest.mark.parametrize(("large", "trims"), [(1, 1), (2**40, 0)])

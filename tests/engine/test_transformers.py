@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import DynamicCache
 
+from interlat.engine import buffer
 from interlat.engine.llama_family import LlamaFamilyBackend
 from interlat.engine.memory import Memory
 from interlat.engine.prompt import Latents, Tokens
@@ -224,6 +225,36 @@ def test_a_memory_is_a_value(engine):
     again = engine.decode(memory, Sampling(max_new_tokens=4), stop_ids=())
     assert first.token_ids == again.token_ids
     assert all(torch.equal(a, b) for a, b in zip(before, memory.keys, strict=True))
+
+
+def test_room_saves_the_copy_and_changes_nothing(engine, monkeypatch):
+    """Thoughts and prompts behind a memory with room equal those behind one without, whoever comes first."""
+    prompts = [[Tokens((30, 31, 32))], [Tokens((40,))]]
+    follow = [[Tokens((1, 2))], [Tokens((3,))]]
+    plain = engine.prefill(prompts)
+    wanted = engine.think(plain, 2, align)
+    wanted_after = engine.prefill(follow, wanted[0])
+    copies = []
+    with_room = buffer._with_room
+    monkeypatch.setattr(buffer, "_with_room", lambda *given: copies.append(1) or with_room(*given))
+    memory = engine.prefill(prompts, room=4)
+    before = [layer.clone() for layer in (*memory.keys, *memory.values)]
+    copies.clear()
+    thought, states = engine.think(memory, 2, align)
+    after = engine.prefill(follow, thought)
+    assert not copies
+    again, states_again = engine.think(memory, 2, align)
+    other = engine.prefill(follow, memory)
+    engine.think(after, 1, align)
+    assert copies
+    assert torch.equal(states, wanted[1]) and torch.equal(states_again, wanted[1])
+    assert torch.equal(after.hidden_states, wanted_after.hidden_states)
+    assert torch.equal(other.hidden_states, engine.prefill(follow, plain).hidden_states)
+    for found, expected in ((memory, before), (again, (*thought.keys, *thought.values))):
+        for ours, theirs in zip((*found.keys, *found.values), expected, strict=True):
+            assert torch.equal(ours, theirs)
+    with pytest.raises(InputError, match="room is -1"):
+        engine.prefill(prompts, room=-1)
 
 
 def test_segments_say_what_each_column_is(qwen):

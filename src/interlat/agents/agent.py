@@ -124,7 +124,7 @@ class Agent:
         prompt = self.prompt(task, default_template=PLAN_REQUEST)
         if self.bridge is not None and align is None:
             return self._think_over(self.bridge, task, prompt, steps)
-        memory = self._read(prompt)
+        memory = self.engine.prefill([prompt], room=steps)
         _, thoughts = self.engine.think(memory, steps, align or self._identity)
         start = int(memory.next_position[0])
         provenance = {"method": "think", "task": task, "steps": steps}

@@ -208,7 +208,7 @@ class Teamwork:
         before = [0] * len(batch) if heard is None else heard.next_position.tolist()
         moved = None if heard is None else MovedMemory(heard)
         del heard
-        memory = engine.prefill(prompts, moved, segment=member.prompt_segment)
+        memory = engine.prefill(prompts, moved, segment=member.prompt_segment, room=member.latent_steps)
         read = memory.next_position.tolist()
         align = self.aligns[member.model]
         moved = MovedMemory(memory)

@@ -132,28 +132,36 @@ def think_over(
         InputError: K is below 1, or the bridge is of a model of another size.
         PromptError: a prompt is empty or does not fit into the context.
     """
-    memory, latents = finish_thought(engine, bridge, begin_thought(engine, bridge, prompts), latent_steps)
+    memory, latents = finish_thought(engine, bridge, begin_thought(engine, bridge, prompts, latent_steps), latent_steps)
     with torch.no_grad():
         return memory, bridge.message(latents)
 
 
-def begin_thought(engine: Engine, bridge: Bridge, prompts: Sequence[Prompt | str]) -> Memory:
-    """The first half of `think_over`: read the prompts and the start vector. The memory's states are z_1."""
+def begin_thought(engine: Engine, bridge: Bridge, prompts: Sequence[Prompt | str], latent_steps: int) -> Memory:
+    """The first half of `think_over`: read the prompts and the start vector, and keep room for the steps to come.
+
+    The memory's states are z_1.
+    """
+    _check_steps(latent_steps)
     if bridge.source_size != engine.hidden_size:
         raise InputError(
             f"the bridge is of a model of size {bridge.source_size} and {engine.name} has {engine.hidden_size}; load "
             "the bridge that was trained with this model"
         )
     start = Latents(bridge.start.detach()[None])
-    return engine.prefill([[*as_parts(prompt), start] for prompt in prompts])
+    return engine.prefill([[*as_parts(prompt), start] for prompt in prompts], room=latent_steps - 1)
 
 
 def finish_thought(
     engine: Engine, bridge: Bridge, memory: Memory, latent_steps: int
 ) -> tuple[Memory, Float[Tensor, "B K D"]]:
     """The second half of `think_over`: the K - 1 steps that are left. Sent is what `Bridge.message` makes of them."""
-    if latent_steps < 1:
-        raise InputError(f"latent_steps is {latent_steps}; a message has at least 1 row")
+    _check_steps(latent_steps)
     first = memory.hidden_states[:, None]
     memory, others = engine.think(memory, latent_steps - 1, bridge)
     return memory, torch.cat([first, others], dim=1)
+
+
+def _check_steps(latent_steps: int) -> None:
+    if latent_steps < 1:
+        raise InputError(f"latent_steps is {latent_steps}; a message has at least 1 row")

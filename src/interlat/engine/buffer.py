@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from interlat.engine.memory import Memory, MovedMemory, gather_columns
+from interlat.engine.memory import Memory, MovedMemory, Room, gather_columns
 from interlat.engine.pages import empty_room, return_free_memory
 
 LARGE = 2**24
@@ -34,19 +34,22 @@ class KeyValueBuffer:
     def continuing(cls, moved: MovedMemory, columns: int) -> tuple["KeyValueBuffer", Memory]:
         """A buffer that begins with what a memory holds, compact, and has room for ``columns`` more.
 
-        Each layer of the memory is let go before the next one is copied.
+        Nothing is copied where the memory has so much room itself. Else each layer of the memory is let go before the
+        next one is copied.
 
         Returns:
             The buffer; and the compact memory without keys and values.
         """
         memory = moved.take()
+        if memory.room is not None and memory.room.holds(memory, columns) and memory.compact_columns() is None:
+            return cls._in_room(memory, memory.room)
         # That costs time, so only where room is what counts: a copy leaves the memory where it is anyway.
         large = moved.given_away and memory.nbytes >= LARGE
         if large and memory.attention_mask.device.type == "cpu":
             return_free_memory()
         chosen = memory.compact_columns()
         keys, values = list(memory.keys), list(memory.values)
-        memory = replace(memory, keys=(), values=())
+        memory = replace(memory, keys=(), values=(), room=None)
         if chosen is not None:
             memory = memory.gather(chosen)
         buffer = cls(memory.width + columns)
@@ -57,6 +60,14 @@ class KeyValueBuffer:
                 layer = layer if chosen is None else gather_columns(layer, chosen)
                 rooms.append(_with_room(layer, buffer.capacity, large))
         return buffer, memory
+
+    @classmethod
+    def _in_room(cls, memory: Memory, room: Room) -> tuple["KeyValueBuffer", Memory]:
+        buffer = cls(0)
+        buffer.keys, buffer.values = room.take()
+        buffer.capacity = buffer.keys[0].shape[2]
+        buffer.length = memory.width
+        return buffer, replace(memory, keys=(), values=(), room=None)
 
     def write(
         self, layer: int, keys: Float[Tensor, "B H Q d"], values: Float[Tensor, "B H Q d"]
@@ -85,6 +96,12 @@ class KeyValueBuffer:
             tuple(k[:, :, : self.length] for k in self.keys),
             tuple(v[:, :, : self.length] for v in self.values),
         )
+
+    def room_behind(
+        self, keys: tuple[Float[Tensor, "B H T d"], ...], values: tuple[Float[Tensor, "B H T d"], ...]
+    ) -> Room | None:
+        """The columns that are left behind what `contents` gave, for the memory that shows it."""
+        return Room(keys, values, self.keys, self.values) if self.capacity > self.length else None
 
     def store_rows(self, rows: Tensor, source: "KeyValueBuffer", start: int) -> None:
         """Copy the columns from ``start`` on of all rows of ``source`` into the given rows of this buffer."""

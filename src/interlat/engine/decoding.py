@@ -158,6 +158,7 @@ def _memory_after(rows: _Rows, memory: Memory, hidden_states: Tensor, lengths: S
         memory,
         keys=keys,
         values=values,
+        room=None,
         attention_mask=torch.cat([memory.attention_mask, new_mask], dim=1),
         position_ids=rows.position_ids[:, :used].masked_fill(torch.cat([~memory.attention_mask, ~new_mask], dim=1), 0),
         segment_ids=torch.cat([memory.segment_ids, torch.where(new_mask, number, -1).to(memory.segment_ids)], dim=1),

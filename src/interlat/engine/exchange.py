@@ -119,7 +119,7 @@ def rounded(memory: Memory) -> Memory:
     def once(layer: Float[Tensor, "B H T d"]) -> Float[Tensor, "B H T d"]:
         return _from_int8(*_as_int8(layer)).to(layer.dtype)
 
-    return replace(memory, keys=tuple(map(once, memory.keys)), values=tuple(map(once, memory.values)))
+    return replace(memory, keys=tuple(map(once, memory.keys)), values=tuple(map(once, memory.values)), room=None)
 
 
 def _as_int8(layer: Float[Tensor, "B H T d"]) -> tuple[Int8[Tensor, "B H T d"], Float[Tensor, "B H T"]]:

@@ -39,6 +39,8 @@ class Memory:
     """State after the final norm at the last position of each row: the one that predicts the next token."""
     layer_mask: Bool[Tensor, "B L T"] | None = None
     """True where a layer may look at a column that ``attention_mask`` shows; None where all layers look at all."""
+    room: "Room | None" = None
+    """Free columns behind its own, for the first who continues it; None where there are none."""
 
     def __len__(self) -> int:
         """Number of rows B."""
@@ -78,6 +80,7 @@ class Memory:
             position_ids=function(self.position_ids),
             segment_ids=function(self.segment_ids),
             layer_mask=None if self.layer_mask is None else function(self.layer_mask),
+            room=None,
         )
 
     def select(self, rows: Sequence[int] | Int[Tensor, "N"]) -> "Memory":
@@ -137,6 +140,7 @@ class Memory:
             keys=tuple(k * kept for k, kept in zip(self.keys, chosen, strict=True)),
             values=tuple(v * kept for v, kept in zip(self.values, chosen, strict=True)),
             layer_mask=_layer_mask(self) & chosen[None, :, None],
+            room=None,
         )
 
     def compact(self) -> "Memory":
@@ -227,6 +231,40 @@ class Memory:
             hidden_states=torch.cat([m.hidden_states for m in memories]),
             layer_mask=rows([_layer_mask(m) for m in memories], 2) if _is_layered(memories) else None,
         )
+
+
+class Room:
+    """Free columns in the tensors that the keys and values of a memory are views of.
+
+    Who continues that memory first may write there, and then nothing is copied. The memory stays a value, because
+    columns that it shows are never written again; who continues it a second time finds the room taken, and copies.
+
+    Args:
+        keys: the views that the memory shows, the very tuple.
+        values: as ``keys``.
+        whole_keys: one tensor a layer with all columns, the free ones included.
+        whole_values: as ``whole_keys``.
+    """
+
+    def __init__(
+        self,
+        keys: tuple[Float[Tensor, "B H T d"], ...],
+        values: tuple[Float[Tensor, "B H T d"], ...],
+        whole_keys: Sequence[Float[Tensor, "B H C d"]],
+        whole_values: Sequence[Float[Tensor, "B H C d"]],
+    ) -> None:
+        self._keys, self._values = keys, values
+        self._whole = [(list(whole_keys), list(whole_values))]
+        self._capacity = whole_keys[0].shape[2]
+
+    def holds(self, memory: Memory, columns: int) -> bool:
+        """Whether ``memory`` can be continued here by as many columns."""
+        same = memory.keys is self._keys and memory.values is self._values
+        return bool(self._whole) and same and memory.width + columns <= self._capacity
+
+    def take(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The whole keys and values, once."""
+        return self._whole.pop()
 
 
 class MovedMemory:

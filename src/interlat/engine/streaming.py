@@ -232,7 +232,7 @@ class _Batch:
             self._arrange(list(range(len(self.rows))), max(used, memory.width), max(0, missing))
         slots = [slot for slot, row in enumerate(self.rows) if row is None][: len(rows)]
         layers = list(memory.keys), list(memory.values)
-        memory = replace(memory, keys=(), values=())
+        memory = replace(memory, keys=(), values=(), room=None)
         self._place(slots, memory, layers, row_states, [row.request.seed for row in rows])
         for slot, row in zip(slots, rows, strict=True):
             self.rows[slot] = row

@@ -152,7 +152,12 @@ class Engine:
 
     @torch.no_grad()
     def prefill(
-        self, prompts: Sequence[Prompt | str], memory: Memory | MovedMemory | None = None, *, segment: str = "prompt"
+        self,
+        prompts: Sequence[Prompt | str],
+        memory: Memory | MovedMemory | None = None,
+        *,
+        segment: str = "prompt",
+        room: int = 0,
     ) -> Memory:
         """Read one prompt a row, after what ``memory`` holds if there is one. The LM head does not run.
 
@@ -161,13 +166,17 @@ class Engine:
             memory: the memory of B rows that the prompts continue. It stays as it is, and is copied; a `MovedMemory` is
                 given back while it is copied.
             segment: the name that the new columns get.
+            room: columns to keep free behind them. Who thinks or reads on first and needs no more than that writes
+                there, and the memory is not copied.
 
         Raises:
             PromptError: a prompt is empty, does not fit into the context, or its latents are not finite or
                 not as wide as the model.
-            InputError: the memory does not have B rows, or belongs to another model.
+            InputError: the memory does not have B rows, or belongs to another model; or ``room`` is negative.
         """
-        return self._read(prompts, memory, segment)[0]
+        if room < 0:
+            raise InputError(f"room is {room} columns; use 0 or more")
+        return self._read(prompts, memory, segment, room=room)[0]
 
     @torch.no_grad()
     def prefill_hidden(
@@ -197,6 +206,7 @@ class Engine:
         before: Memory | MovedMemory | None,
         segment: str,
         tap: Tap | None = None,
+        room: int = 0,
     ) -> tuple[Memory, Tensor, list[int]]:
         moved = _moved(self._empty_memory(len(prompts)) if before is None else before)
         self._check_ready(None if before is None else moved.memory)
@@ -213,7 +223,7 @@ class Engine:
         self._check_ids(tokenized)
         width = max(lengths)
         embeddings = embed_prompts(tokenized, self.model.get_input_embeddings(), self.hidden_size, width)
-        buffer, memory = KeyValueBuffer.continuing(moved, width)
+        buffer, memory = KeyValueBuffer.continuing(moved, width + room)
         new_mask = padded_mask(torch.tensor(lengths, device=self.device), width)
         offsets = (new_mask.cumsum(dim=1) - 1).clamp(min=0)
         new_positions = (memory.next_position[:, None] + offsets) * new_mask
@@ -233,6 +243,7 @@ class Engine:
             next_position=memory.next_position + torch.tensor(lengths, device=self.device),
             hidden_states=states[:, -1].clone(),
             layer_mask=with_columns(memory.layer_mask, width),
+            room=buffer.room_behind(keys, values),
         )
         return grown, states, lengths
 
@@ -254,7 +265,8 @@ class Engine:
         runs.
 
         Args:
-            memory: B rows; a `MovedMemory` is given back while it is copied.
+            memory: B rows; it is copied unless it has room for the steps (`prefill`), a `MovedMemory` is given back
+                meanwhile.
             latent_steps: K; 0 returns the memory itself.
             align: maps ``[B, 1, D]`` states after the final norm to ``[B, 1, D]`` input embeddings.
             segment: the name that the new columns get.
@@ -325,6 +337,7 @@ class Engine:
             next_position=next_position,
             hidden_states=last[:, 0].clone(),
             layer_mask=with_columns(memory.layer_mask, taken),
+            room=buffer.room_behind(keys, values),
         )
         missing = latent_steps - taken
         thoughts += [torch.zeros_like(thoughts[0])] * missing

@@ -65,9 +65,10 @@ def read_latents(config: ReadLatents) -> Iterator[tuple[int, int, list[dict[str,
         batch = items[start : start + config.batch_size]
         prompts = [make_prompt(store.entry(item).task) for item in batch]
         if bridge is None:
-            _, latents = engine.think(engine.prefill(prompts), config.latent_steps, identity)
+            _, latents = engine.think(engine.prefill(prompts, room=config.latent_steps), config.latent_steps, identity)
         else:
-            _, latents = finish_thought(engine, bridge, begin_thought(engine, bridge, prompts), config.latent_steps)
+            memory = begin_thought(engine, bridge, prompts, config.latent_steps)
+            _, latents = finish_thought(engine, bridge, memory, config.latent_steps)
         yield start + len(batch), len(items), list(_records(engine, batch, latents))
 
 

@@ -109,7 +109,7 @@ def think(engine: Engine, bridge: Bridge | None, records: Sequence[dict[str, Any
         memory, rows = think_over(engine, bridge, prompts, latent_steps)
     else:
         assert align is not None, "made above"
-        memory, rows = engine.think(engine.prefill(prompts), latent_steps, align)
+        memory, rows = engine.think(engine.prefill(prompts, room=latent_steps), latent_steps, align)
     seconds = (time.perf_counter() - began) / len(records)
     passes = latent_steps if bridge is not None else latent_steps + 1
     return [
