@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from interlat.align.resampler import Resampler, ResamplerConfig
+from interlat.align.resampler import FALL, Resampler, ResamplerConfig
 from interlat.errors import CheckpointError, InputError
 
 SIZE, HEADS = 12, 3
@@ -53,10 +53,12 @@ def slow(resampler, rows, count):
     queries = linear("query_map", norm("query_norm", wide["queries"][:count]))
     keys, values = linear("key_map", norm("row_norm", x) + code), linear("value_map", x)
     width = SIZE // HEADS
+    distances = torch.tensor([[math.log(1 + abs(k - j)) for j in range(len(x))] for k in range(count)])
     parts = []
     for head in range(HEADS):
         chosen = slice(head * width, (head + 1) * width)
-        weights = (queries[:, chosen] @ keys[:, chosen].T / math.sqrt(width)).softmax(-1)
+        scores = queries[:, chosen] @ keys[:, chosen].T / math.sqrt(width)
+        weights = (scores - wide["fall"][head] * distances).softmax(-1)
         parts.append(weights @ values[:, chosen])
     means = linear("output_map", torch.cat(parts, dim=-1))
     inner = linear("expand", norm("inner_norm", means))
@@ -73,15 +75,17 @@ def test_a_batch_equals_the_slow_arithmetic_of_each_message(count):
     torch.testing.assert_close(resampler(batch(fill=1e6)[1], mask, count), found)
 
 
-def test_it_begins_with_means_of_rows():
-    """Every output is inside what the rows span, each weight positive, and the queries differ."""
+def test_it_begins_with_the_first_rows():
+    """Every output is inside what the rows span, each weight positive, and most of output k is row k."""
     resampler = Resampler(ResamplerConfig(SIZE, queries=4, heads=1))
     resampler.begin(seed=0)
     rows = torch.eye(SIZE)[None, :6]
     out = resampler(rows, torch.ones(1, 6, dtype=torch.bool), 4)[0]
     torch.testing.assert_close(out[:, :6].sum(-1), torch.ones(4))
     assert (out[:, :6] > 0).all() and not out[:, 6:].any()
-    assert not torch.allclose(out[0], out[1], atol=1e-4)
+    assert out[:, :4].argmax(dim=-1).tolist() == [0, 1, 2, 3] and (out.diagonal() > 0.8).all()
+    ours = [1 / (1 + abs(2 - j)) ** FALL for j in range(6)]
+    torch.testing.assert_close(out[2, :6], torch.tensor(ours) / sum(ours))
     other = Resampler(ResamplerConfig(SIZE, queries=4, heads=1))
     other.begin(seed=0)
     assert all(torch.equal(a, b) for a, b in zip(resampler.parameters(), other.parameters(), strict=True))

@@ -12,6 +12,8 @@ from interlat.align.adapter import sinusoidal_code
 from interlat.align.module_file import StoredModule
 from interlat.errors import InputError
 
+FALL = 4.0
+"""How fast attention falls with the distance of a row from the query's own at first: a neighbour gets a 16th."""
 LOWEST = torch.finfo(torch.float32).min
 
 
@@ -40,10 +42,11 @@ class ResamplerConfig:
 class Resampler(StoredModule):
     """``y = A x``, ``out = y + W2 GELU(W1 LN(y))``: K rows, each a weighted mean of all rows x of a message.
 
-    ``A = softmax((Q LN(q)) (K (LN(x) + c))^T / sqrt(d))`` for each head, q learned queries, c the code of the position
-    of a row in the message. The maps of values and outputs begin as the identity and W2 as zero, so that at first every
-    output is a mean of rows, as a receiver knows them. Float32 whatever surrounds it. A resampler in the sense of
-    Flamingo (arXiv 2204.14198), of one layer.
+    ``A = softmax((Q LN(q_k)) (K (LN(x_j) + c_j))^T / sqrt(d) - s ln(1 + |k - j|))`` for each head, q_k learned queries,
+    c_j the code of the position j of a row in the message, s how fast attention falls with the distance from row k,
+    learned too. The maps of values and outputs begin as the identity, Q and W2 as zero, so that at first output k is
+    nearly row k: something that a receiver can read. Means of all rows are not, and from them nothing is learned
+    (docs/log.md). Float32 whatever surrounds it. A resampler in the sense of Flamingo (arXiv 2204.14198), of one layer.
     """
 
     FILE = "resampler.safetensors"
@@ -58,6 +61,7 @@ class Resampler(StoredModule):
         size = config.size
         self.config = config
         self.queries = nn.Parameter(torch.zeros(config.queries, size))
+        self.fall = nn.Parameter(torch.zeros(config.heads))
         self.query_norm = nn.LayerNorm(size)
         self.row_norm = nn.LayerNorm(size)
         self.query_map = nn.Linear(size, size)
@@ -74,13 +78,15 @@ class Resampler(StoredModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             nn.init.normal_(self.queries)
-            for linear in (self.query_map, self.key_map, self.expand):
+            for linear in (self.key_map, self.expand):
                 linear.reset_parameters()
+        self.fall.fill_(FALL)
         for linear in (self.value_map, self.output_map):
             nn.init.eye_(linear.weight)
             nn.init.zeros_(linear.bias)
-        nn.init.zeros_(self.contract.weight)
-        nn.init.zeros_(self.contract.bias)
+        for linear in (self.query_map, self.contract):
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
 
     def forward(
         self, hidden_states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"], latent_steps: int
@@ -109,6 +115,9 @@ class Resampler(StoredModule):
             queries = self.query_map(self.query_norm(self.queries[:latent_steps])).expand(len(rows), -1, -1)
             parts = [self._by_head(part) for part in (queries, keys, self.value_map(rows))]
             scores = parts[0] @ parts[1].transpose(-1, -2) / math.sqrt(config.size // config.heads)
+            index = (mask.long().cumsum(dim=1) - 1)[:, None, None, :]
+            own = torch.arange(latent_steps, device=mask.device)[:, None]
+            scores = scores - self.fall[:, None, None] * (index - own).abs().float().log1p()
             weights = scores.masked_fill(~mask[:, None, None, :], LOWEST).softmax(dim=-1)
             means = self.output_map((weights @ parts[2]).transpose(1, 2).flatten(start_dim=2))
             summed: Tensor = means + self.contract(functional.gelu(self.expand(self.inner_norm(means))))
