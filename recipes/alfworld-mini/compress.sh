@@ -11,23 +11,36 @@ train() { # name, further options
 }
 cross_entropy="--losses.agreement 0"
 published="--losses.agreement 0.1 --losses.direction 0.1 --losses.temperature 4 --losses.reference-rows 8"
+low_rates="--schedule.learning-rate 0.0002 --schedule.adapter-learning-rate 0.0004"
 several="--latent-steps 1 2 4 8 16"
 # The first comparison of losses: shorter trainings that begin at a random vector.
 short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --schedule.validate-every 50 --start random"
+
+# Further draws of the evidence of the training games: two latents overfit on the first ones.
+"$interlat" collect episodes --games $run/games --split train --output $run/train-more.jsonl --draws 5 --seed 1
+"$interlat" collect --config $here/thoughts.yaml --source.data $run/train-more.jsonl --output $run/thoughts-more
 
 # Two processes with one thread each are faster on two cores than one process with two threads.
 {
     # Two latents: the hint says that both objects' places belong in them, and they learn on without it.
     for seed in 0 1 2; do
         train hinted-$seed --seed $seed --latent-steps 2 --schedule.steps 800 --losses.hint 0.5
+        train fresh-$seed --seed $seed --latent-steps 2 --schedule.steps 400 --sender $short/hinted-$seed/model \
+            --thoughts $run/thoughts-more
+        # The second stage on the first draws, and a third one with more agreement.
         train settled-$seed --seed $seed --latent-steps 2 --schedule.steps 400 --sender $short/hinted-$seed/model \
-            --schedule.learning-rate 0.0002 --schedule.adapter-learning-rate 0.0004
+            $low_rates
+        train further-$seed --seed $seed --latent-steps 2 --schedule.steps 400 --sender $short/settled-$seed/model \
+            $low_rates --losses.agreement 8
     done
+    train heavy-0 --seed 0 --latent-steps 2 --schedule.steps 400 --sender $short/settled-0/model --losses.agreement 8
     # Without a hint only seed 0 learns the second place, and from there the agreement helps.
     for seed in 0 1 2; do train two-first-$seed --seed $seed --latent-steps 2 --schedule.steps 800 $cross_entropy; done
     train two-0 --latent-steps 2 --schedule.steps 400 --sender $short/two-first-0/model
+    train hint-0 --seed 0 --latent-steps 2 --schedule.steps 800 $cross_entropy --losses.hint 0.3
     train hint-1 --seed 1 --latent-steps 2 --schedule.steps 800 $cross_entropy --losses.hint 0.1
     train hint-2 --seed 2 --latent-steps 2 --schedule.steps 800 $cross_entropy --losses.hint 0.3
+    train follow-1 --seed 1 --latent-steps 2 --schedule.steps 400 --sender $short/hint-1/model
     train two-agreement-0 --latent-steps 2 --schedule.steps 600
 } &
 for seed in 0 1 2; do train ours-$seed --seed $seed; done
@@ -55,7 +68,7 @@ evaluate 200 evaluation/rows "" none text latent cross_task int8 rollout:{1,2,4,
 evaluate 200 evaluation/resampler-0 "" resampled:{1,2,4,8,16}
 evaluate 200 evaluation/ours-0 ours-0 compressed:{1,2,4,8,16}
 for name in ours-1 ours-2 cross-entropy-0 published-0; do evaluate 200 evaluation/$name $name compressed:8; done
-for name in {hinted,settled}-{0,1,2} two-0 two-first-{0,1,2} two-agreement-0; do evaluate 200 evaluation/$name $name compressed:2; done
+for name in {hinted,fresh,settled,further}-{0,1,2} two-0 two-first-{0,1,2} two-agreement-0; do evaluate 200 evaluation/$name $name compressed:2; done
 for name in both-0 both-1; do evaluate 200 evaluation/$name $name compressed:{2,8}; done
 for name in uncertain-start-0 uncertain-start-1 random-start-0; do
     evaluate 200 evaluation/$name $name compressed:{1,2,4,8,16}
@@ -67,14 +80,14 @@ for name in cross-entropy-200 agreement-200; do evaluate 200 evaluation/$name $n
 evaluate 500 all-games/rows "" none text latent rollout:2 rollout:8 first_rows:2 first_rows:8
 for seed in 0 1 2; do
     evaluate 500 all-games/ours-$seed ours-$seed compressed:8
-    for name in hinted settled two-first; do evaluate 500 all-games/$name-$seed $name-$seed compressed:2; done
+    for name in hinted fresh settled further two-first; do evaluate 500 all-games/$name-$seed $name-$seed compressed:2; done
 done
-for name in two-0 hint-1 hint-2; do evaluate 500 all-games/$name $name compressed:2; done
+for name in two-0 heavy-0 hint-{0,1,2} follow-1; do evaluate 500 all-games/$name $name compressed:2; done
 evaluate 500 all-games/cross-entropy-0 cross-entropy-0 compressed:8
 for baseline in "full message" "first rows, 2" "first rows, 8" "untrained steps, 2" "untrained steps, 8"; do
     "$interlat" compare --config $here/compress-arms-all.yaml --baseline "$baseline" --output "$short/comparison-all/$baseline"
 done
 
 "$interlat" evaluate latency --config $here/latency.yaml
-"$interlat" plot tradeoff $short/all-games/{rows,ours-{0,1,2},settled-{0,1,2}} --latency $short/latency --output $short
+"$interlat" plot tradeoff $short/all-games/{rows,ours-{0,1,2},fresh-{0,1,2}} --latency $short/latency --output $short
 "$interlat" plot parallelism --model $short/ours-0/model --untrained $run/scout/model --thoughts $run/thoughts --output $short/parallelism
