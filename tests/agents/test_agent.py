@@ -15,10 +15,11 @@ import interlat
 from interlat.agents.agent import Agent, load
 from interlat.agents.settings import PLAN_REQUEST, AgentSettings
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
+from interlat.engine.exchange import message_of_memory
 from interlat.engine.prompt import Latents, Text, Tokens, token_ids_of, tokenize
 from interlat.engine.sampling import Sampling
 from interlat.errors import CheckpointError, InputError, MessageError, PromptError
-from interlat.messages import CacheMessage, HiddenMessage, TextMessage, load_message
+from interlat.messages import HiddenMessage, TextMessage, load_message
 
 TASK = "put the kettle on the stove"
 SHORT = Sampling(max_new_tokens=6)
@@ -196,8 +197,7 @@ def test_a_prompt_longer_than_the_context_is_refused(scout: Agent) -> None:
 
 def test_a_cache_is_no_part_of_a_prompt(actor: Agent) -> None:
     memory = actor.engine.prefill(["the drawer"])
-    fields = {field.name: getattr(memory, field.name) for field in dataclasses.fields(memory)}
-    message = CacheMessage(**fields)
+    message = message_of_memory(actor.engine, memory)
     with pytest.raises(InputError, match="a cache enters as memory"):
         actor.reply("A room.", message)
 

@@ -107,8 +107,10 @@ class Bridge(StoredModule):
 
     def message(self, latents: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D_message"]:
         """The message rows of some latents, float32."""
+        if self.projector is None:
+            return latents.float()
         with torch.autocast(latents.device.type, enabled=False):
-            rows: Tensor = latents.float() if self.projector is None else self.projector(latents.float())
+            rows: Tensor = self.projector(latents.float())
         return rows
 
 

@@ -114,11 +114,7 @@ class LlamaFamilyBackend:
         wanted = tap.inner if tap is not None else frozenset()
         first = buffer.length
         new_positions = position_ids[:, first:]
-        # Rotary tables for all columns to come, once; the values are those that the model computes.
-        reference = self.norm.weight
-        cosine, sine = self.rotary(reference, new_positions)
-        half = sine.shape[-1] // 2
-        cosine, sine = cosine[:, None], torch.cat([-sine[..., :half], sine[..., half:]], dim=-1)[:, None]
+        cosine, sine = self._rotary_tables(new_positions)
         longest = int(position_ids.max()) + 1
         windows = {kind: w if w is not None and w < longest else None for kind, w in self.windows.items()}
         everything_visible = bool(attention_mask.all())
@@ -153,6 +149,15 @@ class LlamaFamilyBackend:
             return self.norm(states).view(batch, width, size)
 
         return forward
+
+    def _rotary_tables(
+        self, positions: Int[Tensor, "B C"]
+    ) -> tuple[Float[Tensor, "B 1 C d"], Float[Tensor, "B 1 C d"]]:
+        """Cosines and signed sines of all columns to come, once; the values are those that the model computes."""
+        dtype, scaling = self.norm.weight.dtype, self.rotary.attention_scaling
+        angles = positions[:, None, :, None].float() * self.rotary.inv_freq.float()
+        cosine, sine = (angles.cos() * scaling).to(dtype), (angles.sin() * scaling).to(dtype)
+        return torch.cat([cosine, cosine], dim=-1), torch.cat([-sine, sine], dim=-1)
 
 
 class _Norm:
