@@ -16,22 +16,25 @@ several="--latent-steps 1 2 4 8 16"
 # The first comparison of losses: shorter trainings that begin at a random vector.
 short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --schedule.validate-every 50 --start random"
 
-# Further draws of the evidence of the training games: two latents overfit on the first ones.
+# Further draws of the evidence of the training games: two latents overfit on the first ones (docs/log.md).
 "$interlat" collect episodes --games $run/games --split train --output $run/train-more.jsonl --draws 5 --seed 1
 "$interlat" collect --config $here/thoughts.yaml --source.data $run/train-more.jsonl --output $run/thoughts-more
 
 # Two processes with one thread each are faster on two cores than one process with two threads.
 {
-    # Two latents: the hint says that both objects' places belong in them, and they learn on without it.
+    # Two latents: the hint says that both objects' places belong in them, they learn on without it, and at last with
+    # more agreement.
     for seed in 0 1 2; do
         train hinted-$seed --seed $seed --latent-steps 2 --schedule.steps 800 --losses.hint 0.5
-        train fresh-$seed --seed $seed --latent-steps 2 --schedule.steps 400 --sender $short/hinted-$seed/model \
-            --thoughts $run/thoughts-more
-        # The second stage on the first draws, and a third one with more agreement.
         train settled-$seed --seed $seed --latent-steps 2 --schedule.steps 400 --sender $short/hinted-$seed/model \
             $low_rates
         train further-$seed --seed $seed --latent-steps 2 --schedule.steps 400 --sender $short/settled-$seed/model \
             $low_rates --losses.agreement 8
+    done
+    # Instead of the second and the third stage: one on further draws, at the full rate.
+    for seed in 0 1 2; do
+        train fresh-$seed --seed $seed --latent-steps 2 --schedule.steps 400 --sender $short/hinted-$seed/model \
+            --thoughts $run/thoughts-more
     done
     train heavy-0 --seed 0 --latent-steps 2 --schedule.steps 400 --sender $short/settled-0/model --losses.agreement 8
     # Without a hint only seed 0 learns the second place, and from there the agreement helps.
@@ -89,5 +92,5 @@ for baseline in "full message" "first rows, 2" "first rows, 8" "untrained steps,
 done
 
 "$interlat" evaluate latency --config $here/latency.yaml
-"$interlat" plot tradeoff $short/all-games/{rows,ours-{0,1,2},fresh-{0,1,2}} --latency $short/latency --output $short
+"$interlat" plot tradeoff $short/all-games/{rows,ours-{0,1,2},further-{0,1,2}} --latency $short/latency --output $short
 "$interlat" plot parallelism --model $short/ours-0/model --untrained $run/scout/model --thoughts $run/thoughts --output $short/parallelism
