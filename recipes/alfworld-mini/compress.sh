@@ -26,8 +26,7 @@ short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --sched
     # more agreement.
     for seed in 0 1 2; do
         train hinted-$seed --seed $seed --latent-steps 2 --schedule.steps 800 --losses.hint 0.5
-        train settled-$seed --seed $seed --latent-steps 2 --schedule.steps 400 --sender $short/hinted-$seed/model \
-            $low_rates
+        train settled-$seed --seed $seed --latent-steps 2 --schedule.steps 400 --sender $short/hinted-$seed/model $low_rates
         train further-$seed --seed $seed --latent-steps 2 --schedule.steps 400 --sender $short/settled-$seed/model \
             $low_rates --losses.agreement 8
     done

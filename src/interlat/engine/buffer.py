@@ -41,13 +41,13 @@ class KeyValueBuffer:
             The buffer; and the compact memory without keys and values.
         """
         memory = moved.take()
-        if memory.room is not None and memory.room.holds(memory, columns) and memory.compact_columns() is None:
+        chosen = memory.compact_columns()
+        if chosen is None and memory.room is not None and memory.room.holds(memory, columns):
             return cls._in_room(memory, memory.room)
         # That costs time, so only where room is what counts: a copy leaves the memory where it is anyway.
         large = moved.given_away and memory.nbytes >= LARGE
         if large and memory.attention_mask.device.type == "cpu":
             return_free_memory()
-        chosen = memory.compact_columns()
         keys, values = list(memory.keys), list(memory.values)
         memory = replace(memory, keys=(), values=(), room=None)
         if chosen is not None:
