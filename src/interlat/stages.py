@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from interlat.agents.episodes import playable_episodes, read_episodes
+from interlat.agents.episodes import of_draw, playable_episodes, read_episodes
 from interlat.agents.trajectories import TRAJECTORIES_FILE, read_trajectories
 from interlat.bench import collect, compress, engine, sender, store, team, train_step, world
 from interlat.bench.records import print_records
@@ -186,6 +186,8 @@ class Evaluate:
     """Models, variants, output folder."""
     games: int | None = None
     """Play this many games of each split, chosen by chance and always the same; None plays all."""
+    draw: int = 0
+    """Which draw of each game's evidence the sender has; those of training games were drawn several times."""
     threads: int = 2
     """Threads of torch on a CPU."""
     json: bool = False
@@ -199,7 +201,7 @@ def run_evaluate(config: Evaluate) -> None:
     torch.set_num_threads(config.threads)
     settings = config.settings
     write_config(config, settings.output)
-    records = playable_episodes(config.episodes, config.games)
+    records = of_draw(playable_episodes(config.episodes, config.games), config.draw)
     drain(track(evaluate_household(settings, records), "episodes"))
     inspections = write_inspections(settings, records)
     results = Path(settings.output) / RESULTS_FILE

@@ -7,6 +7,7 @@ from interlat.agents.episodes import (
     direct_episode,
     evidence_of,
     layout_of,
+    of_draw,
     playable_episodes,
     read_episodes,
     some_of,
@@ -94,3 +95,12 @@ def test_playable_games_have_a_sender_that_knows_something(tmp_path):
 def test_no_episodes_is_an_error(tmp_path):
     with pytest.raises(InputError, match="interlat collect"):
         read_episodes(tmp_path / "none.jsonl")
+
+
+def test_a_draw_is_the_only_episode_that_is_left(pipeline):
+    records = [record for record in read_episodes(pipeline.episodes) if record["episodes"]]
+    chosen = of_draw(records, 1)
+    assert [r["item"] for r in chosen] == [r["item"] for r in records]
+    assert [r["episodes"] for r in chosen] == [[r["episodes"][1]] for r in records]
+    with pytest.raises(InputError, match="no draw 2"):
+        of_draw(records, 2)

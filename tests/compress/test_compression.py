@@ -12,18 +12,21 @@ import torch
 from safetensors.torch import load_file
 
 import interlat
-from interlat.agents.episodes import read_episodes, texts_of
+from interlat.agents.episodes import playable_episodes, read_episodes, texts_of
 from interlat.agents.sources import TaskSource
 from interlat.align.bridge import Bridge, think_over
 from interlat.align.resampler import Resampler
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
+from interlat.compress import compression
 from interlat.compress.compression import Compress, compress
 from interlat.compress.losses import CompressionWeights
 from interlat.config import write_config
+from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Latents
 from interlat.engine.sampling import Sampling
 from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError, InputError, MessageError, PromptError
+from interlat.evaluate.household import Checkpoints, EvaluateHousehold, evaluate_household
 from interlat.files import read_lines
 from interlat.learning.conversations import ConversationOptions
 from interlat.learning.household import household_corpus
@@ -335,6 +338,45 @@ def test_what_does_not_go_together_is_refused(config, pipeline, tmp_path):
     list(collect_thoughts(other))
     with pytest.raises(InputError, match="was not trained on the thoughts"):
         list(compress(dataclasses.replace(config, thoughts=other.output)))
+
+
+@pytest.fixture
+def played(pipeline, short, tmp_path):
+    """Results of the training games under a compressed sender and, by another actor, without a message."""
+    roles = {"scout": pipeline.scout, **pipeline.actors, "compressed": short["compressed"]}
+    checkpoints = Checkpoints(**{role: str(folder) for role, folder in roles.items()})
+    output = tmp_path / "played"
+    settings = EvaluateHousehold(checkpoints, str(output), ("compressed:3", "none"), max_plan_tokens=8)
+    list(evaluate_household(settings, playable_episodes([pipeline.episodes])))
+    return output / "results.jsonl"
+
+
+def test_played_games_are_learned_beside_the_experts(config, pipeline, played, tmp_path):
+    config = dataclasses.replace(config, latent_steps=(3,), losses=CompressionWeights(agreement=1.0, direction=0.0))
+    without = list(compress(dataclasses.replace(config, output=str(tmp_path / "without"))))
+    both = list(compress(dataclasses.replace(config, played=(str(played),))))
+    assert {"validation_agreement_3", "validation_loss_3"} <= without[-1][1].keys()
+    assert "validation_played_agreement_3" not in without[-1][1]
+    assert both[-1][1]["validation_played_agreement_3"] > 0
+    assert any(a["task"] != b["task"] for (_, a), (_, b) in zip(without, both, strict=True))
+    examples, held_out = compression._played(
+        dataclasses.replace(config, played=(str(played),)),
+        ScoutMessages([str(pipeline.thoughts)]),
+        ChatFormat(Engine.load(str(pipeline.actors["latent"])).tokenizer),
+    )
+    games = {line["item"] for line in read_lines(played)}
+    assert len(examples) + len(held_out) == len(games) and len(held_out) == max(1, round(0.2 * len(games)))
+    assert not any(example.label_weight for example in [*examples, *held_out])
+
+
+def test_played_games_that_teach_nothing_are_refused(config, pipeline, played, tmp_path):
+    with pytest.raises(InputError, match=r"give losses\.agreement a weight"):
+        dataclasses.replace(config, played=(str(played),), losses=CompressionWeights(agreement=0.0))
+    others = tmp_path / "others.jsonl"
+    others.write_text("".join(f"{json.dumps(line)}\n" for line in read_lines(played) if line["actor"] == "none"))
+    for path in (others, tmp_path / "nowhere.jsonl"):
+        with pytest.raises(InputError, match="no game of the latent actor"):
+            list(compress(dataclasses.replace(config, played=(str(path),))))
 
 
 def test_a_prompt_that_leaves_no_room_for_latents_is_named(config):

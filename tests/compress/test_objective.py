@@ -1,5 +1,7 @@
 """The losses of compressed messages against one plain pass a sample, and the law of batching."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -201,3 +203,27 @@ def test_given_messages_are_measured_alike(samples):
     messages = [Mixed(row[: s.latent_steps], s.latent_steps) for row, s in zip(rows, samples, strict=True)]
     given, metrics = objective(samples, messages=messages)
     assert given.item() == pytest.approx(own.item(), abs=1e-6) and not metrics and not given.requires_grad
+
+
+def test_what_is_not_to_be_imitated_is_agreed_on_all_the_same(samples):
+    """Labels without weight: no cross-entropy, and the agreement as before."""
+    objective = objective_of(reasoner(), CompressionWeights(0.7, 0.0))
+    played = [replace(s, example=replace(s.example, weights=(0.0,) * len(s.example.weights))) for s in samples]
+    loss, metrics = objective(played)
+    assert metrics["task"].item() == 0 and loss.item() == pytest.approx(0.7 * metrics["agreement"].item())
+    assert metrics["agreement"].item() == pytest.approx(slow_parts(objective, samples)[1].item(), abs=2e-5)
+    mixed, parts = objective([*samples, *played])
+    assert parts["task"].item() == pytest.approx(objective(samples)[1]["task"].item(), rel=1e-5)
+    assert parts["agreement"].item() == pytest.approx(metrics["agreement"].item(), rel=1e-5)
+    assert mixed.item() == pytest.approx((parts["task"] + 0.7 * parts["agreement"]).item())
+
+
+def test_without_gradients_the_loss_is_the_cross_entropy_and_the_agreement_is_said(samples):
+    objective = objective_of(reasoner(), CompressionWeights(0.7, 0.3))
+    _, wanted = objective(samples)
+    with torch.no_grad():
+        loss, metrics = objective(samples)
+    assert loss.item() == metrics["task"].item() == pytest.approx(wanted["task"].item(), rel=1e-5)
+    assert metrics["agreement"].item() == pytest.approx(wanted["agreement"].item(), rel=1e-5)
+    with torch.no_grad():
+        assert "agreement" not in objective_of(reasoner(), CompressionWeights(0.0, 0.3))(samples)[1]

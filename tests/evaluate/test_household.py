@@ -33,7 +33,7 @@ def test_every_game_is_played_once_under_every_variant(played):
 
 
 def test_records_say_what_was_sent_and_keep_the_step_cap(played):
-    _, _, lines = played
+    _, records, lines = played
     by_variant = {line["variant"]: line for line in lines}
     assert by_variant["none"]["message_bytes"] == by_variant["none"]["sender_tokens"] == 0
     assert by_variant["text"]["message_bytes"] == len(by_variant["text"]["plan"].encode())
@@ -41,7 +41,9 @@ def test_records_say_what_was_sent_and_keep_the_step_cap(played):
     assert (told["actor"], told["message_kind"], told["message_rows"]) == ("latent", "text", 0)
     assert told["message_bytes"] == len(told["plan"].encode()) > 0
     assert by_variant["latent"]["message_bytes"] == by_variant["latent"]["message_rows"] * 16 * 2
+    evidence = {record["item"]: record["episodes"][0]["evidence"] for record in records if record["episodes"]}
     for line in lines:
+        assert line["evidence"] == evidence[line["item"]]
         assert line["steps"] <= line["max_steps"]
         assert len(line["turns"]) == line["steps"]
         if not line["success"]:
@@ -81,6 +83,18 @@ def test_a_second_run_plays_nothing_and_a_torn_one_only_what_is_missing(played, 
     assert sorted(map(key, again)) == sorted(map(key, lines))
     results = {key(line): [turn["action"] for turn in line["turns"]] for line in lines}
     assert results == {key(line): [turn["action"] for turn in line["turns"]] for line in again}
+
+
+def test_results_with_other_evidence_are_not_taken_for_these(played, pipeline, tmp_path):
+    output, records, lines = played
+    game = next(record for record in records if record["episodes"])
+    other = {**game, "episodes": [{**game["episodes"][0], "evidence": "mug: today shelf 1."}]}
+    with pytest.raises(InputError, match="other evidence"):
+        list(evaluate_household(settings(pipeline, output), [other]))
+    unsaid = [{key: value for key, value in line.items() if key != "evidence"} for line in lines]
+    (tmp_path / "results.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in unsaid))
+    done, total = next(evaluate_household(settings(pipeline, tmp_path), records))
+    assert done == total > 0
 
 
 def test_the_batch_size_changes_no_episode(played, pipeline, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from interlat.engine.ranks import Ranks
-from interlat.learning.validation import VALIDATION_PASS, mean_loss
+from interlat.learning.validation import VALIDATION_PASS, mean_loss, mean_losses
 
 
 @pytest.mark.parametrize("count", [1, VALIDATION_PASS, 2 * VALIDATION_PASS + 3])
@@ -41,3 +41,13 @@ def test_ranks_take_equally_many_passes_and_add_up(world):
         mean_loss(objective, samples, None, OneOfMany(rank=rank, world_size=world))
         counts.append(len(passes))
     assert sum(found) == len(samples) and len(set(counts)) == 1
+
+
+def test_parts_of_the_loss_are_added_up_as_well():
+    samples = list(range(VALIDATION_PASS + 3))
+
+    def objective(part, totals):
+        return torch.tensor(float(sum(part))), {"agreement": torch.tensor(float(len(part)))}
+
+    found = mean_losses(objective, samples, None, Ranks())
+    assert found == {"loss": float(sum(samples)), "agreement": float(len(samples))}

@@ -105,6 +105,21 @@ def playable_episodes(paths: Sequence[str | Path], count: int | None = None) -> 
     ]
 
 
+def of_draw(records: Sequence[dict[str, Any]], draw: int) -> list[dict[str, Any]]:
+    """The records with one episode each, that of one draw of the evidence.
+
+    Raises:
+        InputError: a game has no such draw.
+    """
+    chosen = [{**record, "episodes": [e for e in record["episodes"] if e["draw"] == draw]} for record in records]
+    lacking = next((record for record in chosen if not record["episodes"]), None)
+    if lacking is not None:
+        raise InputError(
+            f"{lacking['item']} has no draw {draw} of its evidence; give a lower number, or collect with more draws"
+        )
+    return chosen
+
+
 def some_of(records: Sequence[dict[str, Any]], count: int | None) -> list[dict[str, Any]]:
     """``count`` of the records by chance, always the same ones; all of them for None or where there are fewer.
 

@@ -25,20 +25,21 @@ from interlat.engine.hardware import choose_device
 from interlat.engine.prompt import token_ids_of, tokenize
 from interlat.engine.ranks import Ranks
 from interlat.errors import InputError
-from interlat.files import atomic_folder, write_atomically
+from interlat.files import atomic_folder, read_lines, write_atomically
 from interlat.learning.card import CARD_FILE, base_model, model_card, settings_of
 from interlat.learning.conversations import ConversationOptions, load_corpus
 from interlat.learning.corpus import Corpus
 from interlat.learning.examples import Example, Mixed
-from interlat.learning.household import household_corpus
+from interlat.learning.household import household_corpus, split_games
 from interlat.learning.loop import Passes, Schedule, load_finished, run_training
 from interlat.learning.messages import ScoutMessages
 from interlat.learning.model import compiled_backbone, export_model
 from interlat.learning.order import Order
+from interlat.learning.played import played_examples
 from interlat.learning.sharding import check_ranks, shard, split_again
 from interlat.learning.states import Precision
 from interlat.learning.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
-from interlat.learning.validation import mean_loss
+from interlat.learning.validation import mean_loss, mean_losses
 from interlat.progress import say
 from interlat.store.manifest import Manifest
 
@@ -79,6 +80,11 @@ class Compress:
     """conversations: which ones; as in the training of the receiver."""
     search_weight: float = 3.0
     """household: loss weight of where to go; every other token of a command weighs 1."""
+    played: tuple[str, ...] = ()
+    """household: ``results.jsonl`` of `interlat evaluate` on the episodes of the thoughts, where the receiver played
+    with compressed messages. The agreement is learned on what it did there too, right or wrong, so that it finds the
+    way on from its own mistakes, which no expert makes. Nothing of it is imitated (on-policy distillation: Agarwal et
+    al., arXiv 2306.13649)."""
     validation_share: float = 0.03
     """Share of the games or tasks that is never trained on; the same ones as in the training of the receiver."""
     validation_limit: int | None = None
@@ -121,13 +127,20 @@ class Compress:
             )
         if self.corpus == "conversations" and self.search_weight != type(self).search_weight:
             raise InputError("search_weight is for household games; leave it out")
+        if self.played and (self.corpus == "conversations" or not self.losses.agreement):
+            raise InputError(
+                "played games are household games, and only the agreement learns of them; give losses.agreement a "
+                "weight, or leave out played"
+            )
 
 
 def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int, dict[str, float]]]:
     """Run or continue the training; yields (finished steps, metrics). Ends with the exported sender.
 
-    ``validation_loss`` is the mean over the trained lengths, ``validation_loss_K`` that of one. What the receiver loses
-    with the full message and without one, the bounds in between which a compressed one lies, is said at the start.
+    ``validation_loss`` is the mean over the trained lengths, ``validation_loss_K`` that of one,
+    ``validation_agreement_K`` the agreement on the same examples, and ``validation_played_agreement_K`` that on played
+    games that are held out. What the receiver loses with the full message and without one, the bounds in between which
+    a compressed one lies, is said at the start.
 
     Args:
         config: the settings.
@@ -156,8 +169,10 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
                 round_frozen(model)
     shard(objective, [model for model in (compressor.model, receiver) if model is not None], ranks, device)
     objective.use_backbone(compiled_backbone(receiver, config.compile))
-    order = Order(corpus.training, config.schedule.batch_size, config.seed)
+    played, played_held_out = _played(config, thoughts, ChatFormat(tokenizer))
+    order = Order([*corpus.training, *played], config.schedule.batch_size, config.seed)
     held_out = list(corpus.validation[: config.validation_limit])
+    played_held_out = played_held_out[: config.validation_limit]
 
     def passes_of_step(step: int) -> Passes:
         samples = []
@@ -168,12 +183,19 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
         for part in config.schedule.passes_of(ranks.share(samples)):
             yield objective(part, totals)
 
+    def measured(examples: Sequence[Example], steps: int) -> dict[str, float]:
+        samples = [source.sample(example, steps) for example in examples]
+        return mean_losses(objective, samples, CompressionTotals.of(samples), ranks)
+
     def validate() -> dict[str, float]:
-        losses = {}
+        found: dict[str, float] = {}
         for steps in config.latent_steps:
-            samples = [source.sample(example, steps) for example in held_out]
-            losses[f"loss_{steps}"] = mean_loss(objective, samples, CompressionTotals.of(samples), ranks)
-        return {"loss": sum(losses.values()) / len(losses), **losses}
+            losses = measured(held_out, steps)
+            found |= {f"{name}_{steps}": losses[name] for name in ("loss", "agreement") if name in losses}
+            if played_held_out:
+                found[f"played_agreement_{steps}"] = measured(played_held_out, steps)["agreement"]
+        loss = sum(found[f"loss_{steps}"] for steps in config.latent_steps) / len(config.latent_steps)
+        return {"loss": loss, **found}
 
     _say_bounds(objective, [source.sample(example, 1) for example in held_out], ranks)
     parts = compressor.module.parts
@@ -276,6 +298,21 @@ def _corpus(config: Compress, thoughts: ScoutMessages, chat: ChatFormat, ranks: 
     if ranks.is_first:
         say(found.counts)
     return found.corpus
+
+
+def _played(config: Compress, thoughts: ScoutMessages, chat: ChatFormat) -> tuple[list[Example], list[Example]]:
+    """Conversations of the receiver under compressed messages: those that are learned, and those that are held out."""
+    if not config.played:
+        return [], []
+    lines = []
+    for path in config.played:
+        # Other actors have other habits: what they do is not what the receiver meets.
+        found = [line for line in read_lines(path) if line["actor"] == "latent"]
+        if not found:
+            raise InputError(f"no game of the latent actor in {path}; give results.jsonl of `interlat evaluate`")
+        lines += found
+    learned, held_out = split_games(thoughts.episodes(), config.validation_share)
+    return played_examples(lines, learned, chat), played_examples(lines, held_out, chat)
 
 
 def _new_compressor(

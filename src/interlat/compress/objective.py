@@ -33,7 +33,8 @@ class CompressionTotals:
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> "CompressionTotals":
         """The totals of some samples."""
-        weight = sum(sample.example.label_weight for sample in samples)
+        # With nothing to imitate the cross-entropy is 0, divided by whatever.
+        weight = sum(sample.example.label_weight for sample in samples) or 1.0
         return cls(weight, len(samples), max(sample.latent_steps for sample in samples))
 
 
@@ -90,7 +91,8 @@ class CompressionObjective(nn.Module):
         totals: CompressionTotals | None = None,
         messages: Sequence[Message] | None = None,
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """The share of these samples in the loss of a step; without gradients the cross-entropy alone.
+        """The share of these samples in the loss of a step; without gradients the cross-entropy alone, and the
+        agreement among the parts.
 
         Args:
             samples: conversations with what their messages are made of.
@@ -113,7 +115,7 @@ class CompressionObjective(nn.Module):
         opened = self._open(samples)
         batch, states = self.receiver.read(opened, [Mixed(row, len(row)) for row in sent])
         full = none = None
-        if torch.is_grad_enabled() and weights.agreement:
+        if weights.agreement:
             with torch.no_grad():
                 full = self.receiver.read(opened, [Mixed(row, len(row)) for row in self._references(samples)])[1]
                 none = self.receiver.read(opened, [None] * len(samples))[1]
@@ -134,7 +136,8 @@ class CompressionObjective(nn.Module):
             agreement = agreement_by_sample(
                 losses.divergence, losses.certainty, samples_of_labels(batch.labels), weights.clip_quantile
             )
-            loss = loss + weights.agreement * agreement.sum() / totals.samples
+            if torch.is_grad_enabled():
+                loss = loss + weights.agreement * agreement.sum() / totals.samples
             metrics["agreement"] = agreement.detach().sum() / totals.samples
         if torch.is_grad_enabled() and weights.direction:
             apart = self._direction(sent, samples)

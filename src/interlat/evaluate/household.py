@@ -118,7 +118,7 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
         records: games with one drawn evidence each, as `interlat.collect.episodes` writes them.
 
     Raises:
-        InputError: no games, or an unknown variant.
+        InputError: no games, an unknown variant, or results of the same games with other evidence.
     """
     games = [record for record in records if record["episodes"]]
     if not games:
@@ -126,6 +126,7 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
     results = Path(config.output) / RESULTS_FILE
     kept = [line for line in read_lines(results) if line["config_hash"] == config.hash]
     done = {(line["item"], line["variant"]) for line in kept}
+    _check_evidence(config, kept, games)
     total = len(games) * len(config.variants)
     wanted = [(v, g) for v in config.variants for g in games if (g["item"], v) not in done]
     yield total - len(wanted), total
@@ -159,6 +160,18 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
                     append_line(results, _record(config, variant, kind, game, message, origin, episode))
                 count += len(todo)
                 yield count, total
+
+
+def _check_evidence(config: EvaluateHousehold, kept: Sequence[dict[str, Any]], games: Sequence[dict[str, Any]]) -> None:
+    """Results of the same games with other evidence would be taken for these."""
+    evidence = {game["item"]: game["episodes"][0]["evidence"] for game in games}
+    for line in kept:
+        # Results of earlier versions do not say.
+        if line.get("evidence", evidence.get(line["item"])) != evidence.get(line["item"], line.get("evidence")):
+            raise InputError(
+                f"{config.output} has a result of {line['item']} with other evidence of the sender; "
+                "give another output for these episodes"
+            )
 
 
 def _sender(config: EvaluateHousehold, games: Sequence[dict[str, Any]]) -> Sender:
@@ -195,6 +208,7 @@ def _record(
         "variant": variant,
         "split": game["split"],
         "task_type": game["task_type"],
+        "evidence": game["episodes"][0]["evidence"],
         "success": episode.won,
         "steps": episode.steps,
         "max_steps": game["max_steps"],

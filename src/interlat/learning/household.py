@@ -36,13 +36,9 @@ def household_corpus(
     Raises:
         InputError: fewer than two games, or no episode can be a direct one.
     """
-    games = [record for record in records if record["episodes"]]
-    if len(games) < 2:
-        raise InputError(f"{len(games)} games with episodes, expected two at least: one is held out; collect more")
-    games = in_validation_order(games)
-    held_out = max(1, round(validation_share * len(games)))
-    training = _with_direct(_told(games[held_out:], chat, search_weight), direct_share, chat, search_weight)
-    validation = _told(games[:held_out], chat, 1.0)
+    learned, held_out = split_games(records, validation_share)
+    training = _with_direct(_told(learned, chat, search_weight), direct_share, chat, search_weight)
+    validation = _told(held_out, chat, 1.0)
     # By identity: a direct episode has the item of the one that it was made of.
     told = {id(example): (record, episode) for example, record, episode in [*training, *validation]}
     return Corpus(
@@ -51,6 +47,22 @@ def household_corpus(
         task_of={example.item: record["item"] for example, record, _ in [*training, *validation]},
         written_plan=lambda example, rng: believed_plan(*told[id(example)], rng),
     )
+
+
+def split_games(
+    records: Sequence[dict[str, Any]], validation_share: float
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The games that are learned and those that are held out, at least one; those without episodes are left out.
+
+    Raises:
+        InputError: fewer than two games.
+    """
+    games = [record for record in records if record["episodes"]]
+    if len(games) < 2:
+        raise InputError(f"{len(games)} games with episodes, expected two at least: one is held out; collect more")
+    games = in_validation_order(games)
+    held_out = max(1, round(validation_share * len(games)))
+    return games[held_out:], games[:held_out]
 
 
 def in_validation_order(games: Sequence[Game]) -> list[Game]:
