@@ -15,6 +15,7 @@ from interlat.evaluate.statistics import (
     mean_interval,
     median_interval,
     paired_difference,
+    sign_flip_exact,
     wilson_interval,
 )
 
@@ -106,6 +107,44 @@ def test_mcnemar_on_means_over_seeds_is_the_sign_test() -> None:
     assert (test.first_better, test.second_better, test.p_value) == (2, 1, 1.0)
 
 
+@given(
+    st.integers(1, 4),
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=8),
+)
+def test_sign_flips_equal_enumeration(denominator: int, pairs: list[tuple[int, int]]) -> None:
+    steps = [one - two for one, two in pairs]
+    sums = [
+        abs(sum(s * d for s, d in zip(signs, steps, strict=True)))
+        for signs in itertools.product((1, -1), repeat=len(steps))
+    ]
+    first, second = ([pair[side] / denominator for pair in pairs] for side in (0, 1))
+    test = sign_flip_exact(first, second, denominator)
+    assert test.p_value == pytest.approx(sum(total >= abs(sum(steps)) for total in sums) / len(sums), abs=1e-12)
+    assert (test.first_better, test.second_better) == (sum(d > 0 for d in steps), sum(d < 0 for d in steps))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_sign_flips_of_wins_are_mcnemars_test(pairs: list[tuple[bool, bool]]) -> None:
+    first, second = zip(*pairs, strict=True)
+    one, other = sign_flip_exact(first, second, 1), mcnemar_exact(first, second)
+    assert (one.first_better, one.second_better) == (other.first_better, other.second_better)
+    assert one.p_value == pytest.approx(other.p_value, rel=1e-9)
+
+
+def test_sign_flips_ask_by_how_much() -> None:
+    """Ten games lost by one training of three, five won by all three: more games one way, the mean the other."""
+    first, second = [2 / 3] * 10 + [1.0] * 5, [1.0] * 10 + [0.0] * 5
+    test = sign_flip_exact(first, second, 3)
+    assert (test.first_better, test.second_better) == (5, 10)
+    assert test.p_value > mcnemar_exact(first, second).p_value
+    assert sign_flip_exact([1] * 900, [0] * 900, 1).p_value == pytest.approx(2 / 2**900)
+
+
+def test_scores_of_another_denominator_are_refused() -> None:
+    with pytest.raises(InputError, match="multiples of 1/2"):
+        sign_flip_exact([1 / 3], [0.0], 2)
+
+
 def test_bootstrap_agrees_with_the_exact_resampling_distribution() -> None:
     values = [0.0, 1.0, 5.0, 2.0]
     every_mean = sorted(sum(draw) / 4 for draw in itertools.product(values, repeat=4))
@@ -172,6 +211,8 @@ def test_bootstrap_covers_at_about_its_level() -> None:
 def test_unusable_samples_are_refused(first: list[float], second: list[float], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         mcnemar_exact(first, second)
+    with pytest.raises(InputError, match=reason):
+        sign_flip_exact(first, second, 1)
     with pytest.raises(InputError, match=reason):
         paired_difference(first, second)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from interlat.errors import InputError
-from interlat.evaluate.statistics import mcnemar_exact, paired_difference
+from interlat.evaluate.statistics import paired_difference, sign_flip_exact
 from interlat.report.arms import as_records, compare_arms, markdown_arms, rich_arms
 
 
@@ -37,9 +37,12 @@ def test_differences_are_paired_by_game():
     plain, full = [1.0, 0.5, 0.0, 0.5, 0.0, 0.0], [1.0, 1.0, 0.5, 1.0, 0.5, 0.5]
     found = rows["full", "all"].difference
     assert found.over_games == paired_difference(full, plain)
-    assert found.test == mcnemar_exact(full, plain)
+    assert found.test == sign_flip_exact(full, plain, 2)
+    assert found.test.p_value == 2 / 2**5
     assert rows["plain", "all"].difference is None
     once = rows["once", "all"].difference
+    losing = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    assert once.test == sign_flip_exact(losing, plain, 2)
     assert once.over_trainings is None and once.over_games.estimate == pytest.approx(3 / 6 - 4 / 12)
 
 

@@ -1,7 +1,7 @@
-"""What may be said about rates, means and their differences: intervals and one exact test.
+"""What may be said about rates, means and their differences: intervals and exact tests.
 
 Nothing here assumes normality of the data. Rates get Wilson intervals, means and paired differences get
-percentile bootstrap intervals over items, and the paired test is exact.
+percentile bootstrap intervals over items, and the paired tests are exact.
 """
 
 import math
@@ -123,7 +123,8 @@ def mcnemar_exact(first: Sequence[float], second: Sequence[float]) -> PairedTest
 
     Ties say nothing. Of the n = b + c remaining items the first wins b; under the null hypothesis b is
     Binomial(n, 1/2), so p = min(1, 2 Σ_{i ≤ min(b,c)} C(n, i) / 2^n), computed in whole numbers. For
-    scores that are not 0 or 1 (an item's mean over seeds, say) this is the exact sign test.
+    scores that are not 0 or 1 this is the exact sign test, which does not ask by how much: for means over several
+    trainings take `sign_flip_exact`.
 
     Source: Q. McNemar (1947), Psychometrika 12:153-157, in its binomial form.
 
@@ -143,6 +144,41 @@ def mcnemar_exact(first: Sequence[float], second: Sequence[float]) -> PairedTest
         term = term * (discordant - count) // (count + 1)
     numerator, denominator = 2 * tail, 2**discordant
     return PairedTest(better, worse, 1.0 if numerator >= denominator else numerator / denominator)
+
+
+def sign_flip_exact(first: Sequence[float], second: Sequence[float], denominator: int) -> PairedTest:
+    """The exact two-sided sign-flip test of the mean difference of two samples paired by item.
+
+    Under the null hypothesis the two scores of an item could be exchanged, so each of the 2^n choices of signs s_i is
+    equally likely for the differences d_i, and p = P(abs(Σ s_i d_i) ≥ abs(Σ d_i)). The differences are whole multiples
+    of ``1 / denominator``, so the distribution of the sum is that of n steps of a random walk. For scores of 0 and 1
+    it is McNemar's test.
+
+    Source: R. A. Fisher (1935), The Design of Experiments, section 21.
+
+    Args:
+        first: one score for each item, such as its mean over trainings.
+        second: the scores of the same items, in the same order.
+        denominator: scores are multiples of one part in so many; of means over a and over b trainings lcm(a, b).
+
+    Raises:
+        InputError: samples that are empty, not finite, of different length, or no such multiples.
+    """
+    ours, theirs = _paired_scores(first, second)
+    exact = (ours - theirs) * denominator
+    steps = np.rint(exact).astype(int)
+    if np.abs(exact - steps).max() > 1e-6:
+        raise InputError(f"the scores differ by more or less than multiples of 1/{denominator}; give their denominator")
+    bound = int(np.abs(steps).sum())
+    chances = np.zeros(2 * bound + 1)
+    chances[bound] = 1.0
+    for step in np.abs(steps[steps != 0]):
+        # The walk cannot have come further than the bound, so nothing is rolled over the ends.
+        chances = 0.5 * (np.roll(chances, step) + np.roll(chances, -step))
+    seen = abs(int(steps.sum()))
+    tails = chances[bound + seen :].sum() + chances[: bound - seen + 1].sum()
+    better, worse = int((steps > 0).sum()), int((steps < 0).sum())
+    return PairedTest(better, worse, min(1.0, float(tails)))
 
 
 def mean_interval(

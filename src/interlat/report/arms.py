@@ -1,5 +1,6 @@
 """Arms of an experiment, each trained once or several times, compared on the games that all of them played."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from interlat.errors import InputError
-from interlat.evaluate.statistics import Interval, PairedTest, mcnemar_exact, mean_interval, paired_difference
+from interlat.evaluate.statistics import Interval, PairedTest, mean_interval, paired_difference, sign_flip_exact
 from interlat.report.summary import ALL_SPLITS, Record, splits_of
 from interlat.report.table import markdown_line, p_text
 
@@ -28,7 +29,7 @@ class Difference:
     kept: Interval | None
     """Success rate as a share of the baseline's, resampled as the difference is; None of a baseline without success."""
     test: PairedTest
-    """Exact test over games, each with its mean over trainings."""
+    """Exact test of the mean difference over games, each with its mean over trainings."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _difference(ours: np.ndarray, theirs: np.ndarray) -> Difference:
         over_games=paired_difference(one, two),
         over_trainings=both,
         kept=_quantiles(ours.mean() / theirs.mean(), first[some] / second[some]) if theirs.any() else None,
-        test=mcnemar_exact(one, two),
+        test=sign_flip_exact(one, two, math.lcm(len(ours), len(theirs))),
     )
 
 
