@@ -35,6 +35,17 @@ short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --sched
         train fresh-$seed --seed $seed --latent-steps 2 --schedule.steps 400 --sender $short/hinted-$seed/model \
             --thoughts $run/thoughts-more
     done
+    # Or, from the second stage: further draws, and what the actor did on them with two latents (on-policy).
+    for draw in 0 1 2 3; do
+        seed=$((draw % 3))
+        OMP_NUM_THREADS=1 "$interlat" evaluate --config $here/evaluate.yaml --episodes $run/train-more.jsonl --draw $draw \
+            --games 4000 --threads 1 --settings.output "$short/played/$seed-draw-$draw" \
+            --settings.checkpoints.compressed $short/hinted-$seed/model --settings.variants compressed:2
+    done
+    for seed in 0 1 2; do
+        train distilled-$seed --seed $seed --latent-steps 2 --schedule.steps 600 --sender $short/settled-$seed/model \
+            $low_rates --thoughts $run/thoughts-more --played $short/played/*/results.jsonl
+    done
     train heavy-0 --seed 0 --latent-steps 2 --schedule.steps 400 --sender $short/settled-0/model --losses.agreement 8
     # Without a hint only seed 0 learns the second place, and from there the agreement helps.
     for seed in 0 1 2; do train two-first-$seed --seed $seed --latent-steps 2 --schedule.steps 800 $cross_entropy; done

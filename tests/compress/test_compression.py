@@ -240,7 +240,7 @@ def test_a_hint_that_cannot_be_given_is_refused(config, pipeline):
     other = dataclasses.replace(config, losses=hinted, latent_steps=(2,), sender=str(pipeline.actors["text"]))
     with pytest.raises(InputError, match="did not make those in"):
         list(compress(other))
-    with pytest.raises(InputError, match="hint are weights"):
+    with pytest.raises(InputError, match="hint and floor are weights"):
         CompressionWeights(hint=-1)
 
 

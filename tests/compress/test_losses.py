@@ -90,6 +90,18 @@ def test_a_sample_does_not_change_the_weights_of_another():
         torch.testing.assert_close(alone[0], whole[place])
 
 
+def test_the_floor_is_the_least_weight_and_stands_where_nothing_is_certain():
+    divergence = torch.tensor([1.0, 2.0, 4.0, 3.0, 5.0])
+    certainty, samples = torch.tensor([0.0, 2.0, 0.1, 0.0, 0.0]), torch.tensor([0, 0, 0, 1, 1])
+    means = agreement_by_sample(divergence, certainty, samples, 1.0, floor=0.5)
+    assert means.tolist() == pytest.approx([(0.5 * 1 + 2 * 2 + 0.5 * 4) / 3, 4.0])
+    # The median of (2, 0.1) cuts the 2 before the floor lifts the others; a floor above it makes all alike.
+    cut = agreement_by_sample(divergence, certainty, samples, 0.5, floor=0.5)
+    assert cut[0].item() == pytest.approx((0.5 * 1 + 1.05 * 2 + 0.5 * 4) / 2.05)
+    alike = agreement_by_sample(divergence, certainty, samples, 1.0, floor=3.0)
+    assert alike.tolist() == pytest.approx([7 / 3, 4.0])
+
+
 def test_no_certainty_gives_a_loss_of_zero_with_a_gradient_of_zero():
     divergence = torch.ones(3, requires_grad=True)
     loss = agreement_by_sample(divergence, torch.zeros(3), torch.zeros(3, dtype=torch.long), 0.95)

@@ -102,6 +102,7 @@ def slow_parts(objective, samples):
         positive = sure[sure > 1e-6]
         if len(positive):
             sure = sure.clamp_max(positive.quantile(weights.clip_quantile))
+        sure = sure.clamp_min(weights.floor)
         agreements.append((sure * apart).sum() / sure.sum().clamp_min(1e-12))
         means = [adapter(r[None])[0].double().mean(0) for r in (rows, reference)]
         directions.append(1 - torch.cosine_similarity(*means, dim=0))
@@ -109,7 +110,9 @@ def slow_parts(objective, samples):
 
 
 @pytest.mark.parametrize("make", [reasoner, resampling])
-@pytest.mark.parametrize("weights", [CompressionWeights(0.7, 0.3), CompressionWeights.published(3)])
+@pytest.mark.parametrize(
+    "weights", [CompressionWeights(0.7, 0.3), CompressionWeights(0.7, 0.3, floor=0.2), CompressionWeights.published(3)]
+)
 def test_a_batch_equals_plain_passes_of_its_samples(samples, make, weights):
     objective = objective_of(make(), weights)
     loss, metrics = objective(samples)
@@ -142,7 +145,7 @@ def test_the_hint_is_added_by_its_weight(samples):
         table.mul_(2)
     assert torch.equal(hinted.head * 2, table) and "head" not in hinted.state_dict()
     with torch.no_grad():
-        assert set(hinted(samples)[1]) == {"task"}
+        assert set(hinted(samples)[1]) == {"task", "agreement"}
 
 
 def test_passes_add_up_to_the_step(samples):
@@ -183,7 +186,7 @@ def test_weights_of_zero_take_no_passes_for_them(samples):
     objective.weights = CompressionWeights(1.0, 0.0)
     assert set(objective(samples)[1]) == {"task", "agreement"} and len(passes) == 2 + 1 + 3
     with torch.no_grad():
-        assert set(objective(samples)[1]) == {"task"} and len(passes) == 6 + 1 + 1
+        assert set(objective(samples)[1]) == {"task", "agreement"} and len(passes) == 6 + 1 + 3
 
 
 def _counting(backbone, passes):

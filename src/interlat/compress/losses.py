@@ -35,10 +35,13 @@ class CompressionWeights:
     """How many first rows of the full message the agreement and the direction compare with; None is all of them."""
     clip_quantile: float = 0.95
     """Weights of the agreement above this quantile of a reply's positive ones are cut to it."""
+    floor: float = 0.0
+    """Least weight of a position in the agreement, in nats (ours). Where the full message makes the receiver no surer
+    a position has no weight of its own, and what a compressed message spoils there is not seen."""
 
     def __post_init__(self) -> None:
-        if min(self.agreement, self.direction, self.hint) < 0:
-            raise InputError("agreement, direction and hint are weights; give 0 or more")
+        if min(self.agreement, self.direction, self.hint, self.floor) < 0:
+            raise InputError("agreement, direction, hint and floor are weights; give 0 or more")
         if self.temperature <= 0 or not 0 < self.clip_quantile <= 1:
             raise InputError("give a temperature above 0 and a clip_quantile above 0 and at most 1")
         if self.reference_rows is not None and self.reference_rows < 1:
@@ -113,29 +116,36 @@ def compression_rows(
 
 
 def agreement_by_sample(
-    divergence: Float[Tensor, "N"], certainty: Float[Tensor, "N"], samples: Int[Tensor, "N"], clip_quantile: float
+    divergence: Float[Tensor, "N"],
+    certainty: Float[Tensor, "N"],
+    samples: Int[Tensor, "N"],
+    clip_quantile: float,
+    floor: float = 0.0,
 ) -> Float[Tensor, "S"]:
     """``sum_t w_t KL_t / sum_t w_t`` of each sample: agree where the full message made the receiver sure.
 
-    ``w_t = min(certainty_t, q)`` with q the quantile of the sample's positive certainties; a sample that has none gets
-    0. The released code takes the quantile and both sums over the batch, so that its samples change each other's
-    weights; here each sample has its own.
+    ``w_t = max(min(certainty_t, q), floor)`` with q the quantile of the sample's positive certainties; a sample without
+    any weight gets 0. The released code takes the quantile and both sums over the batch, so that its samples change
+    each other's weights; here each sample has its own.
 
     Args:
         divergence: of each position.
         certainty: of each position, without gradient.
         samples: the sample of each position, ascending.
         clip_quantile: 1 cuts nothing.
+        floor: the least weight, in nats.
     """
     means = []
     for sample in samples.unique():
         chosen = samples == sample
         weights = certainty[chosen]
         positive = weights[weights > SMALLEST]
-        if not len(positive):
+        if not len(positive) and not floor:
             means.append(divergence[chosen].sum() * 0.0)
             continue
-        weights = weights.clamp_max(torch.quantile(positive, clip_quantile))
+        if len(positive):
+            weights = weights.clamp_max(torch.quantile(positive, clip_quantile))
+        weights = weights.clamp_min(floor)
         means.append((weights * divergence[chosen]).sum() / weights.sum())
     return torch.stack(means)
 

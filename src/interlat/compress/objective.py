@@ -134,7 +134,11 @@ class CompressionObjective(nn.Module):
         loss, metrics = task, {"task": task.detach()}
         if losses.divergence is not None and losses.certainty is not None:
             agreement = agreement_by_sample(
-                losses.divergence, losses.certainty, samples_of_labels(batch.labels), weights.clip_quantile
+                losses.divergence,
+                losses.certainty,
+                samples_of_labels(batch.labels),
+                weights.clip_quantile,
+                weights.floor,
             )
             if torch.is_grad_enabled():
                 loss = loss + weights.agreement * agreement.sum() / totals.samples
