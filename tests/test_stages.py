@@ -78,5 +78,27 @@ def test_arms_are_compared_by_their_evaluations(tmp_path, capsys):
     assert all(len(line) <= 80 for line in said.err.splitlines())
 
 
+def test_a_pattern_stands_for_the_draws_of_one_training(tmp_path, capsys):
+    for name, won in (("a-0", "wwl"), ("a-1", "wll"), ("b-0", "lll"), ("b-1", "lll")):
+        lines = [
+            {
+                "config_hash": "",
+                "variant": "latent",
+                "split": "seen",
+                "item": str(n),
+                "success": w == "w",
+                "evidence": name[-1],
+            }
+            for n, w in enumerate(won)
+        ]
+        (tmp_path / name).mkdir()
+        write_atomically(tmp_path / name / "results.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
+    run_compare(Compare({"a": (f"{tmp_path}/a-*",), "b": (f"{tmp_path}/b-*:latent",)}, "b", json=True))
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["rates"] for record in records] == [pytest.approx([0.5]), [0.0]]
+    with pytest.raises(InputError, match="without episodes"):
+        run_compare(Compare({"a": (f"{tmp_path}/c-*",), "b": (f"{tmp_path}/b-0",)}, "b"))
+
+
 def test_bench_has_the_flags_of_every_bench():
     assert {field.name for field in dataclasses.fields(BenchEngine)} == {"quick", "json"}

@@ -12,6 +12,7 @@ train() { # name, further options
 cross_entropy="--losses.agreement 0"
 published="--losses.agreement 0.1 --losses.direction 0.1 --losses.temperature 4 --losses.reference-rows 8"
 low_rates="--schedule.learning-rate 0.0002 --schedule.adapter-learning-rate 0.0004"
+middle_rates="--schedule.learning-rate 0.0003 --schedule.adapter-learning-rate 0.0006"
 several="--latent-steps 1 2 4 8 16"
 # The first comparison of losses: shorter trainings that begin at a random vector.
 short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --schedule.validate-every 50 --start random"
@@ -35,17 +36,22 @@ short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --sched
         train fresh-$seed --seed $seed --latent-steps 2 --schedule.steps 400 --sender $short/hinted-$seed/model \
             --thoughts $run/thoughts-more
     done
-    # Or, from the second stage: further draws, and what the actor did on them with two latents (on-policy).
+    # Or, from the second stage: further draws, and what the actor did in these games with two latents (on-policy), at
+    # every position of its replies.
     for draw in 0 1 2 3; do
         seed=$((draw % 3))
         OMP_NUM_THREADS=1 "$interlat" evaluate --config $here/evaluate.yaml --episodes $run/train-more.jsonl --draw $draw \
             --games 4000 --threads 1 --settings.output "$short/played/$seed-draw-$draw" \
             --settings.checkpoints.compressed $short/hinted-$seed/model --settings.variants compressed:2
     done
+    on_policy="$middle_rates --thoughts $run/thoughts-more --played"
     for seed in 0 1 2; do
-        train distilled-$seed --seed $seed --latent-steps 2 --schedule.steps 600 --sender $short/settled-$seed/model \
-            $low_rates --thoughts $run/thoughts-more --played $short/played/*/results.jsonl
+        train played-$seed --seed $seed --latent-steps 2 --schedule.steps 450 --sender $short/settled-$seed/model \
+            --losses.agreement 8 --losses.floor 0.3 $on_policy $short/played/*/results.jsonl
     done
+    # Without the floor, for longer.
+    train distilled-1 --seed 1 --latent-steps 2 --schedule.steps 600 --sender $short/settled-1/model \
+        $on_policy $short/played/{0-draw-0,1-draw-1,2-draw-2,0-draw-3}/results.jsonl
     train heavy-0 --seed 0 --latent-steps 2 --schedule.steps 400 --sender $short/settled-0/model --losses.agreement 8
     # Without a hint only seed 0 learns the second place, and from there the agreement helps.
     for seed in 0 1 2; do train two-first-$seed --seed $seed --latent-steps 2 --schedule.steps 800 $cross_entropy; done
@@ -81,7 +87,9 @@ evaluate 200 evaluation/rows "" none text latent cross_task int8 rollout:{1,2,4,
 evaluate 200 evaluation/resampler-0 "" resampled:{1,2,4,8,16}
 evaluate 200 evaluation/ours-0 ours-0 compressed:{1,2,4,8,16}
 for name in ours-1 ours-2 cross-entropy-0 published-0; do evaluate 200 evaluation/$name $name compressed:8; done
-for name in {hinted,fresh,settled,further}-{0,1,2} two-0 two-first-{0,1,2} two-agreement-0; do evaluate 200 evaluation/$name $name compressed:2; done
+for name in {hinted,fresh,settled,further,played}-{0,1,2} distilled-1 two-0 two-first-{0,1,2} two-agreement-0; do
+    evaluate 200 evaluation/$name $name compressed:2
+done
 for name in both-0 both-1; do evaluate 200 evaluation/$name $name compressed:{2,8}; done
 for name in uncertain-start-0 uncertain-start-1 random-start-0; do
     evaluate 200 evaluation/$name $name compressed:{1,2,4,8,16}
@@ -93,9 +101,9 @@ for name in cross-entropy-200 agreement-200; do evaluate 200 evaluation/$name $n
 evaluate 500 all-games/rows "" none text latent rollout:2 rollout:8 first_rows:2 first_rows:8
 for seed in 0 1 2; do
     evaluate 500 all-games/ours-$seed ours-$seed compressed:8
-    for name in hinted fresh settled further two-first; do evaluate 500 all-games/$name-$seed $name-$seed compressed:2; done
+    for name in hinted fresh settled further played two-first; do evaluate 500 all-games/$name-$seed $name-$seed compressed:2; done
 done
-for name in two-0 heavy-0 hint-{0,1,2} follow-1; do evaluate 500 all-games/$name $name compressed:2; done
+for name in distilled-1 two-0 heavy-0 hint-{0,1,2} follow-1; do evaluate 500 all-games/$name $name compressed:2; done
 evaluate 500 all-games/cross-entropy-0 cross-entropy-0 compressed:8
 for baseline in "full message" "first rows, 2" "first rows, 8" "untrained steps, 2" "untrained steps, 8"; do
     "$interlat" compare --config $here/compress-arms-all.yaml --baseline "$baseline" --output "$short/comparison-all/$baseline"

@@ -1,5 +1,6 @@
 """What the commands do around their stage: progress, the resolved configuration, a summary."""
 
+import glob
 import json
 import shlex
 import sys
@@ -221,7 +222,8 @@ class Compare:
     """Compare arms of an experiment that were evaluated on the same games."""
 
     arms: dict[str, tuple[str, ...]]
-    """Name -> its trainings, each as the folder of its evaluation, or FOLDER:VARIANT where it is not `latent`."""
+    """Name -> its trainings, each as the folder of its evaluation, or FOLDER:VARIANT where it is not `latent`. A folder
+    with a * stands for several evaluations of one training, on several draws of the evidence (`--draw`)."""
     baseline: str
     """The arm that the others are compared with."""
     output: str | None = None
@@ -248,11 +250,14 @@ def run_compare(config: Compare) -> None:
 
 
 def _episodes_of(place: str) -> list[dict[str, Any]]:
-    folder, _, variant = place.partition(":")
-    records = read_lines(Path(folder) / RESULTS_FILE)
-    # An evaluation of a model that was trained on leaves its earlier episodes in the file.
-    newest = records[-1]["config_hash"] if records else ""
-    return [r for r in records if r["config_hash"] == newest and r["variant"] == (variant or "latent")]
+    pattern, _, variant = place.partition(":")
+    found = []
+    for folder in sorted(glob.glob(pattern)) if "*" in pattern else [pattern]:
+        records = read_lines(Path(folder) / RESULTS_FILE)
+        # An evaluation of a model that was trained on leaves its earlier episodes in the file.
+        newest = records[-1]["config_hash"] if records else ""
+        found += [r for r in records if r["config_hash"] == newest and r["variant"] == (variant or "latent")]
+    return found
 
 
 @dataclass(frozen=True)

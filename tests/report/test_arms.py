@@ -93,6 +93,42 @@ def test_what_cannot_be_compared_is_refused(arms, message):
         compare_arms(arms, "plain")
 
 
+def on_evidence(evidence, letters):
+    return [{**record, "evidence": evidence} for record in episodes(letters, "")]
+
+
+def test_a_game_on_several_draws_of_the_evidence_counts_once():
+    """With its mean over the draws; the games stay what is resampled and tested."""
+    arms = {
+        "base": [[*on_evidence("one", "wlll"), *on_evidence("two", "wwll")]],
+        "arm": [[*on_evidence("two", "wwww"), *on_evidence("one", "wwll")]],
+    }
+    rows = {row.arm: row for row in compare_arms(arms, "base")}
+    assert rows["base"].rates == (3 / 8,) and rows["arm"].rates == (6 / 8,) and rows["arm"].games == 4
+    found = rows["arm"].difference
+    means = [1.0, 1.0, 0.5, 0.5], [1.0, 0.5, 0.0, 0.0]
+    assert found.over_games == paired_difference(*means) and found.test == sign_flip_exact(*means, 2)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ([on_evidence("one", "wl") + on_evidence("three", "wl")], "other evidence"),
+        ([on_evidence("one", "wl")], "other evidence"),
+        ([on_evidence("one", "wl") * 2], "twice"),
+    ],
+)
+def test_draws_are_the_same_in_all_arms(other, message):
+    base = [on_evidence("one", "wl") + on_evidence("two", "wl")]
+    with pytest.raises(InputError, match=message):
+        compare_arms({"base": base, "other": other}, "base")
+
+
+def test_results_that_do_not_name_their_evidence_are_compared_with_those_that_do():
+    rows = compare_arms({"base": [episodes("wl", "")], "arm": [on_evidence("one", "ww")]}, "base")
+    assert rows[-1].difference.over_games.estimate == 0.5
+
+
 def test_the_share_that_is_kept_is_paired():
     """Equal arms keep all in every resample; of an arm that wins some of the same games the share of them."""
     rows = compare_arms({"base": [episodes("ww" * 50, "")], "same": [episodes("ww" * 50, "")] * 2}, "base")

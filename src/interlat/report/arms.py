@@ -39,6 +39,7 @@ class ArmRow:
     arm: str
     split: str
     games: int
+    """However many draws of the evidence each was played on."""
     rates: tuple[float, ...]
     """Success rate of each training."""
     success: Interval
@@ -51,17 +52,20 @@ def compare_arms(arms: Mapping[str, Sequence[Sequence[Record]]], baseline: str) 
     """Success of every arm on every split and on all of them, and its difference to the baseline.
 
     Args:
-        arms: name -> for each of its trainings the episodes that it played, one a game.
+        arms: name -> for each of its trainings the episodes that it played. A game that was played on several draws of
+            the evidence counts once, with the mean over them.
         baseline: the arm that the others are compared with.
 
     Raises:
-        InputError: an unknown baseline, an arm without episodes, a game that was played twice by a training, or
-            trainings that did not play the same games.
+        InputError: an unknown baseline, an arm without episodes, a game that was played twice on the same evidence by a
+            training, or trainings that did not play the same games on the same evidence.
     """
     if baseline not in arms:
         raise InputError(f"the baseline {baseline!r} is no arm; there are {', '.join(arms)}")
     won = {name: [_won(name, records) for records in trainings] for name, trainings in arms.items()}
-    games = sorted(next(iter(won.values()))[0])
+    first = next(iter(won.values()))[0]
+    games = sorted(first)
+    draws = math.lcm(*(len(played) for played in first.values()))
     for name, trainings in won.items():
         for training in trainings:
             if sorted(training) != games:
@@ -69,30 +73,42 @@ def compare_arms(arms: Mapping[str, Sequence[Sequence[Record]]], baseline: str) 
                     f"arm {name!r} played {len(training)} games, not the {len(games)} of the others; evaluate all on "
                     "the same games"
                 )
+            if not all(_same_evidence(training[game], first[game]) for game in games):
+                raise InputError(
+                    f"arm {name!r} played the games on other evidence than the others; evaluate all on the same draws"
+                )
     rows = []
     for split in splits_of([{"split": game[0]} for game in games]):
         chosen = [game for game in games if split in (game[0], ALL_SPLITS)]
         scores = {
-            name: np.array([[training[game] for game in chosen] for training in trainings], dtype=float)
+            name: np.array([[np.mean(list(training[game].values())) for game in chosen] for training in trainings])
             for name, trainings in won.items()
         }
         for name, table in scores.items():
-            difference = None if name == baseline else _difference(table, scores[baseline])
+            difference = None if name == baseline else _difference(table, scores[baseline], draws)
             rates = tuple(float(rate) for rate in table.mean(axis=1))
             rows.append(ArmRow(name, split, len(chosen), rates, mean_interval(table.mean(axis=0).tolist()), difference))
     return rows
 
 
-def _won(arm: str, records: Sequence[Record]) -> dict[tuple[str, str], bool]:
+def _won(arm: str, records: Sequence[Record]) -> dict[tuple[str, str], dict[str, bool]]:
+    """Of each game on each evidence whether it was won; results of earlier versions do not say on which."""
     if not records:
         raise InputError(f"arm {arm!r} has a training without episodes; evaluate it first")
-    won = {(record["split"], record["item"]): bool(record["success"]) for record in records}
-    if len(won) < len(records):
+    won: dict[tuple[str, str], dict[str, bool]] = {}
+    for record in records:
+        won.setdefault((record["split"], record["item"]), {})[record.get("evidence", "")] = bool(record["success"])
+    if sum(map(len, won.values())) < len(records):
         raise InputError(f"arm {arm!r} has a training that played a game twice; give the episodes of one evaluation")
     return won
 
 
-def _difference(ours: np.ndarray, theirs: np.ndarray) -> Difference:
+def _same_evidence(one: Mapping[str, bool], other: Mapping[str, bool]) -> bool:
+    """Whether a game was played on the same draws, as far as is known."""
+    return len(one) == len(other) and (one.keys() == other.keys() or "" in one or "" in other)
+
+
+def _difference(ours: np.ndarray, theirs: np.ndarray, draws: int) -> Difference:
     one, two = ours.mean(axis=0).tolist(), theirs.mean(axis=0).tolist()
     first, second = _resampled(ours, theirs)
     both = _quantiles(ours.mean() - theirs.mean(), first - second) if len(ours) > 1 else None
@@ -102,7 +118,7 @@ def _difference(ours: np.ndarray, theirs: np.ndarray) -> Difference:
         over_games=paired_difference(one, two),
         over_trainings=both,
         kept=_quantiles(ours.mean() / theirs.mean(), first[some] / second[some]) if theirs.any() else None,
-        test=sign_flip_exact(one, two, math.lcm(len(ours), len(theirs))),
+        test=sign_flip_exact(one, two, draws * math.lcm(len(ours), len(theirs))),
     )
 
 
