@@ -102,6 +102,7 @@ KINDS = {
     "alfworld-mini/base.yaml": TrainActor,
     "alfworld-mini/compress-arms.yaml": Compare,
     "alfworld-mini/compress-arms-all.yaml": Compare,
+    "alfworld-mini/compress-arms-draws.yaml": Compare,
     "alfworld-mini/compress.yaml": Compress,
     "alfworld-mini/evaluate.yaml": Evaluate,
     "alfworld-mini/latency.yaml": EvaluateLatency,

@@ -109,6 +109,21 @@ for baseline in "full message" "first rows, 2" "first rows, 8" "untrained steps,
     "$interlat" compare --config $here/compress-arms-all.yaml --baseline "$baseline" --output "$short/comparison-all/$baseline"
 done
 
+# The same games on four further draws of the evidence, for two latents: which of two equal places is right is luck.
+for split in seen unseen; do
+    "$interlat" collect episodes --games $run/games --split $split --output $run/$split-more.jsonl --draws 4 --seed 7 --no-play
+done
+for draw in 0 1 2 3; do
+    for seed in 0 1 2; do
+        OMP_NUM_THREADS=2 "$interlat" evaluate --config $here/evaluate.yaml --games 500 --draw $draw \
+            --episodes $run/seen-more.jsonl $run/unseen-more.jsonl --settings.batch-size 100 \
+            --settings.output $short/more-draws/further-$seed-draw-$draw \
+            --settings.checkpoints.compressed $short/further-$seed/model \
+            --settings.variants $([ $seed = 0 ] && echo latent) compressed:2
+    done
+done
+"$interlat" compare --config $here/compress-arms-draws.yaml
+
 "$interlat" evaluate latency --config $here/latency.yaml
 "$interlat" plot tradeoff $short/all-games/{rows,ours-{0,1,2},further-{0,1,2}} --latency $short/latency --output $short
 "$interlat" plot parallelism --model $short/ours-0/model --untrained $run/scout/model --thoughts $run/thoughts --output $short/parallelism
