@@ -21,7 +21,13 @@ from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.collect.trajectories import CollectTrajectories, collect_trajectories
 from interlat.config import write_config
 from interlat.engine.ranks import Ranks
-from interlat.evaluate.household import RESULTS_FILE, EvaluateHousehold, evaluate_household, write_inspections
+from interlat.evaluate.household import (
+    RESULTS_FILE,
+    EvaluateHousehold,
+    check_evidence,
+    evaluate_household,
+    write_inspections,
+)
 from interlat.files import read_lines, write_atomically
 from interlat.progress import drain, in_bytes, say, track
 from interlat.report.arms import as_records, compare_arms, markdown_arms, rich_arms
@@ -201,8 +207,9 @@ def run_evaluate(config: Evaluate) -> None:
 
     torch.set_num_threads(config.threads)
     settings = config.settings
-    write_config(config, settings.output)
     records = of_draw(playable_episodes(config.episodes, config.games), config.draw)
+    check_evidence(settings, records)
+    write_config(config, settings.output)
     drain(track(evaluate_household(settings, records), "episodes"))
     inspections = write_inspections(settings, records)
     results = Path(settings.output) / RESULTS_FILE

@@ -123,10 +123,10 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
     games = [record for record in records if record["episodes"]]
     if not games:
         raise InputError("no game to play: none of the games is a search problem; author more games")
+    check_evidence(config, games)
     results = Path(config.output) / RESULTS_FILE
     kept = [line for line in read_lines(results) if line["config_hash"] == config.hash]
     done = {(line["item"], line["variant"]) for line in kept}
-    _check_evidence(config, kept, games)
     total = len(games) * len(config.variants)
     wanted = [(v, g) for v in config.variants for g in games if (g["item"], v) not in done]
     yield total - len(wanted), total
@@ -162,12 +162,16 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
                 yield count, total
 
 
-def _check_evidence(config: EvaluateHousehold, kept: Sequence[dict[str, Any]], games: Sequence[dict[str, Any]]) -> None:
-    """Results of the same games with other evidence would be taken for these."""
-    evidence = {game["item"]: game["episodes"][0]["evidence"] for game in games}
-    for line in kept:
-        # Results of earlier versions do not say.
-        if line.get("evidence", evidence.get(line["item"])) != evidence.get(line["item"], line.get("evidence")):
+def check_evidence(config: EvaluateHousehold, records: Sequence[dict[str, Any]]) -> None:
+    """Refuse an output folder with results of the same games on other evidence, which would be taken for these.
+
+    Raises:
+        InputError: it has such a result. Those of earlier versions do not say on which evidence.
+    """
+    evidence = {record["item"]: record["episodes"][0]["evidence"] for record in records if record["episodes"]}
+    for line in read_lines(Path(config.output) / RESULTS_FILE):
+        known, asked = line.get("evidence"), evidence.get(line["item"])
+        if line["config_hash"] == config.hash and known and asked and known != asked:
             raise InputError(
                 f"{config.output} has a result of {line['item']} with other evidence of the sender; "
                 "give another output for these episodes"
