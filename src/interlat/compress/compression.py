@@ -156,7 +156,9 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
     thoughts = ScoutMessages([config.thoughts])
     receiver, tokenizer = load_checkpoint(config.receiver, torch.float32, "cpu", False)
     adapter = _adapter(config, thoughts.manifest)
-    corpus = _corpus(config, thoughts, ChatFormat(tokenizer), ranks)
+    chat = ChatFormat(tokenizer)
+    corpus = _corpus(config, thoughts, chat, ranks)
+    played, played_held_out = _played(config, thoughts, chat)
     compressor = _new_compressor(config, thoughts, adapter.config, receiver)
     source = _Source(config, thoughts, compressor)
     device = choose_device(ranks.device(config.device))
@@ -169,7 +171,6 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
                 round_frozen(model)
     shard(objective, [model for model in (compressor.model, receiver) if model is not None], ranks, device)
     objective.use_backbone(compiled_backbone(receiver, config.compile))
-    played, played_held_out = _played(config, thoughts, ChatFormat(tokenizer))
     order = Order([*corpus.training, *played], config.schedule.batch_size, config.seed)
     held_out = list(corpus.validation[: config.validation_limit])
     played_held_out = played_held_out[: config.validation_limit]
