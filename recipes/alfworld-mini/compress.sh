@@ -11,8 +11,8 @@ train() { # name, further options
 }
 cross_entropy="--losses.agreement 0"
 published="--losses.agreement 0.1 --losses.direction 0.1 --losses.temperature 4 --losses.reference-rows 8"
-low_rates="--schedule.learning-rate 0.0002 --schedule.adapter-learning-rate 0.0004"
-middle_rates="--schedule.learning-rate 0.0003 --schedule.adapter-learning-rate 0.0006"
+low_rates="--schedule.learning-rate 0.0002 --schedule.adapter-learning-rate 0.0002"
+middle_rates="--schedule.learning-rate 0.0003 --schedule.adapter-learning-rate 0.0003"
 several="--latent-steps 1 2 4 8 16"
 # The first comparison of losses: shorter trainings that begin at a random vector.
 short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --schedule.validate-every 50 --start random"

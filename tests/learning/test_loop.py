@@ -10,6 +10,7 @@ from interlat.learning.loop import (
     Schedule,
     learning_rate_factor,
     load_parameters,
+    make_optimizer,
     run_training,
     step_of,
     trained_parameters,
@@ -35,6 +36,15 @@ def train(directory, stop_after=None, modules=None):
         if step == stop_after:
             break
     return [p.detach().clone() for p in modules["model"].parameters()]
+
+
+@pytest.mark.parametrize("part", ["adapter", "bridge", "resampler"])
+def test_what_is_trained_beside_the_model_has_a_rate_of_its_own(part):
+    modules = {"model": torch.nn.Linear(4, 4), part: torch.nn.Linear(4, 2)}
+    optimizer = make_optimizer(modules, Schedule(learning_rate=1e-3, adapter_learning_rate=3e-3))
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    for name, module in modules.items():
+        assert {rates[id(p)] for p in module.parameters()} == {1e-3 if name == "model" else 3e-3}
 
 
 @pytest.mark.parametrize("stop_after", [2, 4, 7, 11])

@@ -54,7 +54,8 @@ class Schedule:
     learning_rate: float = 1e-3
     """Peak learning rate; linear warm-up, then cosine to a tenth."""
     adapter_learning_rate: float = 2e-4
-    """Peak learning rate of the adapter. At ten times as much an aligned one loses its map."""
+    """Peak learning rate of what is trained beside the model, such as an adapter. At ten times as much an aligned one
+    loses its map."""
     warmup_steps: int = 50
     """Steps of linear warm-up."""
     weight_decay: float = 0.01
@@ -109,10 +110,10 @@ def trained_parameters(parts: Mapping[str, nn.Module]) -> dict[str, nn.Parameter
 
 
 def make_optimizer(parts: Mapping[str, nn.Module], schedule: Schedule) -> torch.optim.AdamW:
-    """AdamW over named parts; the part called "adapter" has its own learning rate; vectors do not decay."""
+    """AdamW over named parts; all but the "model" have the learning rate of adapters; vectors do not decay."""
     groups = []
     for part, module in sorted(parts.items()):
-        rate = schedule.adapter_learning_rate if part == "adapter" else schedule.learning_rate
+        rate = schedule.learning_rate if part == "model" else schedule.adapter_learning_rate
         trained = [p for p in module.parameters() if p.requires_grad]
         for decay, chosen in ((schedule.weight_decay, True), (0.0, False)):
             members = [p for p in trained if (p.ndim > 1) == chosen]
