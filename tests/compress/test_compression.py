@@ -367,11 +367,22 @@ def test_played_games_are_learned_beside_the_experts(config, pipeline, played, t
     games = {line["item"] for line in read_lines(played)}
     assert len(examples) + len(held_out) == len(games) and len(held_out) == max(1, round(0.2 * len(games)))
     assert not any(example.label_weight for example in [*examples, *held_out])
+    assert "validation_played_loss_3" not in both[-1][1]
+
+
+def test_corrected_games_are_learned_without_any_agreement(config, pipeline, played, tmp_path):
+    losses = CompressionWeights(agreement=0.0, direction=0.0)
+    config = dataclasses.replace(config, latent_steps=(3,), losses=losses, played=(str(played),), corrected=True)
+    (*_, (_, last)) = compress(config)
+    assert last["validation_played_loss_3"] > 0 and last["validation_played_loss_3"] != last["validation_loss_3"]
+    assert "validation_played_agreement_3" not in last
 
 
 def test_played_games_that_teach_nothing_are_refused(config, pipeline, played, tmp_path):
     with pytest.raises(InputError, match=r"give losses\.agreement a weight"):
         dataclasses.replace(config, played=(str(played),), losses=CompressionWeights(agreement=0.0))
+    with pytest.raises(InputError, match="no games to correct"):
+        dataclasses.replace(config, corrected=True)
     others = tmp_path / "others.jsonl"
     others.write_text("".join(f"{json.dumps(line)}\n" for line in read_lines(played) if line["actor"] == "none"))
     for path in (others, tmp_path / "nowhere.jsonl"):

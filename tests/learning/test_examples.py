@@ -32,6 +32,33 @@ def test_learned_are_the_commands_and_their_end_of_turn_only():
     assert text_of(learned) == "go to drawer 1<|im_end|>take mug 1<|im_end|>"
 
 
+@pytest.mark.parametrize(
+    ("advice", "learned"),
+    [
+        ("go to drawer 1", [("go", 1), (" to", 1), (" drawer 1", 3), ("<|im_end|>", 1)]),
+        # The first token in which they differ, and nothing of what only follows the command that was given.
+        ("go to shelf 2", [("go", 1), (" to", 1), (" shelf 2", 3), ("<|im_end|>", 0)]),
+        ("take mug 1", [("take", 1), (" to", 0), (" drawer 1", 0), ("<|im_end|>", 0)]),
+        # One that ends sooner, and one that ends later.
+        ("go to", [("go", 1), (" to", 1), ("<|im_end|>", 1), ("<|im_end|>", 0)]),
+        ("go to drawer 1 1", [("go", 1), (" to", 1), (" drawer 1", 3), (" 1", 3)]),
+        (None, [("go", 0), (" to", 0), (" drawer 1", 0), ("<|im_end|>", 0)]),
+    ],
+)
+def test_a_better_command_is_learned_up_to_where_it_differs(advice, learned):
+    given = actor_example({"item": "a", "opening": OPENING}, {"draw": 0, "turns": TURNS}, CHAT, 3.0)
+    advised = [advice, TURNS[1][0]]
+    example = actor_example({"item": "a", "opening": OPENING}, {"draw": 0, "turns": TURNS}, CHAT, 3.0, advised)
+    said = [
+        (text_of([label]), weight)
+        for label, weight in zip(example.labels, example.weights, strict=True)
+        if label != IGNORED
+    ]
+    assert said[:4] == learned
+    assert said[4:] == [("take", 1), (" mug 1", 1), ("<|im_end|>", 1)]
+    assert (example.before, example.after) == (given.before, given.after)
+
+
 def test_ids_equal_the_prompts_at_play():
     """Opening, reply and continuation as the player builds them give the ids of training, one for one."""
     parts = CHAT.opening([("user", [Text(actor_prompt(OPENING) + BEGIN_MESSAGE), Text(END_MESSAGE)])])

@@ -7,7 +7,7 @@ from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import InputError
 from interlat.learning.examples import IGNORED, actor_example
-from interlat.learning.played import played_examples
+from interlat.learning.played import expert_advice, played_examples
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +51,59 @@ def test_evidence_that_no_thought_is_about_is_an_error(records, chat, change):
     line = {key: value for key, value in {**line_of(records[0]), **change}.items() if value is not None}
     with pytest.raises(InputError, match="evidence that no thought is about"):
         played_examples([line], records, chat)
+
+
+def test_the_expert_advises_itself_what_it_did(records):
+    for record in records:
+        episode = record["episodes"][0]
+        advice = expert_advice(record, episode, episode["turns"])
+        imitated = [command if good else None for command, _, good in episode["turns"]]
+        assert all(good is None or good == said for good, said in zip(imitated, advice, strict=True))
+        assert None not in advice
+
+
+def test_the_next_best_place_is_advised_wherever_the_player_went(records):
+    record = next(r for r in records if len(r["episodes"][0]["beliefs"][0]["places"]) > 3)
+    episode = record["episodes"][0]
+    best = episode["beliefs"][0]["places"]
+    nowhere = "On it, you see nothing."
+    turns = [
+        (f"go to {best[2]}", f"You arrive at {best[2]}. {nowhere}", True),
+        (f"go to {best[2]}", "Nothing happens.", True),
+        (f"go to {best[0]}", f"You arrive at {best[0]}. {nowhere}", True),
+        ("look", nowhere, True),
+    ]
+    record = {**record, "layout": {**record["layout"], "openable": []}}
+    assert expert_advice(record, episode, turns) == [f"go to {best[place]}" for place in (0, 0, 0, 1)]
+
+
+def test_nothing_is_advised_to_who_left_the_task(records):
+    record = records[0]
+    episode = record["episodes"][0]
+    place = record["layout"]["receptacles"][0]
+    wrong = (f"take nonsense 1 from {place}", f"You pick up the nonsense 1 from the {place}.", True)
+    refused = (wrong[0], "Nothing happens.", True)
+    assert None not in expert_advice(record, episode, [refused, *episode["turns"]])
+    advice = expert_advice(record, episode, [wrong, *episode["turns"]])
+    assert advice[0] == episode["turns"][0][0] and set(advice[1:]) == {None}
+
+
+def test_corrected_games_weigh_what_the_expert_would_have_done(records, chat):
+    record = records[0]
+    line = line_of(record)
+    (imitated,) = played_examples([line], records, chat, search_weight=4.0, corrected=True)
+    expected = actor_example(
+        record,
+        {**record["episodes"][0], "turns": [(c, o, True) for c, o, _ in record["episodes"][0]["turns"]]},
+        chat,
+        4.0,
+        expert_advice(record, record["episodes"][0], record["episodes"][0]["turns"]),
+    )
+    assert imitated == expected and imitated.label_weight > 0
+    line["turns"][0]["action"] = "go to nowhere 1"
+    (corrected,) = played_examples([line], records, chat, search_weight=4.0, corrected=True)
+    learned = [
+        label for label, weight in zip(corrected.labels, corrected.weights, strict=True) if label != IGNORED and weight
+    ]
+    assert chat.tokenizer.decode(learned).startswith(record["episodes"][0]["turns"][0][0])
+    assert "nowhere" not in chat.tokenizer.decode(learned)

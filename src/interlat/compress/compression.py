@@ -72,7 +72,7 @@ class Compress:
     """Lengths K to train. With several every sample in every step is cut to one of them, each as likely."""
     losses: CompressionWeights = field(default_factory=CompressionWeights)
     """Weights of agreement and direction beside the cross-entropy."""
-    schedule: Schedule = field(default_factory=lambda: Schedule(learning_rate=5e-4, adapter_learning_rate=1e-3))
+    schedule: Schedule = field(default_factory=lambda: Schedule(learning_rate=5e-4, adapter_learning_rate=5e-4))
     """Optimiser settings; ``adapter_learning_rate`` is that of the bridge or the resampler."""
     corpus: Literal["household", "conversations"] = "household"
     """What the receiver does with the messages: expert episodes of household games, or any conversations."""
@@ -85,6 +85,9 @@ class Compress:
     with compressed messages. The agreement is learned on what it did there too, right or wrong, so that it finds the
     way on from its own mistakes, which no expert makes. Nothing of it is imitated (on-policy distillation: Agarwal et
     al., arXiv 2306.13649)."""
+    corrected: bool = False
+    """household: in played games the cross-entropy learns what an expert who knows the sender's evidence would have
+    done in each turn (dataset aggregation: Ross et al., arXiv 1011.0686)."""
     validation_share: float = 0.03
     """Share of the games or tasks that is never trained on; the same ones as in the training of the receiver."""
     validation_limit: int | None = None
@@ -127,20 +130,23 @@ class Compress:
             )
         if self.corpus == "conversations" and self.search_weight != type(self).search_weight:
             raise InputError("search_weight is for household games; leave it out")
-        if self.played and (self.corpus == "conversations" or not self.losses.agreement):
+        if self.played and (self.corpus == "conversations" or not (self.losses.agreement or self.corrected)):
             raise InputError(
-                "played games are household games, and only the agreement learns of them; give losses.agreement a "
-                "weight, or leave out played"
+                "played games are household games, and only the agreement learns of them unless they are corrected; "
+                "give losses.agreement a weight, set corrected, or leave out played"
             )
+        if self.corrected and not self.played:
+            raise InputError("there are no games to correct; give played, or leave out corrected")
 
 
 def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int, dict[str, float]]]:
     """Run or continue the training; yields (finished steps, metrics). Ends with the exported sender.
 
     ``validation_loss`` is the mean over the trained lengths, ``validation_loss_K`` that of one,
-    ``validation_agreement_K`` the agreement on the same examples, and ``validation_played_agreement_K`` that on played
-    games that are held out. What the receiver loses with the full message and without one, the bounds in between which
-    a compressed one lies, is said at the start.
+    ``validation_agreement_K`` the agreement on the same examples, and ``validation_played_agreement_K`` that on
+    played games that are held out; ``validation_played_loss_K`` is the loss on these where they are corrected. What
+    the receiver loses with the full message and without one, the bounds in between which a compressed one lies, is
+    said at the start.
 
     Args:
         config: the settings.
@@ -174,6 +180,7 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
     order = Order([*corpus.training, *played], config.schedule.batch_size, config.seed)
     held_out = list(corpus.validation[: config.validation_limit])
     played_held_out = played_held_out[: config.validation_limit]
+    played_measures = ("loss", "agreement") if config.corrected else ("agreement",)
 
     def passes_of_step(step: int) -> Passes:
         samples = []
@@ -194,7 +201,8 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
             losses = measured(held_out, steps)
             found |= {f"{name}_{steps}": losses[name] for name in ("loss", "agreement") if name in losses}
             if played_held_out:
-                found[f"played_agreement_{steps}"] = measured(played_held_out, steps)["agreement"]
+                losses = measured(played_held_out, steps)
+                found |= {f"played_{name}_{steps}": losses[name] for name in played_measures if name in losses}
         loss = sum(found[f"loss_{steps}"] for steps in config.latent_steps) / len(config.latent_steps)
         return {"loss": loss, **found}
 
@@ -313,7 +321,10 @@ def _played(config: Compress, thoughts: ScoutMessages, chat: ChatFormat) -> tupl
             raise InputError(f"no game of the latent actor in {path}; give results.jsonl of `interlat evaluate`")
         lines += found
     learned, held_out = split_games(thoughts.episodes(), config.validation_share)
-    return played_examples(lines, learned, chat), played_examples(lines, held_out, chat)
+    return (
+        played_examples(lines, learned, chat, search_weight=config.search_weight, corrected=config.corrected),
+        played_examples(lines, held_out, chat, corrected=config.corrected),
+    )
 
 
 def _new_compressor(

@@ -26,7 +26,7 @@ class Example:
     after: tuple[int, ...]
     """The remaining ids."""
     labels: tuple[int, ...]
-    """For each id of ``after``: itself where it is to be learned, else -100."""
+    """For each id of ``after``: what is to be learned there, itself or a better one, else -100."""
     weights: tuple[float, ...]
     """For each id of ``after``: the weight of its loss."""
     item: str = ""
@@ -47,7 +47,11 @@ def ids_of(text: str, chat: ChatFormat) -> tuple[int, ...]:
 
 
 def actor_example(
-    record: dict[str, Any], episode: dict[str, Any], chat: ChatFormat, search_weight: float = 1.0
+    record: dict[str, Any],
+    episode: dict[str, Any],
+    chat: ChatFormat,
+    search_weight: float = 1.0,
+    advice: Sequence[str | None] | None = None,
 ) -> Example:
     """The expert's episode as the actor's conversation; learned are the commands and the ends of the turns.
 
@@ -56,6 +60,9 @@ def actor_example(
         episode: one episode of it; commands that are not to be imitated are read and not learned.
         chat: the actor's chat format.
         search_weight: loss weight of where to go; every other token weighs 1.
+        advice: for each turn the command that is learned instead of the one that was given: up to the first token in
+            which the two differ, and in its place that of the better one. What comes after it in the command given
+            has the weight 0, and so has all of a turn without advice (None).
     """
     prompt = f"{actor_prompt(record['opening'])}{BEGIN_MESSAGE}{END_MESSAGE}"
     opening = _ids(chat.opening([("user", prompt)]), chat)
@@ -65,16 +72,17 @@ def actor_example(
     weights = [1.0] * len(after)
     turns = episode["turns"]
     for number, (command, observation, imitated) in enumerate(turns):
-        reply = ids_of(command, chat)
         rest = _ids(chat.continuation(observation), chat)
         if number == len(turns) - 1:
             rest = rest[:1]
-        after += [*reply, *rest]
-        labels += [*reply, rest[0]] if imitated else [IGNORED] * (len(reply) + 1)
+        reply = [*ids_of(command, chat), rest[0]]
+        after += [*reply, *rest[1:]]
+        better = command if advice is None else advice[number]
+        learned, learned_weights = _learned(reply, better, chat, search_weight)
+        labels += learned if imitated else [IGNORED] * len(reply)
+        weights += learned_weights
         labels += [IGNORED] * (len(rest) - 1)
-        place = search_weight if command.startswith("go to ") else 1.0
-        weights += [*([1.0] * 2), *([place] * (len(reply) - 2))] if len(reply) > 2 else [1.0] * len(reply)
-        weights += [1.0] * len(rest)
+        weights += [1.0] * (len(rest) - 1)
     return Example(
         before=tuple(opening[:split]),
         after=tuple(after),
@@ -82,6 +90,21 @@ def actor_example(
         weights=tuple(weights),
         item=f"{record['item']}#{episode['draw']}",
     )
+
+
+def _learned(
+    reply: Sequence[int], better: str | None, chat: ChatFormat, search_weight: float
+) -> tuple[list[int], list[float]]:
+    """Labels and weights of a reply, a command with the end of the turn, of which a better command is learned."""
+    if better is None:
+        return list(reply), [0.0] * len(reply)
+    command = ids_of(better, chat)
+    place = search_weight if better.startswith("go to ") else 1.0
+    weights = [place if 2 <= index < len(command) else 1.0 for index in range(len(command) + 1)]
+    learned = [*command, reply[-1]]
+    same = next((index for index, (a, b) in enumerate(zip(reply, learned, strict=False)) if a != b), len(reply))
+    labels = [*reply[:same], *learned[same : same + 1], *reply[same + 1 :]]
+    return labels, [*weights[: same + 1], *[0.0] * (len(reply) - same - 1)]
 
 
 def scout_example(

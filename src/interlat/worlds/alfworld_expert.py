@@ -16,6 +16,9 @@ TOOLS = {
 }
 """Task type -> the verb and the receptacle type that treats the object."""
 
+NOTHING_HAPPENS = "Nothing happens."
+"""What a game answers to a command that it does not accept."""
+
 _SEEN_OBJECT = re.compile(r"\ba ([a-z]+ \d+)")
 
 
@@ -114,7 +117,7 @@ class Expert:
         self._last = command
 
     def _take_in(self, observation: Observation) -> None:
-        if not self._last or observation.text == "Nothing happens.":
+        if not self._last or observation.text == NOTHING_HAPPENS:
             return
         verb, _, rest = self._last.partition(" ")
         if self._last.startswith("go to "):
