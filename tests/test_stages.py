@@ -110,6 +110,21 @@ def test_a_pattern_stands_for_the_draws_of_one_training(tmp_path, capsys):
     assert [record["rates"] for record in records] == [pytest.approx([0.5]), [0.0]]
     with pytest.raises(InputError, match="without episodes"):
         run_compare(Compare({"a": (f"{tmp_path}/c-*",), "b": (f"{tmp_path}/b-0",)}, "b"))
+    # The same two draws, each by its folder, and the games of another evaluation alone.
+    (tmp_path / "few").mkdir()
+    few = tmp_path / "few" / "results.jsonl"
+    write_atomically(few, "".join(f"{json.dumps({'item': item})}\n" for item in "01"))
+    arms = {"a": (f"{tmp_path}/a-0 + {tmp_path}/a-1",), "b": (f"{tmp_path}/b-*:latent",)}
+    run_compare(Compare(arms, "b", json=True))
+    run_compare(Compare(arms, "b", games_of=str(tmp_path / "few"), json=True))
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["rates"] for record in records] == [pytest.approx([0.5]), [0.0], pytest.approx([0.75]), [0.0]]
+    assert [record["games"] for record in records] == [3, 3, 2, 2]
+    write_atomically(few, "".join(f"{json.dumps({'item': item})}\n" for item in "07"))
+    with pytest.raises(InputError, match="arm 'a' played 1 of the 2 games"):
+        run_compare(Compare(arms, "b", games_of=str(tmp_path / "few")))
+    with pytest.raises(InputError, match="no games in"):
+        run_compare(Compare(arms, "b", games_of=str(tmp_path / "none")))
 
 
 def test_bench_has_the_flags_of_every_bench():

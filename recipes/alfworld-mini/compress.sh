@@ -47,9 +47,15 @@ short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --sched
     on_policy="$middle_rates --thoughts $run/thoughts-more --played"
     for seed in 0 1 2; do
         train played-$seed --seed $seed --latent-steps 2 --schedule.steps 450 --sender $short/settled-$seed/model \
-            --losses.agreement 8 --losses.floor 0.3 $on_policy $short/played/*/results.jsonl
+            --losses.agreement 8 --losses.floor 0.3 $on_policy $short/played/{0-draw-0,1-draw-1,2-draw-2,0-draw-3}/results.jsonl
     done
-    # Without the floor, for longer.
+    # And from there: in the same played games also what the expert would have done in the actor's place.
+    for seed in 0 1 2; do
+        train corrected-$seed --seed $seed --latent-steps 2 --schedule.steps 700 --sender $short/played-$seed/model \
+            --losses.agreement 4 --losses.floor 0.3 --corrected $on_policy \
+            $short/played/{0-draw-0,1-draw-1,2-draw-2,0-draw-3}/results.jsonl
+    done
+    # Instead of these two, without the floor and for longer.
     train distilled-1 --seed 1 --latent-steps 2 --schedule.steps 600 --sender $short/settled-1/model \
         $on_policy $short/played/{0-draw-0,1-draw-1,2-draw-2,0-draw-3}/results.jsonl
     train heavy-0 --seed 0 --latent-steps 2 --schedule.steps 400 --sender $short/settled-0/model --losses.agreement 8
@@ -87,7 +93,7 @@ evaluate 200 evaluation/rows "" none text latent cross_task int8 rollout:{1,2,4,
 evaluate 200 evaluation/resampler-0 "" resampled:{1,2,4,8,16}
 evaluate 200 evaluation/ours-0 ours-0 compressed:{1,2,4,8,16}
 for name in ours-1 ours-2 cross-entropy-0 published-0; do evaluate 200 evaluation/$name $name compressed:8; done
-for name in {hinted,fresh,settled,further,played}-{0,1,2} distilled-1 two-0 two-first-{0,1,2} two-agreement-0; do
+for name in {hinted,fresh,settled,further,played,corrected}-{0,1,2} distilled-1 two-0 two-first-{0,1,2} two-agreement-0; do
     evaluate 200 evaluation/$name $name compressed:2
 done
 for name in both-0 both-1; do evaluate 200 evaluation/$name $name compressed:{2,8}; done
@@ -101,7 +107,7 @@ for name in cross-entropy-200 agreement-200; do evaluate 200 evaluation/$name $n
 evaluate 500 all-games/rows "" none text latent rollout:2 rollout:8 first_rows:2 first_rows:8
 for seed in 0 1 2; do
     evaluate 500 all-games/ours-$seed ours-$seed compressed:8
-    for name in hinted fresh settled further played two-first; do evaluate 500 all-games/$name-$seed $name-$seed compressed:2; done
+    for name in hinted fresh settled further played corrected two-first; do evaluate 500 all-games/$name-$seed $name-$seed compressed:2; done
 done
 for name in distilled-1 two-0 heavy-0 hint-{0,1,2} follow-1; do evaluate 500 all-games/$name $name compressed:2; done
 evaluate 500 all-games/cross-entropy-0 cross-entropy-0 compressed:8
@@ -114,7 +120,7 @@ for split in seen unseen; do
     "$interlat" collect episodes --games $run/games --split $split --output $run/$split-more.jsonl --draws 4 --seed 7 --no-play
 done
 for draw in 0 1 2 3; do
-    for name in further-{0,1,2} distilled-1 played-1; do
+    for name in corrected-{0,1,2} further-{0,1,2} distilled-1 played-1; do
         OMP_NUM_THREADS=2 "$interlat" evaluate --config $here/evaluate.yaml --games 500 --draw $draw \
             --episodes $run/seen-more.jsonl $run/unseen-more.jsonl --settings.batch-size 100 \
             --settings.output $short/more-draws/$name-draw-$draw --settings.checkpoints.compressed $short/$name/model \

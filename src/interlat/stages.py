@@ -21,6 +21,7 @@ from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.collect.trajectories import CollectTrajectories, collect_trajectories
 from interlat.config import write_config
 from interlat.engine.ranks import Ranks
+from interlat.errors import InputError
 from interlat.evaluate.household import (
     RESULTS_FILE,
     EvaluateHousehold,
@@ -230,13 +231,16 @@ class Compare:
 
     arms: dict[str, tuple[str, ...]]
     """Name -> its trainings, each as the folder of its evaluation, or FOLDER:VARIANT where it is not `latent`. A folder
-    with a * stands for several evaluations of one training, on several draws of the evidence (`--draw`)."""
+    with a * stands for several evaluations of one training, on several draws of the evidence (`--draw`), and so does
+    FOLDER + FOLDER."""
     baseline: str
     """The arm that the others are compared with."""
     output: str | None = None
     """Folder for ``arms.md`` and ``arms.jsonl``; None writes no files."""
     share: bool = False
     """Also show each arm's success as a share of the baseline's."""
+    games_of: str = ""
+    """Folder of an evaluation whose games alone count; empty counts all that the arms played."""
     json: bool = False
     """Print one JSON line an arm and split on stdout."""
 
@@ -244,6 +248,8 @@ class Compare:
 def run_compare(config: Compare) -> None:
     """Read the evaluations and compare."""
     arms = {name: [_episodes_of(place) for place in places] for name, places in config.arms.items()}
+    if config.games_of:
+        arms = _only_games_of(config.games_of, arms)
     rows = compare_arms(arms, config.baseline)
     records = [json.dumps(record, ensure_ascii=False) for record in as_records(rows)]
     if config.output is not None:
@@ -259,12 +265,32 @@ def run_compare(config: Compare) -> None:
 def _episodes_of(place: str) -> list[dict[str, Any]]:
     pattern, _, variant = place.partition(":")
     found = []
-    for folder in sorted(glob.glob(pattern)) if "*" in pattern else [pattern]:
+    folders = [
+        folder for part in pattern.split(" + ") for folder in (sorted(glob.glob(part)) if "*" in part else [part])
+    ]
+    for folder in folders:
         records = read_lines(Path(folder) / RESULTS_FILE)
         # An evaluation of a model that was trained on leaves its earlier episodes in the file.
         newest = records[-1]["config_hash"] if records else ""
         found += [r for r in records if r["config_hash"] == newest and r["variant"] == (variant or "latent")]
     return found
+
+
+def _only_games_of(folder: str, arms: dict[str, list[list[dict[str, Any]]]]) -> dict[str, list[list[dict[str, Any]]]]:
+    games = {record["item"] for record in read_lines(Path(folder) / RESULTS_FILE)}
+    if not games:
+        raise InputError(f"no games in {folder}; give the folder of an evaluation as games_of")
+    chosen = {
+        name: [[r for r in training if r["item"] in games] for training in trainings]
+        for name, trainings in arms.items()
+    }
+    for name, trainings in chosen.items():
+        found = min(len({r["item"] for r in training}) for training in trainings)
+        if found < len(games):
+            raise InputError(
+                f"arm {name!r} played {found} of the {len(games)} games in {folder}; evaluate it on them all"
+            )
+    return chosen
 
 
 @dataclass(frozen=True)
