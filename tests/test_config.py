@@ -103,6 +103,7 @@ KINDS = {
     "alfworld-mini/compress-arms.yaml": Compare,
     "alfworld-mini/compress-arms-all.yaml": Compare,
     "alfworld-mini/compress-arms-draws.yaml": Compare,
+    "alfworld-mini/compress-arms-few.yaml": Compare,
     "alfworld-mini/compress.yaml": Compress,
     "alfworld-mini/evaluate.yaml": Evaluate,
     "alfworld-mini/latency.yaml": EvaluateLatency,

@@ -127,7 +127,7 @@ for draw in 0 1 2 3; do
             --settings.variants $([ $name = further-0 ] && echo latent) compressed:2
     done
 done
-"$interlat" compare --config $here/compress-arms-draws.yaml
+for arms in draws few; do "$interlat" compare --config $here/compress-arms-$arms.yaml; done
 
 "$interlat" evaluate latency --config $here/latency.yaml
 "$interlat" plot tradeoff $short/all-games/{rows,ours-{0,1,2},further-{0,1,2}} --latency $short/latency --output $short
