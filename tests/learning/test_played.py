@@ -107,3 +107,16 @@ def test_corrected_games_weigh_what_the_expert_would_have_done(records, chat):
     ]
     assert chat.tokenizer.decode(learned).startswith(record["episodes"][0]["turns"][0][0])
     assert "nowhere" not in chat.tokenizer.decode(learned)
+
+
+def test_nothing_is_advised_to_who_put_it_down_elsewhere(records):
+    record = next(r for r in records if r["layout"]["parent_type"])
+    episode = record["episodes"][0]
+    taken = next(n for n, (command, *_) in enumerate(episode["turns"]) if command.startswith("take "))
+    name = episode["turns"][taken][0].removeprefix("take ").partition(" from ")[0]
+    goal = record["layout"]["parent_type"]
+    place = next(p for p in record["layout"]["receptacles"] if p.rsplit(" ", 1)[0] != goal)
+    wrong = (f"move {name} to {place}", f"You move the {name} to the {place}.", True)
+    advice = expert_advice(record, episode, [*episode["turns"][: taken + 1], wrong, *episode["turns"][taken + 1 :]])
+    assert None not in advice[: taken + 2]
+    assert set(advice[taken + 2 :]) == {None}
