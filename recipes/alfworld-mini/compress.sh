@@ -130,5 +130,5 @@ done
 for arms in draws few; do "$interlat" compare --config $here/compress-arms-$arms.yaml; done
 
 "$interlat" evaluate latency --config $here/latency.yaml
-"$interlat" plot tradeoff $short/all-games/{rows,ours-{0,1,2},further-{0,1,2}} --latency $short/latency --output $short
+"$interlat" plot tradeoff $short/all-games/{rows,ours-{0,1,2},corrected-{0,1,2}} --latency $short/latency --output $short
 "$interlat" plot parallelism --model $short/ours-0/model --untrained $run/scout/model --thoughts $run/thoughts --output $short/parallelism
