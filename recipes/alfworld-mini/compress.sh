@@ -55,7 +55,19 @@ short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --sched
             --losses.agreement 4 --losses.floor 0.3 --corrected $on_policy \
             $short/played/{0-draw-0,1-draw-1,2-draw-2,0-draw-3}/results.jsonl
     done
-    # Instead of these two, without the floor and for longer.
+    # Once more, on what the actor does with these senders.
+    for played in 0-draw-4 1-draw-2; do
+        seed=${played%-draw*}
+        OMP_NUM_THREADS=1 "$interlat" evaluate --config $here/evaluate.yaml --episodes $run/train-more.jsonl \
+            --draw ${played#*draw-} --games 4000 --threads 1 --settings.output "$short/played/again-$played" \
+            --settings.checkpoints.compressed $short/corrected-$seed/model --settings.variants compressed:2
+    done
+    for seed in 0 1 2; do
+        train again-$seed --seed $seed --latent-steps 2 --schedule.steps 300 --sender $short/corrected-$seed/model \
+            $low_rates --thoughts $run/thoughts-more --losses.agreement 4 --losses.floor 0.3 --corrected --played \
+            $short/played/again-{0-draw-4,1-draw-2}/results.jsonl
+    done
+    # Instead of the last three, without the floor and for longer.
     train distilled-1 --seed 1 --latent-steps 2 --schedule.steps 600 --sender $short/settled-1/model \
         $on_policy $short/played/{0-draw-0,1-draw-1,2-draw-2,0-draw-3}/results.jsonl
     train heavy-0 --seed 0 --latent-steps 2 --schedule.steps 400 --sender $short/settled-0/model --losses.agreement 8
@@ -107,7 +119,7 @@ for name in cross-entropy-200 agreement-200; do evaluate 200 evaluation/$name $n
 evaluate 500 all-games/rows "" none text latent rollout:2 rollout:8 first_rows:2 first_rows:8
 for seed in 0 1 2; do
     evaluate 500 all-games/ours-$seed ours-$seed compressed:8
-    for name in hinted fresh settled further played corrected two-first; do evaluate 500 all-games/$name-$seed $name-$seed compressed:2; done
+    for name in hinted fresh settled further played corrected again two-first; do evaluate 500 all-games/$name-$seed $name-$seed compressed:2; done
 done
 for name in distilled-1 two-0 heavy-0 hint-{0,1,2} follow-1; do evaluate 500 all-games/$name $name compressed:2; done
 evaluate 500 all-games/cross-entropy-0 cross-entropy-0 compressed:8
