@@ -132,7 +132,7 @@ for split in seen unseen; do
     "$interlat" collect episodes --games $run/games --split $split --output $run/$split-more.jsonl --draws 4 --seed 7 --no-play
 done
 for draw in 0 1 2 3; do
-    for name in corrected-{0,1,2} further-{0,1,2} distilled-1 played-1; do
+    for name in {corrected,again,further}-{0,1,2} distilled-1 played-1; do
         OMP_NUM_THREADS=2 "$interlat" evaluate --config $here/evaluate.yaml --games 500 --draw $draw \
             --episodes $run/seen-more.jsonl $run/unseen-more.jsonl --settings.batch-size 100 \
             --settings.output $short/more-draws/$name-draw-$draw --settings.checkpoints.compressed $short/$name/model \
