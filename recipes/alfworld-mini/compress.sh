@@ -113,7 +113,6 @@ for name in uncertain-start-0 uncertain-start-1 random-start-0; do
     evaluate 200 evaluation/$name $name compressed:{1,2,4,8,16}
 done
 for name in cross-entropy-200 agreement-200; do evaluate 200 evaluation/$name $name compressed:{2,8}; done
-"$interlat" compare --config $here/compress-arms.yaml
 
 # What the claims rest on, on all held-out games.
 evaluate 500 all-games/rows "" none text latent rollout:2 rollout:8 first_rows:2 first_rows:8
@@ -139,7 +138,7 @@ for draw in 0 1 2 3; do
             --settings.variants $([ $name = further-0 ] && echo latent) compressed:2
     done
 done
-for arms in draws few; do "$interlat" compare --config $here/compress-arms-$arms.yaml; done
+for arms in compress-arms compress-arms-draws compress-arms-few; do "$interlat" compare --config $here/$arms.yaml; done
 
 "$interlat" evaluate latency --config $here/latency.yaml
 "$interlat" plot tradeoff $short/all-games/{rows,ours-{0,1,2},corrected-{0,1,2}} --latency $short/latency --output $short
