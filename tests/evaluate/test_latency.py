@@ -8,7 +8,7 @@ from interlat.agents.household import BEGIN_MESSAGE, END_MESSAGE, actor_prompt
 from interlat.compress.compression import Compress, compress
 from interlat.engine.prompt import Text
 from interlat.engine.sampling import Sampling
-from interlat.errors import InputError
+from interlat.errors import InputError, MessageError
 from interlat.evaluate.household import Checkpoints
 from interlat.evaluate.latency import PHASES, MeasureLatency, measure_latency
 from interlat.files import read_lines
@@ -94,3 +94,13 @@ def test_what_has_no_latency_is_refused(config, games):
         dataclasses.replace(config, checkpoints=alone)
     with pytest.raises(InputError, match="no game"):
         list(measure_latency(config, []))
+
+
+@pytest.mark.parametrize("variant", ["latent", "rollout:2"])
+def test_models_that_do_not_belong_together_are_not_measured(config, games, pipeline, variant):
+    wrong = dataclasses.replace(config.checkpoints, scout=str(pipeline.actors["text"]))
+    with pytest.raises(MessageError, match="text"):
+        next(measure_latency(dataclasses.replace(config, checkpoints=wrong, variants=(variant,)), games))
+    swapped = dataclasses.replace(config.checkpoints, text=str(pipeline.actors["none"]))
+    with pytest.raises(InputError, match="checkpoints.text"):
+        next(measure_latency(dataclasses.replace(config, checkpoints=swapped, variants=("text",)), games))

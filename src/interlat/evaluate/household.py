@@ -21,10 +21,20 @@ import torch
 from torch import Tensor
 
 from interlat.agents.player import Episode, Message, play_games
+from interlat.agents.settings import MessageKind
 from interlat.align.adapter import CommunicationAdapter
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
-from interlat.evaluate.sending import COMPRESSED, RESAMPLED, Sender, Sent, check_variants, size_in_bytes
+from interlat.evaluate.pairing import check_role, check_sender
+from interlat.evaluate.sending import (
+    COMPRESSED,
+    LATENT_WITHOUT_STATES,
+    RESAMPLED,
+    Sender,
+    Sent,
+    check_variants,
+    size_in_bytes,
+)
 from interlat.files import append_line, read_lines, write_atomically
 from interlat.worlds.pool import GamePool
 
@@ -32,6 +42,8 @@ RESULTS_FILE = "results.jsonl"
 INSPECTIONS_FILE = "inspections.json"
 DEFAULT_VARIANTS = ("none", "text", "latent", "cross_task", "zeros", "gaussian")
 _ACTOR_OF = {"none": "none", "text": "text", "text_sampled": "text", "list": "list"}
+_READS: dict[str, MessageKind] = {"none": "none", "text": "text", "list": "text", "latent": "hidden"}
+"""Actor -> the kind of message that it was trained with."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +130,9 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
         records: games with one drawn evidence each, as `interlat.collect.episodes` writes them.
 
     Raises:
-        InputError: no games, an unknown variant, or results of the same games with other evidence.
+        InputError: no games, an unknown variant, results of the same games with other evidence, or an actor that
+            was trained to read another kind of message.
+        MessageError: the latent actor was not trained to read these senders.
     """
     games = [record for record in records if record["episodes"]]
     if not games:
@@ -129,12 +143,17 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
     done = {(line["item"], line["variant"]) for line in kept}
     total = len(games) * len(config.variants)
     wanted = [(v, g) for v in config.variants for g in games if (g["item"], v) not in done]
-    yield total - len(wanted), total
     if not wanted:
+        yield total, total
         return
     sender = _sender(config, games)
     actors: dict[str, tuple[Engine, CommunicationAdapter | None]] = {}
+    for kind in dict.fromkeys(_ACTOR_OF.get(variant, "latent") for variant, _ in wanted):
+        check_role(kind, getattr(config.checkpoints, kind), _READS[kind])
+        actors[kind] = _load_actor(getattr(config.checkpoints, kind), kind == "latent")
+    _check_pairs(sender, actors, [variant for variant, _ in wanted])
     count = total - len(wanted)
+    yield count, total
     with GamePool(config.workers, games_kept=config.batch_size) as pool:
         # Batches of games outermost: a loaded game is then reused by every variant.
         for start in range(0, len(games), config.batch_size):
@@ -144,8 +163,6 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
                 if not todo:
                     continue
                 kind = _ACTOR_OF.get(variant, "latent")
-                if kind not in actors:
-                    actors[kind] = _load_actor(getattr(config.checkpoints, kind), kind == "latent")
                 engine, adapter = actors[kind]
                 messages, sent = sender.messages(variant, todo)
                 episodes = play_games(
@@ -191,6 +208,22 @@ def _sender(config: EvaluateHousehold, games: Sequence[dict[str, Any]]) -> Sende
         seed=config.seed,
         max_plan_tokens=config.max_plan_tokens,
     )
+
+
+def _check_pairs(
+    sender: Sender, actors: dict[str, tuple[Engine, CommunicationAdapter | None]], variants: Sequence[str]
+) -> None:
+    """Refuse a sender whose states the latent actor was not trained to read, before a game is played."""
+    _, adapter = actors.get("latent", (None, None))
+    names = {variant.partition(":")[0] for variant in variants if variant not in _ACTOR_OF} - LATENT_WITHOUT_STATES
+    if adapter is None or not names:
+        return
+    if COMPRESSED in names:
+        assert sender.compressed is not None, "checked when the configuration was made"
+        engine, bridge = sender.compressed
+        check_sender(engine, adapter, bridge)
+    if names - {COMPRESSED}:
+        check_sender(sender.engine, adapter, resampler=sender.resampler if RESAMPLED in names else None)
 
 
 def _load_actor(folder: str, latent: bool) -> tuple[Engine, CommunicationAdapter | None]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from interlat.agents.household import BEGIN_MESSAGE, END_MESSAGE, actor_prompt, scout_prompt
 from interlat.agents.player import Message, message_parts
+from interlat.agents.settings import MessageKind
 from interlat.align.adapter import CommunicationAdapter
 from interlat.align.bridge import Bridge, begin_thought, finish_thought
 from interlat.align.identity import NormMatchedIdentity
@@ -27,6 +28,7 @@ from interlat.engine.sampling import Sampling
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.evaluate.household import Checkpoints, content_digest
+from interlat.evaluate.pairing import check_role, check_sender
 from interlat.evaluate.sending import COMPRESSED, MESSAGE_DTYPE, ROLLOUT, rows_of, size_in_bytes
 from interlat.files import append_line, read_lines
 
@@ -100,10 +102,12 @@ def measure_latency(config: MeasureLatency, records: Sequence[dict[str, Any]]) -
         if (game["item"], variant, repeat) not in done
     ]
     total = len(games) * len(config.variants) * config.repeats
-    yield total - len(wanted), total
     if not wanted:
+        yield total, total
         return
     line = _Line(config)
+    line.check()
+    yield total - len(wanted), total
     for variant in config.variants:
         line.send(games[0], variant)
     for number, (repeat, game, variant) in enumerate(wanted, total - len(wanted) + 1):
@@ -128,6 +132,19 @@ class _Line:
         self.identity = functools.cache(
             lambda: NormMatchedIdentity.of_embeddings(self.engine("scout").model.get_input_embeddings().weight)
         )
+
+    def check(self) -> None:
+        """Refuse models that do not belong together; see `interlat.evaluate.pairing`."""
+        checkpoints = self.config.checkpoints
+        hidden = [variant for variant in self.config.variants if variant not in ("none", "text")]
+        roles: dict[str, MessageKind] = {"none": "none", "text": "text", "latent": "hidden"}
+        for role, kind in roles.items():
+            if role in self.config.variants or (role == "latent" and hidden):
+                check_role(role, getattr(checkpoints, role), kind)
+        if any(variant.startswith(COMPRESSED) for variant in hidden):
+            check_sender(self.engine("compressed"), self.adapter(), self.bridge())
+        if any(not variant.startswith(COMPRESSED) for variant in hidden):
+            check_sender(self.engine("scout"), self.adapter())
 
     def send(self, game: dict[str, Any], variant: str) -> dict[str, Any]:
         """The seconds of every phase, and what was sent."""

@@ -26,6 +26,8 @@ COMPRESSED, RESAMPLED, ROLLOUT = "compressed", "resampled", "rollout"
 SHORT_VARIANTS = (COMPRESSED, RESAMPLED, ROLLOUT)
 """With a number of rows behind a colon: a trained sender's latents, a resampler's rows, and the latent steps of the
 scout itself, which nobody trained."""
+LATENT_WITHOUT_STATES = {"latent_unsent", "latent_told"}
+"""Variants of the latent actor in which no states of a sender reach it."""
 MESSAGE_DTYPE = torch.bfloat16
 """Hidden states travel as they were stored for training."""
 _STYLE_OF = {"text": "plan", "text_sampled": "sampled", "list": "list"}
