@@ -1,5 +1,11 @@
-import pytest
+import io
+import re
+import time
 
+import pytest
+from rich.console import Console
+
+from interlat import progress
 from interlat.errors import InputError
 from interlat.progress import drain, in_bytes, say, track
 
@@ -9,7 +15,7 @@ def test_steps_pass_through_unchanged_and_stdout_stays_free(capsys):
     assert list(track(iter(steps), "games")) == steps
     output = capsys.readouterr()
     assert output.out == ""
-    assert "games" in output.err and "3/3" in output.err
+    assert "games: 0 of 3" in output.err and "games: 3 of 3" in output.err
 
 
 def test_what_fails_before_the_first_step_leaves_no_bar(capsys):
@@ -54,3 +60,37 @@ def test_draining_runs_every_step():
     seen = []
     drain(seen.append(number) for number in range(3))
     assert seen == [0, 1, 2]
+
+
+def test_a_log_file_gets_a_line_now_and_then_even_within_one_long_step(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "INTERVAL", 0.01)
+
+    def steps():
+        yield 5, 9
+        until = time.monotonic() + 10
+        while "".join(seen).count("5 of 9") < 3 and time.monotonic() < until:
+            time.sleep(0.01)
+            seen.append(capsys.readouterr().err)
+        yield 9, 9
+
+    seen = []
+    list(track(steps(), "thoughts", {"text": "1.5 MB"}))
+    seen.append(capsys.readouterr().err)
+    lines = "".join(seen).splitlines()
+    assert len(lines) >= 4, "one at the beginning, several in between, one at the end"
+    assert all(re.fullmatch(r"thoughts: \d of 9, \d+ s, (-|[\d.]+)/s, 1.5 MB", line) for line in lines)
+    assert lines[-1].startswith("thoughts: 9 of 9")
+
+
+def test_the_rate_is_that_of_this_run(capsys, monkeypatch):
+    clock = iter([0.0, 0.0, 10.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    list(track([(100, 120), (110, 120)], "answers"))
+    assert capsys.readouterr().err.splitlines() == ["answers: 100 of 120, 0 s, -/s", "answers: 110 of 120, 10 s, 1.0/s"]
+
+
+def test_a_terminal_gets_a_bar(monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "Console", lambda stderr: Console(file=screen, force_terminal=True, width=80))
+    list(track([(0, 3), (3, 3)], "games"))
+    assert "3/3" in screen.getvalue() and "\x1b[" in screen.getvalue()

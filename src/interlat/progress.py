@@ -1,7 +1,11 @@
-"""A progress bar with rate and time left, on stderr."""
+"""Progress on stderr: a bar with rate and time left on a terminal, now and then a line elsewhere."""
 
+import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from rich.console import Console
 from rich.progress import (
@@ -10,6 +14,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -17,13 +22,16 @@ from rich.progress import (
 from rich.text import Text
 
 
+INTERVAL = 30.0
+"""Seconds between two lines where stderr is no terminal."""
+
+
 class RateColumn(ProgressColumn):
-    """Items a second."""
+    """Items a second, over the whole run: of items that all end together the last instant says nothing."""
 
     def render(self, task: Task) -> Text:
         """The rate of a task, a dash before there is one."""
-        speed = task.finished_speed or task.speed
-        return Text("-/s" if speed is None else f"{speed:.1f}/s", style="cyan")
+        return Text(_rate(task.completed - task.fields["begun"], task.elapsed or 0.0), style="cyan")
 
 
 def say(message: str) -> None:
@@ -49,11 +57,29 @@ def in_bytes(count: float) -> str:
 def track(
     steps: Iterable[tuple[int, int]], title: str, notes: Mapping[str, str] | None = None
 ) -> Iterator[tuple[int, int]]:
-    """Pass (done, total) pairs on and show them as a bar, from the first one on.
+    """Pass (done, total) pairs on and show them, from the first one on.
 
-    ``notes["text"]``, which may change from step to step, stands at the end of the line.
+    On a terminal as a bar; elsewhere, as in the log of a job, as a line at the beginning, one every `INTERVAL` seconds
+    and one at the end. ``notes["text"]``, which may change from step to step, ends the line.
     """
+    started = iter(steps)
+    # Shown from the first step on, so that bad input, found before it, leaves one line and nothing else.
+    first = list(itertools.islice(started, 1))
+    if not first:
+        return
     console = Console(stderr=True)
+    shown = _bar(console, title, notes or {}) if console.is_terminal else _lines(title, notes or {})
+    with shown as update:
+        for done, total in itertools.chain(first, started):
+            update(done, total)
+            yield done, total
+
+
+Update = Callable[[int, int], None]
+
+
+@contextlib.contextmanager
+def _bar(console: Console, title: str, notes: Mapping[str, str]) -> Iterator[Update]:
     columns = [
         TextColumn("{task.description}"),
         BarColumn(),
@@ -63,13 +89,53 @@ def track(
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     ]
-    started = iter(steps)
-    # The bar begins with the first step, so that bad input, found before it, leaves one line and no bar.
-    first = list(itertools.islice(started, 1))
-    if not first:
-        return
     with Progress(*columns, console=console, redirect_stdout=False) as progress:
-        task = progress.add_task(title, total=None, note="")
-        for done, total in itertools.chain(first, started):
-            progress.update(task, completed=done, total=total, note=(notes or {}).get("text", ""))
-            yield done, total
+        task: TaskID | None = None
+
+        def update(done: int, total: int) -> None:
+            nonlocal task
+            if task is None:
+                task = progress.add_task(title, total=None, note="", begun=done)
+            progress.update(task, completed=done, total=total, note=notes.get("text", ""))
+
+        yield update
+
+
+@contextlib.contextmanager
+def _lines(title: str, notes: Mapping[str, str]) -> Iterator[Update]:
+    began, ended = time.monotonic(), threading.Event()
+    steps: list[tuple[int, int]] = []
+
+    def write() -> None:
+        (begun, _), (done, total) = steps[0], steps[-1]
+        seconds = time.monotonic() - began
+        note = notes.get("text", "")
+        line = f"{title}: {done} of {total}, {seconds:.0f} s, {_rate(done - begun, seconds)}{note and f', {note}'}"
+        print(line, file=sys.stderr, flush=True)
+
+    def write_on() -> None:
+        # A thread of its own, since one step may take many minutes.
+        while not ended.wait(INTERVAL):
+            write()
+
+    writer = threading.Thread(target=write_on, daemon=True)
+
+    def update(done: int, total: int) -> None:
+        steps.append((done, total))
+        if len(steps) == 1:
+            write()
+            writer.start()
+        elif len(steps) > 2:
+            del steps[1]
+
+    try:
+        yield update
+    finally:
+        ended.set()
+        if len(steps) > 1:
+            writer.join()
+            write()
+
+
+def _rate(count: float, seconds: float) -> str:
+    return f"{count / seconds:.1f}/s" if count and seconds else "-/s"
