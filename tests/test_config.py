@@ -1,5 +1,6 @@
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import yaml
@@ -66,7 +67,7 @@ def test_what_is_written_is_read_back(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nam: a", "unknown field 'nam'; Outer has name, names, inner"),
+        ("nam: a", "unknown field 'nam', did you mean 'name'; Outer has name, names, inner"),
         ("names: [a]", "needs name"),
         ("name: a\ninner: {speed: 1}", "unknown field 'speed'"),
         ("- a", "expected fields of Outer, got list"),
@@ -79,7 +80,7 @@ def test_mistakes_are_named(tmp_path, text, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match="no configuration file"):
+    with pytest.raises(InputError, match=r"none\.yaml does not exist"):
         read_config(Outer, tmp_path / "none.yaml")
 
 
@@ -140,3 +141,91 @@ def test_the_published_weights_are_those_of_the_preset():
     (latent_steps,) = compression.latent_steps
     assert compression.losses == CompressionWeights.published(latent_steps)
     assert read_config(TrainActor, RECIPES / "interlat/actor.yaml").losses == BranchWeights.published()
+
+
+@dataclasses.dataclass(frozen=True)
+class Every:
+    rate: float = 0.5
+    count: int = 1
+    limit: int | None = None
+    seed: int = 0
+    grade: bool = False
+    kind: Literal["full", "compressed"] = "full"
+    layers: tuple[int, ...] = ()
+    arms: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    place: str = ""
+    inner: Inner = dataclasses.field(default_factory=Inner)
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "value", "expected"),
+    [
+        ("rate: high", "rate", "'high'", "a number"),
+        ("rate: true", "rate", "True", "a number"),
+        ("count: 2.5", "count", "2.5", "a whole number"),
+        ("limit: many", "limit", "'many'", "a whole number or null"),
+        ("seed: true", "seed", "True", "a whole number"),
+        ("grade: yess", "grade", "'yess'", "true or false"),
+        ("kind: compresed", "kind", "'compresed'", "one of full, compressed, did you mean 'compressed'"),
+        ("kind: 3", "kind", "3", "one of full, compressed"),
+        ("layers: -1", "layers", "-1", "a list of a whole number"),
+        ("layers: [1, 1.5]", "layers[1]", "1.5", "a list of a whole number"),
+        ("arms: {a: b}", "arms[a]", "'b'", "a mapping to a list of text"),
+        ("place: [a]", "place", "['a']", "text"),
+        ("place: 7", "place", "7", "text"),
+        ("inner: {rate: fast}", "inner: rate", "'fast'", "a number"),
+    ],
+)
+def test_a_value_of_another_type_names_file_field_value_and_choices(tmp_path, text, field, value, expected):
+    with pytest.raises(InputError) as error:
+        read_config(Every, write(tmp_path, text))
+    assert str(error.value) == f"{tmp_path / 'c.yaml'}: {field} is {value}, expected {expected}; correct it"
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path):
+    config = read_config(Every, write(tmp_path, "rate: 1e-5\ncount: '3'\ninner: {rate: 2e1}"))
+    assert (config.rate, config.count, config.inner.rate) == (1e-5, 3, 20.0)
+    assert type(read_config(Every, write(tmp_path, "rate: 2")).rate) is int, "the hash of a configuration stays"
+
+
+def test_the_home_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path, "place: ~/data")
+    assert read_config(Every, "~/c.yaml").place == str(tmp_path / "data")
+
+
+@pytest.mark.parametrize("content", ["place: caf\xe9".encode("latin-1"), "place: a".encode("utf-16")])
+def test_a_file_that_is_not_utf8_is_one_line(tmp_path, content):
+    (tmp_path / "c.yaml").write_bytes(content)
+    with pytest.raises(InputError, match=r"c\.yaml is not UTF-8"):
+        read_config(Every, tmp_path / "c.yaml")
+
+
+def test_broken_yaml_names_its_line_and_a_folder_is_no_file(tmp_path):
+    with pytest.raises(InputError, match=r"c\.yaml, line 2, column \d+ is not valid YAML"):
+        read_config(Every, write(tmp_path, "rate: 1\nlayers: [1"))
+    with pytest.raises(InputError, match="is a folder"):
+        read_config(Every, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "field"),
+    [
+        (TrainActor, "schedule: {adapter_learning_rate: fast}", "schedule: adapter_learning_rate"),
+        (TrainActor, "thoughts: sgt", "thoughts"),
+        (TrainActor, "trained: low-rank", "trained"),
+        (TrainActor, "schedule: {keep: bets}", "schedule: keep"),
+        (TrainActor, "precision: bf16", "precision"),
+        (CollectThoughts, "method: compresed", "method"),
+        (CollectThoughts, "offset: predict", "offset"),
+        (CollectThoughts, "norm: posst", "norm"),
+        (CollectThoughts, "grade: yess", "grade"),
+        (CollectThoughts, "encoding: int4", "encoding"),
+        (CollectThoughts, "prompt: {ask: slove}", "prompt: ask"),
+        (CollectThoughts, "sampling: {temperature: high}", "sampling: temperature"),
+        (RunTeam, "variants: single", "variants"),
+    ],
+)
+def test_typing_mistakes_in_real_configurations_are_refused(tmp_path, kind, text, field):
+    with pytest.raises(InputError, match=rf"c\.yaml: {field} is "):
+        read_config(kind, write(tmp_path, text))

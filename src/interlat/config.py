@@ -1,11 +1,16 @@
 """Configurations: frozen dataclasses, filled from a YAML file and then from flags."""
 
 import dataclasses
+import difflib
+import functools
+import types
 import typing
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from interlat.errors import InputError
 from interlat.files import write_atomically
@@ -17,16 +22,22 @@ def read_config(kind: type[Config], path: str | Path) -> Config:
     """The dataclass ``kind`` filled from a YAML file.
 
     Raises:
-        InputError: no such file, no mapping in it, an unknown field, or a required one missing.
+        InputError: no such file, no mapping in it, an unknown field, a value of another type, or a required one
+            missing.
     """
-    source = Path(path)
+    source = Path(path).expanduser()
     if not source.is_file():
-        raise InputError(f"there is no configuration file {source}; check the path given to --config")
+        found = "is a folder" if source.is_dir() else "does not exist"
+        raise InputError(f"the configuration file {source} {found}; check the path given to --config")
     try:
-        fields = yaml.safe_load(source.read_text())
+        fields = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except yaml.YAMLError as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"{source} is not valid YAML: {first}; correct it") from error
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise InputError(f"{source}{place} is not valid YAML: {problem}; correct it") from error
     return from_mapping(kind, {} if fields is None else fields, str(source))
 
 
@@ -47,9 +58,10 @@ def from_mapping(kind: type[Config], fields: Any, source: str, default: Config |
         raise InputError(f"{source}: expected fields of {kind.__name__}, got {type(fields).__name__}")
     hints = typing.get_type_hints(kind)
     known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(fields) - set(known))
+    unknown = sorted(map(str, set(fields) - set(known)))
     if unknown:
-        raise InputError(f"{source}: unknown field {unknown[0]!r}; {kind.__name__} has {', '.join(known)}")
+        guess = did_you_mean(unknown[0].replace("-", "_"), known)
+        raise InputError(f"{source}: unknown field {unknown[0]!r}{guess}; {kind.__name__} has {', '.join(known)}")
     values: dict[str, Any] = {} if default is None else {name: getattr(default, name) for name in known}
     for name, value in fields.items():
         hint = hints[name]
@@ -62,7 +74,7 @@ def from_mapping(kind: type[Config], fields: Any, source: str, default: Config |
                 for number, one in enumerate(value, 1)
             )
         else:
-            values[name] = _with_tuples(value) if typing.get_origin(hint) in (tuple, dict) else value
+            values[name] = _checked(value, hint, f"{source}: {name}")
     missing = [
         name
         for name, field in known.items()
@@ -79,11 +91,73 @@ def _dataclass_items(hint: Any) -> Any:
     return items[0] if items and dataclasses.is_dataclass(items[0]) else None
 
 
-def _with_tuples(value: Any) -> Any:
-    """YAML has lists only; fields have tuples."""
-    if isinstance(value, dict):
-        return {key: _with_tuples(inner) for key, inner in value.items()}
-    return tuple(value) if isinstance(value, list) else value
+def _checked(value: Any, hint: Any, field: str) -> Any:
+    """The value as its field's type: a list as a tuple, ``1e-5`` (which YAML reads as text) as a number, ``~/x`` as a
+    path in the home folder.
+
+    Raises:
+        InputError: it is of another type, or none of the field's choices.
+    """
+    if isinstance(value, bool) and bool not in _alternatives(hint) and hint is not Any:
+        raise InputError(f"{field} is {value!r}, expected {_described(hint)}; correct it")
+    try:
+        found = _adapter(hint).validate_python(value)
+    except ValidationError as error:
+        inner = error.errors()[0]
+        keys = [part for part in inner["loc"] if isinstance(part, int) or (isinstance(value, dict) and part in value)]
+        place = "".join(f"[{key}]" for key in keys)
+        guess = did_you_mean(value, _choices(hint)) if isinstance(value, str) else ""
+        raise InputError(
+            f"{field}{place} is {_shortened(inner['input'])}, expected {_described(hint)}{guess}; correct it"
+        ) from error
+    if isinstance(found, str) and found.startswith("~/"):
+        return str(Path(found).expanduser())
+    # A whole number for a number stays one, so that the hashes of configurations stay what they were.
+    return value if type(value) is int and found == value else found
+
+
+@functools.cache
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint)
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    """The types of a union; of another type itself."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+
+
+def _choices(hint: Any) -> list[str]:
+    return [str(one) for part in _alternatives(hint) if typing.get_origin(part) is Literal for one in part.__args__]
+
+
+def _described(hint: Any) -> str:
+    """A type in the words of somebody who writes YAML."""
+    alternatives = _alternatives(hint)
+    if len(alternatives) > 1:
+        return " or ".join(map(_described, alternatives))
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(_choices(hint))
+    if origin is tuple:
+        items = [one for one in typing.get_args(hint) if one is not Ellipsis]
+        return f"a list of {', '.join(dict.fromkeys(map(_described, items)))}"
+    if origin is dict:
+        return f"a mapping to {_described(typing.get_args(hint)[1])}"
+    if dataclasses.is_dataclass(hint):
+        return "a mapping with " + ", ".join(field.name for field in dataclasses.fields(hint))
+    return names.get(hint, str(hint))
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``, did you mean 'x'`` for the known word that is nearest to a mistyped one; empty if none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean {near[0]!r}" if near else ""
 
 
 def _default_of(field: dataclasses.Field[Any]) -> Any:

@@ -21,7 +21,6 @@ from rich.progress import (
 )
 from rich.text import Text
 
-
 INTERVAL = 30.0
 """Seconds between two lines where stderr is no terminal."""
 

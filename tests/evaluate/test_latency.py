@@ -102,5 +102,5 @@ def test_models_that_do_not_belong_together_are_not_measured(config, games, pipe
     with pytest.raises(MessageError, match="text"):
         next(measure_latency(dataclasses.replace(config, checkpoints=wrong, variants=(variant,)), games))
     swapped = dataclasses.replace(config.checkpoints, text=str(pipeline.actors["none"]))
-    with pytest.raises(InputError, match="checkpoints.text"):
+    with pytest.raises(InputError, match=r"checkpoints\.text"):
         next(measure_latency(dataclasses.replace(config, checkpoints=swapped, variants=("text",)), games))

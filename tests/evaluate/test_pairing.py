@@ -26,7 +26,7 @@ def play(pipeline, checkpoints, output, *variants):
 @pytest.mark.parametrize("variant", ["latent", "zeros", "cross_task", "rollout:2", "resampled:2"])
 def test_a_sender_of_other_states_is_refused(pipeline, short, checkpoints, tmp_path, variant):
     wrong = dataclasses.replace(checkpoints, scout=str(pipeline.actors["text"]), resampler=short["resampler"])
-    with pytest.raises(MessageError, match="sender .*text.*weights"):
+    with pytest.raises(MessageError, match=r"sender .*text.*weights"):
         play(pipeline, wrong, tmp_path / "out", variant)
     assert not (tmp_path / "out").exists()
 
@@ -51,5 +51,5 @@ def test_a_compressed_sender_and_a_resampler_are_those_of_the_receiver(pipeline,
     adapter = CommunicationAdapter.load(str(pipeline.actors["latent"]))
     scout = Engine.load(str(pipeline.scout), dtype="float32")
     foreign = Resampler(ResamplerConfig(16, sender_fingerprint="0" * 64))
-    with pytest.raises(InputError, match="resampler .*0000"):
+    with pytest.raises(InputError, match=r"resampler .*0000"):
         check_sender(scout, adapter, resampler=foreign)
