@@ -19,6 +19,8 @@ def test_every_command_can_be_imported_and_says_what_its_fields_mean(capsys):
     ("words", "message"),
     [
         (["fly"], "unknown command 'fly'"),
+        (["evaluat", "--output", "x"], "did you mean 'evaluate'"),
+        (["store", "inf", "x"], "did you mean 'store info'"),
         (["demo", "--games", "1"], "at least 2"),
         (["demo", "--variants", "telepathy", "--games", "2"], "unknown variant 'telepathy'"),
         (["worlds", "make", "alfworld", "--output", "x", "--games", "1", "--split", "dev"], "train, seen, unseen"),
@@ -69,3 +71,16 @@ def test_an_interrupt_is_130(monkeypatch, capsys):
     monkeypatch.setattr("interlat.cli._dispatch", stop)
     assert main(["demo"]) == 130
     assert "go on" in capsys.readouterr().err
+
+
+def test_a_group_of_commands_lists_its_own(capsys):
+    for words in (["store"], ["store", "--help"], ["train", "-h"]):
+        assert main(words) == 0
+        shown = capsys.readouterr().out
+        assert f"{words[0]} " in shown and "  demo" not in shown
+
+
+def test_the_home_folder_is_expanded_behind_an_equals_sign(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["worlds", "make", "alfworld", "--output=~/games", "--games", "1", "--split", "unseen"]) == 0
+    assert (tmp_path / "games").is_dir()

@@ -6,8 +6,10 @@ Exit codes: 0 done, 1 done with failed items, 2 bad input, 130 interrupted.
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from interlat.errors import InputError, InterlatError
@@ -149,8 +151,19 @@ def _dispatch(words: list[str]) -> int:
             module = importlib.import_module(module_name)
             config = parse(getattr(module, class_name), words[len(command) :], " ".join(command), description)
             return int(getattr(module, function_name)(config) or 0)
-    known = ", ".join(" ".join(command) for command in COMMANDS)
-    raise InputError(f"unknown command {' '.join(words[:3])!r}; expected one of: {known}")
+    group = words[0]
+    members = [" ".join(command) for command in COMMANDS if command[0] == group]
+    if members and (words[1:] or ["--help"])[0] in ("-h", "--help"):
+        print(usage(group))
+        return 0
+    asked = " ".join(word for word in words[:3] if not word.startswith("-"))
+    known = members or [" ".join(command) for command in COMMANDS]
+    from interlat.config import did_you_mean
+
+    raise InputError(
+        f"unknown command {asked!r}{did_you_mean(asked, known)}; "
+        + (f"expected one of: {', '.join(known)}" if members else "`interlat --help` lists the commands")
+    )
 
 
 def parse(kind: type[Any], words: list[str], command: str, description: str) -> Any:
@@ -166,14 +179,17 @@ def parse(kind: type[Any], words: list[str], command: str, description: str) -> 
             raise InputError("--config needs the path of a YAML file")
         default = read_config(kind, words[place + 1])
         words = words[:place] + words[place + 2 :]
+    # A shell expands ~/x where it is a word of its own, but not in --output=~/x.
+    words = [re.sub(r"^(--[\w.-]+=)?~/", lambda match: f"{match[1] or ''}{Path.home()}/", word) for word in words]
     return tyro.cli(kind, args=words, default=default, prog=f"interlat {command}", description=description)
 
 
-def usage() -> str:
-    """The list of commands."""
-    width = max(len(" ".join(command)) for command in COMMANDS)
+def usage(group: str = "") -> str:
+    """The list of commands; with a first word, such as store, those that begin with it."""
+    chosen = {command: entry for command, entry in COMMANDS.items() if group in ("", command[0])}
+    width = max(len(" ".join(command)) for command in chosen)
     lines = ["usage: interlat COMMAND [--config FILE] [--field value ...]", ""]
-    lines += [f"  {' '.join(command):<{width}}  {entry[3]}" for command, entry in COMMANDS.items()]
+    lines += [f"  {' '.join(command):<{width}}  {entry[3]}" for command, entry in chosen.items()]
     return "\n".join([*lines, "", "interlat COMMAND --help lists the fields of a command."])
 
 

@@ -54,9 +54,18 @@ def test_dtype_is_respected(saved):
     assert Engine.load(str(saved), dtype="bfloat16", device="cpu").dtype == torch.bfloat16
 
 
-def test_no_such_place(tmp_path):
-    with pytest.raises(CheckpointError, match=r"cannot load a model from .*nowhere"):
-        Engine.load(str(tmp_path / "nowhere"))
+def test_no_such_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for place in (str(tmp_path / "nowhere"), "~/nowhere", "./nowhere", "runs/nowhere"):
+        with pytest.raises(CheckpointError, match=r"there is no folder .*nowhere; check the path"):
+            Engine.load(place)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match=r"owner/nowhere: there is no such folder here, and as a hub id"):
+        Engine.load("owner/nowhere")
+    with pytest.raises(CheckpointError, match="is empty"):
+        Engine.load("")
 
 
 def test_an_empty_directory_and_a_file(tmp_path):

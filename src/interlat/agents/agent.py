@@ -14,7 +14,7 @@ from interlat.align.adapter import AdapterConfig, CommunicationAdapter
 from interlat.align.base import Align
 from interlat.align.bridge import Bridge, think_over
 from interlat.align.identity import NormMatchedIdentity
-from interlat.engine.checkpoint import companion_file
+from interlat.engine.checkpoint import at_home, companion_file
 from interlat.engine.exchange import header_of
 from interlat.engine.memory import Memory
 from interlat.engine.prompt import Latents, Part, Text, Tokens
@@ -264,7 +264,7 @@ def load(
     Raises:
         CheckpointError: no usable model in that place, or its parts are damaged or do not fit each other.
     """
-    place = str(path_or_hub_id)
+    place = at_home(path_or_hub_id)
     engine = Engine.load(place, dtype=dtype, device=device, compile=compile, trust_remote_code=trust_remote_code)
     adapter_file = companion_file(place, CommunicationAdapter.FILE)
     bridge_file = companion_file(place, Bridge.FILE)

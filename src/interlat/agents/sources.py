@@ -216,6 +216,8 @@ class PromptOptions:
 
 def some_tasks(tasks: TaskSet, limit: int | None) -> list[tuple[int, Task]]:
     """Tasks with their places in the set: ``limit`` of them by chance, always the same ones, or all."""
+    if limit is not None and limit < 1:
+        raise InputError(f"limit is {limit}, expected at least 1; leave it out to take all tasks")
     numbered = list(enumerate(tasks.tasks))
     if limit is None or limit >= len(numbered):
         return numbered

@@ -302,8 +302,9 @@ class CommunicationAdapter(StoredModule):
             raise InputError("this adapter has no input projection to align; set project_input")
         if len(rows) != len(targets) or len(rows) <= self.source_size:
             raise InputError(
-                f"{len(rows)} rows and {len(targets)} targets, expected as many of both and more than the "
-                f"{self.source_size} dimensions; give more messages"
+                f"the input projection is fitted to {len(rows)} message rows and {len(targets)} targets, expected as "
+                f"many of both, more than the {self.source_size} dimensions of a row; collect more messages, or leave "
+                "out the sender and let the projection be trained"
             )
         inputs, outputs = rows.double(), targets.double()
         centred, wanted = inputs - inputs.mean(dim=0), outputs - outputs.mean(dim=0)

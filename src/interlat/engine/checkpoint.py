@@ -1,6 +1,7 @@
 """Loading a model and its tokenizer: all of it, from safetensors, or a clear error."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,12 @@ def load_checkpoint(
     Raises:
         CheckpointError: no such place, no model or tokenizer in it, damaged files, or missing weights.
     """
+    if not str(path_or_hub_id).strip():
+        raise CheckpointError("the path of a model is empty; expected a directory or a hub id")
+    path_or_hub_id = at_home(path_or_hub_id)
     place = Path(path_or_hub_id)
+    if not place.exists() and not _may_be_hub_id(path_or_hub_id):
+        raise CheckpointError(f"there is no folder {place}; check the path, or give a hub id such as owner/name")
     if place.is_dir() and not (place / "config.json").is_file():
         raise CheckpointError(f"{place} has no config.json; expected a directory written by save_pretrained")
     if place.is_file():
@@ -103,6 +109,8 @@ def load_checkpoint(
             )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if not place.exists():
+            reason = f"there is no such folder here, and as a hub id it cannot be had ({reason})"
         raise CheckpointError(
             f"cannot load a model from {path_or_hub_id}: {reason}; expected a directory written by "
             "save_pretrained (config.json, *.safetensors, tokenizer files) or a hub id that can be reached"
@@ -119,9 +127,20 @@ def load_checkpoint(
     return model.to(device=chosen_device).eval(), tokenizer
 
 
+def at_home(path_or_hub_id: str | Path) -> str:
+    """The path with ``~`` as the home folder; a hub id as it is."""
+    return str(Path(path_or_hub_id).expanduser()) if str(path_or_hub_id).startswith("~") else str(path_or_hub_id)
+
+
+def _may_be_hub_id(place: str) -> bool:
+    """Whether a name has the form ``name`` or ``owner/name``, and ``owner`` is no folder here."""
+    owner, slash, _ = place.partition("/")
+    return re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", place) is not None and not (slash and Path(owner).is_dir())
+
+
 def companion_file(place: str, name: str) -> Path | None:
     """The file ``name`` that interlat keeps beside a checkpoint, in a folder or on the hub; None if there is none."""
-    directory = Path(place)
+    directory = Path(at_home(place))
     if directory.is_dir():
         return directory / name if (directory / name).is_file() else None
     try:

@@ -169,9 +169,15 @@ def load_corpus(
         raise InputError(
             f"{len(training)} items are left to train on and {len(validation)} for validation, expected at least one "
             f"task each; {test} items are of the split test, {missing} tasks have no thought and {too_long} items are "
-            "too long: give more tasks or other splits"
+            f"too long: give more tasks{_other_split if test else ''}"
         )
     return Conversations(Corpus(training, validation, kept), missing, too_long, cut, test)
+
+
+_other_split = (
+    ", from another split: collect with --source.split train, or give stored thoughts other splits with "
+    "`interlat store split`"
+)
 
 
 def conversation_example(item: str, task: Task, options: ConversationOptions, chat: ChatFormat) -> Example:

@@ -72,8 +72,8 @@ class ScoutMessages:
             metadata = store.entry(number).metadata
             if not {"record", "episode"} <= metadata.keys():
                 raise InputError(
-                    f"{store.directory} holds no episodes of games; collect it with source.kind alfworld, "
-                    "or name the episodes"
+                    f"{store.directory} holds no episodes of games; give --corpus conversations for other tasks, or "
+                    "collect it with source.kind alfworld"
                 )
             record = metadata["record"]
             records.setdefault(record["item"], {**record, "episodes": []})["episodes"].append(metadata["episode"])

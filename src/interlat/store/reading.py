@@ -68,7 +68,7 @@ class LatentStore(Sequence[Thought]):
         Raises:
             StorageError: there is none, or its manifest or index is damaged.
         """
-        folder = Path(directory)
+        folder = Path(directory).expanduser()
         manifest = read_manifest(folder)
         contents = read_contents(folder)
         return cls(folder, manifest, contents.rows, contents.excluded, bool(journal_paths(folder)))
