@@ -151,7 +151,8 @@ def value_of(row: Mapping[str, Any], column: str, where: str) -> str:
     if row.get(column) is None:
         columns = ", ".join(row) or "none"
         raise InputError(
-            f"{where} has no {column!r}; its columns are {columns}: name one of these (such as --source.fields.text), or use other data"
+            f"{where} has no {column!r}; its columns are {columns}: name one of these (such as --source.fields.text), "
+            "or use other data"
         )
     return _as_text(row[column])
 
