@@ -9,7 +9,7 @@ import abc
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -30,9 +30,15 @@ FORMAT = "interlat-message"
 FORMAT_VERSION = 1
 METADATA_KEY = "interlat"
 LENGTH_BYTES = 8
+LARGEST = 2**31 - 1
+"""Largest token id and position."""
 LAYERS = ("keys", "values")
 CACHE_TENSORS = ("attention_mask", "position_ids", "segment_ids", "next_position", "hidden_states")
 MAKE_AGAIN = "make or copy the message again"
+FLOATING = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+"""What hidden states, plain keys and values and scales may be. float8 lacks the arithmetic to check or use it."""
+DEEPEST = 64
+"""Most levels of a message's provenance: what is nested deeper could be read here and not written there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,6 +193,7 @@ class HiddenMessage(Message):
                 "row; let the sender write a plan that is not empty"
             )
         _check_floating({"hidden_states": self.hidden_states})
+        _check_numbers("token ids", self.token_ids)
         for name, count in (("token ids", len(self.token_ids)), ("positions", len(self.header.positions))):
             if count not in (0, shape[0]):
                 raise MessageError(
@@ -260,7 +267,7 @@ class CacheMessage(Message):
             "position_ids": ((batch, columns), torch.int64),
             "segment_ids": ((batch, columns), torch.int64),
             "next_position": ((batch,), torch.int64),
-            "hidden_states": ((batch, self.hidden_states.shape[-1]), self.hidden_states.dtype),
+            "hidden_states": ((batch, *self.hidden_states.shape[1:2]), self.hidden_states.dtype),
         }
         scaled = self.keys[0].dtype == torch.int8
         if self.layer_mask is not None:
@@ -277,7 +284,24 @@ class CacheMessage(Message):
             )
         floating = {*self._layer_names(*(("key_scales", "value_scales") if scaled else LAYERS)), "hidden_states"}
         _check_floating({name: tensor for name, tensor in self._tensors().items() if name in floating})
+        self._check_positions()
         _complete(self, self.keys[0].dtype, (len(self.keys), *first))
+
+    def _check_positions(self) -> None:
+        names = self.segment_names
+        if not all(type(name) is str for name in names):
+            raise MessageError(f"the segment names of the cache message are {names!r}, expected text; {MAKE_AGAIN}")
+        bounds = {
+            "segment_ids": (self.segment_ids, -1, len(names) - 1),
+            "position_ids": (self.position_ids, 0, LARGEST),
+            "next_position": (self.next_position, 0, LARGEST),
+        }
+        for name, (numbers, least, most) in bounds.items():
+            low, high = int(numbers.min()), int(numbers.max())
+            if low < least or high > most:
+                raise MessageError(
+                    f"{name} of the cache message is from {low} to {high}, expected from {least} to {most}; {MAKE_AGAIN}"
+                )
 
     def _layer_names(self, *parts: str) -> list[str]:
         return [f"{part}.{layer}" for part in parts or LAYERS for layer in range(len(self.keys))]
@@ -342,8 +366,19 @@ def from_bytes(data: bytes, source: str = "the received bytes") -> Message:
             f"the header of {source} announces {header.dtype} {list(header.shape)} but its body is "
             f"{found.dtype} {list(found.shape)}, expected the same; {MAKE_AGAIN}"
         )
+    form, expected = (_form(body) for body in (tensors, message.tensors()))
+    if form != expected:
+        misfits = ", ".join(sorted({name for name, _ in form.items() ^ expected.items()}))
+        raise MessageError(
+            f"{source} has {misfits} as no {header.kind} message has it, expected the parts that interlat writes; "
+            f"{MAKE_AGAIN}"
+        )
     object.__setattr__(message, "header", header)
     return message
+
+
+def _form(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
+    return {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
 
 
 def check_receiver(header: Header, expectations: Expectations) -> None:
@@ -384,10 +419,13 @@ def _maker(header: Header) -> str:
 
 
 def _complete(message: Message, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    _check_numbers("positions", message.header.positions)
     try:
         provenance = json.loads(json.dumps(dict(message.header.provenance), allow_nan=False))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise MessageError(f"the provenance of the message is not JSON ({error}); use plain finite values") from error
+    if not _is_shallow(provenance):
+        raise MessageError(f"the provenance of the message is nested more than {DEEPEST} levels deep; make it flatter")
     header = dataclasses.replace(
         message.header,
         kind=message.kind,
@@ -401,10 +439,29 @@ def _complete(message: Message, dtype: torch.dtype, shape: tuple[int, ...]) -> N
     object.__setattr__(message, "header", header)
 
 
+def _is_shallow(value: Any) -> bool:
+    """Whether JSON is nested at most `DEEPEST` levels deep."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [inner for one in level if isinstance(one, (dict, list)) for inner in _inside(one)]
+    return not level
+
+
+def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _check_numbers(name: str, numbers: Sequence[int]) -> None:
+    wrong = next((number for number in numbers if type(number) is not int or not 0 <= number <= LARGEST), None)
+    if wrong is not None:
+        raise MessageError(f"{name} of the message hold {wrong!r}, expected whole numbers from 0 on; {MAKE_AGAIN}")
+
+
 def _check_floating(tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise MessageError(f"{name} of the message is {tensor.dtype}, expected a floating dtype; {MAKE_AGAIN}")
+        if tensor.dtype not in FLOATING:
+            known = ", ".join(str(dtype).removeprefix("torch.") for dtype in FLOATING)
+            raise MessageError(f"{name} of the message is {tensor.dtype}, expected {known}; {MAKE_AGAIN}")
         broken = int((~tensor.isfinite()).sum())
         if broken:
             raise MessageError(
@@ -444,7 +501,8 @@ def _canonical(header: Mapping[str, Any]) -> str:
 def _read_header(data: bytes, source: str) -> Header:
     length = int.from_bytes(data[:LENGTH_BYTES], "little")
     try:
-        envelope = json.loads(json.loads(data[LENGTH_BYTES : LENGTH_BYTES + length])["__metadata__"][METADATA_KEY])
+        content = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + length])["__metadata__"][METADATA_KEY]
+        envelope = json.loads(content, parse_constant=_refuse_constant)
         name, fields, digest = envelope["format"], dict(envelope["header"]), envelope["header_sha256"]
         version = fields["format_version"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -459,6 +517,10 @@ def _read_header(data: bytes, source: str) -> Header:
     if sha256_of(_canonical(fields).encode()) != digest:
         raise MessageError(f"{source} was altered (its header does not match its checksum); {MAKE_AGAIN}")
     return _header_of(fields, source)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _header_of(fields: Mapping[str, Any], source: str) -> Header:
@@ -505,7 +567,7 @@ def _build(tensors: Mapping[str, Tensor], header: Header, source: str) -> Messag
             segment_names=tuple(json.loads(_tensor_text(tensors["segment_names"]))),
             header=header,
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise MessageError(
             f"the body of {source} is not that of a {header.kind} message ({error}); {MAKE_AGAIN}"
         ) from error
