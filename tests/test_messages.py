@@ -239,7 +239,7 @@ def test_parts_of_different_length_are_refused() -> None:
         hidden(token_ids=(1, 2))
     with pytest.raises(MessageError, match="3 rows but 1 positions"):
         hidden(header=Header(positions=(4,)))
-    with pytest.raises(MessageError, match="hidden_states .* torch.int64, expected float32"):
+    with pytest.raises(MessageError, match=r"hidden_states .* torch\.int64, expected float32"):
         HiddenMessage(torch.zeros(2, 2, dtype=torch.int64))
     with pytest.raises(MessageError, match="not JSON"):
         hidden(header=Header(provenance={"tensor": torch.zeros(1)}))

@@ -156,7 +156,7 @@ def test_verify_says_which_thought_is_bad(make_store, capsys):
     assert run_verify_store(VerifyStore(store)) == 1
     output = capsys.readouterr()
     assert output.out.splitlines() == ["t11: its bytes are not those that were written (wrong checksum)"]
-    assert "11 of 12 thoughts are whole, 1 are bad" in output.err and "12/12" in output.err
+    assert "11 of 12 thoughts are whole, 1 are bad" in output.err and "verify: 12 of 12" in output.err
 
 
 def test_verify_as_json_ends_with_a_summary(make_store, capsys):
@@ -165,7 +165,7 @@ def test_verify_as_json_ends_with_a_summary(make_store, capsys):
     assert run_verify_store(VerifyStore(store, json=True)) == 1
     bad, summary = map(json.loads, capsys.readouterr().out.splitlines())
     assert bad["id"] == "t11" and "checksum" in bad["problem"]
-    assert summary == {"thoughts": 12, "bad": 1, "unclaimed_rows": {}}
+    assert summary == {"thoughts": 12, "bad": 1, "unclaimed_rows": {}, "lost_shards": []}
 
 
 def test_rows_of_nobody_are_mentioned(make_store, tmp_path, capsys):
@@ -175,7 +175,8 @@ def test_rows_of_nobody_are_mentioned(make_store, tmp_path, capsys):
     output = capsys.readouterr()
     twice = sum(1 + number % 5 for number in range(6, 12))
     assert f"shard 00001-000000 has {twice} rows that belong to no thought" in output.err
-    assert json.loads(output.out) == {"thoughts": 18, "bad": 0, "unclaimed_rows": {"00001-000000": twice}}
+    unclaimed = {"00001-000000": twice}
+    assert json.loads(output.out) == {"thoughts": 18, "bad": 0, "unclaimed_rows": unclaimed, "lost_shards": []}
 
 
 def test_stores_are_merged(make_store, tmp_path, capsys):

@@ -300,7 +300,8 @@ class CacheMessage(Message):
             low, high = int(numbers.min()), int(numbers.max())
             if low < least or high > most:
                 raise MessageError(
-                    f"{name} of the cache message is from {low} to {high}, expected from {least} to {most}; {MAKE_AGAIN}"
+                    f"{name} of the cache message is from {low} to {high}, expected from {least} to {most}; "
+                    f"{MAKE_AGAIN}"
                 )
 
     def _layer_names(self, *parts: str) -> list[str]:

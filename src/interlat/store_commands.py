@@ -19,7 +19,7 @@ from interlat.store.merge import merge
 from interlat.store.reading import LatentStore
 from interlat.store.splits import assign_splits
 from interlat.store.statistics import StoreDescription, describe
-from interlat.store.verify import Verdict, unclaimed_rows, verify
+from interlat.store.verify import Verdict, lost_shards, unclaimed_rows, verify
 
 LISTED_TYPES = 12
 SETTING_WIDTH = 240
@@ -123,15 +123,17 @@ def run_verify_store(config: VerifyStore) -> int:
             yield number, len(store)
 
     drain(track(checked(), "verify"))
-    unclaimed = unclaimed_rows(store)
+    unclaimed, lost = unclaimed_rows(store), lost_shards(store)
     for verdict in bad:
         print(json.dumps(dataclasses.asdict(verdict), ensure_ascii=False) if config.json else _line(verdict))
     if config.json:
-        print(json.dumps({"thoughts": len(store), "bad": len(bad), "unclaimed_rows": unclaimed}))
+        summary = {"thoughts": len(store), "bad": len(bad), "unclaimed_rows": unclaimed, "lost_shards": lost}
+        print(json.dumps(summary))
     for shard, rows in unclaimed.items():
-        say(f"shard {shard} has {rows} rows that belong to no thought; they do no harm")
+        harm = "the index or journal that named them is lost" if shard in lost else "they do no harm"
+        say(f"shard {shard} has {rows} rows that belong to no thought; {harm}")
     say(f"{len(store) - len(bad)} of {len(store)} thoughts are whole, {len(bad)} are bad")
-    return int(bool(bad))
+    return int(bool(bad or lost))
 
 
 def _line(verdict: Verdict) -> str:

@@ -6,7 +6,6 @@ import random
 
 import pytest
 import torch
-from mutation.mutate import damage_bytes, damage_json, damage_tensors, nested
 from safetensors.torch import save
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from interlat import messages
 from interlat.errors import MessageError
 from interlat.files import sha256_of
 from interlat.messages import CacheMessage, Header, HiddenMessage, Message, TextMessage, equal, from_bytes
+from mutation.mutate import damage_bytes, damage_json, damage_tensors, nested
 
 HEADER = Header(model="tiny", weights_fingerprint="ab" * 32, provenance={"task": "kettle", "seed": 3, "list": [1, {}]})
 
@@ -55,7 +55,9 @@ def repaired(header: object, tensors: dict[str, Tensor]) -> bytes:
     text = json.dumps(header, sort_keys=True, separators=(",", ":"))
     envelope = {"format": messages.FORMAT, "header": header, "header_sha256": sha256_of(text.encode())}
     content = json.dumps(envelope, sort_keys=True, separators=(",", ":"))
-    return save({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, {messages.METADATA_KEY: content})
+    return save(
+        {name: tensor.clone().contiguous() for name, tensor in tensors.items()}, {messages.METADATA_KEY: content}
+    )
 
 
 def is_sound(data: bytes) -> bool:

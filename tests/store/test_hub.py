@@ -104,7 +104,8 @@ def test_a_store_goes_to_the_hub_and_back(make_store, fake, tmp_path, rows_of, e
     assert push(store.directory, REPOSITORY, revision=revision) == f"https://hub/{REPOSITORY}/commit/1"
     assert fake.private is True
     shards = files(store.directory / SHARDS)
-    wanted = ["README.md", "excluded.jsonl", "index.parquet", "manifest.json", *(f"shards/{name}" for name in shards)]
+    wanted = ["README.md", "excluded.jsonl", "index.parquet", "manifest.json", "seal.json"]
+    wanted += [f"shards/{name}" for name in shards]
     assert files(fake.branch(revision)) == wanted
     pull(REPOSITORY, tmp_path / "back", revision)
     back = LatentStore.open(tmp_path / "back")

@@ -44,7 +44,7 @@ def test_what_is_no_manifest_is_refused(tmp_path):
     content = json.loads(path.read_text())
     for change, words in (
         ({"format_version": 9}, "version 9"),
-        ({"encoding": "zip"}, "encoding 'zip'"),
+        ({"encoding": "zip"}, "encoding is 'zip'"),
         ({"colour": "red"}, "damaged"),
         ({"hidden_size": 0}, "holds nothing"),
     ):

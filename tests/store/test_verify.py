@@ -8,6 +8,7 @@ import torch
 from interlat.errors import StorageError
 from interlat.store.index import INDEX_FILE, SCHEMA, SHARDS
 from interlat.store.reading import LatentStore
+from interlat.store.seal import write_seal
 from interlat.store.shard import HEADER_BYTES
 from interlat.store.verify import unclaimed_rows, verify
 from interlat.store.writer import StoreWriter, writing
@@ -24,6 +25,7 @@ def change_index(store, change):
     """Write the index again with changed lines."""
     rows = change(store.table.to_pylist())
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), store.directory / INDEX_FILE)
+    write_seal(store.directory, len(rows))
 
 
 @pytest.mark.parametrize("encoding", ["plain", "int8", "float8"])

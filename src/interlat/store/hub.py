@@ -14,12 +14,13 @@ from interlat.files import atomic_folder, require_empty
 from interlat.store.index import EXCLUDED_FILE, INDEX_FILE, SHARDS
 from interlat.store.manifest import MANIFEST_FILE
 from interlat.store.reading import LatentStore
+from interlat.store.seal import SEAL_FILE
 from interlat.store.shard import ENDING, open_shard
 from interlat.store.statistics import StoreDescription, describe
 from interlat.store.writer import shard_format
 
 CARD_FILE = "README.md"
-STORE_FILES = [MANIFEST_FILE, INDEX_FILE, EXCLUDED_FILE, f"{SHARDS}/*{ENDING}"]
+STORE_FILES = [MANIFEST_FILE, INDEX_FILE, EXCLUDED_FILE, SEAL_FILE, f"{SHARDS}/*{ENDING}"]
 
 
 @contextlib.contextmanager

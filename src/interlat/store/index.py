@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from interlat.errors import StorageError
 from interlat.files import atomic_path, read_lines, write_atomically
+from interlat.typed import typed
 
 INDEX_FILE = "index.parquet"
 EXCLUDED_FILE = "excluded.jsonl"
 JOURNALS = "journals"
 SHARDS = "shards"
+RESTORE = "copy it again or collect the store again"
 SHARD_NAME = r"\d{5}-\d{6}"
 
 Status = Literal["failed", "filtered"]
@@ -124,9 +127,13 @@ def row_of(entry: Entry, place: Place) -> dict[str, Any]:
 
 
 def entry_of(row: Mapping[str, Any]) -> Entry:
-    """What a thought is about, from its index line."""
+    """What a thought is about, from its index line. Raises StorageError if its metadata is no JSON object."""
     fields = {f.name: row[f.name] for f in dataclasses.fields(Entry)}
-    return Entry(**{**fields, "token_ids": tuple(row["token_ids"]), "metadata": json.loads(row["metadata"])})
+    try:
+        metadata = dict(json.loads(row["metadata"]))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StorageError(f"the metadata of {row['id']!r} is no JSON object; {RESTORE}") from error
+    return Entry(**{**fields, "token_ids": tuple(row["token_ids"]), "metadata": metadata})
 
 
 @dataclass(frozen=True)
@@ -158,17 +165,49 @@ def read_contents(directory: Path) -> Contents:
     table = _read_index(directory)
     known = set(table.column("id").to_pylist())
     rows: dict[str, dict[str, Any]] = {}
-    excluded = {line["id"]: Excluded(**line) for line in read_lines(directory / EXCLUDED_FILE)}
+    listed = directory / EXCLUDED_FILE
+    excluded = {one.id: one for one in (_excluded(line, listed) for line in read_lines(listed))}
     for path in journal_paths(directory):
         for line in read_lines(path):
-            if line.get("status") in ("failed", "filtered"):
-                excluded[line["id"]] = Excluded(**line)
+            if not isinstance(line, dict) or "status" in line:
+                one = _excluded(line, path)
+                excluded[one.id] = one
+            elif not isinstance(line.get("id"), str):
+                raise StorageError(f"{path} has a line without an id; {RESTORE}")
             elif line["id"] not in known:
                 rows[line["id"]] = line
     if rows:
-        table = _sorted(pa.concat_tables([table, pa.Table.from_pylist(list(rows.values()), schema=SCHEMA)]))
+        table = _sorted(pa.concat_tables([table, _table_of_journals(list(rows.values()), directory / JOURNALS)]))
     kept = known | rows.keys()
     return Contents(table, {key: value for key, value in excluded.items() if key not in kept})
+
+
+def _excluded(line: Any, path: Path) -> Excluded:
+    try:
+        return typed(Excluded, line)
+    except ValueError as error:
+        raise StorageError(f"{path} has a line that is no thought left out ({error}); {RESTORE}") from error
+
+
+def _table_of_journals(lines: list[dict[str, Any]], folder: Path) -> pa.Table:
+    try:
+        table = pa.Table.from_pylist(lines, schema=SCHEMA)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        reason = str(error).splitlines()[0]
+        raise StorageError(f"{folder} has a line that is no thought ({reason}); {RESTORE}") from error
+    return _complete(table, folder)
+
+
+def _complete(table: pa.Table, path: Path) -> pa.Table:
+    """The table, unless a value is missing or text is no Unicode."""
+    missing = [name for name in SCHEMA.names if table.column(name).null_count]
+    if missing or pc.list_flatten(table.column("token_ids")).null_count:
+        raise StorageError(f"{path} has a line without {', '.join(missing) or 'a token id'}; {RESTORE}")
+    try:
+        table.validate(full=True)
+    except pa.ArrowException as error:
+        raise StorageError(f"{path} is damaged ({str(error).splitlines()[0]}); {RESTORE}") from error
+    return table
 
 
 def write_contents(directory: Path, rows: pa.Table, excluded: Iterable[Excluded]) -> None:
@@ -202,9 +241,10 @@ def _read_index(directory: Path) -> pa.Table:
         return SCHEMA.empty_table()
     try:
         table = pq.read_table(path, memory_map=True, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise StorageError(f"{path} is damaged ({reason}); copy it again or collect the store again") from error
-    if table.schema.names != SCHEMA.names:
-        raise StorageError(f"{path} has other columns than an index; copy it again or collect the store again")
-    return table.cast(SCHEMA)
+        if table.schema.names != SCHEMA.names:
+            raise StorageError(f"{path} has other columns than an index; {RESTORE}")
+        table = table.cast(SCHEMA)
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StorageError(f"{path} is damaged ({reason}); {RESTORE}") from error
+    return _complete(table, path)

@@ -13,12 +13,16 @@ from typing import Any, Literal, get_args
 from interlat.errors import StorageError
 from interlat.files import write_atomically
 from interlat.messages import Norm, Offset
+from interlat.typed import typed
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = "interlat-store"
 FORMAT_VERSION = 1
 
 Encoding = Literal["plain", "int8", "float8"]
+StateDtype = Literal["float32", "float64", "float16", "bfloat16"]
+LARGEST = 2**24
+"""Largest hidden size that a manifest may name."""
 Method = Literal["full", "compressed", "imported"]
 _NAMES_ONLY = ("model", "code_version")
 
@@ -81,8 +85,13 @@ class Manifest:
     """Version (and commit, in a checkout) of the code that began the store."""
 
     def __post_init__(self) -> None:
-        if self.hidden_size < 1 or not self.layers:
-            raise StorageError(f"a store of hidden size {self.hidden_size} and {len(self.layers)} layers holds nothing")
+        if not 1 <= self.hidden_size <= LARGEST or not self.layers:
+            raise StorageError(
+                f"a store of hidden size {self.hidden_size} and {len(self.layers)} layers holds nothing; expected a "
+                f"hidden size from 1 to {LARGEST} and at least one layer"
+            )
+        if self.dtype not in get_args(StateDtype):
+            raise StorageError(f"the dtype of a store is {self.dtype!r}, expected {', '.join(get_args(StateDtype))}")
         object.__setattr__(self, "settings", json.loads(json.dumps(dict(self.settings))))
 
     @property
@@ -132,10 +141,7 @@ def read_manifest(directory: str | Path) -> Manifest:
                 f"{path} has format {found[0]} version {found[1]}, expected {FORMAT} version {FORMAT_VERSION}; "
                 "use the version of interlat that wrote it"
             )
-        content["layers"] = tuple(KeptLayer(**layer) for layer in content["layers"])
-        manifest = Manifest(**content)
-    except (ValueError, KeyError, TypeError) as error:
+        manifest = typed(Manifest, content)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StorageError(f"{path} is damaged ({error}); restore it or collect the store again") from error
-    if manifest.encoding not in get_args(Encoding):
-        raise StorageError(f"{path} names encoding {manifest.encoding!r}, expected {', '.join(get_args(Encoding))}")
     return manifest

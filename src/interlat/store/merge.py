@@ -13,6 +13,7 @@ from interlat.files import atomic_folder, require_empty
 from interlat.store.index import SCHEMA, SHARDS, Excluded, write_contents
 from interlat.store.manifest import Manifest
 from interlat.store.reading import LatentStore
+from interlat.store.seal import write_seal
 from interlat.store.shard import ENDING
 
 MUST_AGREE = (
@@ -64,6 +65,7 @@ def merge(sources: Sequence[str | Path], output: str | Path) -> None:
         kept = set(rows.column("id").to_pylist())
         write_contents(temporary, rows, [one for key, one in excluded.items() if key not in kept])
         _manifest(stores).write(temporary)
+        write_seal(temporary, len(rows))
 
 
 def _shard(directory: Path, name: str) -> Path:

@@ -17,6 +17,7 @@ from interlat.messages import Header, HiddenMessage
 from interlat.store.encoding import decode
 from interlat.store.index import SHARD_NAME, SHARDS, Entry, Excluded, entry_of, journal_paths, read_contents
 from interlat.store.manifest import Manifest, read_manifest
+from interlat.store.seal import check_seal
 from interlat.store.shard import ShardRows, open_shard
 from interlat.store.writer import checksum, shard_format
 
@@ -71,6 +72,7 @@ class LatentStore(Sequence[Thought]):
         folder = Path(directory).expanduser()
         manifest = read_manifest(folder)
         contents = read_contents(folder)
+        check_seal(folder, len(contents.rows))
         return cls(folder, manifest, contents.rows, contents.excluded, bool(journal_paths(folder)))
 
     def __len__(self) -> int:
@@ -202,11 +204,11 @@ class LatentStore(Sequence[Thought]):
 
     def _span(self, number: int, start: int, end: int) -> tuple[Tensor, Tensor | None]:
         shard = self._shard(int(self._shard_of[number]))
-        if end > len(shard.rows):
+        if not 0 <= start <= end <= len(shard.rows):
             name = self._shard_names[self._shard_of[number]]
             raise StorageError(
-                f"shard {name} of {self.directory} has {len(shard.rows)} rows, but {self.ids[number]} ends at {end}; "
-                "copy it again or collect the store again"
+                f"shard {name} of {self.directory} has {len(shard.rows)} rows, but {self.ids[number]} ends at {end}, "
+                f"from {start} on; copy it again or collect the store again"
             )
         return shard.rows[start:end], None if shard.scales is None else shard.scales[start:end]
 

@@ -67,6 +67,14 @@ def unclaimed_rows(store: LatentStore) -> dict[str, int]:
     return found
 
 
+def lost_shards(store: LatentStore) -> list[str]:
+    """Closed shards with no row that belongs to a thought: the index or a journal that named them is lost."""
+    claimed = _layout(store).claimed
+    closed = {path.stem for path in (store.directory / SHARDS).glob(f"*{ENDING}")}
+    nobodys = (name for name in unclaimed_rows(store) if not claimed.get(name))
+    return sorted(name for name in nobodys if name in closed or not len(store))
+
+
 def _layout(store: LatentStore) -> _Layout:
     """Compare the index with itself: ids, places, overlaps."""
     table = store.table
@@ -104,6 +112,7 @@ def _layout(store: LatentStore) -> _Layout:
 
 def _problem_of_states(store: LatentStore, number: int, checksum: str) -> str:
     try:
+        store.entry(number)
         if store.stored_checksum(number) != checksum:
             return "its bytes are not those that were written (wrong checksum)"
         finite = bool(store.hidden_states(number).isfinite().all())

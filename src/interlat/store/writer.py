@@ -33,6 +33,7 @@ from interlat.store.index import (
     write_contents,
 )
 from interlat.store.manifest import MANIFEST_FILE, Manifest, read_manifest
+from interlat.store.seal import write_seal
 from interlat.store.shard import PARTIAL, SCALES, ShardFormat, ShardWriter, as_bytes, rows_on_disk
 
 SHARD_BYTES = 256 * 2**20
@@ -285,6 +286,7 @@ def finish(directory: str | Path) -> None:
             writer.close_shard()
         contents = read_contents(folder)
         write_contents(folder, contents.rows, contents.excluded.values())
+        write_seal(folder, len(contents.rows))
         remove_journals(folder)
 
 

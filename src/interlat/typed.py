@@ -1,0 +1,41 @@
+"""JSON from disk as a dataclass, each value of exactly the type that its field names."""
+
+import dataclasses
+import functools
+import json
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+Kind = TypeVar("Kind")
+
+
+def typed(kind: type[Kind], fields: Any) -> Kind:
+    """The dataclass ``kind`` of JSON fields: a list for a tuple, otherwise nothing is converted.
+
+    Args:
+        kind: the dataclass; nested ones come from nested objects.
+        fields: what the JSON parser gave.
+
+    Raises:
+        ValueError: in one line, no object, an unknown or missing field, or a value of another type.
+    """
+    if not isinstance(fields, dict):
+        raise ValueError(f"expected an object, got {type(fields).__name__}")
+    unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(kind)})  # type: ignore[arg-type]
+    if unknown:
+        raise ValueError(f"unknown field {unknown[0]!r}")
+    try:
+        # As JSON, since pydantic is strict about lists for tuples where it gets Python values.
+        return _adapter(kind).validate_json(json.dumps(fields), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "it"
+        raise ValueError(f"{place} is {str(first['input'])[:60]!r}: {first['msg'].lower()}") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
+@functools.cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
