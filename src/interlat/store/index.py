@@ -168,16 +168,13 @@ def read_contents(directory: Path) -> Contents:
     listed = directory / EXCLUDED_FILE
     excluded = {one.id: one for one in (_excluded(line, listed) for line in read_lines(listed))}
     for path in journal_paths(directory):
-        for line in read_lines(path):
-            if not isinstance(line, dict) or "status" in line:
-                one = _excluded(line, path)
-                excluded[one.id] = one
-            elif not isinstance(line.get("id"), str):
-                raise StorageError(f"{path} has a line without an id; {RESTORE}")
+        for line in read_journal(path):
+            if "status" in line:
+                excluded[line["id"]] = Excluded(**line)
             elif line["id"] not in known:
                 rows[line["id"]] = line
     if rows:
-        table = _sorted(pa.concat_tables([table, _table_of_journals(list(rows.values()), directory / JOURNALS)]))
+        table = _sorted(pa.concat_tables([table, table_of(rows.values())]))
     kept = known | rows.keys()
     return Contents(table, {key: value for key, value in excluded.items() if key not in kept})
 
@@ -189,13 +186,26 @@ def _excluded(line: Any, path: Path) -> Excluded:
         raise StorageError(f"{path} has a line that is no thought left out ({error}); {RESTORE}") from error
 
 
-def _table_of_journals(lines: list[dict[str, Any]], folder: Path) -> pa.Table:
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """The lines of a journal; a line torn by a killed writer is left out.
+
+    Raises:
+        StorageError: a line is neither a thought nor one that was left out.
+    """
+    lines = read_lines(path)
+    thoughts = []
+    for line in lines:
+        if isinstance(line, dict) and "status" not in line:
+            thoughts.append(line)
+        else:
+            _excluded(line, path)
     try:
-        table = pa.Table.from_pylist(lines, schema=SCHEMA)
+        table = table_of(thoughts)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         reason = str(error).splitlines()[0]
-        raise StorageError(f"{folder} has a line that is no thought ({reason}); {RESTORE}") from error
-    return _complete(table, folder)
+        raise StorageError(f"{path} has a line that is no thought ({reason}); {RESTORE}") from error
+    _complete(table, path)
+    return lines
 
 
 def _complete(table: pa.Table, path: Path) -> pa.Table:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interlat.errors import MessageError, StorageError
-from interlat.files import read_lines, storage_errors
+from interlat.files import storage_errors
 from interlat.store.encoding import Encoded, encode, stored_dtype
 from interlat.store.index import (
     JOURNALS,
@@ -28,6 +28,7 @@ from interlat.store.index import (
     Status,
     journal_paths,
     read_contents,
+    read_journal,
     remove_journals,
     row_of,
     write_contents,
@@ -100,7 +101,7 @@ class StoreWriter:
 
     def _recover(self, journal: Path) -> None:
         """Drop a torn last line and lines about rows that never reached the disk; go on with an unclosed shard."""
-        lines = read_lines(journal)
+        lines = read_journal(journal)
         ends: dict[str, int] = {}
         for line in lines:
             if "shard" in line:
