@@ -34,6 +34,7 @@ def test_lists_become_tuples_and_objects_dataclasses():
         ({"name": "\ud800"}, "name"),
         ({"name": "x", "kind": "c"}, "kind is 'c'"),
         ({"name": "x", "rate": "2"}, "rate is '2'"),
+        ({"name": "x", "inners": [{"layer": 1, "depth": 2}]}, "unknown field 'depth'"),
         ({"name": "x", "inners": [{"layer": 1.5}]}, "inners.0.layer is '1.5'"),
     ],
 )

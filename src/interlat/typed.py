@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import typing
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -22,12 +23,11 @@ def typed(kind: type[Kind], fields: Any) -> Kind:
     """
     if not isinstance(fields, dict):
         raise ValueError(f"expected an object, got {type(fields).__name__}")
-    unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(kind)})  # type: ignore[arg-type]
-    if unknown:
-        raise ValueError(f"unknown field {unknown[0]!r}")
+    _check_names(kind, fields)
     try:
         # As JSON, since pydantic is strict about lists for tuples where it gets Python values.
-        return _adapter(kind).validate_json(json.dumps(fields), strict=True)
+        made: Kind = _adapter(kind).validate_json(json.dumps(fields), strict=True)
+        return made
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "it"
@@ -36,6 +36,19 @@ def typed(kind: type[Kind], fields: Any) -> Kind:
         raise ValueError("it is nested too deep") from error
 
 
+def _check_names(kind: Any, fields: dict[str, Any]) -> None:
+    """Refuse unknown fields, also of dataclasses inside: pydantic leaves out those of the standard library's."""
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(kind)})
+    if unknown:
+        raise ValueError(f"unknown field {unknown[0]!r}")
+    for name, value in fields.items():
+        inner = next(filter(dataclasses.is_dataclass, (hints[name], *typing.get_args(hints[name]))), None)
+        for one in value if isinstance(value, list) else [value]:
+            if inner is not None and isinstance(one, dict):
+                _check_names(inner, one)
+
+
 @functools.cache
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> Any:
     return TypeAdapter(kind)

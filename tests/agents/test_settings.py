@@ -31,6 +31,18 @@ def test_settings_survive_the_disk(tmp_path: Path) -> None:
         '{"message_kind": "smell"}',
         '{"sampling": {"top_p": 7}}',
         '{"sampling": {"heat": 1}}',
+        '{"sampling": {"temperature": NaN}}',
+        '{"sampling": {"temperature": Infinity}}',
+        '{"sampling": {"max_new_tokens": 2.5}}',
+        '{"sampling": {"max_new_tokens": true}}',
+        '{"sampling": {"top_p": NaN}}',
+        '{"sampling": null}',
+        '{"connector": 5}',
+        '{"connector": null}',
+        '{"connector": "\\ud800"}',
+        '{"system_prompt": [1]}',
+        '{"prompt_template": ["{text}"]}',
+        '{"role": ' + "[" * 5000 + "]" * 5000 + "}",
     ],
 )
 def test_settings_without_sense_are_refused(tmp_path: Path, content: str) -> None:

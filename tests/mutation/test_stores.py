@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from mutation.mutate import damage_bytes, damage_json
 
 from interlat.errors import InterlatError
 from interlat.store.index import EXCLUDED_FILE, INDEX_FILE, JOURNALS, Entry
@@ -19,6 +18,7 @@ from interlat.store.seal import SEAL_FILE
 from interlat.store.statistics import describe
 from interlat.store.verify import lost_shards, unclaimed_rows, verify
 from interlat.store.writer import StoreWriter, writing
+from mutation.mutate import damage_bytes, damage_json
 
 COUNT, SIZE = 6, 4
 

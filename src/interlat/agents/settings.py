@@ -3,11 +3,12 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from interlat.engine.sampling import Sampling
 from interlat.errors import CheckpointError, InputError
 from interlat.files import write_atomically
+from interlat.typed import typed
 
 SETTINGS_FILE = "agent.json"
 PLACE_OF_TEXT = "{text}"
@@ -63,7 +64,6 @@ class AgentSettings:
             CheckpointError: not JSON, an unknown field, or a value that makes no sense.
         """
         try:
-            fields: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
-            return cls(**{**fields, "sampling": Sampling(**fields.get("sampling", {}))})
-        except (OSError, ValueError, TypeError, InputError) as error:
+            return typed(cls, json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, RecursionError, InputError) as error:
             raise CheckpointError(f"{path} is not usable ({error}); correct it or remove it") from error

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from interlat.errors import CheckpointError, InputError
 from interlat.files import write_atomically
+from interlat.typed import typed
 
 METADATA_KEY = "interlat"
 FORMAT_VERSION = 1
@@ -77,11 +78,10 @@ class StoredModule(nn.Module):
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} is damaged ({error}); {make_again}") from error
         settings = _settings_in(metadata, path, cls.FORMAT, cls.KIND)
-        tuples = {name: tuple(value) for name, value in settings.items() if isinstance(value, list)}
         try:
             with torch.device("meta"):
-                module = cls(cls.CONFIG(**(settings | tuples)))
-        except (TypeError, InputError) as error:
+                module = cls(typed(cls.CONFIG, settings))
+        except (ValueError, TypeError, RuntimeError, OverflowError, InputError) as error:
             raise CheckpointError(f"{path} has an unusable configuration ({error}); {make_again}") from error
         expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
         found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -102,7 +102,7 @@ def _settings_in(metadata: dict[str, str], path: Path, file_format: str, kind: s
         description: dict[str, Any] = json.loads(metadata[METADATA_KEY])
         found = (description["format"], description["format_version"])
         settings = dict(description["config"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not {kind} of interlat; give a folder that training wrote") from error
     if found != (file_format, FORMAT_VERSION):
         raise CheckpointError(

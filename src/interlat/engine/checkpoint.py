@@ -142,7 +142,12 @@ def companion_file(place: str, name: str) -> Path | None:
     """The file ``name`` that interlat keeps beside a checkpoint, in a folder or on the hub; None if there is none."""
     directory = Path(at_home(place))
     if directory.is_dir():
-        return directory / name if (directory / name).is_file() else None
+        path = directory / name
+        if path.is_symlink() and not path.exists():
+            raise CheckpointError(
+                f"{path} is a link to {path.readlink()}, which does not exist; restore it or remove it"
+            )
+        return path if path.is_file() else None
     try:
         return Path(hf_hub_download(place, name))
     except EntryNotFoundError:  # also raised without a network, for a file that was not downloaded before

@@ -1,6 +1,7 @@
 """How the next token is chosen: greedy, or sampled with a generator for every row."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ class Sampling:
     """Most tokens that a row may get."""
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
+        if not 0 <= self.temperature < math.inf:
             raise InputError(f"temperature is {self.temperature}; use 0 for greedy or a positive number")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p is {self.top_p}; use a number above 0 and at most 1")
