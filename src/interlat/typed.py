@@ -26,7 +26,7 @@ def typed(kind: type[Kind], fields: Any) -> Kind:
     _check_names(kind, fields)
     try:
         # As JSON, since pydantic is strict about lists for tuples where it gets Python values.
-        made: Kind = _adapter(kind).validate_json(json.dumps(fields), strict=True)
+        made: Kind = _adapter(kind).validate_json(json.dumps(fields), strict=True)  # type: ignore[arg-type]
         return made
     except ValidationError as error:
         first = error.errors()[0]
