@@ -1,6 +1,7 @@
 """Loading a model and its tokenizer: all of it, from safetensors, or a clear error."""
 
 import contextlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -49,6 +50,8 @@ def load_tokenizer(path_or_hub_id: str, trust_remote_code: bool = False) -> PreT
     saved_class = get_tokenizer_config(name).get("tokenizer_class")
     kind = PreTrainedTokenizerFast if saved_class in GENERIC_CLASSES else AutoTokenizer
     tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(name, trust_remote_code=trust_remote_code)
+    # Settings that make no sense show here and not in the middle of a run.
+    tokenizer.decode(tokenizer("a", add_special_tokens=False)["input_ids"], skip_special_tokens=True)
     return tokenizer
 
 
@@ -95,6 +98,7 @@ def load_checkpoint(
     if place.is_dir() and not any((place / name).is_file() for name in VOCABULARY_FILES):
         # Without this, transformers makes up an empty tokenizer for some architectures.
         raise CheckpointError(f"{place} has no tokenizer files; save the tokenizer beside the model (save_pretrained)")
+    _check_layers(place)
     chosen_device = choose_device(device)
     try:
         tokenizer = load_tokenizer(str(path_or_hub_id), trust_remote_code)
@@ -107,8 +111,9 @@ def load_checkpoint(
                 ignore_mismatched_sizes=True,  # reported below as an error, with the missing ones
                 trust_remote_code=trust_remote_code,
             )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:
+        # Any: a damaged file makes transformers fail wherever it first uses what it read.
+        reason = " ".join(str(error).split()) or type(error).__name__
         if not place.exists():
             reason = f"there is no such folder here, and as a hub id it cannot be had ({reason})"
         raise CheckpointError(
@@ -125,6 +130,21 @@ def load_checkpoint(
             f"or has them in another shape ({shown}); save the whole model again"
         )
     return model.to(device=chosen_device).eval(), tokenizer
+
+
+def _check_layers(place: Path) -> None:
+    """Refuse a folder whose config.json names more layers than its weights can have: building them may never end."""
+    files = list(place.glob("*.safetensors"))
+    try:
+        layers = json.loads((place / "config.json").read_text(encoding="utf-8")).get("num_hidden_layers")
+        tensors = sum(len(safe_open(file, framework="pt").keys()) for file in files)
+    except (OSError, ValueError, AttributeError, RecursionError, SafetensorError):
+        return  # the folder is a hub id or damaged in another way, of which loading says more
+    if files and isinstance(layers, int) and layers > tensors:
+        raise CheckpointError(
+            f"{place} names num_hidden_layers {layers} in config.json, but its weights are {tensors} tensors; save the "
+            "whole model again"
+        )
 
 
 def at_home(path_or_hub_id: str | Path) -> str:

@@ -195,10 +195,12 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     lines = read_lines(path)
     thoughts = []
     for line in lines:
-        if isinstance(line, dict) and "status" not in line:
+        if not isinstance(line, dict) or "status" in line:
+            _excluded(line, path)
+        elif set(line) == set(SCHEMA.names):
             thoughts.append(line)
         else:
-            _excluded(line, path)
+            raise StorageError(f"{path} has a line with other fields than a thought has; {RESTORE}")
     try:
         table = table_of(thoughts)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:

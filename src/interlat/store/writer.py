@@ -1,6 +1,7 @@
 """Streaming writing: each thought is on disk, and counted, as soon as it is appended."""
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import math
@@ -161,10 +162,11 @@ class StoreWriter:
             prompt_states: the rows of its prompt, if the store keeps them.
 
         Raises:
-            MessageError: no rows, rows of another shape than the store's, an id that is there already, or values that
-                are not finite or too large for the store's format.
+            MessageError: no rows, rows of another shape than the store's, an id that is there already, text that is not
+                valid Unicode, or values that are not finite or too large for the store's format.
             StorageError: the file system refused.
         """
+        _check_text(entry)
         prompt_rows = 0 if prompt_states is None else len(prompt_states)
         rows = hidden_states if prompt_states is None else torch.cat([prompt_states, hidden_states])
         self._check_shape(entry, rows, len(hidden_states), prompt_rows)
@@ -191,8 +193,9 @@ class StoreWriter:
         return place
 
     def exclude(self, identifier: str, status: Status, reason: str) -> None:
-        """Note that a thought is not in the store, and why."""
-        self._write_line({"id": identifier, "status": status, "reason": reason})
+        """Note that a thought is not in the store, and why; what is no Unicode in an id or a reason is escaped."""
+        known, why = (text.encode(errors="backslashreplace").decode() for text in (identifier, reason))
+        self._write_line({"id": known, "status": status, "reason": why})
 
     def _check_shape(self, entry: Entry, rows: Tensor, length: int, prompt_rows: int) -> None:
         if entry.id in self._kept:
@@ -251,6 +254,15 @@ def checksum(rows: Tensor, scales: Tensor | None) -> str:
     if scales is not None:
         digest.update(as_bytes(scales))
     return str(digest.hexdigest())
+
+
+def _check_text(entry: Entry) -> None:
+    for name, value in dataclasses.asdict(entry).items():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            shown = entry.id.encode(errors="backslashreplace").decode()
+            raise MessageError(f"{name} of {shown} is not valid Unicode ({error.reason}); correct the data") from error
 
 
 def _check_values(rows: Tensor, norms: Tensor) -> None:
