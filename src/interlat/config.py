@@ -33,7 +33,9 @@ def read_config(kind: type[Config], path: str | Path) -> Config:
         fields = yaml.safe_load(source.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise InputError(f"{source} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
-    except yaml.YAMLError as error:
+    except RecursionError as error:
+        raise InputError(f"{source} is nested too deep; make it flatter") from error
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
@@ -82,7 +84,10 @@ def from_mapping(kind: type[Config], fields: Any, source: str, default: Config |
     ]
     if missing:
         raise InputError(f"{source}: {kind.__name__} needs {', '.join(missing)}; add them")
-    return kind(**values)
+    try:
+        return kind(**values)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
 
 
 def _dataclass_items(hint: Any) -> Any:
