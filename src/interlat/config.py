@@ -27,8 +27,8 @@ def read_config(kind: type[Config], path: str | Path) -> Config:
     """
     source = Path(path).expanduser()
     if not source.is_file():
-        found = "is a folder" if source.is_dir() else "does not exist"
-        raise InputError(f"the configuration file {source} {found}; check the path given to --config")
+        found = f"{source} is a folder" if source.is_dir() else f"there is no configuration file {source}"
+        raise InputError(f"{found}; check the path given to --config")
     try:
         fields = yaml.safe_load(source.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
