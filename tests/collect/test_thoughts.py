@@ -100,6 +100,25 @@ def test_batch_size_and_an_interruption_change_nothing(config, tmp_path, samplin
     check_same(plain, collect(other))
 
 
+@pytest.mark.parametrize("method", ["full", "compressed"])
+def test_exact_rows_are_the_same_bit_for_bit_in_any_batch_and_after_an_interruption(config, tmp_path, method):
+    """In bfloat16, where a row depends on the rows beside it."""
+    changes = {"method": "compressed"} if method == "compressed" else {"sampling": SAMPLED, "samples": 3}
+    config = dataclasses.replace(config, dtype="bfloat16", exact=True, **changes)
+    plain = collect(config)
+    assert plain.manifest.settings["exact"] is True
+    other = dataclasses.replace(config, output=str(tmp_path / "other"), batch_size=9)
+    for progress in collect_thoughts(other):
+        if progress.done == 7:
+            break
+    again = collect(other)
+    assert plain.ids == again.ids
+    for first, second in zip(plain, again, strict=True):
+        assert first.entry == second.entry and torch.equal(first.hidden_states, second.hidden_states)
+    with pytest.raises(StorageError, match=r"settings\.exact"):
+        collect(dataclasses.replace(other, exact=False))
+
+
 def test_samples_of_a_task_differ_and_follow_their_seeds(config, tmp_path):
     several = dataclasses.replace(config, sampling=SAMPLED, samples=4)
     store = collect(several)

@@ -95,6 +95,15 @@ def test_the_batch_size_changes_no_answer(config, batch_size, tmp_path):
     assert other.hash == config.hash and records_of(other) == records_of(config)
 
 
+def test_exact_answers_are_the_same_in_bfloat16_too_and_records_say_so(config, tmp_path):
+    config = dataclasses.replace(config, dtype="bfloat16", exact=True, limit=4)
+    other = dataclasses.replace(config, output=str(tmp_path / "b"), batch_size=3)
+    assert config.hash == other.hash != dataclasses.replace(config, exact=False).hash
+    list(evaluate_teams(config)), list(evaluate_teams(other))
+    assert records_of(config) == records_of(other)
+    assert {(record["dtype"], record["exact"]) for record in results_of(config)} == {("bfloat16", True)}
+
+
 def test_processes_share_the_questions(config, tmp_path):
     drain(evaluate_teams(config))
     shared = dataclasses.replace(config, output=str(tmp_path / "shared"))

@@ -74,7 +74,10 @@ class CollectThoughts:
     limit: int | None = None
     """Only this many tasks, chosen by chance and always the same."""
     batch_size: int = 16
-    """Thoughts at once."""
+    """Thoughts at once. In bfloat16 and float16 a thought depends a little on those beside it; see ``exact``."""
+    exact: bool = False
+    """Compute every thought alone, so that it is the same bit for bit whatever ran before it and after a kill, in any
+    number format. Slower."""
     dtype: str = "auto"
     """Number format that the model computes in."""
     device: str = "auto"
@@ -107,6 +110,11 @@ class CollectThoughts:
             raise InputError(
                 "latent steps are neither sampled nor answers: leave samples, grade, filters and offset as they are"
             )
+
+    @property
+    def rows_at_once(self) -> int:
+        """Thoughts in one batch."""
+        return 1 if self.exact else self.batch_size
 
     def bridge(self) -> Bridge | None:
         """The bridge that the latent steps go through; None where they take the identity, or there are none.
@@ -217,6 +225,8 @@ def _manifest(
     resolved = {**dataclasses.asdict(config), "align": "identity" if bridge is None else "bridge"}
     written = ("sampling", "samples", "seed", "filters", "grade")
     settings |= {name: resolved[name] for name in (written if config.method == "full" else ("latent_steps", "align"))}
+    if config.exact:
+        settings["exact"] = True
     method: Method = config.method
     return Manifest(
         hidden_size=engine.hidden_size if bridge is None else bridge.config.message_size,
@@ -294,7 +304,7 @@ class _Collection:
         stream = self.engine.stream(
             requests,
             config.sampling,
-            batch_size=config.batch_size,
+            batch_size=config.rows_at_once,
             kept=self.kept,
             offset=config.offset,
             prompt_states=config.prompt_states,
@@ -320,8 +330,8 @@ class _Collection:
         self._append(entry, written.hidden_states, written.prompt_states)
 
     def _think(self, items: Sequence[_Item]) -> Iterator[_Item]:
-        for start in range(0, len(items), self.config.batch_size):
-            batch = items[start : start + self.config.batch_size]
+        for start in range(0, len(items), self.config.rows_at_once):
+            batch = items[start : start + self.config.rows_at_once]
             rows, prompt_states = self._latents([item.prompt for item in batch])
             for item, latents, states in zip(batch, rows, prompt_states, strict=True):
                 self._append(self._entry(item, "", (), True, None), latents, states)

@@ -41,6 +41,8 @@ from interlat.worlds.pool import GamePool
 RESULTS_FILE = "results.jsonl"
 INSPECTIONS_FILE = "inspections.json"
 DEFAULT_VARIANTS = ("none", "text", "latent", "cross_task", "zeros", "gaussian")
+DTYPE = "float32"
+"""Number format of the models: here an episode does not depend on those beside it."""
 _ACTOR_OF = {"none": "none", "text": "text", "text_sampled": "text", "list": "list"}
 _READS: dict[str, MessageKind] = {"none": "none", "text": "text", "list": "text", "latent": "hidden"}
 """Actor -> the kind of message that it was trained with."""
@@ -227,7 +229,7 @@ def _check_pairs(
 
 
 def _load_actor(folder: str, latent: bool) -> tuple[Engine, CommunicationAdapter | None]:
-    return Engine.load(folder, dtype="float32"), CommunicationAdapter.load(folder).eval() if latent else None
+    return Engine.load(folder, dtype=DTYPE), CommunicationAdapter.load(folder).eval() if latent else None
 
 
 def _record(
@@ -251,6 +253,7 @@ def _record(
         "max_steps": game["max_steps"],
         "seed": config.seed,
         "config_hash": config.hash,
+        "dtype": DTYPE,
         "actor": actor,
         "message_kind": "hidden" if hidden else ("none" if message is None else "text"),
         "message_bytes": size_in_bytes(message, variant),

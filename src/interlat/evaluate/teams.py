@@ -70,7 +70,11 @@ class EvaluateTeams:
     limit: int | None = None
     """Ask this many of the questions, chosen by chance, always the same ones; None asks all."""
     batch_size: int = 16
-    """Questions under way at once."""
+    """Questions under way at once. In bfloat16 and float16 an answer depends a little on those beside it; see
+    ``exact``."""
+    exact: bool = False
+    """Ask every question alone, so that an answer is the same bit for bit whatever ran before it and after a kill, in
+    any number format. Slower."""
     seed: int = 0
     """Seed of samples and controls."""
     dtype: str = "auto"
@@ -122,6 +126,8 @@ class EvaluateTeams:
         left_out = ("output", "batch_size", "variants", "limit", "traces", "device")
         names = {one.name for one in dataclasses.fields(EvaluateTeams)}.difference(left_out)
         fields = {name: value for name, value in dataclasses.asdict(self).items() if name in names}
+        if not self.exact:
+            del fields["exact"]  # results from before there was this choice keep their hash
         fields["model"] = content_digest(self.model)
         fields["models"] = {name: content_digest(place) for name, place in self.models.items()}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
@@ -193,7 +199,7 @@ def _ask(
         team,
         engines,
         aligns,
-        batch_size=config.batch_size,
+        batch_size=1 if config.exact else config.batch_size,
         seed=config.seed,
         keep_latents=bool(config.traces),
         share_question=config.share_question,
@@ -244,6 +250,8 @@ def _record(
         "failure": work.failure,
         "seed": config.seed,
         "config_hash": config.hash,
+        "dtype": str(next(iter(engines.values())).dtype).removeprefix("torch."),
+        "exact": config.exact,
         "prompt_tokens": sum(turn.prompt_tokens for turn in turns),
         "latent_steps": sum(turn.latent_steps for turn in turns),
         "decoded_tokens": sum(turn.decoded_tokens for turn in turns),
