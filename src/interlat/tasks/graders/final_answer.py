@@ -74,38 +74,45 @@ _PIECE = re.compile(
     r"(?P<number>(?:(?<![\w)}\]])[-+\u2212]?\\?\$)?"
     rf"(?:\d+[ ]\d+/\d+|\d{{1,2}}:\d\d(?!\d)|(?<![\d.,])\d{{1,3}}(?:[ \u00a0\u2009\u202f]\d{{3}})+(?!\d)|{DECIMAL})"
     r"(?:[eE][-+]?\d{1,3}(?!\w))?(?:\s?[AaPp](?:m\b|M\b|\.\s?[mM]\b\.?))?)"
+    r"|(?P<matrix>\\begin\{(?P<environment>[a-z]*matrix)\}.*?\\end\{(?P=environment)\})"
     r"|(?P<command>\\[A-Za-z]+|\\[{}|%,;!])"
     r"|(?P<bracket>[()\[\]{}])"
     rf"|(?P<sign>{_SIGN}|(?<=\d\s)x(?=\s\d))"
     r"|(?P<letter>[A-Za-z\u03c0](?![A-Za-z]))"
     r"|(?P<word>[A-Za-z]+)"
-    r"|(?P<comma>,)"
+    r"|(?P<comma>,)",
+    re.DOTALL,
 )
+_LAST_DIGIT = re.compile(r"\d(?=\D*\Z)")
+_LAST_CONSTANT = re.compile(r"(?:\\pi|\\infty|\u03c0)(?![A-Za-z])")
+_NOTE = re.compile(r"<<[^<>\n]*>>")
+_GROUPS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _RELATION = re.compile(r"[=\u2248]|\\(?:approx|equiv)(?![A-Za-z])")
 _LOOSE = re.compile(r"^(?:[*/^=<>_!'%\u2248,]|\\[,;!]|[-+]\s|\s)+|(?:[-+*/^=<>_,\u2248\u00d7]|\\[,;!]|\s)+$")
-_LONGEST_TAIL = 2000
 
 
 def _last_formula(reply: str) -> str | None:
     """The last number of a text with all of the formula around it, right of its equality sign."""
-    last = None
-    for piece in _PIECE.finditer(reply):
-        if piece["number"]:
-            last = piece
+    last = _LAST_DIGIT.search(reply) or _LAST_CONSTANT.search(reply)
     if last is None:
         return None
-    begin = max(0, last.start() - _LONGEST_TAIL)
-    pieces = [piece for piece in _PIECE.finditer(reply, begin, last.end() + _LONGEST_TAIL)]
-    place = next((place for place, piece in enumerate(pieces) if piece.end() == last.end()), None)
-    if place is None:
-        return last[0]
+    begin = max(0, reply.rfind("\n\n", 0, last.start()), last.start() - _LONGEST_FORMULA)
+    # The notes of a calculator, as GSM8K has them, repeat what is beside them.
+    reply = _NOTE.sub("", reply[begin : last.end() + _LONGEST_FORMULA])
+    pieces = list(_PIECE.finditer(reply))
+    numbers = [place for place, piece in enumerate(pieces) if piece["number"] or piece["matrix"]]
+    constants = [place for place, piece in enumerate(pieces) if _LAST_CONSTANT.match(piece[0])]
+    if not (numbers or constants):
+        return None
+    place = (numbers or constants)[-1]
+    last = pieces[place]
     first = final = place
     while first > 0 and _connected(pieces[first - 1], pieces[first]):
         first -= 1
     while final + 1 < len(pieces) and _connected(pieces[final], pieces[final + 1]):
         final += 1
     begin, end = _balanced(reply, pieces[first].start(), pieces[final].end(), last.start(), last.end())
-    if len(parts(_LOOSE.sub("", reply[begin:end]), ",")) == 1:
+    if len(parts(_GROUPS.sub("", _LOOSE.sub("", reply[begin:end])), ",")) == 1:
         for relation in _RELATION.finditer(reply, begin, end):
             if relation.end() <= last.start() and _depth(reply[begin : relation.start()]) == 0:
                 begin = relation.end()

@@ -28,6 +28,8 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SCALE = re.compile(rf"(?P<word>{'|'.join(_SCALES)})s?\b\s*", re.IGNORECASE)
 _PERIODIC = re.compile(r"(?P<decimal>\d*\.\d*?)(?P<period>\d+?)(?P=period)+")
 
 
@@ -52,12 +54,17 @@ def number_in(text: str) -> ExactNumber | None:
     if match is None:
         return None
     before, after = match["before"] or "", match["after"] or ""
+    scale = _SCALE.match(after)
+    after = after[scale.end() :] if scale else after
     # A single letter is a variable, unless it is in a sentence.
-    is_sentence = re.search("[A-Za-z]{3}", before + after)
+    is_sentence = re.search("[A-Za-z]{3}", f"{before} {after}")
     if changes_value(before, after) or (before + after and not is_sentence):
         return None
     value = _value(match)
-    return None if value is None else ExactNumber(-value if match["sign"] == "-" else value, bool(match["percent"]))
+    if value is None:
+        return None
+    value *= _SCALES[scale["word"].casefold()] if scale else 1
+    return ExactNumber(-value if match["sign"] == "-" else value, bool(match["percent"]))
 
 
 def _value(match: re.Match[str]) -> Fraction | None:

@@ -26,9 +26,10 @@ _WORD = re.compile(
     rf"(?P<sign>\s*(?:/|\\cdot(?![A-Za-z])|\*)\s*)?(?P<space>\s*)"
     rf"(?:{_WRAPPED}|(?P<bare>[A-Za-z][A-Za-z&'.-]*))(?P<power>{_POWER})?"
 )
+_PREPOSITION = re.compile("of|in|at|on|by", re.IGNORECASE)
 _SHORT_WORD = re.compile(rf"{_SHORT}\.?")
 _PARENTHESIS = re.compile(r"\s+\((?P<words>[A-Za-z][A-Za-z /.-]+)\)")
-_VALUE_ENDS = re.compile(r"(?<=[\d)}%\]])|(?<=\\pi)(?![A-Za-z])")
+_VALUE_ENDS = re.compile(r"(?<=[\d)}%\]])|(?<=\\pi)(?![A-Za-z])|(?<=[A-Za-z])(?=\s*\\(?:text|mathrm|mbox)(?![A-Za-z]))")
 _ORDINAL = re.compile(r"(?<=\d)\s*\^?\s*\{?\s*\\(?:text|mathrm|textsuperscript)\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?")
 _BARE_ORDINAL = re.compile(r"(?:(?<!1)(?:(?<=1)st|(?<=2)nd|(?<=3)rd)|(?<=[04-9])th|(?<=1[123])th)(?![A-Za-z])")
 
@@ -78,7 +79,7 @@ def _may_begin(words: list[re.Match[str]], may_be_variable: bool) -> bool:
         # By month, but 2/h is a quotient.
         return words[0]["sign"].strip() == "/" and len(bare) > 2
     if not _SHORT_WORD.fullmatch(bare):
-        return len(bare) > 2 if words[0]["space"] else len(bare) > 3 and not may_be_variable
+        return len(bare) > 2 or bool(_PREPOSITION.fullmatch(bare) and words[1:]) if words[0]["space"] else len(bare) > 3 and not may_be_variable
     is_quotient = len(words) > 1 and words[0]["space"] and (words[1]["sign"] or "").strip() == "/"
     return len(bare.rstrip(".")) > 1 or not may_be_variable or bool(is_quotient)
 
