@@ -37,7 +37,7 @@ _ROUNDED = sympy.Float("1e-15")
 _LONG_DECIMAL = 10**12
 
 
-class _Reader(_Latex2Sympy):  # type: ignore[misc] # the package has no types
+class _Reader(_Latex2Sympy):
     """Reads LaTeX without evaluating more than it must."""
 
     def parse_number(self, text: str) -> Any:
@@ -71,7 +71,7 @@ def read(latex: str) -> Any:
     for text in (latex, _last_equation(latex)):
         try:
             found = _Reader(is_real=is_real).parse(text)
-        except Exception:  # noqa: BLE001 # the parser raises plain Exception for what it cannot read
+        except Exception:  # what the parser raises for what it cannot read
             continue
         return None if _is_long(found) else found
     return None
@@ -99,9 +99,7 @@ def same(gold: Any, found: Any) -> bool:
 
 def same_value(gold: Any, found: Any, *_: object) -> bool:
     """Whether two expressions or matrices have the same value, whatever their variables are."""
-    if isinstance(gold, sympy.MatrixBase | sympy.MatrixExpr) and isinstance(
-        found, sympy.MatrixBase | sympy.MatrixExpr
-    ):
+    if isinstance(gold, sympy.MatrixBase | sympy.MatrixExpr) and isinstance(found, sympy.MatrixBase | sympy.MatrixExpr):
         one, other = gold.doit(), found.doit()
         if not (isinstance(one, sympy.MatrixBase) and isinstance(other, sympy.MatrixBase)):
             return bool(one == other)

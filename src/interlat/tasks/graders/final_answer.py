@@ -10,7 +10,8 @@ _MARK = re.compile(r"(?<!#)####(?!#)")
 _HEADING = re.compile(r"[ *]*(?!(?:the\s+)?(?:final\s+)?answer\b)[A-Za-z]{3,}", re.IGNORECASE)
 _ANSWER_MARK = re.compile(
     # The verb may be some words behind: the answer to this question is ...
-    r"\banswers?\b(?:(?:[^\S\n]+[^\s.:=]+){0,6}?[^\S\n]*(?:\b(?:is|are|equals|(?:would|will|should|must|can)\s+be)\b|[:=])"
+    r"\banswers?\b(?:(?:[^\S\n]+[^\s.:=]+){0,6}?[^\S\n]+(?:is|are|equals|(?:would|will|should|must|can)\s+be)\b"
+    r"|\s*(?:\([^()\n]{0,40}\)\s*)?[:=]"
     # Or the word is a heading.
     r"|[^\S\n]*[*_]*[^\S\n]*\n)[\s:=*_]*",
     re.IGNORECASE,
@@ -69,7 +70,11 @@ def _answer_at(reply: str, begin: int) -> str:
     return (comment["answer"] if comment else line).lstrip(" *").rstrip(" *.,")
 
 
-_SIGN = r"[-+*/^_=<>|!'%\u2212\u2013\u00d7\u00b7\u00f7\u00b1\u221a\u2248\u2264\u2265\u00b0\u2070-\u209c\u00b2\u00b3\u00b9]"
+# Minus, en dash, times, dot, division, plus or minus, root, relations, degree, what is raised or lowered.
+_SIGN = (
+    r"[-+*/^_=<>|!'%"
+    r"\u2212\u2013\u00d7\u00b7\u00f7\u00b1\u221a\u2248\u2264\u2265\u00b0\u2070-\u209c\u00b2\u00b3\u00b9]"
+)
 _PIECE = re.compile(
     r"(?P<number>(?:(?<![\w)}\]])[-+\u2212]?\\?\$)?"
     rf"(?:\d+[ ]\d+/\d+|\d{{1,2}}:\d\d(?!\d)|(?<![\d.,])\d{{1,3}}(?:[ \u00a0\u2009\u202f]\d{{3}})+(?!\d)|{DECIMAL})"

@@ -55,8 +55,7 @@ def grade_mathematics(reply: str, answer: str) -> Verdict:
     found_number, gold_number = number_in(found), number_in(gold)
     if found_number and gold_number:
         return Verdict(found_number.is_same_as(gold_number), "numeric")
-    times = _TIME.fullmatch(found), _TIME.fullmatch(gold)
-    if any(times):
+    if _TIME.fullmatch(found) or _TIME.fullmatch(gold):
         return Verdict(_same_time(found, gold), "exact")
     found, gold = in_one_form(found), in_one_form(gold)
     if _is_words(gold) or (_TEXT.fullmatch(answer.strip()) and not re.search(r"[\\(]", gold)):
@@ -81,13 +80,14 @@ def _plain(text: str, may_have_variable: bool = True) -> str:
     return choice[1] if choice else text
 
 
-_TIME = re.compile(r"(?P<hour>\d{1,2})(?::(?P<minute>[0-5]\d))?\s?(?P<half>[AaPp][Mm])?(?<!^\d)(?<!^\d\d)")
+_TIME = re.compile(r"(?=\d+\D)(?P<hour>\d{1,2})(?::(?P<minute>[0-5]\d))?\s?(?P<half>[AaPp][Mm])?")
+_HOUR = re.compile(r"(?P<hour>\d{1,2})(?P<minute>)(?P<half>)")
 
 
 def _same_time(found: str, gold: str) -> bool:
     """Whether two answers, of which one is a time, are the same. A.m. or p.m. may be left out, as a unit may."""
-    times = [_TIME.fullmatch(text) or re.fullmatch(r"(?P<hour>\d{1,2})(?P<minute>)(?P<half>)", text) for text in (found, gold)]
-    if times[0] is None or times[1] is None:
+    times = [_TIME.fullmatch(text) or _HOUR.fullmatch(text) for text in (found, gold)]
+    if None in times:
         # It may be a ratio, which is the same as its quotient only in the same numbers: 8:30 is not 4:15.
         return _quotient(found) == _quotient(gold)
     (hour, minute, half), (gold_hour, gold_minute, gold_half) = (

@@ -16,7 +16,8 @@ _NUMBER = re.compile(
     (?:(?P<before>[A-Za-z][A-Za-z' ]*):?\s)?
     (?P<sign>[-+]?)[£€¥₹]?
     (?:
-      (?P<decimal>\d*\.\d*)(?:\\(?:overline|bar)\{{(?P<period>\d+)\}}|\\dot\{{(?P<first>\d)\}}(?:(?P<between>\d*)\\dot\{{(?P<last>\d)\}})?)
+      (?P<decimal>\d*\.\d*)(?:\\(?:overline|bar)\{{(?P<period>\d+)\}}
+        |\\dot\{{(?P<first>\d)\}}(?:(?P<between>\d*)\\dot\{{(?P<last>\d)\}})?)
     | (?P<going_on>\d*\.\d+),?\\ldots
     | (?:(?P<whole>\d+)\s?)?\\frac\s?(?:\{{(?P<top>[-+]?{DECIMAL})\}}|(?P<top_digit>\d))
       \s?(?:\{{(?P<bottom>[-+]?{DECIMAL})\}}|(?P<bottom_digit>\d))
@@ -69,7 +70,8 @@ def number_in(text: str) -> ExactNumber | None:
 
 def _value(match: re.Match[str]) -> Fraction | None:
     if match["decimal"]:
-        return _periodic(match["decimal"], match["period"] or f"{match['first']}{match['between'] or ''}{match['last'] or ''}")
+        dotted = (match["first"], match["between"], match["last"])
+        return _periodic(match["decimal"], match["period"] or "".join(digits or "" for digits in dotted))
     if match["going_on"]:
         shown = _PERIODIC.fullmatch(match["going_on"])
         # Twice the same digit is not enough to know how it goes on.

@@ -12,7 +12,9 @@ _MEMBER = re.compile(r"\\?[A-Za-z]+\s*\\in(?![A-Za-z])\s*")
 _SET_BUILDER = re.compile(
     r"\\\{\s*(?P<variable>[A-Za-z])\s*(?:\\in\s*\\mathbb\s*\{?R\}?)?\s*(?::|\||\\mid(?![A-Za-z]))\s*(?P<condition>.+)\\\}"
 )
-_REALS = re.compile(r"\\mathbb\s*\{?R\}?|\\R|(?:the\s)?(?:set\sof\s)?(?:all\s)?(?:the\s)?(?:real\snumbers|reals)", re.IGNORECASE)
+_REALS = re.compile(
+    r"\\mathbb\s*\{?R\}?|\\R|(?:the\s)?(?:set\sof\s)?(?:all\s)?(?:the\s)?(?:real\snumbers|reals)", re.IGNORECASE
+)
 _EMPTY = re.compile(r"(?:the\s)?empty\sset", re.IGNORECASE)
 _RELATION = re.compile(r"\s*(<|>|\\le(?![A-Za-z])|\\ge(?![A-Za-z]))\s*")
 _TURNED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}

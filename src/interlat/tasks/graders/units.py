@@ -79,7 +79,9 @@ def _may_begin(words: list[re.Match[str]], may_be_variable: bool) -> bool:
         # By month, but 2/h is a quotient.
         return words[0]["sign"].strip() == "/" and len(bare) > 2
     if not _SHORT_WORD.fullmatch(bare):
-        return len(bare) > 2 or bool(_PREPOSITION.fullmatch(bare) and words[1:]) if words[0]["space"] else len(bare) > 3 and not may_be_variable
+        if words[0]["space"]:
+            return len(bare) > 2 or bool(_PREPOSITION.fullmatch(bare) and words[1:])
+        return len(bare) > 3 and not may_be_variable
     is_quotient = len(words) > 1 and words[0]["space"] and (words[1]["sign"] or "").strip() == "/"
     return len(bare.rstrip(".")) > 1 or not may_be_variable or bool(is_quotient)
 
