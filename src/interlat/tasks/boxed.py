@@ -55,7 +55,8 @@ def boxed_answer(text: str) -> str | None:
     boxes = _boxes(text)
     if not boxes:
         return None
-    group, names = [boxes[-1]], []
+    group = [boxes[-1]]
+    names: list[str] = []
     for box in reversed(boxes[:-1]):
         first = group[0]
         if box[1] > first[0]:

@@ -27,6 +27,7 @@ _FORMULA = re.compile(
 )
 _END_OF_ANSWER = re.compile(r"\.\s|\s+(?:because|since)\b|<<")
 _COMMENT = re.compile(r"(?P<answer>.*?\d.*?),\s+(?!and\b|or\b)[a-z]{2,}\b")
+_BOLD = re.compile(r"\*\*(?![\w(])|(?<![\w)])\*\*")
 _LONGEST_FORMULA = 1000
 
 
@@ -67,7 +68,8 @@ def _answer_at(reply: str, begin: int) -> str:
         return " ".join(inside.replace("&", "").split()).rstrip(".")
     line = _END_OF_ANSWER.split(text.partition("\n")[0])[0]
     comment = _COMMENT.match(line)
-    return (comment["answer"] if comment else line).lstrip(" *").rstrip(" *.,")
+    answer = comment["answer"] if comment else line
+    return _BOLD.sub("", answer).lstrip(" *").rstrip(" *.,")
 
 
 # Minus, en dash, times, dot, division, plus or minus, root, relations, degree, what is raised or lowered.
@@ -124,7 +126,10 @@ def _last_formula(reply: str) -> str | None:
             elif relation.start() >= last.end() and _depth(reply[begin : relation.start()]) == 0:
                 end = relation.start()
                 break
-    return _LOOSE.sub("", reply[begin:end]).strip().rstrip(".")
+    formula = _LOOSE.sub("", reply[begin:end]).strip().rstrip(".")
+    # Five! is no factorial at the end of a sentence.
+    is_exclaimed = re.fullmatch(rf"{DECIMAL}!", formula) and (end == len(reply) or reply[end].isspace())
+    return formula[:-1] if is_exclaimed else formula
 
 
 def _connected(left: re.Match[str], right: re.Match[str]) -> bool:

@@ -108,7 +108,7 @@ def in_one_spelling(text: str) -> str:
     text = _TEMPERATURE.sub("", text)
     if _FUNCTION_OF_ANGLE.search(text):
         text = _NUMBER_OF_DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
-    text = without_braces(_DEGREES.sub("", text).strip().rstrip(".,;:").strip())
+    text = without_braces(_DEGREES.sub("", text).strip().rstrip(".,;:\\").strip())
     in_front = _IN_FRONT.match(text)
     text = _NEGATIVE.sub("-", text[in_front.end() if in_front else 0 :], count=1)
     return _GROUPED.sub(lambda match: match[0].replace(" ", ""), without_braces(text.strip()))

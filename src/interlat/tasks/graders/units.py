@@ -29,9 +29,11 @@ _WORD = re.compile(
 _PREPOSITION = re.compile("of|in|at|on|by", re.IGNORECASE)
 _SHORT_WORD = re.compile(rf"{_SHORT}\.?")
 _PARENTHESIS = re.compile(r"\s+\((?P<words>[A-Za-z][A-Za-z /.-]+)\)")
+_FRACTION_OF_UNITS = re.compile(r"\\frac\s*\{\s*\\(?:text|mathrm)\{([^{}\d]*)\}\s*\}\s*\{\s*\\(?:text|mathrm)\{([^{}\d]*)\}\s*\}")
+_NUMBER = re.compile(r"-?[\d.,]+")
 _VALUE_ENDS = re.compile(r"(?<=[\d)}%\]])|(?<=\\pi)(?![A-Za-z])|(?<=[A-Za-z])(?=\s*\\(?:text|mathrm|mbox)(?![A-Za-z]))")
 _ORDINAL = re.compile(r"(?<=\d)\s*\^?\s*\{?\s*\\(?:text|mathrm|textsuperscript)\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?")
-_BARE_ORDINAL = re.compile(r"(?:(?<!1)(?:(?<=1)st|(?<=2)nd|(?<=3)rd)|(?<=[04-9])th|(?<=1[123])th)(?![A-Za-z])")
+_BARE_ORDINAL = re.compile(r"(?:(?<=1)(?<!11)st|(?<=2)(?<!12)nd|(?<=3)(?<!13)rd|(?<=[04-9])th|(?<=1[123])th)(?![A-Za-z])")
 
 
 def without_unit(text: str, may_be_variable: bool = True) -> str:
@@ -42,14 +44,16 @@ def without_unit(text: str, may_be_variable: bool = True) -> str:
         may_be_variable: whether a letter behind a number may be a variable, as in ``4t``; where the right answer has no
             letter, a letter that is a unit is one.
     """
-    text = _ORDINAL.sub("", text)
+    text = _FRACTION_OF_UNITS.sub(r"\\text{ \1/\2}", _ORDINAL.sub("", text))
     if not may_be_variable:
         text = _BARE_ORDINAL.sub("", text)
     # The first end of a value behind which there is nothing but a unit. What stands there is at least a letter.
     for end in (match.end() for match in _VALUE_ENDS.finditer(text)):
         if text[end : end + 1].isdigit():
             continue
-        if _is_unit(text[end:], may_be_variable):
+        # "2 m" with a space is a length, 2m is a product.
+        is_apart = re.match(r"\s+[mgsLVWNJ]\b", text[end:]) and _NUMBER.fullmatch(text[:end])
+        if _is_unit(text[end:], may_be_variable and not is_apart):
             return text[:end]
     return text
 
