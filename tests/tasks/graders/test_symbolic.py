@@ -12,7 +12,7 @@ from interlat.tasks.graders.symbolic import ComparisonPool, same_expression
 
 FOREVER = "2^{2^{2^{2^{2^{2}}}}}"
 """Computed in one step, in which the process cannot give up by itself."""
-LONG = r"\prod_{k=1}^{900} \sum_{j=1}^{900} \frac{1}{k^2+j^3+\sqrt{kj}}"
+LONG = r"\int_0^1 \frac{\sin(x^3+\ln(x+1))}{\sqrt{x^5+x+1}} dx"
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ since they call wrong answers right:
 This module is imported only by the process of `interlat.tasks.graders.symbolic_worker`, since sympy takes a second.
 """
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -84,12 +85,13 @@ def _last_equation(latex: str) -> str:
 
 
 def _is_long(expression: Any) -> bool:
-    """Whether a finite sum or product in it has more terms than are added up."""
+    """Whether the finite sums and products in it have more terms than are written out, inside each other or not."""
     if not isinstance(expression, sympy.Basic):
         return False
     limits = [limit for part in expression.atoms(sympy.Sum, sympy.Product) for limit in part.limits]
     lengths = [limit[2] - limit[1] for limit in limits if len(limit) == 3]
-    return any(length.is_finite and length.is_number and length > _MOST_TERMS for length in lengths)
+    terms = [int(length) + 1 for length in lengths if length.is_number and length.is_finite and length > 0]
+    return math.prod(terms) > _MOST_TERMS
 
 
 def same(gold: Any, found: Any) -> bool:

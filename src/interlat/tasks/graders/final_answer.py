@@ -91,7 +91,7 @@ _PIECE = re.compile(
     re.DOTALL,
 )
 _LAST_DIGIT = re.compile(r"\d(?=\D*\Z)")
-_LAST_CONSTANT = re.compile(r"(?:\\pi|\\infty|\u03c0)(?![A-Za-z])")
+_CONSTANT = re.compile(r"(?:\\pi|\\infty|\u03c0)(?![A-Za-z])")
 _NOTE = re.compile(r"<<[^<>\n]*>>")
 _GROUPS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _RELATION = re.compile(r"[=\u2248]|\\(?:approx|equiv)(?![A-Za-z])")
@@ -100,7 +100,7 @@ _LOOSE = re.compile(r"^(?:[*/^=<>_!'%\u2248,]|\\[,;!]|[-+]\s|\s)+|(?:[-+*/^=<>_,
 
 def _last_formula(reply: str) -> str | None:
     """The last number of a text with all of the formula around it, right of its equality sign."""
-    last = _LAST_DIGIT.search(reply) or _LAST_CONSTANT.search(reply)
+    last = _LAST_DIGIT.search(reply) or next(iter([*_CONSTANT.finditer(reply)][-1:]), None)
     if last is None:
         return None
     begin = max(0, reply.rfind("\n\n", 0, last.start()), last.start() - _LONGEST_FORMULA)
@@ -108,7 +108,7 @@ def _last_formula(reply: str) -> str | None:
     reply = _NOTE.sub("", reply[begin : last.end() + _LONGEST_FORMULA])
     pieces = list(_PIECE.finditer(reply))
     numbers = [place for place, piece in enumerate(pieces) if piece["number"] or piece["matrix"]]
-    constants = [place for place, piece in enumerate(pieces) if _LAST_CONSTANT.match(piece[0])]
+    constants = [place for place, piece in enumerate(pieces) if _CONSTANT.match(piece[0])]
     if not (numbers or constants):
         return None
     place = (numbers or constants)[-1]

@@ -16,7 +16,7 @@ import sys
 
 from interlat.errors import InputError, InterlatError
 
-SECONDS = 10.0
+SECONDS = 5.0
 """Of the processor for one comparison, whatever else the machine does meanwhile."""
 PATIENCE = 60.0
 """Seconds by the clock until a process that does not answer is killed."""
