@@ -195,7 +195,7 @@ def run_grade_answers(config: GradeAnswers) -> int:
     say(
         f"{counts.total()} answers: {counts['right']} right, {counts['wrong']} wrong"
         + (f" ({said})" if said else "")
-        + (f"; {counts['error']} lines could not be graded" if counts["error"] else "")
+        + (f"; {counts['error']} could not be graded" if counts["error"] else "")
     )
     return int(bool(counts["error"]))
 

@@ -2,7 +2,7 @@ import pytest
 
 from interlat.errors import InputError
 from interlat.tasks.base import Task
-from interlat.tasks.grading import ANSWER_FORMATS, grade
+from interlat.tasks.grading import ANSWER_FORMATS, extracted_answer, grade
 
 CODE = Task("c", "", metadata={"tests": "assert f() == 1", "functions": ["f"]}, grader="code")
 
@@ -20,6 +20,14 @@ def test_each_task_has_its_grader(task, reply, how):
     assert (verdict.correct, verdict.how) == (True, how)
     wrong = grade(reply.replace("1", "2").replace("0.5", "5").replace("b", "a"), task)
     assert not wrong.correct
+
+
+def test_what_each_grader_takes_for_the_answer():
+    assert extracted_answer(r"\boxed{3} or \boxed{5}", Task("m", "", "3,5")) == "3, 5"
+    options = Task("o", "", "B", options={"A": "x", "B": "y"}, grader="choice")
+    assert extracted_answer("The answer is (b).", options) == "B"
+    assert extracted_answer("```python\ndef f(): return 1\n```", CODE) == "def f(): return 1\n"
+    assert extracted_answer("I do not know.", options) is None
 
 
 def test_every_grader_says_what_it_wants_to_see():

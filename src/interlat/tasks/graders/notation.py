@@ -86,7 +86,7 @@ _REPLACEMENTS = tuple(
 )
 _IN_FRONT = re.compile(r"(?:\s*(?:=|\\(?:approx|therefore|implies|Rightarrow|rightarrow|sim|colon)(?![A-Za-z])|:))+\s*")
 _NEGATIVE = re.compile(r"(?:negative|minus)\s+(?=[\d.\\])", re.IGNORECASE)
-_GROUPED = re.compile(r"(?<![\d.,\w])\d{1,3}(?: \d{3})+(?![\d/]| ?\d*/)")
+_GROUPED = re.compile(r"(?<![\d.,\w])\d{1,3}(?: \d{3})+(?! ?\d| ?/)")
 _DEGREE = r"(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ)|\\degrees?(?![A-Za-z])|°)"
 _DEGREES = re.compile(_DEGREE)
 _NUMBER_OF_DEGREES = re.compile(rf"(\d+(?:\.\d+)?)\s*{_DEGREE}")

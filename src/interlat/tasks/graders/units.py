@@ -29,11 +29,15 @@ _WORD = re.compile(
 _PREPOSITION = re.compile("of|in|at|on|by", re.IGNORECASE)
 _SHORT_WORD = re.compile(rf"{_SHORT}\.?")
 _PARENTHESIS = re.compile(r"\s+\((?P<words>[A-Za-z][A-Za-z /.-]+)\)")
-_FRACTION_OF_UNITS = re.compile(r"\\frac\s*\{\s*\\(?:text|mathrm)\{([^{}\d]*)\}\s*\}\s*\{\s*\\(?:text|mathrm)\{([^{}\d]*)\}\s*\}")
+_FRACTION_OF_UNITS = re.compile(
+    r"\\frac\s*\{\s*\\(?:text|mathrm)\{([^{}\d]*)\}\s*\}\s*\{\s*\\(?:text|mathrm)\{([^{}\d]*)\}\s*\}"
+)
 _NUMBER = re.compile(r"-?[\d.,]+")
 _VALUE_ENDS = re.compile(r"(?<=[\d)}%\]])|(?<=\\pi)(?![A-Za-z])|(?<=[A-Za-z])(?=\s*\\(?:text|mathrm|mbox)(?![A-Za-z]))")
 _ORDINAL = re.compile(r"(?<=\d)\s*\^?\s*\{?\s*\\(?:text|mathrm|textsuperscript)\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?")
-_BARE_ORDINAL = re.compile(r"(?:(?<=1)(?<!11)st|(?<=2)(?<!12)nd|(?<=3)(?<!13)rd|(?<=[04-9])th|(?<=1[123])th)(?![A-Za-z])")
+_BARE_ORDINAL = re.compile(
+    r"(?:(?<=1)(?<!11)st|(?<=2)(?<!12)nd|(?<=3)(?<!13)rd|(?<=[04-9])th|(?<=1[123])th)(?![A-Za-z])"
+)
 
 
 def without_unit(text: str, may_be_variable: bool = True) -> str:
