@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from interlat.reasoning import final_part
 from interlat.tasks.base import Grader, Task
 from interlat.tasks.boxed import ASK_FOR_BOX
-from interlat.tasks.graders.choice import grade_choice
-from interlat.tasks.graders.code import grade_code
+from interlat.tasks.graders.choice import chosen_option, grade_choice
+from interlat.tasks.graders.code import grade_code, program_of
+from interlat.tasks.graders.final_answer import final_answer
 from interlat.tasks.graders.mathematics import grade_mathematics
 from interlat.tasks.graders.verdict import Verdict
 from interlat.tasks.sandbox.execution import Limits
@@ -44,3 +45,19 @@ def grade(reply: str, task: Task, limits: Limits | None = None) -> Verdict:
     if task.grader == "choice":
         return grade_choice(said, task.answer, task.options)
     return grade_mathematics(said, task.answer)
+
+
+def extracted_answer(reply: str, task: Task) -> str | None:
+    """What the grader of a task takes for the answer of a reply: its final answer, a label, or a program.
+
+    Returns:
+        The answer, or None where there is none.
+    """
+    said = final_part(reply)
+    if said is None:
+        return None
+    if task.grader == "code":
+        return program_of(said, tuple(task.metadata["functions"]))
+    if task.grader == "choice":
+        return chosen_option(said, task.options)
+    return final_answer(said)

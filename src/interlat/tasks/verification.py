@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from interlat.errors import InputError
 from interlat.tasks.base import Task
+from interlat.tasks.graders.notation import in_one_spelling
+from interlat.tasks.graders.units import without_unit
 from interlat.tasks.graders.verdict import Verdict
 from interlat.tasks.grading import grade
 from interlat.tasks.parallel import map_in_order
@@ -75,6 +77,10 @@ _WORDS = re.compile(r"[A-Za-z]{2,}(?![A-Za-z]*\{)")
 
 def _changed(answer: str) -> str:
     """A mathematical answer with a mistake."""
+    plain = in_one_spelling(answer)
+    value = without_unit(plain)
+    # Not the exponent of a unit, which the grader leaves out.
+    answer = value if value != plain else answer
     digit = _DIGIT.search(answer)
     if digit:
         return f"{answer[: digit.start()]}{(int(digit[0]) + 1) % 10}{answer[digit.end() :]}"

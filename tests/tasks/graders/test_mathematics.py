@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlat.errors import InputError
-from interlat.tasks.graders.mathematics import LONGEST_ANSWER, final_answer
+from interlat.tasks.graders.final_answer import final_answer
+from interlat.tasks.graders.mathematics import LONGEST_ANSWER
 from interlat.tasks.graders.mathematics import grade_mathematics as grade
 from interlat.tasks.graders.verdict import Verdict
 
