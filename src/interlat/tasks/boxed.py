@@ -43,6 +43,16 @@ def last_boxed(text: str) -> str | None:
     return boxes[-1][2] if boxes else None
 
 
+def all_boxed(text: str) -> list[str]:
+    """The contents of all boxes that `last_boxed` counts, in the order of the text, without boxes inside boxes."""
+    found: list[tuple[int, int, str]] = []
+    for box in _boxes(text):
+        while found and found[-1][0] > box[0]:
+            found.pop()
+        found.append(box)
+    return [content for _, _, content in found]
+
+
 def boxed_answer(text: str) -> str | None:
     r"""The answer in the last box, or in the last boxes with nothing but a comma, "and" or "or" between them.
 

@@ -44,7 +44,10 @@ def grade(reply: str, task: Task, limits: Limits | None = None) -> Verdict:
         return grade_code(said, task, limits)
     if task.grader == "choice":
         return grade_choice(said, task.answer, task.options)
-    return grade_mathematics(said, task.answer)
+    verdict = grade_mathematics(said, task.answer)
+    for answer in task.alternatives:
+        verdict = verdict if verdict.correct else grade_mathematics(said, answer)
+    return verdict
 
 
 def extracted_answer(reply: str, task: Task) -> str | None:
