@@ -25,6 +25,7 @@ from interlat.tasks.answer_lines import GradedLine, graded_lines
 from interlat.tasks.base import TaskSet
 from interlat.tasks.benchmarks import BENCHMARKS, benchmark_named
 from interlat.tasks.grading import ANSWER_FORMATS
+from interlat.tasks.records import AMBIGUOUS
 from interlat.tasks.sandbox.execution import Limits
 from interlat.tasks.verification import Verification, verified
 
@@ -132,6 +133,7 @@ def run_verify_tasks(config: VerifyTasks) -> int:
     drain(track(graded(), "tasks"))
     refused = [one for one in found if not one.reference.correct]
     accepted = [one for one in found if one.corrupted.correct]
+    unsure = [task for task in tasks if AMBIGUOUS in task.metadata]
     how = Counter(one.reference.how for one in found)
     isolation = sorted({part for one in found for part in one.reference.isolation})
     if config.json:
@@ -146,6 +148,7 @@ def run_verify_tasks(config: VerifyTasks) -> int:
                     "items": len(found),
                     "references_accepted": len(found) - len(refused),
                     "corrupted_rejected": len(found) - len(accepted),
+                    "unsure": len(unsure),
                     "how": dict(how),
                     "isolation": isolation,
                     "seconds": round(time.perf_counter() - began, 2),
@@ -158,6 +161,8 @@ def run_verify_tasks(config: VerifyTasks) -> int:
         say(f"refused  {one.task.id}: its own answer {_short(one.task.answer)} ({reason})")
     for one in accepted[:NAMED_FAILURES]:
         say(f"accepted {one.task.id}: {_short(one.corruption)} instead of {_short(one.task.answer)}")
+    for task in unsure[:NAMED_FAILURES]:
+        say(f"unsure   {task.id}: {task.answer} is read as its answer, but it could be {task.metadata[AMBIGUOUS]}, too")
     say(
         f"{len(found)} tasks of {config.name}: {len(found) - len(refused)} answers accepted "
         f"({', '.join(f'{count} {kind}' for kind, count in how.most_common())}), "

@@ -44,6 +44,8 @@ from interlat.tasks.boxed import boxed_answer, last_boxed
         (r"\boxed{", None),
         ("boxed{5}", None),
         (r"the answer is \\boxed{5}", "5"),
+        (r"$12 + \boxed{?} = 20$", None),
+        (r"\boxed{8}, since $12 + \boxed{\ldots} = 20$", "8"),
         ("", None),
     ],
 )
@@ -64,8 +66,6 @@ def test_the_last_complete_box_counts(text: str, content: str | None) -> None:
         (r"\boxed{4}. \boxed{7}", "7"),
         (r"\boxed{1} and \boxed{x \boxed{2} y}", r"1, x \boxed{2} y"),
         (r"\boxed{1} and \boxed{?}", "1"),
-        (r"$12 + \boxed{?} = 20$", None),
-        (r"\boxed{8}, since $12 + \boxed{\ldots} = 20$", "8"),
         ("no box", None),
     ],
 )

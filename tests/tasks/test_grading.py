@@ -30,6 +30,28 @@ def test_what_each_grader_takes_for_the_answer():
     assert extracted_answer("I do not know.", options) is None
 
 
+@pytest.mark.parametrize(
+    ("task", "thought", "said"),
+    [
+        (Task("m", "", "7"), r"maybe \boxed{12}", "The answer is 7."),
+        (Task("o", "", "B", options={"A": "x", "B": "y"}, grader="choice"), r"\boxed{A} maybe", "The answer is B."),
+        (CODE, "```python\ndef f(): return 2\n```", "```python\ndef f(): return 1\n```"),
+        (CODE, "```python\ndef f(): return 1", "```python\ndef f(): return 1\n```"),
+    ],
+)
+def test_thoughts_are_not_graded(task, thought, said):
+    for reply in (
+        f"<think>{thought}</think>\n{said}",
+        f"{thought}\n</think>\n{said}",
+        f"analysis{thought}assistantfinal{said}",
+    ):
+        assert grade(reply, task).correct, reply
+    for reply in (f"<think>{said}</think>", f"<think>{said}</think>I give up."):
+        assert not grade(reply, task).correct, reply
+    unended = grade(f"<think>{said}", task)
+    assert (unended.correct, unended.how, unended.reason) == (False, "unparsed", "the reply ends inside a thought")
+
+
 def test_every_grader_says_what_it_wants_to_see():
     """A reply that does just that can be read."""
     assert r"\boxed{}" in ANSWER_FORMATS["mathematics"] and r"\boxed{}" in ANSWER_FORMATS["choice"]

@@ -1,7 +1,6 @@
 """Answers of any program, one JSON line each, graded one by one: what `interlat tasks grade` reads and says."""
 
 import json
-import string
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from interlat.tasks.benchmarks import BENCHMARKS
 from interlat.tasks.graders.verdict import Verdict
 from interlat.tasks.grading import extracted_answer, grade
 from interlat.tasks.parallel import map_in_order
+from interlat.tasks.records import lettered
 from interlat.tasks.sandbox.execution import Limits
 
 KINDS = ("mathematics", "choice", "code", "loader")
@@ -115,7 +115,7 @@ def _text(row: Mapping[str, Any], name: str) -> str:
 def _options(row: Mapping[str, Any]) -> dict[str, str]:
     options = row.get("options")
     if isinstance(options, list):
-        options = dict(zip(string.ascii_uppercase, options, strict=False))
+        options = lettered(options)
     if not isinstance(options, dict) or not options or not all(isinstance(text, str) for text in options.values()):
-        raise InputError(f"options is {options!r}, expected an object of label and text, or a list of at most 26 texts")
+        raise InputError(f"options is {options!r}, expected an object of label and text, or a list of texts")
     return options

@@ -18,7 +18,7 @@ _TOKEN = re.compile(
 )
 
 
-_GAP = re.compile(r"(?:[?_.\s\u2026]|\\[lc]?dots|\\q?quad|\\hspace\{[^{}]*\}|\\[ ,;:!])*")
+_NO_ANSWER = re.compile(r"(?:[?_.\s\u2026]|\\[lc]?dots|\\q?quad|\\hspace\{[^{}]*\}|\\[ ,;:!])*")
 _BETWEEN = re.compile(
     r"(?:\s|\$|\\[()\[\],;: ]|[.:](?=\s*\$?\s*$))*(?P<joint>,|;|\\text\{\s*(?:and|or)\s*\}|\band\b|\bor\b|&)"
     r"(?:\s|\$|\\[()\[\],;: ]|\\text\{\s*(?:and|or)\s*\}|\band\b|\bor\b|,)*(?:(?P<name>[A-Za-z](?:_\{?\w\}?)?)\s*=\s*)?"
@@ -31,7 +31,8 @@ def last_boxed(text: str) -> str | None:
     r"""The content of the last box in ``text`` that is complete and not blank.
 
     Of nested boxes it is the outermost. A box without braces (``\boxed 7``) holds the number, the command or the
-    single letter that follows. A box that is never closed does not count, but boxes inside it do.
+    single letter that follows. A box that is never closed does not count, but boxes inside it do. Neither does one
+    that holds only a question mark or dots, as in a calculation with a gap.
 
     The time is linear in the length of the text, however many boxes are left open.
 
@@ -42,17 +43,26 @@ def last_boxed(text: str) -> str | None:
     return boxes[-1][2] if boxes else None
 
 
+def all_boxed(text: str) -> list[str]:
+    """The contents of all boxes that `last_boxed` counts, in the order of the text, without boxes inside boxes."""
+    found: list[tuple[int, int, str]] = []
+    for box in _boxes(text):
+        while found and found[-1][0] > box[0]:
+            found.pop()
+        found.append(box)
+    return [content for _, _, content in found]
+
+
 def boxed_answer(text: str) -> str | None:
     r"""The answer in the last box, or in the last boxes with nothing but a comma, "and" or "or" between them.
 
     ``$x=\boxed{-4}$ and $x=\boxed{9}$`` is ``-4, 9``; ``$x=\boxed{3}$ and $y=\boxed{4}$`` is ``x=3, y=4``, so that it
-    stays known which is which. A box that holds only a question mark or dots, as in a calculation with a gap, does not
-    count.
+    stays known which is which.
 
     Returns:
         The content as `last_boxed` gives it, several of them with commas between; None where there is no box.
     """
-    boxes = [box for box in _boxes(text) if not _GAP.fullmatch(box[2])]
+    boxes = _boxes(text)
     if not boxes:
         return None
     group = [boxes[-1]]
@@ -78,7 +88,7 @@ def boxed_answer(text: str) -> str | None:
 
 
 def _boxes(text: str) -> list[tuple[int, int, str]]:
-    """Begin, end and content of all complete boxes that are not blank, in the order in which they close."""
+    """Begin, end and content of all complete boxes with an answer, in the order in which they close."""
     found = []
     # Where each open group begins, and its content; None for a group that is no box.
     open_groups: list[tuple[int, int] | None] = []
@@ -94,6 +104,6 @@ def _boxes(text: str) -> list[tuple[int, int, str]]:
                 begin, content = group[0], text[group[1] : token.start()]
         elif token["bare"]:
             content = token["bare"].rstrip(".,;:!?")
-        if content is not None and content.strip():
+        if content is not None and not _NO_ANSWER.fullmatch(content):
             found.append((begin, token.end(), content.strip()))
     return found
