@@ -92,6 +92,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
         "run_verify_tasks",
         "grade the answers of a data set and corrupted ones",
     ),
+    ("tasks", "grade"): ("interlat.task_commands", "GradeAnswers", "run_grade_answers", "grade the answers in a file"),
     ("compare",): ("interlat.stages", "Compare", "run_compare", "compare trained arms on the games that all played"),
     ("import-checkpoint",): (
         "interlat.checkpoint_commands",

@@ -1,12 +1,17 @@
 """The commands `interlat tasks ...`: which benchmarks there are, what they ask, and whether they can be graded."""
 
+import contextlib
 import json
+import sys
 import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import BinaryIO
 
+from rich.cells import set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,9 +21,11 @@ from interlat.agents.sources import TaskSource, some_tasks
 from interlat.config import read_config
 from interlat.errors import InputError
 from interlat.progress import drain, say, track
+from interlat.tasks.answer_lines import GradedLine, graded_lines
 from interlat.tasks.base import TaskSet
 from interlat.tasks.benchmarks import BENCHMARKS, benchmark_named
 from interlat.tasks.grading import ANSWER_FORMATS
+from interlat.tasks.records import AMBIGUOUS
 from interlat.tasks.sandbox.execution import Limits
 from interlat.tasks.verification import Verification, verified
 
@@ -126,6 +133,7 @@ def run_verify_tasks(config: VerifyTasks) -> int:
     drain(track(graded(), "tasks"))
     refused = [one for one in found if not one.reference.correct]
     accepted = [one for one in found if one.corrupted.correct]
+    unsure = [task for task in tasks if AMBIGUOUS in task.metadata]
     how = Counter(one.reference.how for one in found)
     isolation = sorted({part for one in found for part in one.reference.isolation})
     if config.json:
@@ -140,6 +148,7 @@ def run_verify_tasks(config: VerifyTasks) -> int:
                     "items": len(found),
                     "references_accepted": len(found) - len(refused),
                     "corrupted_rejected": len(found) - len(accepted),
+                    "unsure": len(unsure),
                     "how": dict(how),
                     "isolation": isolation,
                     "seconds": round(time.perf_counter() - began, 2),
@@ -152,12 +161,88 @@ def run_verify_tasks(config: VerifyTasks) -> int:
         say(f"refused  {one.task.id}: its own answer {_short(one.task.answer)} ({reason})")
     for one in accepted[:NAMED_FAILURES]:
         say(f"accepted {one.task.id}: {_short(one.corruption)} instead of {_short(one.task.answer)}")
+    for task in unsure[:NAMED_FAILURES]:
+        say(f"unsure   {task.id}: {task.answer} is read as its answer, but it could be {task.metadata[AMBIGUOUS]}, too")
     say(
         f"{len(found)} tasks of {config.name}: {len(found) - len(refused)} answers accepted "
         f"({', '.join(f'{count} {kind}' for kind, count in how.most_common())}), "
         f"{len(found) - len(accepted)} corrupted ones rejected"
     )
     return int(bool(refused or accepted))
+
+
+@dataclass(frozen=True)
+class GradeAnswers:
+    """Grade answers that any program wrote, one JSON object a line; the form is in docs/guide.md."""
+
+    file: Positional[str]
+    """A file of JSON lines, or - for standard input."""
+    json: bool = False
+    """Print one JSON line on stdout for each line: id, correct, how, extracted; error where it cannot be graded."""
+    workers: int = 2
+    """Answers that are graded at once."""
+    limits: Limits = field(default_factory=Limits)
+    """What a program may take."""
+
+
+def run_grade_answers(config: GradeAnswers) -> int:
+    """Grade line by line; 1 if a line could not be graded."""
+    counts: Counter[str] = Counter()
+    how: Counter[str] = Counter()
+    with _lines_of(config.file) as lines:
+        if not config.json:
+            print(_columns("id", "answer", "how", "extracted"))
+        for one in graded_lines(lines, config.limits, config.workers):
+            counts[_word(one)] += 1
+            how[one.verdict.how if one.verdict else ""] += 1
+            _print(json.dumps(one.as_json(), ensure_ascii=False) if config.json else _row(one))
+    said = ", ".join(f"{count} {kind}" for kind, count in how.most_common() if kind)
+    say(
+        f"{counts.total()} answers: {counts['right']} right, {counts['wrong']} wrong"
+        + (f" ({said})" if said else "")
+        + (f"; {counts['error']} could not be graded" if counts["error"] else "")
+    )
+    return int(bool(counts["error"]))
+
+
+@contextlib.contextmanager
+def _lines_of(file: str) -> Iterator[BinaryIO]:
+    """The lines of a file, or of standard input.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise InputError(f"there is no file {file}; correct the path, or give - for standard input")
+    with path.open("rb") as lines:
+        yield lines
+
+
+def _word(one: GradedLine) -> str:
+    return "error" if one.verdict is None else "right" if one.verdict.correct else "wrong"
+
+
+def _row(one: GradedLine) -> str:
+    """A line for people, at most 80 wide; an error has all the room that it needs."""
+    how = one.verdict.how if one.verdict else ""
+    if one.error:
+        return f"{_columns(one.id, 'error', '', '')} {one.error}"
+    return _columns(one.id, _word(one), how, one.extracted or "-")
+
+
+def _columns(identifier: str, answer: str, how: str, extracted: str) -> str:
+    widths = ((identifier, 20), (answer, 6), (how, 9), (extracted, 42))
+    shown = ("".join(sign if sign.isprintable() else " " for sign in " ".join(text.split())) for text, _ in widths)
+    return " ".join(set_cell_size(text, width) for text, (_, width) in zip(shown, widths, strict=True)).rstrip()
+
+
+def _print(line: str) -> None:
+    """A line on stdout as soon as it is known. Half a character, which UTF-8 cannot hold, is escaped as in JSON."""
+    print(line.encode("utf-8", "backslashreplace").decode(), flush=True)
 
 
 def _short(text: str) -> str:

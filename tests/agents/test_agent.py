@@ -114,6 +114,24 @@ def test_an_empty_plan_is_refused(scout: Agent, monkeypatch: pytest.MonkeyPatch)
         scout.write(TASK)
 
 
+@pytest.mark.parametrize(
+    ("written", "answer"),
+    [("<think>go left?</think>\n\ngo right", "go right"), ("go left?</think>go right", "go right"), (" go ", " go ")],
+)
+def test_a_reply_is_what_is_said_behind_the_thoughts(
+    scout: Agent, monkeypatch: pytest.MonkeyPatch, written: str, answer: str
+) -> None:
+    monkeypatch.setattr("interlat.engine.decoding.text_of", lambda ids, tokenizer: written)
+    assert scout.reply("A room.") == answer
+
+
+def test_a_reply_that_ends_inside_a_thought_is_refused(scout: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interlat.engine.decoding.text_of", lambda ids, tokenizer: "go left?")
+    monkeypatch.setitem(scout.engine.chat.__dict__, "opened_thought", "<think>\n")
+    with pytest.raises(MessageError, match="thinking after 3 tokens"):
+        scout.reply("A room.", sampling=Sampling(max_new_tokens=3))
+
+
 def test_messages_reach_the_actor_from_a_file(scout: Agent, actor: Agent, tmp_path: Path) -> None:
     for message in (scout.write(TASK, sampling=SHORT), scout.think(TASK, steps=3)):
         message.save(tmp_path / "message.safetensors")

@@ -1,3 +1,5 @@
+import pytest
+
 from interlat.agents.household import actor_prompt, command_of, plan_text, room_and_task, scout_prompt
 from interlat.worlds.alfworld import Layout
 from interlat.worlds.evidence import Belief, Evidence
@@ -45,3 +47,15 @@ def test_command_of_takes_the_action_or_the_first_line():
     assert command_of("Thought: a\nAction: go to shelf 1\nmore") == "go to shelf 1"
     assert command_of("\n open drawer 1 \nx") == "open drawer 1"
     assert command_of("") == ""
+
+
+@pytest.mark.parametrize(
+    ("reply", "command"),
+    [
+        ("<think>\nAction: go to fridge 1\n</think>\n\nAction: take apple 1", "take apple 1"),
+        ("go to fridge 1?\n</think>\ntake apple 1", "take apple 1"),
+        ("<think>Action: go to fridge 1", ""),
+    ],
+)
+def test_a_thought_is_no_command(reply, command):
+    assert command_of(reply) == command

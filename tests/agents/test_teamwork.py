@@ -241,7 +241,7 @@ class Slow:
                 seen.append(self.add(self.table[token], position, seen, f"{member.name}/reply", limits))
                 position += 1
             self.written[member.name] = tuple(written)
-            texts[member.name] = self.engine.tokenizer.decode(written, skip_special_tokens=True)
+            texts[member.name] = member.opening + self.engine.tokenizer.decode(written, skip_special_tokens=True)
         return texts, latents, memories
 
 
@@ -356,8 +356,41 @@ def test_costs_are_counted(qwen_long, temperature):
     assert critic.memory_columns == planner.memory_columns + critic.prompt_tokens + 3
     layers, heads, size, _ = qwen_long.memory_shape
     assert critic.message_bytes == critic.memory_columns * layers * heads * size * 2 * 4
-    assert judger.message_bytes == len(judger.text.encode()) and judger.forward_passes == judger.decoded_tokens + 1
+    # It begins with <think> and never closes it.
+    assert (judger.text[:7], judger.final, judger.message_bytes) == ("<think>", None, 0)
+    assert judger.forward_passes == judger.decoded_tokens + 1
     assert planner.seconds > 0 and not one.memories
+
+
+@pytest.mark.parametrize(
+    ("begun", "opening", "thinks", "ends"),
+    [
+        ("", "The plan: ", False, True),
+        ("", "<think>the drawer</think>", True, True),
+        ("", "<think>the drawer", True, False),
+        ("<think>\n", "the drawer</think>", True, True),
+        ("<think>\n", "", True, False),
+        ("<think>\n\n</think>\n\n", "", False, True),
+    ],
+)
+def test_listeners_get_what_is_said_and_the_record_keeps_what_is_thought(
+    build_model, make_tokenizer, begun, opening, thinks, ends
+):
+    """A thought may be begun by the chat template, by the opening of a member, or by the member itself."""
+    tokenizer = make_tokenizer("chatml")
+    tokenizer.chat_template = tokenizer.chat_template.replace("assistant\n", "assistant\n" + begun)
+    engine = Engine.wrap(build_model("qwen2", tied=False, max_position_embeddings=512), tokenizer)
+    planner, critic, judger = words().members
+    team = Team((dataclasses.replace(planner, opening=opening), critic, judger))
+    (one,) = work(engine, team, QUESTIONS[:1]).values()
+    turn = one.turns["planner"]
+    written = tokenizer.decode(list(turn.token_ids), skip_special_tokens=True)
+    assert written.strip()
+    assert turn.text == ("<think>\n" if begun == "<think>\n" else "") + opening + written
+    said = (written.strip() if thinks else opening + written) if ends else None
+    assert (turn.final, turn.message_bytes) == (said, len((said or "").encode()))
+    heard = "".join(part.text for part in Teamwork(team, {"": engine}, {}).prompt(team.member("critic"), one))
+    assert f"the kettle: [planner]\n{(said or '').strip()} is wrong" in heard and "the drawer" not in heard
 
 
 def test_what_is_left_out_costs_no_bytes(qwen_long):

@@ -275,6 +275,20 @@ def test_only_right_answers_are_kept(config, monkeypatch, tmp_path):
     assert len(store.excluded) == COUNT - len(right)
 
 
+@pytest.mark.parametrize(("end", "opened"), [("<think>\n", "<think>\n"), ("<think></think>", "")])
+def test_a_thought_that_the_prompt_opens_and_nobody_closes_has_no_answer(config, tmp_path, end, opened):
+    path = tmp_path / "ones.jsonl"
+    path.write_text("".join(json.dumps({"question": f"Is it 1? {n}", "answer": "1"}) + "\n" for n in range(3)))
+    prompt = PromptOptions(chat=False, template=f"{{text}} {end}")
+    store = collect(dataclasses.replace(config, source=TaskSource("records", str(path)), prompt=prompt, grade=True))
+    assert len(store) == 3
+    for thought in store:
+        entry = thought.entry
+        assert entry.plan and entry.metadata.get("opened_thought", "") == opened
+        assert entry.said == ("" if opened else entry.plan)
+        assert entry.metadata["verdict"]["how"] == "unparsed" if opened else entry.metadata["verdict"]
+
+
 def test_right_answers_need_answers(config, tmp_path):
     path = tmp_path / "open.jsonl"
     path.write_text('{"question": "why?"}\n')

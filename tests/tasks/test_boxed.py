@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlat.tasks.boxed import last_boxed
+from interlat.tasks.boxed import boxed_answer, last_boxed
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,34 @@ from interlat.tasks.boxed import last_boxed
         (r"\boxedfoo{5}", None),
         (r"\boxed{", None),
         ("boxed{5}", None),
+        (r"the answer is \\boxed{5}", "5"),
+        (r"$12 + \boxed{?} = 20$", None),
+        (r"\boxed{8}, since $12 + \boxed{\ldots} = 20$", "8"),
         ("", None),
     ],
 )
 def test_the_last_complete_box_counts(text: str, content: str | None) -> None:
     assert last_boxed(text) == content
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"\boxed{-4} and \boxed{9}.", "-4, 9"),
+        (r"roots $x=\boxed{-4}$ and $x=\boxed{9}$.", "-4, 9"),
+        (r"$x=\boxed{3}$ and $y=\boxed{4}$", "x=3, y=4"),
+        (r"$\boxed{3}$, $\boxed{5}$, and $\boxed{7}$", "3, 5, 7"),
+        (r"\boxed{(1,5)} \text{ and } \boxed{(5,1)}", "(1,5), (5,1)"),
+        (r"\boxed{7} or \boxed{7}", "7"),
+        (r"\boxed{4}, so we get \boxed{7}", "7"),
+        (r"\boxed{4}. \boxed{7}", "7"),
+        (r"\boxed{1} and \boxed{x \boxed{2} y}", r"1, x \boxed{2} y"),
+        (r"\boxed{1} and \boxed{?}", "1"),
+        ("no box", None),
+    ],
+)
+def test_boxes_side_by_side_are_one_answer(text: str, answer: str | None) -> None:
+    assert boxed_answer(text) == answer
 
 
 balanced = st.recursive(
@@ -76,4 +99,5 @@ def test_any_text_has_a_box_that_stands_in_it_or_none(text: str) -> None:
 def test_boxes_that_are_never_closed_cost_linear_time() -> None:
     started = time.perf_counter()
     assert last_boxed(r"\boxed{1}" + r"\boxed{" * 100_000) == "1"
+    assert boxed_answer(r"\boxed{1} and " * 20_000) == "1"
     assert time.perf_counter() - started < 2

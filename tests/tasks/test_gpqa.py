@@ -6,6 +6,8 @@ import pytest
 from hub_rows import HUB_ROWS
 from interlat.errors import InputError
 from interlat.tasks.gpqa import GPQA
+from interlat.tasks.grading import grade
+from interlat.tasks.verification import verified
 
 
 def test_options_are_found_in_the_question(tmp_path):
@@ -46,3 +48,33 @@ def test_an_answer_that_is_no_letter_is_refused(tmp_path):
     (tmp_path / "x.jsonl").write_text('{"question": "?", "answer": "neon"}\n')
     with pytest.raises(InputError, match="has the answer 'NEON', expected A, B, C or D"):
         GPQA.load(str(tmp_path / "x.jsonl"))
+
+
+@pytest.mark.parametrize("style", ["{label}. {text}", "({label}) {text}", "{label}) {text}", "  {label}: {text}\n"])
+def test_an_option_may_have_many_lines(tmp_path, style):
+    options = {"A": "first x\nthen y", "B": "first x\nthen z", "C": "$$\na\n\nb\n$$", "D": "none\nof them"}
+    listed = "\n".join(style.format(label=label, text=text) for label, text in options.items())
+    question = f"Which order?\nA. is a chain, B. is another.\n\n{listed}"
+    (tmp_path / "x.jsonl").write_text(json.dumps({"question": question, "answer": "B"}) + "\n")
+    [task] = GPQA.load(str(tmp_path / "x.jsonl")).tasks
+    assert task.options == options and task.text == question
+    assert grade("The answer is first x\nthen y", task).correct is False
+    assert grade(r"\boxed{first x then z}", task).correct and not grade(r"\boxed{first x then y}", task).correct
+
+
+def test_a_question_without_options_has_labels_only(tmp_path):
+    (tmp_path / "x.jsonl").write_text('{"question": "A. or B.?\\nC. no", "answer": "(b)"}\n')
+    [task] = GPQA.load(str(tmp_path / "x.jsonl")).tasks
+    assert task.options == dict.fromkeys("ABCD", "") and task.answer == "B"
+    assert grade(r"\boxed{B}", task).correct and not grade(r"\boxed{A}", task).correct
+
+
+def test_two_options_with_the_same_text_are_both_right(tmp_path):
+    row = {"Question": "Q?", "Correct Answer": "x", "Incorrect Answer 1": "x ", "Incorrect Answer 2": "y"}
+    (tmp_path / "x.jsonl").write_text(json.dumps(row | {"Incorrect Answer 3": "z"}) + "\n")
+    [task] = GPQA.load(str(tmp_path / "x.jsonl"), "train").tasks
+    for label, text in task.options.items():
+        assert grade(f"\\boxed{{{label}}}", task).correct == (text == "x")
+        assert grade(f"\\boxed{{{text}}}", task).correct == (text == "x")
+    [found] = verified([task])
+    assert found.reference.correct and not found.corrupted.correct

@@ -2,7 +2,7 @@ import pytest
 
 from interlat.errors import InputError
 from interlat.tasks.base import Task
-from interlat.tasks.grading import ANSWER_FORMATS, grade
+from interlat.tasks.grading import ANSWER_FORMATS, extracted_answer, grade
 
 CODE = Task("c", "", metadata={"tests": "assert f() == 1", "functions": ["f"]}, grader="code")
 
@@ -20,6 +20,36 @@ def test_each_task_has_its_grader(task, reply, how):
     assert (verdict.correct, verdict.how) == (True, how)
     wrong = grade(reply.replace("1", "2").replace("0.5", "5").replace("b", "a"), task)
     assert not wrong.correct
+
+
+def test_what_each_grader_takes_for_the_answer():
+    assert extracted_answer(r"\boxed{3} or \boxed{5}", Task("m", "", "3,5")) == "3, 5"
+    options = Task("o", "", "B", options={"A": "x", "B": "y"}, grader="choice")
+    assert extracted_answer("The answer is (b).", options) == "B"
+    assert extracted_answer("```python\ndef f(): return 1\n```", CODE) == "def f(): return 1\n"
+    assert extracted_answer("I do not know.", options) is None
+
+
+@pytest.mark.parametrize(
+    ("task", "thought", "said"),
+    [
+        (Task("m", "", "7"), r"maybe \boxed{12}", "The answer is 7."),
+        (Task("o", "", "B", options={"A": "x", "B": "y"}, grader="choice"), r"\boxed{A} maybe", "The answer is B."),
+        (CODE, "```python\ndef f(): return 2\n```", "```python\ndef f(): return 1\n```"),
+        (CODE, "```python\ndef f(): return 1", "```python\ndef f(): return 1\n```"),
+    ],
+)
+def test_thoughts_are_not_graded(task, thought, said):
+    for reply in (
+        f"<think>{thought}</think>\n{said}",
+        f"{thought}\n</think>\n{said}",
+        f"analysis{thought}assistantfinal{said}",
+    ):
+        assert grade(reply, task).correct, reply
+    for reply in (f"<think>{said}</think>", f"<think>{said}</think>I give up."):
+        assert not grade(reply, task).correct, reply
+    unended = grade(f"<think>{said}", task)
+    assert (unended.correct, unended.how, unended.reason) == (False, "unparsed", "the reply ends inside a thought")
 
 
 def test_every_grader_says_what_it_wants_to_see():

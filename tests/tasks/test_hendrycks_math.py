@@ -10,7 +10,8 @@ import pytest
 
 from interlat.errors import InputError
 from interlat.tasks.graders.mathematics import grade_mathematics as grade
-from interlat.tasks.hendrycks_math import SUBJECTS, load_math
+from interlat.tasks.grading import grade as grade_task
+from interlat.tasks.hendrycks_math import SUBJECTS, answers_of, load_math
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "math_test_500.jsonl"
 TITLES = {subject: subject.replace("_and_", " & ").replace("_", " ").title() for subject in SUBJECTS}
@@ -168,3 +169,47 @@ def test_the_real_numbers_changed_by_one_are_wrong() -> None:
     for task in whole:
         assert not grade(f"\\boxed{{{int(task.answer) + 1}}}", task.answer).correct, task.id
         assert grade(f"The answer is {int(task.answer):,}.", task.answer).correct, task.id
+
+
+LISTED = "Find all $x$. Enter the values separated by commas."
+
+
+@pytest.mark.parametrize(
+    ("problem", "solution", "answers"),
+    [
+        # One answer: an earlier result, another derivation, another way to write it.
+        ("Find it.", r"First $\boxed{\frac{1}{3}}$, and so $1+3=\boxed{4}$.", ["4"]),
+        ("Find it.", r"It is \boxed{\frac32}. Or: it is \boxed{\frac{3}{2}}.", [r"\frac{3}{2}"]),
+        ("Find it.", r"This gives $\boxed{x+5}$ or $\boxed{5+x}$.", ["5+x"]),
+        ("Find it.", r"\boxed{1\frac12}$, or $\boxed{\frac{3}{2}}", [r"\frac{3}{2}"]),
+        (LISTED, r"\boxed{1,2} and once more \boxed{1,2}", ["1,2"]),
+        (LISTED, r"\boxed{\boxed{1},2}", [r"\boxed{1},2"]),
+        ("Find it.", "Nothing.", []),
+        # All of them.
+        ("Solve.", r"The roots are $x=\boxed{-4}$ and $x=\boxed{9}$.", ["-4, 9"]),
+        ("Solve.", r"\[\boxed{(1,2)} \text{ and } \boxed{(3,4)}\]", ["(1,2), (3,4)"]),
+        (LISTED, r"If $r=1$, $b=\boxed{-7}.$ If $r=-1$, then $b=\boxed{7}.$", ["-7, 7"]),
+        (LISTED, "a &= \\boxed{5-i}, \\\\\nb &= \\boxed{11}, \\\\\nc &= \\boxed{i}.", ["5-i, 11, i"]),
+        (LISTED, r"$x$ must be $\boxed{3}$ or $\boxed{\frac{2}{5}}$.", [r"3, \frac{2}{5}"]),
+        (LISTED, r"This is \boxed{30^\circ}. So is \boxed{45^\circ}; the third, \boxed{105^\circ}.",
+         [r"30^\circ, 45^\circ, 105^\circ"]),
+        # Any of them.
+        ("Find it.", r"So $d=\boxed{-3}$. Note: $\boxed{3}$ is also accepted as an answer.", ["3", "-3"]),
+        ("Name one.", r"\boxed{(9,0)} and \boxed{(0,0)}. (Either point is an acceptable answer.)",
+         ["(0,0)", "(9,0)", "(9,0), (0,0)"]),
+    ],
+)  # fmt: skip
+def test_the_answer_may_be_in_several_boxes(problem: str, solution: str, answers: list[str]) -> None:
+    assert answers_of(problem, solution) == answers
+
+
+def test_each_accepted_answer_is_right(tmp_path: Path) -> None:
+    rows = [
+        row("algebra", 0) | {"solution": r"So $d=\boxed{-3}$. Note: $\boxed{3}$ is also accepted as an answer."},
+        row("algebra", 1) | {"problem": LISTED, "solution": r"$b=\boxed{-7}.$ But if not, $b=\boxed{7}.$"},
+    ]
+    either, both = load_math(written(tmp_path / "x.jsonl", rows)).tasks
+    assert [grade_task(f"\\boxed{{{answer}}}", either).correct for answer in ("3", "-3", "3,-3", "4")] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert [grade_task(f"\\boxed{{{answer}}}", both).correct for answer in ("7,-7", "7", "-7")] == [True, False, False]

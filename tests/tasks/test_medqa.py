@@ -28,6 +28,13 @@ def test_options_in_a_list_lose_their_letters_and_are_asked_once(tmp_path):
     assert (task.answer, task.text) == ("B", "How many?\n\nA: one\nB: two")
 
 
+def test_a_text_that_begins_like_a_letter_is_kept(tmp_path):
+    row = {"question": "Which one grows?", "options": ["E. coli", "S. aureus"], "answer": "E. coli"}
+    (tmp_path / "x.json").write_text(json.dumps([row]))
+    [task] = MEDQA.load(str(tmp_path / "x.json")).tasks
+    assert task.options == {"A": "E. coli", "B": "S. aureus"} and task.answer == "A"
+
+
 @pytest.mark.parametrize(
     ("options", "said"), [(["a", "b"], "0 options"), (["c", "c"], "2 options"), ("c", "no options")]
 )

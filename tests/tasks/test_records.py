@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 
 from interlat.errors import InputError
-from interlat.tasks.records import RecordFields, is_local, load_records, read_rows, value_of
+from interlat.tasks.records import RecordFields, is_local, lettered, load_records, read_rows, value_of
 
 ROWS = [
     {"id": "a", "question": "1 + 1,\u2028und?", "answer": "2"},
@@ -360,3 +360,67 @@ def test_options_and_the_grader_of_options_belong_together() -> None:
     for fields in ({"grader": "choice"}, {"options": ("o",)}):
         with pytest.raises(InputError, match="name columns with options where the grader is choice"):
             RecordFields(**fields)  # type: ignore[arg-type]
+
+
+def answers_of(tmp_path: Path, rows: list[tuple[Any, list[str]]]) -> list[tuple[str, str]]:
+    """Label and what else it could be, of answers and their options in one file."""
+    written = [{"question": "?", "answer": answer, "o": options} for answer, options in rows]
+    (tmp_path / "x.json").write_text(json.dumps(written))
+    tasks = load_records(str(tmp_path / "x.json"), "", RecordFields(grader="choice", options=("o",))).tasks
+    return [(task.answer, task.metadata.get("ambiguous_answer", "")) for task in tasks]
+
+
+NUMBERS, TOWNS = ["4", "2", "8", "16"], ["Rome", "Paris", "Oslo", "Bern"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        # A whole number counts the options, also where one of them reads the same.
+        ([(2, NUMBERS)], [("C", "")]),
+        ([(3, ["1", "3", "0", "2"])], [("D", "")]),
+        ([(1.0, TOWNS)], [("B", "")]),
+        ([(True, ["false", "true"])], [("B", "")]),
+        # So do digits where they are neither a label nor a text.
+        ([("1", TOWNS)], [("B", "")]),
+        ([("1.0", TOWNS)], [("B", "")]),
+        ([("0", TOWNS)], [("A", "")]),
+        # Text or number: the text, and a mark that it may be misread.
+        ([("2", NUMBERS)], [("B", "C")]),
+        ([("16", NUMBERS)], [("D", "")]),
+        # Other rows may decide it.
+        ([("2", NUMBERS), ("1", TOWNS)], [("C", ""), ("B", "")]),
+        ([("2", NUMBERS), ("16", NUMBERS)], [("B", ""), ("D", "")]),
+        # The same of labels and texts: blood groups.
+        ([("A", ["O", "A", "B", "AB"])], [("A", "B")]),
+        ([("A", ["O", "A", "B", "AB"]), ("AB", ["O", "A", "B", "AB"])], [("B", ""), ("D", "")]),
+        # No reading fits all rows.
+        ([("B", TOWNS), ("Oslo", TOWNS), (3, TOWNS), ("", TOWNS)], [("B", ""), ("C", ""), ("D", ""), ("", "")]),
+    ],
+)
+def test_the_reading_that_fits_all_rows_goes_first(
+    tmp_path: Path, rows: list[tuple[Any, list[str]]], found: list[tuple[str, str]]
+) -> None:
+    assert answers_of(tmp_path, rows) == found
+
+
+def test_digits_in_a_table_are_the_number_of_an_option(tmp_path: Path) -> None:
+    write_csv(
+        tmp_path / "q.csv", [{"prompt": "Capital of France?", **dict(zip("abcd", TOWNS, strict=True)), "key": "1"}]
+    )
+    fields = RecordFields(text="prompt", answer="key", options=("a", "b", "c", "d"), grader="choice")
+    [task] = load_records(str(tmp_path / "q.csv"), "", fields).tasks
+    assert (task.answer, task.options["B"]) == ("B", "Paris")
+
+
+@pytest.mark.parametrize("answer", [4, -1, "4", 1.5, "1.5"])
+def test_a_number_without_an_option_is_refused(tmp_path: Path, answer: Any) -> None:
+    with pytest.raises(InputError, match=f"answer '{answer}'.* no number from 0 to 3"):
+        answers_of(tmp_path, [(answer, NUMBERS if answer == 4 else TOWNS)])
+
+
+def test_letters_go_on_behind_z() -> None:
+    labels = list(lettered([str(number) for number in range(730)]))
+    assert labels[:2] + labels[24:29] + labels[701:704] == ["A", "B", "Y", "Z", "AA", "AB", "AC", "ZZ", "AAA", "AAB"]
+    assert len(set(labels)) == 730 and lettered([]) == {}
+    assert list(lettered(["x"] * 26))[-1] == "Z"

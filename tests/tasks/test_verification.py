@@ -23,6 +23,10 @@ REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data"
         ("Sunday", "not Sunday"),
         ("x", "x + 1"),
         (r"\sqrt{x}", r"\sqrt{x} + 1"),
+        # Not the exponent of a unit, which the grader leaves out.
+        (r"30\text{ cm}^2", "31"),
+        (r"12\ \mathrm{cm^3}", "13"),
+        ("x^2", "x^3"),
     ],
 )
 def test_a_mathematical_answer_gets_a_mistake(answer, corrupted):

@@ -22,6 +22,7 @@ from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError, InputError, MessageError
 from interlat.messages import Header, HiddenMessage, Message, Offset, TextMessage, check_receiver
+from interlat.reasoning import final_part
 
 DEFAULT_STEPS = 8
 """Latents of a thought where nobody says how many."""
@@ -147,7 +148,7 @@ class Agent:
     def reply(
         self, text: str, message: Message | None = None, *, sampling: Sampling | None = None, seed: int = 0
     ) -> str:
-        """Answer ``text``, having read ``message``.
+        """Answer ``text``, having read ``message``; what the model thinks first is left out of the answer.
 
         Args:
             text: the first user turn.
@@ -158,12 +159,19 @@ class Agent:
         Raises:
             CheckpointError: a hidden message, but this agent has no adapter to read it.
             MessageError: the message does not fit the sender, layer, norm or offset that the adapter was
-                trained with.
+                trained with; or the reply ends inside a thought, so that there is no answer.
             PromptError: text and message do not fit into the context.
         """
         memory = self._read(self.prompt(text, message))
         sampling = sampling or self.settings.sampling
-        return self.engine.decode(memory, sampling, [self._seed(seed, text)]).texts[0]
+        written = self.engine.decode(memory, sampling, [self._seed(seed, text)]).texts[0]
+        answer = final_part(self.engine.chat.opened_thought + written)
+        if answer is None:
+            raise MessageError(
+                f"{self.engine.name} was still thinking after {sampling.max_new_tokens} tokens, so there is no answer; "
+                "raise max_new_tokens of its sampling"
+            )
+        return answer
 
     def prompt(self, text: str, message: Message | None = None, *, default_template: str = "{text}") -> list[Part]:
         """The opening of a conversation, ready for `Engine.prefill`.

@@ -5,6 +5,7 @@ One place builds every prompt, so that training and play show a model exactly th
 
 from collections.abc import Sequence
 
+from interlat.reasoning import final_part
 from interlat.worlds.alfworld import Layout
 from interlat.worlds.alfworld_expert import first_of_type, tool_of
 from interlat.worlds.evidence import Evidence
@@ -60,8 +61,12 @@ def plan_text(layout: Layout, evidence: Evidence, places: Sequence[Sequence[str]
 
 
 def command_of(reply: str) -> str:
-    """The command in an actor's reply: what follows the last "Action:", else the first line that is not empty."""
-    marker = reply.rfind("Action:")
-    text = reply[marker + len("Action:") :] if marker >= 0 else reply
+    """The command in an actor's reply: what follows the last "Action:", else the first line that is not empty.
+
+    Thoughts hold no command: a reply that ends inside one gives an empty command.
+    """
+    said = final_part(reply) or ""
+    marker = said.rfind("Action:")
+    text = said[marker + len("Action:") :] if marker >= 0 else said
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0] if lines else ""

@@ -120,7 +120,7 @@ def play_games(
         decoded = engine.decode(memory, sampling, turn_seeds)
         thinking = time.perf_counter() - began
         began = time.perf_counter()
-        commands = [command_of(text) for text in decoded.texts]
+        commands = [command_of(engine.chat.opened_thought + text) for text in decoded.texts]
         answers: list[Observation] = pool.step([games[index] for index in running], commands)
         acting = time.perf_counter() - began
         began = time.perf_counter()

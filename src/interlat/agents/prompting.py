@@ -7,6 +7,7 @@ from interlat.agents.settings import PLACE_OF_TEXT
 from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Part, Text
 from interlat.errors import InputError
+from interlat.reasoning import opened_thought
 
 Thinking = Literal["default", "on", "off"]
 
@@ -56,6 +57,12 @@ class PromptMaker:
             chat=prompt["chat"],
             thinking=prompt["thinking"],
         )
+
+    def opened_thought(self, text: str) -> str:
+        """The mark of a thought that the prompt for a text ends with, which counts to the reply; empty if none."""
+        if self.chat is not None:
+            return self.chat.opened_thought
+        return opened_thought(self.template.replace(PLACE_OF_TEXT, text))
 
     def __call__(self, text: str) -> list[Part]:
         """The prompt for the text of a task."""

@@ -19,6 +19,7 @@ from interlat.engine.selection import Criterion, select_columns
 from interlat.engine.streaming import Request
 from interlat.engine.transformers import Align, Engine
 from interlat.errors import InputError
+from interlat.reasoning import final_part
 
 QUESTION = "/question"
 """Segment of what all prompts begin with, where it is read once. No member can be called so."""
@@ -42,7 +43,11 @@ class Turn:
     """What one member did for one item, and what it cost."""
 
     text: str = ""
-    """What it wrote; empty for a thought."""
+    """What it wrote, behind what its prompt began for it (`Member.opening`, and the mark of a thought that the chat
+    template opens); empty for latent steps."""
+    final: str | None = ""
+    """The part of the text that listeners get and graders read (`interlat.reasoning.final_part`); None where it never
+    came to an end of its thoughts."""
     token_ids: tuple[int, ...] = ()
     """The same in tokens, special ones included."""
     prompt_tokens: int = 0
@@ -50,7 +55,7 @@ class Turn:
     latent_steps: int = 0
     decoded_tokens: int = 0
     message_bytes: int = 0
-    """Bytes that a listener gets: UTF-8 text, or keys and values of the columns that are handed over."""
+    """Bytes that a listener gets: UTF-8 text without thoughts, or keys and values of columns that are handed over."""
     memory_columns: int = 0
     """Columns that are handed over."""
     forward_passes: int = 0
@@ -144,7 +149,8 @@ class Teamwork:
 
     def prompt(self, member: Member, work: Work) -> Prompt:
         """What a member reads of an item, after the memories that it gets."""
-        texts = [(name, work.turns[name].text) for name in member.reads if self.team.member(name).speaks == "text"]
+        heard = [name for name in member.reads if self.team.member(name).speaks == "text"]
+        texts = [(name, work.turns[name].final or "") for name in heard]
         return self._prompt(member, work.question, words_heard(texts))
 
     def _prompt(self, member: Member, question: Question, heard: str) -> Prompt:
@@ -285,12 +291,15 @@ class Teamwork:
             if not written.sound:
                 work.failure = f"{engine.name} computes NaN for what {member.name} reads"
             count = len(written.token_ids)
+            text = engine.chat.opened_thought + member.opening + written.text
+            final = final_part(text)
             work.turns[member.name] = Turn(
-                text=written.text,
+                text=text,
+                final=final,
                 token_ids=tuple(written.token_ids),
                 prompt_tokens=written.prompt_tokens,
                 decoded_tokens=count,
-                message_bytes=len(written.text.encode()),
+                message_bytes=len((final or "").encode()),
                 forward_passes=1 + count,
                 stopped=written.stopped,
             )

@@ -119,4 +119,4 @@ def stored_message(agent: Agent, store: LatentStore, thought: str) -> Message:
     """
     if agent.settings.message_kind == "hidden":
         return store.hidden_states(thought)
-    return store.entry(thought).plan if agent.settings.message_kind == "text" else None
+    return store.entry(thought).said if agent.settings.message_kind == "text" else None

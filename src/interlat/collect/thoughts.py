@@ -26,7 +26,7 @@ from interlat.engine.streaming import Request, Written
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError, MessageError
 from interlat.messages import Norm, Offset
-from interlat.store.index import Entry
+from interlat.store.index import OPENED_THOUGHT, Entry
 from interlat.store.manifest import Encoding, KeptLayer, Manifest, Method
 from interlat.store.writer import StoreWriter, finish
 from interlat.tasks.base import Task
@@ -156,6 +156,8 @@ class _Item:
     sample: int
     order: int
     prompt: list[Tokens | Latents]
+    opened_thought: str
+    """The mark of a thought that the prompt ends with."""
 
 
 def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Iterator[Progress]:
@@ -253,7 +255,8 @@ def _items(
         prompt = tokenize(make_prompt(task.text), engine.tokenizer)
         for sample in range(config.samples):
             identifier = task.id if config.samples == 1 else f"{task.id}#{sample}"
-            items.append(_Item(identifier, task, sample, place * config.samples + sample, prompt))
+            order, opened = place * config.samples + sample, make_prompt.opened_thought(task.text)
+            items.append(_Item(identifier, task, sample, order, prompt, opened))
     return sorted(items, key=lambda item: (-prompt_length(item.prompt), item.order))
 
 
@@ -321,7 +324,7 @@ class _Collection:
         if not written.text.strip():
             self.writer.exclude(item.id, "failed", "empty plan")
             return
-        verdict = grade(written.text, item.task) if self.judged else None
+        verdict = grade(item.opened_thought + written.text, item.task) if self.judged else None
         against = self.config.filters.reason_against(len(written.token_ids), written.stopped, verdict)
         if against:
             self.writer.exclude(item.id, "filtered", against)
@@ -356,6 +359,8 @@ class _Collection:
         metadata = dict(task.metadata)
         if task.answer:
             metadata["answer"] = task.answer
+        if plan and item.opened_thought:
+            metadata[OPENED_THOUGHT] = item.opened_thought
         if verdict is not None:
             metadata["verdict"] = {"correct": verdict.correct, "how": verdict.how}
         return Entry(

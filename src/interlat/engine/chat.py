@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from interlat.engine.prompt import Latents, Part, Prompt, Text, Tokens, as_parts, join_text
 from interlat.errors import PromptError
+from interlat.reasoning import opened_thought
 
 Turn = tuple[str, Prompt | str]
 
@@ -112,6 +113,11 @@ class ChatFormat:
         if mark not in rendered:
             raise PromptError("the chat template does not keep assistant turns; it cannot continue a conversation")
         return rendered.split(mark, 1)[1]
+
+    @functools.cached_property
+    def opened_thought(self) -> str:
+        r"""The mark of a thought that every reply begins behind, such as ``<think>\n``; it counts to the reply."""
+        return opened_thought(self.render([("user", "u")], generation_prompt=True))
 
     @functools.cached_property
     def end_of_turn(self) -> int | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.memory import Memory, with_columns, with_segment
 from interlat.engine.sampling import Sampling, choose, draw_uniforms
+from interlat.engine.text import text_of
 from interlat.errors import InputError
 from interlat.messages import Offset
 
@@ -27,7 +28,7 @@ class Decoded:
     token_ids: list[list[int]]
     """The tokens of each row, without the stop token."""
     texts: list[str]
-    """The same as text, special tokens left out."""
+    """The same as text, special tokens left out but for marks of thoughts, see `interlat.engine.text.text_of`."""
     hidden_states: list[Float[Tensor, "T D"]]
     """One state a token (after the final norm), by default the one that predicted it; [] if not kept."""
     stopped: list[bool]
@@ -131,7 +132,7 @@ def decode_rows(
     return Decoded(
         memory=_memory_after(rows, memory, hidden_states, lengths, segment),
         token_ids=token_ids,
-        texts=[str(engine.tokenizer.decode(ids, skip_special_tokens=True)) for ids in token_ids],
+        texts=[text_of(ids, engine.tokenizer) for ids in token_ids],
         hidden_states=[kept[row, :length].clone() for row, length in enumerate(lengths)] if offset else [],
         stopped=stopped,
         forward_passes=passes,

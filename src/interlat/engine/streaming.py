@@ -21,6 +21,7 @@ from interlat.engine.memory import Memory, MemoryRow, MovedMemory, join_rows
 from interlat.engine.pages import empty_room
 from interlat.engine.prompt import Prompt
 from interlat.engine.sampling import Sampling, choose, draw_uniforms
+from interlat.engine.text import text_of
 from interlat.errors import InputError
 from interlat.messages import Offset
 
@@ -73,7 +74,7 @@ class Written:
     token_ids: list[int]
     """Its tokens, without the stop token."""
     text: str
-    """The same as text, special tokens left out."""
+    """The same as text, special tokens left out but for marks of thoughts, see `interlat.engine.text.text_of`."""
     hidden_states: Float[Tensor, "T *row_shape"]
     """One row a token: ``[T, D]``, or ``[T, layers, D]`` where several layers are kept."""
     prompt_states: Float[Tensor, "P *row_shape"] | None
@@ -394,7 +395,7 @@ class _Batch:
         return Written(
             key=row.request.key,
             token_ids=row.token_ids,
-            text=str(self.engine.tokenizer.decode(row.token_ids, skip_special_tokens=True)),
+            text=text_of(row.token_ids, self.engine.tokenizer),
             hidden_states=self.states[slot, : len(row.token_ids)].clone(),
             prompt_states=row.prompt_states,
             stopped=stopped,

@@ -31,6 +31,7 @@ from interlat.evaluate.household import Checkpoints, content_digest
 from interlat.evaluate.pairing import check_role, check_sender
 from interlat.evaluate.sending import COMPRESSED, MESSAGE_DTYPE, ROLLOUT, rows_of, size_in_bytes
 from interlat.files import append_line, read_lines
+from interlat.reasoning import final_part
 
 LATENCY_FILE = "latency.jsonl"
 PHASES = ("sender_prefill", "thinking", "adapter", "receiver_prefill", "first_action")
@@ -192,7 +193,9 @@ class _Line:
         sampling = Sampling(max_new_tokens=self.config.max_plan_tokens)
         keep = variant == "latent"
         decoded = clock.time("thinking", lambda: engine.decode(memory, sampling, keep_hidden_states=keep))
-        return decoded.hidden_states[0].to(MESSAGE_DTYPE) if keep else decoded.texts[0]
+        if keep:
+            return decoded.hidden_states[0].to(MESSAGE_DTYPE)
+        return final_part(engine.chat.opened_thought + decoded.texts[0]) or ""
 
 
 class _Clock:

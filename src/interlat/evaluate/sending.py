@@ -20,6 +20,7 @@ from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.evaluate.controls import CROSS_TASK, INT8, control_messages, cross_task_partners, is_control
+from interlat.reasoning import final_part
 
 PLAIN_VARIANTS = ("none", "text", "text_sampled", "list", "latent", "latent_unsent", "latent_told")
 COMPRESSED, RESAMPLED, ROLLOUT = "compressed", "resampled", "rollout"
@@ -66,7 +67,7 @@ class Sent:
     """What the sender made of one game."""
 
     plan: str
-    """Empty where it thought without words."""
+    """All that it wrote, thoughts included, which a message in words leaves out; empty where it wrote nothing."""
     states: Float[Tensor, "K D"]
     seconds: float
     """The game's share of the sender's batch."""
@@ -85,7 +86,7 @@ def send(engine: Engine, records: Sequence[dict[str, Any]], style: str, sampling
     seconds = (time.perf_counter() - began) / len(records)
     return [
         Sent(
-            plan=decoded.texts[row],
+            plan=engine.chat.opened_thought + decoded.texts[row],
             states=decoded.hidden_states[row].to(MESSAGE_DTYPE).cpu(),
             seconds=seconds,
             tokens=int(decoded.memory.next_position[row]),
@@ -202,11 +203,11 @@ class Sender:
             return [None] * len(games), [None] * len(games)
         if variant in _STYLE_OF:
             sent = [self.sent(_STYLE_OF[variant])[item] for item in items]
-            return [origin.plan for origin in sent], list(sent)
+            return [final_part(origin.plan) or "" for origin in sent], list(sent)
         made = self.sent(variant if rows_of(variant) else "plan")
         sent = [made[item] for item in items]
         if variant == "latent_told":
-            return [origin.plan for origin in sent], list(sent)
+            return [final_part(origin.plan) or "" for origin in sent], list(sent)
         if variant == "latent" or rows_of(variant):
             return [origin.states for origin in sent], list(sent)
         if variant.replace("-", "_") == CROSS_TASK:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interlat.errors import InputError
+from interlat.store.index import Entry
 from interlat.store.manifest import Manifest
 from interlat.store.reading import LatentStore
 
@@ -44,9 +45,16 @@ class ScoutMessages:
         return self.stores[0].manifest
 
     def text(self, item: str, rng: random.Random) -> str:
-        """The plan about an episode, of one of the stores."""
+        """The plan about an episode, of one of the stores, with its thoughts: a word for each state."""
+        return self._entry(item, rng).plan
+
+    def said(self, item: str, rng: random.Random) -> str:
+        """The same without thoughts: what a message in words says."""
+        return self._entry(item, rng).said
+
+    def _entry(self, item: str, rng: random.Random) -> Entry:
         store = self.stores[0] if len(self.stores) == 1 else rng.choice(self.stores)
-        return store.entry(item).plan
+        return store.entry(item)
 
     def texts(self, item: str) -> list[str]:
         """The plans about an episode, one of each store."""

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from interlat.errors import StorageError
 from interlat.files import atomic_path, read_lines, write_atomically
+from interlat.reasoning import final_part
 from interlat.typed import typed
 
 INDEX_FILE = "index.parquet"
@@ -26,6 +27,8 @@ JOURNALS = "journals"
 SHARDS = "shards"
 RESTORE = "copy it again or collect the store again"
 SHARD_NAME = r"\d{5}-\d{6}"
+OPENED_THOUGHT = "opened_thought"
+"""Key of the metadata with the mark of a thought that the prompt opened, where it did; it stands before the plan."""
 
 Status = Literal["failed", "filtered"]
 
@@ -60,6 +63,11 @@ class Entry:
     def __post_init__(self) -> None:
         if not self.task_id:
             object.__setattr__(self, "task_id", self.id)
+
+    @property
+    def said(self) -> str:
+        """The plan without thoughts, as a message in words has it; empty where a thought never ended."""
+        return final_part(f"{self.metadata.get(OPENED_THOUGHT, '')}{self.plan}") or ""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class Task:
     """What there is to choose from, by label; ``answer`` is the label of the right one."""
     grader: Grader = "mathematics"
     """Who says whether a reply is right, see `interlat.tasks.grading`."""
+    alternatives: tuple[str, ...] = ()
+    """Further answers to a question of mathematics that are as right as ``answer``."""
 
 
 @dataclass(frozen=True)

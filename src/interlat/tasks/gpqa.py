@@ -15,15 +15,19 @@ from interlat.tasks.base import Task
 from interlat.tasks.benchmark import Benchmark
 from interlat.tasks.records import lettered, value_of, with_options
 
-_OPTION = re.compile(r"^\s*\(?([A-D])[).:]\s*(.+?)\s*$", re.MULTILINE)
+_OPTIONS = re.compile(
+    r"(?:.*\n)?[ \t]*\(?A[).:](?P<A>.*)\n[ \t]*\(?B[).:](?P<B>.*)\n[ \t]*\(?C[).:](?P<C>.*)\n[ \t]*\(?D[).:](?P<D>.*)",
+    re.DOTALL,
+)
 
 
 def _task(row: Mapping[str, Any], where: str) -> Task:
     if row.get("Correct Answer") is not None:
         return _task_of_columns(row, where)
     question, answer = value_of(row, "question", where), value_of(row, "answer", where).strip().strip("()").upper()
-    # The last four, since a question may begin a line with a letter, too.
-    options = {"A": "", "B": "", "C": "", "D": "", **dict(_OPTION.findall(question)[-4:])}
+    # The last four in their order, since a question may begin a line with a letter, too. An option may have many lines.
+    found = _OPTIONS.fullmatch(question)
+    options = {label: found[label].strip() if found else "" for label in "ABCD"}
     if answer not in options:
         raise InputError(f"{where} has the answer {answer!r}, expected A, B, C or D; correct the row")
     return Task(id=where, text=question, answer=answer, options=options)

@@ -9,7 +9,7 @@ from interlat.errors import InputError
 from interlat.files import sha256_of
 from interlat.tasks.base import Task, TaskSet
 from interlat.tasks.benchmark import Benchmark
-from interlat.tasks.boxed import last_boxed
+from interlat.tasks.boxed import all_boxed, boxed_answer
 from interlat.tasks.records import SUFFIXES, is_local, read_rows, value_of
 
 SUBJECTS = (
@@ -27,6 +27,9 @@ LEVELS = (1, 2, 3, 4, 5)
 """From easy to hard."""
 
 _Rows = list[dict[str, Any]]
+_EITHER = re.compile(r"\b(?:either|also)\b[^.]{0,40}\b(?:accept\w*|correct) (?:as an )?answer", re.IGNORECASE)
+_ASKS_FOR_LIST = re.compile(r"separated by (?:a )?comma", re.IGNORECASE)
+_OR_BOX = re.compile(r"\bor\s*\}?\s*\$?\s*\\(?:boxed|fbox)")
 
 
 def load_math(
@@ -39,8 +42,8 @@ def load_math(
     """The problems of one split, subject after subject, each in the published order.
 
     The id is ``math/<split>/<subject>/<number within the subject>``, counted from 0 before anything is left out. The
-    answer is the content of the solution's last box. ``metadata`` has the ``solution`` and the ``level``, which is
-    None for the few problems of "Level ?".
+    answer is the content of the solution's last box, or of several boxes (`answers_of`). ``metadata`` has the
+    ``solution`` and the ``level``, which is None for the few problems of "Level ?".
 
     Args:
         data: the hub's data set (a configuration for each subject), one local file with all subjects in its field
@@ -71,20 +74,41 @@ def load_math(
 
 def _task(row: Mapping[str, Any], identifier: str, split: str, subject: str) -> Task:
     solution = value_of(row, "solution", identifier)
-    answer = last_boxed(solution)
-    if answer is None:
+    problem = value_of(row, "problem", identifier)
+    answers = answers_of(problem, solution)
+    if not answers:
         raise InputError(f"{identifier} has no \\boxed{{...}} in its solution; correct the row or leave it out")
     level = re.fullmatch(r"(?:Level )?([1-5?])", value_of(row, "level", identifier))
     if level is None:
         raise InputError(f"{identifier} has the level {row['level']!r}, expected Level 1 to Level 5; correct the row")
     return Task(
         id=identifier,
-        text=value_of(row, "problem", identifier),
-        answer=answer,
+        text=problem,
+        answer=answers[0],
         split=split,
         task_type=subject,
         metadata={"level": None if level[1] == "?" else int(level[1]), "solution": solution},
+        alternatives=tuple(answers[1:]),
     )
+
+
+def answers_of(problem: str, solution: str) -> list[str]:
+    r"""The right answers to a problem, the first of them in the solution's last box; empty where there is no box.
+
+    Most solutions with several boxes box an earlier result or the same value twice: the last one counts. Where the
+    problem asks for values "separated by commas", or where nothing but "and" or a comma stands between the boxes, the
+    answer is all of them, such as ``-2, 1``. Where the solution says that either is accepted, each is right by itself.
+    """
+    boxes = list(dict.fromkeys(all_boxed(solution)))
+    if len(boxes) < 2:
+        return boxes
+    joined = boxed_answer(solution) or boxes[-1]
+    if _EITHER.search(solution):
+        return list(dict.fromkeys([boxes[-1], *boxes, joined]))
+    if _ASKS_FOR_LIST.search(problem):
+        return [", ".join(boxes)]
+    # "or" stands between two ways to write one value.
+    return boxes[-1:] if _OR_BOX.search(solution) else [joined]
 
 
 def _rows_by_subject(

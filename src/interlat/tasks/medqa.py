@@ -5,7 +5,6 @@ begin with their letters. The right option is the one with exactly the text of t
 the first one that contains it.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +19,10 @@ def _task(row: Mapping[str, Any], where: str) -> Task:
     if isinstance(held, Mapping):
         options = {str(label): str(text) for label, text in held.items()}
     elif isinstance(held, list):
-        options = lettered([re.sub(r"^[A-Z]\.\s*", "", str(text)) for text in held])
+        options = lettered([str(text) for text in held])
+        # Only where all of them begin with their own letters: E. coli is a text.
+        if all(text.startswith(f"{label}.") for label, text in options.items()):
+            options = {label: text.removeprefix(f"{label}.").strip() for label, text in options.items()}
     else:
         raise InputError(f"{where} has no options, expected a list or an object of texts; correct the row")
     right = [label for label, text in options.items() if text.strip() == answer.strip()]

@@ -9,9 +9,11 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from interlat.errors import InputError
@@ -20,6 +22,10 @@ from interlat.tasks.base import Grader, Task, TaskSet
 
 SUFFIXES = (".json", ".jsonl", ".jsonl.gz", ".parquet", ".csv")
 """How the name of a file that can be read ends."""
+
+
+AMBIGUOUS = "ambiguous_answer"
+"""Key of the metadata with the options that the answer of a row could mean, too, such as B for the text 1."""
 
 
 def is_local(data: str) -> bool:
@@ -76,7 +82,8 @@ class RecordFields:
     """For files that hold several splits: the column that says which split a row belongs to."""
     options: tuple[str, ...] = ()
     """Of questions with options: the column with all of them, as a list or as an object of texts by label, or one
-    column for each. The answer is then a label, the text of an option, or a number that counts from 0."""
+    column for each. The answer is then a label, the text of an option, or a number that counts from 0: the first of
+    these that fits all rows, else the first that fits a row. A whole number of JSON or Parquet is never a text."""
     grader: Grader = "mathematics"
     """Who judges: mathematics (numbers, expressions, words), choice (options), or code (programs)."""
     tests: str = "test"
@@ -111,22 +118,28 @@ def load_records(data: str, split: str, fields: RecordFields, name: str = "", re
     rows, origin = read_rows(data, split, name, revision)
     has_ids = fields.id != RecordFields.id or any(row.get(fields.id) is not None for row in rows)
     prefix = f"{split}/" if split and not fields.split else ""
-    tasks = []
+    chosen: list[tuple[int, str, dict[str, str]]] = []
     for number, row in enumerate(rows):
         where = f"row {number} of {data}"
         row_split = value_of(row, fields.split, where) if fields.split else split
-        if split and row_split != split:
-            continue
+        if not split or row_split == split:
+            chosen.append((number, row_split, _options(row, fields.options, where)))
+    readings, fitting = _readings([(rows[number].get(fields.answer), options) for number, _, options in chosen])
+    tasks = []
+    for number, row_split, options in chosen:
+        row, where = rows[number], f"row {number} of {data}"
         taken = (fields.id, fields.text, fields.answer, fields.task_type, fields.split, *fields.options)
         metadata = {column: value for column, value in row.items() if column not in taken and _is_json(value)}
         if fields.grader == "code":
             metadata |= _tested(row, fields, where)
-        options = _options(row, fields.options, where)
-        text = value_of(row, fields.text, where)
+        answer, text = row.get(fields.answer), value_of(row, fields.text, where)
+        label = _label(answer, options, where, readings) if options else ""
+        if label and len(others := {reading(answer, options)[0] for reading in fitting} - {label}):
+            metadata[AMBIGUOUS] = ", ".join(sorted(others))
         task = Task(
             id=value_of(row, fields.id, where) if has_ids else f"{prefix}{number}",
             text=with_options(text, options) if options else text,
-            answer=_label(row.get(fields.answer), options, where) if options else _as_text(row.get(fields.answer)),
+            answer=label if options else _as_text(answer),
             split=row_split,
             task_type=value_of(row, fields.task_type, where) if fields.task_type else "",
             metadata=metadata,
@@ -163,8 +176,10 @@ def with_options(question: str, options: Mapping[str, str]) -> str:
 
 
 def lettered(texts: Sequence[str]) -> dict[str, str]:
-    """Options under the labels A, B, C and so on."""
-    return {chr(ord("A") + number): text for number, text in enumerate(texts)}
+    """Options under the labels A to Z, AA, AB and so on."""
+    lengths = range(1, 2 + len(texts) // len(ascii_uppercase))
+    labels = ("".join(letters) for length in lengths for letters in product(ascii_uppercase, repeat=length))
+    return dict(zip(labels, texts, strict=False))
 
 
 def _options(row: Mapping[str, Any], columns: Sequence[str], where: str) -> dict[str, str]:
@@ -180,19 +195,47 @@ def _options(row: Mapping[str, Any], columns: Sequence[str], where: str) -> dict
     return lettered([_as_text(text) for text in held])
 
 
-def _label(answer: Any, options: Mapping[str, str], where: str) -> str:
+_Reading = Callable[[Any, Mapping[str, str]], list[str]]
+
+
+def _by_label(answer: Any, options: Mapping[str, str]) -> list[str]:
+    said = _as_text(answer).strip().casefold()
+    return [label for label in options if label.casefold() == said]
+
+
+def _by_text(answer: Any, options: Mapping[str, str]) -> list[str]:
+    is_number = isinstance(answer, int | float) and not isinstance(answer, bool)
+    said = _as_text(answer).strip()
+    return [label for label, text in options.items() if not is_number and text.strip() == said]
+
+
+def _by_number(answer: Any, options: Mapping[str, str]) -> list[str]:
+    whole = None if isinstance(answer, bool) else re.fullmatch(r"([0-9]+)(?:\.0*)?", _as_text(answer).strip())
+    return [label for place, label in enumerate(options) if whole and str(place) == (whole[1].lstrip("0") or "0")]
+
+
+def _readings(answers: Sequence[tuple[Any, Mapping[str, str]]]) -> tuple[list[_Reading], list[_Reading]]:
+    """All ways to read the answers of a column, and those that fit all rows, which go first.
+
+    A column of numbers of which some are the texts of options, too, is still one of numbers.
+    """
+    given = [(answer, options) for answer, options in answers if options and answer not in (None, "")]
+    ways: list[_Reading] = [_by_label, _by_text, _by_number]
+    fitting = [way for way in ways if all(len(way(*one)) == 1 for one in given)]
+    return [*fitting, *(way for way in ways if way not in fitting)], fitting
+
+
+def _label(answer: Any, options: Mapping[str, str], where: str, readings: Sequence[_Reading]) -> str:
     """The label of the right option; empty where the row has no answer."""
     if answer is None or answer == "":
         return ""
-    said = _as_text(answer).strip()
-    places = [label for number, label in enumerate(options) if isinstance(answer, int) and number == answer]
-    by_label = [label for label in options if label.casefold() == said.casefold()]
-    by_text = [label for label, text in options.items() if text.strip() == said]
-    for found in (by_label, by_text, places):
+    for reading in readings:
+        found = reading(answer, options)
         if len(found) == 1:
             return found[0]
     raise InputError(
-        f"{where} has the answer {said[:40]!r}, which is none of its options {', '.join(options)}; name another column"
+        f"{where} has the answer {_as_text(answer)[:40]!r}, which is none of its options {', '.join(options)}: "
+        f"no label, no text and no number from 0 to {len(options) - 1}; name another column"
     )
 
 

@@ -1,4 +1,8 @@
-"""Whether a data set can be graded: its own answers must be right, and its answers with a mistake must be wrong."""
+"""Whether a data set can be graded: its own answers must be right, and its answers with a mistake must be wrong.
+
+That the answers themselves are right cannot be seen here, nor that the right column was read in the right way: the
+answers are graded against themselves. `interlat.tasks.records.AMBIGUOUS` marks those that could be read otherwise.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -6,6 +10,8 @@ from dataclasses import dataclass
 
 from interlat.errors import InputError
 from interlat.tasks.base import Task
+from interlat.tasks.graders.notation import in_one_spelling
+from interlat.tasks.graders.units import without_unit
 from interlat.tasks.graders.verdict import Verdict
 from interlat.tasks.grading import grade
 from interlat.tasks.parallel import map_in_order
@@ -41,8 +47,8 @@ def reference_reply(task: Task) -> str:
 def corrupted_reply(task: Task) -> str:
     """A reply that gives a wrong answer which looks like the right one.
 
-    The option after the right one; the program with functions that return something else; the last digit of a number or
-    an expression changed by one; where there is no digit, another word or one more summand.
+    The next option with another text than the right one; the program with functions that return something else; the
+    last digit of a number or an expression changed by one; where there is no digit, another word or one more summand.
     """
     if task.grader == "code":
         overwritten = "".join(
@@ -50,8 +56,10 @@ def corrupted_reply(task: Task) -> str:
         )
         return f"```python\n{task.answer}{overwritten}```"
     if task.grader == "choice":
-        labels = list(task.options)
-        return f"\\boxed{{{labels[(labels.index(task.answer) + 1) % len(labels)]}}}"
+        labels, right = list(task.options), task.options[task.answer].strip()
+        place = labels.index(task.answer) + 1
+        wrong = [label for label in labels[place:] + labels[: place - 1] if task.options[label].strip() != right]
+        return f"\\boxed{{{next(iter(wrong or labels[place:] + labels))}}}"
     return f"\\boxed{{{_changed(task.answer)}}}"
 
 
@@ -75,6 +83,10 @@ _WORDS = re.compile(r"[A-Za-z]{2,}(?![A-Za-z]*\{)")
 
 def _changed(answer: str) -> str:
     """A mathematical answer with a mistake."""
+    plain = in_one_spelling(answer)
+    value = without_unit(plain)
+    # Not the exponent of a unit, which the grader leaves out.
+    answer = value if value != plain else answer
     digit = _DIGIT.search(answer)
     if digit:
         return f"{answer[: digit.start()]}{(int(digit[0]) + 1) % 10}{answer[digit.end() :]}"

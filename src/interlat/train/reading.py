@@ -73,7 +73,7 @@ class BranchSource:
             return Branch(example, ids_of(self.corpus.written_plan(example, rng), self.chat))
         assert thoughts is not None, "checked when the configuration was made"
         if reading.message != "latent":
-            return Branch(example, self._plan(example.item, rng))
+            return Branch(example, ids_of(thoughts.said(example.item, rng), self.chat))
         message = thoughts.states(example.item)
         if progress is None:
             return Branch(example, Mixed(message, len(message)))

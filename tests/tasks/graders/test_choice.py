@@ -88,7 +88,7 @@ NOT_NAMED = [
     r"\boxed{5 mg}",
     r"\boxed{aspirin}",
     r"\boxed{\text{none}}",
-    r"The answer is C, I think: \boxed{?}",
+    r"The answer is C, I think: \boxed{none}",
     "#### either A or D",
     "The answer is A or B.",
     "The answer is either.",
@@ -149,6 +149,207 @@ def test_no_option_is_found_where_none_or_several_are_named(reply):
 )
 def test_options_may_be_numbered(reply, label):
     assert chosen_option(reply, {"1": "Ann", "2": "Eva"}) == label
+
+
+WORDS = {"A": "the moon", "B": "answer the phone", "C": "right ventricle", "D": "best practice"}
+NATURE = {"A": "the sun", "B": "the wind", "C": "the tide", "D": "answer a question."}
+METALS = {"A": "iron", "B": "copper", "C": "gold", "D": "silver"}
+NUMBERS = {"A": "15", "B": "2.5", "C": "40 cm", "D": "8"}
+NAMES = {"1": "Ann", "2": "Eva"}
+
+# What 36,000 published outputs and public reports showed: options that begin with "the", hedges, words around the mark,
+# formulas on their own lines, boxes of the working, quotes, colours, equal numbers, Chinese.
+NAMED_FURTHER = [
+    (r"\boxed{the sun}", NATURE, "A"),
+    ("The answer is answer a question.", NATURE, "D"),
+    ("The answer is the wind.", NATURE, "B"),
+    (r"\boxed{sun}", NATURE, "A"),
+    ("The answer is most likely B.", METALS, "B"),
+    ("The answer is probably B.", METALS, "B"),
+    ("The answer is clearly B.", METALS, "B"),
+    ("The answer is therefore B.", METALS, "B"),
+    ("The correct answer to this question is B.", METALS, "B"),
+    ("Ans: B", METALS, "B"),
+    ("Therefore, B is correct.", METALS, "B"),
+    ("Therefore B is correct.", METALS, "B"),
+    ("So it is B.", METALS, "B"),
+    ("It's B.", METALS, "B"),
+    ("We choose B.", METALS, "B"),
+    ('\\boxed{"B"}', METALS, "B"),
+    (r"\boxed{\color{blue}{B}}", METALS, "B"),
+    (r"\boxed{\textcolor{red}{B}}", METALS, "B"),
+    (r"\boxed{\mathsf B}", METALS, "B"),
+    (r"\boxed{\mathsf{B}}", METALS, "B"),
+    ("option2", NAMES, "2"),
+    (r"\boxed{option2}", NAMES, "2"),
+    (r"\boxed{15.0}", NUMBERS, "A"),
+    (r"\boxed{40cm}", NUMBERS, "C"),
+    (r"\boxed{\frac52}", NUMBERS, "B"),
+    (r"\boxed{\frac{5}{2}}", NUMBERS, "B"),
+    (r"\boxed{5/2}", NUMBERS, "B"),
+    (r"\boxed{8.00}", NUMBERS, "D"),
+    ("\\boxed{?} and so\n#### B", METALS, "B"),
+    ("The answer is:\n\\[\nB\n\\]", METALS, "B"),
+    ("The answer is:\n\n$$\n\\text{B}\n$$", METALS, "B"),
+    ("Answer:\n```\nB\n```", METALS, "B"),
+    ("We find \\boxed{\\langle H\\rangle = 4 eV} for it, so\n\n**Answer: D**", METALS, "D"),
+    ("Energy is \\boxed{4}.\nAnswer: D", METALS, "D"),
+    ("Energy is \\boxed{8}.\nAnswer: B", NUMBERS, "B"),
+    (r"Energy is \boxed{8}.", NUMBERS, "D"),
+    ('Answer: "B"', METALS, "B"),
+    ("Answer: 'B'", METALS, "B"),
+    ("Answer: \u201cB\u201d", METALS, "B"),
+    ("\u7b54\u6848\u662fB", METALS, "B"),
+    ("\u7b54\u6848\u662f B\u3002", METALS, "B"),
+    ("\u7b54\u6848\uff1aB", METALS, "B"),
+    ("\u7b54\u6848\u662f\uff08B\uff09", METALS, "B"),
+    ("\u6545\u9009B", METALS, "B"),
+    ("\u7b54\u6848\u662fB\u9879", METALS, "B"),
+    ("B\n\nExplanation: copper is what wires are made of.", METALS, "B"),
+    ("(B)\n\nThe others do not conduct.", METALS, "B"),
+    (r"\boxed{\$16}", {"A": "12", "B": "14", "C": "16", "D": "18"}, "C"),
+    (r"\boxed{\$16}", {"12": "x", "14": "y", "16": "z"}, "16"),
+    (r"\boxed{16}", {"A": "$12", "B": "$16"}, "B"),
+    (r"\boxed{\$16}", {"A": "\\$12", "B": "\\$16"}, "B"),
+    (r"\boxed{B copper}", METALS, "B"),
+    (r"\boxed{A iron}", METALS, "A"),
+    (r"\boxed{1 Ann}", NAMES, "1"),
+    (r"\boxed{2 Eva}", NAMES, "2"),
+    ("The answer is copper.", METALS, "B"),
+    ("The answer is copper, because wires are made of it.", METALS, "B"),
+    ("<b>B</b>", METALS, "B"),
+    ("The answer is __B__.", METALS, "B"),
+    ("### Answer\n\nB", METALS, "B"),
+    ("**Final answer**\n\n**B**", METALS, "B"),
+    ("> B", METALS, "B"),
+    ("- B", METALS, "B"),
+    ("# Solution\n#### Step 1\nx\n#### Step 2\ny\n\nThe answer is B", METALS, "B"),
+    ("#### Option A\nno\n#### Option B\nyes\n#### Option C\nno\n\nSo the answer is B.", METALS, "B"),
+    ("#### A. iron\nbad\n#### B. copper\ngood\n#### C. gold\nbad\nTherefore, B is correct.", METALS, "B"),
+    ("So B is correct, and A is wrong.", METALS, "B"),
+    ("B is right because A is wrong.", METALS, "B"),
+    ("Therefore, option C is right, as vitamin D shows.", METALS, "C"),
+    ("The answer is B, not C.", METALS, "B"),
+    ("The answer is B rather than C.", METALS, "B"),
+    ("Copper conducts best, so (B) is the best choice. The best answer is [].", METALS, "B"),
+    ("I believe that the answer is (B), copper.", METALS, "B"),
+    ("The answer is (B) copper.", METALS, "B"),
+    ("The answer is B (copper).", METALS, "B"),
+    ("Thus, the final answer is: B: copper", METALS, "B"),
+    ("Correct answer: B", METALS, "B"),
+    ("My answer = B", METALS, "B"),
+    ("The answer to question 3 is B.", METALS, "B"),
+    ("Answer to question 3: B", METALS, "B"),
+    ("The answer will be B", METALS, "B"),
+    ("The answer is, most likely, B.", METALS, "B"),
+    (r"\boxed{the moon}", WORDS, "A"),
+    (r"\boxed{\text{right ventricle}}", WORDS, "C"),
+    ("The answer is most likely B.", WORDS, "B"),
+    ("The answer is therefore C.", WORDS, "C"),
+    ("The correct answer to this question is D.", WORDS, "D"),
+    ("It rings.\nTherefore, B is correct.", WORDS, "B"),
+    ("We fill in $12 + \\boxed{?} = 20$.\n#### D", NUMBERS, "D"),
+    ('\\boxed{"B"}', WORDS, "B"),
+    (r"\boxed{\color{blue}{D}}", WORDS, "D"),
+]
+
+NOT_NAMED_FURTHER = [
+    (r"\boxed{40}", NUMBERS),
+    (r"\boxed{40 m}", NUMBERS),
+    (r"\boxed{15 or 8}", NUMBERS),
+    ("\u7b54\u6848\u4e0d\u662fB", METALS),
+    ("\u6211\u4e0d\u9009B", METALS),
+    ("**B**\n\nIt conducts, and (C) costs too much.", METALS),
+    ("The answer is iron or copper.", METALS),
+    ("The answer is iron, copper.", METALS),
+    ("The answer is iron oxide.", METALS),
+    ("Suppose the answer is B.", METALS),
+    ("If the answer is B, then wires glow.", METALS),
+    ("Is the answer B?", METALS),
+    ("The answer is B?", METALS),
+    ("If B is correct, C is wrong.", METALS),
+    ("Only A or B is correct.", METALS),
+    ("B is correct. C is correct.", METALS),
+    ("It is not the case that B is correct.", METALS),
+    ("Unlike option B, C fits.", METALS),
+    ("Answer choices: A. iron B. copper", METALS),
+    ("Answer choices:\nA. iron\nB. copper", METALS),
+    ("Answer choices:\nA. iron\nB. copper\n\nI do not know.", METALS),
+    ("The answer choices are A and B.", METALS),
+    ("We choose C so that f is continuous.", METALS),
+    ("It is C major.", METALS),
+    ("B cells make antibodies.", METALS),
+    ("So A, B and C remain.", METALS),
+    ("My answer would change if it is B.", METALS),
+    ("The answer A gives is wrong.", METALS),
+    ("Iron, which is heavy, sinks.", METALS),
+    ("C would be wrong because of rust.", METALS),
+    ("Option C seems wrong.", METALS),
+    ("Option A\nis bad.\nOption B\nis bad.", METALS),
+    ("A\nB\nC\nD", METALS),
+    ("The answer is none of A, B or C.", METALS),
+    ("The answer is neither A nor B.", METALS),
+    ("The answer is not obvious, but it is B.", METALS),
+    ("The best answer is [].", METALS),
+    ("The answer is copper or gold.", METALS),
+    (r"\boxed{the}", WORDS),
+    (r"\boxed{answer}", WORDS),
+    (r"\boxed{$16$ and $12$}", NUMBERS),
+    (r"\boxed{\frac{5}{0}}", NUMBERS),
+    (r"\boxed{-15}", NUMBERS),
+    (r"\boxed{8\%}", NUMBERS),
+]
+
+
+@pytest.mark.parametrize(("reply", "options", "label"), NAMED_FURTHER)
+def test_the_option_is_found_in_further_forms(reply, options, label):
+    assert chosen_option(reply, options) == label
+    assert grade_choice(reply, label, options).correct
+
+
+@pytest.mark.parametrize(("reply", "options"), NOT_NAMED_FURTHER)
+def test_a_sentence_that_does_not_decide_names_no_option(reply, options):
+    assert chosen_option(reply, options) is None
+
+
+@pytest.mark.parametrize(("number", "text"), [("A", "neon"), ("B", "the sun"), ("C", "a rash"), ("D", "B"), ("A", "I")])
+def test_an_option_is_known_by_its_text_and_by_label_and_text(number, text):
+    options = {label: text if label == number else f"else {label}" for label in "ABCD"}
+    wanted = "B" if text == "B" else number
+    for reply in (f"\\boxed{{{text}}}", f"The answer is {text}.", f"#### {text}", f"I think so.\n{text}"):
+        assert chosen_option(reply, options) == wanted, reply
+    for reply in (f"\\boxed{{{number} {text}}}", f"\\boxed{{{number}. {text}}}", f"The answer is ({number}) {text}."):
+        assert chosen_option(reply, options) == number, reply
+
+
+def test_options_with_the_same_text_are_all_right():
+    options = {"A": "x", "B": "x", "C": "y", "D": "", "E": ""}
+    for answer, reply, correct in (
+        ("A", "B", True),
+        ("B", "x", True),
+        ("B", "y", False),
+        ("C", "A", False),
+        ("D", "E", False),
+    ):
+        assert grade_choice(f"\\boxed{{{reply}}}", answer, options).correct == correct
+
+
+def test_marks_by_the_thousand_take_no_time():
+    for piece in (
+        "answer is ",
+        "the ",
+        "then ",
+        "answer to ",
+        "so ",
+        "B is ",
+        "#### ",
+        "\\boxed{",
+        "answer a b ",
+        "A, ",
+        "(",
+        "\n",
+    ):
+        chosen_option(piece * 5_000, METALS)
 
 
 def test_options_without_texts_are_known_by_their_labels():

@@ -1,14 +1,16 @@
 """Right answers are right however they are written; near misses are wrong."""
 
+import json
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from interlat.errors import InputError
-from interlat.tasks.graders.mathematics import LONGEST_ANSWER, final_answer
+from interlat.tasks.graders.mathematics import LONGEST_ANSWER
 from interlat.tasks.graders.mathematics import grade_mathematics as grade
 from interlat.tasks.graders.verdict import Verdict
 
@@ -66,7 +68,7 @@ EQUAL = [
     ("2", "+2", "numeric"),
     ("50", "50 km/h", "exact"),
     ("5", "5 \u20ac", "numeric"),
-    (r"x^{2}", "x\u00b2", "symbolic"),
+    (r"x^{2}", "x\u00b2", "exact"),
     ("0.001", "10^{-3}", "symbolic"),
     ("x=5", "5", "symbolic"),
     ("5", "x = 5", "symbolic"),
@@ -102,11 +104,11 @@ NEAR_MISSES = [
     ("20", "0.2", "numeric"),
     (r"0.5\%", "50", "numeric"),
     ("50", r"0.5\%", "numeric"),
-    ("5", "5 million", "symbolic"),
+    ("5", "5 million", "numeric"),
     ("3", "3 and a half", "symbolic"),
     ("18", "18 or 20", "symbolic"),
     ("3", "x=3 or x=4", "symbolic"),
-    ("11", "1 1", "symbolic"),
+    ("11", "1 1", "unparsed"),
     ("5", "5x", "symbolic"),
     ("5", "5i", "symbolic"),
     ("2", r"2\pi", "symbolic"),
@@ -166,35 +168,12 @@ def test_near_misses_are_wrong(answer: str, boxed: str, how: str) -> None:
     assert grade(f"#### {boxed}", answer) == Verdict(False, how)
 
 
-@pytest.mark.parametrize(
-    ("reply", "answer"),
-    [
-        (r"First \boxed{3}, then finally \boxed{7}", "7"),
-        (r"\boxed{7}, so the answer is 3", "7"),
-        ("2 + 2 = 4\n#### 4\n", "4"),
-        ("#### 1,234.\nThat is it.", "1,234"),
-        ("The answer is 3, no: the answer is 18 dollars.", "18 dollars"),
-        ("The answer is 3.5 miles. It took 2 hours.", "3.5 miles"),
-        ("**Answer:** 42", "42"),
-        ("**Final answer: 42**.", "42"),
-        ("Answer:\n\n$\\frac{1}{2}$", r"$\frac{1}{2}$"),
-        ("She has 3 hens, so 3 * 6 = 18.", "18"),
-        ("It falls to -2.5", "-2.5"),
-        ("From 5-3 we get", "3"),
-        (r"so x = \frac{3}{4}.", r"\frac{3}{4}"),
-        ("In all 1,234,567 of them", "1,234,567"),
-        ("a share of 3/4 of it", "3/4"),
-        ("It rises by 20%.", "20%"),
-        ("It has about 1.5e3 of them", "1.5e3"),
-        ("It is 1.5 \u00d7 10^{3}.", "1.5 \u00d7 10^{3}"),
-        ("It takes 3 1/2 hours", "3 1/2"),
-        ("Answer:", None),
-        ("I do not know.", None),
-        ("", None),
-    ],
-)
-def test_the_final_answer_is_found(reply: str, answer: str | None) -> None:
-    assert final_answer(reply) == answer
+def test_the_cases_beside_this_file() -> None:
+    """Every kind of fault that the grader once had, with near misses; a line is as `interlat tasks grade` takes it."""
+    lines = (Path(__file__).parent / "mathematics_cases.jsonl").read_text(encoding="utf-8").splitlines()
+    cases = [json.loads(line) for line in lines]
+    assert len(cases) > 350
+    assert [case for case in cases if grade(case["answer"], case["gold"]).correct is not case["expected"]] == []
 
 
 def test_zeros_in_front_change_no_number() -> None:
@@ -226,6 +205,9 @@ def test_a_task_without_an_answer_cannot_be_graded() -> None:
         "9999!^{9999}",
         r"\binom{1000000000}{500000000}",
         "x^{((((2))))^{9}}",
+        r"\sum_{k=1}^{1000000} \frac{1}{k}",
+        r"\prod_{k=1}^{100000} (1 + \frac{1}{k^2})",
+        r"\sum_{k=1}^{900} \sum_{j=1}^{900} \sin(kj)",
     ],
 )
 def test_what_would_take_forever_is_refused_on_either_side(boxed: str) -> None:
@@ -233,13 +215,6 @@ def test_what_would_take_forever_is_refused_on_either_side(boxed: str) -> None:
     assert grade(f"\\boxed{{{boxed}}}", "1") == Verdict(False, "unparsed")
     assert grade(r"\boxed{1}", boxed) == Verdict(False, "unparsed")
     assert time.perf_counter() - started < 5
-
-
-def test_long_replies_are_read_in_linear_time() -> None:
-    started = time.perf_counter()
-    for piece in ("answer is ", "#### ", r"\boxed{", "1,234 ", "** ", "answer" + " " * 50, "1" * 50):
-        final_answer(piece * 20_000)
-    assert time.perf_counter() - started < 10
 
 
 def test_grading_works_outside_the_main_thread() -> None:

@@ -11,11 +11,13 @@ from interlat.errors import InputError
 from interlat.tasks.graders.symbolic import ComparisonPool, same_expression
 
 FOREVER = "2^{2^{2^{2^{2^{2}}}}}"
+"""Computed in one step, in which the process cannot give up by itself."""
+LONG = r"\int_0^1 \frac{\sin(x^3+\ln(x+1))}{\sqrt{x^5+x+1}} dx"
 
 
 @pytest.fixture
 def pool():
-    made = ComparisonPool(1, seconds=2.0)
+    made = ComparisonPool(1, seconds=0.5, patience=2.0)
     yield made
     made.close()
 
@@ -35,6 +37,29 @@ def test_a_comparison_that_never_ends_is_killed_and_the_next_one_answered(pool):
     assert time.perf_counter() - began < 20
     assert pool.same("x+1", "2+x") is False
     assert first in workers() or len(workers() - before) == 1
+
+
+def test_a_long_comparison_gives_up_by_itself_and_keeps_its_process():
+    pool = ComparisonPool(1, seconds=0.5)
+    before = workers()
+    assert pool.same("x+1", "1+x") is True
+    (worker,) = workers() - before
+    assert pool.same("1", LONG) is None
+    assert pool.same("x+1", "2+x") is False
+    assert workers() - before == {worker}
+    pool.close()
+
+
+def test_a_busy_machine_changes_no_answer():
+    """The limit is computing time: a process that waits for its turn loses nothing of it."""
+    pool = ComparisonPool(1, seconds=0.5, patience=30.0)
+    before = workers()
+    assert pool.same("x+1", "1+x") is True
+    (worker,) = workers() - before
+    os.kill(worker, signal.SIGSTOP)
+    threading.Timer(1.5, os.kill, (worker, signal.SIGCONT)).start()
+    assert pool.same("x+2", "2+x") is True
+    pool.close()
 
 
 def test_the_end_is_hard_in_any_thread(pool):
@@ -91,7 +116,7 @@ def test_nothing_is_left_when_the_process_ends():
 
 
 def test_a_pool_without_workers_or_time_is_refused():
-    for arguments in ((0, 1.0), (1, 0.0)):
+    for arguments in ((0, 1.0), (1, 0.0), (1, 1.0, 0.0)):
         with pytest.raises(InputError, match="give at least 1 worker and some time"):
             ComparisonPool(*arguments)
 

@@ -22,12 +22,13 @@ def test_expressions_are_compared(gold, found, same):
 
 
 def test_it_answers_line_by_line_and_survives_what_cannot_be_computed():
-    asked = [["1", "1"], ["1", "(" * 400 + "1" + ")" * 400], ["2", "1+1"]]
+    long = r"\int_0^1 \frac{\sin(x^3+\ln(x+1))}{\sqrt{x^5+x+1}} dx"
+    asked = [["1", "1"], ["1", "(" * 400 + "1" + ")" * 400], ["1", long], ["2", "1+1"]]
     done = subprocess.run(
-        [sys.executable, "-m", "interlat.tasks.graders.symbolic_worker", str(2**29)],
+        [sys.executable, "-m", "interlat.tasks.graders.symbolic_worker", str(2**29), "0.5"],
         input="".join(json.dumps(one) + "\n" for one in asked),
         capture_output=True,
         text=True,
         check=True,
     )
-    assert [json.loads(line) for line in done.stdout.splitlines()] == ["ready", True, None, True]
+    assert [json.loads(line) for line in done.stdout.splitlines()] == ["ready", True, None, None, True]

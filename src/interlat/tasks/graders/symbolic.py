@@ -1,7 +1,8 @@
 """Whether two expressions are the same, by math-verify in processes that can be killed.
 
-math-verify's own time-outs use ``signal.alarm``, which fails outside the main thread. Here every comparison has a hard
-end, in whichever thread it is asked for: the process that does not answer is killed and another one takes its place.
+math-verify's own time-outs use ``signal.alarm``, which fails outside the main thread. Here every comparison has an end,
+in whichever thread it is asked for: the process gives up when it has used up its computing time, and one that does not
+answer at all is killed and another one takes its place.
 """
 
 import atexit
@@ -15,8 +16,10 @@ import sys
 
 from interlat.errors import InputError, InterlatError
 
-SECONDS = 10.0
-"""For one comparison."""
+SECONDS = 5.0
+"""Of the processor for one comparison, whatever else the machine does meanwhile."""
+PATIENCE = 60.0
+"""Seconds by the clock until a process that does not answer is killed."""
 SECONDS_TO_START = 120.0
 MEMORY = 2 * 2**30
 """Bytes of address space of one process."""
@@ -29,16 +32,20 @@ class ComparisonPool:
 
     Args:
         workers: processes at most, and comparisons at once.
-        seconds: after which a comparison is given up.
+        seconds: of computing time after which a comparison is given up.
+        patience: seconds by the clock after which a process is killed.
 
     Raises:
         InputError: fewer than one worker, or no time.
     """
 
-    def __init__(self, workers: int = 2, seconds: float = SECONDS) -> None:
-        if workers < 1 or seconds <= 0:
-            raise InputError(f"workers is {workers} and seconds {seconds}; give at least 1 worker and some time")
+    def __init__(self, workers: int = 2, seconds: float = SECONDS, patience: float = PATIENCE) -> None:
+        if workers < 1 or min(seconds, patience) <= 0:
+            raise InputError(
+                f"workers is {workers}, seconds {seconds} and patience {patience}; give at least 1 worker and some time"
+            )
         self.seconds = seconds
+        self.patience = patience
         self._places: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         for _ in range(workers):
             self._places.put(None)
@@ -56,8 +63,8 @@ class ComparisonPool:
         worker = self._places.get()
         try:
             if worker is None:
-                worker = _Worker()
-            answered, same = worker.ask([gold, found], self.seconds)
+                worker = _Worker(self.seconds)
+            answered, same = worker.ask([gold, found], self.patience)
             if not answered:
                 worker = None
             return same
@@ -76,9 +83,10 @@ class ComparisonPool:
 class _Worker:
     """One process and the pipes to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        command = [sys.executable, "-m", "interlat.tasks.graders.symbolic_worker", str(MEMORY), str(seconds)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "interlat.tasks.graders.symbolic_worker", str(MEMORY)],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -91,14 +99,14 @@ class _Worker:
             self.end()
             raise InterlatError(
                 f"the process that compares expressions did not start within {SECONDS_TO_START:g} seconds; run "
-                f"`python -m interlat.tasks.graders.symbolic_worker {MEMORY}` to see why"
+                f"`{' '.join(command)}` to see why"
             )
 
-    def ask(self, request: list[str], seconds: float) -> tuple[bool, bool | None]:
+    def ask(self, request: list[str], patience: float) -> tuple[bool, bool | None]:
         """Whether there was an answer, and the answer. Without one the worker is gone."""
         with contextlib.suppress(BrokenPipeError):
             self._requests.write(json.dumps(request).encode() + b"\n")
-        line = self._answer(seconds)
+        line = self._answer(patience)
         if not line.endswith(b"\n"):
             self.end()
             return False, None

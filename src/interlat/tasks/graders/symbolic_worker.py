@@ -1,54 +1,60 @@
-"""The process that compares expressions: ``python -m interlat.tasks.graders.symbolic_worker MEMORY``.
+"""The process that compares expressions: ``python -m interlat.tasks.graders.symbolic_worker MEMORY SECONDS``.
 
 One JSON line a request on standard input, ``[right answer, found answer]``; one line an answer: true, false, or null
-for what cannot be read as an expression. The first line says that it is ready.
+for what cannot be read as an expression or takes more than SECONDS of the processor's time. That time is not the
+clock's, so that an answer does not depend on what else the machine does. The first line says that it is ready.
 """
 
 import json
 import logging
 import os
 import resource
+import signal
 import sys
-from typing import Any
+
+
+class _OutOfTimeError(BaseException):
+    """Ends a comparison; no Exception, since sympy and math-verify catch those."""
 
 
 def compare(gold: str, found: str) -> bool | None:
-    """Whether two answers in plain LaTeX are the same expression, by math-verify.
+    """Whether two answers in plain LaTeX are the same expression.
 
     Args:
-        gold: the right answer; it goes first, since math-verify is not symmetric.
+        gold: the right answer; it goes first, since the comparison is not symmetric.
         found: the answer of a reply.
     """
-    from math_verify import LatexExtractionConfig, parse, verify
+    from interlat.tasks.graders.expressions import read, same
 
-    # Only as LaTeX: its other way takes the first number of what it cannot read, so that "7y-2/{" would be 7.
-    gold_parsed, found_parsed = (
-        parse(f"${text}$", [LatexExtractionConfig()], parsing_timeout=None) for text in (gold, found)
-    )
-    # A text alone means that it could not be read as an expression.
-    if any(all(isinstance(part, str) for part in parsed) for parsed in (gold_parsed, found_parsed)):
-        return None
-    same: Any = verify(gold_parsed, found_parsed, timeout_seconds=None, float_rounding=15, allow_set_relation_comp=True)
-    return bool(same)
+    expressions = [read(text) for text in (gold, found)]
+    return None if any(expression is None for expression in expressions) else same(*expressions)
 
 
 def main(arguments: list[str]) -> None:
     """Answer until standard input ends."""
-    memory = int(arguments[0])
+    memory, seconds = int(arguments[0]), float(arguments[1])
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    # It warns once a process that its time-out is off; the one who asks ends this process instead.
+    # It warns once a process that its time-out is off.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     answers = os.fdopen(os.dup(1), "w")
     # What libraries print is no answer.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     compare("1", "1")
+    signal.signal(signal.SIGVTALRM, _stop)
     print(json.dumps("ready"), file=answers, flush=True)
     for line in sys.stdin:
         try:
+            signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
             same = compare(*json.loads(line))
-        except (MemoryError, RecursionError, ArithmeticError):
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        except (_OutOfTimeError, MemoryError, RecursionError, ArithmeticError):
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             same = None
         print(json.dumps(same), file=answers, flush=True)
+
+
+def _stop(*_: object) -> None:
+    raise _OutOfTimeError
 
 
 if __name__ == "__main__":

@@ -14,6 +14,6 @@ class Verdict:
     """Which judge decided: the same text, the same number, the same expression, the tests of a program; unparsed if
     there was no answer, or none that could be read."""
     reason: str = ""
-    """Why a program did not pass."""
+    """Why a program did not pass, or why a reply has no answer."""
     isolation: tuple[str, ...] = ()
     """By what a program was confined, see `interlat.tasks.sandbox.confinement.confine`."""
