@@ -149,7 +149,7 @@ def test_limits(tmp_path):
     assert outcome(limits, "bytearray(2**31)") == "MemoryError"
     write = f"os.write(os.open({str(tmp_path / 'grows')!r}, os.O_CREAT | os.O_WRONLY), b'x')"
     assert outcome(limits, write) == "OSError" and (tmp_path / "grows").stat().st_size == 0
-    assert outcome(limits, "resource.getrlimit(resource.RLIMIT_CPU)") == "(6, 7)"
+    assert outcome(limits, "resource.getrlimit(resource.RLIMIT_CPU)") == "(5, 6)"
 
 
 def test_python_can_be_read_and_homes_cannot():

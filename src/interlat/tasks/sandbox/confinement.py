@@ -4,6 +4,7 @@ Every means says whether the machine has it; what was applied goes into the reco
 """
 
 import ctypes
+import math
 import os
 import resource
 import signal
@@ -35,8 +36,8 @@ def hide_memory() -> None:
 
 
 def limit_resources(seconds: float, memory: int, writes: bool = False) -> None:
-    """Bound processor time, memory and open files; without ``writes`` no file can grow."""
-    whole = int(seconds) + 1
+    """Bound processor time (to whole seconds), memory and open files; without ``writes`` no file can grow."""
+    whole = math.ceil(seconds)
     limits = {
         resource.RLIMIT_CPU: (whole, whole + 1),
         resource.RLIMIT_AS: (memory, memory),
