@@ -121,7 +121,9 @@ def test_the_program_is_found_and_runs(name):
         assert found(5) == 10
 
 
-@pytest.mark.parametrize("reply", ["", "I cannot.", "```bash\nls\n```", "double", "1 + 1", "```\u00e4", "from here on", "a"])
+@pytest.mark.parametrize(
+    "reply", ["", "I cannot.", "```bash\nls\n```", "double", "1 + 1", "```\u00e4", "from here on", "a"]
+)
 def test_a_reply_without_a_program_has_none(reply):
     assert program_of(reply, ["double"]) is None
 
@@ -166,7 +168,10 @@ def test_functions_of_several_blocks_are_all_there():
 HEAD = 'import math\n\n\ndef double(n):\n    """ Twice. """\n'
 
 
-@pytest.mark.parametrize("reply", ["    return n + n\n", "```python\n    return n + n\n```", "return n + n", "    m = n\n\n    return m + n\n```"])
+@pytest.mark.parametrize(
+    "reply",
+    ["    return n + n\n", "```python\n    return n + n\n```", "return n + n", "    m = n\n\n    return m + n\n```"],
+)
 def test_a_body_alone_belongs_to_the_head_that_was_given(reply):
     assert run(program_of(reply, ["double"], HEAD))["double"](5) == 10
 
@@ -181,6 +186,8 @@ def test_names_that_a_program_defines():
     assert defined("if __name__ == '__main__':\n    a = 1\n") == set() == defined("def f(:")
 
 
-@pytest.mark.parametrize("reply", ["```python\n" * 500, "(" * 50_000, "def f(:\n" * 2000, "x = (\n" * 2000, "> " * 5000 + "```"])
+@pytest.mark.parametrize(
+    "reply", ["```python\n" * 500, "(" * 50_000, "def f(:\n" * 2000, "x = (\n" * 2000, "> " * 5000 + "```"]
+)
 def test_no_reply_takes_long(reply):
     program_of(reply, ["double"])

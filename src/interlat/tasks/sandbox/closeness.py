@@ -8,16 +8,12 @@ _TESTS = ("assert_allclose", "assert_almost_equal", "assert_array_almost_equal",
 
 
 def comparable(one: Any, other: Any) -> bool:
-    """Whether two values can be close: not if only one of them is empty, or if they are sequences of two shapes."""
-    import numpy
-
-    shapes = [numpy.shape(value) for value in (one, other)]
-    sequences = all(isinstance(value, list | tuple) for value in (one, other))
-    return shapes[0] == shapes[1] if sequences else (0 in shapes[0]) == (0 in shapes[1])
+    """Whether two arrays can be close: not if only one of them is empty."""
+    return bool((one.size == 0) == (other.size == 0))
 
 
 def compare_strictly() -> None:
-    """Let numpy's comparisons refuse, in this process, what `comparable` says cannot be close."""
+    """Let numpy's comparisons refuse, in this process, what is not `comparable`, and sequences of two shapes."""
     import numpy
     import numpy.testing
 
@@ -31,8 +27,17 @@ def _not_close() -> None:
 
 
 def _strict(compare: Callable[..., Any], otherwise: Callable[[], Any]) -> Callable[..., Any]:
+    import numpy
+
     @functools.wraps(compare)
     def strict(one: Any, other: Any, *rest: Any, **named: Any) -> Any:
-        return compare(one, other, *rest, **named) if comparable(one, other) else otherwise()
+        # Read once: an object of the code may have another length the second time.
+        arrays = [numpy.asanyarray(value) for value in (one, other)]
+        sequences = isinstance(one, list | tuple) and isinstance(other, list | tuple)
+        if not comparable(*arrays) or (sequences and arrays[0].shape != arrays[1].shape):
+            return otherwise()
+        return compare(
+            *(array if array.ndim else value for array, value in zip(arrays, (one, other), strict=True)), *rest, **named
+        )
 
     return strict

@@ -134,7 +134,7 @@ def _verdict(task: bytes, limits: Limits, folder: str) -> dict[str, Any]:
     except ValueError:
         found = {"reason": "the tests ended without a verdict"}
     # Whoever has used that much was ended for it, by the system.
-    if used >= math.ceil(limits.seconds) or judge.returncode == -signal.SIGXCPU:
+    if used >= math.ceil(limits.seconds) or -signal.SIGXCPU in (guest.returncode, judge.returncode):
         found.update(passed=False, reason=f"{math.ceil(limits.seconds)} seconds of processor time are over")
     return found if isinstance(found, dict) else {}
 

@@ -16,7 +16,9 @@ def described(error: BaseException, refer: Refer) -> dict[str, Any]:
     except BaseException:
         reason = ""
     try:
-        values = to_plain(list(error.args), refer)
+        # The name of a file is no argument, but belongs to the words.
+        named = isinstance(error, OSError) and error.filename is not None
+        values = to_plain([error.errno, error.strerror, error.filename] if named else list(error.args), refer)
     except BaseException:
         values = ["list", []]
     return {"error": nearest_builtin(type(error)).__name__, "class": refer(type(error)), "values": values,
@@ -36,13 +38,14 @@ def rebuilt(message: dict[str, Any], resolve: Resolve) -> BaseException:
     values: Any = []
     with contextlib.suppress(NotPlain):
         kinds.insert(0, from_plain(message.get("class"), resolve))
+    with contextlib.suppress(NotPlain):
         values = from_plain(message.get("values"), resolve)
     for kind in kinds:
         for arguments in (values, [reason]):
             found = _built(kind, arguments)
             if found is not None and str(found) == reason:
                 return found
-    return next((found for found in (_built(kind, [reason]) for kind in kinds[-1].__mro__) if found is not None))
+    return next(found for found in (_built(kind, [reason]) for kind in kinds[-1].__mro__) if found is not None)
 
 
 def _built(kind: Any, arguments: Any) -> BaseException | None:

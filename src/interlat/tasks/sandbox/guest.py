@@ -107,7 +107,11 @@ class Peer:
     def _changed(self, before: Any, values: list[Any]) -> list[Any]:
         """Which arguments the code has changed in place, and what they are now."""
         # Scalars alone have no list of their own.
-        pairs = [(place, one[0], to_plain(values[place], self.refer)) for place, one in enumerate(before[1]) if isinstance(one, list)]
+        pairs = [
+            (place, one[0], to_plain(values[place], self.refer))
+            for place, one in enumerate(before[1])
+            if isinstance(one, list)
+        ]
         return [[place, now] for place, kind, now in pairs if kind in _CHANGEABLE and now != before[1][place]]
 
     def _next(self, iterator: Iterator[Any], most: int) -> tuple[list[Any], bool]:

@@ -35,7 +35,9 @@ def judged(job: dict[str, Any], code: Code) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "tests"}
     verdict: dict[str, Any] = {"passed": False, "reason": "", "isolation": []}
     try:
-        began = code.exchange({key: job[key] for key in ("program", "before")} | {"names": [*job["functions"], *wanted]})
+        began = code.exchange(
+            {key: job[key] for key in ("program", "before")} | {"names": [*job["functions"], *wanted]}
+        )
         verdict["isolation"] = [str(name) for name in began.get("isolation", [])]
         if "error" in began:
             return {**verdict, "reason": f"{began['error']}: {began.get('reason', '')}"}

@@ -6,10 +6,11 @@ containers arrive as the nearest type of the standard library. What is no data a
 """
 
 import base64
-import builtins
 import collections
+import collections.abc
 import contextlib
 import importlib
+import itertools
 import json
 import numbers
 import sys
@@ -28,6 +29,7 @@ Resolve = Callable[[str, Any], Any]
 
 _SCALARS = {int, float, str, bool, type(None)}
 _WORD = 2**63
+_MOST_INSERTED = 10_000
 _VIEWS = (collections.abc.KeysView, collections.abc.ValuesView, collections.abc.ItemsView)
 
 
@@ -89,12 +91,23 @@ def _to(value: Any, refer: Refer, depth: int) -> Any:
 
     def several(values: Iterable[Any]) -> list[Any]:
         values = list(values)
+        if _are_scalars(values):
+            return values
         kinds = set(map(type, values))
-        small = int not in kinds or (kinds == {int} and -_WORD <= min(values) and max(values) < _WORD)
-        return values if small and kinds <= _SCALARS else [_to(one, refer, depth + 1) for one in values]
+        # Rows of a table; nothing else takes so long.
+        if len(kinds) == 1 and kinds <= {list, tuple} and _are_scalars(list(itertools.chain.from_iterable(values))):
+            return [[type(row).__name__, list(row)] for row in values]
+        return [_to(one, refer, depth + 1) for one in values]
 
     found = _container(value, several) or _number_or_date(value, several)
     return refer(value) if found is None else found
+
+
+def _are_scalars(values: list[Any]) -> bool:
+    """Whether all values are JSON as they are, which a large integer is not."""
+    kinds = set(map(type, values))
+    small = int not in kinds or (kinds == {int} and -_WORD <= min(values) and max(values) < _WORD)
+    return small and kinds <= _SCALARS
 
 
 def _container(value: Any, several: Callable[[Iterable[Any]], list[Any]]) -> list[Any] | None:
@@ -168,7 +181,14 @@ def _from(data: Any, resolve: Resolve, depth: int) -> Any:
     def several(values: Any) -> list[Any]:
         if not isinstance(values, list):
             raise TypeError
-        return values if set(map(type, values)) <= _SCALARS else [_from(one, resolve, depth + 1) for one in values]
+        kinds = set(map(type, values))
+        if kinds <= _SCALARS:
+            return values
+        if kinds == {list} and all(len(one) == 2 and one[0] == "list" and type(one[1]) is list for one in values):
+            rows = [one[1] for one in values]
+            if set(map(type, itertools.chain.from_iterable(rows))) <= _SCALARS:
+                return rows
+        return [_from(one, resolve, depth + 1) for one in values]
 
     if kind in REFERENCES:
         return resolve(kind, content)
@@ -182,16 +202,24 @@ def _from(data: Any, resolve: Resolve, depth: int) -> Any:
 
 
 def in_order(kind: Any, items: list[Any]) -> Any:
-    """A set that is iterated as the one that its items came from.
+    """A set that is iterated as the one that its items came from, as far as that can be found out.
 
-    Which place an item has in the table of a set depends on how that grew: item by item, or as the copy of another.
+    Which place an item has in the table of a set depends on how that grew: item by item, or as the copy of another;
+    and of items that want the same place on which came first. So some orders are tried.
     """
     other = frozenset if kind is set else set
-    grown = kind(items)
-    for found in (grown, kind(other(items))):
-        if all(one is item for one, item in zip(found, items, strict=False)):
-            return found
-    return grown
+    for order in itertools.islice(_orders(items), 1 + _MOST_INSERTED // (1 + len(items))):
+        for found in (kind(order), kind(other(order))):
+            if all(one is item for one, item in zip(found, items, strict=False)):
+                return found
+    return kind(items)
+
+
+def _orders(items: list[Any]) -> Iterator[list[Any]]:
+    """The items in their order, then with some of them moved to the end."""
+    for count in range(3):
+        for moved in itertools.permutations(range(len(items)), count):
+            yield [item for place, item in enumerate(items) if place not in moved] + [items[place] for place in moved]
 
 
 def _namedtuple(name: Any, fields: Any, items: list[Any]) -> Any:
