@@ -82,7 +82,8 @@ FORMS = {
         "```python\nfrom __future__ import annotations\ndef double(n: Missing):\n    return add(n, n)\n```"
     ),
     "an annotated lambda": (
-        "```python\nfrom typing import Callable\ndouble: Callable = lambda n: n + n\n```\nUse:\n```python\ndouble(2)\n```"
+        "```python\nfrom typing import Callable\ndouble: Callable = lambda n: n + n\n```\nUse:\n```python\n"
+        "double(2)\n```"
     ),
     "a function under if": (
         f"```python\nif True:\n{indented(BODY)}else:\n    double = None\n```\nUse:\n```python\nprint(double(2))\n```"

@@ -85,7 +85,11 @@ def test_only_changes_of_what_returns_nothing_are_told():
 
 
 def test_items_are_made_as_they_are_needed_and_errors_come_in_their_place():
-    program = "made = []\ndef items():\n    for n in range(3):\n        made.append(n)\n        yield n\n    1 / 0\nf = items()"
+    program = (
+        "made = []\n"
+        "def items():\n"
+        "    for n in range(3):\n        made.append(n)\n        yield n\n    1 / 0\nf = items()"
+    )
     found = answers(program, ("next", 2), ("next", 2), ("next", 1), ("next", 1))[1:]
     assert [from_plain(answer["result"]) for answer in found[:2]] == [([0, 1], False), ([2], False)]
     assert found[2]["error"] == "ZeroDivisionError" and from_plain(found[3]["result"]) == ([], True)

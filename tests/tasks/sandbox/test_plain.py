@@ -78,7 +78,7 @@ def test_what_an_object_claims_to_be_stays_behind():
     assert type(from_plain(to_plain(type("Own", (collections.Counter,), {})("a")))) is collections.Counter
 
 
-Pair = collections.namedtuple("Pair", "x y")  # noqa: PYI024
+Pair = collections.namedtuple("Pair", "x y")
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,18 @@ Pair = collections.namedtuple("Pair", "x y")  # noqa: PYI024
         Decimal("1.10"), Decimal("-Infinity"), datetime.date(2020, 2, 29), datetime.time(1, 2, 3, 4),
         datetime.datetime(2020, 1, 2, 3, 4, 5, 6), datetime.datetime(2020, 1, 2, tzinfo=datetime.UTC),
         datetime.timedelta(-3, 4, 5), array.array("d", [1.5, -2.0]), array.array("i"), memoryview(b"abc"),
-        memoryview(array.array("h", [1, -2])), {10**30: 10**40}, [10**30, 1], [[1, 2], [3, 10**30]], [(1, "a"), (2, None)],
-        [[], [1.5]], [[1], (2,)], [[[1]], [[2]]], [["list", [1]]], ["list", [1]], [True, 1, 1.0, None, "x"], (), frozenset(),
+        memoryview(array.array("h", [1, -2])), {10**30: 10**40}, [10**30, 1], [[1, 2], [3, 10**30]], [(1, "a"), (2,
+        None)],
+        [[], [1.5]], [[1], (2,)], [[[1]], [[2]]], [["list", [1]]], ["list", [1]], [True, 1, 1.0, None, "x"], (),
+        frozenset(),
     ],
     ids=repr,
 )  # fmt: skip
 def test_what_the_standard_library_has_stays_what_it_is(value):
     found = from_plain(json.loads(json.dumps(to_plain(value))))
-    assert found == value and type(found) is type(value) and repr(found) == repr(value) or isinstance(value, memoryview)
+    assert (found == value and type(found) is type(value) and repr(found) == repr(value)) or isinstance(
+        value, memoryview
+    )
     assert list(found) == list(value) if isinstance(value, memoryview) else types_of(found) == types_of(value)
 
 
@@ -176,10 +180,13 @@ def test_references_are_made_and_taken_by_those_who_know_them():
 @pytest.mark.parametrize(
     "data",
     [
-        {}, [], ["int"], ["int", 5], ["int", "x"], ["float", "x"], ["list", 5], ["list", [{}]], ["dict", [1]], ["dict", [[1], []]],
-        ["list", [["list", 5], ["list", [1]]]], ["list", [["list"], ["list"]]], ["Counter", [[[]], [1]]], ["deque", [[], "x"]],
+        {}, [], ["int"], ["int", 5], ["int", "x"], ["float", "x"], ["list", 5], ["list", [{}]], ["dict", [1]],
+        ["dict", [[1], []]],
+        ["list", [["list", 5], ["list", [1]]]], ["list", [["list"], ["list"]]], ["Counter", [[[]], [1]]], ["deque",
+        [[], "x"]],
         ["set", [["list", []]]], ["dict", [[["list", []]], [1]]], ["object", None], ["eval", "1"], [[], []],
-        ["bytes", "?"], ["range", [1, 2, 0]], ["complex", [1.0]], ["array", ["no type", ""]], ["numpy", ["no type", [0], []]],
+        ["bytes", "?"], ["range", [1, 2, 0]], ["complex", [1.0]], ["array", ["no type", ""]], ["numpy", ["no type",
+        [0], []]],
         ["open", "/etc/passwd"], ["tuple", None], ["iterator", 3], ["mine", 0],
     ],
     ids=str,

@@ -192,7 +192,7 @@ def _completed(main: str, others: Sequence[str], wanted: set[str], known: set[st
         return main
     have = {name for node in tree.body for name in _names(node)}
     missing = (_unbound(main) | wanted) - have - known
-    needed = []
+    needed: list[str] = []
     for block in others:
         found = list(_taken(block, missing))
         have |= {name for node in found for name in _names(node)}

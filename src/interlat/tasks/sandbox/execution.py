@@ -46,15 +46,15 @@ class Limits:
     seconds: float = 10.0
     """Processor time, for each of the two processes; rounded up to whole seconds."""
     wall_seconds: float = 60.0
-    """Time on the clock for all of it, which ends code that sleeps; much longer, as a busy machine lets code wait."""
+    """Time on the clock for all of it, which ends code that sleeps; much more, as a busy machine lets code wait."""
     memory: int = 2**30
     """Bytes of address space, for each of the two processes."""
 
     def __post_init__(self) -> None:
         if self.seconds <= 0 or self.wall_seconds <= 0 or self.memory < 2**27:
             raise InputError(
-                f"limits of {self.seconds} seconds, wall_seconds {self.wall_seconds} and {self.memory} bytes; give more "
-                f"than 0 seconds and at least {2**27} bytes, which Python itself needs"
+                f"limits of {self.seconds} seconds, {self.wall_seconds} wall_seconds and {self.memory} bytes; give "
+                f"more than 0 seconds and at least {2**27} bytes, which Python itself needs"
             )
 
 

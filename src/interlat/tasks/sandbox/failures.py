@@ -17,8 +17,10 @@ def described(error: BaseException, refer: Refer) -> dict[str, Any]:
         reason = ""
     try:
         # The name of a file is no argument, but belongs to the words.
-        named = isinstance(error, OSError) and error.filename is not None
-        values = to_plain([error.errno, error.strerror, error.filename] if named else list(error.args), refer)
+        if isinstance(error, OSError) and error.filename is not None:
+            values = to_plain([error.errno, error.strerror, error.filename], refer)
+        else:
+            values = to_plain(list(error.args), refer)
     except BaseException:
         values = ["list", []]
     return {"error": nearest_builtin(type(error)).__name__, "class": refer(type(error)), "values": values,

@@ -91,11 +91,9 @@ class Peer:
         try:
             values = from_plain(request["values"], self._resolve)
             named = from_plain(request["named"], self._resolve)
-            if request["do"] == "next":
-                result = self._next(*values)
-            else:
-                result = _OPERATIONS[request["do"]](*values, **named)
-            answer = {"result": to_plain(result, self.refer)}
+            operation: Callable[..., Any] = self._next if request["do"] == "next" else _OPERATIONS[request["do"]]
+            result = operation(*values, **named)
+            answer: dict[str, Any] = {"result": to_plain(result, self.refer)}
             if request["do"] == "call" and result is None:
                 answer["changed"] = self._changed(request["values"], values)
             return answer
@@ -136,7 +134,7 @@ class Peer:
             return ["yours", value._number]
         kind = type(value)
         if isinstance(value, type):
-            if vars(builtins).get(value.__name__) is value:
+            if vars(builtins).get(value.__name__, self) is value:
                 return ["builtin", value.__name__]
             if issubclass(value, BaseException):
                 base = next(one for one in value.__mro__[1:] if issubclass(one, BaseException))
@@ -181,7 +179,8 @@ def _wait(awaitable: Awaitable[Any]) -> Any:
 
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     "call": _call, "getattr": getattr, "setattr": setattr, "getitem": operator.getitem, "setitem": operator.setitem,
-    "delitem": operator.delitem, "len": len, "bool": bool, "str": str, "repr": repr, "iter": iter, "isinstance": isinstance,
+    "delitem": operator.delitem, "len": len, "bool": bool, "str": str, "repr": repr, "iter": iter,
+    "isinstance": isinstance,
     "await": _wait,
 }  # fmt: skip
 
@@ -216,7 +215,7 @@ def loops_without_sockets() -> None:
         loop._internal_fds += 1
         loop._add_reader(loop._ssock.fileno(), loop._read_from_self)
 
-    selectors.DefaultSelector = selectors.PollSelector  # type: ignore[misc]
+    selectors.DefaultSelector = selectors.PollSelector  # type: ignore[misc, assignment]
     asyncio.SelectorEventLoop._make_self_pipe = make_pipe  # type: ignore[attr-defined]
 
 

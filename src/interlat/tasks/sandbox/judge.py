@@ -23,9 +23,9 @@ from interlat.tasks.sandbox.remote import Code, GuestError
 
 _EXPECTS_EXIT = re.compile(r"(?:except|[Rr]aises)\b[^\n]*\bSystemExit\b")
 HARMLESS = (
-    "array bisect cmath collections copy datetime decimal enum fractions functools heapq itertools math numpy operator "
-    "random re statistics string sys time typing"
-).split()
+    "array", "bisect", "cmath", "collections", "copy", "datetime", "decimal", "enum", "fractions", "functools", "heapq",
+    "itertools", "math", "numpy", "operator", "random", "re", "statistics", "string", "sys", "time", "typing",
+)  # fmt: skip
 """Modules that tests may use because the code has imported them; they are imported here, and not asked for there."""
 
 
@@ -98,7 +98,9 @@ def _imported(program: str, wanted: list[str]) -> dict[str, Any]:
     """What the code imports from harmless modules, of the names that the tests want."""
     names: dict[str, Any] = {}
     for node in _tree(program).body:
-        for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        for alias in node.names:
             module = alias.name if isinstance(node, ast.Import) else node.module or ""
             if (alias.asname or alias.name).partition(".")[0] in wanted and module.partition(".")[0] in HARMLESS:
                 exec(ast.unparse(ast.Module([type(node)(**{**vars(node), "names": [alias]})], [])), names)

@@ -106,7 +106,7 @@ def _to(value: Any, refer: Refer, depth: int) -> Any:
 def _are_scalars(values: list[Any]) -> bool:
     """Whether all values are JSON as they are, which a large integer is not."""
     kinds = set(map(type, values))
-    small = int not in kinds or (kinds == {int} and -_WORD <= min(values) and max(values) < _WORD)
+    small = int not in kinds or (kinds == {int} and min(values) >= -_WORD and max(values) < _WORD)
     return small and kinds <= _SCALARS
 
 
@@ -226,7 +226,7 @@ def _namedtuple(name: Any, fields: Any, items: list[Any]) -> Any:
     if not isinstance(name, str) or not isinstance(fields, list) or not all(type(field) is str for field in fields):
         raise TypeError
     # Names that are no identifiers are refused there.
-    return collections.namedtuple(name, fields)(*items)  # noqa: PYI024
+    return collections.namedtuple(name, fields)(*items)
 
 
 def _array(dtype: Any, shape: Any, items: list[Any]) -> Any:

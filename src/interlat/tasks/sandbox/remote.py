@@ -5,11 +5,10 @@ the judge has rebuilt, never the word of an object of the code.
 """
 
 import builtins
-import io
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 from interlat.tasks.sandbox.failures import described, rebuilt
 from interlat.tasks.sandbox.plain import NotPlain, from_plain, receive, send, to_plain
@@ -27,7 +26,7 @@ class GuestError(BaseException):
 class Code:
     """The process of the generated code, seen from the judge's."""
 
-    def __init__(self, source: io.BufferedIOBase, sink: io.BufferedIOBase, exits: bool = False) -> None:
+    def __init__(self, source: BinaryIO, sink: BinaryIO, exits: bool = False) -> None:
         """Talk over two pipes; ``exits`` says whether the tests know what to do with a SystemExit."""
         self.fault = ""
         """Why the job failed, once it has; what the tests do afterwards changes nothing."""
@@ -156,7 +155,11 @@ class Code:
             return _awaited(self, self._remotes.setdefault(number, _remote(self, number, [], name)))
         if number not in self._remotes:
             if kind == "exception":
-                base = self._resolve(*about, depth + 1) if isinstance(about, list) and len(about) == 2 else None
+                base = (
+                    self._resolve(about[0], about[1], depth + 1)
+                    if isinstance(about, list) and len(about) == 2
+                    else None
+                )
                 if not isinstance(base, type) or not issubclass(base, BaseException):
                     raise NotPlain("an exception that is none")
                 self._remotes[number] = type(name, (base,), {})
