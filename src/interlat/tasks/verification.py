@@ -11,7 +11,7 @@ from interlat.tasks.grading import grade
 from interlat.tasks.parallel import map_in_order
 from interlat.tasks.sandbox.execution import Limits
 
-WRONG_RESULTS = ("nothing of the kind", [])
+WRONG_RESULTS: tuple[object, ...] = ("nothing of the kind", [])
 """What the functions of a corrupted program return; numpy calls an empty list close to every number."""
 
 

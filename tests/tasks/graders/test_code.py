@@ -1,3 +1,7 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from interlat.tasks.base import Task
@@ -32,6 +36,40 @@ def test_programs_are_judged_by_the_tests():
     assert "SyntaxError" in grade_code("```python\ndef double(n) return n\n```", TASK).reason
     given = grade_code("```python\ndef double(n):\n    return math.floor(2 * n)\n```", TASK)
     assert given.correct
+
+
+CASES = {
+    "a future in front of the given head": (
+        "```python\nfrom __future__ import annotations\ndef double(n: Missing) -> int:\n    return n + n\n```", True),
+    "two blocks": (
+        "```python\ndef add(a, b):\n    return a + b\n```\n```python\ndef double(n):\n    return add(n, n)\n```", True),
+    "a body alone": ("    return n + n\n```", True),
+    "another function": ("```python\ndef triple(n):\n    return 3 * n\n```", False),
+    "an object": ("```python\ndef double(n):\n    return object()\n```", False),
+    "a fraction": ("```python\nfrom fractions import Fraction\ndef double(n):\n    return Fraction(2 * n)\n```", True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_verdicts(name):
+    head = 'def double(n: int) -> int:\n    """Twice."""\n'
+    task = replace(TASK, metadata={**TASK.metadata, "before": head})
+    reply, expected = CASES[name]
+    assert grade_code(reply, task).correct is expected
+
+
+SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "cases" / "graders.jsonl"
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the cases are not on this machine")
+def test_the_cases_of_the_report():
+    cases = [json.loads(line) for line in SHARED.read_text(encoding="utf-8").splitlines()]
+    code = [case for case in cases if case["kind"] == "code"]
+    assert len(code) == 17
+    for case in code:
+        metadata = {key: case[key] for key in ("tests", "functions", "before")}
+        verdict = grade_code(case["answer"], Task(case["id"], "", "", metadata=metadata, grader="code"))
+        assert verdict.correct is case["expected"], (case["id"], verdict)
 
 
 def test_time_is_limited_and_the_record_says_which():

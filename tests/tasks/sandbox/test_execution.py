@@ -349,6 +349,7 @@ NO_ERRORS = {
     "a socket": "import socket\ndef f(n): socket.socket()",
     "too large": "def f(n): return 'x' * 2**26",
     "a value inside itself": "def f(n):\n    one = []\n    one.append(one)\n    return one",
+    "a lie about a class": "class Lie:\n    __class__ = int\ndef f(n): return Lie()",
     "nonsense": "from interlat.tasks.sandbox import guest\nguest.Peer._answer = lambda *_: 5\ndef f(n): pass",
     "a lie": "from interlat.tasks.sandbox import guest\nguest.Peer._answer = lambda *_: {'result': {}}\ndef f(n): pass",
     "a crash": "import ctypes\ndef f(n): return ctypes.string_at(0)",
