@@ -52,6 +52,13 @@ def test_a_data_set_that_cannot_be_graded_is_found_out():
     assert "AssertionError" in found[0].reference.reason
 
 
+def test_a_data_set_that_takes_nothing_for_a_number_is_found_out():
+    tests = "got = f()\nassert all(abs(a - b) < 1e-6 for a, b in zip(got if isinstance(got, list) else 1 / 0, [1.5]))"
+    lax = Task("l", "", "def f(): return [1.5]", metadata={"tests": tests, "functions": ["f"]}, grader="code")
+    [found] = verified([lax])
+    assert found.reference.correct and found.corrupted.correct and "return []" in found.corruption
+
+
 def test_tasks_without_answers_are_refused():
     with pytest.raises(InputError, match="t has no answer to verify"):
         list(verified([Task("t", "?")]))

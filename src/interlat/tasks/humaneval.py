@@ -5,6 +5,7 @@ from typing import Any
 
 from interlat.tasks.base import Task
 from interlat.tasks.benchmark import Benchmark
+from interlat.tasks.evalplus import complete
 from interlat.tasks.records import value_of
 
 
@@ -18,7 +19,7 @@ def _task(row: Mapping[str, Any], where: str) -> Task:
         ),
         answer=prompt + value_of(row, "canonical_solution", where),
         metadata={
-            "tests": f"{value_of(row, 'test', where)}\ncheck({function})\n",
+            "tests": complete(f"{value_of(row, 'test', where)}\ncheck({function})\n"),
             "functions": [function],
             # Some tests use the helper functions that stand there.
             "before": prompt,

@@ -7,6 +7,7 @@ from typing import Any
 from interlat.errors import InputError
 from interlat.tasks.base import Task
 from interlat.tasks.benchmark import Benchmark
+from interlat.tasks.evalplus import complete
 from interlat.tasks.records import value_of
 
 _SHOWN = 3
@@ -28,7 +29,7 @@ def _task(row: Mapping[str, Any], where: str) -> Task:
         ),
         answer=solution,
         metadata={
-            "tests": "\n".join([*(row.get("test_imports") or ()), tests]),
+            "tests": complete("\n".join([*(row.get("test_imports") or ()), tests])),
             "functions": sorted(functions),
             "before": "",
         },

@@ -17,7 +17,8 @@ from interlat.tasks.grading import grade
 from interlat.tasks.parallel import map_in_order
 from interlat.tasks.sandbox.execution import Limits
 
-WRONG_RESULT = "nothing of the kind"
+WRONG_RESULTS: tuple[object, ...] = ("nothing of the kind", [])
+"""What the functions of a corrupted program return; numpy calls an empty list close to every number."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,15 @@ def reference_reply(task: Task) -> str:
     return f"```python\n{task.answer}\n```" if task.grader == "code" else f"\\boxed{{{task.answer}}}"
 
 
-def corrupted_reply(task: Task) -> str:
+def corrupted_reply(task: Task, result: object = WRONG_RESULTS[0]) -> str:
     """A reply that gives a wrong answer which looks like the right one.
 
-    The next option with another text than the right one; the program with functions that return something else; the
-    last digit of a number or an expression changed by one; where there is no digit, another word or one more summand.
+    The next option with another text than the right one; the program with functions that return ``result``; the last
+    digit of a number or an expression changed by one; where there is no digit, another word or one more summand.
     """
     if task.grader == "code":
         overwritten = "".join(
-            f"\n\ndef {name}(*values, **named):\n    return {WRONG_RESULT!r}\n" for name in task.metadata["functions"]
+            f"\n\ndef {name}(*values, **named):\n    return {result!r}\n" for name in task.metadata["functions"]
         )
         return f"```python\n{task.answer}{overwritten}```"
     if task.grader == "choice":
@@ -73,8 +74,13 @@ def verified(tasks: Iterable[Task], limits: Limits | None = None, workers: int =
 
 
 def _verified(task: Task, limits: Limits | None) -> Verification:
-    reference, corruption = reference_reply(task), corrupted_reply(task)
-    return Verification(task, grade(reference, task, limits), grade(corruption, task, limits), corruption)
+    reference = grade(reference_reply(task), task, limits)
+    for result in WRONG_RESULTS if task.grader == "code" else WRONG_RESULTS[:1]:
+        corruption = corrupted_reply(task, result)
+        verdict = grade(corruption, task, limits)
+        if verdict.correct:
+            break
+    return Verification(task, reference, verdict, corruption)
 
 
 _DIGIT = re.compile(r"\d(?=\D*$)")

@@ -1,7 +1,11 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from interlat.tasks.base import Task
-from interlat.tasks.graders.code import grade_code, program_of
+from interlat.tasks.graders.code import grade_code
 from interlat.tasks.sandbox.execution import Limits
 
 TASK = Task(
@@ -18,38 +22,10 @@ TASK = Task(
 RIGHT = "def double(n):\n    return n + n\n"
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
-        f"```python\n{RIGHT}```",
-        f"```py\n{RIGHT}```",
-        f"```Python3\n{RIGHT}```",
-        f"```\n{RIGHT}```",
-        f"Here it is:\n\n```python\n{RIGHT}```\nIt adds.",
-        f'```python title="a.py"\n{RIGHT}```',
-        f"```python\n{RIGHT}",
-        f"  ```python\n{RIGHT}  ```",
-        f"```python\nprint(1)\n```\nand\n```python\n{RIGHT}```",
-        f"```python\n{RIGHT}```\nFor example:\n```python\nprint(double(2))\n```",
-        f"```python\ndef double(n):\n    return n\n```\nNo, better:\n```python\n{RIGHT}```",
-        f"```python\n{RIGHT}```\nIt prints\n```text\n4\n```",
-        RIGHT,
-    ],
-)
-def test_the_program_is_found(reply):
-    program = program_of(reply, ["double"])
-    assert program is not None and program.strip() == RIGHT.strip()
-
-
 @pytest.mark.parametrize("reply", ["", "I cannot.", "```bash\nls\n```", "double", "1 + 1", "```\u00e4"])
 def test_a_reply_without_a_program_is_unparsed(reply):
-    assert program_of(reply, ["double"]) is None
     verdict = grade_code(reply, TASK)
     assert (verdict.correct, verdict.how, verdict.reason) == (False, "unparsed", "there is no program in the reply")
-
-
-def test_the_last_block_is_run_where_none_defines_what_is_tested():
-    assert program_of("```python\na = 1\n```\n```python\nb = 2\n```", ["double"]) == "b = 2\n"
 
 
 def test_programs_are_judged_by_the_tests():
@@ -62,6 +38,43 @@ def test_programs_are_judged_by_the_tests():
     assert given.correct
 
 
-def test_time_and_memory_are_limited():
-    verdict = grade_code("```python\ndef double(n):\n    while True: pass\n```", TASK, Limits(seconds=1.0))
-    assert not verdict.correct and verdict.reason
+CASES = {
+    "a future in front of the given head": (
+        "```python\nfrom __future__ import annotations\ndef double(n: Missing) -> int:\n    return n + n\n```", True),
+    "two blocks": (
+        "```python\ndef add(a, b):\n    return a + b\n```\n```python\ndef double(n):\n    return add(n, n)\n```", True),
+    "a body alone": ("    return n + n\n```", True),
+    "another function": ("```python\ndef triple(n):\n    return 3 * n\n```", False),
+    "an object": ("```python\ndef double(n):\n    return object()\n```", False),
+    "a fraction": ("```python\nfrom fractions import Fraction\ndef double(n):\n    return Fraction(2 * n)\n```", True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_verdicts(name):
+    head = 'def double(n: int) -> int:\n    """Twice."""\n'
+    task = replace(TASK, metadata={**TASK.metadata, "before": head})
+    reply, expected = CASES[name]
+    assert grade_code(reply, task).correct is expected
+
+
+SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "cases" / "graders.jsonl"
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the cases are not on this machine")
+def test_the_cases_of_the_report():
+    cases = [json.loads(line) for line in SHARED.read_text(encoding="utf-8").splitlines()]
+    code = [case for case in cases if case["kind"] == "code"]
+    assert len(code) == 17
+    for case in code:
+        metadata = {key: case[key] for key in ("tests", "functions", "before")}
+        verdict = grade_code(case["answer"], Task(case["id"], "", "", metadata=metadata, grader="code"))
+        assert verdict.correct is case["expected"], (case["id"], verdict)
+
+
+def test_time_is_limited_and_the_record_says_which():
+    endless = grade_code("```python\ndef double(n):\n    while True: pass\n```", TASK, Limits(seconds=1.0))
+    assert not endless.correct and endless.reason == "1 seconds of processor time are over"
+    asleep = "```python\nimport time\ndef double(n):\n    time.sleep(99)\n```"
+    verdict = grade_code(asleep, TASK, Limits(wall_seconds=0.5))
+    assert not verdict.correct and verdict.reason == "0.5 seconds of wall time are over"

@@ -7,9 +7,10 @@ import pytest
 from interlat.tasks.sandbox.guest import serve
 from interlat.tasks.sandbox.judge import judged
 from interlat.tasks.sandbox.plain import receive, send
+from interlat.tasks.sandbox.remote import Code
 
 
-def verdict_about(guest, tests="assert f(2) == 4", before="", functions=("f",)):
+def verdict_about(guest, tests="assert f(2) == 4", before="", functions=("f",), program="def f(n): return n * n"):
     """The verdict of a judge who talks to ``guest(source, sink)`` in a thread."""
     reads, writes = os.pipe()
     back_reads, back_writes = os.pipe()
@@ -22,10 +23,10 @@ def verdict_about(guest, tests="assert f(2) == 4", before="", functions=("f",)):
 
     thread = threading.Thread(target=run)
     thread.start()
-    job = {"program": "def f(n): return n * n", "tests": tests, "before": before, "functions": list(functions)}
+    job = {"program": program, "tests": tests, "before": before, "functions": list(functions)}
     with source:
         try:
-            return judged(job, source, sink)
+            return judged(job, Code(source, sink))
         finally:
             with contextlib.suppress(BrokenPipeError):
                 sink.close()
@@ -70,17 +71,24 @@ def sends(*messages):
     return guest
 
 
+F = {"isolation": [], "names": {"f": ["mine", [0, ["call"], "f"]]}}
+
+
 @pytest.mark.parametrize(
     ("messages", "reason"),
     [
-        (({"isolation": []}, {"result": ["int", "0x5"]}), "AssertionError"),
-        (({"isolation": []}, {"result": ["sly", 4]}), "GuestError: the code gave something of the kind 'sly'"),
-        (({"isolation": []}, [4]), "GuestError: the code gave no answer"),
-        (({"isolation": []}, {"error": "SystemExit"}), "GuestError: the code raised SystemExit"),
-        (({"isolation": []}, {"error": "exit", "reason": "0"}), "GuestError: the code raised exit"),
-        (({"isolation": []}, {"error": "UnicodeDecodeError"}), "Exception: UnicodeDecodeError"),
-        (({"isolation": []}, {"passed": True}), "AssertionError"),
-        ((["passed"],), ": "),
+        ((F, {"result": 5}), "AssertionError"),
+        ((F, {"result": ["sly", 4]}), "the code gave something of the kind 'sly'"),
+        ((F, [4]), "the code gave no answer"),
+        ((F, {"error": "SystemExit"}), "the code raised SystemExit"),
+        ((F, {"error": "exit", "reason": "0"}), "the code raised exit"),
+        ((F, {"error": "UnicodeDecodeError"}), "UnicodeError: "),
+        ((F, {"error": "NotPlain", "reason": "much"}), "the code gave much"),
+        ((F, {"passed": True}), "AssertionError"),
+        (({"isolation": []},), "NameError: the code does not define it"),
+        ((["passed"],), "ended before it was tested"),
+        (({"isolation": [], "names": ["f"]},), "ended before it was tested"),
+        (({"isolation": [], "names": {"f": ["eval", 0]}},), "ended before it was tested"),
         (({"error": "SyntaxError", "reason": "at the end"},), "SyntaxError: at the end"),
     ],
 )
@@ -95,6 +103,29 @@ def test_whoever_leaves_does_not_pass():
 
     def leaves(source, sink):
         receive(source)
-        send(sink, {"isolation": []})
+        send(sink, F)
 
-    assert "GuestError: the process of the code ended" in verdict_about(leaves)["reason"]
+    assert "the process of the code ended" in verdict_about(leaves)["reason"]
+
+
+@pytest.mark.parametrize(
+    ("program", "tests", "passes"),
+    [
+        ("class Pair:\n    def __init__(self, a): self.a = a\ndef f(p): return p.a", "assert f(Pair(2)) == 2", True),
+        ("LIMIT = 7\ndef f(n): return LIMIT", "assert f(1) == LIMIT", True),
+        ("import sys\ndef f(n): return sys.maxsize", "assert f(1) == sys.maxsize", True),
+        ("from math import pi as half\ndef f(n): return half", "import math\nassert f(1) == half == math.pi", True),
+        # What the tests compare with is not the code's to say.
+        (
+            "class sys: maxsize = 5\nimport sys as _\ndef f(n): return 5",
+            "import sys\nassert f(1) == sys.maxsize",
+            False,
+        ),
+        ("abs = lambda n: 0\ndef f(n): return 9", "assert abs(f(1) - 1) < 1", False),
+        ("def helper(n): return 0\ndef f(n): return 0", "assert f(1) == helper(1)", False),
+        ("want = 0\ndef f(n): return 0", "want = 1\nassert f(1) == want", False),
+        ("n = 0\ndef f(n): return 0", "assert f(1) == missing", False),
+    ],
+)
+def test_names_of_the_code_that_tests_use(program, tests, passes):
+    assert verdict_about(honest, tests, "def helper(n): return n", program=program)["passed"] is passes

@@ -4,6 +4,7 @@ Every means says whether the machine has it; what was applied goes into the reco
 """
 
 import ctypes
+import math
 import os
 import resource
 import signal
@@ -35,8 +36,8 @@ def hide_memory() -> None:
 
 
 def limit_resources(seconds: float, memory: int, writes: bool = False) -> None:
-    """Bound processor time, memory and open files; without ``writes`` no file can grow."""
-    whole = int(seconds) + 1
+    """Bound processor time (to whole seconds), memory and open files; without ``writes`` no file can grow."""
+    whole = math.ceil(seconds)
     limits = {
         resource.RLIMIT_CPU: (whole, whole + 1),
         resource.RLIMIT_AS: (memory, memory),
@@ -144,11 +145,11 @@ def _landlock(places: Iterable[str]) -> bool:
 _CALLS = {
     "read": (0, 63), "write": (1, 64), "close": (3, 57), "stat": (4, -1), "fstat": (5, 80), "lstat": (6, -1),
     "poll": (7, -1), "lseek": (8, 62), "mmap": (9, 222), "mprotect": (10, 226), "munmap": (11, 215), "brk": (12, 214),
-    "rt_sigaction": (13, 134), "rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139), "ioctl": (16, 29),
+    "rt_sigaction": (13, 134), "rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139),
     "pread64": (17, 67), "readv": (19, 65), "writev": (20, 66), "access": (21, -1), "pipe": (22, -1),
     "select": (23, -1), "sched_yield": (24, 124), "mremap": (25, 216), "madvise": (28, 233), "dup": (32, 23),
     "dup2": (33, -1), "nanosleep": (35, 101), "getitimer": (36, 102), "setitimer": (38, 103), "getpid": (39, 172),
-    "exit": (60, 93), "uname": (63, 160), "fcntl": (72, 25), "getcwd": (79, 17), "readlink": (89, -1),
+    "exit": (60, 93), "uname": (63, 160), "getcwd": (79, 17), "readlink": (89, -1),
     "gettimeofday": (96, 169), "getrlimit": (97, -1), "getrusage": (98, 165), "sysinfo": (99, 179),
     "times": (100, 153), "getuid": (102, 174), "getgid": (104, 176), "geteuid": (107, 175), "getegid": (108, 177),
     "getppid": (110, 173), "sigaltstack": (131, 132), "arch_prctl": (158, -1), "gettid": (186, 178),
@@ -160,6 +161,12 @@ _CALLS = {
     "statx": (332, 291), "rseq": (334, 293), "faccessat2": (439, 439),
 }  # fmt: skip
 _OPEN, _OPENAT, _CLONE, _CLONE3, _TGKILL, _PRLIMIT = (2, -1), (257, 56), (56, 220), (435, 435), (234, 131), (302, 261)
+_FCNTL, _IOCTL = (72, 25), (16, 29)
+# Commands of fcntl but F_SETFL: F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC, F_GETPIPE_SZ. With F_SETOWN,
+# F_SETOWN_EX and F_SETSIG a process has a signal of its choice sent to any other one of its user.
+_FCNTL_COMMANDS, _F_SETFL, _O_ASYNC = (0, 1, 2, 3, 1030, 1032), 4, 0x2000
+# TCGETS and TCGETS2 (is it a terminal?), TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX; not FIOASYNC and FIOSETOWN.
+_IOCTL_COMMANDS = (0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
@@ -191,6 +198,11 @@ def _rule(call: int, checks: Sequence[bytes]) -> list[bytes]:
     return [_jump(_EQUAL, call, 0, len(checks)), *checks]
 
 
+def _any_of(values: Iterable[int]) -> list[bytes]:
+    """Let a loaded value pass if it is one of these."""
+    return [step for value in values for step in (_jump(_EQUAL, value, 0, 1), _give(_ALLOW))]
+
+
 def _seccomp() -> bool:
     machine = os.uname().machine
     if _libc is None or machine not in _ARCHITECTURES:
@@ -211,6 +223,9 @@ def _seccomp() -> bool:
     # Limits may be read, not set: the pointer to a new one must be null in both halves.
     reading = [_load(_argument(2)), _jump(_EQUAL, 0, 0, 3), _load(_argument(2) + 4), _jump(_EQUAL, 0, 0, 1)]
     program += _rule(_PRLIMIT[column], [*reading, _give(_ALLOW), refuse])
+    flags = [_jump(_EQUAL, _F_SETFL, 0, 3), _load(_argument(2)), _jump(_ANY_BIT, _O_ASYNC, 1, 0), _give(_ALLOW)]
+    program += _rule(_FCNTL[column], [_load(_argument(1)), *_any_of(_FCNTL_COMMANDS), *flags, refuse])
+    program += _rule(_IOCTL[column], [_load(_argument(1)), *_any_of(_IOCTL_COMMANDS), refuse])
     for numbers in _CALLS.values():
         if numbers[column] >= 0:
             program += _rule(numbers[column], [_give(_ALLOW)])

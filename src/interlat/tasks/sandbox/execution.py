@@ -6,6 +6,7 @@ tests' process, behind a nonce that is new for every job.
 """
 
 import json
+import math
 import os
 import secrets
 import signal
@@ -33,9 +34,9 @@ class Job:
     tests: str
     """Statements that raise an exception unless the code is right. They are trusted, as data sets are."""
     functions: tuple[str, ...]
-    """Names of the code's functions that the tests call, with plain data."""
+    """Names of the code's functions that the tests call."""
     before: str = ""
-    """Statements of the data set that stand before the code, such as helper functions that the tests use, too."""
+    """Statements of the data set that run before the code, such as helper functions that the tests use, too."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,17 @@ class Limits:
     """What a job may take."""
 
     seconds: float = 10.0
-    """Time for all of it."""
+    """Processor time, for each of the two processes; rounded up to whole seconds."""
+    wall_seconds: float = 60.0
+    """Time on the clock for all of it, which ends code that sleeps; much more, as a busy machine lets code wait."""
     memory: int = 2**30
     """Bytes of address space, for each of the two processes."""
 
     def __post_init__(self) -> None:
-        if self.seconds <= 0 or self.memory < 2**27:
+        if self.seconds <= 0 or self.wall_seconds <= 0 or self.memory < 2**27:
             raise InputError(
-                f"limits of {self.seconds} seconds and {self.memory} bytes; give more than 0 seconds and at least "
-                f"{2**27} bytes, which Python itself needs"
+                f"limits of {self.seconds} seconds, {self.wall_seconds} wall_seconds and {self.memory} bytes; give "
+                f"more than 0 seconds and at least {2**27} bytes, which Python itself needs"
             )
 
 
@@ -117,42 +120,57 @@ def _verdict(task: bytes, limits: Limits, folder: str) -> dict[str, Any]:
     finally:
         for handle in (guest_reads, guest_writes, judge_reads, judge_writes):
             os.close(handle)
+    too_long = {"reason": f"{limits.wall_seconds:g} seconds of wall time are over"}
+    output = b""
     try:
-        output, _ = judge.communicate(task, timeout=limits.seconds + GRACE_SECONDS)
+        output, _ = judge.communicate(task, timeout=limits.wall_seconds + GRACE_SECONDS)
     except subprocess.TimeoutExpired:
-        return {"reason": f"no verdict within {limits.seconds:g} seconds"}
+        return too_long
     finally:
-        for process in (guest, judge):
-            _end(process)
+        used = _end(guest)
+        _end(judge)
     try:
         found = json.loads(output)
     except ValueError:
-        return {"reason": "the tests ended without a verdict"}
+        found = {"reason": "the tests ended without a verdict"}
+    # Whoever has used that much was ended for it, by the system.
+    if used >= math.ceil(limits.seconds) or -signal.SIGXCPU in (guest.returncode, judge.returncode):
+        found.update(passed=False, reason=f"{math.ceil(limits.seconds)} seconds of processor time are over")
     return found if isinstance(found, dict) else {}
 
 
 def _start(module: str, read: int, write: int, limits: Limits, folder: str) -> "subprocess.Popen[bytes]":
-    numbers = [str(number) for number in (read, write, limits.seconds, limits.memory)]
     judges = module == "judge"
+    wall = [limits.wall_seconds] if judges else []
+    numbers = [str(number) for number in (read, write, limits.seconds, *wall, limits.memory)]
+    # Nothing of the environment, where keys and passwords are. Both processes iterate sets of texts in one order.
+    environment = {"HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
+    environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    if "PYTHONPATH" in os.environ:
+        places = os.environ["PYTHONPATH"].split(os.pathsep)
+        environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(place) for place in places if place)
     return subprocess.Popen(
-        [sys.executable, "-I", "-B", "-m", f"interlat.tasks.sandbox.{module}", *numbers],
+        [sys.executable, "-s", "-P", "-B", "-m", f"interlat.tasks.sandbox.{module}", *numbers],
         pass_fds=(read, write),
         stdin=subprocess.PIPE if judges else subprocess.DEVNULL,
         stdout=subprocess.PIPE if judges else subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=folder,
-        # Nothing of the environment, where keys and passwords are.
-        env={"HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        env=environment,
         start_new_session=True,
     )
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Kill all that a process has started, and itself."""
+def _end(process: "subprocess.Popen[bytes]") -> float:
+    """Kill all that a process has started, and itself; the seconds of processor time that it has used."""
+    used = 0.0
     # Its group has its number, and as long as nobody has waited for it that is nobody else's.
     if process.returncode is None:
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        used = usage.ru_utime + usage.ru_stime
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             stream.close()
+    return used

@@ -1,100 +1,133 @@
 """The process that runs the tests of a data set; the functions that they test are in another process.
 
-``python -I -B -m interlat.tasks.sandbox.judge READ WRITE PATIENCE MEMORY``. The job comes on standard input: the tests,
-the text that comes before the generated code (for its helper functions), the names of the functions to be tested, and a
-nonce. The verdict goes to standard output behind that nonce, which the generated code never gets to see.
+``python -s -P -B -m interlat.tasks.sandbox.judge READ WRITE SECONDS WALL_SECONDS MEMORY``. The job comes on standard
+input: the generated code, the tests, the text that comes before the code (for its helper functions), the names of the
+functions to be tested, and a nonce. The verdict goes to standard output behind that nonce, which the generated code
+never gets to see.
 """
 
+import ast
 import builtins
 import json
 import os
+import re
 import signal
 import sys
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from typing import Any, NoReturn
 
+from interlat.tasks.sandbox.closeness import compare_strictly
 from interlat.tasks.sandbox.confinement import die_with_parent, hide_memory, limit_resources
-from interlat.tasks.sandbox.plain import NotPlain, from_plain, receive, send, to_plain
+from interlat.tasks.sandbox.plain import NotPlain
+from interlat.tasks.sandbox.remote import Code, GuestError
+
+_EXPECTS_EXIT = re.compile(r"(?:except|[Rr]aises)\b[^\n]*\bSystemExit\b")
+HARMLESS = (
+    "array", "bisect", "cmath", "collections", "copy", "datetime", "decimal", "enum", "fractions", "functools", "heapq",
+    "itertools", "math", "numpy", "operator", "random", "re", "statistics", "string", "sys", "time", "typing",
+)  # fmt: skip
+"""Modules that tests may use because the code has imported them; they are imported here, and not asked for there."""
 
 
-class GuestError(Exception):
-    """The process of the generated code is gone, or does not keep to plain data."""
-
-
-class Proxy:
-    """A function of the generated code, called with plain data; what it does to its arguments stays on its side."""
-
-    def __init__(self, name: str, source: BinaryIO, sink: BinaryIO) -> None:
-        self.name, self._source, self._sink = name, source, sink
-        self.__name__ = self.__qualname__ = name
-
-    def __call__(self, *values: Any, **named: Any) -> Any:
-        try:
-            send(self._sink, {"name": self.name, "values": to_plain(list(values)), "named": to_plain(named)})
-            answer = receive(self._source)
-            if not isinstance(answer, dict):
-                raise NotPlain("no answer")
-            if "error" in answer:
-                raise _known_error(str(answer["error"]), str(answer.get("reason", "")))
-            return from_plain(answer.get("result"))
-        except (EOFError, BrokenPipeError) as error:
-            raise GuestError("the process of the code ended") from error
-        except NotPlain as error:
-            raise GuestError(f"the code gave {error}") from error
-
-
-def _known_error(kind: str, reason: str) -> BaseException:
-    """An exception of the kind that the code raised; never one that would end this process."""
-    found = vars(builtins).get(kind)
-    if kind == "NotPlain":
-        return GuestError(f"the code gave {reason}")
-    if isinstance(found, type) and issubclass(found, Exception):
-        try:
-            return found(reason)
-        except TypeError:
-            return Exception(f"{kind}: {reason}")
-    return GuestError(f"the code raised {kind}")
-
-
-def judged(job: dict[str, Any], source: BinaryIO, sink: BinaryIO) -> dict[str, Any]:
+def judged(job: dict[str, Any], code: Code) -> dict[str, Any]:
     """The verdict about a job."""
-    try:
-        send(sink, job["program"])
-        began = receive(source)
-    except (EOFError, BrokenPipeError, NotPlain, TimeoutError) as error:
-        return {"passed": False, "reason": f"the code ended before it was tested ({type(error).__name__})"}
-    isolation = [str(name) for name in began.get("isolation", [])] if isinstance(began, dict) else []
-    verdict = {"passed": False, "reason": "", "isolation": isolation}
-    if not isinstance(began, dict) or "error" in began:
-        kind, reason = (str(began.get(k, "")) for k in ("error", "reason")) if isinstance(began, dict) else ("", "")
-        return {**verdict, "reason": f"{kind}: {reason}"}
+    wanted = _free_names(job["tests"])
     names: dict[str, Any] = {"__name__": "tests"}
+    verdict: dict[str, Any] = {"passed": False, "reason": "", "isolation": []}
     try:
-        exec(compile(job["before"], "before", "exec"), names)
-        names.update({name: Proxy(name, source, sink) for name in job["functions"]})
-        exec(compile(job["tests"], "tests", "exec"), names)
+        began = code.exchange(
+            {key: job[key] for key in ("program", "before")} | {"names": [*job["functions"], *wanted]}
+        )
+        verdict["isolation"] = [str(name) for name in began.get("isolation", [])]
+        if "error" in began:
+            return {**verdict, "reason": f"{began['error']}: {began.get('reason', '')}"}
+        found = {name: code.value(value) for name, value in dict(began.get("names", {})).items()}
+    except (GuestError, NotPlain, TypeError, ValueError) as error:
+        return {**verdict, "reason": f"the code ended before it was tested ({error})"}
+    try:
+        if "numpy" in job["before"] + job["tests"]:
+            compare_strictly()
+        exec(compile(job["before"], "before", "exec", dont_inherit=True), names)
+        names.update({name: found[name] if name in found else _missing(code) for name in job["functions"]})
+        names.update({name: found[name] for name in wanted if name in found and name not in names})
+        names.update(_imported(job["program"], wanted))
+        exec(compile(job["tests"], "tests", "exec", dont_inherit=True), names)
     except BaseException as error:
-        return {**verdict, "reason": f"{type(error).__name__}: {error}"[:500]}
-    return {**verdict, "passed": True}
+        return {**verdict, "reason": code.fault or _words(error)}
+    return {**verdict, "passed": not code.fault, "reason": code.fault}
 
 
-def _too_late(number: int, frame: object) -> None:
-    raise TimeoutError("the time is over")
+def _words(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"[:500]
+    except BaseException:
+        return type(error).__name__
+
+
+def _missing(code: Code) -> Callable[..., NoReturn]:
+    def missing(*values: object, **named: object) -> NoReturn:
+        raise code.fail("NameError: the code does not define it")
+
+    return missing
+
+
+def _tree(program: str) -> ast.Module:
+    try:
+        return ast.parse(program)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.Module([], [])
+
+
+def _free_names(tests: str) -> list[str]:
+    """Names that tests use and that neither they nor Python define."""
+    used: set[str] = set()
+    defined = set(dir(builtins))
+    for node in ast.walk(_tree(tests)):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            defined.add(node.name)
+        elif isinstance(node, ast.alias):
+            defined.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.arg):
+            defined.add(node.arg)
+    return sorted(used - defined)
+
+
+def _imported(program: str, wanted: list[str]) -> dict[str, Any]:
+    """What the code imports from harmless modules, of the names that the tests want."""
+    names: dict[str, Any] = {}
+    for node in _tree(program).body:
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        for alias in node.names:
+            module = alias.name if isinstance(node, ast.Import) else node.module or ""
+            if (alias.asname or alias.name).partition(".")[0] in wanted and module.partition(".")[0] in HARMLESS:
+                exec(ast.unparse(ast.Module([type(node)(**{**vars(node), "names": [alias]})], [])), names)
+    return {name: names[name] for name in wanted if name in names}
 
 
 def main(arguments: list[str]) -> None:
     """Judge the one job that comes in."""
-    read, write, patience, memory = arguments
+    read, write, seconds, wall_seconds, memory = arguments
     die_with_parent()
     hide_memory()
     job = json.loads(sys.stdin.buffer.read())
     verdict_sink = os.dup(1)
     # Tests may print.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    limit_resources(float(patience), int(memory))
-    # Ends the wait for an answer that does not come; what the tests catch of it is ended from outside.
-    signal.signal(signal.SIGALRM, _too_late)
-    signal.setitimer(signal.ITIMER_REAL, float(patience))
-    verdict = judged(job, os.fdopen(int(read), "rb"), os.fdopen(int(write), "wb"))
+    limit_resources(float(seconds), int(memory))
+    exits = bool(_EXPECTS_EXIT.search(job["tests"]))
+    code = Code(os.fdopen(int(read), "rb"), os.fdopen(int(write), "wb"), exits)
+
+    def too_late(number: int, frame: object) -> None:
+        raise code.fail(f"{float(wall_seconds):g} seconds of wall time are over")
+
+    # Ends the wait for an answer that does not come; tests that do not let go are ended from outside.
+    signal.signal(signal.SIGALRM, too_late)
+    signal.setitimer(signal.ITIMER_REAL, float(wall_seconds))
+    verdict = judged(job, code)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     with os.fdopen(verdict_sink, "wb") as sink:
         sink.write(json.dumps({"nonce": job["nonce"], **verdict}).encode())
         sink.flush()

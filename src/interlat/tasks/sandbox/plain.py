@@ -1,106 +1,278 @@
 """Values that pass between generated code and its judge: plain data, rebuilt by the judge from nothing but data.
 
-What an object claims about itself (`__eq__`, `__class__`, `__reduce__`) stays on its side. Subclasses of containers
-arrive as their base, as they compare to it anyway.
+What an object claims about itself (`__eq__`, `__class__`, `__reduce__`) stays on its side. Subclasses of scalars and
+containers arrive as the nearest type of the standard library. What is no data at all passes as a reference, which
+``refer`` makes on one side and ``resolve`` takes on the other (`interlat.tasks.sandbox.remote`).
 """
 
 import base64
-import builtins
+import collections
 import collections.abc
+import contextlib
+import importlib
+import itertools
 import json
+import numbers
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
 LARGEST_MESSAGE = 64 * 2**20
 """Bytes of one value on the wire."""
-LONGEST_ITERATOR = 100_000
-"""Items that are taken of an iterator."""
-DEEPEST = 200
+DEEPEST = 1000
 """Levels of containers in containers."""
+REFERENCES = ("mine", "yours", "builtin", "exception")
+"""Kinds that ``refer`` makes and ``resolve`` takes; the first two are said from the side of the sender."""
+
+Refer = Callable[[Any], list[Any]]
+Resolve = Callable[[str, Any], Any]
+
+_SCALARS = {int, float, str, bool, type(None)}
+_WORD = 2**63
+_MOST_INSERTED = 10_000
+_VIEWS = (collections.abc.KeysView, collections.abc.ValuesView, collections.abc.ItemsView)
 
 
 class NotPlain(Exception):
     """The value is no plain data, or too large or too deep to pass."""
 
 
-def to_plain(value: Any, depth: int = 0) -> Any:
+def _no_reference(value: Any) -> list[Any]:
+    raise NotPlain(f"a value of type {type(value).__name__}")
+
+
+def _no_object(kind: str, content: Any) -> Any:
+    raise NotPlain(f"something of the kind {kind!r}")
+
+
+@contextlib.contextmanager
+def _room_for_depth() -> Iterator[None]:
+    """Nested values need more of the stack than nested calls usually get."""
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(usual, 10 * DEEPEST))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(usual)
+
+
+def to_plain(value: Any, refer: Refer = _no_reference) -> Any:
     """The value in JSON: scalars as they are, all else as ``[kind, content]``.
 
     Raises:
         NotPlain: it cannot pass.
     """
-    if depth > DEEPEST:
-        raise NotPlain(f"more than {DEEPEST} containers in each other")
-    if value is None or value is True or value is False:
-        return value
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, int):
-        return ["int", hex(value)]
-    if isinstance(value, float):
-        return ["float", float.hex(value)]
-    if isinstance(value, complex):
-        return ["complex", [float.hex(value.real), float.hex(value.imag)]]
-    if isinstance(value, bytes | bytearray):
-        return [type(value).__name__, base64.b64encode(bytes(value)).decode()]
-    kinds: tuple[Any, ...] = (list, tuple, set, frozenset)
-    for kind in kinds:
-        if isinstance(value, kind):
-            return [kind.__name__, [to_plain(item, depth + 1) for item in kind.__iter__(value)]]
-    if isinstance(value, dict):
-        pairs = dict.items(value)
-        return ["dict", [[to_plain(key, depth + 1), to_plain(item, depth + 1)] for key, item in pairs]]
-    if isinstance(value, range):
-        return ["range", [hex(value.start), hex(value.stop), hex(value.step)]]
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.generic):
-        return to_plain(value.item(), depth)
-    if numpy is not None and isinstance(value, numpy.ndarray):
-        return ["array", [str(value.dtype), to_plain(value.tolist(), depth + 1)]]
-    if isinstance(value, collections.abc.Iterator):
-        items: list[Any] = []
-        for item in value:
-            if len(items) == LONGEST_ITERATOR:
-                raise NotPlain(f"an iterator of more than {LONGEST_ITERATOR} items")
-            items.append(to_plain(item, depth + 1))
-        return ["iterator", items]
-    raise NotPlain(f"a value of type {type(value).__name__}")
+    with _room_for_depth():
+        return _to(value, refer, 0)
 
 
-def from_plain(data: Any, depth: int = 0) -> Any:
+def from_plain(data: Any, resolve: Resolve = _no_object) -> Any:
     """The value of what `to_plain` made.
 
     Raises:
         NotPlain: it was made by something else.
     """
-    if data is None or isinstance(data, bool | str):
+    with _room_for_depth():
+        return _from(data, resolve, 0)
+
+
+def _to(value: Any, refer: Refer, depth: int) -> Any:
+    if value is None or value is True or value is False:
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        whole = int.__index__(value)
+        return whole if -_WORD <= whole < _WORD else ["int", hex(whole)]
+    if isinstance(value, float):
+        return float.__float__(value)
+    if depth > DEEPEST:
+        raise NotPlain(f"more than {DEEPEST} containers in each other")
+
+    def several(values: Iterable[Any]) -> list[Any]:
+        values = list(values)
+        if _are_scalars(values):
+            return values
+        kinds = set(map(type, values))
+        # Rows of a table; nothing else takes so long.
+        if len(kinds) == 1 and kinds <= {list, tuple} and _are_scalars(list(itertools.chain.from_iterable(values))):
+            return [[type(row).__name__, list(row)] for row in values]
+        return [_to(one, refer, depth + 1) for one in values]
+
+    found = _container(value, several) or _number_or_date(value, several)
+    return refer(value) if found is None else found
+
+
+def _are_scalars(values: list[Any]) -> bool:
+    """Whether all values are JSON as they are, which a large integer is not."""
+    kinds = set(map(type, values))
+    small = int not in kinds or (kinds == {int} and min(values) >= -_WORD and max(values) < _WORD)
+    return small and kinds <= _SCALARS
+
+
+def _container(value: Any, several: Callable[[Iterable[Any]], list[Any]]) -> list[Any] | None:
+    fields = getattr(type(value), "_fields", None)
+    if isinstance(value, tuple) and isinstance(fields, tuple) and len(fields) == tuple.__len__(value):
+        return ["namedtuple", [type(value).__name__, list(map(str, fields)), several(tuple.__iter__(value))]]
+    kinds: tuple[Any, ...] = (list, tuple, set, frozenset)
+    for kind in kinds:
+        if isinstance(value, kind):
+            return [kind.__name__, several(kind.__iter__(value))]
+    if isinstance(value, dict):
+        pairs = [several(dict.keys(value)), several(dict.values(value))]
+        if isinstance(value, collections.defaultdict):
+            return ["defaultdict", [*pairs, *several([value.default_factory])]]
+        known: tuple[Any, ...] = (collections.Counter, collections.OrderedDict, dict)
+        return [next(kind.__name__ for kind in known if isinstance(value, kind)), pairs]
+    if isinstance(value, collections.deque):
+        return ["deque", [several(collections.deque.__iter__(value)), value.maxlen]]
+    if isinstance(value, _VIEWS):
+        view = next(kind.__name__ for kind in _VIEWS if isinstance(value, kind))
+        return [view, several(value)]
+    if isinstance(value, range):
+        return ["range", several([value.start, value.stop, value.step])]
+    if isinstance(value, bytes | bytearray):
+        return ["bytes" if isinstance(value, bytes) else "bytearray", base64.b64encode(bytes(value)).decode()]
+    if isinstance(value, memoryview) and value.ndim == 1:
+        return ["memoryview", [value.format, base64.b64encode(value.tobytes()).decode()]]
+    if isinstance(value, _loaded("array", "array")):
+        return ["array", [value.typecode, base64.b64encode(value.tobytes()).decode()]]
+    if isinstance(value, _loaded("numpy", "ndarray")):
+        return ["numpy", [str(value.dtype), list(value.shape), several(value.ravel().tolist())]]
+    return None
+
+
+def _loaded(module: str, name: str) -> Any:
+    """A type, or none at all where nobody can have made a value of it."""
+    return getattr(sys.modules.get(module), name, ())
+
+
+def _number_or_date(value: Any, several: Callable[[Iterable[Any]], list[Any]]) -> Any:
+    if isinstance(value, _loaded("decimal", "Decimal")):
+        return ["Decimal", str(value)]
+    if isinstance(value, _loaded("numpy", "generic")):
+        item = value.item()
+        return None if isinstance(item, type(value)) else several([item])[0]
+    # Such as those of sympy, which are equal to Python's own.
+    if isinstance(value, numbers.Integral):
+        return several([int(value)])[0]
+    if isinstance(value, numbers.Rational):
+        return ["Fraction", several([int(value.numerator), int(value.denominator)])]
+    if isinstance(value, numbers.Real):
+        return float(value)
+    if isinstance(value, numbers.Complex):
+        both = complex(value)
+        return ["complex", [both.real, both.imag]]
+    for kind in ("datetime", "date", "time"):
+        if isinstance(value, _loaded("datetime", kind)):
+            return [kind, value.isoformat()]
+    if isinstance(value, _loaded("datetime", "timedelta")):
+        return ["timedelta", [value.days, value.seconds, value.microseconds]]
+    return None
+
+
+def _from(data: Any, resolve: Resolve, depth: int) -> Any:
+    if type(data) in _SCALARS:
         return data
     if depth > DEEPEST or not isinstance(data, list) or len(data) != 2 or not isinstance(data[0], str):
         raise NotPlain("something that is no plain data")
     kind, content = data
-    try:
-        if kind == "int":
-            return int(content, 16)
-        if kind == "float":
-            return float.fromhex(content)
-        if kind == "complex":
-            return complex(float.fromhex(content[0]), float.fromhex(content[1]))
-        if kind in ("bytes", "bytearray"):
-            return getattr(builtins, kind)(base64.b64decode(content, validate=True))
-        if kind == "range":
-            return range(*(int(number, 16) for number in content))
-        if kind == "dict":
-            return {from_plain(key, depth + 1): from_plain(item, depth + 1) for key, item in content}
-        if kind == "array":
-            import numpy
 
-            return numpy.array(from_plain(content[1], depth + 1), dtype=content[0])
-        if kind in ("list", "tuple", "set", "frozenset", "iterator"):
-            items = [from_plain(item, depth + 1) for item in content]
-            return iter(items) if kind == "iterator" else getattr(builtins, kind)(items)
-    except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+    def several(values: Any) -> list[Any]:
+        if not isinstance(values, list):
+            raise TypeError
+        kinds = set(map(type, values))
+        if kinds <= _SCALARS:
+            return values
+        if kinds == {list} and all(len(one) == 2 and one[0] == "list" and type(one[1]) is list for one in values):
+            rows = [one[1] for one in values]
+            if set(map(type, itertools.chain.from_iterable(rows))) <= _SCALARS:
+                return rows
+        return [_from(one, resolve, depth + 1) for one in values]
+
+    if kind in REFERENCES:
+        return resolve(kind, content)
+    make = _MAKERS.get(kind)
+    if make is None:
+        raise NotPlain(f"something of the kind {kind!r}")
+    try:
+        return make(content, several)
+    except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError, ImportError) as error:
         raise NotPlain(f"a broken {kind}") from error
-    raise NotPlain(f"something of the kind {kind!r}")
+
+
+def in_order(kind: Any, items: list[Any]) -> Any:
+    """A set that is iterated as the one that its items came from, as far as that can be found out.
+
+    Which place an item has in the table of a set depends on how that grew: item by item, or as the copy of another;
+    and of items that want the same place on which came first. So some orders are tried.
+    """
+    other = frozenset if kind is set else set
+    for order in itertools.islice(_orders(items), 1 + _MOST_INSERTED // (1 + len(items))):
+        for found in (kind(order), kind(other(order))):
+            if all(one is item for one, item in zip(found, items, strict=False)):
+                return found
+    return kind(items)
+
+
+def _orders(items: list[Any]) -> Iterator[list[Any]]:
+    """The items in their order, then with some of them moved to the end."""
+    for count in range(3):
+        for moved in itertools.permutations(range(len(items)), count):
+            yield [item for place, item in enumerate(items) if place not in moved] + [items[place] for place in moved]
+
+
+def _namedtuple(name: Any, fields: Any, items: list[Any]) -> Any:
+    if not isinstance(name, str) or not isinstance(fields, list) or not all(type(field) is str for field in fields):
+        raise TypeError
+    # Names that are no identifiers are refused there.
+    return collections.namedtuple(name, fields)(*items)
+
+
+def _array(dtype: Any, shape: Any, items: list[Any]) -> Any:
+    numpy = importlib.import_module("numpy")
+    return numpy.array(items, dtype=str(dtype)).reshape(shape)
+
+
+def _of(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
+
+
+def _bytes(content: Any) -> bytes:
+    return base64.b64decode(content, validate=True)
+
+
+_MAKERS: dict[str, Callable[[Any, Callable[[Any], list[Any]]], Any]] = {
+    "int": lambda content, several: int(content, 16),
+    "complex": lambda content, several: complex(float(content[0]), float(content[1])),
+    "list": lambda content, several: list(several(content)),
+    "tuple": lambda content, several: tuple(several(content)),
+    "set": lambda content, several: in_order(set, several(content)),
+    "frozenset": lambda content, several: in_order(frozenset, several(content)),
+    "namedtuple": lambda content, several: _namedtuple(content[0], content[1], several(content[2])),
+    "dict": lambda content, several: dict(zip(*map(several, content), strict=True)),
+    "Counter": lambda content, several: collections.Counter(dict(zip(*map(several, content), strict=True))),
+    "OrderedDict": lambda content, several: collections.OrderedDict(zip(*map(several, content), strict=True)),
+    "defaultdict": lambda content, several: collections.defaultdict(
+        several(content[2:])[0], zip(*map(several, content[:2]), strict=True)
+    ),
+    "deque": lambda content, several: collections.deque(several(content[0]), content[1]),
+    "KeysView": lambda content, several: dict.fromkeys(several(content)).keys(),
+    "ValuesView": lambda content, several: dict(enumerate(several(content))).values(),
+    "ItemsView": lambda content, several: dict(several(content)).items(),
+    "range": lambda content, several: range(*several(content)),
+    "bytes": lambda content, several: _bytes(content),
+    "bytearray": lambda content, several: bytearray(_bytes(content)),
+    "memoryview": lambda content, several: memoryview(_bytes(content[1])).cast(content[0]),
+    "array": lambda content, several: _of("array", "array")(content[0], _bytes(content[1])),
+    "numpy": lambda content, several: _array(content[0], content[1], several(content[2])),
+    "Decimal": lambda content, several: _of("decimal", "Decimal")(content),
+    "Fraction": lambda content, several: _of("fractions", "Fraction")(*several(content)),
+    "datetime": lambda content, several: _of("datetime", "datetime").fromisoformat(content),
+    "date": lambda content, several: _of("datetime", "date").fromisoformat(content),
+    "time": lambda content, several: _of("datetime", "time").fromisoformat(content),
+    "timedelta": lambda content, several: _of("datetime", "timedelta")(*content),
+}
 
 
 def send(stream: BinaryIO, message: Any) -> None:
@@ -109,9 +281,10 @@ def send(stream: BinaryIO, message: Any) -> None:
     Raises:
         NotPlain: it is too large.
     """
-    content = json.dumps(message).encode("ascii")
+    with _room_for_depth():
+        content = json.dumps(message).encode("ascii")
     if len(content) > LARGEST_MESSAGE:
-        raise NotPlain(f"a value of {len(content)} bytes")
+        raise NotPlain(f"a value of {len(content)} bytes, which is more than {LARGEST_MESSAGE}")
     stream.write(len(content).to_bytes(8, "little") + content)
     stream.flush()
 
@@ -128,11 +301,12 @@ def receive(stream: BinaryIO) -> Any:
         raise EOFError
     size = int.from_bytes(head, "little")
     if size > LARGEST_MESSAGE:
-        raise NotPlain(f"a value of {size} bytes")
+        raise NotPlain(f"a value of {size} bytes, which is more than {LARGEST_MESSAGE}")
     content = stream.read(size)
     if len(content) < size:
         raise EOFError
     try:
-        return json.loads(content)
+        with _room_for_depth():
+            return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise NotPlain("something that is no JSON") from error
