@@ -160,6 +160,8 @@ NAMES = {"1": "Ann", "2": "Eva"}
 # What 36,000 published outputs and public reports showed: options that begin with "the", hedges, words around the mark,
 # formulas on their own lines, boxes of the working, quotes, colours, equal numbers, Chinese.
 NAMED_FURTHER = [
+    (r"\boxed{A x - 3 + y}", {"A": "x - 3 + y", "B": "x 3 + y"}, "A"),
+    (r"\boxed{x - 3 + y}", {"A": "x 3 + y", "B": "x - 3 + y"}, "B"),
     ("The answer is silver, not gold.", METALS, "D"),
     (r"\boxed{C} and once more \boxed{C}", METALS, "C"),
     ("B is correct? No, C is correct.", METALS, "C"),

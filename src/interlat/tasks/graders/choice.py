@@ -50,7 +50,7 @@ _MARKUP = re.compile(
     r"|\\[()\[\],;:! ]|\\?[*_$`{}]|</?(?:b|i|u|em|strong)>|[\"\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d]"
 )
 _FULL_WIDTH = str.maketrans("\uff08\uff09\uff1a\uff0c\uff0e\u3002\u3010\u3011\uff1b", "():,..[];")
-_BULLET = re.compile(r"(?:[#>\u2022-]+\s+)+")
+_BULLET = re.compile(r"\A(?:[#>\u2022-]+\s+)+")
 _LEAD = re.compile(
     rf"(?:(?:the|correct|right|best|final|option|choice|answer|letter)\b\s*:?\s*|(?:option|choice)(?=\d)|{_HEDGE})*",
     re.IGNORECASE,
