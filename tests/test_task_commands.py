@@ -132,3 +132,14 @@ def test_a_file_of_answers_that_is_not_there(capsys):
     assert main(["tasks", "grade", "no.jsonl"]) == 2
     shown = capsys.readouterr()
     assert "there is no file no.jsonl" in shown.err and shown.out == "" and shown.err.count("\n") == 1
+
+
+def test_verify_names_answers_that_could_be_read_otherwise(tmp_path, capsys):
+    """A text of one option and the number of another: the guide says that the text counts."""
+    (tmp_path / "x.csv").write_text("question,a,b,c,d,answer\n2*4=?,4,2,8,16,2\n1+1=?,0,1,2,3,2\n")
+    fields = "{options: [a, b, c, d], grader: choice}"
+    (tmp_path / "mine.yaml").write_text(f"kind: records\ndata: {tmp_path / 'x.csv'}\nfields: {fields}\n")
+    assert main(["tasks", "verify", str(tmp_path / "mine.yaml"), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["unsure"] == 1
+    assert "unsure   0: B is read as its answer, but it could be C" in captured.err

@@ -79,6 +79,12 @@ def test_each_kind_of_actor_reads_its_own_kind(agents, store):
     assert torch.equal(rows, store.hidden_states(thought)) and str(rows.dtype).endswith(store.manifest.dtype)
 
 
+def test_an_actor_reads_no_thoughts(agents, store, monkeypatch):
+    entry = dataclasses.replace(store.entry(0), plan="<think>the shelf?</think>\nfind apple")
+    monkeypatch.setattr(LatentStore, "entry", lambda store, thought: entry)
+    assert stored_message(agents["text"], store, entry.id) == "find apple"
+
+
 def test_what_cannot_be_read_is_refused(agents, store):
     for agent in agents.values():
         check_reader(agent, store)

@@ -52,6 +52,15 @@ def test_everything_is_made_once(pipeline, short, monkeypatch):
     assert sorted(made) == ["plan", "resampled:2", "rollout:2", "rollout:3"]
 
 
+def test_words_come_without_thoughts_and_the_record_with_them(pipeline, monkeypatch):
+    records = [record for record in read_episodes(pipeline.held_out) if record["episodes"]][:1]
+    monkeypatch.setattr("interlat.engine.decoding.text_of", lambda ids, tokenizer: "the shelf?</think>\nfind apple")
+    sender = Sender(str(pipeline.scout), records, max_plan_tokens=4)
+    for variant in ("text", "text_sampled", "list", "latent_told"):
+        [message], [sent] = sender.messages(variant, records)
+        assert (message, sent.plan) == ("find apple", "the shelf?</think>\nfind apple"), variant
+
+
 def test_short_variants_and_their_lengths():
     assert [rows_of(v) for v in ("compressed:8", "resampled:1", "rollout:128")] == [8, 1, 128]
     assert [rows_of(v) for v in ("latent", "first_rows:8", "compressed", "compressed:0", "compressed:-1")] == [0] * 5

@@ -83,3 +83,17 @@ def test_a_damaged_index_is_named(tmp_path):
     (tmp_path / INDEX_FILE).write_bytes(b"PAR1 nothing")
     with pytest.raises(StorageError, match="damaged"):
         read_contents(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("plan", "opened", "said"),
+    [
+        ("put apple", "", "put apple"),
+        ("<think>find it</think>\nput apple", "", "put apple"),
+        ("find it</think>put apple", "<think>\n", "put apple"),
+        ("find it", "<think>\n", ""),
+    ],
+)
+def test_a_message_in_words_has_no_thoughts(plan, opened, said):
+    entry = Entry("a", plan=plan, metadata={"opened_thought": opened} if opened else {})
+    assert (entry.said, entry.plan) == (said, plan)

@@ -13,6 +13,7 @@ from interlat.learning.corpus import Corpus
 from interlat.learning.examples import Mixed, ids_of
 from interlat.learning.household import household_corpus
 from interlat.learning.messages import ScoutMessages
+from interlat.store.index import Entry
 from interlat.train.branches import BranchWeights
 from interlat.train.curriculum import Curriculum
 from interlat.train.negatives import as_long_as
@@ -55,6 +56,17 @@ def test_shares_are_those_asked_for(parts):
     cut = sum(b.own is not None and len(b.own) < rows for b in branches) / 2000
     assert without == pytest.approx(0.3, abs=0.04)
     assert cut == pytest.approx(0.7 * 0.5 * (rows - 1) / rows, abs=0.04)
+
+
+def test_a_message_in_words_has_no_thoughts_but_a_mixed_one_has_a_word_for_each_row(parts, monkeypatch):
+    corpus, _, chat = parts
+    said, plan = "put apple", "<think>the shelf?</think>put apple"
+    monkeypatch.setattr(ScoutMessages, "_entry", lambda self, item, rng: Entry(item, plan=plan))
+    example = corpus.training[0]
+    reading = Reading("text", 0.0)
+    assert BranchSource(reading, *parts).branch(example, random.Random(0), 0.0).own == ids_of(said, chat)
+    mixed = Reading("latent", 0.0, 0.0, BranchWeights(alignment=0.1), Curriculum("uniform"))
+    assert BranchSource(mixed, *parts).branch(example, random.Random(0), 0.0).plan == ids_of(plan, chat)
 
 
 def test_a_negative_is_of_another_game_and_whole(parts):

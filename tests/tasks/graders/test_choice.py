@@ -160,6 +160,12 @@ NAMES = {"1": "Ann", "2": "Eva"}
 # What 36,000 published outputs and public reports showed: options that begin with "the", hedges, words around the mark,
 # formulas on their own lines, boxes of the working, quotes, colours, equal numbers, Chinese.
 NAMED_FURTHER = [
+    (r"\boxed{A x - 3 + y}", {"A": "x - 3 + y", "B": "x 3 + y"}, "A"),
+    (r"\boxed{x - 3 + y}", {"A": "x 3 + y", "B": "x - 3 + y"}, "B"),
+    ("The answer is silver, not gold.", METALS, "D"),
+    (r"\boxed{C} and once more \boxed{C}", METALS, "C"),
+    ("B is correct? No, C is correct.", METALS, "C"),
+    (r"The answer is C, I think: \boxed{?}", METALS, "C"),
     (r"\boxed{the sun}", NATURE, "A"),
     ("The answer is answer a question.", NATURE, "D"),
     ("The answer is the wind.", NATURE, "B"),
@@ -254,6 +260,10 @@ NAMED_FURTHER = [
 ]
 
 NOT_NAMED_FURTHER = [
+    ("The answer is not B but C.", METALS),
+    ("Both B and C are correct.", METALS),
+    ("The answer could be B.", METALS),
+    ("So group A is right.", METALS),
     (r"\boxed{40}", NUMBERS),
     (r"\boxed{40 m}", NUMBERS),
     (r"\boxed{15 or 8}", NUMBERS),
@@ -292,6 +302,9 @@ NOT_NAMED_FURTHER = [
     ("The answer is not obvious, but it is B.", METALS),
     ("The best answer is [].", METALS),
     ("The answer is copper or gold.", METALS),
+    ("The answer is copper, or maybe gold.", METALS),
+    (r"It is \boxed{A} and \boxed{B}.", METALS),
+    (r"\boxed{A}, \boxed{B}, \boxed{C}", METALS),
     (r"\boxed{the}", WORDS),
     (r"\boxed{answer}", WORDS),
     (r"\boxed{$16$ and $12$}", NUMBERS),

@@ -11,7 +11,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from interlat.errors import InputError
-from interlat.tasks.boxed import last_boxed
+from interlat.tasks.boxed import boxed_answer, last_boxed
 from interlat.tasks.graders.verdict import Verdict
 
 _IS = r"(?:is|would\s+be|must\s+be|should\s+be|will\s+be|has\s+to\s+be)\b"
@@ -50,7 +50,7 @@ _MARKUP = re.compile(
     r"|\\[()\[\],;:! ]|\\?[*_$`{}]|</?(?:b|i|u|em|strong)>|[\"\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d]"
 )
 _FULL_WIDTH = str.maketrans("\uff08\uff09\uff1a\uff0c\uff0e\u3002\u3010\u3011\uff1b", "():,..[];")
-_BULLET = re.compile(r"(?:[#>\u2022-]+\s+)+")
+_BULLET = re.compile(r"\A(?:[#>\u2022-]+\s+)+")
 _LEAD = re.compile(
     rf"(?:(?:the|correct|right|best|final|option|choice|answer|letter)\b\s*:?\s*|(?:option|choice)(?=\d)|{_HEDGE})*",
     re.IGNORECASE,
@@ -120,7 +120,8 @@ def chosen_option(reply: str, options: Mapping[str, str]) -> str | None:
     if boxed is None:
         found = _said(reply, options)
     else:
-        found, behind = _option_of(boxed, options), _behind_box(reply, boxed)
+        # Boxes that belong together hold two answers, and so none.
+        found, behind = _option_of(boxed_answer(reply) or boxed, options), _behind_box(reply, boxed)
         if not found:
             found = _said(behind, options)
         elif not _labelled(boxed, options):
@@ -281,7 +282,8 @@ def _begun(plain: str, options: Mapping[str, str]) -> str | None:
     if label is None:
         return None
     others = [text for text in texts.values() if len(text) > 1 and text not in texts[label]]
-    mixed = any(re.search(rf"(?<!\w){re.escape(text)}(?!\w)", folded[longest:]) for text in others)
+    spoken_of = re.compile(rf"(?P<other>\b{_OTHER}\s+)?(?<!\w)(?:{'|'.join(map(re.escape, others))})(?!\w)")
+    mixed = others and any(not match["other"] for match in spoken_of.finditer(folded, longest))
     return _SEVERAL if mixed else label
 
 
