@@ -41,7 +41,12 @@ SHRUNK: list[tuple[str, int]] = [
     (r"mamba_d_state|ssm_state_size|state_size|mamba_d_head", 16),
 ]
 # Factors that are 1 or off by default and hide a mistake in how embeddings are scaled.
-TELLING: dict[str, Any] = {"embedding_multiplier": 3.0, "scale_embedding": True, "is_decoder": True}
+TELLING: dict[str, Any] = {
+    "embedding_multiplier": 3.0,
+    "logits_scaling": 4.0,
+    "scale_embedding": True,
+    "is_decoder": True,
+}
 HYBRID = {"layer_types": ["linear_attention", "full_attention"]}
 EXCEPTIONS: dict[str, dict[str, Any]] = {
     "bailing_hybrid": {"linear_head_dim": 8},
@@ -52,6 +57,7 @@ EXCEPTIONS: dict[str, dict[str, Any]] = {
     "deepseek_v2": {"num_experts_per_tok": 2},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "dots3_note_text": {"head_dim": 16, "shared_experts_intermediate_size": 48, "per_layer_config": {}},
+    "electra": {"embedding_size": 16},
     "falcon_h1": {"mamba_d_ssm": 32},
     "gemma3n_text": {
         "num_hidden_layers": 4,
@@ -76,6 +82,7 @@ EXCEPTIONS: dict[str, dict[str, Any]] = {
         "indexer_compress_ratio": 2,
     },
     "recurrent_gemma": {"block_types": ["recurrent", "attention"]},
+    "rembert": {"input_embedding_size": 16, "output_embedding_size": 16},
     "reformer": {"is_decoder": True, "attn_layers": ["local", "lsh"], "axial_pos_embds_dim": [16, 16]},
     "roc_bert": {"pronunciation_embed_dim": 8, "shape_embed_dim": 8, "shape_vocab_size": 16},
     "xlstm": {"num_heads": 4, "qk_dim_factor": 1.0},

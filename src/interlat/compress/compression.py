@@ -20,6 +20,7 @@ from interlat.compress.objective import CompressionObjective, CompressionTotals
 from interlat.compress.start import uncertain_token
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import companion_file, load_checkpoint
+from interlat.engine.embeddings import input_embeddings
 from interlat.engine.fingerprint import weights_fingerprint
 from interlat.engine.hardware import choose_device
 from interlat.engine.prompt import token_ids_of, tokenize
@@ -394,7 +395,7 @@ def _bridge(
     torch.manual_seed(config.seed)
     if bridge.projector is not None:
         bridge.projector.reset_parameters()
-    table = model.get_input_embeddings().weight
+    table = input_embeddings(model)
     bridge.begin(table, config.seed)
     if config.start == "uncertain" and reads_thoughts:
         token = _start_token(model, thoughts)
