@@ -41,13 +41,21 @@ def next_token_scores(model: PreTrainedModel, hidden_states: Float[Tensor, "*row
     ``cap tanh(a (W h + b) / cap)``: some models scale (Cohere, Granite, MiniCPM3) or cap (Gemma) what the module behind
     ``get_output_embeddings`` gives.
     """
-    config = model.config.get_text_config(decoder=True)
     scores: Tensor = model.get_output_embeddings()(hidden_states)
-    factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
-    if factor != 1.0:
+    if (factor := score_factor(model)) != 1.0:
         scores = scores * factor
-    cap = getattr(config, "final_logit_softcapping", None)
+    cap = getattr(model.config.get_text_config(decoder=True), "final_logit_softcapping", None)
     return scores if cap is None else torch.tanh(scores / cap) * cap
+
+
+def score_factor(model: PreTrainedModel) -> float:
+    """What a model multiplies the scores of its head with."""
+    config = model.config.get_text_config(decoder=True)
+    scaling: float = getattr(config, "logits_scaling", None) or 1.0
+    if config.model_type == "hyperclovax":  # It multiplies with what Granite divides by.
+        scaling = 1 / scaling
+    factor: float = getattr(config, "logit_scale", None) or 1.0
+    return factor / scaling
 
 
 def looks_up_only(module: nn.Module) -> bool:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from interlat.engine.backend import Backend, TransformersBackend
 from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.chat import ChatFormat
-from interlat.engine.checkpoint import load_checkpoint
+from interlat.engine.checkpoint import first_line, load_checkpoint
 from interlat.engine.decoding import Decoded, decode_rows
 from interlat.engine.embeddings import input_embeddings, next_token_scores
 from interlat.engine.fingerprint import tokenizer_fingerprint, weights_fingerprint
@@ -47,8 +47,15 @@ class Engine:
         self.context_length = self._context_length()
         self.revision: str = getattr(model.config, "_commit_hash", None) or "local"
         self._check_sizes()
-        self._check_against_plain_forward()
-        self._check_latents_against_tokens()
+        try:
+            self._check_against_plain_forward()
+            self._check_latents_against_tokens()
+        except (ImportError, NotImplementedError, RuntimeError) as error:
+            # The model's own forward pass, such as kernels for a quantised model that this hardware lacks.
+            raise CheckpointError(
+                f"{self.name} cannot read a few tokens here: {first_line(error)}; use other hardware or another "
+                "checkpoint"
+            ) from error
 
     @classmethod
     def load(
