@@ -45,7 +45,7 @@ def has_behaviour(module: Path) -> bool:
 
 
 # Tests of a kind of fault across many modules, each in a folder of its own.
-KINDS = ("mutation",)
+KINDS = ("mutation", "sweep")
 
 
 def mirror(module: Path) -> Path:

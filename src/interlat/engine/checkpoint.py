@@ -83,7 +83,8 @@ def load_checkpoint(
     """Model (in evaluation mode, on its device) and tokenizer of a directory or hub id; see `Engine.load`.
 
     Raises:
-        CheckpointError: no such place, no model or tokenizer in it, damaged files, or missing weights.
+        CheckpointError: no such place, no model or tokenizer in it, damaged files, or missing weights; or it needs a
+            package or hardware that is missing, as quantised checkpoints do.
     """
     if not str(path_or_hub_id).strip():
         raise CheckpointError("the path of a model is empty; expected a directory or a hub id")
@@ -111,13 +112,17 @@ def load_checkpoint(
                 ignore_mismatched_sizes=True,  # reported below as an error, with the missing ones
                 trust_remote_code=trust_remote_code,
             )
+    except (ImportError, NotImplementedError, RuntimeError) as error:
+        # What a quantisation or an implementation of attention raises where its package or its hardware is missing.
+        raise CheckpointError(
+            f"{path_or_hub_id} cannot run here: {first_line(error)}; install what is missing, or give a checkpoint "
+            "that is not quantised and whose config.json names no attn_implementation"
+        ) from error
     except Exception as error:
         # Any: a damaged file makes transformers fail wherever it first uses what it read.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if not place.exists():
-            reason = f"there is no such folder here, and as a hub id it cannot be had ({reason})"
+        gone = "" if place.exists() else "there is no such folder here, and as a hub id it cannot be had: "
         raise CheckpointError(
-            f"cannot load a model from {path_or_hub_id}: {reason}; expected a directory written by "
+            f"cannot load a model from {path_or_hub_id}: {gone}{first_line(error)}; expected a directory written by "
             "save_pretrained (config.json, *.safetensors, tokenizer files) or a hub id that can be reached"
         ) from error
     model, report = loaded
@@ -130,6 +135,11 @@ def load_checkpoint(
             f"or has them in another shape ({shown}); save the whole model again"
         )
     return model.to(device=chosen_device).eval(), tokenizer
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error of another library says, or its name."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _check_layers(place: Path) -> None:

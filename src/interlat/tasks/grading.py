@@ -6,9 +6,10 @@ from interlat.reasoning import final_part
 from interlat.tasks.base import Grader, Task
 from interlat.tasks.boxed import ASK_FOR_BOX
 from interlat.tasks.graders.choice import chosen_option, grade_choice
-from interlat.tasks.graders.code import grade_code, program_of
+from interlat.tasks.graders.code import grade_code
 from interlat.tasks.graders.final_answer import final_answer
 from interlat.tasks.graders.mathematics import grade_mathematics
+from interlat.tasks.graders.programs import program_of
 from interlat.tasks.graders.verdict import Verdict
 from interlat.tasks.sandbox.execution import Limits
 
