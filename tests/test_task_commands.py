@@ -123,9 +123,8 @@ def test_the_shared_cases_pass_through_the_command(tmp_path, capsys):
     graded = {one["id"]: one for one in map(json.loads, capsys.readouterr().out.splitlines())}
     cases = [json.loads(line) for line in SHARED_CASES.read_text().splitlines()]
     assert list(graded) == [case["id"] for case in cases]
-    strict = [case for case in cases if case["kind"] != "code"]
-    assert len(strict) == 62
-    assert [case for case in strict if graded[case["id"]]["correct"] is not case["expected"]] == []
+    assert len(cases) == 79
+    assert [case for case in cases if graded[case["id"]]["correct"] is not case["expected"]] == []
 
 
 def test_a_file_of_answers_that_is_not_there(capsys):

@@ -101,12 +101,13 @@ def load_checkpoint(
         raise CheckpointError(f"{place} has no tokenizer files; save the tokenizer beside the model (save_pretrained)")
     _check_layers(place)
     chosen_device = choose_device(device)
+    chosen_dtype = choose_dtype(dtype, chosen_device)
     try:
         tokenizer = load_tokenizer(str(path_or_hub_id), trust_remote_code)
         with bar_for_large_models(_size_of(place)):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 str(path_or_hub_id),
-                dtype=choose_dtype(dtype, chosen_device),
+                dtype=chosen_dtype,
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # reported below as an error, with the missing ones
