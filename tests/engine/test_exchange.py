@@ -32,26 +32,22 @@ def test_who_reads_a_saved_memory_reads_on_as_if_it_were_the_own(qwen, thought, 
 def test_other_weights_are_refused_unless_they_are_wanted(qwen, thought, make_tokenizer):
     message = message_of_memory(qwen, thought)
     other = Engine.wrap(make_model("qwen2", tied=False), make_tokenizer("chatml"), name="another")
-    with pytest.raises(MessageError, match=r"made by other weights \(qwen2\) than those of another"):
+    with pytest.raises(MessageError, match=r"another model \(qwen2\) than another: weights \w{12} against \w{12}"):
         memory_of_message(other, message)
-    assert len(memory_of_message(other, message, other_weights=True)) == 2
+    assert len(memory_of_message(other, message, allow_foreign_cache=True)) == 2
 
 
 @pytest.mark.parametrize("changes", [{"num_hidden_layers": 3}, {"num_key_value_heads": 1}, {"hidden_size": 48}])
 def test_another_shape_is_refused_in_any_case(qwen, thought, make_tokenizer, changes):
     other = Engine.wrap(make_model("qwen2", **changes), make_tokenizer("chatml"), name="another")
     with pytest.raises(MessageError, match="a cache is for the model that made it"):
-        memory_of_message(other, message_of_memory(qwen, thought), other_weights=True)
+        memory_of_message(other, message_of_memory(qwen, thought), allow_foreign_cache=True)
 
 
 def test_the_shape_of_a_memory_is_known_before_it_is_made(engine):
     memory = engine.prefill(["the kettle"])
-    assert engine.memory_shape == (
-        len(memory.keys),
-        memory.keys[0].shape[1],
-        memory.keys[0].shape[3],
-        memory.hidden_states.shape[1],
-    )
+    pairs = zip(memory.keys, memory.values, strict=True)
+    assert engine.memory_shape == tuple((*k.shape[1::2], *v.shape[1::2]) for k, v in pairs)
 
 
 def test_eight_bits_travel_as_they_are_said_to(qwen, thought, tmp_path):

@@ -314,10 +314,11 @@ class Teamwork:
             return None
         ids = ids[len(work.shared) :]
         before = max((work.memories[name].next_position for name in self._sources(member, work)), default=0)
-        if before + len(ids) + further > engine.context_length:
+        room = engine.context_after(before or len(ids))
+        if before + len(ids) + further > room:
             work.failure = (
                 f"what {member.name} reads takes {before + len(ids)} positions and {further} more, but the context of "
-                f"{engine.name} holds {engine.context_length}"
+                f"{engine.name} holds {room}"
             )
             return None
         return [Tokens(ids)]
@@ -342,9 +343,12 @@ class Teamwork:
 
 def _bytes_of_column(member: Member, memory: Memory) -> int:
     """Bytes of the keys and values of one column of one row that a member hands over."""
-    layers = [layer for n, layer in enumerate(memory.keys, 1) if not member.layers or n in member.layers]
-    # Keys and values: in 8 bits with a scale of four bytes for each head.
-    return 2 * sum(k.shape[1] * (k.shape[3] + 4 if member.int8 else k.shape[3] * k.element_size()) for k in layers)
+    pairs = zip(memory.keys, memory.values, strict=True)
+    layers = [pair for n, pair in enumerate(pairs, 1) if not member.layers or n in member.layers]
+    # In 8 bits with a scale of four bytes for each head.
+    return sum(
+        t.shape[1] * (t.shape[3] + 4 if member.int8 else t.shape[3] * t.element_size()) for pair in layers for t in pair
+    )
 
 
 def _columns(memory: Memory, keep: Callable[[str], bool]) -> Bool[Tensor, "B T"]:
