@@ -7,7 +7,7 @@ VENV ?= .venv
 TORCH_INDEX_URL ?=
 # Test processes. Each runs its tensors on one thread: on small models that is faster than sharing the cores.
 JOBS ?= 2
-# Further arguments of `make demo`, `make bench`, `make test`, `make test-slow`: make demo ARGS="--games 20"
+# Further arguments of `make demo`, `make bench`, `make test`, `make test-slow`, `make test-sweep`: make demo ARGS="--games 20"
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -15,12 +15,13 @@ STAMP := $(VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check lint types imports bench reproduce clean
+.PHONY: help setup demo test test-slow test-sweep check lint types imports bench reproduce clean
 
 help:
 	@echo "make demo       scout and actor play held-out games; writes runs/demo/report.html"
 	@echo "make test       the quick tests"
 	@echo "make test-slow  the slow tests"
+	@echo "make test-sweep every model type of transformers, as a tiny random model"
 	@echo "make check      ruff, mypy and import-linter (also one by one: lint, types, imports)"
 	@echo "make bench      speed of the engine against plain transformers"
 	@echo "make reproduce  train the bundled checkpoints again; can be interrupted and continued"
@@ -45,6 +46,9 @@ test: setup
 # The slow tests train and measure: one process, all cores, none beside it.
 test-slow: setup
 	$(BIN)/python -m pytest -m slow --timeout 3600 $(ARGS)
+
+test-sweep: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m sweep $(ARGS)
 
 check: lint types imports
 

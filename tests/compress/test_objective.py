@@ -15,6 +15,7 @@ from interlat.compress.hint import hint
 from interlat.compress.losses import CompressionWeights
 from interlat.compress.objective import CompressionObjective, CompressionTotals
 from interlat.learning.examples import Example, Mixed
+from sweep.tiny_models import tiny_model
 
 SIZE, SENDER_SIZE, VOCABULARY = 16, 12, 40
 
@@ -45,15 +46,17 @@ def resampling():
     return Resampling(resampler)
 
 
-def objective_of(compressor, weights=None, head=None):
+def objective_of(compressor, weights=None, head=None, receiver=None):
     # The dropout of a receiver that was not put into evaluation mode would show.
-    adapter = CommunicationAdapter(AdapterConfig(SENDER_SIZE, SIZE, heads=2, output_scale=2.0, dropout=0.5)).train()
+    model = receiver or model_of(SIZE, 3)
+    size = model.config.hidden_size
+    adapter = CommunicationAdapter(AdapterConfig(SENDER_SIZE, size, heads=2, output_scale=2.0, dropout=0.5)).train()
     with torch.random.fork_rng():
         torch.manual_seed(9)
         for parameter in adapter.parameters():
             if parameter.ndim > 1:
                 nn.init.normal_(parameter, std=0.3)
-    return CompressionObjective(compressor, model_of(SIZE, 3).train(), adapter, weights, head=head).train()
+    return CompressionObjective(compressor, model.train(), adapter, weights, head=head).train()
 
 
 @pytest.fixture
@@ -73,11 +76,13 @@ def samples():
 def slow_parts(objective, samples):
     """Cross-entropy, agreement and direction: one sample, one branch and one position at a time, in float64."""
     model, adapter, weights = objective.model, objective.adapter, objective.weights
-    table = model.get_input_embeddings().weight
+
+    def embed(ids):
+        return model.get_input_embeddings()(torch.tensor(ids))
 
     def distributions(example, rows):
-        pieces = [table[list(example.before)], *([] if rows is None else [adapter(rows[None])[0]])]
-        embeddings = torch.cat([*pieces, table[list(example.after)]])
+        pieces = [embed(example.before), *([] if rows is None else [adapter(rows[None])[0]])]
+        embeddings = torch.cat([*pieces, embed(example.after)])
         logits = model(inputs_embeds=embeddings[None]).logits[0].double()
         start = len(embeddings) - len(example.after)
         labelled = [i for i, label in enumerate(example.labels) if label != -100]
@@ -127,6 +132,16 @@ def test_a_batch_equals_plain_passes_of_its_samples(samples, make, weights):
     for ours, theirs in zip(found, wanted, strict=True):
         if theirs is not None:
             torch.testing.assert_close(ours.double(), theirs.double(), atol=3e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["granite", "cohere", "gemma2", "minicpm3"])
+def test_a_receiver_that_scales_or_caps_its_scores_is_read_as_it_speaks(samples, name):
+    weights = CompressionWeights(0.7, 0.3)
+    objective = objective_of(resampling(), weights, receiver=tiny_model(name))
+    _, metrics = objective(samples)
+    task, agreement, _ = slow_parts(objective, samples)
+    assert metrics["task"].item() == pytest.approx(task.item(), rel=1e-4)
+    assert metrics["agreement"].item() == pytest.approx(agreement.item(), rel=5e-3)
 
 
 def test_the_hint_is_added_by_its_weight(samples):

@@ -3,7 +3,10 @@ import math
 import pytest
 import torch
 
+from interlat.compress import start
 from interlat.compress.start import FEWEST, uncertain_token
+from interlat.learning.divergences import entropy
+from sweep.tiny_models import tiny_model
 
 
 @pytest.fixture
@@ -48,3 +51,16 @@ def test_the_mean_is_that_of_the_definition(model):
 def test_rare_tokens_do_not_count(model):
     assert uncertain_token(model, plans(model, 1, "predicting"), "predicting") is None
     assert uncertain_token(model, [], "predicting") is None
+
+
+@pytest.mark.parametrize("name", ["granite", "cohere", "gemma2"])
+def test_certainty_is_that_of_the_models_own_scores(name, monkeypatch):
+    """These scale or cap what the head gives, so the head alone would find other entropies."""
+    model, ids = tiny_model(name), (5, 6, 7, 8, 9)
+    with torch.no_grad():
+        states = model.get_decoder()(input_ids=torch.tensor([ids])).last_hidden_state[0]
+        log_p = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(dim=-1)
+    monkeypatch.setattr(start, "entropy", lambda found: seen.append(found) or entropy(found))
+    seen = []
+    uncertain_token(model, [(states, ids)], "consuming")
+    torch.testing.assert_close(seen[0], log_p, rtol=1e-4, atol=1e-5)

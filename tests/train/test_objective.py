@@ -13,6 +13,8 @@ from interlat.learning.examples import Example, Mixed, collate
 from interlat.train.branches import Branch, BranchWeights, Totals, other_message
 from interlat.train.curriculum import cut
 from interlat.train.objective import ActorObjective
+from interlat.train.preference import score_trajectories
+from sweep.tiny_models import tiny_model
 
 SIZE, VOCABULARY = 16, 40
 
@@ -247,3 +249,19 @@ def test_totals_are_those_of_the_batch(branches, reading_weight):
     totals = Totals.of(words, reading_weight)
     assert totals.weight == pytest.approx(batch.weights[:, 1:][supervised].sum().item())
     assert totals.latent == 1
+
+
+@pytest.mark.parametrize("name", ["granite", "cohere", "gemma2", "gemma3_text", "minicpm3", "hyperclovax"])
+def test_the_loss_is_made_of_the_scores_that_the_model_gives(name):
+    """These models scale their embeddings, scale their scores or cap them; the head alone is not what they say."""
+    model, branch = tiny_model(name), Branch(example(1, 9), None, None, ())
+    ids = torch.tensor([[*branch.example.before, *branch.example.after]])
+    labels = torch.tensor([-100] * len(branch.example.before) + list(branch.example.labels))
+    with torch.no_grad():
+        log_p = model(input_ids=ids).logits[0].double().log_softmax(dim=-1)
+        loss, _ = ActorObjective(model, None).eval()([branch])
+    places = (labels[1:] != -100).nonzero()[:, 0]
+    expected = -log_p[places, labels[places + 1]]
+    assert loss.item() == pytest.approx(expected.mean().item(), rel=1e-4)
+    scores = score_trajectories(ActorObjective(model, None).eval(), [branch.example], [None])
+    assert scores.log_probabilities.item() == pytest.approx(-expected.sum().item(), rel=1e-4)

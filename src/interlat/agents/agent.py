@@ -231,7 +231,7 @@ class Agent:
 
     @functools.cached_property
     def _identity(self) -> NormMatchedIdentity:
-        return NormMatchedIdentity.of_embeddings(self.engine.model.get_input_embeddings().weight)
+        return NormMatchedIdentity.of_embeddings(self.engine.input_embeddings)
 
     def _read(self, prompt: list[Part]) -> Memory:
         return self.engine.prefill([prompt])

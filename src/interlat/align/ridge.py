@@ -141,11 +141,14 @@ def ridge_map(
     Raises:
         CheckpointError: the file in the cache is damaged.
     """
-    read, written = (engine.model.get_input_embeddings().weight, engine.model.get_output_embeddings().weight)
-    if read is written or read.data_ptr() == written.data_ptr():
+    stored, written = (engine.model.get_input_embeddings().weight, engine.model.get_output_embeddings().weight)
+    read = engine.input_embeddings
+    if stored is written or stored.data_ptr() == written.data_ptr():
         say(f"{engine.name} ties its embeddings, so the ridge map is the identity; it is skipped")
         return NormMatchedIdentity.of_embeddings(read)
-    place = Path(cache or cache_folder()) / "ridge" / f"{engine.weights_fingerprint[:32]}-{ridge:g}"
+    # Maps of models that scale their embeddings were once made of the unscaled ones; those files stay unread.
+    scaled = "" if read.data_ptr() == stored.data_ptr() else "-scaled"
+    place = Path(cache or cache_folder()) / "ridge" / f"{engine.weights_fingerprint[:32]}-{ridge:g}{scaled}"
     if (place / RidgeMap.FILE).is_file():
         return RidgeMap.load(place, engine.device).requires_grad_(False)
     made = RidgeMap.of_tables(read, written, ridge, engine.weights_fingerprint)

@@ -22,6 +22,7 @@ from interlat.bench.processes import die_first
 from interlat.compress.compressors import Reasoner, Sample
 from interlat.compress.losses import CompressionWeights
 from interlat.compress.objective import CompressionObjective
+from interlat.engine.embeddings import input_embeddings
 from interlat.engine.hardware import choose_device
 from interlat.learning.examples import IGNORED, Example
 
@@ -48,7 +49,7 @@ def random_objective(shape: Shape) -> CompressionObjective:
     torch.manual_seed(1)
     receiver: Any = Qwen2ForCausalLM(small_config(shape.vocabulary, size, size**-0.5))
     bridge = Bridge(BridgeConfig(size, size, latent_steps=(shape.latent_steps,)))
-    bridge.begin(sender.get_input_embeddings().weight, seed=2)
+    bridge.begin(input_embeddings(sender), seed=2)
     adapter = CommunicationAdapter(AdapterConfig(size, size, heads=4, output_scale=5.0))
     return CompressionObjective(Reasoner(sender, bridge), receiver, adapter, WEIGHTS)
 

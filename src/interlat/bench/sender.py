@@ -63,7 +63,7 @@ def run(quick: bool = False) -> Iterator[dict[str, Any]]:
     """Yield one record a plan length; smaller is better, prefill of the prompt included on both sides."""
     engine = random_engine(quick)
     bridge = Bridge(BridgeConfig(engine.hidden_size, engine.hidden_size)).to(engine.device)
-    bridge.begin(engine.model.get_input_embeddings().weight, seed=0)
+    bridge.begin(engine.input_embeddings, seed=0)
     prompt = [Tokens(tuple(range(1, PROMPT + 1)))]
 
     def think() -> None:

@@ -75,7 +75,7 @@ class RandomTeamwork(Teamwork):
         ]
         sampling = Sampling(max_new_tokens=shape.written)
         answerer = Member(last, last, (thinkers[-1],), sampling=sampling)
-        align = NormMatchedIdentity.of_embeddings(engine.model.get_input_embeddings().weight)
+        align = NormMatchedIdentity.of_embeddings(engine.input_embeddings)
         super().__init__(
             Team((*members, answerer)), {"": engine}, {"": align}, batch_size=BATCH, share_question=share_question
         )

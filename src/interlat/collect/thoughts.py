@@ -333,7 +333,7 @@ class _Collection:
         steps, prompt_states = self.config.latent_steps, [None] * len(prompts)
         if self.bridge is not None:
             return think_over(self.engine, self.bridge, prompts, steps)[1], prompt_states
-        align = NormMatchedIdentity.of_embeddings(self.engine.model.get_input_embeddings().weight)
+        align = NormMatchedIdentity.of_embeddings(self.engine.input_embeddings)
         if self.config.prompt_states:
             memory, kept_states = self.engine.prefill_hidden(prompts, kept=self.kept)
             return self.engine.think(memory, steps, align, kept=self.kept)[1], kept_states

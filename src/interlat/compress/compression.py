@@ -20,6 +20,7 @@ from interlat.compress.objective import CompressionObjective, CompressionTotals
 from interlat.compress.start import uncertain_token
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import companion_file, load_checkpoint
+from interlat.engine.embeddings import input_embeddings, score_factor
 from interlat.engine.fingerprint import weights_fingerprint
 from interlat.engine.hardware import choose_device
 from interlat.engine.prompt import token_ids_of, tokenize
@@ -368,7 +369,7 @@ def _new_compressor(
             f"{config.thoughts}; leave out losses.hint, or give the model that made them"
         )
     bridge = _bridge(config, thoughts, settings, model, reads_thoughts)
-    head = model.get_output_embeddings().weight if config.losses.hint else None
+    head = model.get_output_embeddings().weight * score_factor(model) if config.losses.hint else None
     choose_trained(model, config.trained, config.low_rank, config.seed + 2)
     reasoner = Reasoner(model, bridge, config.gradient_checkpointing, config.precision)
     return _Compressor(reasoner, tokenizer, head)
@@ -394,7 +395,7 @@ def _bridge(
     torch.manual_seed(config.seed)
     if bridge.projector is not None:
         bridge.projector.reset_parameters()
-    table = model.get_input_embeddings().weight
+    table = input_embeddings(model)
     bridge.begin(table, config.seed)
     if config.start == "uncertain" and reads_thoughts:
         token = _start_token(model, thoughts)

@@ -1,11 +1,12 @@
 """What a compressed message must do to a frozen receiver that the full message does."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from interlat.errors import InputError
@@ -67,7 +68,7 @@ class CompressionRows(NamedTuple):
 def compression_rows(
     states: Float[Tensor, "N D"],
     targets: Int[Tensor, "N"],
-    head: nn.Module,
+    head: Callable[[Tensor], Tensor],
     vocabulary_size: int,
     *,
     full: Float[Tensor, "N D"] | None = None,

@@ -1,5 +1,6 @@
 """What the frozen receiver makes of compressed messages, as one module."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from interlat.compress.compressors import Reasoner, Resampling, Sample
 from interlat.compress.hint import hint
 from interlat.compress.losses import CompressionWeights, agreement_by_sample, compression_rows, direction
 from interlat.compress.receiver import FrozenReceiver, Opened
+from interlat.engine.embeddings import next_token_scores
 from interlat.learning.divergences import samples_of_labels
 from interlat.learning.examples import Batch, Message, Mixed
 from interlat.learning.states import Precision
@@ -124,7 +126,7 @@ class CompressionObjective(nn.Module):
         losses = compression_rows(
             states,
             targets,
-            self.model.get_output_embeddings(),
+            functools.partial(next_token_scores, self.model),
             self.model.config.vocab_size,
             full=full,
             none=none,
@@ -155,7 +157,7 @@ class CompressionObjective(nn.Module):
 
     def _task(self, batch: Batch, states: Float[Tensor, "N D"], totals: CompressionTotals) -> Float[Tensor, ""]:
         supervised = batch.labels[:, 1:] != -100
-        head, size = self.model.get_output_embeddings(), self.model.config.vocab_size
+        head, size = functools.partial(next_token_scores, self.model), self.model.config.vocab_size
         losses = compression_rows(states, batch.labels[:, 1:][supervised], head, size)
         return (losses.cross_entropy * batch.weights[:, 1:][supervised]).sum() / totals.weight
 

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interlat.engine.embeddings import next_token_scores
 from interlat.learning.divergences import entropy
 from interlat.messages import Offset
 
@@ -36,7 +37,8 @@ def uncertain_token(
     total = torch.zeros(model.config.get_text_config(decoder=True).vocab_size, dtype=torch.float64)
     count = torch.zeros_like(total)
     for states, tokens in thoughts:
-        log_p = head(states.to(head.weight.device, head.weight.dtype)).float().log_softmax(dim=-1)
+        scores = next_token_scores(model, states.to(head.weight.device, head.weight.dtype))
+        log_p = scores.float().log_softmax(dim=-1)
         entropies = entropy(log_p).double().cpu()
         consumed = torch.tensor(tokens)
         if offset == "predicting":

@@ -46,14 +46,24 @@ class TransformersBackend:
     """Runs the model's own ``forward``: for every architecture of full or sliding attention layers.
 
     Raises:
-        CheckpointError: the architecture takes no position ids, no embeddings, or has other kinds of layers;
-            or its attention implementation is neither sdpa nor eager.
+        CheckpointError: the architecture takes no position ids, no embeddings, reads something beside them in its
+            layers, or has other kinds of layers; or its attention implementation is neither sdpa nor eager.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.decoder = model.get_decoder()
         self.config = model.config.get_text_config(decoder=True)
         self.windows = layer_windows(self.config)
+        if per_layer := getattr(self.config, "hidden_size_per_layer_input", None):
+            raise CheckpointError(
+                f"{type(model).__name__} adds an embedding of the token in every layer (hidden_size_per_layer_input is "
+                f"{per_layer}), which a latent has none of; use a model without, such as a larger one of its family"
+            )
+        if crossed := getattr(self.config, "cross_attention_layers", None):
+            raise CheckpointError(
+                f"{type(model).__name__} reads an image in its layers {', '.join(map(str, crossed))} "
+                "(cross_attention_layers); only models that read text alone can keep a memory"
+            )
         accepted = inspect.signature(self.decoder.forward).parameters
         missing = {"inputs_embeds", "position_ids", "past_key_values", "attention_mask"} - set(accepted)
         if missing:
@@ -89,7 +99,7 @@ class TransformersBackend:
                 )
                 for kind, window in self.windows.items()
             }
-            with _shown(self.decoder, tap), masked_layers(self.decoder, layer_mask):
+            with _shown(self.decoder, tap, self.config.num_hidden_layers), masked_layers(self.decoder, layer_mask):
                 output = self.decoder(
                     inputs_embeds=embeddings,
                     attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
@@ -105,12 +115,36 @@ class TransformersBackend:
         return forward
 
 
+def layers_of(decoder: nn.Module, count: int) -> nn.ModuleList:
+    """The ``count`` layers of a decoder, by whatever name it has them: ``layers``, GPT-2's ``h``, BERT's ``layer``.
+
+    Raises:
+        CheckpointError: it has no such list, or several.
+    """
+    found: dict[int, list[nn.ModuleList]] = {}
+    for name, module in decoder.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            if name == "layers":
+                return module
+            found.setdefault(name.count("."), []).append(module)
+    outermost = found[min(found)] if found else []
+    if len(outermost) != 1:
+        raise CheckpointError(
+            f"{type(decoder).__name__} has {len(outermost)} lists of {count} layers, expected one; read its last layer "
+            "only, and hand over all layers of a memory"
+        )
+    return outermost[0]
+
+
 @contextlib.contextmanager
 def masked_layers(decoder: Any, layer_mask: Tensor | None) -> Iterator[None]:
     """While ``decoder`` runs, hide from each layer the columns that it may not see; masks are boolean or added."""
 
     def hook_of(number: int, mask: Tensor) -> Callable[[nn.Module, Any, dict[str, Any]], tuple[Any, dict[str, Any]]]:
         def hook(module: nn.Module, inputs: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            names = inspect.signature(module.forward).parameters
+            named = dict(zip(names, inputs, strict=False)) | named
+            inputs = ()
             given: Tensor = named["attention_mask"]
             seen = columns_of_layer(mask, number, given.shape[-1])
             if given.dtype == torch.bool:
@@ -121,7 +155,7 @@ def masked_layers(decoder: Any, layer_mask: Tensor | None) -> Iterator[None]:
 
     handles = []
     if layer_mask is not None:
-        for number, layer in enumerate(decoder.layers):
+        for number, layer in enumerate(layers_of(decoder, layer_mask.shape[1])):
             handles.append(layer.register_forward_pre_hook(hook_of(number, layer_mask), with_kwargs=True))
     try:
         yield
@@ -131,7 +165,7 @@ def masked_layers(decoder: Any, layer_mask: Tensor | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _shown(decoder: Any, tap: Tap | None) -> Iterator[None]:
+def _shown(decoder: Any, tap: Tap | None, count: int) -> Iterator[None]:
     """Show a tap what the layers of ``decoder`` give while it runs."""
     numbers = tap.inner if tap is not None else frozenset()
 
@@ -142,7 +176,8 @@ def _shown(decoder: Any, tap: Tap | None) -> Iterator[None]:
 
         return hook
 
-    handles = [decoder.layers[number - 1].register_forward_hook(hook_of(number)) for number in sorted(numbers)]
+    layers = layers_of(decoder, count) if numbers else nn.ModuleList()
+    handles = [layers[number - 1].register_forward_hook(hook_of(number)) for number in sorted(numbers)]
     try:
         yield
     finally:

@@ -80,7 +80,8 @@ def load_checkpoint(
     """Model (in evaluation mode, on its device) and tokenizer of a directory or hub id; see `Engine.load`.
 
     Raises:
-        CheckpointError: no such place, no model or tokenizer in it, damaged files, or missing weights.
+        CheckpointError: no such place, no model or tokenizer in it, damaged files, or missing weights; or it needs a
+            package or hardware that is missing, as quantised checkpoints do.
     """
     place = Path(path_or_hub_id)
     if place.is_dir() and not (place / "config.json").is_file():
@@ -102,10 +103,15 @@ def load_checkpoint(
                 ignore_mismatched_sizes=True,  # reported below as an error, with the missing ones
                 trust_remote_code=trust_remote_code,
             )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (ImportError, NotImplementedError, RuntimeError) as error:
+        # What a quantisation or an implementation of attention raises where its package or its hardware is missing.
         raise CheckpointError(
-            f"cannot load a model from {path_or_hub_id}: {reason}; expected a directory written by "
+            f"{path_or_hub_id} cannot run here: {first_line(error)}; install what is missing, or give a checkpoint "
+            "that is not quantised and whose config.json names no attn_implementation"
+        ) from error
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise CheckpointError(
+            f"cannot load a model from {path_or_hub_id}: {first_line(error)}; expected a directory written by "
             "save_pretrained (config.json, *.safetensors, tokenizer files) or a hub id that can be reached"
         ) from error
     model, report = loaded
@@ -119,6 +125,11 @@ def load_checkpoint(
         )
     read_rows_apart(model)
     return model.to(device=chosen_device).eval(), tokenizer
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error of another library says, or its name."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def companion_file(place: str, name: str) -> Path | None:

@@ -23,6 +23,7 @@ from transformers.models.qwen3 import modeling_qwen3 as qwen3
 from interlat.engine.attention import columns_of_layer, layer_windows, visible_columns
 from interlat.engine.backend import Forward
 from interlat.engine.buffer import KeyValueBuffer
+from interlat.engine.embeddings import has_hooks
 from interlat.engine.layers import Tap
 
 
@@ -55,7 +56,7 @@ def is_llama_family(model: PreTrainedModel) -> bool:
     the model's own ``forward`` is run.
     """
     classes = KNOWN.get(type(model))
-    if classes is None or any(_has_hooks(module) for module in model.modules()):
+    if classes is None or any(has_hooks(module) for module in model.modules()):
         return False
     if len({parameter.device for parameter in model.parameters()}) != 1:
         return False
@@ -65,10 +66,6 @@ def is_llama_family(model: PreTrainedModel) -> bool:
         and type(decoder.norm) is classes.norm
         and all(_is_known_layer(layer, classes) for layer in decoder.layers)
     )
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
 
 
 def _is_known_layer(layer: Any, classes: _Classes) -> bool:

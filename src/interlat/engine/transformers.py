@@ -12,18 +12,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from interlat.engine.backend import Backend, TransformersBackend
 from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.chat import ChatFormat
-from interlat.engine.checkpoint import load_checkpoint
+from interlat.engine.checkpoint import first_line, load_checkpoint
 from interlat.engine.decoding import Decoded, decode_rows
+from interlat.engine.embeddings import input_embeddings, next_token_scores
 from interlat.engine.layers import KeptLayers, Tap
 from interlat.engine.llama_family import LlamaFamilyBackend, is_llama_family
 from interlat.engine.memory import LayerShape, Memory, MovedMemory, layer_shapes, shape_text, with_columns, with_segment
 from interlat.engine.origin import Origin
-from interlat.engine.prompt import Prompt, Tokens, embed_prompts, padded_mask, prompt_length, tokenize
+from interlat.engine.prompt import Latents, Prompt, Tokens, embed_prompts, padded_mask, prompt_length, tokenize
 from interlat.engine.rotary import crossing, original_length, read_rows_apart
 from interlat.engine.sampling import Sampling
 from interlat.engine.self_check import check_against_plain_forward
 from interlat.engine.streaming import Request, Written, write_stream
-from interlat.errors import InputError, PromptError
+from interlat.errors import CheckpointError, InputError, PromptError
 from interlat.messages import Offset
 
 Align = Callable[[Float[Tensor, "B 1 D"]], Float[Tensor, "B 1 D"]]
@@ -43,11 +44,20 @@ class Engine:
         self.tokenizer = tokenizer
         self.name = name
         self.hidden_size: int = self.config.hidden_size
-        self.context_length: int = self.config.max_position_embeddings
+        self.context_length = self._context_length()
         self.revision: str = getattr(model.config, "_commit_hash", None) or "local"
         self.memory_shape: tuple[LayerShape, ...] = ()
         """The shape of its memories, layer by layer."""
-        self.memory_shape = layer_shapes(check_against_plain_forward(self))
+        self._check_sizes()
+        try:
+            self.memory_shape = layer_shapes(check_against_plain_forward(self))
+            self._check_latents_against_tokens()
+        except (ImportError, NotImplementedError, RuntimeError) as error:
+            # The model's own forward pass, such as kernels for a quantised model that this hardware lacks.
+            raise CheckpointError(
+                f"{self.name} cannot read a few tokens here: {first_line(error)}; use other hardware or another "
+                "checkpoint"
+            ) from error
 
     def use(self, model: PreTrainedModel) -> None:
         """Take what runs from ``model``."""
@@ -136,9 +146,17 @@ class Engine:
         return frozenset(i for i in ids if i is not None)
 
     @property
+    def input_embeddings(self) -> Float[Tensor, "V D"]:
+        """The table of input embeddings: for every token the row that is read as a latent in its place.
+
+        See `interlat.engine.embeddings.input_embeddings`; computed anew each time where the model scales its weight.
+        """
+        return input_embeddings(self.model)
+
+    @property
     def embedding_rms(self) -> float:
         """Root mean square over all entries of the input embedding table, float32 arithmetic."""
-        table = self.model.get_input_embeddings().weight.detach()
+        table = self.input_embeddings
         return float(torch.linalg.vector_norm(table, dtype=torch.float32)) / table.numel() ** 0.5
 
     @torch.no_grad()
@@ -150,12 +168,7 @@ class Engine:
     @torch.no_grad()
     def logits(self, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows V"]:
         """Next-token scores of states after the final norm."""
-        scores: Tensor = self.model.get_output_embeddings()(hidden_states)
-        factor = getattr(self.config, "logit_scale", 1.0) / getattr(self.config, "logits_scaling", 1.0)
-        if factor != 1.0:
-            scores = scores * factor
-        cap = getattr(self.config, "final_logit_softcapping", None)
-        return scores if cap is None else torch.tanh(scores / cap) * cap
+        return next_token_scores(self.model, hidden_states)
 
     @torch.no_grad()
     def prefill(
@@ -310,7 +323,7 @@ class Engine:
         moving = torch.ones(len(memory), dtype=torch.bool, device=self.device) if tolerance else None
         thoughts = []
         for column in range(memory.width, attention_mask.shape[1]):
-            before, state = state, forward(align(state).to(state.dtype))
+            before, state = state, forward(align(state).to(state.dtype, copy=True))  # CTRL scales its inputs in place
             thoughts.append(state if tap is None else tap.take(state))
             if moving is None:
                 last = state
@@ -441,6 +454,15 @@ class Engine:
             hidden_states=torch.zeros(rows, self.hidden_size, dtype=self.dtype, device=self.device),
         )
 
+    def _context_length(self) -> int:
+        length = getattr(self.config, "max_position_embeddings", None)
+        if not isinstance(length, int):
+            raise CheckpointError(
+                f"the configuration of {self.name} has max_position_embeddings {length!r}, expected the number of "
+                "positions that the model can read; write it into config.json"
+            )
+        return length
+
     def _check_ready(self, memory: Memory | None) -> None:
         if self.model.training:
             raise InputError("the model is in training mode; call model.eval() before using the engine")
@@ -495,6 +517,30 @@ class Engine:
                         f"prompt {row} has token id {max(part.ids)}, but {self.name} knows ids 0 to "
                         f"{size - 1}; use the model's own tokenizer"
                     )
+
+    def _check_sizes(self) -> None:
+        """Input embeddings, states and what the head reads are rows of one size, or nothing can be a latent."""
+        read = getattr(self.model.get_input_embeddings(), "embedding_dim", self.hidden_size)
+        written = getattr(self.model.get_output_embeddings(), "in_features", self.hidden_size)
+        if not read == written == self.hidden_size:
+            raise CheckpointError(
+                f"{type(self.model).__name__} has states of size {self.hidden_size}, but input embeddings of size "
+                f"{read} and a head that reads {written}; a state cannot become a latent there, so it is not supported"
+            )
+
+    @torch.no_grad()
+    def _check_latents_against_tokens(self) -> None:
+        """Compare tokens with latents made of their rows of the input table: a latent must be read like a token."""
+        size = self.model.get_input_embeddings().weight.shape[0]
+        ids = tuple(i % size for i in (1, 2, 3))
+        rows = input_embeddings(self.model, torch.tensor(ids))
+        token, latent = self.prefill([[Tokens(ids)], [Tokens(ids[:1]), Latents(rows[1:])]]).hidden_states.float()
+        scale, difference = float(token.abs().max()), float((token - latent).abs().max())
+        if not difference <= (1e-3 if self.dtype in (torch.float32, torch.float64) else 1e-1) * scale:
+            raise CheckpointError(
+                f"{type(self.model).__name__} reads a latent made of a token's embedding otherwise than the token "
+                f"(difference {difference:.3g} at scale {scale:.3g}): its architecture is not supported"
+            )
 
 
 def _moved(memory: Memory | MovedMemory) -> MovedMemory:

@@ -126,7 +126,7 @@ class _Line:
             lambda: Bridge.load(config.checkpoints.compressed or "", self.engine("compressed").device)
         )
         self.identity = functools.cache(
-            lambda: NormMatchedIdentity.of_embeddings(self.engine("scout").model.get_input_embeddings().weight)
+            lambda: NormMatchedIdentity.of_embeddings(self.engine("scout").input_embeddings)
         )
 
     def send(self, game: dict[str, Any], variant: str) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def read_latents(config: ReadLatents) -> Iterator[tuple[int, int, list[dict[str,
     store, engine = LatentStore.open(config.thoughts), Engine.load(config.model, dtype="float32")
     file = None if config.untrained else companion_file(config.model, Bridge.FILE)
     bridge = Bridge.load(file.parent, engine.device) if file else None
-    identity = NormMatchedIdentity.of_embeddings(engine.model.get_input_embeddings().weight)
+    identity = NormMatchedIdentity.of_embeddings(engine.input_embeddings)
     make_prompt = PromptMaker.as_collected(store.manifest.settings, engine.tokenizer)
     items = list(store.ids)[: config.limit]
     for start in range(0, len(items), config.batch_size):

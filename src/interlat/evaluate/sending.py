@@ -103,7 +103,7 @@ def think(engine: Engine, bridge: Bridge | None, records: Sequence[dict[str, Any
         latent_steps: K.
     """
     prompts = _prompts(engine, records, "plan")
-    align = None if bridge else NormMatchedIdentity.of_embeddings(engine.model.get_input_embeddings().weight)
+    align = None if bridge else NormMatchedIdentity.of_embeddings(engine.input_embeddings)
     began = time.perf_counter()
     if bridge is not None:
         memory, rows = think_over(engine, bridge, prompts, latent_steps)

@@ -277,14 +277,14 @@ def _engines(config: EvaluateTeams, ranks: Ranks) -> dict[str, Engine]:
 
 
 def _align(name: AlignName, engine: Engine) -> Align:
-    table = engine.model.get_input_embeddings().weight
+    table = engine.input_embeddings
     if name == "ridge":
         return ridge_map(engine)
     if name == "vocabulary":
-        return VocabularyMean(engine.logits, engine.hidden_size, table.detach())
+        return VocabularyMean(engine.logits, engine.hidden_size, table)
     return NormMatchedIdentity.of_embeddings(table)
 
 
 def _random_align(engine: Engine, seed: int) -> Align:
-    identity = NormMatchedIdentity.of_embeddings(engine.model.get_input_embeddings().weight)
+    identity = NormMatchedIdentity.of_embeddings(engine.input_embeddings)
     return RandomAlignment(identity, seed)

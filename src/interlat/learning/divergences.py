@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
@@ -50,7 +50,7 @@ def samples_of_labels(labels: Int[Tensor, "B T"]) -> Int[Tensor, "N"]:
 def losses_of_rows(
     states: Float[Tensor, "N D"],
     targets: Int[Tensor, "N"],
-    head: nn.Module,
+    head: Callable[[Tensor], Tensor],
     vocabulary_size: int,
     *,
     other: Float[Tensor, "N D"] | None = None,
@@ -64,7 +64,7 @@ def losses_of_rows(
     Args:
         states: of the branch with the own message.
         targets: the tokens to be predicted.
-        head: maps ``[N, D]`` to ``[N, V]``.
+        head: maps ``[N, D]`` to ``[N, V]``, the scores that the model gives.
         vocabulary_size: V, from which follows how many rows are taken at a time.
         other: states of the branch with another task's message; gives the divergence.
         plan: states of the branch with the plan in words; gives the alignment.
@@ -140,7 +140,7 @@ def kl_divergence(log_p: Float[Tensor, "*rows V"], log_q: Float[Tensor, "*rows V
     return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
 
 
-def _log_probabilities(states: Tensor, head: nn.Module) -> Tensor:
+def _log_probabilities(states: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
     logits: Tensor = head(states)
     return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(dim=-1)
 

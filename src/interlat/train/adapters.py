@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
 from interlat.align.rows import padded_rows
 from interlat.align.vocabulary import VocabularyMean, embeddings_of_tokens
+from interlat.engine.embeddings import input_embeddings
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.learning.messages import ScoutMessages
@@ -73,7 +74,7 @@ def begin_adapter(
         InputError: the model in ``sender`` did not make these thoughts.
     """
     states = [thoughts.states(item).float() for item in items]
-    table = model.get_input_embeddings().weight.detach().float().cpu()
+    table = input_embeddings(model).float().cpu()
     if sender is not None:
         rows = torch.cat(states)
         adapter.align(rows, _expected_embeddings(rows, sender, thoughts.manifest, tokenizer, table))

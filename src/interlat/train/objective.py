@@ -1,5 +1,6 @@
 """The actor's loss as one module: a sharded model gathers its parameters once for all branches of a pass."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from interlat.engine.embeddings import next_token_scores
 from interlat.learning.divergences import (
     hinge,
     losses_of_rows,
@@ -77,7 +79,7 @@ class ActorObjective(nn.Module):
         supervised = batch.labels[:, 1:] != -100
         targets, label_weights = batch.labels[:, 1:][supervised], batch.weights[:, 1:][supervised]
         samples = samples_of_labels(batch.labels)
-        head, size = self.model.get_output_embeddings(), self.model.config.vocab_size
+        head, size = functools.partial(next_token_scores, self.model), self.model.config.vocab_size
         if not compared:
             task = (losses_of_rows(own, targets, head, size).cross_entropy * label_weights).sum() / totals.weight
             return task, {}

@@ -6,10 +6,10 @@ nothing. Model and adapter stay in evaluation mode throughout: the loss looks at
 dropout would add noise to each.
 """
 
+import functools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from interlat.agents.agent import Agent, load
 from interlat.agents.trajectories import Trajectory, check_reader, read_trajectories, stored_message
+from interlat.engine.embeddings import next_token_scores
 from interlat.engine.hardware import choose_device
 from interlat.engine.ranks import Ranks
 from interlat.errors import InputError
@@ -151,7 +152,7 @@ def score_trajectories(
     batch = collate(examples, messages).to(objective.device)
     states = states_at_labels(objective.states(batch), batch.labels)
     following = batch.labels[:, 1:]
-    head, size = objective.model.get_output_embeddings(), objective.model.config.vocab_size
+    head, size = functools.partial(next_token_scores, objective.model), objective.model.config.vocab_size
     losses = losses_of_rows(states, following[following != IGNORED], head, size).cross_entropy
     tokens = torch.bincount(samples_of_labels(batch.labels), minlength=len(examples))
     # Slices and not index_add, which adds in another order each time on a GPU: a run must repeat itself bit for bit.
@@ -297,7 +298,7 @@ def pairs_of_step(pairs: Sequence[Pair], step: int, size: int, seed: int) -> lis
     return [pairs[_order(len(pairs), f"preference/{seed}/{epoch}")[index]] for epoch, index in places]
 
 
-@lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=2)
 def _order(count: int, name: str) -> Sequence[int]:
     return random.Random(name).sample(range(count), count)
 
