@@ -354,14 +354,14 @@ def test_costs_are_counted(qwen_long, temperature):
     assert (planner.prompt_tokens, planner.latent_steps, planner.forward_passes) == (read, 3, 4)
     assert planner.memory_columns == read + 3
     assert critic.memory_columns == planner.memory_columns + critic.prompt_tokens + 3
-    layers, heads, size, _ = qwen_long.memory_shape
+    layers, (heads, size, *_) = len(qwen_long.memory_shape), qwen_long.memory_shape[0]
     assert critic.message_bytes == critic.memory_columns * layers * heads * size * 2 * 4
     assert judger.message_bytes == len(judger.text.encode()) and judger.forward_passes == judger.decoded_tokens + 1
     assert planner.seconds > 0 and not one.memories
 
 
 def test_what_is_left_out_costs_no_bytes(qwen_long):
-    layers, heads, size, _ = qwen_long.memory_shape
+    layers, (heads, size, *_) = len(qwen_long.memory_shape), qwen_long.memory_shape[0]
     turns = {
         name: work(qwen_long, chain(**changes))["two"].turns["critic"]
         for name, changes in {

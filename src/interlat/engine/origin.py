@@ -8,9 +8,10 @@ from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from interlat.engine.checkpoint import load_tokenizer
+from interlat.engine.checkpoint import first_line, load_tokenizer
 from interlat.engine.fingerprint import tokenizer_fingerprint, weights_fingerprint
 from interlat.engine.rotary import original_length
+from interlat.errors import CheckpointError
 
 UNREAD = re.compile(
     r"_.*|architectures|auto_map|.*dtype|transformers_version|use_cache|return_dict|output_\w+|problem_type|id2label"
@@ -82,9 +83,14 @@ class Origin:
 
     @classmethod
     def of_checkpoint(cls, place: str) -> "Origin":
-        """Of a folder or hub id, without its weights. Raises OSError, ValueError: as `transformers` does."""
-        rules = rules_of(AutoConfig.from_pretrained(place))
-        return cls(place, rules, lambda: "", lambda: tokenizer_fingerprint(load_tokenizer(place)))
+        """Of a folder or hub id, without its weights. Raises CheckpointError: there is no model in that place."""
+        try:
+            rules, tokenizer = rules_of(AutoConfig.from_pretrained(place)), load_tokenizer(place)
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"cannot read the configuration and tokenizer of {place}: {first_line(error)}"
+            ) from error
+        return cls(place, rules, lambda: "", lambda: tokenizer_fingerprint(tokenizer))
 
     @property
     def weights_fingerprint(self) -> str:
