@@ -405,7 +405,10 @@ def _maker(header: Header) -> str:
 
 def _complete(message: Message, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     try:
-        provenance = json.loads(json.dumps(dict(message.header.provenance), allow_nan=False))
+        provenance, rules = (
+            json.loads(json.dumps(dict(fields), allow_nan=False))
+            for fields in (message.header.provenance, message.header.rules)
+        )
     except (TypeError, ValueError) as error:
         raise MessageError(f"the provenance of the message is not JSON ({error}); use plain finite values") from error
     header = dataclasses.replace(
@@ -415,6 +418,7 @@ def _complete(message: Message, dtype: torch.dtype, shape: tuple[int, ...]) -> N
         shape=shape,
         positions=tuple(message.header.positions),
         provenance=provenance,
+        rules=rules,
         sha256="",
         format_version=FORMAT_VERSION,
     )
