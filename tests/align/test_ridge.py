@@ -1,5 +1,8 @@
+import math
+
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from interlat.align import ridge as module
 from interlat.align.base import Align
@@ -8,6 +11,7 @@ from interlat.align.ridge import RidgeConfig, RidgeMap, cache_folder, ridge_map
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from model_fixtures import make_model
+from sweep.tiny_models import tiny_config
 
 
 def slow_map(read, written, ridge):
@@ -92,6 +96,25 @@ def test_a_model_has_one_map_that_is_kept(make_tokenizer, tmp_path, monkeypatch)
     assert torch.equal(again.weight, first.weight) and not again.weight.requires_grad
     with pytest.raises(pytest.fail.Exception, match="computed again"):
         ridge_map(engine, 0.1, cache=tmp_path)
+
+
+def test_the_map_of_a_model_that_scales_its_embeddings_leads_to_what_it_reads(make_tokenizer, tmp_path):
+    """And a map that was once made of the unscaled table is not read again."""
+    config = tiny_config("gemma3_text")
+    config.tie_word_embeddings = False
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    engine = Engine.wrap(model, make_tokenizer("chatml"))
+    stored, written = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    old = tmp_path / "ridge" / f"{engine.weights_fingerprint[:32]}-1e-05"
+    RidgeMap.of_tables(stored, written).save(old)
+    made = ridge_map(engine, cache=tmp_path)
+    expected = RidgeMap.of_tables(stored.detach() * math.sqrt(32), written)
+    torch.testing.assert_close(made.weight, expected.weight)
+    assert made.config.target_norm == pytest.approx(expected.config.target_norm, rel=1e-5)
+    assert made.config.target_norm == pytest.approx(
+        engine.embed(torch.arange(320)).norm(dim=-1).mean().item(), rel=1e-5
+    )
 
 
 def test_tied_embeddings_need_no_map_and_that_is_said(make_tokenizer, tmp_path, capsys):

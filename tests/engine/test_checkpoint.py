@@ -1,3 +1,4 @@
+import importlib.util
 import json
 
 import pytest
@@ -6,6 +7,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer
 
+from interlat.cli import main
 from interlat.engine import checkpoint
 from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError, InputError
@@ -115,3 +117,39 @@ def test_wrong_device_and_dtype(saved):
 def test_compiling_is_refused_not_ignored(saved):
     with pytest.raises(InputError, match="compile=True is not offered"):
         Engine.load(str(saved), compile=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128}}, "optimum"),
+        ({"quantization_config": {"quant_method": "awq", "bits": 4, "zero_point": True}}, "gptqmodel"),
+        ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "bitsandbytes"),
+        ({"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {}}}, "compressed-tensors"),
+        ({"quantization_config": {"quant_method": "torchao", "quant_type": "int4_weight_only"}}, "torchao"),
+        ({"quantization_config": {"quant_method": "spqr"}}, "GPU"),
+        ({"_attn_implementation": "flash_attention_2"}, "FlashAttention2"),
+        ({"attn_implementation": "flash_attention_3"}, "FlashAttention3"),
+    ],
+)
+def test_what_is_missing_here_is_said_in_one_line(saved, asked, said, capsys, tmp_path):
+    for package in ("optimum", "gptqmodel", "bitsandbytes", "compressed_tensors", "torchao", "flash_attn"):
+        if importlib.util.find_spec(package) is not None:
+            pytest.skip(f"{package} is installed")
+    settings = json.loads((saved / "config.json").read_text("utf-8"))
+    (saved / "config.json").write_text(json.dumps(settings | asked), "utf-8")
+    capsys.readouterr()
+    words = f"collect --model {saved} --source.kind arithmetic --limit 1 --output {tmp_path / 'out'}".split()
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert f"{saved} cannot run here" in error and said in error
+
+
+def test_a_forward_pass_that_fails_here_is_one_line(build_model, make_tokenizer):
+    """As a model in eight bits does on a processor that cannot multiply them."""
+    model = build_model("qwen2")
+    model.model.layers[0].mlp.down_proj.bfloat16()
+    with pytest.raises(CheckpointError, match=r"cannot read a few tokens here: .*dtype") as error:
+        Engine.wrap(model, make_tokenizer("chatml"))
+    assert "\n" not in str(error.value)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, OPTConfig, OPTForCausalLM
 
 from interlat.align.identity import NormMatchedIdentity
 from interlat.align.vocabulary import VocabularyMean
@@ -13,7 +14,7 @@ from interlat.engine.embeddings import input_embeddings, next_token_scores
 from interlat.engine.prompt import Latents, Text, Tokens
 from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError
-from sweep.tiny_models import tiny_model
+from sweep.tiny_models import tiny_config, tiny_model
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "interlat"
 MODELS = Path(os.environ.get("INTERLAT_TEST_MODELS") or "/nonexistent")
@@ -104,6 +105,25 @@ def test_models_whose_states_cannot_be_latents_are_refused_at_load(name, said, m
     with pytest.raises(CheckpointError, match=said) as error:
         Engine.wrap(tiny_model(name), make_tokenizer("chatml"), name)
     assert "\n" not in str(error.value)
+
+
+def test_embeddings_that_are_projected_on_the_way_in_are_refused(make_tokenizer):
+    """OPT-350m reads rows of 512 and has states of 1024."""
+    config = OPTConfig(
+        vocab_size=320, hidden_size=32, word_embed_proj_dim=16, ffn_dim=48, num_hidden_layers=1, num_attention_heads=2
+    )
+    with pytest.raises(CheckpointError, match="input embeddings of size 16"):
+        Engine.wrap(OPTForCausalLM(config).eval(), make_tokenizer("chatml"))
+
+
+def test_gemma_4_without_embeddings_in_its_layers_is_read(make_tokenizer):
+    config = tiny_config("gemma4_text")
+    config.hidden_size_per_layer_input = 0
+    torch.manual_seed(0)
+    engine = Engine.wrap(AutoModelForCausalLM.from_config(config).eval(), make_tokenizer("chatml"))
+    memory = engine.prefill([[Tokens(IDS)]])
+    latent = engine.prefill([[Tokens(IDS[:-1]), Latents(engine.input_embeddings[[IDS[-1]]])]])
+    torch.testing.assert_close(latent.hidden_states, memory.hidden_states)
 
 
 @pytest.mark.parametrize("name", SCALES)

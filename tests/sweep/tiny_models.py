@@ -55,6 +55,10 @@ EXCEPTIONS: dict[str, dict[str, Any]] = {
     "cohere_compass_text": {
         "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}},
     },
+    "dbrx": {
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0},
+        "ffn_config": {"ffn_hidden_size": 48, "moe_num_experts": 4, "moe_top_k": 2},
+    },
     "deepseek_v2": {"num_experts_per_tok": 2},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "dots3_note_text": {"head_dim": 16, "shared_experts_intermediate_size": 48, "per_layer_config": {}},
@@ -92,7 +96,6 @@ EXCEPTIONS: dict[str, dict[str, Any]] = {
 }
 NOT_BUILT: dict[str, str] = {
     "blt": "reads bytes through a patcher model of its own and has no embedding of a token",
-    "dbrx": "its attention configuration has no rope_theta in this transformers: the class cannot be built",
     "dots3_note": "a composite of vision, audio and text whose parts check each other's sizes; see dots3_note_text",
     "gemma3n": "its vision tower needs the package timm; see gemma3n_text",
     "gemma4_assistant": "drafts tokens for another model and reads that model's states and cache",

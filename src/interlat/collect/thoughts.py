@@ -5,6 +5,7 @@ does not depend on the other tasks, the batch size, the order or the number of p
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -333,12 +334,15 @@ class _Collection:
         steps, prompt_states = self.config.latent_steps, [None] * len(prompts)
         if self.bridge is not None:
             return think_over(self.engine, self.bridge, prompts, steps)[1], prompt_states
-        align = NormMatchedIdentity.of_embeddings(self.engine.input_embeddings)
         if self.config.prompt_states:
             memory, kept_states = self.engine.prefill_hidden(prompts, kept=self.kept)
-            return self.engine.think(memory, steps, align, kept=self.kept)[1], kept_states
+            return self.engine.think(memory, steps, self._identity, kept=self.kept)[1], kept_states
         memory = self.engine.prefill(prompts)
-        return self.engine.think(memory, steps, align, kept=self.kept)[1], prompt_states
+        return self.engine.think(memory, steps, self._identity, kept=self.kept)[1], prompt_states
+
+    @functools.cached_property
+    def _identity(self) -> NormMatchedIdentity:
+        return NormMatchedIdentity.of_embeddings(self.engine.input_embeddings)
 
     def _entry(
         self, item: _Item, plan: str, token_ids: tuple[int, ...], finished: bool, verdict: Verdict | None
