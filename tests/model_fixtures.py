@@ -11,6 +11,8 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
@@ -107,6 +109,38 @@ def make_model(architecture: str, *, tied: bool = True, attention: str = "sdpa",
                 torch.nn.init.normal_(parameter, std=0.2)
             else:
                 torch.nn.init.normal_(parameter, mean=1.0, std=0.2)
+    return model.eval()
+
+
+def make_longrope(**changes: object) -> PreTrainedModel:
+    """A random Phi-3 that reads rows of up to 32 positions with other rotary factors than longer ones."""
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 1e4,
+        "short_factor": [1.0, 1.1, 1.2, 1.3],
+        "long_factor": [2.0, 4.0, 6.0, 8.0],
+        "original_max_position_embeddings": 32,
+        "factor": 4.0,
+    }
+    shape: dict[str, object] = {
+        "vocab_size": 320,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 128,
+        "original_max_position_embeddings": 32,
+        "rope_parameters": rope,
+        "pad_token_id": None,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = Phi3ForCausalLM(Phi3Config(**(shape | changes)))
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, mean=float(parameter.ndim < 2), std=0.2)
     return model.eval()
 
 

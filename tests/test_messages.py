@@ -198,6 +198,7 @@ def forge(message: Message, tensors: dict[str, torch.Tensor] | None = None, **ch
         ({"positions": None}, "wrong type"),
         ({"model": ...}, "lacks a field"),
         ({"extra": 1}, "lacks a field or has one"),
+        ({"rules": ["rope"]}, "wrong type"),
         ({"sha256": "0" * 64}, "body does not match its checksum"),
     ],
 )
@@ -377,3 +378,70 @@ def test_a_cache_in_eight_bits_has_a_scale_for_every_column_of_a_head(tmp_path):
 def test_a_mask_of_layers_has_one_flag_a_layer_and_column():
     with pytest.raises(MessageError, match="layer_mask of the cache message do not fit"):
         cache(layer_mask=torch.ones(2, 3, 3, dtype=torch.bool))
+
+
+SHAPES = (((2, 4, 3, 6), (2, 4, 3, 5)), ((2, 1, 3, 8), (2, 2, 3, 8)), ((2, 1, 3, 4), (2, 1, 3, 4)))
+"""Keys and values of three layers: latent attention, heads that differ, and one as usual."""
+
+
+def uneven(**fields: Any) -> CacheMessage:
+    generator = torch.Generator().manual_seed(3)
+    pairs = [[torch.randn(shape, generator=generator) for shape in layer] for layer in SHAPES]
+    keys, values = zip(*pairs, strict=True)
+    return cache(**{"keys": keys, "values": values, **fields})
+
+
+@pytest.mark.parametrize("in_eight_bits", [False, True])
+def test_a_cache_whose_keys_values_and_layers_differ_in_shape_travels(in_eight_bits: bool) -> None:
+    message = uneven()
+    if in_eight_bits:
+        keys, values = small(message.keys), small(message.values)
+        message = cache(
+            keys=keys["tensors"], values=values["tensors"], key_scales=keys["scales"], value_scales=values["scales"]
+        )
+    found = from_bytes(message.to_bytes())
+    assert isinstance(found, CacheMessage) and equal(found, message) and found.rows == 3
+    assert found.header.shape == (3, 2, 3, 4, 6, 4, 5, 1, 8, 2, 8, 1, 4, 1, 4)
+    numbers = sum(tensor.numel() for tensor in (*message.keys, *message.values))
+    scales = sum(tensor[..., 0].numel() for tensor in (*message.keys, *message.values))
+    others = cache().byte_size - sum(4 * tensor.numel() for tensor in (*cache().keys, *cache().values))
+    assert message.byte_size == (numbers + 4 * scales if in_eight_bits else 4 * numbers) + others
+
+
+@pytest.mark.parametrize(
+    ("part", "layer", "shape"),
+    [
+        ("keys", 1, (1, 1, 3, 8)),
+        ("values", 0, (2, 4, 2, 5)),
+        ("values", 2, (2, 1, 3)),
+        ("keys", 2, (2, 0, 3, 4)),
+        ("values", 1, (2, 2, 3, 0)),
+    ],
+)
+def test_a_layer_with_other_rows_or_columns_is_refused(part: str, layer: int, shape: tuple[int, ...]) -> None:
+    tensors = list(getattr(uneven(), part))
+    tensors[layer] = torch.zeros(shape)
+    with pytest.raises(MessageError, match=rf"{part}\.{layer} of the cache message do not fit"):
+        uneven(**{part: tuple(tensors)})
+
+
+@pytest.mark.parametrize("place", range(15))
+def test_a_header_that_announces_another_shape_of_a_layer_is_refused(place: int) -> None:
+    message = uneven()
+    shape = list(message.header.shape)
+    shape[place] += 1
+    with pytest.raises(MessageError, match=r"announces float32 \[.*\] but its body is float32"):
+        from_bytes(forge(message, shape=shape, sha256=from_bytes(message.to_bytes()).header.sha256))
+
+
+def test_a_cache_of_one_shape_has_the_header_that_it_always_had() -> None:
+    assert cache().header.shape == (2, 2, 1, 3, 4)
+    for message in (cache(), hidden()):
+        assert b"rules" not in message.to_bytes(), "an older version reads it"
+    rules = {"model_type": "llama", "rope_parameters.rope_theta": 1e4, "layer_types": ("full_attention",)}
+    message = cache(header=Header(rules=rules))
+    found = from_bytes(message.to_bytes())
+    assert equal(found, message) and found.header.rules == {**rules, "layer_types": ["full_attention"]}
+    assert from_bytes(forge(message, rules=..., sha256=found.header.sha256)).header.rules == {}
+    with pytest.raises(MessageError, match="not JSON"):
+        cache(header=Header(rules={"theta": float("nan")}))

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -6,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from hub_rows import HUB_ROWS
-from interlat.agents.teamwork import Turn, Work
+from interlat.agents.teamwork import Teamwork, Turn, Work
 from interlat.cli import main
 from interlat.config import read_config
+from interlat.engine.transformers import Engine
 from interlat.tasks.benchmarks import benchmark_named
 from interlat.team_commands import RunTeam
 
@@ -47,6 +49,66 @@ def test_what_does_not_fit_is_counted_and_the_exit_code_says_so(config, capsys):
     config.write_text(config.read_text().replace('"{question}", speaks', '"' + "{question} " * 40 + '", speaks'))
     assert main(["team", "--config", str(config)]) == 1
     assert "6 of 6 could not be answered" in capsys.readouterr().err
+
+
+ROPE = {"rope_type": "default", "rope_theta": 1e6}
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
+THETA = "rope_parameters.rope_theta"
+LONG = {"max_position_embeddings": 512}
+FOREIGN = {
+    "theta": (
+        ("qwen3", LONG | {"rope_parameters": ROPE}),
+        "chatml",
+        "rope_parameters.rope_theta 10000.0 against 1000000.0",
+    ),
+    "yarn": (("qwen3", LONG | {"rope_parameters": YARN}), "chatml", "rope_parameters.rope_type default against yarn"),
+    "llama": (("llama", LONG | {"head_dim": 16}), "chatml", "architecture qwen3 against llama"),
+    "tokenizer": (("qwen3", LONG), "llama3", "another tokenizer or chat template"),
+    "weights": (("qwen3", LONG | {"tied": False}), "chatml", "weights "),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_the_memory_of_another_model_needs_to_be_asked_for(
+    config, build_model, make_tokenizer, capsys, monkeypatch, kind
+):
+    (architecture, changes), template, expected = FOREIGN[kind]
+    place = config.parent / "other"
+    build_model(architecture, **changes).save_pretrained(place)
+    make_tokenizer(template).save_pretrained(place)
+    text = config.read_text().replace("{name: thinker,", "{name: thinker, model: other,")
+    config.write_text(f"{text}models: {{other: {place}}}\n")
+    loaded = []
+    load = Engine.load.__func__
+    monkeypatch.setattr(Engine, "load", classmethod(lambda cls, *a, **k: loaded.append(a) or load(cls, *a, **k)))
+    monkeypatch.setattr(Teamwork, "run", lambda *_: pytest.fail("a model ran"))
+    assert main(["team", "--config", str(config)]) == 2
+    shown = capsys.readouterr().err.splitlines()[-1]
+    assert shown.startswith(f"error: last would read the memory of another model, that of thinker: {expected}")
+    assert shown.endswith("give both one model, or allow it (--allow-foreign-cache)")
+    assert len(loaded) == (2 if kind == "weights" else 0), "weights are compared once they are there"
+    assert not (config.parent / "run" / "results.jsonl").exists()
+    monkeypatch.undo()
+    assert main(["team", "--config", str(config), "--allow-foreign-cache", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 6
+    for line in lines:
+        (pair,) = line["foreign_caches"]
+        assert (pair["from"], pair["to"]) == ("thinker", "last") and expected in pair["differs"]
+        assert pair["model"].startswith(f"{place} [") and not line["failure"]
+
+
+def test_one_model_in_two_folders_is_no_foreign_one(config, capsys):
+    before = config.parent / "model"
+    shutil.copytree(before, config.parent / "copy")
+    assert main(["team", "--config", str(config), "--json"]) == 0
+    own = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    text = config.read_text().replace("{name: thinker,", "{name: thinker, model: other,")
+    config.write_text(f"{text}models: {{other: {config.parent / 'copy'}}}\n")
+    assert main(["team", "--config", str(config), "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["reply"] for line in lines] == [line["reply"] for line in own]
+    assert not any("foreign_caches" in line for line in (*lines, *own))
 
 
 def test_bad_input_is_one_line(config, capsys):

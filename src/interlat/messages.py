@@ -74,7 +74,11 @@ class Header:
     dtype: str = ""
     """Dtype of the main body tensor, as in ``torch.<dtype>``."""
     shape: tuple[int, ...] = ()
-    """Shape: text [bytes], hidden [T, D], cache [L, B, H, T, d]."""
+    """Shape: text [bytes], hidden [T, D], cache [L, B, H, T, d]. Where keys and values, or layers, differ:
+    [L, B, T, H, d, H', d', H, d, ...], heads and size of the keys and of the values of each layer."""
+    rules: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Of a cache: what decides, beside the weights, what its keys and values mean (fields of the model's configuration,
+    flat). Empty if unknown; then it is not written."""
     sha256: str = ""
     """Digest of the body, set in files and in messages read from them; empty in one made in memory."""
     format_version: int = FORMAT_VERSION
@@ -127,6 +131,8 @@ class Message(abc.ABC):
         """The message as a safetensors file in memory."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors().items()}
         header = dataclasses.asdict(dataclasses.replace(self.header, sha256=_digest(tensors)))
+        if not header["rules"]:
+            del header["rules"]
         envelope = {
             "format": FORMAT,
             "header": header,
@@ -261,8 +267,9 @@ class CacheMessage(Message):
                 f"one of shape [batch, heads, columns, size] with nothing empty; {MAKE_AGAIN}"
             )
         batch, _, columns, _ = first
+        layers = {name: self._fitting(name) for name in self._layer_names()}
         expected = {
-            **dict.fromkeys(self._layer_names(), (first, self.keys[0].dtype)),
+            **{name: (shape, self.keys[0].dtype) for name, shape in layers.items()},
             "attention_mask": ((batch, columns), torch.bool),
             "position_ids": ((batch, columns), torch.int64),
             "segment_ids": ((batch, columns), torch.int64),
@@ -273,19 +280,32 @@ class CacheMessage(Message):
         if self.layer_mask is not None:
             expected["layer_mask"] = ((batch, len(self.keys), columns), torch.bool)
         if scaled:
-            expected |= dict.fromkeys(self._layer_names("key_scales", "value_scales"), (first[:3], torch.float32))
+            scales = zip(self._layer_names("key_scales", "value_scales"), layers.values(), strict=True)
+            expected |= {name: (shape[:3], torch.float32) for name, shape in scales}
         found = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in self._tensors().items()}
         misfits = sorted({name for name, _ in found.items() ^ expected.items()})
         if misfits:
             raise MessageError(
                 f"{', '.join(misfits)} of the cache message do not fit its first layer {list(first)}, "
-                f"expected one shape and dtype for all layers and one flag, position and segment a column; "
+                f"expected its rows, columns and dtype in all layers and one flag, position and segment a column; "
                 f"{MAKE_AGAIN}"
             )
         floating = {*self._layer_names(*(("key_scales", "value_scales") if scaled else LAYERS)), "hidden_states"}
         _check_floating({name: tensor for name, tensor in self._tensors().items() if name in floating})
         self._check_positions()
-        _complete(self, self.keys[0].dtype, (len(self.keys), *first))
+        one = len({tuple(tensor.shape) for tensor in (*self.keys, *self.values)}) == 1
+        sizes = (size for pair in zip(self.keys, self.values, strict=True) for t in pair for size in t.shape[1::2])
+        shape = first if one else (batch, columns, *sizes)
+        _complete(self, self.keys[0].dtype, (len(self.keys), *shape))
+
+    def _fitting(self, name: str) -> tuple[int, ...]:
+        """The shape that keys or values need to have: rows and columns of the first layer, their own heads and size."""
+        part, _, layer = name.partition(".")
+        first, tensors = self.keys[0].shape, getattr(self, part)
+        own = tensors[int(layer)].shape if int(layer) < len(tensors) else first
+        if len(own) != 4 or 0 in own:
+            return tuple(first)
+        return first[0], own[1], first[2], own[3]
 
     def _check_positions(self) -> None:
         names = self.segment_names
@@ -422,10 +442,13 @@ def _maker(header: Header) -> str:
 def _complete(message: Message, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     _check_numbers("positions", message.header.positions)
     try:
-        provenance = json.loads(json.dumps(dict(message.header.provenance), allow_nan=False))
+        provenance, rules = (
+            json.loads(json.dumps(dict(fields), allow_nan=False))
+            for fields in (message.header.provenance, message.header.rules)
+        )
     except (TypeError, ValueError, RecursionError) as error:
         raise MessageError(f"the provenance of the message is not JSON ({error}); use plain finite values") from error
-    if not _is_shallow(provenance):
+    if not _is_shallow([provenance, rules]):
         raise MessageError(f"the provenance of the message is nested more than {DEEPEST} levels deep; make it flatter")
     header = dataclasses.replace(
         message.header,
@@ -434,6 +457,7 @@ def _complete(message: Message, dtype: torch.dtype, shape: tuple[int, ...]) -> N
         shape=shape,
         positions=tuple(message.header.positions),
         provenance=provenance,
+        rules=rules,
         sha256="",
         format_version=FORMAT_VERSION,
     )
@@ -526,7 +550,7 @@ def _refuse_constant(name: str) -> None:
 
 def _header_of(fields: Mapping[str, Any], source: str) -> Header:
     lists = {"shape": fields.get("shape"), "positions": fields.get("positions")}
-    fields = {"space_fingerprint": "", **fields}  # files from before it was there have none
+    fields = {"space_fingerprint": "", "rules": {}, **fields}  # files from before they were there have none
     sound = (
         set(fields) == {field.name for field in dataclasses.fields(Header)}
         and all(type(fields[name]) is str for name in ("model", "revision", "weights_fingerprint", "dtype", "sha256"))
@@ -537,6 +561,7 @@ def _header_of(fields: Mapping[str, Any], source: str) -> Header:
         and fields["norm"] in get_args(Norm)
         and fields["offset"] in get_args(Offset)
         and isinstance(fields["provenance"], dict)
+        and isinstance(fields["rules"], dict)
         and all(isinstance(value, list) and all(type(item) is int for item in value) for value in lists.values())
     )
     if not sound:

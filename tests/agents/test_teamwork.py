@@ -18,6 +18,7 @@ from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
+from sweep.tiny_models import tiny_model
 
 SAMPLING = Sampling(max_new_tokens=6)
 QUESTIONS = [
@@ -354,7 +355,7 @@ def test_costs_are_counted(qwen_long, temperature):
     assert (planner.prompt_tokens, planner.latent_steps, planner.forward_passes) == (read, 3, 4)
     assert planner.memory_columns == read + 3
     assert critic.memory_columns == planner.memory_columns + critic.prompt_tokens + 3
-    layers, heads, size, _ = qwen_long.memory_shape
+    layers, (heads, size, *_) = len(qwen_long.memory_shape), qwen_long.memory_shape[0]
     assert critic.message_bytes == critic.memory_columns * layers * heads * size * 2 * 4
     # It begins with <think> and never closes it.
     assert (judger.text[:7], judger.final, judger.message_bytes) == ("<think>", None, 0)
@@ -393,8 +394,20 @@ def test_listeners_get_what_is_said_and_the_record_keeps_what_is_thought(
     assert f"the kettle: [planner]\n{(said or '').strip()} is wrong" in heard and "the drawer" not in heard
 
 
+@pytest.mark.parametrize("int8", [False, True])
+def test_keys_and_values_of_different_size_are_counted_as_they_are(make_tokenizer, int8):
+    """DeepSeek V3 keeps a compressed latent in the place of keys and rotated keys in the place of values."""
+    model = tiny_model("deepseek_v3")
+    engine = Engine.wrap(model, make_tokenizer("chatml"))
+    shapes = engine.memory_shape
+    assert all(shape[1] != shape[3] for shape in shapes)
+    turns = work(engine, chain(int8=int8))["two"].turns
+    column = sum(heads * (size + 4 if int8 else 4 * size) for s in shapes for heads, size in (s[:2], s[2:]))
+    assert turns["critic"].message_bytes == turns["critic"].memory_columns * column
+
+
 def test_what_is_left_out_costs_no_bytes(qwen_long):
-    layers, heads, size, _ = qwen_long.memory_shape
+    layers, (heads, size, *_) = len(qwen_long.memory_shape), qwen_long.memory_shape[0]
     turns = {
         name: work(qwen_long, chain(**changes))["two"].turns["critic"]
         for name, changes in {

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from interlat.engine.prompt import Text, Tokens
 from interlat.engine.sampling import Sampling
+from interlat.engine.streaming import Request
 from interlat.engine.transformers import Engine
 
 PROMPTS = [[Tokens((30 + 7 * row, 31 + row, 32))] for row in range(5)]
@@ -82,3 +84,21 @@ def test_text_and_tokens_of_a_reply_continue_alike(qwen):
     whole = [*opening, Tokens(tuple(decoded.token_ids[0])), *qwen.chat.continuation("and now")]
     assert isinstance(whole[0], Text)
     torch.testing.assert_close(memory.hidden_states, qwen.prefill([whole]).hidden_states, atol=1e-5, rtol=1e-4)
+
+
+def test_a_row_at_the_end_of_a_table_of_positions_ends_and_the_others_go_on(make_tokenizer):
+    """GPT-2 has an embedding for each of its positions; an ended row counts on past them until it is put away."""
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=320, n_embd=32, n_layer=2, n_head=4, n_positions=64)).eval()
+    engine = Engine.wrap(model, make_tokenizer("chatml"))
+    prompts = [[Tokens(tuple(range(20, 20 + length)))] for length in (60, 2, 3)]
+    together = engine.decode(engine.prefill(prompts), Sampling(max_new_tokens=30), stop_ids=()).token_ids
+    assert [len(ids) for ids in together] == [4, 30, 30]
+    for prompt, found in zip(prompts, together, strict=True):
+        ids = list(prompt[0].ids)
+        for token in found:
+            assert int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()) == token
+            ids.append(token)
+    requests = [Request(str(row), prompt) for row, prompt in enumerate(prompts)]
+    written = engine.stream(requests, Sampling(max_new_tokens=30), batch_size=3, stop_ids=())
+    assert {w.key: w.token_ids for w in written} == {str(row): ids for row, ids in enumerate(together)}

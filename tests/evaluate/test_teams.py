@@ -127,12 +127,13 @@ def test_other_settings_are_other_runs(config):
         {"seed": 1},
         {"align": "ridge"},
         {"share_question": True},
+        {"allow_foreign_cache": True},
         {"dtype": "bfloat16"},
         {"team": dataclasses.replace(config.team, latent_steps=3)},
         {"task": dataclasses.replace(config.task, split="train")},
     ]
     hashes = {config.hash} | {dataclasses.replace(config, **change).hash for change in changes}
-    assert len(hashes) == 7
+    assert len(hashes) == 8
     same = dataclasses.replace(config, variants=("single",), limit=None, output="elsewhere", traces=0)
     assert same.hash == config.hash
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from interlat.errors import InputError
 from interlat.learning.columns import ColumnDecoder
+from model_fixtures import make_longrope
 
 PIECES = ((3, 4, 2), (6, 1, 5), (1, 2, 1))
 """For each row the lengths of three pieces."""
@@ -55,3 +57,12 @@ def test_pieces_equal_one_pass_of_each_row(build_model, rows, architecture, atte
     ]
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5 * max(1.0, theirs.abs().max().item()), rtol=1e-4)
+
+
+def test_a_row_whose_rotary_factors_would_change_between_two_pieces_is_refused():
+    decoder = ColumnDecoder(make_longrope().get_decoder())
+    mask, positions = torch.ones(1, 40, dtype=torch.bool), torch.arange(40)[None]
+    _, columns = decoder(torch.zeros(1, 12, 32), mask[:, :12], positions[:, :12])
+    decoder(torch.zeros(1, 20, 32), mask[:, :32], positions[:, :32], [columns])
+    with pytest.raises(InputError, match="ends after 32 positions"):
+        decoder(torch.zeros(1, 21, 32), mask[:, :33], positions[:, :33], [columns])

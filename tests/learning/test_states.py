@@ -2,8 +2,10 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from interlat.engine.rotary import read_rows_apart
 from interlat.learning.examples import Example, collate
 from interlat.learning.states import last_states
+from model_fixtures import make_longrope
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +38,14 @@ def test_bfloat16_is_the_arithmetic_and_not_the_result(model):
     assert rough.dtype == torch.float32 and not torch.equal(exact, rough)
     torch.testing.assert_close(rough, exact, atol=0.1, rtol=0.1)
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
+def test_a_row_beside_one_that_is_longer_than_its_rotary_factors_last_is_read_as_if_alone():
+    """The factors of LongRoPE change after 32 positions; the expected states are those of a model by itself."""
+    model, untouched = make_longrope(), make_longrope()
+    read_rows_apart(model)
+    together = last_states(model.base_model, model.get_input_embeddings(), None, batch_of(11, 60), "float32")
+    for row, length in enumerate((11, 60)):
+        ids = torch.tensor([[7, *range(1, length + 1)]])
+        expected = untouched(input_ids=ids, output_hidden_states=True).hidden_states[-1][0]
+        torch.testing.assert_close(together[row, : length + 1], expected, atol=1e-4, rtol=1e-4)

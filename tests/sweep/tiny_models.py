@@ -20,6 +20,7 @@ ORIGINAL_POSITIONS = 32
 # The first pattern that is the whole name of a field decides.
 SHRUNK: list[tuple[str, int]] = [
     (r"(decoder_)?vocab_size(_per_layer_input)?|unpadded_vocab_size", VOCABULARY),
+    (r"kv_lora_rank", 12),
     (r"hidden_size_per_layer_input|.*lora_rank|.*rank", 8),
     (r"hidden_size|d_model|n_embd|emb_dim|embedding_dim|embedding_size|word_embed_proj_dim|lru_width", HIDDEN),
     (r"num_(de|en)coder_layers|(de|en)coder_layers|num_hidden_layers|n_layers?|num_layers|num_blocks", 2),
@@ -172,7 +173,9 @@ REFUSED: dict[str, list[str]] = {
         "camembert",
         "data2vec-text",
         "ernie",
+        "gpt_neo",
         "megatron-bert",
+        "moshi",
         "roberta",
         "roberta-prelayernorm",
         "roc_bert",

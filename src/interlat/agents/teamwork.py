@@ -12,8 +12,9 @@ from torch import Tensor
 
 from interlat.agents.team import Member, Team, words_heard
 from interlat.engine.exchange import rounded
-from interlat.engine.memory import Memory, MemoryRow, MovedMemory, join_rows
+from interlat.engine.memory import Memory, MemoryRow, MovedMemory, join_rows, shape_text
 from interlat.engine.prompt import Prompt, Text, Tokens, join_text, token_ids_of, tokenize
+from interlat.engine.rotary import crossing, mixes_factors
 from interlat.engine.sampling import row_seed
 from interlat.engine.selection import Criterion, select_columns
 from interlat.engine.streaming import Request
@@ -111,6 +112,7 @@ class Teamwork:
         seed: int = 0,
         keep_latents: bool = False,
         share_question: bool = False,
+        allow_foreign_cache: bool = False,
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; give at least 1")
@@ -123,19 +125,22 @@ class Teamwork:
         self.share_question = share_question
         if share_question and len({member.model for member in team.members}) > 1:
             raise InputError("the members have different models, so they cannot share what they read; leave it out")
+        self.allow_foreign_cache = allow_foreign_cache
+        self.foreign_caches: list[dict[str, str]] = []
+        """Which members read memories of another model, of which one, and what differs between the two."""
         for member in team.members:
             if member.model not in engines:
                 raise InputError(
                     f"{member.name} wants the model {member.model!r}, which is not among those of the team"
                 )
-            for name in member.reads:
-                self._check_hand_over(team.member(name), member)
             layers = engines[member.model].config.num_hidden_layers
             if member.layers and max(member.layers) > layers:
                 raise InputError(
                     f"{member.name} hands over layer {max(member.layers)}, but {engines[member.model].name} has "
                     f"{layers} layers"
                 )
+        for sender, receiver in hand_overs(team):
+            self._check_hand_over(sender, receiver)
 
     def run(self, questions: Iterable[Question]) -> Iterator[Work]:
         """Every item once, in the order in which they are finished. Questions are taken as they are needed."""
@@ -163,15 +168,20 @@ class Teamwork:
         return self.engines[member.model]
 
     def _check_hand_over(self, sender: Member, receiver: Member) -> None:
-        if sender.speaks == "text" or sender.hands_over == "nothing":
-            return
         made, read = self._engine(sender), self._engine(receiver)
-        if made is not read and made.memory_shape != read.memory_shape:
+        if (made.memory_shape, made.hidden_size) != (read.memory_shape, read.hidden_size):
             raise InputError(
-                f"{receiver.name} cannot read the memory of {sender.name}: {made.name} has layers, heads, head size "
-                f"and hidden size {list(made.memory_shape)}, {read.name} has {list(read.memory_shape)}; let "
-                f"{sender.name} speak text, or give both one model"
+                f"{receiver.name} cannot read the memory of {sender.name}: {made.name} has "
+                f"{shape_text(made.memory_shape, made.hidden_size)}, {read.name} has "
+                f"{shape_text(read.memory_shape, read.hidden_size)}; let {sender.name} speak text, or give both one "
+                "model"
             )
+        differing = read.origin.differences(made.origin)
+        if differing and not self.allow_foreign_cache:
+            raise foreign_cache(sender, receiver, differing)
+        if differing:
+            pair = {"from": sender.name, "to": receiver.name, "model": made.origin.label, "differs": differing}
+            self.foreign_caches.append(pair)
 
     def _read_questions(self, flow: Iterator[Work]) -> Iterator[Work]:
         """Read what all prompts of an item begin with."""
@@ -247,6 +257,8 @@ class Teamwork:
         handed = self._selected(member, memory, batch)
         if member.layers:
             handed = handed.only_layers(member.layers)
+        abroad = any(pair["from"] == member.name for pair in self.foreign_caches)
+        handed = handed.released() if abroad else handed
         return rounded(handed) if member.int8 else handed
 
     def _selected(self, member: Member, memory: Memory, batch: Sequence[Work]) -> Memory:
@@ -322,12 +334,17 @@ class Teamwork:
             work.failure = f"the prompt of {member.name} does not begin as the others do; leave share_question out"
             return None
         ids = ids[len(work.shared) :]
-        before = max((work.memories[name].next_position for name in self._sources(member, work)), default=0)
-        if before + len(ids) + further > engine.context_length:
+        sources = self._sources(member, work)
+        before = max((work.memories[name].next_position for name in sources), default=0)
+        room = engine.context_after(before or len(ids))
+        if before + len(ids) + further > room:
             work.failure = (
                 f"what {member.name} reads takes {before + len(ids)} positions and {further} more, but the context of "
-                f"{engine.name} holds {engine.context_length}"
+                f"{engine.name} holds {room}"
             )
+            return None
+        if mixes_factors(engine.original_length, [work.memories[name].next_position for name in sources]):
+            work.failure = f"{member.name} cannot merge what it hears: {crossing(engine.original_length or 0)}"
             return None
         return [Tokens(ids)]
 
@@ -349,11 +366,30 @@ class Teamwork:
             del work.memories[name]
 
 
+def hand_overs(team: Team) -> Iterator[tuple[Member, Member]]:
+    """Who hands a memory over to whom."""
+    for receiver in team.members:
+        for sender in map(team.member, receiver.reads):
+            if sender.speaks == "latents" and sender.hands_over != "nothing":
+                yield sender, receiver
+
+
+def foreign_cache(sender: Member, receiver: Member, differing: str) -> InputError:
+    """Why a memory is refused that another model made."""
+    return InputError(
+        f"{receiver.name} would read the memory of another model, that of {sender.name}: {differing}; give both one "
+        "model, or allow it (--allow-foreign-cache)"
+    )
+
+
 def _bytes_of_column(member: Member, memory: Memory) -> int:
     """Bytes of the keys and values of one column of one row that a member hands over."""
-    layers = [layer for n, layer in enumerate(memory.keys, 1) if not member.layers or n in member.layers]
-    # Keys and values: in 8 bits with a scale of four bytes for each head.
-    return 2 * sum(k.shape[1] * (k.shape[3] + 4 if member.int8 else k.shape[3] * k.element_size()) for k in layers)
+    pairs = zip(memory.keys, memory.values, strict=True)
+    layers = [pair for n, pair in enumerate(pairs, 1) if not member.layers or n in member.layers]
+    # In 8 bits with a scale of four bytes for each head.
+    return sum(
+        t.shape[1] * (t.shape[3] + 4 if member.int8 else t.shape[3] * t.element_size()) for pair in layers for t in pair
+    )
 
 
 def _columns(memory: Memory, keep: Callable[[str], bool]) -> Bool[Tensor, "B T"]:

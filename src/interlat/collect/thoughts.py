@@ -297,8 +297,9 @@ class _Collection:
         needed = 1 if self.config.method == "full" else self.config.latent_steps
         if not item.task.text.strip() or not length:
             return "the task is empty"
-        if length + needed > self.engine.context_length:
-            return f"prompt too long: {length} positions, and the context holds {self.engine.context_length}"
+        room = self.engine.context_after(length)
+        if length + needed > room:
+            return f"prompt too long: {length} positions, and the context holds {room}"
         return ""
 
     def _write(self, items: Sequence[_Item]) -> Iterator[_Item]:

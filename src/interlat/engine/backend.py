@@ -103,7 +103,8 @@ class TransformersBackend:
                 output = self.decoder(
                     inputs_embeds=embeddings,
                     attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
-                    position_ids=position_ids[:, start:end],
+                    # Rows that have ended count on beside the others, past the end of a table of positions.
+                    position_ids=position_ids[:, start:end].clamp(max=self.config.max_position_embeddings - 1),
                     past_key_values=cache,
                     use_cache=True,
                 )

@@ -22,6 +22,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging
 
 from interlat.engine.hardware import choose_device, choose_dtype
+from interlat.engine.rotary import read_rows_apart
 from interlat.errors import CheckpointError
 
 # Names of the class that runs a tokenizer.json exactly as it is written.
@@ -135,6 +136,7 @@ def load_checkpoint(
             f"{path_or_hub_id} lacks {len(missing) + len(mismatched)} weights that its config asks for, "
             f"or has them in another shape ({shown}); save the whole model again"
         )
+    read_rows_apart(model)
     return model.to(device=chosen_device).eval(), tokenizer
 
 

@@ -83,7 +83,8 @@ def decode_rows(
 ) -> Decoded:
     """See `Engine.decode`; ``offset`` None keeps no states."""
     count = len(memory)
-    budgets = [max(0, min(sampling.max_new_tokens, engine.context_length - p)) for p in memory.next_position.tolist()]
+    room = [engine.context_after(read) - read for read in memory.next_position.tolist()]
+    budgets = [max(0, min(sampling.max_new_tokens, columns)) for columns in room]
     steps = max(budgets, default=0)
     uniforms = _uniforms(sampling, seeds, count, steps)
     rows = _Rows(engine, memory, steps)
@@ -167,4 +168,5 @@ def _memory_after(rows: _Rows, memory: Memory, hidden_states: Tensor, lengths: S
         next_position=memory.next_position + written,
         hidden_states=hidden_states,
         layer_mask=with_columns(memory.layer_mask, used - rows.width),
+        origin=rows.engine.origin,
     )

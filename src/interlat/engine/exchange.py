@@ -8,10 +8,14 @@ import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
-from interlat.engine.memory import Memory
+from interlat.engine.memory import Memory, layer_shapes, shape_text
+from interlat.engine.origin import Origin
 from interlat.engine.transformers import Engine
 from interlat.errors import MessageError
 from interlat.messages import CacheMessage, Header
+
+FOREIGN = "foreign_cache"
+"""Where the provenance of a message names other models that its columns come from."""
 
 
 def header_of(engine: Engine, provenance: dict[str, Any] | None = None) -> Header:
@@ -25,6 +29,12 @@ def header_of(engine: Engine, provenance: dict[str, Any] | None = None) -> Heade
     )
 
 
+def origin_of(header: Header) -> Origin:
+    """The model that made a message, by its header."""
+    name, weights, tokenizer = header.model, header.weights_fingerprint, header.tokenizer_fingerprint
+    return Origin(name or "an unnamed model", header.rules, lambda: weights, lambda: tokenizer)
+
+
 def message_of_memory(
     engine: Engine, memory: Memory, provenance: dict[str, Any] | None = None, *, int8: bool = False
 ) -> CacheMessage:
@@ -33,12 +43,18 @@ def message_of_memory(
     Args:
         engine: the engine that made the memory.
         memory: what travels, on any device.
-        provenance: what else should be known; JSON values.
+        provenance: what else should be known; JSON values. Models that columns come from, other than the engine's, are
+            named under ``foreign_cache``.
         int8: round keys and values, see `rounded`; otherwise nothing is.
 
     Raises:
         MessageError: the memory is empty.
+        InputError: another engine made it.
     """
+    engine.check_memory(memory)
+    foreign = [name for name in memory.foreign if name != engine.origin.label] if memory.foreign else []
+    if foreign:
+        provenance = {**(provenance or {}), FOREIGN: foreign}
     keys: Sequence[Tensor] = memory.keys
     values: Sequence[Tensor] = memory.values
     key_scales: Sequence[Tensor] = ()
@@ -58,36 +74,37 @@ def message_of_memory(
         segment_names=memory.segment_names,
         next_position=memory.next_position,
         hidden_states=memory.hidden_states,
-        header=header_of(engine, provenance),
+        header=replace(header_of(engine, provenance), rules=engine.origin.rules),
     )
 
 
-def memory_of_message(engine: Engine, message: CacheMessage, *, other_weights: bool = False) -> Memory:
+def memory_of_message(engine: Engine, message: CacheMessage, *, allow_foreign_cache: bool = False) -> Memory:
     """The memory in a cache message, on the engine's device and in its dtype.
 
     Args:
         engine: reads on from the memory.
         message: what another engine, perhaps on another machine, made.
-        other_weights: also take a message of a model with other weights and the same shape, such as another fine-tuning
-            of one base; what it then means to the reader is not known.
+        allow_foreign_cache: also take a message of another model of the same shape, such as another fine-tuning of one
+            base; what it then means to the reader is not known. The memory names that model (`Memory.foreign`).
 
     Raises:
-        MessageError: the message was made by other weights, or by a model of another shape.
+        MessageError: the message was made by another model or tokenizer, or by a model of another shape.
     """
-    header = message.header
-    fits = engine.memory_shape
-    found = (len(message.keys), message.keys[0].shape[1], message.keys[0].shape[3], message.hidden_states.shape[1])
-    if found != fits:
+    maker = origin_of(message.header)
+    found, size = layer_shapes(message), message.hidden_states.shape[1]
+    if (found, size) != (engine.memory_shape, engine.hidden_size):
         raise MessageError(
-            f"the memory of {header.model or 'an unnamed model'} has layers, heads, head size and hidden size "
-            f"{list(found)}, but {engine.name} has {list(fits)}; a cache is for the model that made it, send hidden "
-            "states or text between these two"
+            f"the memory of {maker.name} has {shape_text(found, size)}, but {engine.name} has "
+            f"{shape_text(engine.memory_shape, engine.hidden_size)}; a cache is for the model that made it, send "
+            "hidden states or text between these two"
         )
-    if not other_weights and header.weights_fingerprint != engine.weights_fingerprint:
+    differing = engine.origin.differences(maker)
+    if differing and not allow_foreign_cache:
         raise MessageError(
-            f"the memory was made by other weights ({header.model or 'an unnamed model'}) than those of {engine.name}; "
-            "load the model that made it, or allow other weights of the same shape"
+            f"the memory was made by another model ({maker.name}) than {engine.name}: {differing}; load the model that "
+            "made it, or allow a foreign cache"
         )
+    foreign = message.header.provenance.get(FOREIGN) or []
 
     def moved(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(engine.device, engine.dtype) if tensor.is_floating_point() else tensor.to(engine.device)
@@ -106,6 +123,8 @@ def memory_of_message(engine: Engine, message: CacheMessage, *, other_weights: b
         segment_names=message.segment_names,
         next_position=moved(message.next_position),
         hidden_states=moved(message.hidden_states),
+        origin=engine.origin,
+        foreign=(*map(str, foreign), *([maker.label] if differing else [])),
     )
 
 

@@ -8,7 +8,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from interlat.engine.origin import Origin
+from interlat.engine.rotary import mixes_factors
 from interlat.errors import InputError
+from interlat.messages import CacheMessage
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,10 @@ class Memory:
     """True where a layer may look at a column that ``attention_mask`` shows; None where all layers look at all."""
     room: "Room | None" = None
     """Free columns behind its own, for the first who continues it; None where there are none."""
+    origin: Origin | None = None
+    """The model that made it, the only one that reads on in it. None: any model of its shape does."""
+    foreign: tuple[str, ...] = ()
+    """Names of other models that columns of it come from."""
 
     def __len__(self) -> int:
         """Number of rows B."""
@@ -163,6 +170,14 @@ class Memory:
             hidden_states=self.hidden_states.to(target),
         )
 
+    def released(self) -> "Memory":
+        """The same memory for models that did not make it: what they read in it is not what its maker meant.
+
+        It keeps the name of its maker (`foreign`), which goes into every message that is made of it.
+        """
+        made_by = () if self.origin is None else (self.origin.label,)
+        return replace(self, origin=None, foreign=tuple(dict.fromkeys((*self.foreign, *made_by))))
+
     @staticmethod
     def merge(memories: Sequence["Memory"]) -> "Memory":
         """Row by row what several memories hold, side by side, every column at its true position.
@@ -193,6 +208,13 @@ class Memory:
                 memory = memory.trim(~memory.segment(name))
             kept.append(memory)
         names = _all_names(memories)
+        origin = _common_origin(memories)
+        ends = [memory.next_position.tolist() for memory in memories]
+        if origin is not None and any(mixes_factors(origin.original_length, row) for row in zip(*ends, strict=True)):
+            raise InputError(
+                f"memories of rows of up to {origin.original_length} positions cannot be merged with longer ones: "
+                "their rotary factors differ"
+            )
         return Memory(
             keys=tuple(torch.cat(layers, dim=2) for layers in zip(*(m.keys for m in kept), strict=True)),
             values=tuple(torch.cat(layers, dim=2) for layers in zip(*(m.values for m in kept), strict=True)),
@@ -203,6 +225,8 @@ class Memory:
             next_position=torch.stack([m.next_position for m in kept]).amax(dim=0),
             hidden_states=kept[-1].hidden_states,
             layer_mask=torch.cat([_layer_mask(m) for m in kept], dim=2) if _is_layered(kept) else None,
+            origin=origin,
+            foreign=_all_foreign(memories),
         ).compact()
 
     @staticmethod
@@ -230,6 +254,8 @@ class Memory:
             next_position=torch.cat([m.next_position for m in memories]),
             hidden_states=torch.cat([m.hidden_states for m in memories]),
             layer_mask=rows([_layer_mask(m) for m in memories], 2) if _is_layered(memories) else None,
+            origin=_common_origin(memories),
+            foreign=_all_foreign(memories),
         )
 
 
@@ -311,6 +337,24 @@ class MemoryRow:
         return int(self.memory.next_position[self.row])
 
 
+LayerShape = tuple[int, int, int, int]
+"""Heads and size of the keys of a layer, heads and size of its values."""
+
+
+def layer_shapes(memory: Memory | CacheMessage) -> tuple[LayerShape, ...]:
+    """The shape of each layer of a memory, or of a message that is one."""
+    pairs = zip(memory.keys, memory.values, strict=True)
+    return tuple((k.shape[1], k.shape[3], v.shape[1], v.shape[3]) for k, v in pairs)
+
+
+def shape_text(shapes: Sequence[LayerShape], hidden_size: int) -> str:
+    """The shape of a memory in words."""
+    if len(set(shapes)) == 1 and shapes[0][:2] == shapes[0][2:]:
+        heads, size = shapes[0][:2]
+        return f"{len(shapes)} layers of {heads} heads of size {size} and hidden size {hidden_size}"
+    return f"{len(shapes)} layers of {[list(shape) for shape in shapes]} and hidden size {hidden_size}"
+
+
 def join_rows(rows: Sequence[MemoryRow]) -> Memory:
     """Rows as one memory; the memory itself where they are all of its rows in order.
 
@@ -355,9 +399,22 @@ def _layer_mask(memory: Memory) -> Bool[Tensor, "B L T"]:
 def _check_alike(memories: Sequence[Memory]) -> None:
     if not memories:
         raise InputError("no memories to join; pass at least one")
-    shapes = {tuple((k.shape[1], k.shape[3], k.dtype) for k in memory.keys) for memory in memories}
-    if len(shapes) > 1:
+    if len({(layer_shapes(memory), *(k.dtype for k in memory.keys)) for memory in memories}) > 1:
         raise InputError("memories of different models cannot be joined: layers, heads or dtypes differ")
+
+
+def _common_origin(memories: Sequence[Memory]) -> Origin | None:
+    origins = [memory.origin for memory in memories if memory.origin is not None]
+    for other in origins[1:]:
+        if found := origins[0].differences(other):
+            raise InputError(
+                f"memories of {origins[0].name} and {other.name} cannot be joined: {found}; `Memory.released` allows it"
+            )
+    return origins[0] if origins else None
+
+
+def _all_foreign(memories: Sequence[Memory]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for memory in memories for name in memory.foreign))
 
 
 def _all_names(memories: Sequence[Memory]) -> tuple[str, ...]:

@@ -40,7 +40,8 @@ def attention_received(engine: Engine, memory: Memory, inputs: Float[Tensor, "B 
     Raises:
         InputError: the context is full.
     """
-    if int(memory.next_position.max()) >= engine.context_length:
+    engine.check_memory(memory)
+    if any(read >= engine.context_after(read) for read in memory.next_position.tolist()):
         raise InputError(f"the memory fills the context of {engine.name}, so its attention cannot be read")
     attention_mask, position_ids = room_for(memory, 1)
     decoder, width = engine.model.get_decoder(), memory.width

@@ -222,7 +222,8 @@ class _Batch:
         # From its first column on: between a memory and the prompt behind it may be holes.
         columns = (memory.width - memory.attention_mask.byte().argmax(dim=1)).tolist()
         for index, (request, read) in enumerate(zip(requests, memory.next_position.tolist(), strict=True)):
-            budget = min(self.sampling.max_new_tokens, self.engine.context_length - read) if finite[index] else 0
+            room = self.engine.context_after(read) - read
+            budget = min(self.sampling.max_new_tokens, room) if finite[index] else 0
             own = read - before[index]
             kept = prompts[index] if self.keep_prompts else None
             rows.append(_Row(request, own, columns[index], finite[index], budget, kept))

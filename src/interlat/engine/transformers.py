@@ -15,12 +15,14 @@ from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import first_line, load_checkpoint
 from interlat.engine.decoding import Decoded, decode_rows
 from interlat.engine.embeddings import input_embeddings, next_token_scores
-from interlat.engine.fingerprint import tokenizer_fingerprint, weights_fingerprint
 from interlat.engine.layers import KeptLayers, Tap
 from interlat.engine.llama_family import LlamaFamilyBackend, is_llama_family
-from interlat.engine.memory import Memory, MovedMemory, with_columns, with_segment
+from interlat.engine.memory import LayerShape, Memory, MovedMemory, layer_shapes, shape_text, with_columns, with_segment
+from interlat.engine.origin import Origin
 from interlat.engine.prompt import Latents, Prompt, Tokens, embed_prompts, padded_mask, prompt_length, tokenize
+from interlat.engine.rotary import crossing, original_length, read_rows_apart
 from interlat.engine.sampling import Sampling
+from interlat.engine.self_check import check_against_plain_forward
 from interlat.engine.streaming import Request, Written, write_stream
 from interlat.errors import CheckpointError, InputError, PromptError
 from interlat.messages import Offset
@@ -37,18 +39,18 @@ class Engine:
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-        self.model = model.eval()
+        read_rows_apart(model)
+        self.use(model)
         self.tokenizer = tokenizer
         self.name = name
-        self.config = model.config.get_text_config(decoder=True)
-        lean = is_llama_family(model)
-        self.backend: Backend = LlamaFamilyBackend(model) if lean else TransformersBackend(model)
         self.hidden_size: int = self.config.hidden_size
         self.context_length = self._context_length()
         self.revision: str = getattr(model.config, "_commit_hash", None) or "local"
+        self.memory_shape: tuple[LayerShape, ...] = ()
+        """The shape of its memories, layer by layer."""
         self._check_sizes()
         try:
-            self._check_against_plain_forward()
+            self.memory_shape = layer_shapes(check_against_plain_forward(self))
             self._check_latents_against_tokens()
         except (ImportError, NotImplementedError, RuntimeError) as error:
             # The model's own forward pass, such as kernels for a quantised model that this hardware lacks.
@@ -56,6 +58,14 @@ class Engine:
                 f"{self.name} cannot read a few tokens here: {first_line(error)}; use other hardware or another "
                 "checkpoint"
             ) from error
+
+    def use(self, model: PreTrainedModel) -> None:
+        """Take what runs from ``model``."""
+        self.model = model.eval()
+        self.config = model.config.get_text_config(decoder=True)
+        lean = is_llama_family(model)
+        self.backend: Backend = LlamaFamilyBackend(model) if lean else TransformersBackend(model)
+        self.original_length = original_length(model)
 
     @classmethod
     def load(
@@ -106,28 +116,25 @@ class Engine:
         """Number format of embeddings, states and memory."""
         return self.model.get_input_embeddings().weight.dtype
 
-    @property
-    def memory_shape(self) -> tuple[int, int, int, int]:
-        """Layers, key and value heads, size of a head, hidden size: what two models with one kind of memory share."""
-        config = self.config
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or self.hidden_size // config.num_attention_heads
-        return config.num_hidden_layers, heads, size, self.hidden_size
-
     @functools.cached_property
     def chat(self) -> ChatFormat:
         """The chat template of the tokenizer. Raises PromptError if it has none."""
         return ChatFormat(self.tokenizer)
 
     @functools.cached_property
+    def origin(self) -> Origin:
+        """What the memories that it makes know about it."""
+        return Origin.of_model(self.name, self.model, self.tokenizer)
+
+    @functools.cached_property
     def weights_fingerprint(self) -> str:
         """See `interlat.engine.fingerprint`; computed at the first use and kept."""
-        return weights_fingerprint(self.model)
+        return self.origin.weights_fingerprint
 
     @functools.cached_property
     def tokenizer_fingerprint(self) -> str:
         """See `interlat.engine.fingerprint`."""
-        return tokenizer_fingerprint(self.tokenizer)
+        return self.origin.tokenizer_fingerprint
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -257,6 +264,8 @@ class Engine:
             hidden_states=states[:, -1].clone(),
             layer_mask=with_columns(memory.layer_mask, width),
             room=buffer.room_behind(keys, values),
+            origin=self.origin,
+            foreign=memory.foreign,
         )
         return grown, states, lengths
 
@@ -351,6 +360,7 @@ class Engine:
             hidden_states=last[:, 0].clone(),
             layer_mask=with_columns(memory.layer_mask, taken),
             room=buffer.room_behind(keys, values),
+            origin=self.origin,
         )
         missing = latent_steps - taken
         thoughts += [torch.zeros_like(thoughts[0])] * missing
@@ -456,16 +466,41 @@ class Engine:
     def _check_ready(self, memory: Memory | None) -> None:
         if self.model.training:
             raise InputError("the model is in training mode; call model.eval() before using the engine")
-        if memory is None:
-            return
-        if len(memory.keys) != self.config.num_hidden_layers or memory.hidden_states.shape[1] != self.hidden_size:
+        if memory is not None:
+            self.check_memory(memory)
+
+    def check_memory(self, memory: Memory) -> None:
+        """Check that the engine can go on from a memory: it made it, or an equal one did, or it is released.
+
+        Raises:
+            InputError: it has another shape, or another model or tokenizer made it. What differs is named.
+        """
+        found = layer_shapes(memory)
+        if self.memory_shape and (found != self.memory_shape or memory.hidden_states.shape[1] != self.hidden_size):
             raise InputError(
-                f"the memory has {len(memory.keys)} layers and hidden size {memory.hidden_states.shape[1]}, "
-                f"but {self.name} has {self.config.num_hidden_layers} and {self.hidden_size}; "
-                "use the engine that made it"
+                f"the memory has {shape_text(found, memory.hidden_states.shape[1])}, but {self.name} has "
+                f"{shape_text(self.memory_shape, self.hidden_size)}; use the engine that made it"
+            )
+        if memory.origin is not None and (differing := self.origin.differences(memory.origin)):
+            raise InputError(
+                f"the memory of {memory.origin.name} does not fit {self.name}: {differing}; use the engine that made "
+                "it, or pass memory.released() for what it then means"
             )
 
+    def context_after(self, read: int) -> int:
+        """Positions that a row can hold which has read so many: all of the context, except under LongRoPE.
+
+        There a row that began with the short factors ends where these end: what it has read would have other keys and
+        values if it were longer. A row that is longer when it begins has the whole context.
+        """
+        if self.original_length is not None and 0 < read <= self.original_length:
+            return min(self.context_length, self.original_length)
+        return self.context_length
+
     def _check_fits(self, what: str, length: int, read: int) -> None:
+        if self.context_after(read) < read + length <= self.context_length:
+            assert self.original_length is not None, "nothing else shortens a context"
+            raise PromptError(f"{what} {length} positions long after {read}, but {crossing(self.original_length)}")
         if read + length > self.context_length:
             after = f" after {read} positions already read" if read else ""
             raise PromptError(
@@ -491,25 +526,6 @@ class Engine:
             raise CheckpointError(
                 f"{type(self.model).__name__} has states of size {self.hidden_size}, but input embeddings of size "
                 f"{read} and a head that reads {written}; a state cannot become a latent there, so it is not supported"
-            )
-
-    @torch.no_grad()
-    def _check_against_plain_forward(self) -> None:
-        """Compare a padded, continued batch with a plain forward pass: no model may be silently wrong."""
-        count = min(self.model.get_input_embeddings().weight.shape[0], 7)
-        ids = [i % count for i in (1, 2, 3, 4, 5)]
-        plain: Tensor = self.model(input_ids=torch.tensor([ids], device=self.device)).logits[0, -1].float()
-        memory = self.prefill([[Tokens(tuple(ids[:2]))], [Tokens((1,))]])
-        memory = self.prefill([[Tokens(tuple(ids[2:]))], [Tokens((2, 3, 1, 2, 3))]], memory)
-        ours = self.logits(memory.hidden_states)[0].float()
-        tolerance = {torch.float32: 1e-3, torch.float64: 1e-3}.get(self.dtype, 1e-1)
-        scale = max(float(plain.abs().max()), 1e-6)
-        difference = float((plain - ours).abs().max())
-        if not difference <= tolerance * scale:
-            raise CheckpointError(
-                f"{type(self.model).__name__} computes other logits in a padded batch (difference "
-                f"{difference:.3g} at scale {scale:.3g}): its architecture is not supported, "
-                "or its weights are not finite"
             )
 
     @torch.no_grad()

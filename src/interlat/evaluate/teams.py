@@ -6,19 +6,20 @@ import hashlib
 import json
 import resource
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from interlat.agents.sources import TaskSource, some_tasks
 from interlat.agents.team import Member, Team
-from interlat.agents.teamwork import Question, Teamwork, Work
+from interlat.agents.teamwork import Question, Teamwork, Work, foreign_cache, hand_overs
 from interlat.agents.topologies import TeamOptions, make_team
 from interlat.align.identity import NormMatchedIdentity
 from interlat.align.random import RandomAlignment
 from interlat.align.ridge import ridge_map
 from interlat.align.vocabulary import VocabularyMean
+from interlat.engine.origin import Origin
 from interlat.engine.ranks import Ranks
 from interlat.engine.transformers import Align, Engine
 from interlat.errors import InputError
@@ -67,6 +68,9 @@ class EvaluateTeams:
     LatentMAS, or the mean of the embeddings of expected words."""
     share_question: bool = False
     """Read what all prompts of a question begin with once; see `interlat.agents.teamwork.Teamwork`."""
+    allow_foreign_cache: bool = False
+    """Let members read the memories of other models of the same shape, whose weights, rotary positions, architecture or
+    tokenizer differ. An experiment: what such a memory means to them is not known. Each record names what differs."""
     limit: int | None = None
     """Ask this many of the questions, chosen by chance, always the same ones; None asks all."""
     batch_size: int = 16
@@ -126,8 +130,9 @@ class EvaluateTeams:
         left_out = ("output", "batch_size", "variants", "limit", "traces", "device")
         names = {one.name for one in dataclasses.fields(EvaluateTeams)}.difference(left_out)
         fields = {name: value for name, value in dataclasses.asdict(self).items() if name in names}
-        if not self.exact:
-            del fields["exact"]  # results from before there was this choice keep their hash
+        for name in ("exact", "allow_foreign_cache"):
+            if not fields[name]:
+                del fields[name]  # results from before there was this choice keep their hash
         fields["model"] = content_digest(self.model)
         fields["models"] = {name: content_digest(place) for name, place in self.models.items()}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
@@ -161,6 +166,7 @@ def evaluate_teams(config: EvaluateTeams, ranks: Ranks | None = None) -> Iterato
     yield count, total
     if count == total:
         return
+    _check_caches(config, teams.values())
     engines = _engines(config, ranks)
     aligns = {name: _align(config.align, engine) for name, engine in engines.items()}
     path = Path(config.output) / (RESULTS_FILE if ranks.world_size == 1 else f"results-{ranks.rank}.jsonl")
@@ -203,6 +209,7 @@ def _ask(
         seed=config.seed,
         keep_latents=bool(config.traces),
         share_question=config.share_question,
+        allow_foreign_cache=config.allow_foreign_cache,
     )
     by_key = {task.id: task for task in wanted}
     began = time.perf_counter()
@@ -210,7 +217,8 @@ def _ask(
     for work, verdict in _graded(config, team, works, by_key):
         now = time.perf_counter()
         record = _record(config, variant, team, engines, work, by_key[work.question.key], verdict, now - began)
-        yield {**record, "data": dict(everything.origin)}
+        foreign = {"foreign_caches": teamwork.foreign_caches} if teamwork.foreign_caches else {}
+        yield {**record, **foreign, "data": dict(everything.origin)}
         began = now
 
 
@@ -276,6 +284,22 @@ def _words(engine: Engine, latents: Any, count: int) -> list[list[str]]:
         return []
     ids = engine.logits(latents).topk(count, dim=-1).indices.tolist()
     return [[str(engine.tokenizer.decode([token])) for token in row] for row in ids]
+
+
+def _check_caches(config: EvaluateTeams, teams: Iterable[Team]) -> None:
+    """Refuse, before any model is loaded, that a member reads a memory of another architecture, rotation or tokenizer.
+
+    Weights are compared once they are there, in `Teamwork`.
+    """
+    places = {"": config.model, **config.models}
+    origin = functools.cache(Origin.of_checkpoint)
+    pairs = [pair for team in teams for pair in hand_overs(team)] if not config.allow_foreign_cache else []
+    for sender, receiver in pairs:
+        made, read = places.get(sender.model), places.get(receiver.model)
+        if made is None or read is None or made == read:
+            continue
+        if differing := origin(read).differences(origin(made), weights=False):
+            raise foreign_cache(sender, receiver, differing)
 
 
 def _engines(config: EvaluateTeams, ranks: Ranks) -> dict[str, Engine]:

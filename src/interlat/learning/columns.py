@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from interlat.engine.attention import as_model_mask, layer_windows, visible_columns
+from interlat.engine.rotary import check_not_crossing, original_length
 
 Columns = list[tuple[Tensor, Tensor]]
 """For each layer the keys and values of some columns, ``[B, H, T, d]``."""
@@ -33,6 +34,7 @@ class ColumnDecoder:
         self.checkpointing = checkpointing
         self.windows = layer_windows(decoder.config)
         self.layers: int = decoder.config.num_hidden_layers
+        self.original_length = original_length(decoder)
 
     def __call__(
         self,
@@ -48,8 +50,12 @@ class ColumnDecoder:
             mask: of all columns; True where they hold something.
             positions: of all columns.
             read: what earlier calls returned, in order; T - Q columns.
+
+        Raises:
+            InputError: a row changes its rotary factors between two calls, see `interlat.engine.rotary`.
         """
         start = mask.shape[1] - inputs.shape[1]
+        check_not_crossing(self.original_length, mask, positions, start)
         implementation = self.config._attn_implementation
         masks = {
             kind: as_model_mask(visible_columns(mask, positions, start, window), implementation, inputs.dtype)

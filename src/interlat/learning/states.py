@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from interlat.engine.rotary import positions_of_rows
 from interlat.learning.examples import Batch, embed_batch
 
 Precision = Literal["float32", "bfloat16"]
@@ -25,5 +26,6 @@ def last_states(
     """
     embeddings = embed_batch(batch, embedding, adapter)
     with torch.autocast(embeddings.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        states: Tensor = backbone(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+        positions = positions_of_rows(backbone, batch.real)
+        states: Tensor = backbone(inputs_embeds=embeddings, use_cache=False, **positions).last_hidden_state
     return states if states.dtype == torch.float64 else states.float()

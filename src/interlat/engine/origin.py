@@ -1,0 +1,150 @@
+"""Which model made a memory, and what another model would read differently in it."""
+
+import json
+import re
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from interlat.engine.checkpoint import first_line, load_tokenizer
+from interlat.engine.fingerprint import tokenizer_fingerprint, weights_fingerprint
+from interlat.engine.rotary import original_length
+from interlat.errors import CheckpointError
+
+UNREAD = re.compile(
+    r"_.*|architectures|auto_map|.*dtype|transformers_version|use_cache|return_dict|output_\w+|problem_type|id2label"
+    r"|label2id|vocab_size|.*_token_id|.*dropout|.*pdrop|initializer_range|pretraining_tp|tie_word_embeddings"
+    r"|quantization_config|chunk_size_feed_forward|gradient_checkpointing|is_encoder_decoder"
+)
+"""Fields of configurations that say nothing about what a key or a value means."""
+SHOWN = 3
+"""Differences that an error names."""
+
+
+def rules_of(config: PretrainedConfig) -> dict[str, Any]:
+    """What decides, beside the weights, what keys and values mean: fields of a configuration, flat, as JSON values."""
+    fields = json.loads(json.dumps(config.get_text_config(decoder=True).to_dict(), default=str))
+    flat = dict(_flat(fields))
+    by_length = any(str(value) in ("longrope", "dynamic") for value in flat.values())
+    return flat if by_length else {name: value for name, value in flat.items() if name != "max_position_embeddings"}
+
+
+def _flat(fields: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for name, value in fields.items():
+        if not UNREAD.fullmatch(name):
+            pairs += _flat(value, f"{before}{name}.") if isinstance(value, dict) else [(before + name, value)]
+    return pairs
+
+
+class Origin:
+    """The model that made a memory, as far as another one must know it. Fingerprints are computed when asked for, once.
+
+    Args:
+        name: of the model.
+        rules: see `rules_of`; empty if unknown.
+        weights: gives the fingerprint of its weights; the empty one if unknown.
+        tokenizer: the same of its tokenizer.
+        same: the model itself; two origins of one model have the same weights, whatever a training made of them.
+        original_length: see `interlat.engine.rotary.original_length`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rules: Mapping[str, Any],
+        weights: Callable[[], str],
+        tokenizer: Callable[[], str],
+        same: object = None,
+        original_length: int | None = None,
+    ) -> None:
+        self.name = name
+        self.rules = rules
+        self.original_length = original_length
+        self._fingerprints: dict[str, str] = {}
+        self._makers = {"weights": weights, "tokenizer": tokenizer}
+        self._same = None if same is None else weakref.ref(same)
+
+    @classmethod
+    def of_model(cls, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> "Origin":
+        """Of a model in memory. It is not kept there: once it is gone, only fingerprints known by then are known."""
+        alive = weakref.ref(model)
+
+        def weights() -> str:
+            found = alive()
+            return "" if found is None else weights_fingerprint(found)
+
+        def words() -> str:
+            return "" if tokenizer is None else tokenizer_fingerprint(tokenizer)
+
+        return cls(name, rules_of(model.config), weights, words, model, original_length(model))
+
+    @classmethod
+    def of_checkpoint(cls, place: str) -> "Origin":
+        """Of a folder or hub id, without its weights. Raises CheckpointError: there is no model in that place."""
+        try:
+            rules, tokenizer = rules_of(AutoConfig.from_pretrained(place)), load_tokenizer(place)
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"cannot read the configuration and tokenizer of {place}: {first_line(error)}"
+            ) from error
+        return cls(place, rules, lambda: "", lambda: tokenizer_fingerprint(tokenizer))
+
+    @property
+    def weights_fingerprint(self) -> str:
+        """Of its weights; empty if unknown."""
+        return self._fingerprint("weights")
+
+    @property
+    def tokenizer_fingerprint(self) -> str:
+        """Of its tokenizer; empty if unknown."""
+        return self._fingerprint("tokenizer")
+
+    def _fingerprint(self, kind: str) -> str:
+        if not self._fingerprints.get(kind):
+            self._fingerprints[kind] = self._makers[kind]()
+        return self._fingerprints[kind]
+
+    @property
+    def label(self) -> str:
+        """Its name and the first digits of its weights, for records."""
+        return f"{self.name} [{self.weights_fingerprint[:12] or 'unknown weights'}]"
+
+    def differences(self, other: "Origin", *, weights: bool = True) -> str:
+        """What differs from ``other``, this model's value first; empty if nothing does.
+
+        Args:
+            other: who made what this one is to read.
+            weights: also compare the weights, if nothing else differs: that takes a while for large models.
+        """
+        if self is other:
+            return ""
+        found = _differing_rules(self.rules, other.rules)
+        mine, theirs = self.tokenizer_fingerprint, other.tokenizer_fingerprint
+        if mine and theirs and mine != theirs:
+            found.append("another tokenizer or chat template")
+        if not found and weights and not self._is_same_model(other):
+            mine, theirs = (one.weights_fingerprint for one in (self, other))
+            if not mine or mine != theirs:
+                found.append(f"weights {mine[:12] or 'unknown'} against {theirs[:12] or 'unknown'}")
+        return ", ".join(found[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+
+    def _is_same_model(self, other: "Origin") -> bool:
+        mine, theirs = (None if one._same is None else one._same() for one in (self, other))
+        return mine is not None and mine is theirs
+
+
+def _differing_rules(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """By name; a field that only one version of a configuration knows says nothing, unless it is about rotation."""
+    if mine.get("model_type") != theirs.get("model_type") and mine and theirs:
+        return [f"architecture {mine.get('model_type')} against {theirs.get('model_type')}"]
+    names = [name for name in mine if name in theirs]
+    if mine and theirs:
+        names += sorted(name for name in set(mine) ^ set(theirs) if name.startswith("rope_parameters."))
+    # Rotation first: it is what most often differs.
+    names.sort(key=lambda name: not name.startswith("rope"))
+    return [
+        f"{name} {mine.get(name)} against {theirs.get(name)}" for name in names if mine.get(name) != theirs.get(name)
+    ]
