@@ -188,11 +188,15 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def lock(path: Path) -> IO[bytes]:
+def lock(path: Path, taken: str = "") -> IO[bytes]:
     """Open the file ``path`` for appending and keep every other process from doing so until it is closed.
 
     The lock (flock(2)) belongs to the open file: it ends with the process, however that ends. The file is made if there
     is none, and must not be replaced by renaming while it is locked.
+
+    Args:
+        path: the file.
+        taken: what it means that another process holds it, for the error text.
 
     Raises:
         StorageError: another process holds it, or the file system refused.
@@ -205,7 +209,8 @@ def lock(path: Path) -> IO[bytes]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 handle.close()
-                raise StorageError(f"another process writes to {path}; wait for it or stop it") from error
+                reason = taken or f"another process writes to {path}"
+                raise StorageError(f"{reason}; wait for it or stop it") from error
             except OSError:
                 handle.close()
                 raise
@@ -216,18 +221,22 @@ def lock(path: Path) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def locked(directory: str | Path) -> Iterator[None]:
+def locked(directory: str | Path, name: str = "") -> Iterator[None]:
     """Be the only process that writes to an output folder, and remove what a killed one left half written there.
 
-    While the block runs, ``.lock`` in the folder holds the number of this process. A folder that was made for it and is
-    still empty in the end is removed, so that a run that is refused leaves nothing.
+    While the block runs, a hidden file in the folder holds the number of this process. A folder that was made for it
+    and is still empty in the end is removed, so that a run that is refused leaves nothing.
+
+    Args:
+        directory: the folder.
+        name: the one file in it that is to be written; empty stands for all.
 
     Raises:
         StorageError: another process writes there; or the file system refused.
     """
     folder = Path(directory)
     new = [place for place in (folder, *folder.parents) if not place.exists()]
-    file = folder / LOCK_FILE
+    file = folder / (f".{name}{LOCK_FILE}" if name else LOCK_FILE)
     try:
         handle = lock(file)
     except StorageError as error:
@@ -238,7 +247,7 @@ def locked(directory: str | Path) -> Iterator[None]:
             owner = file.read_text(encoding="utf-8", errors="replace").strip()
         named = f" (process {owner})" if owner.isdecimal() else ""
         raise StorageError(
-            f"another process{named} writes to {folder}; wait for it, stop it, or choose another output place"
+            f"another process{named} writes to {folder / name}; wait for it, stop it, or choose another output place"
         ) from error
     with handle:
         try:
@@ -246,7 +255,7 @@ def locked(directory: str | Path) -> Iterator[None]:
                 handle.truncate(0)
                 handle.write(f"{os.getpid()}\n".encode())
                 handle.flush()
-                remove_leftovers(folder)
+                remove_leftovers(folder, name)
             yield
         finally:
             with contextlib.suppress(OSError):
@@ -308,6 +317,11 @@ def _parsed(line: str) -> Any:
         return None
 
 
+def is_of_type(value: object, kind: type) -> bool:
+    """Whether a value that JSON knows is of a type; every number is a float, and no truth value is a number."""
+    return type(value) is kind or (kind is float and type(value) is int)
+
+
 def read_lines(path: str | Path, fields: Mapping[str, type] | None = None) -> list[dict[str, Any]]:
     """The records of a JSON-lines file; a line torn by a killed writer is left out.
 
@@ -332,7 +346,7 @@ def read_lines(path: str | Path, fields: Mapping[str, type] | None = None) -> li
         record = _parsed(line)
         if record is None:
             continue
-        if not isinstance(record, dict) or any(type(record.get(name)) is not kind for name, kind in needed.items()):
+        if not isinstance(record, dict) or not all(is_of_type(record.get(name), kind) for name, kind in needed.items()):
             shown = line if len(line) <= 60 else f"{line[:60]}..."
             names = ", ".join(f"{name} ({kind.__name__})" for name, kind in needed.items()) or "names and values"
             raise StorageError(

@@ -1,7 +1,8 @@
 """A progress bar with rate and time left, on stderr."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -15,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+Step = TypeVar("Step")
 
 
 class RateColumn(ProgressColumn):
@@ -35,6 +38,14 @@ def drain(steps: Iterable[object]) -> None:
     """Run steps to the end, for what they do."""
     for _ in steps:
         pass
+
+
+def accepted(steps: Iterable[Step], then: Callable[[], object]) -> Iterator[Step]:
+    """Pass steps on and do something at the first one: what is refused has none, and leaves everything as it was."""
+    for number, step in enumerate(steps):
+        if not number:
+            then()
+        yield step
 
 
 def in_bytes(count: float) -> str:

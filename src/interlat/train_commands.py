@@ -140,9 +140,10 @@ def _show(
     # Closed here, so that the run in the tracker ends with the training and not with the process.
     with contextlib.closing(tracked(steps, tracking, output)) as logged:
         taken = sum(1 for _ in track(_told(logged, total, output, tracking), title))
-    # A training that had ended before is left as it is.
-    losses = f", its losses in {plot_training([output])[0]}" if taken else ""
-    say(f"{title} in {Path(output) / 'model'}{losses}")
+    # A training that had ended before has said so, and is left as it is.
+    if taken:
+        picture, _ = plot_training([output])
+        say(f"{title} in {Path(output) / 'model'}, its losses in {picture}")
 
 
 def _told(

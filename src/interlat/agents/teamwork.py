@@ -17,7 +17,7 @@ from interlat.engine.prompt import Prompt, Text, Tokens, join_text, token_ids_of
 from interlat.engine.sampling import row_seed
 from interlat.engine.selection import Criterion, select_columns
 from interlat.engine.streaming import Request
-from interlat.engine.transformers import Align, Engine
+from interlat.engine.transformers import Align, Engine, MemoryShape
 from interlat.errors import InputError
 
 QUESTION = "/question"
@@ -77,6 +77,32 @@ class Work:
     """What is handed over to members who have not read it yet, and what all begin with, under the name `QUESTION`."""
 
 
+def check_members(team: Team, models: Mapping[str, tuple[str, MemoryShape]]) -> None:
+    """Check that the models that members name are there, and that each can read what it is handed.
+
+    Args:
+        team: the team.
+        models: by the names that members use: how they are called, and what they can read.
+
+    Raises:
+        InputError: a model is missing, has too few layers, or cannot read another one's memory.
+    """
+    for member in team.members:
+        if member.model not in models:
+            raise InputError(f"{member.name} wants the model {member.model!r}, which is not among those of the team")
+        name, shape = models[member.model]
+        for sender in map(team.member, member.reads):
+            made, made_shape = models[sender.model]
+            if sender.speaks != "text" and sender.hands_over != "nothing" and made_shape != shape:
+                raise InputError(
+                    f"{member.name} cannot read the memory of {sender.name}: {made} has layers, heads, head size "
+                    f"and hidden size {list(made_shape)}, {name} has {list(shape)}; let {sender.name} speak text, or "
+                    "give both one model"
+                )
+        if member.layers and max(member.layers) > shape[0]:
+            raise InputError(f"{member.name} hands over layer {max(member.layers)}, but {name} has {shape[0]} layers")
+
+
 class Teamwork:
     """Runs a team. The law of batching holds: what an item gets does not depend on the items beside it.
 
@@ -118,19 +144,7 @@ class Teamwork:
         self.share_question = share_question
         if share_question and len({member.model for member in team.members}) > 1:
             raise InputError("the members have different models, so they cannot share what they read; leave it out")
-        for member in team.members:
-            if member.model not in engines:
-                raise InputError(
-                    f"{member.name} wants the model {member.model!r}, which is not among those of the team"
-                )
-            for name in member.reads:
-                self._check_hand_over(team.member(name), member)
-            layers = engines[member.model].config.num_hidden_layers
-            if member.layers and max(member.layers) > layers:
-                raise InputError(
-                    f"{member.name} hands over layer {max(member.layers)}, but {engines[member.model].name} has "
-                    f"{layers} layers"
-                )
+        check_members(team, {name: (engine.name, engine.memory_shape) for name, engine in engines.items()})
 
     def run(self, questions: Iterable[Question]) -> Iterator[Work]:
         """Every item once, in the order in which they are finished. Questions are taken as they are needed."""
@@ -155,17 +169,6 @@ class Teamwork:
 
     def _engine(self, member: Member) -> Engine:
         return self.engines[member.model]
-
-    def _check_hand_over(self, sender: Member, receiver: Member) -> None:
-        if sender.speaks == "text" or sender.hands_over == "nothing":
-            return
-        made, read = self._engine(sender), self._engine(receiver)
-        if made is not read and made.memory_shape != read.memory_shape:
-            raise InputError(
-                f"{receiver.name} cannot read the memory of {sender.name}: {made.name} has layers, heads, head size "
-                f"and hidden size {list(made.memory_shape)}, {read.name} has {list(read.memory_shape)}; let "
-                f"{sender.name} speak text, or give both one model"
-            )
 
     def _read_questions(self, flow: Iterator[Work]) -> Iterator[Work]:
         """Read what all prompts of an item begin with."""

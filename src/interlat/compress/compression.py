@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from interlat.agents.prompting import PromptMaker
+from interlat.agents.results import RESULT_FIELDS, read_results
 from interlat.agents.settings import AgentSettings
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
 from interlat.align.bridge import Bridge, BridgeConfig
@@ -25,7 +26,7 @@ from interlat.engine.hardware import choose_device
 from interlat.engine.prompt import token_ids_of, tokenize
 from interlat.engine.ranks import Ranks
 from interlat.errors import InputError
-from interlat.files import atomic_folder, read_lines, write_atomically
+from interlat.files import atomic_folder, write_atomically
 from interlat.learning.card import CARD_FILE, base_model, model_card, settings_of
 from interlat.learning.conversations import ConversationOptions, load_corpus
 from interlat.learning.corpus import Corpus
@@ -333,7 +334,8 @@ def _played(config: Compress, thoughts: ScoutMessages, chat: ChatFormat) -> tupl
     lines = []
     for path in config.played:
         # Other actors have other habits: what they do is not what the receiver meets.
-        found = [line for line in read_lines(path) if line["actor"] == "latent"]
+        read = read_results([path], base={**RESULT_FIELDS, "actor": str, "turns": list})
+        found = [line for line in read.records if line["actor"] == "latent"]
         if not found:
             raise InputError(f"no game of the latent actor in {path}; give results.jsonl of `interlat evaluate`")
         lines += found

@@ -10,8 +10,10 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -102,11 +104,7 @@ def load_checkpoint(
                 trust_remote_code=trust_remote_code,
             )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"cannot load a model from {path_or_hub_id}: {reason}; expected a directory written by "
-            "save_pretrained (config.json, *.safetensors, tokenizer files) or a hub id that can be reached"
-        ) from error
+        raise _cannot_load(path_or_hub_id, error) from error
     model, report = loaded
     missing = sorted(report["missing_keys"])
     mismatched = sorted(str(key) for key in report["mismatched_keys"])
@@ -117,6 +115,26 @@ def load_checkpoint(
             f"or has them in another shape ({shown}); save the whole model again"
         )
     return model.to(device=chosen_device).eval(), tokenizer
+
+
+def load_model_config(path_or_hub_id: str) -> PreTrainedConfig:
+    """The configuration of a model's decoder, without its weights.
+
+    Raises:
+        CheckpointError: no such place, or no model in it.
+    """
+    try:
+        return AutoConfig.from_pretrained(path_or_hub_id).get_text_config(decoder=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise _cannot_load(path_or_hub_id, error) from error
+
+
+def _cannot_load(path_or_hub_id: str, error: Exception) -> CheckpointError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return CheckpointError(
+        f"cannot load a model from {path_or_hub_id}: {reason}; expected a directory written by "
+        "save_pretrained (config.json, *.safetensors, tokenizer files) or a hub id that can be reached"
+    )
 
 
 def companion_file(place: str, name: str) -> Path | None:

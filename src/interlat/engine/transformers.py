@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from interlat.engine.backend import Backend, TransformersBackend
 from interlat.engine.buffer import KeyValueBuffer
@@ -26,6 +26,17 @@ from interlat.messages import Offset
 
 Align = Callable[[Float[Tensor, "B 1 D"]], Float[Tensor, "B 1 D"]]
 """From the hidden states of the last position to the input embeddings of the next one."""
+
+MemoryShape = tuple[int, int, int, int]
+"""Layers, key and value heads, size of a head, hidden size."""
+
+
+def memory_shape(config: PreTrainedConfig) -> MemoryShape:
+    """What two models with one kind of memory share, of the configuration of a decoder."""
+    attention_heads = getattr(config, "num_attention_heads", None) or 1
+    heads = getattr(config, "num_key_value_heads", None) or attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // attention_heads
+    return config.num_hidden_layers, heads, size, config.hidden_size
 
 
 class Engine:
@@ -97,12 +108,9 @@ class Engine:
         return self.model.get_input_embeddings().weight.dtype
 
     @property
-    def memory_shape(self) -> tuple[int, int, int, int]:
-        """Layers, key and value heads, size of a head, hidden size: what two models with one kind of memory share."""
-        config = self.config
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or self.hidden_size // config.num_attention_heads
-        return config.num_hidden_layers, heads, size, self.hidden_size
+    def memory_shape(self) -> MemoryShape:
+        """What two models with one kind of memory share, see `memory_shape`."""
+        return memory_shape(self.config)
 
     @functools.cached_property
     def chat(self) -> ChatFormat:

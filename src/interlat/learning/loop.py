@@ -352,7 +352,10 @@ def _say_what_is_there(
         lost = header.step - len(records)
         say(f"{directory / METRICS_FILE} lacks {lost} of the {header.step} steps taken; its curve has a gap")
     if header.step >= schedule.last_step or is_stalled(records, schedule.patience):
-        say(f"the training in {directory} ended before, after {header.step} steps; there is no step left to take")
+        doubt = "" if header.identity else "; of an earlier version, its checkpoint does not say with which settings"
+        say(
+            f"the training in {directory} ended before, after {header.step} steps{doubt}; there is no step left to take"
+        )
     elif identity and not header.identity:
         say(
             f"{directory / CHECKPOINT_FILE} is of an earlier version and does not say what it was trained with; "
