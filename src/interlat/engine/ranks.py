@@ -72,11 +72,15 @@ class Ranks:
         Raises:
             StorageError: another process writes there.
         """
+        # Ranks that are not connected, one after the other, have nothing to wait for.
+        connected = distributed.is_available() and distributed.is_initialized()
         with locked(directory) if self.is_first else nullcontext():
-            self.wait()
+            if connected:
+                self.wait()
             yield
             # Not before all are done.
-            self.wait()
+            if connected:
+                self.wait()
 
     def sum(self, values: Mapping[str, float]) -> dict[str, float]:
         """The sums of values over all ranks, which must all give the same names."""

@@ -169,6 +169,8 @@ def _evaluate(config: EvaluateTeams, ranks: Ranks) -> Iterator[tuple[int, int]]:
     # Before the first word of progress: what is refused here has written nothing.
     engines = _engines(config, ranks, list(teams.values())) if count < total else {}
     yield count, total
+    if count == total:
+        return
     aligns = {name: _align(config.align, engine) for name, engine in engines.items()}
     path = Path(config.output) / (RESULTS_FILE if ranks.world_size == 1 else f"results-{ranks.rank}.jsonl")
     for variant, team in teams.items():
