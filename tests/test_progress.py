@@ -1,7 +1,7 @@
 import pytest
 
 from interlat.errors import InputError
-from interlat.progress import drain, in_bytes, say, track
+from interlat.progress import accepted, drain, in_bytes, say, track
 
 
 def test_steps_pass_through_unchanged_and_stdout_stays_free(capsys):
@@ -54,3 +54,15 @@ def test_draining_runs_every_step():
     seen = []
     drain(seen.append(number) for number in range(3))
     assert seen == [0, 1, 2]
+
+
+def test_something_is_done_at_the_first_step_and_not_before_it():
+    done = []
+
+    def steps(count):
+        assert not done
+        yield from range(count)
+
+    assert list(accepted(steps(3), lambda: done.append(1))) == [0, 1, 2] and done == [1]
+    done.clear()
+    assert list(accepted(steps(0), lambda: done.append(1))) == [] and done == []

@@ -1,7 +1,9 @@
 import dataclasses
 import json
+import os
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -133,6 +135,36 @@ def test_a_refused_training_leaves_no_trace(actor, pipeline, tmp_path, capsys):
     assert cli.main(["train", "actor", "--config", str(tmp_path / "config.yaml")]) == 2
     assert "is no latent store" in capsys.readouterr().err
     assert not (tmp_path / "actor").exists()
+
+
+def test_a_finished_training_with_other_settings_is_refused_and_keeps_all_it_has(actor, tmp_path, capsys):
+    """It took no step, exported the old weights anew under the new settings, and wrote a card of a run never made."""
+    output = Path(actor.output)
+    write_config(actor, tmp_path)
+    words = ["train", "actor", "--config", str(tmp_path / "config.yaml")]
+    assert cli.main(words) == 0
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in output.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    for flags, name in (
+        (["--message", "text"], 'message was "none" and is now "text"'),
+        (["--seed", "5"], "seed was 0 and is now 5"),
+        (["--schedule.batch-size", "3"], "schedule.batch_size was"),
+    ):
+        assert cli.main([*words, *flags]) == 2
+        error = capsys.readouterr().err
+        assert name in error and error.count("\n") == 1
+    assert cli.main(words) == 0
+    assert "ended before" in capsys.readouterr().err
+    after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in output.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_a_tokenizer_replaces_nothing_but_a_tokenizer(pipeline, tmp_path):
+    config = TrainTokenizer(str(tmp_path), str(pipeline.episodes))
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match=r"holds other files than a tokenizer \(thesis.tex\)"):
+        run_train_tokenizer(config)
+    assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
 def test_pictures_are_named_on_stdout(tmp_path, capsys):
