@@ -166,7 +166,7 @@ def test_two_processes_never_write_to_one_folder(tmp_path, stage):
 
 def test_two_processes_never_write_one_file_of_episodes(tmp_path):
     config = CollectEpisodes("none", "train", str(tmp_path / "train.jsonl"))
-    with locked(tmp_path, "train.jsonl"), pytest.raises(StorageError, match="train.jsonl; wait for it"):
+    with locked(tmp_path, "train.jsonl"), pytest.raises(StorageError, match=r"train\.jsonl; wait for it"):
         list(collect_episodes(config))
 
 
@@ -183,5 +183,5 @@ def test_a_comparison_counts_each_episode_once(tmp_path, capsys):
     assert [json.loads(line)["rates"] for line in said.out.splitlines()] == [pytest.approx([2 / 3]), [0.0]]
     assert said.err.count("1 line repeats a result in") == 2
     (tmp_path / "b" / "results.jsonl").write_text("5\n")
-    with pytest.raises(StorageError, match="line 1 of .*results.jsonl is 5"):
+    with pytest.raises(StorageError, match=r"line 1 of .*results\.jsonl is 5"):
         run_compare(Compare({"a": (f"{tmp_path}/a",), "b": (f"{tmp_path}/b",)}, "b"))

@@ -88,7 +88,6 @@ def test_a_killed_run_goes_on_without_losing_or_doubling_an_answer(config):
         assert len(again) == 28 and records_of(config) == whole
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 7])
 def test_what_stands_there_twice_counts_once(config, monkeypatch):
     """As two processes in one folder left it: 80 lines for 40 answers, and a table that counts both."""
     few = dataclasses.replace(config, variants=("single",))
@@ -120,6 +119,7 @@ def test_models_that_do_not_fit_are_refused_before_they_are_loaded(config, tmp_p
     assert not Path(own.output).exists()
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 7])
 def test_the_batch_size_changes_no_answer(config, batch_size, tmp_path):
     drain(evaluate_teams(config))
     other = dataclasses.replace(config, batch_size=batch_size, output=str(tmp_path / "other"))

@@ -19,6 +19,16 @@ def test_what_is_written_is_read(tmp_path):
     assert found.keys() == TENSORS.keys() and all(torch.equal(found[name], TENSORS[name]) for name in TENSORS)
 
 
+def test_equal_trainings_have_equal_files(tmp_path):
+    """safetensors writes several names of metadata in an order of its own each time."""
+    path, found = tmp_path / "checkpoint.safetensors", set()
+    for turn in range(20):
+        identity = {"seed": 3, "start": None}
+        write_tensors(path, TENSORS, 7, identity if turn % 2 else dict(reversed(identity.items())))
+        found.add(path.read_bytes())
+    assert len(found) == 1
+
+
 def test_every_flipped_bit_is_seen(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     write_tensors(path, TENSORS, 7, {})
@@ -43,7 +53,8 @@ def test_a_file_that_was_cut_short_is_one_line(tmp_path, kept):
 
 
 @pytest.mark.parametrize(
-    "metadata", [None, {}, {"step": "x"}, {"step": "1", "identity": "{"}, {"step": "1", "identity": "3"}]
+    "metadata",
+    [None, {}, {"step": "x"}, *({"training": said} for said in ("{", "3", "{}", '{"step": 1, "identity": 3}'))],
 )
 def test_a_foreign_file_is_one_line(tmp_path, metadata):
     path = tmp_path / "checkpoint.safetensors"

@@ -15,6 +15,9 @@ from interlat.files import atomic_path
 from interlat.learning.identity import Identity
 from interlat.store.shard import as_bytes
 
+_TRAINING = "training"
+"""Name of what the file says, as JSON."""
+
 
 @dataclass(frozen=True)
 class Header:
@@ -34,7 +37,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], step: int, identity
     Raises:
         StorageError: the file system refused.
     """
-    metadata = {"step": str(step), "identity": json.dumps(identity), "digest": digest_of(tensors)}
+    content = {"step": step, "identity": identity, "digest": digest_of(tensors)}
+    # Under one name: safetensors writes several in any order, and equal trainings have equal files.
+    metadata = {_TRAINING: json.dumps(content, sort_keys=True)}
     with atomic_path(path) as temporary:
         save_file(dict(tensors), temporary, metadata=metadata)
 
@@ -76,8 +81,10 @@ def _read(path: Path, with_tensors: bool) -> tuple[Header, dict[str, Tensor]]:
             metadata = file.metadata() or {}
             names = file.keys() if with_tensors else ()
             tensors = {name: file.get_tensor(name) for name in names}
-        identity = dict(json.loads(metadata.get("identity", "{}")))
-        return Header(int(metadata["step"]), identity, metadata.get("digest", "")), tensors
+        # The first version of the format wrote the step alone.
+        said = dict(json.loads(metadata[_TRAINING])) if _TRAINING in metadata else metadata
+        header = Header(int(said["step"]), dict(said.get("identity", {})), str(said.get("digest", "")))
+        return header, tensors
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         reason = f"it does not say {error}" if isinstance(error, KeyError) else str(error)
         raise _damaged(path, reason) from error
