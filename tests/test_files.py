@@ -32,6 +32,7 @@ from interlat.files import (
     sha256_of,
     write_atomically,
 )
+from kill_rounds import kill_rounds, same_files, same_lines
 
 
 def test_writing_makes_directories_and_replaces(tmp_path: Path) -> None:
@@ -391,3 +392,37 @@ def test_a_lock_file_that_was_removed_in_between_locks_nothing(tmp_path: Path, m
         assert len(calls) == 2 and os.fstat(handle.fileno()).st_ino == path.stat().st_ino
         with pytest.raises(StorageError, match="another process writes to"):
             lock(path)
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from interlat.files import append_line, locked, read_lines
+folder, careful = Path(sys.argv[1]), sys.argv[2] == "careful"
+with locked(folder):
+    done = {line["item"] for line in read_lines(folder / "lines.jsonl")} if careful else ()
+    for item in range(40):
+        if item not in done:
+            append_line(folder / "lines.jsonl", {"item": item, "square": item**2, "seconds": time.time()})
+            time.sleep(0.005)
+"""
+COMPARED = same_lines("lines.jsonl", ["item"])
+
+
+@pytest.mark.parametrize(("how", "differs"), [("careful", False), ("careless", True)])
+def test_kills_find_what_they_do_harm_to(tmp_path: Path, how: str, differs: bool) -> None:
+    result = kill_rounds(lambda folder: [sys.executable, "-c", WRITER, str(folder), how], tmp_path, 3, COMPARED)
+    assert result.kills == 3 and bool(result.differences) == differs and not result.leftovers
+    if differs:
+        assert "records twice" in result.differences[0]
+
+
+def test_files_and_records_are_compared(tmp_path: Path) -> None:
+    for name, square in (("one", 4), ("other", 5)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "lines.jsonl").write_text(json.dumps({"item": 2, "square": square, "seconds": square}))
+        (tmp_path / name / "same").write_text("same")
+    folders = tmp_path / "one", tmp_path / "other"
+    assert COMPARED(*folders) == ["lines.jsonl: 1 of 1 records differ, such as ('2',)"]
+    assert same_files("*")(*folders) == ["lines.jsonl differs"] and same_files("same")(*folders) == []
+    assert same_lines("lines.jsonl", ["item"], ["seconds", "square"])(*folders) == []

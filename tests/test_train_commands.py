@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -181,3 +182,19 @@ def test_pictures_are_named_on_stdout(tmp_path, capsys):
         run_plot_training(PlotTraining(runs))
     assert cli.main(["plot", "training", str(tmp_path / "c")]) == 2
     assert "first step" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_training_that_was_killed_twenty_times_ends_as_if_it_had_not_been(pipeline, tmp_path):
+    """Parameters, moments, best parameters, the exported agent and the metrics, bit for bit."""
+    script = [sys.executable, str(Path(__file__).with_name("kill_rounds.py")), "--kills", "20", "--folder"]
+    words = ["--episodes", str(pipeline.episodes), "--thoughts", str(pipeline.thoughts), "--message", "latent"]
+    words += ["--tokenizer", str(pipeline.root / "tokenizer"), "--model.hidden-size", "16", "--model.layers", "1"]
+    words += ["--model.heads", "2", "--adapter-heads", "2", "--validation-share", "0.2", "--schedule.steps", "60"]
+    words += ["--schedule.batch-size", "4", "--schedule.checkpoint-every", "3", "--schedule.validate-every", "6"]
+    command = [sys.executable, "-m", "interlat.cli", "train", "actor", *words, "--output", "{output}"]
+    same = ["--same", "*.safetensors", "model/*.safetensors", "model/*.json", "--lines", "metrics.jsonl:step"]
+    done = subprocess.run([*script, str(tmp_path), *same, "--", *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout) == {"kills": 20, "differences": [], "leftovers": []}
