@@ -7,7 +7,7 @@ from rich.console import Console
 
 from interlat import progress
 from interlat.errors import InputError
-from interlat.progress import drain, in_bytes, say, track
+from interlat.progress import accepted, drain, in_bytes, say, track
 
 
 def test_steps_pass_through_unchanged_and_stdout_stays_free(capsys):
@@ -94,3 +94,15 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     monkeypatch.setattr(progress, "Console", lambda stderr: Console(file=screen, force_terminal=True, width=80))
     list(track([(0, 3), (3, 3)], "games"))
     assert "3/3" in screen.getvalue() and "\x1b[" in screen.getvalue()
+
+
+def test_something_is_done_at_the_first_step_and_not_before_it():
+    done = []
+
+    def steps(count):
+        assert not done
+        yield from range(count)
+
+    assert list(accepted(steps(3), lambda: done.append(1))) == [0, 1, 2] and done == [1]
+    done.clear()
+    assert list(accepted(steps(0), lambda: done.append(1))) == [] and done == []

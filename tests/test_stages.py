@@ -1,15 +1,21 @@
 import dataclasses
 import json
+import os
 
 import pytest
 
 from interlat.agents.episodes import read_episodes
+from interlat.agents.sources import TaskSource
 from interlat.agents.trajectories import TRAJECTORIES_FILE, read_trajectories
-from interlat.collect.trajectories import CollectTrajectories
+from interlat.collect.episodes import CollectEpisodes, collect_episodes
+from interlat.collect.trajectories import CollectTrajectories, collect_trajectories
+from interlat.compress.compression import Compress, compress
 from interlat.config import read_config
-from interlat.errors import InputError
-from interlat.evaluate.household import Checkpoints, EvaluateHousehold
-from interlat.files import write_atomically
+from interlat.errors import InputError, InterlatError, StorageError
+from interlat.evaluate.household import Checkpoints, EvaluateHousehold, evaluate_household
+from interlat.evaluate.latency import MeasureLatency, measure_latency
+from interlat.evaluate.teams import EvaluateTeams, evaluate_teams
+from interlat.files import locked, write_atomically
 from interlat.stages import (
     BenchEngine,
     Compare,
@@ -20,6 +26,9 @@ from interlat.stages import (
     run_evaluate,
     run_make_alfworld,
 )
+from interlat.train.actor import TrainActor, train_actor
+from interlat.train.preference import TrainPreference, train_preference
+from interlat.train.scout import TrainScout, train_scout
 
 
 def test_made_games_are_won_by_the_expert(tmp_path, capsys):
@@ -129,3 +138,50 @@ def test_a_pattern_stands_for_the_draws_of_one_training(tmp_path, capsys):
 
 def test_bench_has_the_flags_of_every_bench():
     assert {field.name for field in dataclasses.fields(BenchEngine)} == {"quick", "json"}
+
+
+NONE = "/none/none"
+STAGES = {
+    "actor": lambda out: train_actor(TrainActor(out, NONE, start=NONE)),
+    "scout": lambda out: train_scout(TrainScout(NONE, NONE, NONE, out)),
+    "preference": lambda out: train_preference(TrainPreference(NONE, NONE, NONE, out)),
+    "compress": lambda out: compress(Compress(NONE, NONE, out, sender=NONE)),
+    "team": lambda out: evaluate_teams(EvaluateTeams(NONE, out, TaskSource("arithmetic", count=2))),
+    "evaluate": lambda out: evaluate_household(EvaluateHousehold(Checkpoints(*[NONE] * 4), out), []),
+    "latency": lambda out: measure_latency(MeasureLatency(Checkpoints(*[NONE] * 4), out, ("text",)), []),
+    "trajectories": lambda out: collect_trajectories(CollectTrajectories(NONE, NONE, out)),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_processes_never_write_to_one_folder(tmp_path, stage):
+    taken = rf"another process \(process {os.getpid()}\) writes to"
+    with locked(tmp_path), pytest.raises(StorageError, match=taken):
+        list(STAGES[stage](str(tmp_path)))
+    # What is refused for another reason leaves nothing of the lock.
+    with pytest.raises(InterlatError):
+        list(STAGES[stage](str(tmp_path / "new")))
+    assert os.listdir(tmp_path) == []
+
+
+def test_two_processes_never_write_one_file_of_episodes(tmp_path):
+    config = CollectEpisodes("none", "train", str(tmp_path / "train.jsonl"))
+    with locked(tmp_path, "train.jsonl"), pytest.raises(StorageError, match=r"train\.jsonl; wait for it"):
+        list(collect_episodes(config))
+
+
+def test_a_comparison_counts_each_episode_once(tmp_path, capsys):
+    for name, won in (("a", "wwl"), ("b", "lll")):
+        lines = [
+            {"config_hash": "", "variant": "latent", "split": "seen", "item": str(n), "success": w == "w"}
+            for n, w in enumerate(won)
+        ]
+        text = "".join(f"{json.dumps(line)}\n" for line in [*lines, lines[0]])
+        write_atomically(tmp_path / name / "results.jsonl", text)
+    run_compare(Compare({"a": (f"{tmp_path}/a",), "b": (f"{tmp_path}/b",)}, "b", json=True))
+    said = capsys.readouterr()
+    assert [json.loads(line)["rates"] for line in said.out.splitlines()] == [pytest.approx([2 / 3]), [0.0]]
+    assert said.err.count("1 line repeats a result in") == 2
+    (tmp_path / "b" / "results.jsonl").write_text("5\n")
+    with pytest.raises(StorageError, match=r"line 1 of .*results\.jsonl is 5"):
+        run_compare(Compare({"a": (f"{tmp_path}/a",), "b": (f"{tmp_path}/b",)}, "b"))

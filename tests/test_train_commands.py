@@ -1,7 +1,10 @@
 import dataclasses
 import json
+import os
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -135,6 +138,36 @@ def test_a_refused_training_leaves_no_trace(actor, pipeline, tmp_path, capsys):
     assert not (tmp_path / "actor").exists()
 
 
+def test_a_finished_training_with_other_settings_is_refused_and_keeps_all_it_has(actor, tmp_path, capsys):
+    """It took no step, exported the old weights anew under the new settings, and wrote a card of a run never made."""
+    output = Path(actor.output)
+    write_config(actor, tmp_path)
+    words = ["train", "actor", "--config", str(tmp_path / "config.yaml")]
+    assert cli.main(words) == 0
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in output.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    for flags, name in (
+        (["--message", "text"], 'message was "none" and is now "text"'),
+        (["--seed", "5"], "seed was 0 and is now 5"),
+        (["--schedule.batch-size", "3"], "schedule.batch_size was"),
+    ):
+        assert cli.main([*words, *flags]) == 2
+        error = capsys.readouterr().err
+        assert name in error and error.count("\n") == 1
+    assert cli.main(words) == 0
+    assert "ended before" in capsys.readouterr().err
+    after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in output.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_a_tokenizer_replaces_nothing_but_a_tokenizer(pipeline, tmp_path):
+    config = TrainTokenizer(str(tmp_path), str(pipeline.episodes))
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match=r"holds other files than a tokenizer \(thesis.tex\)"):
+        run_train_tokenizer(config)
+    assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
 def test_pictures_are_named_on_stdout(tmp_path, capsys):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -149,3 +182,19 @@ def test_pictures_are_named_on_stdout(tmp_path, capsys):
         run_plot_training(PlotTraining(runs))
     assert cli.main(["plot", "training", str(tmp_path / "c")]) == 2
     assert "first step" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_training_that_was_killed_twenty_times_ends_as_if_it_had_not_been(pipeline, tmp_path):
+    """Parameters, moments, best parameters, the exported agent and the metrics, bit for bit."""
+    script = [sys.executable, str(Path(__file__).with_name("kill_rounds.py")), "--kills", "20", "--folder"]
+    words = ["--episodes", str(pipeline.episodes), "--thoughts", str(pipeline.thoughts), "--message", "latent"]
+    words += ["--tokenizer", str(pipeline.root / "tokenizer"), "--model.hidden-size", "16", "--model.layers", "1"]
+    words += ["--model.heads", "2", "--adapter-heads", "2", "--validation-share", "0.2", "--schedule.steps", "60"]
+    words += ["--schedule.batch-size", "4", "--schedule.checkpoint-every", "3", "--schedule.validate-every", "6"]
+    command = [sys.executable, "-m", "interlat.cli", "train", "actor", *words, "--output", "{output}"]
+    same = ["--same", "*.safetensors", "model/*.safetensors", "model/*.json", "--lines", "metrics.jsonl:step"]
+    done = subprocess.run([*script, str(tmp_path), *same, "--", *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout) == {"kills": 20, "differences": [], "leftovers": []}

@@ -11,13 +11,14 @@ from rich.console import Console
 from tyro.conf import Positional
 
 from interlat.agents.episodes import playable_episodes
+from interlat.agents.results import RESULT_FIELDS, read_results
 from interlat.config import write_config
 from interlat.errors import InputError
 from interlat.evaluate.household import RESULTS_FILE
-from interlat.evaluate.latency import LATENCY_FILE, MeasureLatency, measure_latency
+from interlat.evaluate.latency import LATENCY_FILE, MeasureLatency, measure_latency, read_measurements
 from interlat.evaluate.parallelism import ReadLatents, read_latents
-from interlat.files import read_lines, write_atomically
-from interlat.progress import drain, say, track
+from interlat.files import write_atomically
+from interlat.progress import accepted, drain, say, track
 from interlat.report.parallelism import parallelism_table, plot_parallelism, steps_of
 from interlat.report.tradeoff import latencies, latency_table, plot_tradeoff
 
@@ -44,15 +45,18 @@ def run_evaluate_latency(config: EvaluateLatency) -> None:
     """Measure, and show the medians."""
     torch.set_num_threads(config.threads)
     settings = config.settings
-    write_config(config, settings.output)
     records = playable_episodes(config.episodes, config.games)
-    drain(track(measure_latency(settings, records), "messages"))
+    steps = accepted(measure_latency(settings, records), lambda: write_config(config, settings.output))
+    drain(track(steps, "messages"))
     path = Path(settings.output) / LATENCY_FILE
-    lines = [line for line in read_lines(path) if line["config_hash"] == settings.hash]
+    found = read_measurements(settings.output, settings.hash)
+    lines = found.records
     if config.json:
         for line in lines:
             print(json.dumps(line, ensure_ascii=False))
     _console.print(latency_table(latencies(lines)))
+    if found.note:
+        say(found.note)
     say(f"measurements in {path}")
 
 
@@ -70,8 +74,16 @@ class PlotTradeoff:
 
 def run_plot_tradeoff(config: PlotTradeoff) -> None:
     """Draw; the paths on stdout."""
-    episodes = [record for folder in config.evaluation for record in read_lines(Path(folder) / RESULTS_FILE)]
-    for path in plot_tradeoff(episodes, read_lines(Path(config.latency) / LATENCY_FILE), config.output):
+    played = [
+        read_results([Path(folder) / RESULTS_FILE], base={**RESULT_FIELDS, "split": str, "success": bool})
+        for folder in config.evaluation
+    ]
+    measured = read_measurements(config.latency)
+    for found in (*played, measured):
+        if found.note:
+            say(found.note)
+    episodes = [record for found in played for record in found.records]
+    for path in plot_tradeoff(episodes, measured.records, config.output):
         print(path)
 
 

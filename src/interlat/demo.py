@@ -22,11 +22,12 @@ from interlat.evaluate.household import (
     EvaluateHousehold,
     evaluate_household,
     resolved,
+    results_of,
     write_inspections,
 )
 from interlat.evaluate.sending import check_variants
-from interlat.files import read_lines, write_atomically
-from interlat.progress import drain, track
+from interlat.files import write_atomically
+from interlat.progress import accepted, drain, say, track
 from interlat.report.build import build_report
 from interlat.worlds.alfworld_author import author_games
 from interlat.worlds.mini import MINI_ROOMS
@@ -103,18 +104,18 @@ def run_demo(config: Demo) -> None:
         seed=config.seed,
         workers=config.workers,
     )
-    write_config(config, config.output)
     records = demo_games(config.output, config.games)
-    write_atomically(Path(config.output) / "settings.json", json.dumps(resolved(settings), indent=1))
-    drain(track(evaluate_household(settings, records), "episodes"))
+
+    def write_settings() -> None:
+        write_config(config, config.output)
+        write_atomically(Path(config.output) / "settings.json", json.dumps(resolved(settings), indent=1))
+
+    drain(track(accepted(evaluate_household(settings, records), write_settings), "episodes"))
     inspections = write_inspections(settings, records)
     results = Path(config.output) / RESULTS_FILE
     items = {record["item"] for record in records}
-    played = [
-        line
-        for line in read_lines(results)
-        if line["config_hash"] == settings.hash and line["item"] in items and line["variant"] in config.variants
-    ]
+    found = results_of(settings)
+    played = [line for line in found.records if line["item"] in items and line["variant"] in config.variants]
     report = build_report(
         played, config.output, inspections=json.loads(inspections.read_text()), command=shlex.join(sys.argv)
     )
@@ -122,4 +123,6 @@ def run_demo(config: Demo) -> None:
         for line in played:
             print(json.dumps(line, ensure_ascii=False))
     (console if config.json else Console()).print(report.table)
+    if found.note:
+        say(found.note)
     console.print(f"episodes: {results}\nreport:   {report.page}")

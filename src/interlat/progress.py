@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -23,6 +24,7 @@ from rich.text import Text
 
 INTERVAL = 30.0
 """Seconds between two lines where stderr is no terminal."""
+Step = TypeVar("Step")
 
 
 class RateColumn(ProgressColumn):
@@ -42,6 +44,14 @@ def drain(steps: Iterable[object]) -> None:
     """Run steps to the end, for what they do."""
     for _ in steps:
         pass
+
+
+def accepted(steps: Iterable[Step], then: Callable[[], object]) -> Iterator[Step]:
+    """Pass steps on and do something at the first one: what is refused has none, and leaves everything as it was."""
+    for number, step in enumerate(steps):
+        if not number:
+            then()
+        yield step
 
 
 def in_bytes(count: float) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from interlat.agents.episodes import of_draw, playable_episodes, read_episodes
+from interlat.agents.results import RESULT_FIELDS, read_results
 from interlat.agents.trajectories import TRAJECTORIES_FILE, read_trajectories
 from interlat.bench import collect, compress, engine, sender, store, team, train_step, world
 from interlat.bench.records import print_records
@@ -27,10 +28,11 @@ from interlat.evaluate.household import (
     EvaluateHousehold,
     check_evidence,
     evaluate_household,
+    results_of,
     write_inspections,
 )
 from interlat.files import read_lines, write_atomically
-from interlat.progress import drain, in_bytes, say, track
+from interlat.progress import accepted, drain, in_bytes, say, track
 from interlat.report.arms import as_records, compare_arms, markdown_arms, rich_arms
 from interlat.report.build import build_report
 from interlat.report.sender_figure import plot_sender
@@ -164,15 +166,8 @@ def _report_store(directory: str, as_json: bool) -> int:
 
 def run_collect_trajectories(config: CollectTrajectories) -> None:
     """Collect, and say how often the actor won."""
-
-    def shown() -> Iterator[tuple[int, int]]:
-        for number, progress in enumerate(collect_trajectories(config)):
-            if not number:
-                # Not before the folder is known to hold trajectories of these settings.
-                write_config(config, config.output)
-            yield progress
-
-    drain(track(shown(), "trajectories"))
+    steps = accepted(collect_trajectories(config), lambda: write_config(config, config.output))
+    drain(track(steps, "trajectories"))
     played = read_trajectories(config.output)
     ends: dict[str, set[bool]] = {}
     for trajectory in played:
@@ -210,18 +205,20 @@ def run_evaluate(config: Evaluate) -> None:
     settings = config.settings
     records = of_draw(playable_episodes(config.episodes, config.games), config.draw)
     check_evidence(settings, records)
-    write_config(config, settings.output)
-    drain(track(evaluate_household(settings, records), "episodes"))
+    steps = accepted(evaluate_household(settings, records), lambda: write_config(config, settings.output))
+    drain(track(steps, "episodes"))
     inspections = write_inspections(settings, records)
     results = Path(settings.output) / RESULTS_FILE
     if config.json:
-        for line in read_lines(results):
+        for line in read_results([results]).records:
             print(json.dumps(line, ensure_ascii=False))
-    played = [line for line in read_lines(results) if line["config_hash"] == settings.hash]
+    played = results_of(settings)
     report = build_report(
-        played, settings.output, inspections=json.loads(inspections.read_text()), command=shlex.join(sys.argv)
+        played.records, settings.output, inspections=json.loads(inspections.read_text()), command=shlex.join(sys.argv)
     )
     _console.print(report.table)
+    if played.note:
+        say(played.note)
     _console.print(f"episodes in {results}, report in {report.page}")
 
 
@@ -269,7 +266,10 @@ def _episodes_of(place: str) -> list[dict[str, Any]]:
         folder for part in pattern.split(" + ") for folder in (sorted(glob.glob(part)) if "*" in part else [part])
     ]
     for folder in folders:
-        records = read_lines(Path(folder) / RESULTS_FILE)
+        read = read_results([Path(folder) / RESULTS_FILE], base={**RESULT_FIELDS, "split": str, "success": bool})
+        if read.note:
+            say(read.note)
+        records = read.records
         # An evaluation of a model that was trained on leaves its earlier episodes in the file.
         newest = records[-1]["config_hash"] if records else ""
         found += [r for r in records if r["config_hash"] == newest and r["variant"] == (variant or "latent")]
@@ -277,7 +277,7 @@ def _episodes_of(place: str) -> list[dict[str, Any]]:
 
 
 def _only_games_of(folder: str, arms: dict[str, list[list[dict[str, Any]]]]) -> dict[str, list[list[dict[str, Any]]]]:
-    games = {record["item"] for record in read_lines(Path(folder) / RESULTS_FILE)}
+    games = {record["item"] for record in read_lines(Path(folder) / RESULTS_FILE, {"item": str})}
     if not games:
         raise InputError(f"no games in {folder}; give the folder of an evaluation as games_of")
     chosen = {

@@ -9,8 +9,8 @@ from rich.console import Console
 from interlat.collect.lessons import CollectLessons, collect_lessons
 from interlat.config import write_config
 from interlat.engine.ranks import Ranks
-from interlat.evaluate.teams import EvaluateTeams, evaluate_teams, results_of
-from interlat.progress import drain, say, track
+from interlat.evaluate.teams import EvaluateTeams, evaluate_teams, read_answers
+from interlat.progress import accepted, drain, say, track
 from interlat.report.teams import team_tables
 
 
@@ -34,16 +34,19 @@ def run_team(config: RunTeam) -> int:
     """Ask, and show what came out; 1 if an answer could not be given."""
     torch.set_num_threads(config.threads)
     with Ranks.from_environment().together() as ranks:
+        steps = evaluate_teams(config, ranks)
         if ranks.is_first:
-            write_config(config, config.output)
-        drain(track(evaluate_teams(config, ranks), "answers"))
-        ranks.wait()
+            steps = accepted(steps, lambda: write_config(config, config.output))
+        drain(track(steps, "answers"))
     if not ranks.is_first:
         return 0
-    records = [record for record in results_of(config) if record["variant"] in config.variants]
+    found = read_answers(config)
+    records = [record for record in found.records if record["variant"] in config.variants]
     if config.json:
         for record in records:
             print(json.dumps(record, ensure_ascii=False))
     Console(stderr=True).print(team_tables(records))
+    if found.note:
+        say(found.note)
     say(f"answers in {config.output}")
     return int(any(record["failure"] for record in records))

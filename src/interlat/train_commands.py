@@ -57,6 +57,9 @@ def run_train_tokenizer(config: TrainTokenizer) -> None:
     tokenizer = train_tokenizer(texts, config.vocabulary_size, specials, config.family, numbered)
     with atomic_folder(config.output) as temporary:
         tokenizer.save_pretrained(temporary)
+        others = {path.name for path in Path(config.output).glob("*")} - {path.name for path in temporary.iterdir()}
+        if others:
+            raise InputError(f"{config.output} holds other files than a tokenizer ({min(others)}); give a new folder")
     say(f"tokenizer with {len(tokenizer)} tokens in {config.output}")
 
 
@@ -136,9 +139,11 @@ def _show(
 ) -> None:
     # Closed here, so that the run in the tracker ends with the training and not with the process.
     with contextlib.closing(tracked(steps, tracking, output)) as logged:
-        drain(track(_told(logged, total, output, tracking), title))
-    picture, _ = plot_training([output])
-    say(f"{title} in {Path(output) / 'model'}, its losses in {picture}")
+        taken = sum(1 for _ in track(_told(logged, total, output, tracking), title))
+    # A training that had ended before has said so, and is left as it is.
+    if taken:
+        picture, _ = plot_training([output])
+        say(f"{title} in {Path(output) / 'model'}, its losses in {picture}")
 
 
 def _told(

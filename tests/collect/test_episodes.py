@@ -29,6 +29,21 @@ def test_resumed_and_differently_sharded_runs_give_the_same_records(config, pipe
     assert read_episodes(config.output) == read_episodes(pipeline.episodes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"draws": 1}, "episodes"),
+        ({"patience": 4}, "max_steps"),
+        ({"seed": 1}, "episodes"),
+        ({"play": False}, "episodes"),
+    ],
+)
+def test_episodes_of_other_settings_are_not_mixed_in(config, changes, name):
+    list(collect_episodes(dataclasses.replace(config, limit=1, workers=1)))
+    with pytest.raises(InputError, match=f"with other .*{name}.* than these settings give"):
+        list(collect_episodes(dataclasses.replace(config, **changes)))
+
+
 def test_stumbles_are_not_imitated(pipeline, config):
     often = dataclasses.replace(config, stumble=0.6, limit=3)
     list(collect_episodes(often))

@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ from interlat.agents.topologies import TeamOptions
 from interlat.config import write_config
 from interlat.engine.ranks import Ranks
 from interlat.engine.sampling import Sampling
-from interlat.errors import InputError
+from interlat.errors import CheckpointError, InputError, StorageError
 from interlat.evaluate import teams as module
 from interlat.evaluate.teams import CONTROLS, EvaluateTeams, evaluate_teams, results_of
 from interlat.progress import drain
@@ -85,6 +86,37 @@ def test_a_killed_run_goes_on_without_losing_or_doubling_an_answer(config):
         drain(evaluate_teams(config))
         again = results_of(config)
         assert len(again) == 28 and records_of(config) == whole
+
+
+def test_what_stands_there_twice_counts_once(config, monkeypatch):
+    """As two processes in one folder left it: 80 lines for 40 answers, and a table that counts both."""
+    few = dataclasses.replace(config, variants=("single",))
+    drain(evaluate_teams(few))
+    path, answers = module.Path(few.output) / module.RESULTS_FILE, results_of(few)
+    path.write_text(path.read_text() * 2)
+    assert results_of(few) == answers and module.read_answers(few).repeated == len(answers) == 4
+    monkeypatch.setattr(module.Engine, "load", None)
+    drain(evaluate_teams(few))
+    for line in ("5", "{}", json.dumps({**answers[0], "success": "yes"}), json.dumps({**answers[0], "data": 1})):
+        path.write_text(line + "\n")
+        with pytest.raises(StorageError, match=module.RESULTS_FILE):
+            drain(evaluate_teams(few))
+
+
+def test_models_that_do_not_fit_are_refused_before_they_are_loaded(config, tmp_path, monkeypatch, build_model):
+    build_model("qwen2", tied=False, num_hidden_layers=1).config.save_pretrained(tmp_path / "other")
+    monkeypatch.setattr(module.Engine, "load", None)
+    thinks, writes = Member("a", "{question}", speaks="latents"), Member("b", "{question}", ("a",), model="other")
+    own = dataclasses.replace(
+        config, members=(thinks, writes), variants=("team",), models={"other": str(tmp_path / "other")}
+    )
+    with pytest.raises(InputError, match="b would read the memory of another model, that of a"):
+        drain(evaluate_teams(own))
+    with pytest.raises(InputError, match="b wants the model 'other'"):
+        drain(evaluate_teams(dataclasses.replace(own, models={})))
+    with pytest.raises(CheckpointError, match="cannot load a model from"):
+        drain(evaluate_teams(dataclasses.replace(own, models={"other": str(tmp_path / "none")})))
+    assert not Path(own.output).exists()
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7])

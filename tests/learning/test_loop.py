@@ -1,16 +1,24 @@
+import dataclasses
+import json
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from interlat.errors import CheckpointError, InputError, InterlatError
+from interlat.errors import CheckpointError, InputError, InterlatError, StorageError
 from interlat.files import read_lines
 from interlat.learning.loop import (
     BEST_FILE,
     CHECKPOINT_FILE,
+    EXPORTED_FILE,
     METRICS_FILE,
     Schedule,
+    check_settings,
+    export_finished,
     learning_rate_factor,
     load_parameters,
     make_optimizer,
+    read_metrics,
     run_training,
     step_of,
     trained_parameters,
@@ -24,7 +32,7 @@ def parts():
     return {"model": torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))}
 
 
-def train(directory, stop_after=None, modules=None):
+def train(directory, stop_after=None, modules=None, schedule=SCHEDULE, identity=None):
     modules = modules or parts()
 
     def passes_of_step(step):
@@ -32,7 +40,8 @@ def train(directory, stop_after=None, modules=None):
         x = torch.randn(16, 4, generator=generator)
         yield (modules["model"](x).squeeze() - x.sum(dim=1)).square().mean(), {}
 
-    for step, _ in run_training(directory, modules, SCHEDULE, 0, passes_of_step, lambda: {"loss": 1.0}):
+    steps = run_training(directory, modules, schedule, 0, passes_of_step, lambda: {"loss": 1.0}, identity=identity)
+    for step, _ in steps:
         if step == stop_after:
             break
     return [p.detach().clone() for p in modules["model"].parameters()]
@@ -61,6 +70,113 @@ def test_a_finished_run_does_nothing_more(tmp_path):
     whole = train(tmp_path)
     again = train(tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(whole, again, strict=True))
+
+
+def contents(folder):
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("steps", [12, 5, 20], ids=["finished", "fewer", "more"])
+def test_another_training_is_refused_and_nothing_is_touched(tmp_path, steps):
+    train(tmp_path, identity={"seed": 1, "start": "a" * 64})
+    before = contents(tmp_path)
+    schedule = dataclasses.replace(SCHEDULE, steps=steps)
+    with pytest.raises(CheckpointError, match="seed was 1 and is now 2; start was"):
+        train(tmp_path, schedule=schedule, identity={"seed": 2, "start": "b" * 64})
+    with pytest.raises(CheckpointError, match="seed was 1 and is now 2; give"):
+        check_settings(tmp_path, {"seed": 2})
+    assert contents(tmp_path) == before
+    check_settings(tmp_path, {"seed": 1})
+    check_settings(tmp_path / "new", {"seed": 2})
+
+
+def test_a_finished_run_says_so_and_touches_nothing(tmp_path, capsys):
+    train(tmp_path, identity={"seed": 1})
+    before = contents(tmp_path)
+    for schedule in (SCHEDULE, dataclasses.replace(SCHEDULE, steps=5)):
+        train(tmp_path, schedule=schedule, identity={"seed": 1})
+        assert f"the training in {tmp_path} ended before, after 12 steps; there is no step" in capsys.readouterr().err
+        assert contents(tmp_path) == before
+
+
+def as_first_version(folder):
+    """Checkpoints as they were before they said what they are of."""
+    for name in (CHECKPOINT_FILE, BEST_FILE):
+        path = folder / name
+        save_file(load_file(path), path, {"step": str(step_of(path))})
+
+
+def test_a_checkpoint_of_the_first_version_goes_on_with_a_warning(tmp_path, capsys):
+    whole = train(tmp_path / "whole")
+    train(tmp_path / "old", 7)
+    as_first_version(tmp_path / "old")
+    assert all(map(torch.equal, whole, train(tmp_path / "old", identity={"seed": 1})))
+    assert "is of an earlier version and does not say what it was trained with" in capsys.readouterr().err
+    with pytest.raises(CheckpointError, match="seed was 1"):
+        train(tmp_path / "old", identity={"seed": 2})
+
+
+def test_the_model_is_made_once_of_every_checkpoint(tmp_path):
+    made = []
+
+    def export():
+        made.append(step_of(tmp_path / CHECKPOINT_FILE))
+        (tmp_path / "model").mkdir(exist_ok=True)
+
+    def run(steps):
+        train(tmp_path, schedule=dataclasses.replace(SCHEDULE, steps=steps), identity={"seed": 1})
+        export_finished(tmp_path, export)
+
+    run(12)
+    run(12)
+    run(6)
+    assert made == [12]
+    run(16)
+    assert made == [12, 16]
+    # Killed between the last step and the export, or the model was removed.
+    (tmp_path / EXPORTED_FILE).unlink()
+    run(16)
+    (tmp_path / "model").rmdir()
+    run(16)
+    assert made == [12, 16, 16, 16]
+
+
+def test_of_a_checkpoint_of_the_first_version_a_model_is_made_only_where_there_is_none(tmp_path):
+    train(tmp_path)
+    as_first_version(tmp_path)
+    made = []
+    export_finished(tmp_path, lambda: made.append(1))
+    (tmp_path / "model").mkdir()
+    (tmp_path / EXPORTED_FILE).unlink()
+    export_finished(tmp_path, lambda: made.append(2))
+    assert made == [1] and not (tmp_path / EXPORTED_FILE).exists()
+
+
+def test_a_damaged_checkpoint_is_not_trained_on(tmp_path):
+    train(tmp_path, 7)
+    path = tmp_path / CHECKPOINT_FILE
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="its tensors are not those that were written"):
+        train(tmp_path)
+
+
+def test_doubled_and_foreign_lines_of_metrics(tmp_path, capsys):
+    train(tmp_path)
+    path = tmp_path / METRICS_FILE
+    records = read_lines(path)
+    path.write_text("".join(json.dumps(record) + "\n" for record in [*records[:5], *records[:4], *records[5:]]))
+    assert read_metrics(tmp_path) == records
+    # The line of step 12 is torn.
+    path.write_bytes(path.read_bytes()[:-20])
+    train(tmp_path)
+    assert "lacks 1 of the 12 steps taken" in capsys.readouterr().err
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == list(range(1, 12))
+    for line in ("5", "{}", '{"step": "2"}', '{"step": 2, "validation_loss": "x"}'):
+        path.write_text(line + "\n")
+        with pytest.raises(StorageError, match=METRICS_FILE):
+            train(tmp_path)
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):

@@ -260,13 +260,13 @@ def test_the_finished_actor_is_the_best_one_as_an_actor_is_written(config, tmp_p
 
 
 @pytest.mark.parametrize("kind", ["none", "text"])
-def test_actors_that_read_words_or_nothing_learn_too(pipeline, config, kind):
+def test_actors_that_read_words_or_nothing_learn_too(pipeline, config, kind, tmp_path):
     config = dataclasses.replace(config, start=str(pipeline.actors[kind]))
     metrics = run(config)
     assert metrics[-1]["loss"] < metrics[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
     assert load(f"{config.output}/model").adapter is None
     with pytest.raises(InputError, match="no adapter can learn"):
-        run(dataclasses.replace(config, trained="adapter"))
+        run(dataclasses.replace(config, trained="adapter", output=str(tmp_path / "other")))
 
 
 def test_a_step_in_several_passes_is_the_same_step(config, tmp_path):

@@ -81,12 +81,16 @@ def texts_of(records: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def read_episodes(path: str | Path) -> list[dict[str, Any]]:
-    """The records of ``episodes.jsonl``, sorted by item.
+    """The records of ``episodes.jsonl``, sorted by item; of several of one game the first.
 
     Raises:
         InputError: there is none.
+        StorageError: a line there is no game.
     """
-    records = sorted(read_lines(path), key=lambda record: record["item"])
+    of_item: dict[str, dict[str, Any]] = {}
+    for record in read_lines(path, {"item": str, "episodes": list}):
+        of_item.setdefault(record["item"], record)
+    records = [of_item[item] for item in sorted(of_item)]
     if not records:
         raise InputError(f"no episodes at {path}; make them with `interlat collect`")
     return records

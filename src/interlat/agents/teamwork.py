@@ -83,6 +83,24 @@ class Work:
     """What is handed over to members who have not read it yet, and what all begin with, under the name `QUESTION`."""
 
 
+def check_members(team: Team, models: Mapping[str, tuple[str, int]]) -> None:
+    """Check that the models that members name are there and have the layers that are handed over.
+
+    Args:
+        team: the team.
+        models: by the names that members use: how they are called, and how many layers they have.
+
+    Raises:
+        InputError: a model is missing or has too few layers.
+    """
+    for member in team.members:
+        if member.model not in models:
+            raise InputError(f"{member.name} wants the model {member.model!r}, which is not among those of the team")
+        name, layers = models[member.model]
+        if member.layers and max(member.layers) > layers:
+            raise InputError(f"{member.name} hands over layer {max(member.layers)}, but {name} has {layers} layers")
+
+
 class Teamwork:
     """Runs a team. The law of batching holds: what an item gets does not depend on the items beside it.
 
@@ -125,20 +143,10 @@ class Teamwork:
         self.share_question = share_question
         if share_question and len({member.model for member in team.members}) > 1:
             raise InputError("the members have different models, so they cannot share what they read; leave it out")
+        check_members(team, {name: (engine.name, engine.config.num_hidden_layers) for name, engine in engines.items()})
         self.allow_foreign_cache = allow_foreign_cache
         self.foreign_caches: list[dict[str, str]] = []
         """Which members read memories of another model, of which one, and what differs between the two."""
-        for member in team.members:
-            if member.model not in engines:
-                raise InputError(
-                    f"{member.name} wants the model {member.model!r}, which is not among those of the team"
-                )
-            layers = engines[member.model].config.num_hidden_layers
-            if member.layers and max(member.layers) > layers:
-                raise InputError(
-                    f"{member.name} hands over layer {max(member.layers)}, but {engines[member.model].name} has "
-                    f"{layers} layers"
-                )
         for sender, receiver in hand_overs(team):
             self._check_hand_over(sender, receiver)
 

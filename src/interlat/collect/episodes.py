@@ -4,17 +4,19 @@ One JSON line a game in ``episodes.jsonl``. A line that is there is not made aga
 continued; the result does not depend on the number of workers.
 """
 
+import json
 import multiprocessing
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from interlat.agents.episodes import describe
 from interlat.errors import InputError
-from interlat.files import append_line, read_lines
+from interlat.files import append_line, locked, read_lines
 from interlat.worlds.alfworld import AlfworldGame, Layout, find_games, item_of
 from interlat.worlds.alfworld_expert import Expert, optimal_steps
 from interlat.worlds.evidence import Evidence, draw_evidence
@@ -110,9 +112,21 @@ def _play(
 
 
 def collect_episodes(config: CollectEpisodes) -> Iterator[tuple[int, int]]:
-    """Run the stage; yields (games done, games in all) as it goes."""
+    """Run the stage; yields (games done, games in all) as it goes.
+
+    Raises:
+        InputError: the file holds episodes that were made with other settings.
+        StorageError: another process writes to the file, it has lines that are no games, or the file system refused.
+    """
+    place = Path(config.output)
+    with locked(place.parent, place.name):
+        yield from _collect(config)
+
+
+def _collect(config: CollectEpisodes) -> Iterator[tuple[int, int]]:
     paths = find_games(config.games, config.split)[: config.limit]
-    done = {record["item"] for record in read_lines(config.output)}
+    done = {record["item"]: record for record in read_lines(config.output, {"item": str, "episodes": list})}
+    _check_same_settings(config, paths, done)
     missing = [str(path) for path in paths if item_of(path) not in done]
     count = len(paths) - len(missing)
     yield count, len(paths)
@@ -124,3 +138,19 @@ def collect_episodes(config: CollectEpisodes) -> Iterator[tuple[int, int]]:
             append_line(config.output, record)
             count += 1
             yield count, len(paths)
+
+
+def _check_same_settings(config: CollectEpisodes, paths: Sequence[Path], done: Mapping[str, dict[str, Any]]) -> None:
+    """Make one game again that has episodes: with other settings or another engine something else comes out."""
+    path = next((path for path in paths if done.get(item_of(path), {}).get("episodes")), None)
+    if path is None:
+        return
+    known, made = done[item_of(path)], json.loads(json.dumps(collect_game(str(path), config)))
+    different = [
+        name for name in ("split", "max_steps", "opening", "layout", "episodes") if known.get(name) != made[name]
+    ]
+    if different:
+        raise InputError(
+            f"{config.output} holds {item_of(path)} with other {', '.join(different)} than these settings give (split, "
+            "draws, patience, stumble, play, seed); give those that it was begun with, or another output"
+        )

@@ -26,7 +26,7 @@ from interlat.agents.trajectories import (
 from interlat.engine.ranks import Ranks
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.errors import InputError
-from interlat.files import append_line
+from interlat.files import append_line, locked
 from interlat.store.reading import LatentStore
 from interlat.worlds.pool import GamePool
 
@@ -97,9 +97,15 @@ def collect_trajectories(config: CollectTrajectories) -> Iterator[tuple[int, int
             another actor, store or sampling.
         CheckpointError, MessageError: the actor cannot read these thoughts.
         WorldError: a game is gone, or a worker died.
+        StorageError: another process writes to the folder, or the file system refused.
     """
     if Ranks.from_environment().world_size > 1:
         raise InputError("trajectories are collected by one process; start it without torchrun")
+    with locked(config.output):
+        yield from _collect(config)
+
+
+def _collect(config: CollectTrajectories) -> Iterator[tuple[int, int]]:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     store = LatentStore.open(config.thoughts)

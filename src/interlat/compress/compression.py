@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from interlat.agents.prompting import PromptMaker
+from interlat.agents.results import RESULT_FIELDS, read_results
 from interlat.agents.settings import AgentSettings
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
 from interlat.align.bridge import Bridge, BridgeConfig
@@ -26,13 +27,14 @@ from interlat.engine.hardware import choose_device
 from interlat.engine.prompt import token_ids_of, tokenize
 from interlat.engine.ranks import Ranks
 from interlat.errors import InputError
-from interlat.files import atomic_folder, read_lines, write_atomically
+from interlat.files import atomic_folder, write_atomically
 from interlat.learning.card import CARD_FILE, base_model, model_card, settings_of
 from interlat.learning.conversations import ConversationOptions, load_corpus
 from interlat.learning.corpus import Corpus
 from interlat.learning.examples import Example, Mixed
 from interlat.learning.household import household_corpus, split_games
-from interlat.learning.loop import Passes, Schedule, load_finished, run_training
+from interlat.learning.identity import Identity, examples_identity, settings_identity, thoughts_identity
+from interlat.learning.loop import Passes, Schedule, check_settings, export_finished, load_finished, run_training
 from interlat.learning.messages import ScoutMessages
 from interlat.learning.model import compiled_backbone, export_model
 from interlat.learning.order import Order
@@ -155,10 +157,18 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
 
     Raises:
         InputError: settings, thoughts and receiver do not go together.
-        CheckpointError: the output folder holds a training of another model.
+        CheckpointError: the output folder holds another training, or a damaged one.
+        StorageError: another process trains into that folder, or the file system refused.
     """
     ranks = ranks or Ranks()
     check_ranks(ranks, config.schedule.batch_size, config.compile)
+    settings = settings_identity(Compress, config, ("receiver", "thoughts", "sender", "conversations.data", "played"))
+    with ranks.alone_in(config.output):
+        check_settings(config.output, settings)
+        yield from _train(config, ranks, settings)
+
+
+def _train(config: Compress, ranks: Ranks, settings: Identity) -> Iterator[tuple[int, dict[str, float]]]:
     torch.set_num_threads(config.threads)
     thoughts = ScoutMessages([config.thoughts])
     receiver, tokenizer = load_checkpoint(config.receiver, torch.float32, "cpu", False)
@@ -167,6 +177,13 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
     corpus = _corpus(config, thoughts, chat, ranks)
     played, played_held_out = _played(config, thoughts, chat)
     compressor = _new_compressor(config, thoughts, adapter.config, receiver)
+    identity = {
+        **settings,
+        "examples": examples_identity(corpus.training, played, corpus.validation, played_held_out),
+        "thoughts": thoughts_identity(*thoughts.stores),
+        "receiver": [weights_fingerprint(receiver), weights_fingerprint(adapter)],
+        "sender": compressor.start,
+    }
     source = _Source(config, thoughts, compressor)
     device = choose_device(ranks.device(config.device))
     objective = CompressionObjective(
@@ -210,10 +227,9 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
     _say_bounds(objective, [source.sample(example, 1) for example in held_out], ranks)
     parts = compressor.module.parts
     directory = Path(config.output)
-    yield from run_training(directory, parts, config.schedule, config.seed, passes_of_step, validate, ranks)
+    yield from run_training(directory, parts, config.schedule, config.seed, passes_of_step, validate, ranks, identity)
     if ranks.is_first:
-        _export(config, thoughts, adapter.config)
-    ranks.wait()
+        export_finished(directory, lambda: _export(config, thoughts, adapter.config))
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,6 +239,8 @@ class _Compressor:
     module: Reasoner | Resampling
     tokenizer: Any = None
     head: Tensor | None = None
+    start: str = ""
+    """Fingerprint of the model that it began as."""
 
     @property
     def model(self) -> Any:
@@ -317,7 +335,8 @@ def _played(config: Compress, thoughts: ScoutMessages, chat: ChatFormat) -> tupl
     lines = []
     for path in config.played:
         # Other actors have other habits: what they do is not what the receiver meets.
-        found = [line for line in read_lines(path) if line["actor"] == "latent"]
+        read = read_results([path], base={**RESULT_FIELDS, "actor": str, "turns": list})
+        found = [line for line in read.records if line["actor"] == "latent"]
         if not found:
             raise InputError(f"no game of the latent actor in {path}; give results.jsonl of `interlat evaluate`")
         lines += found
@@ -349,10 +368,11 @@ def _new_compressor(
         return _Compressor(Resampling(resampler))
     model: Any
     model, tokenizer = load_checkpoint(config.sender, torch.float32, "cpu", False)
+    start = weights_fingerprint(model)
     settings = BridgeConfig(
         hidden_size=model.config.get_text_config(decoder=True).hidden_size,
         message_size=manifest.hidden_size,
-        project=weights_fingerprint(model) != manifest.weights_fingerprint,
+        project=start != manifest.weights_fingerprint,
         latent_steps=config.latent_steps,
         sender=manifest.model,
         sender_fingerprint=manifest.weights_fingerprint,
@@ -372,7 +392,7 @@ def _new_compressor(
     head = model.get_output_embeddings().weight * score_factor(model) if config.losses.hint else None
     choose_trained(model, config.trained, config.low_rank, config.seed + 2)
     reasoner = Reasoner(model, bridge, config.gradient_checkpointing, config.precision)
-    return _Compressor(reasoner, tokenizer, head)
+    return _Compressor(reasoner, tokenizer, head, start)
 
 
 def _bridge(

@@ -12,8 +12,10 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -122,11 +124,7 @@ def load_checkpoint(
         ) from error
     except Exception as error:
         # Any: a damaged file makes transformers fail wherever it first uses what it read.
-        gone = "" if place.exists() else "there is no such folder here, and as a hub id it cannot be had: "
-        raise CheckpointError(
-            f"cannot load a model from {path_or_hub_id}: {gone}{first_line(error)}; expected a directory written by "
-            "save_pretrained (config.json, *.safetensors, tokenizer files) or a hub id that can be reached"
-        ) from error
+        raise _cannot_load(path_or_hub_id, error) from error
     model, report = loaded
     missing = sorted(report["missing_keys"])
     mismatched = sorted(str(key) for key in report["mismatched_keys"])
@@ -169,6 +167,27 @@ def _may_be_hub_id(place: str) -> bool:
     """Whether a name has the form ``name`` or ``owner/name``, and ``owner`` is no folder here."""
     owner, slash, _ = place.partition("/")
     return re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", place) is not None and not (slash and Path(owner).is_dir())
+
+
+def load_model_config(path_or_hub_id: str) -> PreTrainedConfig:
+    """The configuration of a model's decoder, without its weights.
+
+    Raises:
+        CheckpointError: no such place, or no model in it.
+    """
+    try:
+        return AutoConfig.from_pretrained(at_home(path_or_hub_id)).get_text_config(decoder=True)
+    except Exception as error:
+        # Any, as in `load_checkpoint`.
+        raise _cannot_load(path_or_hub_id, error) from error
+
+
+def _cannot_load(path_or_hub_id: str, error: Exception) -> CheckpointError:
+    gone = "" if Path(path_or_hub_id).exists() else "there is no such folder here, and as a hub id it cannot be had: "
+    return CheckpointError(
+        f"cannot load a model from {path_or_hub_id}: {gone}{first_line(error)}; expected a directory written by "
+        "save_pretrained (config.json, *.safetensors, tokenizer files) or a hub id that can be reached"
+    )
 
 
 def companion_file(place: str, name: str) -> Path | None:

@@ -3,14 +3,16 @@
 import datetime
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import distributed
 
 from interlat.errors import InputError
+from interlat.files import locked
 
 Item = TypeVar("Item")
 # A rank waits for the slowest share, however long that takes; torchrun ends all ranks if one dies.
@@ -62,6 +64,23 @@ class Ranks:
         """Wait until all ranks are here."""
         if self.world_size > 1:
             distributed.barrier()
+
+    @contextmanager
+    def alone_in(self, directory: str | Path) -> Iterator[None]:
+        """Be the only run that writes to an output folder, see `interlat.files.locked`; the first rank does it for all.
+
+        Raises:
+            StorageError: another process writes there.
+        """
+        # Ranks that are not connected, one after the other, have nothing to wait for.
+        connected = distributed.is_available() and distributed.is_initialized()
+        with locked(directory) if self.is_first else nullcontext():
+            if connected:
+                self.wait()
+            yield
+            # Not before all are done.
+            if connected:
+                self.wait()
 
     def sum(self, values: Mapping[str, float]) -> dict[str, float]:
         """The sums of values over all ranks, which must all give the same names."""

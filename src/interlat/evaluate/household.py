@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from interlat.agents.player import Episode, Message, play_games
+from interlat.agents.results import Results, read_results
 from interlat.agents.settings import MessageKind
 from interlat.align.adapter import CommunicationAdapter
 from interlat.engine.transformers import Engine
@@ -35,7 +36,7 @@ from interlat.evaluate.sending import (
     check_variants,
     size_in_bytes,
 )
-from interlat.files import append_line, read_lines, write_atomically
+from interlat.files import append_line, locked, write_atomically
 from interlat.worlds.pool import GamePool
 
 RESULTS_FILE = "results.jsonl"
@@ -135,14 +136,19 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
         InputError: no games, an unknown variant, results of the same games with other evidence, or an actor that
             was trained to read another kind of message.
         MessageError: the latent actor was not trained to read these senders.
+        StorageError: another process writes to the folder, or it has lines that are no results.
     """
+    with locked(config.output):
+        yield from _evaluate(config, records)
+
+
+def _evaluate(config: EvaluateHousehold, records: Sequence[dict[str, Any]]) -> Iterator[tuple[int, int]]:
     games = [record for record in records if record["episodes"]]
     if not games:
         raise InputError("no game to play: none of the games is a search problem; author more games")
     check_evidence(config, games)
     results = Path(config.output) / RESULTS_FILE
-    kept = [line for line in read_lines(results) if line["config_hash"] == config.hash]
-    done = {(line["item"], line["variant"]) for line in kept}
+    done = {(line["item"], line["variant"]) for line in results_of(config).records}
     total = len(games) * len(config.variants)
     wanted = [(v, g) for v in config.variants for g in games if (g["item"], v) not in done]
     if not wanted:
@@ -181,6 +187,15 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
                 yield count, total
 
 
+def results_of(config: EvaluateHousehold) -> Results:
+    """The results of this configuration in its folder.
+
+    Raises:
+        StorageError: a line there is no result.
+    """
+    return read_results([Path(config.output) / RESULTS_FILE], config.hash, fields={"success": bool})
+
+
 def check_evidence(config: EvaluateHousehold, records: Sequence[dict[str, Any]]) -> None:
     """Refuse an output folder with results of the same games on other evidence, which would be taken for these.
 
@@ -188,9 +203,9 @@ def check_evidence(config: EvaluateHousehold, records: Sequence[dict[str, Any]])
         InputError: it has such a result. Those of earlier versions do not say on which evidence.
     """
     evidence = {record["item"]: record["episodes"][0]["evidence"] for record in records if record["episodes"]}
-    for line in read_lines(Path(config.output) / RESULTS_FILE):
+    for line in results_of(config).records:
         known, asked = line.get("evidence"), evidence.get(line["item"])
-        if line["config_hash"] == config.hash and known and asked and known != asked:
+        if known and asked and known != asked:
             raise InputError(
                 f"{config.output} has a result of {line['item']} with other evidence of the sender; "
                 "give another output for these episodes"

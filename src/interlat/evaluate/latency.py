@@ -18,6 +18,7 @@ from torch import Tensor
 
 from interlat.agents.household import BEGIN_MESSAGE, END_MESSAGE, actor_prompt, scout_prompt
 from interlat.agents.player import Message, message_parts
+from interlat.agents.results import RESULT_FIELDS, RESULT_KEY, Results, read_results
 from interlat.agents.settings import MessageKind
 from interlat.align.adapter import CommunicationAdapter
 from interlat.align.bridge import Bridge, begin_thought, finish_thought
@@ -30,7 +31,7 @@ from interlat.errors import InputError
 from interlat.evaluate.household import Checkpoints, content_digest
 from interlat.evaluate.pairing import check_role, check_sender
 from interlat.evaluate.sending import COMPRESSED, MESSAGE_DTYPE, ROLLOUT, rows_of, size_in_bytes
-from interlat.files import append_line, read_lines
+from interlat.files import append_line, locked
 from interlat.reasoning import final_part
 
 LATENCY_FILE = "latency.jsonl"
@@ -86,12 +87,34 @@ def measure_latency(config: MeasureLatency, records: Sequence[dict[str, Any]]) -
 
     Raises:
         InputError: no games, or measurements of another machine in the same folder.
+        StorageError: another process writes to the folder, or it has lines that are no measurements.
     """
+    with locked(config.output):
+        yield from _measure(config, records)
+
+
+def read_measurements(directory: str | Path, config_hash: str | None = None) -> Results:
+    """The measurements in a folder, of one configuration or of all.
+
+    Raises:
+        StorageError: a line there is no measurement.
+    """
+    numbers = dict.fromkeys([*(f"{phase}_seconds" for phase in PHASES), "seconds", "message_bytes"], float)
+    return read_results(
+        [Path(directory) / LATENCY_FILE],
+        config_hash,
+        base={**RESULT_FIELDS, "repeat": int},
+        fields={**numbers, "message_rows": int, "machine": str},
+        key=(*RESULT_KEY, "repeat"),
+    )
+
+
+def _measure(config: MeasureLatency, records: Sequence[dict[str, Any]]) -> Iterator[tuple[int, int]]:
     games = [record for record in records if record["episodes"]]
     if not games:
         raise InputError("no game to measure with: none of the games is a search problem; author more games")
     path, machine = Path(config.output) / LATENCY_FILE, describe_machine()
-    lines = [line for line in read_lines(path) if line["config_hash"] == config.hash]
+    lines = read_measurements(config.output, config.hash).records
     if any(line["machine"] != machine for line in lines):
         raise InputError(f"{path} was measured on another machine or with other threads; name another output folder")
     done = {(line["item"], line["variant"], line["repeat"]) for line in lines}
@@ -103,14 +126,12 @@ def measure_latency(config: MeasureLatency, records: Sequence[dict[str, Any]]) -
         if (game["item"], variant, repeat) not in done
     ]
     total = len(games) * len(config.variants) * config.repeats
-    if not wanted:
-        yield total, total
-        return
     line = _Line(config)
-    line.check()
-    yield total - len(wanted), total
-    for variant in config.variants:
+    if wanted:
+        line.check()
+    for variant in config.variants if wanted else ():
         line.send(games[0], variant)
+    yield total - len(wanted), total
     for number, (repeat, game, variant) in enumerate(wanted, total - len(wanted) + 1):
         found = line.send(game, variant)
         record = {"item": game["item"], "variant": variant, "repeat": repeat, **found}

@@ -11,21 +11,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from interlat.agents.results import Results, read_results
 from interlat.agents.sources import TaskSource, some_tasks
 from interlat.agents.team import Member, Team
-from interlat.agents.teamwork import Question, Teamwork, Work, foreign_cache, hand_overs
+from interlat.agents.teamwork import Question, Teamwork, Work, check_members, foreign_cache, hand_overs
 from interlat.agents.topologies import TeamOptions, make_team
 from interlat.align.identity import NormMatchedIdentity
 from interlat.align.random import RandomAlignment
 from interlat.align.ridge import ridge_map
 from interlat.align.vocabulary import VocabularyMean
+from interlat.engine.checkpoint import load_model_config
 from interlat.engine.origin import Origin
 from interlat.engine.ranks import Ranks
 from interlat.engine.transformers import Align, Engine
 from interlat.errors import InputError
 from interlat.evaluate.controls import cross_task_partners
 from interlat.evaluate.household import content_digest
-from interlat.files import append_line, read_lines
+from interlat.files import append_line
 from interlat.tasks.base import Task, TaskSet
 from interlat.tasks.graders.verdict import Verdict
 from interlat.tasks.grading import ANSWER_FORMATS, grade
@@ -33,6 +35,12 @@ from interlat.tasks.parallel import map_in_order
 from interlat.tasks.sandbox.execution import Limits
 
 RESULTS_FILE = "results.jsonl"
+ANSWER_FIELDS: Mapping[str, type] = {
+    "success": bool,
+    "data": dict,
+    **dict.fromkeys(("decoded_tokens", "latent_steps", "forward_passes", "message_bytes", "seconds"), float),
+}
+"""What is read again of an answer."""
 METHODS = ("single", "text", "latent", "team")
 CONTROLS = ("no_transfer", "steps_0", "random_alignment", "shuffled_memory")
 GRADERS = 2
@@ -145,8 +153,14 @@ def evaluate_teams(config: EvaluateTeams, ranks: Ranks | None = None) -> Iterato
 
     Raises:
         InputError: settings, team and task do not go together.
+        StorageError: another run writes to the folder, or it has lines that are no answers.
     """
     ranks = ranks or Ranks.from_environment()
+    with ranks.alone_in(config.output):
+        yield from _evaluate(config, ranks)
+
+
+def _evaluate(config: EvaluateTeams, ranks: Ranks) -> Iterator[tuple[int, int]]:
     everything = config.task.load("solve")
     tasks = [task for _, task in some_tasks(everything, config.limit)]
     without = next((task for task in tasks if not task.answer.strip()), None)
@@ -163,11 +177,11 @@ def evaluate_teams(config: EvaluateTeams, ranks: Ranks | None = None) -> Iterato
     share = ranks.share(tasks)
     wanted = {variant: [task for task in share if (variant, task.id) not in done] for variant in config.variants}
     total, count = len(share) * len(teams), sum(len(share) - len(missing) for missing in wanted.values())
+    # Before the first word of progress: what is refused here has written nothing.
+    engines = _engines(config, ranks, list(teams.values())) if count < total else {}
     yield count, total
     if count == total:
         return
-    _check_caches(config, teams.values())
-    engines = _engines(config, ranks)
     aligns = {name: _align(config.align, engine) for name, engine in engines.items()}
     path = Path(config.output) / (RESULTS_FILE if ranks.world_size == 1 else f"results-{ranks.rank}.jsonl")
     for variant, team in teams.items():
@@ -178,9 +192,18 @@ def evaluate_teams(config: EvaluateTeams, ranks: Ranks | None = None) -> Iterato
 
 
 def results_of(config: EvaluateTeams) -> list[dict[str, Any]]:
-    """The records of this configuration, of all processes."""
-    lines = [line for path in sorted(Path(config.output).glob("results*.jsonl")) for line in read_lines(path)]
-    return [line for line in lines if line["config_hash"] == config.hash]
+    """The records of this configuration, of all processes; each answer once."""
+    return read_answers(config).records
+
+
+def read_answers(config: EvaluateTeams) -> Results:
+    """The records of this configuration, and how many lines repeat one.
+
+    Raises:
+        StorageError: a line there is no answer.
+    """
+    paths = sorted(Path(config.output).glob("results*.jsonl"))
+    return read_results(paths, config.hash, fields=ANSWER_FIELDS)
 
 
 def _ask(
@@ -302,8 +325,13 @@ def _check_caches(config: EvaluateTeams, teams: Iterable[Team]) -> None:
             raise foreign_cache(sender, receiver, differing)
 
 
-def _engines(config: EvaluateTeams, ranks: Ranks) -> dict[str, Engine]:
+def _engines(config: EvaluateTeams, ranks: Ranks, teams: Sequence[Team]) -> dict[str, Engine]:
     places = {"": config.model, **config.models}
+    # Their configurations say whether the models fit; the weights need not be read for that.
+    layers = {name: (place, load_model_config(place).num_hidden_layers) for name, place in places.items()}
+    for team in teams:
+        check_members(team, layers)
+    _check_caches(config, teams)
     device = ranks.device(config.device)
     return {name: Engine.load(place, dtype=config.dtype, device=device) for name, place in places.items()}
 

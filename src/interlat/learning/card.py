@@ -12,8 +12,7 @@ import yaml
 import interlat
 from interlat.agents.settings import MessageKind
 from interlat.align.adapter import AdapterConfig
-from interlat.files import read_lines
-from interlat.learning.loop import METRICS_FILE, SELECTED_BY, best_record
+from interlat.learning.loop import SELECTED_BY, best_record, read_metrics
 
 CARD_FILE = "README.md"
 ALWAYS_SHOWN = frozenset({"steps", "batch_size", "learning_rate", "seed"})
@@ -61,7 +60,7 @@ def model_card(
         about: what it was trained for, where that is not to read messages.
         use: lines of Python that use it, where they are not those of an agent that reads.
     """
-    records = read_lines(Path(directory) / METRICS_FILE)
+    records = read_metrics(directory)
     header: dict[str, Any] = {"library_name": "interlat", "tags": ["interlat", role]}
     if start:
         header["base_model"] = base_model(start)

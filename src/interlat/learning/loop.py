@@ -13,18 +13,22 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from interlat.engine.ranks import Ranks
-from interlat.errors import CheckpointError, InputError, InterlatError
-from interlat.files import append_line, atomic_path, read_lines, write_atomically
+from interlat.errors import CheckpointError, InputError, InterlatError, StorageError
+from interlat.files import append_line, read_lines, write_atomically
+from interlat.learning.checkpoint_file import Header, read_header, read_tensors, write_tensors
+from interlat.learning.identity import Identity, check_identity
 from interlat.learning.sharding import as_split, whole
+from interlat.progress import say
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 BEST_FILE = "best.safetensors"
 METRICS_FILE = "metrics.jsonl"
+EXPORTED_FILE = "exported.json"
+"""Which checkpoint the finished model was made of."""
+MODEL_FOLDER = "model"
 SELECTED_BY = "validation_loss"
 
 Passes = Iterator[tuple[Tensor, Mapping[str, Tensor]]]
@@ -128,6 +132,7 @@ def save_parameters(
     step: int,
     ranks: Ranks,
     optimizer: torch.optim.Optimizer | None = None,
+    identity: Identity | None = None,
 ) -> None:
     """Write `trained_parameters` as one file, with the optimiser's moments if it is given. All ranks take part."""
     tensors: dict[str, Tensor] = {}
@@ -139,16 +144,17 @@ def save_parameters(
             if ranks.is_first:
                 tensors[key] = one.cpu().contiguous()
     if ranks.is_first:
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata={"step": str(step)})
+        write_tensors(path, tensors, step, identity or {})
 
 
 def step_of(path: Path) -> int | None:
-    """After how many steps a file of `save_parameters` was written; None where there is none."""
-    if not path.exists():
-        return None
-    with safe_open(path, "pt") as handle:
-        return int((handle.metadata() or {})["step"])
+    """After how many steps a file of `save_parameters` was written; None where there is none.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    header = read_header(path)
+    return None if header is None else header.step
 
 
 def load_parameters(
@@ -157,9 +163,9 @@ def load_parameters(
     """Restore what `save_parameters` wrote.
 
     Raises:
-        CheckpointError: the file is of another model.
+        CheckpointError: the file is damaged, or of another model.
     """
-    tensors = load_file(path)
+    tensors = read_tensors(path)
     for name, parameter in parameters.items():
         stored = tensors.get(name)
         if stored is None or stored.shape != parameter.shape:
@@ -180,6 +186,54 @@ def load_finished(directory: Path, parts: Mapping[str, nn.Module], schedule: Sch
         CheckpointError: the training is of another model.
     """
     load_parameters(directory / (BEST_FILE if schedule.keep == "best" else CHECKPOINT_FILE), trained_parameters(parts))
+
+
+def check_settings(directory: str | Path, identity: Identity) -> None:
+    """Refuse to go on in the folder of another training; before models are loaded, as far as ``identity`` goes.
+
+    Raises:
+        CheckpointError: its checkpoint is damaged, or of another training.
+    """
+    checkpoint = Path(directory) / CHECKPOINT_FILE
+    header = read_header(checkpoint)
+    if header is not None:
+        check_identity(checkpoint, header.identity, identity)
+
+
+def read_metrics(directory: str | Path) -> list[dict[str, Any]]:
+    """The records of a training's steps, one a step, in their order; an empty list before the first.
+
+    Raises:
+        StorageError: a line is no record of a step.
+    """
+    path = Path(directory) / METRICS_FILE
+    of_step: dict[int, dict[str, Any]] = {}
+    for record in read_lines(path, {"step": int}):
+        if type(record.get(SELECTED_BY, 0.0)) not in (int, float):
+            raise StorageError(
+                f"step {record['step']} in {path} has {SELECTED_BY} {record[SELECTED_BY]!r}, expected a number; remove "
+                "that line"
+            )
+        of_step.setdefault(record["step"], record)
+    return [of_step[step] for step in sorted(of_step)]
+
+
+def export_finished(directory: Path, export: Callable[[], None]) -> None:
+    """Make the finished model of a training that has just ended, unless it was made of this very checkpoint before.
+
+    A checkpoint of a version that did not say what it is of is trusted only where there is no finished model yet.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged.
+    """
+    header = read_header(directory / CHECKPOINT_FILE)
+    assert header is not None, "written by the training"
+    mark = {"step": header.step, "digest": header.digest}
+    is_done = not header.digest or mark in read_lines(directory / EXPORTED_FILE)
+    if is_done and (directory / MODEL_FOLDER).exists():
+        return
+    export()
+    write_atomically(directory / EXPORTED_FILE, json.dumps(mark) + "\n")
 
 
 def best_record(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -204,6 +258,7 @@ def run_training(
     passes_of_step: Callable[[int], Passes],
     validate: Callable[[], dict[str, float]] | None = None,
     ranks: Ranks | None = None,
+    identity: Identity | None = None,
 ) -> Iterator[tuple[int, dict[str, float]]]:
     """Train, or go on from the checkpoint in ``directory``; yields (finished steps, metrics) after every step.
 
@@ -216,22 +271,28 @@ def run_training(
         validate: a deterministic validation with the same result on all ranks, or None. With "loss" in it, the
             parameters of the lowest one are kept in a file of their own.
         ranks: the processes that take part; one by default.
+        identity: what is trained; a checkpoint with another one is refused before anything is written.
 
     Raises:
-        CheckpointError: the checkpoint is of another model.
+        CheckpointError: the checkpoint is damaged, of another training or of another model.
+        StorageError: ``metrics.jsonl`` has lines that are no steps, or the file system refused.
         InterlatError: the gradient is not finite.
     """
-    ranks = ranks or Ranks()
+    ranks, identity = ranks or Ranks(), identity or {}
     checkpoint, best_file = directory / CHECKPOINT_FILE, directory / BEST_FILE
     optimizer = make_optimizer(parts, schedule)
     trained = trained_parameters(parts)
-    start = step_of(checkpoint) or 0
-    if start:
+    header = read_header(checkpoint)
+    start = 0 if header is None else header.step
+    records = [record for record in read_metrics(directory) if record["step"] <= start]
+    if header is not None:
+        check_identity(checkpoint, header.identity, identity)
         load_parameters(checkpoint, trained, optimizer)
-    records = [record for record in read_lines(directory / METRICS_FILE) if record["step"] <= start]
+        if ranks.is_first:
+            _say_what_is_there(directory, header, schedule, identity, records)
     ranks.wait()
     if ranks.is_first:
-        write_atomically(directory / METRICS_FILE, "".join(json.dumps(record) + "\n" for record in records))
+        _write_metrics(directory / METRICS_FILE, records)
     # Best parameters from behind the checkpoint, of a run that was killed between the two, are made again.
     best = best_record(records) if (step_of(best_file) or 0) <= start else None
     validated = [record for record in records if SELECTED_BY in record]
@@ -278,7 +339,32 @@ def run_training(
             stalled = is_stalled(validated, schedule.patience)
             if best is None or metrics[SELECTED_BY] < best[SELECTED_BY]:
                 best = record
-                save_parameters(best_file, trained, finished, ranks)
+                save_parameters(best_file, trained, finished, ranks, identity=identity)
         if finished % schedule.checkpoint_every == 0 or last or stalled:
-            save_parameters(checkpoint, trained, finished, ranks, optimizer)
+            save_parameters(checkpoint, trained, finished, ranks, optimizer, identity)
         yield finished, metrics
+
+
+def _say_what_is_there(
+    directory: Path, header: Header, schedule: Schedule, identity: Identity, records: Sequence[dict[str, Any]]
+) -> None:
+    if len(records) < header.step:
+        lost = header.step - len(records)
+        say(f"{directory / METRICS_FILE} lacks {lost} of the {header.step} steps taken; its curve has a gap")
+    if header.step >= schedule.last_step or is_stalled(records, schedule.patience):
+        doubt = "" if header.identity else "; of an earlier version, its checkpoint does not say with which settings"
+        say(
+            f"the training in {directory} ended before, after {header.step} steps{doubt}; there is no step left to take"
+        )
+    elif identity and not header.identity:
+        say(
+            f"{directory / CHECKPOINT_FILE} is of an earlier version and does not say what it was trained with; "
+            f"it goes on from step {header.step} with the settings and data of now"
+        )
+
+
+def _write_metrics(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Leave the lines of these steps alone, if the file does not say that already."""
+    content = "".join(json.dumps(record) + "\n" for record in records).encode()
+    if not path.exists() or path.read_bytes() != content:
+        write_atomically(path, content)

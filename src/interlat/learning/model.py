@@ -115,11 +115,18 @@ def export_model(
 
     The folder appears only once it is whole. The model's weights are rounded to ``dtype`` in the file only.
     """
-    rounded = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
-    model.config.dtype = dtype
+    state = model.state_dict()
+    # Once for each place in memory, so that tied weights are still tied and are written once.
+    places = {name: (tensor.data_ptr(), tensor.shape, tensor.stride()) for name, tensor in state.items()}
+    once = {places[name]: tensor.to(dtype) for name, tensor in state.items()}
+    rounded = {name: once[places[name]] for name in state}
+    config: Any = model.config
     with atomic_folder(directory) as temporary:
-        with bar_for_large_models(sum(tensor.nbytes for tensor in rounded.values())):
+        with bar_for_large_models(sum(tensor.nbytes for tensor in once.values())):
             model.save_pretrained(temporary, state_dict=rounded)  # type: ignore[operator]
+        # save_pretrained writes the number format of the model, and not that of the weights in the file.
+        config.dtype = dtype
+        config.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         if settings is not None:
             settings.save(temporary)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib
+import itertools
 import json
 import secrets
 import sys
@@ -13,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from interlat.errors import InputError
 from interlat.files import read_lines, write_atomically
-from interlat.learning.loop import METRICS_FILE
+from interlat.learning.loop import read_metrics
 
 Tracker = Literal["none", "trackio", "wandb"]
 TRACKING_FILE = "tracking.json"
@@ -49,7 +50,10 @@ def tracked(
         yield from steps
         return
     package = _package(tracking.tracker)
-    records = read_lines(Path(directory) / METRICS_FILE)
+    records = read_metrics(directory)
+    taken = iter(steps)
+    # Not before the first step: a training that is refused leaves its folder and the run in the tracker as they were.
+    first = list(itertools.islice(taken, 1))
     continued = _begin(package, tracking, Path(directory))
     with contextlib.ExitStack() as ending:
         ending.callback(_finish, package)
@@ -58,7 +62,7 @@ def tracked(
                 package.log({name: value for name, value in record.items() if name != "step"}, step=record["step"])
         # Steps behind the last checkpoint are taken again with the same result; a tracker would hold them twice.
         logged = records[-1]["step"] if records else 0
-        for step, metrics in steps:
+        for step, metrics in itertools.chain(first, taken):
             if step > logged:
                 package.log(dict(metrics), step=step)
             yield step, metrics

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.console import Group
 
-from interlat.files import read_lines, write_atomically
+from interlat.agents.results import read_results
+from interlat.files import write_atomically
 from interlat.report.figures import make_figures, write_figures
 from interlat.report.games import Inspection
 from interlat.report.page import Facts, now, render_page, this_machine
@@ -56,9 +57,9 @@ def build_report(
 
     Raises:
         InputError: no records, records that lack a field or contradict each other, a number that is not finite.
-        StorageError: the file system refused.
+        StorageError: a line of the file is no result, or the file system refused.
     """
-    records = read_lines(results) if isinstance(results, str | Path) else results
+    records = read_results([results]).records if isinstance(results, str | Path) else results
     summary = summarise(records)
     figures = make_figures(summary)
     facts = Facts(title=title, about=about, command=command, machine=this_machine(), date=now())

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from interlat.errors import InputError
-from interlat.files import read_lines, write_atomically
-from interlat.learning.loop import METRICS_FILE, SELECTED_BY, best_record
+from interlat.files import write_atomically
+from interlat.learning.loop import METRICS_FILE, SELECTED_BY, best_record, read_metrics
 from interlat.report.figures import INK, SERIES_COLOURS, SERIES_MARKS, STYLE, png_of, svg_of
 
 PICTURE = "loss"
@@ -51,7 +51,7 @@ class Training:
         Raises:
             InputError: no step has been taken there.
         """
-        records = read_lines(Path(directory) / METRICS_FILE)
+        records = read_metrics(directory)
         if not records:
             raise InputError(
                 f"{directory} has no {METRICS_FILE} with steps in it; give the output folder of a training that has "

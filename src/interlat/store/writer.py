@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import math
 import os
@@ -18,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interlat.errors import MessageError, StorageError
-from interlat.files import storage_errors
+from interlat.files import lock, storage_errors
 from interlat.store.encoding import Encoded, encode, stored_dtype
 from interlat.store.index import (
     JOURNALS,
@@ -77,15 +76,8 @@ class StoreWriter:
         self._synced = time.monotonic()
         self._begin()
         journal = self.directory / JOURNALS / f"{rank:05d}.jsonl"
-        with storage_errors(journal):
-            journal.parent.mkdir(parents=True, exist_ok=True)
-            self._journal = open(journal, "ab")  # noqa: SIM115 (kept open, and locked, until close)
-        try:
-            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StorageError(
-                f"another process writes to {self.directory} as rank {rank}; wait for it or stop it"
-            ) from error
+        # Kept open, and locked, until close.
+        self._journal = lock(journal, f"another process writes to {self.directory} as rank {rank}")
         self._recover(journal)
         self._kept = set(self.contents().rows.column("id").to_pylist())
 

@@ -18,6 +18,7 @@ from interlat.agents.settings import AgentSettings, MessageKind
 from interlat.align.adapter import CommunicationAdapter
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_checkpoint, load_tokenizer
+from interlat.engine.fingerprint import weights_fingerprint
 from interlat.engine.hardware import choose_device
 from interlat.engine.ranks import Ranks
 from interlat.errors import InputError
@@ -26,7 +27,14 @@ from interlat.learning.conversations import ConversationOptions, load_corpus
 from interlat.learning.corpus import Corpus
 from interlat.learning.examples import ids_of
 from interlat.learning.household import household_corpus
-from interlat.learning.loop import Passes, Schedule, load_finished, run_training
+from interlat.learning.identity import (
+    Identity,
+    examples_identity,
+    records_identity,
+    settings_identity,
+    thoughts_identity,
+)
+from interlat.learning.loop import Passes, Schedule, check_settings, export_finished, load_finished, run_training
 from interlat.learning.message_tokens import add_message_tokens
 from interlat.learning.messages import ScoutMessages
 from interlat.learning.model import SmallModel, build_model, compiled_backbone, export_model
@@ -49,6 +57,7 @@ _MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
     "list": "text",
     "latent": "hidden",
 }
+_PLACES = ("episodes", "thoughts", "sender", "start", "tokenizer", "conversations.data")
 ALIGNED_ON = 256
 """Messages that an adapter is aligned and calibrated on."""
 
@@ -153,14 +162,24 @@ def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Iterator[tupl
 
     Raises:
         InputError: settings and data do not go together.
-        CheckpointError: the output folder holds a training of another model.
+        CheckpointError: the output folder holds another training, or a damaged one.
+        StorageError: another process trains into that folder, or the file system refused.
     """
     ranks = ranks or Ranks()
     check_ranks(ranks, config.schedule.batch_size, config.compile)
+    settings = settings_identity(TrainActor, config, _PLACES) | {"sender": config.sender is not None}
+    with ranks.alone_in(config.output):
+        check_settings(config.output, settings)
+        yield from _train(config, ranks, settings)
+
+
+def _train(config: TrainActor, ranks: Ranks, settings: Identity) -> Iterator[tuple[int, dict[str, float]]]:
     torch.set_num_threads(config.threads)
     directory = Path(config.output)
     thoughts = ScoutMessages(config.thoughts) if config.thoughts else None
-    model, tokenizer, adapter = _new_parts(config, thoughts)
+    model, tokenizer = _start(config)
+    start = weights_fingerprint(model) if config.start else None
+    adapter = _prepare(config, model, tokenizer, thoughts)
     chat = ChatFormat(tokenizer)
     corpus = _corpus(config, thoughts, chat, ranks)
     reading = Reading(config.message, config.none_share, config.prefix_share, config.losses, config.curriculum)
@@ -200,10 +219,24 @@ def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Iterator[tupl
             losses["loss_of_another_message"] = loss_of(source.of_another(held_out, rng))
         return losses
 
-    yield from run_training(directory, objective.parts, config.schedule, config.seed, passes_of_step, validate, ranks)
+    identity = {**settings, "start": start, **_data_identity(config, corpus, thoughts)}
+    yield from run_training(
+        directory, objective.parts, config.schedule, config.seed, passes_of_step, validate, ranks, identity
+    )
     if ranks.is_first:
-        _export(config, thoughts)
-    ranks.wait()
+        export_finished(directory, lambda: _export(config, thoughts))
+
+
+def _data_identity(config: TrainActor, corpus: Corpus, thoughts: ScoutMessages | None) -> Identity:
+    """What is learned, and what is read."""
+    examples = [*corpus.training, *corpus.validation]
+    identity: dict[str, Any] = {"examples": examples_identity(corpus.training, corpus.validation)}
+    if thoughts is not None and config.message not in ("none", "base"):
+        identity["thoughts"] = thoughts_identity(*thoughts.stores)
+    if config.message == "base" and corpus.written_plan is not None:
+        rng = random.Random("identity")
+        identity["plans"] = records_identity(corpus.written_plan(example, rng) for example in examples)
+    return identity
 
 
 def _corpus(config: TrainActor, thoughts: ScoutMessages | None, chat: ChatFormat, ranks: Ranks) -> Corpus:
@@ -237,23 +270,25 @@ def _conversations(config: TrainActor, thoughts: ScoutMessages | None, chat: Cha
     return found.corpus
 
 
-def _new_parts(
-    config: TrainActor, thoughts: ScoutMessages | None
-) -> tuple[Any, PreTrainedTokenizerBase, CommunicationAdapter | None]:
-    """What the training starts from: model, tokenizer and, for latent messages, an adapter that knows nothing yet."""
+def _start(config: TrainActor) -> tuple[Any, PreTrainedTokenizerBase]:
+    """The model and the tokenizer that the training starts from, before anything is changed in them."""
     if config.start:
-        model: Any
-        model, tokenizer = load_checkpoint(config.start, torch.float32, "cpu", False)
-    else:
-        tokenizer = load_tokenizer(config.tokenizer or "")
-        model = build_model(config.model, tokenizer, config.seed + 1)
+        return load_checkpoint(config.start, torch.float32, "cpu", False)
+    tokenizer = load_tokenizer(config.tokenizer or "")
+    return build_model(config.model, tokenizer, config.seed + 1), tokenizer
+
+
+def _prepare(
+    config: TrainActor, model: Any, tokenizer: PreTrainedTokenizerBase, thoughts: ScoutMessages | None
+) -> CommunicationAdapter | None:
+    """Make them ready for messages, in place; for latent ones there is an adapter, which knows nothing yet."""
     add_message_tokens(model, tokenizer)
     choose_trained(model, config.trained, config.low_rank, config.seed + 2)
     if config.message != "latent" or thoughts is None:
-        return model, tokenizer, None
+        return None
     size, aligned = model.config.hidden_size, config.sender is not None
     heads, dropout = config.adapter_heads, config.adapter_dropout
-    return model, tokenizer, new_adapter(thoughts.manifest, size, heads, dropout, aligned=aligned, seed=config.seed)
+    return new_adapter(thoughts.manifest, size, heads, dropout, aligned=aligned, seed=config.seed)
 
 
 def _settings(config: TrainActor) -> AgentSettings:
@@ -266,7 +301,8 @@ def _settings(config: TrainActor) -> AgentSettings:
 def _export(config: TrainActor, thoughts: ScoutMessages | None) -> None:
     """Write the finished model: made anew, with the trained parameters in it, so that nothing is sharded or rounded."""
     directory = Path(config.output)
-    model, tokenizer, adapter = _new_parts(config, thoughts)
+    model, tokenizer = _start(config)
+    adapter = _prepare(config, model, tokenizer, thoughts)
     load_finished(directory, ActorObjective(model, adapter).parts, config.schedule)
     merge_low_rank(model)
     settings = _settings(config)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from interlat.agents.agent import Agent, load
-from interlat.agents.trajectories import Trajectory, check_reader, read_trajectories, stored_message
+from interlat.agents.trajectories import Trajectory, actor_fingerprint, check_reader, read_trajectories, stored_message
 from interlat.engine.embeddings import next_token_scores
 from interlat.engine.hardware import choose_device
 from interlat.engine.ranks import Ranks
@@ -27,7 +27,16 @@ from interlat.errors import InputError
 from interlat.learning.card import model_card, settings_of
 from interlat.learning.divergences import losses_of_rows, samples_of_labels, states_at_labels
 from interlat.learning.examples import IGNORED, Example, Message, collate, ids_of
-from interlat.learning.loop import Passes, Schedule, in_parts, load_finished, run_training
+from interlat.learning.identity import Identity, records_identity, settings_identity, thoughts_identity
+from interlat.learning.loop import (
+    Passes,
+    Schedule,
+    check_settings,
+    export_finished,
+    in_parts,
+    load_finished,
+    run_training,
+)
 from interlat.learning.model import compiled_backbone, export_model
 from interlat.learning.states import Precision
 from interlat.learning.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
@@ -258,17 +267,34 @@ def train_preference(
 
     Raises:
         InputError: settings and data do not go together, or there are several processes.
-        CheckpointError: the output folder holds a training of another model, or the start is no actor.
+        CheckpointError: the output folder holds another training, or a damaged one; or the start is no actor.
         MessageError: the actor was trained on the states of another sender.
+        StorageError: another process trains into that folder, or the file system refused.
     """
     if Ranks.from_environment().world_size > 1:
         raise InputError("preferences are trained by one process; start it without torchrun")
+    settings = settings_identity(TrainPreference, config, ("start", "thoughts", "trajectories"))
+    with Ranks().alone_in(config.output):
+        check_settings(config.output, settings)
+        yield from _train(config, data, settings)
+
+
+def _train(
+    config: TrainPreference, data: PreferenceData | None, settings: Identity
+) -> Iterator[tuple[int, dict[str, float]]]:
     torch.set_num_threads(config.threads)
     directory = Path(config.output)
     store = LatentStore.open(config.thoughts)
     data = data or load_preferences(config)
     agent, objective = _start(config)
     check_reader(agent, store)
+    pairs = (one.record for part in (data.training, data.validation) for pair in part for one in pair.both)
+    identity = {
+        **settings,
+        "start": actor_fingerprint(agent),
+        "pairs": records_identity([len(data.training), *pairs]),
+        "thoughts": thoughts_identity(store),
+    }
     objective.to(choose_device(config.device))
     if config.precision == "bfloat16":
         round_frozen(objective.model)
@@ -288,8 +314,10 @@ def train_preference(
                 totals[name] = totals.get(name, 0.0) + value.item()
         return totals
 
-    yield from run_training(directory, objective.parts, config.schedule, config.seed, passes_of_step, validate)
-    _export(config)
+    yield from run_training(
+        directory, objective.parts, config.schedule, config.seed, passes_of_step, validate, identity=identity
+    )
+    export_finished(directory, lambda: _export(config))
 
 
 def pairs_of_step(pairs: Sequence[Pair], step: int, size: int, seed: int) -> list[Pair]:

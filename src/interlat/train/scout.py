@@ -8,22 +8,25 @@ plans with the drawn true place, without the noise of the draw.
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from interlat.agents.episodes import describe, layout_of, playable_episodes
 from interlat.agents.household import SCOUT_REQUEST
 from interlat.agents.settings import PLACE_OF_TEXT, AgentSettings
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
+from interlat.engine.ranks import Ranks
 from interlat.errors import InputError
 from interlat.learning.card import model_card, settings_of
 from interlat.learning.examples import Example, collate, embed_batch, scout_example
-from interlat.learning.loop import Passes, Schedule, load_finished, run_training
+from interlat.learning.identity import Identity, examples_identity, records_identity, settings_identity
+from interlat.learning.loop import Passes, Schedule, check_settings, export_finished, load_finished, run_training
 from interlat.learning.model import SmallModel, build_model, compiled_backbone, export_model
 from interlat.train.losses import supervised_cross_entropy
 from interlat.worlds.alfworld import Layout
@@ -87,7 +90,20 @@ def draw_example(scene: Scene, rng: random.Random, list_share: float, place_weig
 
 
 def train_scout(config: TrainScout) -> Iterator[tuple[int, dict[str, float]]]:
-    """Run or continue the training; yields (finished steps, metrics). Ends with the exported model."""
+    """Run or continue the training; yields (finished steps, metrics). Ends with the exported model.
+
+    Raises:
+        InputError: the data cannot be used.
+        CheckpointError: the output folder holds another training, or a damaged one.
+        StorageError: another process trains into that folder, or the file system refused.
+    """
+    settings = settings_identity(TrainScout, config, ("episodes", "validation", "tokenizer"))
+    with Ranks().alone_in(config.output):
+        check_settings(config.output, settings)
+        yield from _train(config, settings)
+
+
+def _train(config: TrainScout, settings: Identity) -> Iterator[tuple[int, dict[str, float]]]:
     torch.set_num_threads(config.threads)
     directory = Path(config.output)
     scenes = scenes_of(config.episodes)
@@ -127,8 +143,24 @@ def train_scout(config: TrainScout) -> Iterator[tuple[int, dict[str, float]]]:
         return {"loss": loss.item(), **{name: value.item() for name, value in metrics.items()}}
 
     parts = {"model": model}
-    yield from run_training(directory, parts, config.schedule, config.seed, passes_of_step, validate)
-    load_finished(directory, parts, config.schedule)
+    tokenized = draw_example(scenes[0], random.Random("identity"), 0.0, config.place_weight, chat)
+    identity = {
+        **settings,
+        "episodes": _scenes_identity(scenes),
+        "validation": _scenes_identity(held_out),
+        "tokenizer": examples_identity([tokenized]),
+    }
+    yield from run_training(directory, parts, config.schedule, config.seed, passes_of_step, validate, identity=identity)
+    export_finished(directory, lambda: _export(config, model, tokenizer))
+
+
+def _scenes_identity(scenes: list[Scene]) -> str:
+    return records_identity([s.opening, asdict(s.layout) | {"openable": sorted(s.layout.openable)}] for s in scenes)
+
+
+def _export(config: TrainScout, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    directory = Path(config.output)
+    load_finished(directory, {"model": model}, config.schedule)
     settings = AgentSettings(role="scout", prompt_template=f"{PLACE_OF_TEXT}\n{SCOUT_REQUEST['plan']}")
     card = model_card(
         directory,
