@@ -13,13 +13,13 @@ from typing import Any, Literal
 import torch
 
 from interlat.agents.settings import AgentSettings, MessageKind
-from interlat.engine.chat import ChatFormat, Turn
+from interlat.engine.chat import ASSISTANT, ChatFormat, Turn
 from interlat.engine.prompt import Latents, Text, Tokens, token_ids_of
 from interlat.errors import InputError, PromptError
 from interlat.learning.corpus import Corpus
 from interlat.learning.examples import IGNORED, Example
 from interlat.learning.message_tokens import MESSAGE_TOKENS
-from interlat.learning.spans import ASSISTANT, Supervised, supervised_conversation
+from interlat.learning.spans import Supervised, supervised_conversation
 from interlat.store.reading import LatentStore
 from interlat.tasks.base import Task
 from interlat.tasks.boxed import last_boxed
