@@ -260,8 +260,8 @@ def _behind_prompt(written: str, prompt: str, content: str) -> str:
     found = opened or ended
     if found is None or not written.startswith(prompt[: found.start()]):
         raise PromptError(
-            "the chat template rewrites the beginning of an assistant's turn, so that its header has no clear end; pass "
-            "other template options, or a content that the template keeps"
+            "the chat template rewrites the beginning of an assistant's turn, so that its header has no clear end; "
+            "pass other template options, or a content that the template keeps"
         )
     begin, end = f"<{found['name']}>", f"</{found['name']}>"
     thought, thinks, said = content.partition(end)
