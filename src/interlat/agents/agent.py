@@ -9,16 +9,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interlat.agents.settings import PLAN_REQUEST, SETTINGS_FILE, AgentSettings
+from interlat.agents.settings import PLAN_REQUEST, AgentSettings
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
 from interlat.align.base import Align
 from interlat.align.bridge import Bridge, think_over
 from interlat.align.identity import NormMatchedIdentity
+from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import companion_file
 from interlat.engine.exchange import header_of
 from interlat.engine.memory import Memory
 from interlat.engine.prompt import Latents, Part, Text, Tokens
 from interlat.engine.sampling import Sampling, row_seed
+from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError, InputError, MessageError
 from interlat.messages import Header, HiddenMessage, Message, Offset, TextMessage, check_receiver
@@ -179,7 +181,12 @@ class Agent:
         if message is not None or self._marks_messages:
             content += [Text(self.settings.connector), *self._delimited(message)]
         turns = [("system", [Text(self.settings.system_prompt)])] if self.settings.system_prompt else []
-        return self.engine.chat.opening([*turns, ("user", content)])
+        return self.chat.opening([*turns, ("user", content)])
+
+    @functools.cached_property
+    def chat(self) -> ChatFormat:
+        """How it writes conversations. Raises PromptError if the tokenizer has no chat template."""
+        return self.engine.with_template(self.settings.template.over(self.engine.template)).chat
 
     def read_rows(self, message: HiddenMessage) -> Float[Tensor, "K D"]:
         """The input rows of this agent's model for a hidden message.
@@ -251,6 +258,7 @@ def load(
     device: str | torch.device = "auto",
     compile: bool = False,
     trust_remote_code: bool = False,
+    template: TemplateOptions | None = None,
 ) -> Agent:
     """Load an agent: any Hugging Face causal language model, with what interlat keeps beside it.
 
@@ -260,18 +268,38 @@ def load(
     Args:
         path_or_hub_id: a directory or a hub id.
         dtype, device, compile, trust_remote_code: see `interlat.engine.transformers.Engine.load`.
+        template: arguments of the chat template, over those in ``agent.json``.
 
     Raises:
         CheckpointError: no usable model in that place, or its parts are damaged or do not fit each other.
     """
     place = str(path_or_hub_id)
-    engine = Engine.load(place, dtype=dtype, device=device, compile=compile, trust_remote_code=trust_remote_code)
+    engine, settings = load_engine(
+        place, template, dtype=dtype, device=device, compile=compile, trust_remote_code=trust_remote_code
+    )
     adapter_file = companion_file(place, CommunicationAdapter.FILE)
     bridge_file = companion_file(place, Bridge.FILE)
-    settings_file = companion_file(place, SETTINGS_FILE)
     return Agent(
         engine,
         CommunicationAdapter.load(adapter_file.parent) if adapter_file else None,
-        AgentSettings.read(settings_file) if settings_file else AgentSettings(),
+        settings,
         Bridge.load(bridge_file.parent) if bridge_file else None,
     )
+
+
+def load_engine(place: str, template: TemplateOptions | None = None, **options: Any) -> tuple[Engine, AgentSettings]:
+    """The model of an agent, which writes prompts as in its training, and its settings.
+
+    Args:
+        place: a directory or a hub id.
+        template: arguments of the chat template, over those in ``agent.json``.
+        options: those of `Engine.load`.
+
+    Raises:
+        CheckpointError: no usable model in that place, or ``agent.json`` is damaged.
+    """
+    engine = Engine.load(place, **options)
+    settings = AgentSettings.beside(place)
+    if template is not None:
+        settings = dataclasses.replace(settings, template=template.over(settings.template))
+    return engine.with_template(settings.template), settings

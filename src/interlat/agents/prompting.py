@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from interlat.agents.settings import PLACE_OF_TEXT
+from interlat.config import from_mapping
 from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Part, Text
+from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 
 Thinking = Literal["default", "on", "off"]
@@ -19,29 +21,37 @@ class PromptMaker:
         tokenizer: of the model; None where the chat template is not used.
         system: system turn; empty is none.
         chat: use the tokenizer's chat template; False gives the model the bare text.
-        thinking: for templates that have such a switch (Qwen3): whether the model thinks aloud first.
+        options: arguments of the chat template.
 
     Raises:
         InputError: a system turn without a chat template.
     """
 
     def __init__(
-        self, template: str, tokenizer: Any, *, system: str = "", chat: bool = True, thinking: Thinking = "default"
+        self,
+        template: str,
+        tokenizer: Any,
+        *,
+        system: str = "",
+        chat: bool = True,
+        options: TemplateOptions | None = None,
     ) -> None:
         self.system = system
         self.template = template
-        switch = {} if thinking == "default" else {"enable_thinking": thinking == "on"}
-        self.chat = ChatFormat(tokenizer, switch) if chat else None
+        self.chat = ChatFormat(tokenizer, options) if chat else None
         if self.chat is None and system:
             raise InputError("a system turn needs the chat template; set chat, or write it into the template")
 
     @classmethod
-    def as_collected(cls, settings: Mapping[str, Any], tokenizer: Any) -> "PromptMaker":
+    def as_collected(
+        cls, settings: Mapping[str, Any], tokenizer: Any, options: TemplateOptions | None = None
+    ) -> "PromptMaker":
         """The maker of the prompts that the thoughts of a store were made with, for another model.
 
         Args:
             settings: of the store's manifest.
             tokenizer: of the other model.
+            options: arguments of its chat template, over those of the collection.
 
         Raises:
             InputError: the store does not say how its prompts were made.
@@ -54,7 +64,7 @@ class PromptMaker:
             tokenizer,
             system=prompt["system"],
             chat=prompt["chat"],
-            thinking=prompt["thinking"],
+            options=(options or TemplateOptions()).over(collected_options(settings)),
         )
 
     def __call__(self, text: str) -> list[Part]:
@@ -64,3 +74,23 @@ class PromptMaker:
             return [Text(filled)]
         turns = [("system", self.system)] if self.system else []
         return self.chat.opening([*turns, ("user", filled)])
+
+
+def with_thinking(thinking: Thinking, options: TemplateOptions) -> TemplateOptions:
+    """The options with the switch that `interlat collect` has for ``enable_thinking``.
+
+    Raises:
+        InputError: the two contradict each other.
+    """
+    wanted = {"default": None, "on": True, "off": False}[thinking]
+    if None not in (wanted, options.enable_thinking) and wanted != options.enable_thinking:
+        raise InputError(
+            f"prompt.thinking is {thinking} and template.enable_thinking is {options.enable_thinking}; set one of them"
+        )
+    return TemplateOptions(enable_thinking=wanted).over(options)
+
+
+def collected_options(settings: Mapping[str, Any]) -> TemplateOptions:
+    """The arguments of the chat template that the settings of a store's manifest name."""
+    options = from_mapping(TemplateOptions, settings.get("template", {}), "the settings of the store: template")
+    return with_thinking(settings.get("prompt", {}).get("thinking", "default"), options)

@@ -5,7 +5,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from interlat.config import from_mapping
+from interlat.engine.checkpoint import companion_file
 from interlat.engine.sampling import Sampling
+from interlat.engine.template import TemplateOptions
 from interlat.errors import CheckpointError, InputError
 from interlat.files import write_atomically
 
@@ -34,6 +37,8 @@ class AgentSettings:
     message."""
     sampling: Sampling = dataclasses.field(default_factory=Sampling)
     """How it decodes if a call does not say otherwise."""
+    template: TemplateOptions = dataclasses.field(default_factory=TemplateOptions)
+    """Arguments of the chat template, those of the training where there was one."""
 
     def __post_init__(self) -> None:
         if self.prompt_template and PLACE_OF_TEXT not in self.prompt_template:
@@ -52,7 +57,10 @@ class AgentSettings:
 
     def save(self, directory: str | Path) -> None:
         """Write ``directory/agent.json``, atomically. Raises StorageError if the file system refuses."""
-        content = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
+        fields = {**dataclasses.asdict(self), "template": self.template.record}
+        if not fields["template"]:
+            del fields["template"]
+        content = json.dumps(fields, indent=2, ensure_ascii=False)
         write_atomically(Path(directory) / SETTINGS_FILE, content + "\n")
 
     @classmethod
@@ -64,6 +72,18 @@ class AgentSettings:
         """
         try:
             fields: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
-            return cls(**{**fields, "sampling": Sampling(**fields.get("sampling", {}))})
+            sampling = Sampling(**fields.get("sampling", {}))
+            template = from_mapping(TemplateOptions, fields.get("template", {}), "template")
+            return cls(**{**fields, "sampling": sampling, "template": template})
         except (OSError, ValueError, TypeError, InputError) as error:
             raise CheckpointError(f"{path} is not usable ({error}); correct it or remove it") from error
+
+    @classmethod
+    def beside(cls, place: str | Path) -> "AgentSettings":
+        """The settings beside a checkpoint in a folder or on the hub; the defaults where there are none.
+
+        Raises:
+            CheckpointError: as `read`.
+        """
+        file = companion_file(str(place), SETTINGS_FILE)
+        return cls.read(file) if file else cls()

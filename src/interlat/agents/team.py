@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from interlat.engine.sampling import Sampling
+from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 
 PLACE_OF_QUESTION = "{question}"
@@ -54,6 +55,8 @@ class Member:
     """Name of its model; empty is the team's."""
     sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=1024))
     """How it chooses words."""
+    template: TemplateOptions = field(default_factory=TemplateOptions)
+    """Arguments of the chat template, over those of its model."""
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:

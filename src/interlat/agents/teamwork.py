@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interlat.agents.team import Member, Team, words_heard
+from interlat.engine.chat import ChatFormat
 from interlat.engine.exchange import rounded
 from interlat.engine.memory import Memory, MemoryRow, MovedMemory, join_rows
 from interlat.engine.prompt import Prompt, Text, Tokens, join_text, token_ids_of, tokenize
@@ -116,6 +117,7 @@ class Teamwork:
         self.seed = seed
         self.keep_latents = keep_latents
         self.share_question = share_question
+        self._chats: dict[str, ChatFormat] = {}
         if share_question and len({member.model for member in team.members}) > 1:
             raise InputError("the members have different models, so they cannot share what they read; leave it out")
         for member in team.members:
@@ -150,11 +152,17 @@ class Teamwork:
     def _prompt(self, member: Member, question: Question, heard: str) -> Prompt:
         asked = question.text if member is self.team.answerer else question.others or question.text
         turns = [("system", member.system)] if member.system else []
-        opening = self._engine(member).chat.opening([*turns, ("user", member.filled(asked, heard))])
+        opening = self._chat(member).opening([*turns, ("user", member.filled(asked, heard))])
         return join_text([*opening, Text(member.opening)])
 
     def _engine(self, member: Member) -> Engine:
         return self.engines[member.model]
+
+    def _chat(self, member: Member) -> ChatFormat:
+        if member.name not in self._chats:
+            engine = self._engine(member)
+            self._chats[member.name] = engine.with_template(member.template.over(engine.template)).chat
+        return self._chats[member.name]
 
     def _check_hand_over(self, sender: Member, receiver: Member) -> None:
         if sender.speaks == "text" or sender.hands_over == "nothing":

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from interlat.agents.prompting import PromptMaker
+from interlat.agents.agent import load_engine
+from interlat.agents.prompting import PromptMaker, with_thinking
 from interlat.agents.sources import PromptOptions, TaskSource, some_tasks
 from interlat.align.bridge import Bridge, think_over
 from interlat.align.identity import NormMatchedIdentity
@@ -23,6 +24,7 @@ from interlat.engine.prompt import Latents, Prompt, Tokens, prompt_length, token
 from interlat.engine.ranks import Ranks
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.streaming import Request, Written
+from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError, MessageError
 from interlat.messages import Norm, Offset
@@ -46,6 +48,8 @@ class CollectThoughts:
     """Folder of the store, to begin or to continue."""
     prompt: PromptOptions = field(default_factory=PromptOptions)
     """How a task becomes a prompt."""
+    template: TemplateOptions = field(default_factory=TemplateOptions)
+    """Arguments of the chat template, over those that the model was trained with."""
     method: Literal["full", "compressed"] = "full"
     """full: the model writes, one state for each token. compressed: latent steps without words."""
     sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=1024))
@@ -95,6 +99,7 @@ class CollectThoughts:
     def __post_init__(self) -> None:
         if self.samples < 1 or self.batch_size < 1 or self.shard_megabytes < 1:
             raise InputError("samples, batch_size and shard_megabytes must be at least 1")
+        with_thinking(self.prompt.thinking, self.template)
         if self.method == "compressed":
             self._check_compressed()
         if self.samples > 1 and self.sampling.temperature == 0:
@@ -165,8 +170,9 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
         judged = config.grade or config.filters.correct
         if judged and not all(task.answer for task in tasks.tasks):
             raise InputError("some tasks have no answer to judge by; leave out grade and filters.correct")
-        engine = Engine.load(
+        engine, _ = load_engine(
             config.model,
+            config.template,
             dtype=config.dtype,
             device=ranks.device(config.device),
             trust_remote_code=config.trust_remote_code,
@@ -175,7 +181,7 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
         template = config.prompt.resolved_template(config.source)
         bridge = config.bridge()
         manifest = _manifest(config, engine, kept, bridge, template, config.source.describe(tasks.origin))
-        make_prompt = config.prompt.maker(template, engine.tokenizer)
+        make_prompt = config.prompt.maker(template, engine.tokenizer, engine.template)
         items = _items(config, engine, make_prompt, some_tasks(tasks, config.limit))
         with StoreWriter(config.output, manifest, ranks.rank, config.shard_megabytes * 2**20) as writer:
             contents = writer.contents()
@@ -214,6 +220,8 @@ def _manifest(
         },
     }
     del settings["prompt"]["template_file"]
+    if engine.template.record:
+        settings["template"] = engine.template.record
     resolved = {**dataclasses.asdict(config), "align": "identity" if bridge is None else "bridge"}
     written = ("sampling", "samples", "seed", "filters", "grade")
     settings |= {name: resolved[name] for name in (written if config.method == "full" else ("latent_steps", "align"))}

@@ -1,5 +1,6 @@
 """The reference engine: any Hugging Face causal language model, with prefill, latent thought and decoding."""
 
+import copy
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from interlat.engine.memory import Memory, MovedMemory, with_columns, with_segme
 from interlat.engine.prompt import Prompt, Tokens, embed_prompts, padded_mask, prompt_length, tokenize
 from interlat.engine.sampling import Sampling
 from interlat.engine.streaming import Request, Written, write_stream
+from interlat.engine.template import TemplateOptions
 from interlat.errors import CheckpointError, InputError, PromptError
 from interlat.messages import Offset
 
@@ -39,6 +41,7 @@ class Engine:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.name = name
+        self.template = TemplateOptions()
         self.config = model.config.get_text_config(decoder=True)
         lean = is_llama_family(model)
         self.backend: Backend = LlamaFamilyBackend(model) if lean else TransformersBackend(model)
@@ -107,7 +110,14 @@ class Engine:
     @functools.cached_property
     def chat(self) -> ChatFormat:
         """The chat template of the tokenizer. Raises PromptError if it has none."""
-        return ChatFormat(self.tokenizer)
+        return ChatFormat(self.tokenizer, self.template)
+
+    def with_template(self, template: TemplateOptions) -> "Engine":
+        """The same model, whose prompts are written with these options of the chat template."""
+        engine = copy.copy(self)
+        engine.template = template
+        engine.__dict__.pop("chat", None)
+        return engine
 
     @functools.cached_property
     def weights_fingerprint(self) -> str:

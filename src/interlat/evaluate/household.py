@@ -13,15 +13,17 @@ import hashlib
 import json
 import resource
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from interlat.agents.agent import load_engine
 from interlat.agents.player import Episode, Message, play_games
 from interlat.align.adapter import CommunicationAdapter
+from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.evaluate.sending import COMPRESSED, RESAMPLED, Sender, Sent, check_variants, size_in_bytes
@@ -84,6 +86,8 @@ class EvaluateHousehold:
     """Processes that run the games."""
     max_plan_tokens: int = 80
     """Most tokens of a plan."""
+    template: TemplateOptions = field(default_factory=TemplateOptions)
+    """Arguments of the chat templates, over those that the models were trained with."""
 
     def __post_init__(self) -> None:
         check_variants(self.variants)
@@ -103,7 +107,11 @@ class EvaluateHousehold:
         A folder is known by its content and not by its name, so that a model that was trained on is another one.
         It is read once, at the first use: a run has one hash from its first episode to its last.
         """
-        fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("output", "workers", "variants")}
+        fields = {
+            k: v for k, v in dataclasses.asdict(self).items() if k not in ("output", "workers", "variants", "template")
+        }
+        # Only what is set, so that results from before there were such options keep their hash.
+        fields |= {"template": self.template.record} if self.template.record else {}
         fields["checkpoints"] = {
             role: content_digest(place) for role, place in fields["checkpoints"].items() if place is not None
         }
@@ -145,7 +153,7 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
                     continue
                 kind = _ACTOR_OF.get(variant, "latent")
                 if kind not in actors:
-                    actors[kind] = _load_actor(getattr(config.checkpoints, kind), kind == "latent")
+                    actors[kind] = _load_actor(config, kind)
                 engine, adapter = actors[kind]
                 messages, sent = sender.messages(variant, todo)
                 episodes = play_games(
@@ -190,11 +198,14 @@ def _sender(config: EvaluateHousehold, games: Sequence[dict[str, Any]]) -> Sende
         batch_size=config.batch_size,
         seed=config.seed,
         max_plan_tokens=config.max_plan_tokens,
+        template=config.template,
     )
 
 
-def _load_actor(folder: str, latent: bool) -> tuple[Engine, CommunicationAdapter | None]:
-    return Engine.load(folder, dtype="float32"), CommunicationAdapter.load(folder).eval() if latent else None
+def _load_actor(config: EvaluateHousehold, kind: str) -> tuple[Engine, CommunicationAdapter | None]:
+    folder = getattr(config.checkpoints, kind)
+    engine, _ = load_engine(folder, config.template, dtype="float32")
+    return engine, CommunicationAdapter.load(folder).eval() if kind == "latent" else None
 
 
 def _record(

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from interlat.agents.agent import load_engine
 from interlat.agents.household import BEGIN_MESSAGE, END_MESSAGE, actor_prompt, scout_prompt
 from interlat.agents.player import Message, message_parts
 from interlat.align.adapter import CommunicationAdapter
@@ -24,7 +25,6 @@ from interlat.align.identity import NormMatchedIdentity
 from interlat.engine.hardware import describe_machine
 from interlat.engine.prompt import Text
 from interlat.engine.sampling import Sampling
-from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.evaluate.household import Checkpoints, content_digest
 from interlat.evaluate.sending import COMPRESSED, MESSAGE_DTYPE, ROLLOUT, rows_of, size_in_bytes
@@ -118,7 +118,7 @@ class _Line:
 
     def __init__(self, config: MeasureLatency) -> None:
         self.config = config
-        self.engine = functools.cache(lambda role: Engine.load(getattr(config.checkpoints, role), dtype="float32"))
+        self.engine = functools.cache(lambda role: load_engine(getattr(config.checkpoints, role), dtype="float32")[0])
         self.adapter = functools.cache(
             lambda: CommunicationAdapter.load(config.checkpoints.latent).to(self.engine("latent").device).eval()
         )

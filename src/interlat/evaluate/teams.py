@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from interlat.agents.agent import load_engine
 from interlat.agents.sources import TaskSource, some_tasks
 from interlat.agents.team import Member, Team
 from interlat.agents.teamwork import Question, Teamwork, Work
@@ -20,6 +21,7 @@ from interlat.align.random import RandomAlignment
 from interlat.align.ridge import ridge_map
 from interlat.align.vocabulary import VocabularyMean
 from interlat.engine.ranks import Ranks
+from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Align, Engine
 from interlat.errors import InputError
 from interlat.evaluate.controls import cross_task_partners
@@ -62,6 +64,8 @@ class EvaluateTeams:
     """A team of your own, in an order in which everybody comes after those whom they listen to."""
     models: dict[str, str] = field(default_factory=dict)
     """Folders or hub ids of further models, by the names that members use."""
+    template: TemplateOptions = field(default_factory=TemplateOptions)
+    """Arguments of the chat templates, over those that a model was trained with; a member may have further ones."""
     align: AlignName = "identity"
     """From a state to the next input of a latent step: identity with the norm of an embedding, the ridge map of
     LatentMAS, or the mean of the embeddings of expected words."""
@@ -122,6 +126,13 @@ class EvaluateTeams:
         left_out = ("output", "batch_size", "variants", "limit", "traces", "device")
         names = {one.name for one in dataclasses.fields(EvaluateTeams)}.difference(left_out)
         fields = {name: value for name, value in dataclasses.asdict(self).items() if name in names}
+        # Only what is set, so that results from before there were such options keep their hash.
+        for options in (fields, *fields["members"]):
+            options["template"] = {
+                name: value for name, value in options["template"].items() if value not in (None, {})
+            }
+            if not options["template"]:
+                del options["template"]
         fields["model"] = content_digest(self.model)
         fields["models"] = {name: content_digest(place) for name, place in self.models.items()}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
@@ -273,7 +284,10 @@ def _words(engine: Engine, latents: Any, count: int) -> list[list[str]]:
 def _engines(config: EvaluateTeams, ranks: Ranks) -> dict[str, Engine]:
     places = {"": config.model, **config.models}
     device = ranks.device(config.device)
-    return {name: Engine.load(place, dtype=config.dtype, device=device) for name, place in places.items()}
+    return {
+        name: load_engine(place, config.template, dtype=config.dtype, device=device)[0]
+        for name, place in places.items()
+    }
 
 
 def _align(name: AlignName, engine: Engine) -> Align:

@@ -6,7 +6,7 @@ what stands between ``<bop>`` and ``<eop>`` differs.
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_checkpoint, load_tokenizer
 from interlat.engine.hardware import choose_device
 from interlat.engine.ranks import Ranks
+from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 from interlat.learning.card import model_card, settings_of
 from interlat.learning.conversations import ConversationOptions, load_corpus
@@ -77,6 +78,8 @@ class TrainActor:
     """What is learned: expert episodes of household games, or any conversations and solutions."""
     conversations: ConversationOptions = field(default_factory=ConversationOptions)
     """conversations: which ones, and how they are written; by default those that stand beside the thoughts."""
+    template: TemplateOptions = field(default_factory=TemplateOptions)
+    """Arguments of the chat template, over those that ``start`` was trained with; the finished actor keeps them."""
     model: SmallModel = field(default_factory=SmallModel)
     """Shape of a model from scratch."""
     schedule: Schedule = field(default_factory=Schedule)
@@ -161,7 +164,7 @@ def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Iterator[tupl
     directory = Path(config.output)
     thoughts = ScoutMessages(config.thoughts) if config.thoughts else None
     model, tokenizer, adapter = _new_parts(config, thoughts)
-    chat = ChatFormat(tokenizer)
+    chat = ChatFormat(tokenizer, _template(config))
     corpus = _corpus(config, thoughts, chat, ranks)
     reading = Reading(config.message, config.none_share, config.prefix_share, config.losses, config.curriculum)
     source = BranchSource(reading, corpus, thoughts, chat)
@@ -259,8 +262,14 @@ def _new_parts(
 def _settings(config: TrainActor) -> AgentSettings:
     kind = _MESSAGE_KINDS[config.message]
     if config.corpus == "conversations":
-        return config.conversations.settings(kind)
-    return AgentSettings(role="actor", message_kind=kind)
+        settings = config.conversations.settings(kind)
+    else:
+        settings = AgentSettings(role="actor", message_kind=kind)
+    return replace(settings, template=_template(config))
+
+
+def _template(config: TrainActor) -> TemplateOptions:
+    return config.template.over(AgentSettings.beside(config.start).template) if config.start else config.template
 
 
 def _export(config: TrainActor, thoughts: ScoutMessages | None) -> None:
