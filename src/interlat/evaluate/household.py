@@ -107,11 +107,10 @@ class EvaluateHousehold:
         A folder is known by its content and not by its name, so that a model that was trained on is another one.
         It is read once, at the first use: a run has one hash from its first episode to its last.
         """
-        fields = {
-            k: v for k, v in dataclasses.asdict(self).items() if k not in ("output", "workers", "variants", "template")
-        }
-        # Only what is set, so that results from before there were such options keep their hash.
-        fields |= {"template": self.template.record} if self.template.record else {}
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("output", "workers", "variants")}
+        fields["template"] = self.template.record
+        if not fields["template"]:
+            del fields["template"]
         fields["checkpoints"] = {
             role: content_digest(place) for role, place in fields["checkpoints"].items() if place is not None
         }

@@ -126,13 +126,10 @@ class EvaluateTeams:
         left_out = ("output", "batch_size", "variants", "limit", "traces", "device")
         names = {one.name for one in dataclasses.fields(EvaluateTeams)}.difference(left_out)
         fields = {name: value for name, value in dataclasses.asdict(self).items() if name in names}
-        # Only what is set, so that results from before there were such options keep their hash.
-        for options in (fields, *fields["members"]):
-            options["template"] = {
-                name: value for name, value in options["template"].items() if value not in (None, {})
-            }
-            if not options["template"]:
-                del options["template"]
+        for one, described in ((self, fields), *zip(self.members, fields["members"], strict=True)):
+            described["template"] = one.template.record
+            if not described["template"]:
+                del described["template"]
         fields["model"] = content_digest(self.model)
         fields["models"] = {name: content_digest(place) for name, place in self.models.items()}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
