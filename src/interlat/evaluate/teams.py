@@ -126,10 +126,12 @@ class EvaluateTeams:
         left_out = ("output", "batch_size", "variants", "limit", "traces", "device")
         names = {one.name for one in dataclasses.fields(EvaluateTeams)}.difference(left_out)
         fields = {name: value for name, value in dataclasses.asdict(self).items() if name in names}
-        for one, described in ((self, fields), *zip(self.members, fields["members"], strict=True)):
-            described["template"] = one.template.record
-            if not described["template"]:
-                del described["template"]
+        described = [(self.template, fields)]
+        described += [(member.template, found) for member, found in zip(self.members, fields["members"], strict=True)]
+        for template, settings in described:
+            settings["template"] = template.record
+            if not settings["template"]:
+                del settings["template"]
         fields["model"] = content_digest(self.model)
         fields["models"] = {name: content_digest(place) for name, place in self.models.items()}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
