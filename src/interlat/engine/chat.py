@@ -8,10 +8,12 @@ from typing import Any
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
+from interlat.engine.control_tokens import ControlTokens, Stretch, control_tokens
 from interlat.engine.prompt import Latents, Part, Prompt, Text, Tokens, as_parts, join_text
 from interlat.errors import PromptError
 
 Turn = tuple[str, Prompt | str]
+_GAP = Stretch("\x00", True)
 
 
 class ChatFormat:
@@ -31,7 +33,10 @@ class ChatFormat:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, options: Mapping[str, Any] | None = None) -> None:
         if not tokenizer.chat_template:
-            raise PromptError("the tokenizer has no chat template; set one, or write prompts as plain parts")
+            raise PromptError(
+                "the tokenizer has no chat template; set one, or give prompts as plain text, which begin as the "
+                "tokenizer wants them (collect: --prompt.no-chat, in Python a string for Engine.prefill)"
+            )
         self.tokenizer = tokenizer
         self.options = dict(options or {})
 
@@ -57,36 +62,60 @@ class ChatFormat:
         """The start of a conversation, ending with the prompt for the assistant's reply.
 
         Args:
-            turns: ``(role, content)`` pairs; content is a string or parts, where token ids and latent rows
-                keep their exact place inside the text of the turn.
+            turns: ``(role, content)`` pairs; content is a string, which is literal, or parts, where token ids and
+                latent rows keep their exact place inside the text of the turn.
+
+        Returns:
+            What the template writes, and the parts. Only where literal text would make a control token, the texts in
+            question stand apart as literal parts.
 
         Raises:
-            PromptError: no turns, the template refuses them, or it drops or repeats a part that is not text.
+            PromptError: no turns, the template refuses them, it drops or repeats a part that is not text, or it
+                changes control tokens in a content.
         """
         if not turns:
             raise PromptError("a conversation needs at least one turn; pass [('user', '...')]")
-        contents = [(role, join_text(as_parts(content))) for role, content in turns]
-        written = "".join(part.text for _, parts in contents for part in parts if isinstance(part, Text))
-        marker = _unused_marker(written)
+        contents = [(role, as_parts(content, literal=True)) for role, content in turns]
+        controls = control_tokens(self.tokenizer)
+        whole = self._rendered([(role, [_trusted(part) for part in parts]) for role, parts in contents])
+        guarded = [(role, [piece for part in parts for piece in _guarded(part, controls)]) for role, parts in contents]
+        kept_apart = [part.text for _, parts in guarded for part in parts if isinstance(part, Text) and part.literal]
+        if not kept_apart:
+            return whole
+        # The template saw marker words instead; the text has to be what it makes of the words themselves.
+        apart = self._rendered(guarded)
+        same = _joined(whole) == _joined(apart)
+        if not same and any(text in controls.names for text in kept_apart):
+            raise PromptError(
+                "the chat template changes the control tokens in a content, or what it writes depends on them; remove "
+                "them from the content, or allow special tokens"
+            )
+        return apart if same and controls.intrude(_stretches(apart)) else whole
+
+    def _rendered(self, contents: Sequence[tuple[str, Prompt]]) -> list[Part]:
+        """A conversation with its generation prompt, in which trusted text has become a part of the template's."""
+        contents = [(role, join_text(parts)) for role, parts in contents]
+        marker = _unused_marker("".join(part.text for _, parts in contents for part in parts if isinstance(part, Text)))
         inserted: list[Part] = []
         texts: list[tuple[str, str]] = []
         for role, parts in contents:
             pieces = []
             for part in parts:
-                if isinstance(part, Text):
+                if isinstance(part, Text) and not part.literal:
                     pieces.append(part.text)
                 else:
                     pieces.append(f"{marker}{len(inserted)}x")
                     inserted.append(part)
             texts.append((role, "".join(pieces)))
         pieces = re.split(f"{marker}(\\d+)x", self.render(texts, generation_prompt=True))
-        if [int(number) for number in pieces[1::2]] != list(range(len(inserted))):
+        written = [inserted[int(number)] for number in pieces[1::2]]
+        if [p for p in written if not isinstance(p, Text)] != [p for p in inserted if not isinstance(p, Text)]:
             raise PromptError(
                 "the chat template drops, repeats or reorders a part that is not text; move it to a user turn"
             )
         result: list[Part] = [Text(pieces[0])]
-        for number, text in zip(pieces[1::2], pieces[2::2], strict=True):
-            result += [inserted[int(number)], Text(text)]
+        for part, text in zip(written, pieces[2::2], strict=True):
+            result += [part, Text(text)]
         return join_text(result)
 
     def continuation(self, user: Prompt | str) -> list[Part]:
@@ -98,7 +127,7 @@ class ChatFormat:
             PromptError: the template refuses such a conversation.
         """
         mark = _unused_marker("")
-        parts = self.opening([("user", "u"), ("assistant", mark), ("user", user)])
+        parts = self.opening([("user", [Text("u")]), ("assistant", [Text(mark)]), ("user", user)])
         head = parts[0]
         if not isinstance(head, Text) or mark not in head.text:
             raise PromptError("the chat template does not keep assistant turns; it cannot continue a conversation")
@@ -124,6 +153,26 @@ class ChatFormat:
     def stop_ids(self) -> frozenset[int]:
         """Ids that end an assistant's turn: the template's end of turn and the tokenizer's end of text."""
         return frozenset(i for i in (self.end_of_turn, self.tokenizer.eos_token_id) if i is not None)
+
+
+def _trusted(part: Part) -> Part:
+    return Text(part.text) if isinstance(part, Text) else part
+
+
+def _guarded(part: Part, controls: ControlTokens) -> list[Part]:
+    """A literal text cut at what could become a control token; any other part as it is."""
+    if isinstance(part, Text) and part.literal:
+        return [Text(text, literal) for text, literal in controls.marked(part.text)]
+    return [part]
+
+
+def _stretches(parts: Prompt) -> list[Stretch]:
+    """The texts of a prompt, with a gap in the place of any other part."""
+    return [Stretch(part.text, part.literal) if isinstance(part, Text) else _GAP for part in parts]
+
+
+def _joined(parts: Prompt) -> str:
+    return "".join(stretch.text for stretch in _stretches(parts))
 
 
 def _unused_marker(text: str) -> str:

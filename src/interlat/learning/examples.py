@@ -41,8 +41,8 @@ class Example:
 
 
 def ids_of(text: str, chat: ChatFormat) -> tuple[int, ...]:
-    """Token ids of a text without any special token added."""
-    parts = tokenize([Text(text)], chat.tokenizer)
+    """Token ids of a text without any special token, added or written in it."""
+    parts = tokenize([Text(text, literal=True)], chat.tokenizer)
     return parts[0].ids if parts and isinstance(parts[0], Tokens) else ()
 
 
@@ -64,7 +64,7 @@ def actor_example(
             which the two differ, and in its place that of the better one. What comes after it in the command given
             has the weight 0, and so has all of a turn without advice (None).
     """
-    prompt = f"{actor_prompt(record['opening'])}{BEGIN_MESSAGE}{END_MESSAGE}"
+    prompt = [Text(actor_prompt(record["opening"]), literal=True), Text(f"{BEGIN_MESSAGE}{END_MESSAGE}")]
     opening = _ids(chat.opening([("user", prompt)]), chat)
     begin = chat.tokenizer.convert_tokens_to_ids(BEGIN_MESSAGE)
     split = len(opening) - opening[::-1].index(begin)
