@@ -76,7 +76,7 @@ def chatml(system: str, texts: list[str], default: str = "", lead: str = "") -> 
     segments = [(f"<|im_start|>system\n{system}<|im_end|>\n", False)] if system else []
     for turn, text in enumerate(texts):
         segments.append((f"<|im_start|>{'assistant' if turn % 2 else 'user'}\n", False))
-        segments.append((f"{lead if turn == len(texts) - 1 else ''}{text}<|im_end|>", bool(turn % 2)))
+        segments.append((f"{lead if turn % 2 else ''}{text}<|im_end|>", bool(turn % 2)))
         segments.append(("\n", False))
     return segments
 
@@ -323,7 +323,11 @@ def test_the_solution_of_gsm8k_is_the_published_one(tmp_path):
     ("task", "error", "message"),
     [
         (Task("q", "x?"), InputError, "item 'q' has neither a conversation nor a solution"),
-        (replace(house_task(), metadata={"conversations": turns(TALK[:3])}), PromptError, "item 'q': no token"),
+        (
+            replace(house_task(), metadata={"conversations": turns(TALK[:3])}),
+            PromptError,
+            "item 'q': there is no reply",
+        ),
         (replace(house_task(), metadata={"conversations": turns(TALK[:2])}), InputError, "item 'q' is too short"),
     ],
 )

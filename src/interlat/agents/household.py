@@ -60,7 +60,11 @@ def plan_text(layout: Layout, evidence: Evidence, places: Sequence[Sequence[str]
 
 
 def command_of(reply: str) -> str:
-    """The command in an actor's reply: what follows the last "Action:", else the first line that is not empty."""
+    """The command in an actor's reply: what follows the last "Action:", else the first line that is not empty.
+
+    What comes before the end of a thought is no command.
+    """
+    reply = reply.rpartition("</think>")[2]
     marker = reply.rfind("Action:")
     text = reply[marker + len("Action:") :] if marker >= 0 else reply
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -65,6 +65,17 @@ class ControlTokens:
         pieces = [Stretch(text[:head], True), *self._cut(text[head:end]), Stretch(text[end:], True)]
         return [piece for piece in pieces if piece.text]
 
+    def needed(self, stretches: Sequence[Stretch]) -> list[Stretch]:
+        """The stretches, literal only where they take part in a control token of the joined text."""
+        intruding = set(_found(self.names, "".join(text for text, _ in stretches))) - set(self._trusted(stretches))
+        needed, start = [], 0
+        for text, literal in stretches:
+            end = start + len(text)
+            needed.append(Stretch(text, literal and any(first < end and start < last for first, last in intruding)))
+            start = end
+        # Where control tokens overlap, what takes one away may make another one.
+        return needed if self._trusted(needed) == self._trusted(stretches) else list(stretches)
+
     def intrude(self, stretches: Sequence[Stretch]) -> bool:
         """Whether literal text takes part in a control token of the joined text, or takes a part of one away."""
         return list(_found(self.names, "".join(text for text, _ in stretches))) != self._trusted(stretches)
