@@ -16,6 +16,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import PreTrainedTokenizerFast
 
 from interlat.engine.chat import ChatFormat
+from interlat.engine.control_tokens import control_tokens
 from interlat.engine.prompt import Latents, Text, Tokens, prompt_length, token_ids_of, tokenize
 from interlat.errors import PromptError
 from interlat.learning.examples import IGNORED
@@ -255,8 +256,13 @@ def check(name, turns):
     ids = token_ids_of(supervised.parts)
     whole = chat.tokenizer("".join(text for text, _ in segments), add_special_tokens=False)["input_ids"]
     assert text_of(ids, chat, legacy) == text_of(whole, chat, legacy)
+    # Control tokens that stand in a content are words.
+    own = "".join(text for text, _ in FORMATS[name].segments([(role, "x") for role, _ in turns]))
+    controls = control_tokens(chat.tokenizer).ids
+    counts = [sum(token in controls for token in some) for some in (ids, whole, chat.tokenizer.encode(own))]
+    assert counts[0] == counts[2]
     # A reply that begins with white space may share a token with its prompt in the whole, but not at play.
-    if not any(written and not text[0].strip() for text, written in segments):
+    if counts[1] == counts[2] and not any(written and not text[0].strip() for text, written in segments):
         assert ids == whole
     assert all(label in (IGNORED, token) for token, label in zip(ids, supervised.labels, strict=True))
     runs = runs_of(supervised.labels)

@@ -81,7 +81,7 @@ class Agent:
 
         Raises:
             MessageError: the plan is empty.
-            PromptError: the task does not fit into the context.
+            PromptError: the task is no text, or does not fit into the context.
         """
         sampling = sampling or self.settings.sampling
         memory = self._read(self.prompt(task, default_template=PLAN_REQUEST))
@@ -116,11 +116,14 @@ class Agent:
             sender are what it was trained to send to its receiver.
 
         Raises:
+            InputError: ``steps`` is no whole number.
             MessageError: ``steps`` is below 1, which would be an empty message.
-            PromptError: the task does not fit into the context.
+            PromptError: the task is no text, or does not fit into the context.
         """
         if steps is None:
             steps = max(self.bridge.config.latent_steps) if self.bridge is not None else DEFAULT_STEPS
+        if not isinstance(steps, int):
+            raise InputError(f"steps is {steps!r}, expected a whole number of latent steps")
         if steps < 1:
             raise MessageError(f"a thought of {steps} steps is an empty message, expected at least 1; raise steps")
         prompt = self.prompt(task, default_template=PLAN_REQUEST)
@@ -161,7 +164,7 @@ class Agent:
             CheckpointError: a hidden message, but this agent has no adapter to read it.
             MessageError: the message does not fit the sender, layer, norm or offset that the adapter was
                 trained with.
-            PromptError: text and message do not fit into the context.
+            PromptError: text or message is no text, or they do not fit into the context.
         """
         memory = self._read(self.prompt(text, message))
         sampling = sampling or self.settings.sampling
@@ -172,12 +175,13 @@ class Agent:
 
         The message stands at the end of the first user turn: ``text connector <bop> message <eop>``. An agent
         that was trained with messages sees ``<bop><eop>`` also where there is none; to any other model a text
-        message is plain text after the connector.
+        message is plain text after the connector. Control tokens written in the text or in a message are words
+        like any others, unless the settings allow them.
 
         Raises:
-            CheckpointError, MessageError: as `reply`.
+            CheckpointError, MessageError, PromptError: as `reply`.
         """
-        content: list[Part] = [Text(self.settings.render(text, default_template))]
+        content: list[Part] = [*self.settings.content(text, default_template)]
         if message is not None or self._marks_messages:
             content += [Text(self.settings.connector), *self._delimited(message)]
         turns = [("system", [Text(self.settings.system_prompt)])] if self.settings.system_prompt else []
@@ -210,7 +214,7 @@ class Agent:
         if isinstance(message, HiddenMessage):
             body = [Latents(self.read_rows(message))]
         elif isinstance(message, TextMessage):
-            body = [Text(message.text)]
+            body = [Text(message.text, self.settings.literal)]
         elif message is not None:
             raise InputError(
                 f"reply reads text and hidden messages, got a {type(message).__name__}; a cache enters as "

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from interlat.agents.settings import PLACE_OF_TEXT
 from interlat.config import from_mapping
 from interlat.engine.chat import ChatFormat
-from interlat.engine.prompt import Part, Text
+from interlat.engine.prompt import Part, Text, begun, filled
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 
@@ -18,10 +18,12 @@ class PromptMaker:
 
     Args:
         template: with ``{text}`` in the place of the task; other braces mean nothing.
-        tokenizer: of the model; None where the chat template is not used.
+        tokenizer: of the model.
         system: system turn; empty is none.
-        chat: use the tokenizer's chat template; False gives the model the bare text.
+        chat: use the tokenizer's chat template; False gives the model the bare text, begun as its tokenizer does.
         options: arguments of the chat template.
+        allow_special_tokens: let control tokens written in a task be control tokens; those of the template are.
+        begin: without a chat template: False leaves out what the tokenizer puts before a text.
 
     Raises:
         InputError: a system turn without a chat template.
@@ -35,9 +37,14 @@ class PromptMaker:
         system: str = "",
         chat: bool = True,
         options: TemplateOptions | None = None,
+        allow_special_tokens: bool = False,
+        begin: bool = True,
     ) -> None:
         self.system = system
         self.template = template
+        self.tokenizer = tokenizer
+        self.literal = not allow_special_tokens
+        self.begin = begin
         self.chat = ChatFormat(tokenizer, options) if chat else None
         if self.chat is None and system:
             raise InputError("a system turn needs the chat template; set chat, or write it into the template")
@@ -65,15 +72,18 @@ class PromptMaker:
             system=prompt["system"],
             chat=prompt["chat"],
             options=(options or TemplateOptions()).over(collected_options(settings)),
+            # Stores of before interlat had this setting were collected with control tokens, and without a beginning.
+            allow_special_tokens=prompt.get("allow_special_tokens", True),
+            begin="allow_special_tokens" in prompt,
         )
 
     def __call__(self, text: str) -> list[Part]:
-        """The prompt for the text of a task."""
-        filled = self.template.replace(PLACE_OF_TEXT, text)
+        """The prompt for the text of a task. Raises PromptError if it makes none."""
+        content = filled(self.template, {PLACE_OF_TEXT: text}, literal=self.literal)
         if self.chat is None:
-            return [Text(filled)]
-        turns = [("system", self.system)] if self.system else []
-        return self.chat.opening([*turns, ("user", filled)])
+            return begun(content, self.tokenizer) if self.begin else [*content]
+        turns = [("system", [Text(self.system)])] if self.system else []
+        return self.chat.opening([*turns, ("user", content)])
 
 
 def with_thinking(thinking: Thinking, options: TemplateOptions) -> TemplateOptions:

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from interlat.config import from_mapping
 from interlat.engine.checkpoint import companion_file
+from interlat.engine.prompt import Text, filled
 from interlat.engine.sampling import Sampling
 from interlat.engine.template import TemplateOptions
 from interlat.errors import CheckpointError, InputError
@@ -39,6 +40,9 @@ class AgentSettings:
     """How it decodes if a call does not say otherwise."""
     template: TemplateOptions = dataclasses.field(default_factory=TemplateOptions)
     """Arguments of the chat template, those of the training where there was one."""
+    allow_special_tokens: bool = False
+    """Let control tokens that are written in a text or a message, such as ``<|im_end|>``, be control tokens. Without
+    it only those of the chat template and of the settings are; in what comes from outside they are words."""
 
     def __post_init__(self) -> None:
         if self.prompt_template and PLACE_OF_TEXT not in self.prompt_template:
@@ -51,9 +55,18 @@ class AgentSettings:
                 "model that was not trained with messages"
             )
 
+    def content(self, text: str, default_template: str = PLACE_OF_TEXT) -> list[Text]:
+        """The first user turn for ``text``. Raises PromptError if that is no text."""
+        return filled(self.prompt_template or default_template, {PLACE_OF_TEXT: text}, literal=self.literal)
+
     def render(self, text: str, default_template: str = PLACE_OF_TEXT) -> str:
-        """The first user turn for ``text``."""
-        return (self.prompt_template or default_template).replace(PLACE_OF_TEXT, text)
+        """The same as one string."""
+        return "".join(part.text for part in self.content(text, default_template))
+
+    @property
+    def literal(self) -> bool:
+        """Whether control tokens in what comes from outside are words."""
+        return not self.allow_special_tokens
 
     def save(self, directory: str | Path) -> None:
         """Write ``directory/agent.json``, atomically. Raises StorageError if the file system refuses."""

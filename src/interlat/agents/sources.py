@@ -168,9 +168,12 @@ class PromptOptions:
     system: str = ""
     """System turn; empty is none."""
     chat: bool = True
-    """Use the tokenizer's chat template; False gives the model the bare text."""
+    """Use the tokenizer's chat template; False gives the model the bare text, behind the token that its tokenizer
+    begins texts with, if it has one."""
     thinking: Thinking = "default"
     """Another name of template.enable_thinking: on or off; default leaves it to that."""
+    allow_special_tokens: bool = False
+    """Let control tokens that are written in a task, such as ``<|im_end|>``, be control tokens instead of words."""
 
     def __post_init__(self) -> None:
         if self.template and self.template_file:
@@ -181,7 +184,14 @@ class PromptOptions:
     def maker(self, template: str, tokenizer: Any, options: TemplateOptions | None = None) -> PromptMaker:
         """Makes the prompts of one model, with a template as `resolved_template` gives it."""
         options = with_thinking(self.thinking, options or TemplateOptions())
-        return PromptMaker(template, tokenizer, system=self.system, chat=self.chat, options=options)
+        return PromptMaker(
+            template,
+            tokenizer,
+            system=self.system,
+            chat=self.chat,
+            options=options,
+            allow_special_tokens=self.allow_special_tokens,
+        )
 
     def resolved_ask(self, kind: Kind) -> Ask:
         """What is asked for, with the default of a kind of task filled in."""

@@ -1,5 +1,6 @@
 """A team at work: items flow through its members, thoughts in batches, words with continuous refill."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from interlat.engine.sampling import row_seed
 from interlat.engine.selection import Criterion, select_columns
 from interlat.engine.streaming import Request
 from interlat.engine.transformers import Align, Engine
-from interlat.errors import InputError
+from interlat.errors import InputError, PromptError
 
 QUESTION = "/question"
 """Segment of what all prompts begin with, where it is read once. No member can be called so."""
@@ -91,6 +92,8 @@ class Teamwork:
         share_question: read what all prompts of an item begin with once; every member goes on from there and does not
             read it again. Who hears nobody else gets what it would get anyway. Who gets a memory finds the question
             once and before it, where it would otherwise read it anew.
+        allow_special_tokens: let control tokens written in a question, or by a member in plain characters, be control
+            tokens; without it only those of the team's own prompts are.
 
     Raises:
         InputError: a member has no engine, a memory would go to a model that cannot read it, or a question is to be
@@ -107,6 +110,7 @@ class Teamwork:
         seed: int = 0,
         keep_latents: bool = False,
         share_question: bool = False,
+        allow_special_tokens: bool = False,
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; give at least 1")
@@ -117,6 +121,7 @@ class Teamwork:
         self.seed = seed
         self.keep_latents = keep_latents
         self.share_question = share_question
+        self.literal = not allow_special_tokens
         self._chats: dict[str, ChatFormat] = {}
         if share_question and len({member.model for member in team.members}) > 1:
             raise InputError("the members have different models, so they cannot share what they read; leave it out")
@@ -151,8 +156,9 @@ class Teamwork:
 
     def _prompt(self, member: Member, question: Question, heard: str) -> Prompt:
         asked = question.text if member is self.team.answerer else question.others or question.text
-        turns = [("system", member.system)] if member.system else []
-        opening = self._chat(member).opening([*turns, ("user", member.filled(asked, heard))])
+        turns = [("system", [Text(member.system)])] if member.system else []
+        content = member.content(asked, heard, literal=self.literal)
+        opening = self._chat(member).opening([*turns, ("user", content)])
         return join_text([*opening, Text(member.opening)])
 
     def _engine(self, member: Member) -> Engine:
@@ -180,11 +186,19 @@ class Teamwork:
         engine = self._engine(self.team.answerer)
         while batch := list(islice(flow, self.batch_size)):
             for work in batch:
-                work.shared = self._common_beginning(work.question)
-            memory = engine.prefill([[Tokens(work.shared)] for work in batch], segment=QUESTION)
-            for row, work in enumerate(batch):
-                work.memories[QUESTION] = MemoryRow(memory, row)
-            del memory
+                with _failure_of(work):
+                    work.shared = self._common_beginning(work.question)
+                    if len(work.shared) > engine.context_length:
+                        raise PromptError(
+                            f"what the prompts begin with takes {len(work.shared)} positions, but the context of "
+                            f"{engine.name} holds {engine.context_length}"
+                        )
+            ready = [work for work in batch if not work.failure]
+            if ready:
+                memory = engine.prefill([[Tokens(work.shared)] for work in ready], segment=QUESTION)
+                for row, work in enumerate(ready):
+                    work.memories[QUESTION] = MemoryRow(memory, row)
+                del memory
             yield from batch
 
     def _common_beginning(self, question: Question) -> tuple[int, ...]:
@@ -313,10 +327,12 @@ class Teamwork:
 
     def _prepare(self, member: Member, work: Work, further: int) -> Prompt | None:
         """What a member reads of an item, in tokens; None, and a reason in the item, if that does not fit."""
+        engine = self._engine(member)
+        ids: tuple[int, ...] = ()
+        with _failure_of(work):
+            ids = () if work.failure else tuple(token_ids_of(tokenize(self.prompt(member, work), engine.tokenizer)))
         if work.failure:
             return None
-        engine = self._engine(member)
-        ids = tuple(token_ids_of(tokenize(self.prompt(member, work), engine.tokenizer)))
         if ids[: len(work.shared)] != work.shared:
             work.failure = f"the prompt of {member.name} does not begin as the others do; leave share_question out"
             return None
@@ -346,6 +362,15 @@ class Teamwork:
         later = {name for other in self.team.members[place + 1 :] for name in (QUESTION, *other.reads)}
         for name in [name for name in work.memories if name not in later]:
             del work.memories[name]
+
+
+@contextlib.contextmanager
+def _failure_of(work: Work) -> Iterator[None]:
+    """What makes no prompt of one item is its failure and does not end the others."""
+    try:
+        yield
+    except PromptError as error:
+        work.failure = str(error)
 
 
 def _bytes_of_column(member: Member, memory: Memory) -> int:

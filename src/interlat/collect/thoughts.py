@@ -172,7 +172,7 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
             raise InputError("some tasks have no answer to judge by; leave out grade and filters.correct")
         engine, _ = load_engine(
             config.model,
-            config.template,
+            with_thinking(config.prompt.thinking, config.template),
             dtype=config.dtype,
             device=ranks.device(config.device),
             trust_remote_code=config.trust_remote_code,
@@ -220,8 +220,11 @@ def _manifest(
         },
     }
     del settings["prompt"]["template_file"]
-    if engine.template.record:
-        settings["template"] = engine.template.record
+    arguments = engine.template.record
+    if config.prompt.thinking != "default":
+        del arguments["enable_thinking"]  # It stands among the settings of the prompt already.
+    if arguments:
+        settings["template"] = arguments
     resolved = {**dataclasses.asdict(config), "align": "identity" if bridge is None else "bridge"}
     written = ("sampling", "samples", "seed", "filters", "grade")
     settings |= {name: resolved[name] for name in (written if config.method == "full" else ("latent_steps", "align"))}

@@ -2,16 +2,18 @@
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from interlat.engine.control_tokens import ControlTokens, Stretch, control_tokens
 from interlat.engine.prompt import Latents, Part, Prompt, Text, Tokens, as_parts, join_text
 from interlat.engine.template import TemplateOptions, render_template
 from interlat.errors import PromptError
 
 Turn = tuple[str, Prompt | str]
+_GAP = Stretch("\x00", True)
 ASSISTANT = "assistant"
 _SHORT: tuple[Turn, ...] = (("user", "u"), (ASSISTANT, "r"))
 """A conversation like any other."""
@@ -41,7 +43,10 @@ class ChatFormat:
         self, tokenizer: PreTrainedTokenizerBase, options: TemplateOptions | Mapping[str, Any] | None = None
     ) -> None:
         if not tokenizer.chat_template:
-            raise PromptError("the tokenizer has no chat template; set one, or write prompts as plain parts")
+            raise PromptError(
+                "the tokenizer has no chat template; set one, or give prompts as plain text, which begin as the "
+                "tokenizer wants them (collect: --prompt.no-chat, in Python a string for Engine.prefill)"
+            )
         self.tokenizer = tokenizer
         self.options = (
             options if isinstance(options, TemplateOptions) else TemplateOptions(arguments={**(options or {})})
@@ -59,25 +64,44 @@ class ChatFormat:
         """The start of a conversation, ending with the prompt for the assistant's reply.
 
         Args:
-            turns: ``(role, content)`` pairs; content is a string or parts, where token ids and latent rows
-                keep their exact place inside the text of the turn.
+            turns: ``(role, content)`` pairs; content is a string, which is literal, or parts, where token ids and
+                latent rows keep their exact place inside the text of the turn.
             generation_prompt: whether the prompt for the reply stands at the end.
 
+        Returns:
+            What the template writes, and the parts. Literal text stands apart only where it would make a control token.
+
         Raises:
-            PromptError: no turns, the template refuses them, or it drops or repeats a part that is not text.
+            PromptError: no turns, the template refuses them, it drops or repeats a part that is not text, or it
+                changes control tokens in a content.
         """
         if not turns:
             raise PromptError("a conversation needs at least one turn; pass [('user', '...')]")
-        texts, inserted, marker = _with_marks(turns)
-        pieces = re.split(f"{marker}(\\d+)x", self.render(texts, generation_prompt=generation_prompt))
-        if [int(number) for number in pieces[1::2]] != list(range(len(inserted))):
+        return self._guarded(turns, lambda texts: self.render(texts, generation_prompt=generation_prompt))
+
+    def _guarded(self, turns: Sequence[Turn], write: Callable[[Sequence[tuple[str, str]]], str]) -> list[Part]:
+        """What ``write`` makes of the texts of turns, as parts, with the literal texts apart that need it.
+
+        These are marker words while it writes: what it writes must not depend on them.
+        """
+        contents = [(role, as_parts(content, literal=True)) for role, content in turns]
+        controls = control_tokens(self.tokenizer)
+        guarded = [(role, [piece for part in parts for piece in _cut(part, controls)]) for role, parts in contents]
+        whole = _written([(role, _trusted(parts)) for role, parts in contents], write)
+        kept_apart = [part.text for _, parts in guarded for part in parts if isinstance(part, Text) and part.literal]
+        if not kept_apart:
+            return whole
+        apart = _written(guarded, write)
+        if "".join(text for text, _ in _stretches(apart)) == "".join(text for text, _ in _stretches(whole)):
+            needed = [literal for _, literal in controls.needed(_stretches(apart))]
+            pairs = zip(apart, needed, strict=True)
+            return join_text([Text(part.text, literal) if isinstance(part, Text) else part for part, literal in pairs])
+        if any(text in controls.names for text in kept_apart):
             raise PromptError(
-                "the chat template drops, repeats or reorders a part that is not text; move it to a user turn"
+                "the chat template changes the control tokens in a content, or what it writes depends on them; remove "
+                "them from the content, or allow special tokens"
             )
-        result: list[Part] = [Text(pieces[0])]
-        for number, text in zip(pieces[1::2], pieces[2::2], strict=True):
-            result += [inserted[int(number)], Text(text)]
-        return join_text(result)
+        return whole
 
     def continuation(
         self, user: Prompt | str, before: Sequence[Turn] = (), *, generation_prompt: bool = True
@@ -103,7 +127,7 @@ class ChatFormat:
             )
         return self._continued(before or _SHORT, user, generation_prompt, checked=not before)
 
-    def reply(self, content: str, before: Sequence[Turn] = _SHORT[:1]) -> str:
+    def reply(self, content: Prompt | str, before: Sequence[Turn] = _SHORT[:1]) -> list[Part]:
         """What a model has to write behind the generation prompt to say ``content``, the end of its turn included.
 
         For most templates that is the content and one special token. What the template writes before the content of
@@ -112,7 +136,7 @@ class ChatFormat:
         (``<think>``) the reply goes on behind it: with the thought in the content, or with the end of an empty one.
 
         Args:
-            content: what the assistant says.
+            content: what the assistant says, text only; a string is literal.
             before: the conversation up to this turn; what the assistant said in it does not count.
 
         Raises:
@@ -124,8 +148,13 @@ class ChatFormat:
                 f"the chat template has no generation prompt, so a model would have to write {self._unprompted!r} "
                 "itself; make it write that where add_generation_prompt is true"
             )
-        texts, _, _ = _with_marks(_without_replies(before))
+        texts, _, _ = _with_marks([(role, _trusted(said)) for role, said in _without_replies(before)])
         prompt = self.render(texts, generation_prompt=True)
+        return self._guarded(
+            [(ASSISTANT, content)], lambda turns: self._reply_behind(prompt, texts, "".join(text for _, text in turns))
+        )
+
+    def _reply_behind(self, prompt: str, texts: Sequence[tuple[str, str]], content: str) -> str:
         rendered = self.render([*texts, (ASSISTANT, content)], generation_prompt=False)
         if not rendered.endswith(self.closing):
             raise PromptError(
@@ -143,7 +172,7 @@ class ChatFormat:
         if not _OPEN_THOUGHT.search(self.render([("user", "u")], generation_prompt=True)):
             return ""
         mark = _unused_marker("")
-        return self.reply(mark).partition(mark)[0]
+        return "".join(text for text, _ in _stretches(self.reply([Text(mark)]))).partition(mark)[0]
 
     @functools.cached_property
     def closing(self) -> str:
@@ -185,7 +214,8 @@ class ChatFormat:
     ) -> list[Part]:
         *asked, _ = _without_replies(before)
         _, _, mark = _with_marks([*asked, ("user", user)])
-        parts = self.opening([*asked, (ASSISTANT, mark), ("user", user)], generation_prompt=generation_prompt)
+        turns: list[Turn] = [*asked, (ASSISTANT, [Text(mark)]), ("user", user)]
+        parts = self.opening(turns, generation_prompt=generation_prompt)
         place, marked = next(
             ((i, part.text) for i, part in enumerate(parts) if isinstance(part, Text) and mark in part.text), (0, "")
         )
@@ -291,7 +321,7 @@ def _without_replies(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def _with_marks(turns: Sequence[Turn]) -> tuple[list[tuple[str, str]], list[Part], str]:
-    """The turns as text with numbered markers in the places of other parts, those parts, and the marker."""
+    """The turns as text with numbered markers in the places of other and of literal parts, those, and the marker."""
     contents = [(role, join_text(as_parts(content))) for role, content in turns]
     marker = _unused_marker("".join(part.text for _, parts in contents for part in parts if isinstance(part, Text)))
     inserted: list[Part] = []
@@ -299,13 +329,45 @@ def _with_marks(turns: Sequence[Turn]) -> tuple[list[tuple[str, str]], list[Part
     for role, parts in contents:
         pieces = []
         for part in parts:
-            if isinstance(part, Text):
+            if isinstance(part, Text) and not part.literal:
                 pieces.append(part.text)
             else:
                 pieces.append(f"{marker}{len(inserted)}x")
                 inserted.append(part)
         texts.append((role, "".join(pieces)))
     return texts, inserted, marker
+
+
+def _written(turns: Sequence[Turn], write: Callable[[Sequence[tuple[str, str]]], str]) -> list[Part]:
+    """What ``write`` makes of the turns, with their parts in the places of the marks."""
+    texts, inserted, marker = _with_marks(turns)
+    pieces = re.split(f"{marker}(\\d+)x", write(texts))
+    found = [inserted[int(number)] for number in pieces[1::2]]
+    if [part for part in found if not isinstance(part, Text)] != [p for p in inserted if not isinstance(p, Text)]:
+        raise PromptError(
+            "the chat template drops, repeats or reorders a part that is not text; move it to a user turn"
+        )
+    result: list[Part] = [Text(pieces[0])]
+    for part, text in zip(found, pieces[2::2], strict=True):
+        result += [part, Text(text)]
+    return join_text(result)
+
+
+def _cut(part: Part, controls: ControlTokens) -> list[Part]:
+    """A literal text cut at what could become a control token; any other part as it is."""
+    if isinstance(part, Text) and part.literal:
+        return [Text(text, literal) for text, literal in controls.marked(part.text)]
+    return [part]
+
+
+def _trusted(content: Prompt | str) -> list[Part]:
+    """A content of which no text is literal."""
+    return [Text(part.text) if isinstance(part, Text) else part for part in as_parts(content)]
+
+
+def _stretches(parts: Prompt) -> list[Stretch]:
+    """The texts of a prompt, with a gap in the place of any other part."""
+    return [Stretch(part.text, part.literal) if isinstance(part, Text) else _GAP for part in parts]
 
 
 def _unused_marker(text: str) -> str:

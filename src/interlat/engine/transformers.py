@@ -19,7 +19,7 @@ from interlat.engine.fingerprint import tokenizer_fingerprint, weights_fingerpri
 from interlat.engine.layers import KeptLayers, Tap
 from interlat.engine.llama_family import LlamaFamilyBackend, is_llama_family
 from interlat.engine.memory import Memory, MovedMemory, with_columns, with_segment
-from interlat.engine.prompt import Prompt, Tokens, embed_prompts, padded_mask, prompt_length, tokenize
+from interlat.engine.prompt import Prompt, Tokens, embed_prompts, padded_mask, prompt_length, tokenize, whole
 from interlat.engine.sampling import Sampling
 from interlat.engine.streaming import Request, Written, write_stream
 from interlat.engine.template import TemplateOptions
@@ -172,7 +172,8 @@ class Engine:
         """Read one prompt a row, after what ``memory`` holds if there is one. The LM head does not run.
 
         Args:
-            prompts: B prompts of any lengths.
+            prompts: B prompts of any lengths. A list of parts is read as it is. A string that continues no memory
+                gets what the tokenizer puts before a text, see `interlat.engine.prompt.begun`.
             memory: the memory of B rows that the prompts continue. It stays as it is, and is copied; a `MovedMemory` is
                 given back while it is copied.
             segment: the name that the new columns get.
@@ -224,6 +225,8 @@ class Engine:
             raise PromptError("no prompts to read; pass at least one")
         if len(moved.memory) != len(prompts):
             raise InputError(f"{len(prompts)} prompts for a memory of {len(moved.memory)} rows; pass one prompt a row")
+        if before is None:
+            prompts = [whole(prompt, self.tokenizer) for prompt in prompts]
         tokenized = [tokenize(prompt, self.tokenizer) for prompt in prompts]
         lengths = [prompt_length(parts) for parts in tokenized]
         for row, (length, read) in enumerate(zip(lengths, moved.memory.next_position.tolist(), strict=True)):

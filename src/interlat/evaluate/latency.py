@@ -139,7 +139,8 @@ class _Line:
             with torch.no_grad():
                 adapted = clock.time("adapter", lambda: self.adapter()(message[None].to(receiver.device))[0])
         content = [
-            Text(actor_prompt(game["opening"]) + BEGIN_MESSAGE),
+            Text(actor_prompt(game["opening"]), literal=True),
+            Text(BEGIN_MESSAGE),
             *message_parts(message, adapted),
             Text(END_MESSAGE),
         ]

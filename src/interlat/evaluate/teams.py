@@ -71,6 +71,9 @@ class EvaluateTeams:
     LatentMAS, or the mean of the embeddings of expected words."""
     share_question: bool = False
     """Read what all prompts of a question begin with once; see `interlat.agents.teamwork.Teamwork`."""
+    allow_special_tokens: bool = False
+    """Let control tokens that are written in a question or by a member, such as ``<|im_end|>``, be control tokens
+    instead of words."""
     limit: int | None = None
     """Ask this many of the questions, chosen by chance, always the same ones; None asks all."""
     batch_size: int = 16
@@ -123,7 +126,9 @@ class EvaluateTeams:
     @functools.cached_property
     def hash(self) -> str:
         """Twelve digits of all that decides a result: not of the output, the batch size, the variants or the limit."""
-        left_out = ("output", "batch_size", "variants", "limit", "traces", "device")
+        left_out = ["output", "batch_size", "variants", "limit", "traces", "device"]
+        # Answers of before interlat had this setting are still answers.
+        left_out += [] if self.allow_special_tokens else ["allow_special_tokens"]
         names = {one.name for one in dataclasses.fields(EvaluateTeams)}.difference(left_out)
         fields = {name: value for name, value in dataclasses.asdict(self).items() if name in names}
         described = [(self.template, fields)]
@@ -207,6 +212,7 @@ def _ask(
         seed=config.seed,
         keep_latents=bool(config.traces),
         share_question=config.share_question,
+        allow_special_tokens=config.allow_special_tokens,
     )
     by_key = {task.id: task for task in wanted}
     began = time.perf_counter()

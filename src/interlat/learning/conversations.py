@@ -58,6 +58,8 @@ class ConversationOptions:
     place_for_message: bool = True
     """Whether ``<bop>`` and ``<eop>`` stand at the end of the first user turn even where there is no message. False
     writes conversations as they are, for models that get no such messages, as the members of a team."""
+    allow_special_tokens: bool = False
+    """Let control tokens that are written in the data, such as ``<|im_end|>``, be control tokens instead of words."""
     max_length: int | None = None
     """Most positions of a conversation with its message; what is behind them is cut off. None cuts nothing."""
     missing: Literal["error", "drop"] = "error"
@@ -81,6 +83,7 @@ class ConversationOptions:
             prompt_template=self.prompt_template,
             connector=self.connector,
             message_kind=message_kind,
+            allow_special_tokens=self.allow_special_tokens,
         )
 
 
@@ -191,10 +194,11 @@ def conversation_example(item: str, task: Task, options: ConversationOptions, ch
     """
     settings = options.settings()
     opening, rest = _opening_and_rest(item, task, options.task_turn)
-    turns: list[Turn] = [("system", settings.system_prompt)] if settings.system_prompt else []
-    text = settings.render(opening)
+    turns: list[Turn] = [("system", [Text(settings.system_prompt)])] if settings.system_prompt else []
+    asked = settings.content(opening)
+    later: list[Turn] = [(role, [Text(text, settings.literal)]) for role, text in rest]
     if not options.place_for_message:
-        supervised = _supervised(item, [*turns, ("user", text), *rest], chat)
+        supervised = _supervised(item, [*turns, ("user", asked), *later], chat)
         first = next(place for place, label in enumerate(supervised.labels) if label != IGNORED)
         tokens = tuple(token_ids_of(supervised.parts))
         after, labels = tokens[first:], tuple(supervised.labels[first:])
@@ -204,12 +208,13 @@ def conversation_example(item: str, task: Task, options: ConversationOptions, ch
         raise InputError(f"the tokenizer lacks {' or '.join(MESSAGE_TOKENS)}; add them with add_message_tokens")
     begin, end = (Tokens((token,)) for token in ids)
     message: list[Text | Tokens | Latents] = [
-        Text(f"{text}{settings.connector}"),
+        *asked,
+        Text(settings.connector),
         begin,
         Latents(torch.zeros(1, 1)),
         end,
     ]
-    supervised = _supervised(item, [*turns, ("user", message), *rest], chat)
+    supervised = _supervised(item, [*turns, ("user", message), *later], chat)
     # The three parts are what stands before the message, its place, and the rest.
     before, _, after = (tuple(token_ids_of([part])) for part in supervised.parts)
     return Example(

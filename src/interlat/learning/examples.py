@@ -41,8 +41,8 @@ class Example:
 
 
 def ids_of(text: str, chat: ChatFormat) -> tuple[int, ...]:
-    """Token ids of a text without any special token added."""
-    parts = tokenize([Text(text)], chat.tokenizer)
+    """Token ids of a text without any special token, added or written in it."""
+    parts = tokenize([Text(text, literal=True)], chat.tokenizer)
     return parts[0].ids if parts and isinstance(parts[0], Tokens) else ()
 
 
@@ -64,14 +64,14 @@ def actor_example(
             which the two differ, and in its place that of the better one. What comes after it in the command given
             has the weight 0, and so has all of a turn without advice (None).
     """
-    prompt = f"{actor_prompt(record['opening'])}{BEGIN_MESSAGE}{END_MESSAGE}"
+    prompt = [Text(actor_prompt(record["opening"]), literal=True), Text(f"{BEGIN_MESSAGE}{END_MESSAGE}")]
     opening = _ids(chat.opening([("user", prompt)]), chat)
     begin = chat.tokenizer.convert_tokens_to_ids(BEGIN_MESSAGE)
     split = len(opening) - opening[::-1].index(begin)
     after, labels = list(opening[split:]), [IGNORED] * (len(opening) - split)
     weights = [1.0] * len(after)
     turns = episode["turns"]
-    lead, stop = ids_of(chat.end_of_thought, chat), chat.stop
+    lead, stop = _ids([Text(chat.end_of_thought)], chat), chat.stop
     for number, (command, observation, imitated) in enumerate(turns):
         rest = _ids(chat.continuation(observation), chat)
         if number == len(turns) - 1:
@@ -133,7 +133,7 @@ def scout_example(
         InputError: a place is not one token, so that no single position holds the belief about it.
     """
     prompt = _ids(chat.opening([("user", scout_prompt(opening_text, evidence, style))]), chat)
-    lead = ids_of(chat.end_of_thought, chat)
+    lead = _ids([Text(chat.end_of_thought)], chat)
     reply, stop = (*lead, *ids_of(plan, chat)), chat.stop
     weights, soft, start = [1.0] * (len(reply) + 1), [], len(lead)
     for belief in beliefs:

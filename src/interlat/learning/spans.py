@@ -51,7 +51,7 @@ def supervised_conversation(turns: Sequence[Turn], chat: ChatFormat) -> Supervis
     parts = tokenize(prompt, chat.tokenizer)
     labels = [IGNORED] * prompt_length(parts)
     for place in replies:
-        written = _in_place(chat.reply(_text_of(turns[place], place), turns[:place]), prompt[-1], chat)
+        written = _in_place(chat.reply(_said(turns[place], place), turns[:place]), prompt[-1], chat)
         if place + 1 < len(turns):
             goes_on = place + 2 < len(turns)
             prompt = chat.continuation(turns[place + 1][1], turns[: place + 1], generation_prompt=goes_on)
@@ -77,28 +77,28 @@ def _check_order(turns: Sequence[Turn], replies: Sequence[int]) -> None:
             )
 
 
-def _text_of(turn: Turn, place: int) -> str:
-    parts = join_text(as_parts(turn[1]))
+def _said(turn: Turn, place: int) -> list[Part]:
+    parts = join_text(as_parts(turn[1], literal=True))
     if not all(isinstance(part, Text) for part in parts):
         raise PromptError(
             f"turn {place} is the assistant's and holds token ids or latent rows, expected text only; decode them, or "
             "move them to a user turn"
         )
-    return "".join(part.text for part in parts if isinstance(part, Text))
+    return parts
 
 
-def _in_place(reply: str, prompt: Part, chat: ChatFormat) -> tuple[int, ...]:
+def _in_place(reply: Sequence[Part], prompt: Part, chat: ChatFormat) -> tuple[int, ...]:
     """The ids of a reply as they follow the end of its prompt.
 
     Some tokenizers split a text in another way at its beginning (SentencePiece adds a space). Where reply and prompt
     share a token, the reply is split alone: at play the prompt is read before a word of it is written.
     """
 
-    def ids(text: str) -> tuple[int, ...]:
-        return tuple(id for part in tokenize(text, chat.tokenizer) if isinstance(part, Tokens) for id in part.ids)
+    def ids(parts: Sequence[Part]) -> tuple[int, ...]:
+        return tuple(id for part in tokenize(parts, chat.tokenizer) if isinstance(part, Tokens) for id in part.ids)
 
     if isinstance(prompt, Text):
-        before, both = ids(prompt.text), ids(prompt.text + reply)
+        before, both = ids([prompt]), ids([prompt, *reply])
         if both[: len(before)] == before:
             return both[len(before) :]
     return ids(reply)
