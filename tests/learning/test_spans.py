@@ -15,12 +15,21 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from chat_templates import FORMS
+from interlat.agents.agent import Agent
+from interlat.agents.settings import AgentSettings
 from interlat.engine.chat import ChatFormat
 from interlat.engine.control_tokens import control_tokens
 from interlat.engine.prompt import Latents, Text, Tokens, prompt_length, token_ids_of, tokenize
+from interlat.engine.template import TemplateOptions
+from interlat.engine.transformers import Engine
 from interlat.errors import PromptError
-from interlat.learning.examples import IGNORED
+from interlat.learning.conversations import ConversationOptions, conversation_example
+from interlat.learning.examples import IGNORED, ids_of
 from interlat.learning.spans import supervised_conversation
+from interlat.messages import TextMessage
+from interlat.tasks.base import Task
+from model_fixtures import make_model
 
 TEXTS = [
     "go to drawer 1",
@@ -484,3 +493,120 @@ def test_a_template_without_an_end_of_turn_is_an_error_even_if_the_user_writes_o
 def test_what_cannot_be_labelled_is_an_error(layout, template, turns, message):
     with pytest.raises(PromptError, match=message):
         supervised_conversation(turns, FORMATS[layout].chat(template))
+
+
+ROOM = "put the kettle on the stove"
+SAID = [(ROOM, "go to drawer 1"), ("the kettle is in the drawer", "take it"), ("you have it", "go on")]
+SETTINGS = [(system, rounds, slot) for system in ("", "Act.") for rounds in (1, 2, 3) for slot in (False, True)]
+
+
+@pytest.fixture(scope="module")
+def agent_of():
+    """An agent with the tokenizer of a form of template and a random model."""
+    model = make_model("qwen2", vocab_size=400)
+
+    def make(name, system, slot):
+        form = FORMS[name]
+        template = TemplateOptions(arguments=form.options)
+        settings = AgentSettings(system_prompt=system, message_kind="text" if slot else "", template=template)
+        return Agent(Engine.wrap(model, form.tokenizer()), settings=settings)
+
+    return make
+
+
+def played_ids(agent, chat, replies, message=None):
+    """Turn by turn what is in the cache of an agent that writes the given replies (ids without their ends)."""
+    ids = token_ids_of(tokenize(agent.prompt(ROOM, message), chat.tokenizer))
+    talk = [*([("system", agent.settings.system_prompt)] if agent.settings.system_prompt else []), ("user", ROOM)]
+    yield ids
+    for (_, said), written, (user, _) in zip(SAID, replies, SAID[1:], strict=False):
+        talk.append(("assistant", said))
+        ids = [*ids, *written, *token_ids_of(tokenize(chat.continuation(user, talk), chat.tokenizer))]
+        talk.append(("user", user))
+        yield ids
+
+
+@pytest.mark.parametrize("name", list(FORMS))
+@pytest.mark.parametrize(("system", "rounds", "slot"), SETTINGS)
+def test_training_reads_what_play_reads_turn_by_turn(name, system, rounds, slot, agent_of):
+    agent, form = agent_of(name, system, slot), FORMS[name]
+    chat = agent.chat
+    talk = [
+        {"from": who, "value": text} for pair in SAID[:rounds] for who, text in zip(("human", "gpt"), pair, strict=True)
+    ]
+    task = Task("x", ROOM, metadata={"conversations": talk})
+    options = ConversationOptions(data="x", system_prompt=system, task_turn=0, place_for_message=slot)
+    if system and form.with_system:
+        with pytest.raises(PromptError, match=form.with_system):
+            conversation_example("x", task, options, chat)
+        return
+    example = conversation_example("x", task, options, chat)
+    ids, labels = [*example.before, *example.after], [*[IGNORED] * len(example.before), *example.labels]
+    runs = runs_of(labels)
+    learned = [labels[first:end] for first, end in runs]
+    assert len(runs) == rounds
+    for (first, _), played in zip(runs, played_ids(agent, chat, [run[:-1] for run in learned]), strict=False):
+        assert ids[:first] == played
+    # Written out by hand: what is learned stops a reply, and says what was said.
+    decode = chat.tokenizer.decode
+    assert [decode(run) for run in learned] == [form.reply(said) for _, said in SAID[:rounds]]
+    assert {run[-1] for run in learned} == {chat.end_of_turn} <= chat.stop_ids
+    if form.alone or rounds == 1:
+        first = f"{ROOM}\n<bop><eop>" if slot else ROOM
+        whole = form.opening(system, first)
+        for turn, (_, said) in enumerate(SAID[:rounds]):
+            written = decode(learned[turn][:-1])
+            assert form.reply(said).startswith(written)
+            whole += written + (form.between(SAID[turn + 1][0]) if turn + 1 < rounds else form.behind)
+        assert decode(ids) == whole
+
+
+@pytest.mark.parametrize("name", list(FORMS))
+def test_the_words_of_a_message_stand_in_training_where_they_stand_at_play(name, agent_of):
+    agent = agent_of(name, "", True)
+    example = conversation_example("x", Task("x", ROOM, answer="go"), ConversationOptions(data="x"), agent.chat)
+    words = ids_of("look in the drawer", agent.chat)
+    played = token_ids_of(tokenize(agent.prompt(ROOM, TextMessage("look in the drawer")), agent.chat.tokenizer))
+    first = runs_of(example.labels)[0][0]
+    assert [*example.before, *words, *example.after[:first]] == played
+
+
+@pytest.mark.parametrize(
+    ("name", "reply", "learned"),
+    [
+        ("r1", THOUGHT, "near the stove\n</think>\n\ngo<eos>"),
+        # As a model that was asked writes it: the opening tag stands in the prompt.
+        ("r1", "near the stove\n</think>\n\ngo", "near the stove\n</think>\n\ngo<eos>"),
+        ("r1", "<think></think>go", "</think>go<eos>"),
+        ("qwq", THOUGHT, "near the stove\n</think>\n\ngo<|im_end|>"),
+        ("nemotron3", THOUGHT, "near the stove\n</think>\n\ngo<|im_end|>"),
+        ("qwen3.5", THOUGHT, "near the stove\n</think>\n\ngo<|im_end|>"),
+        ("qwen3", THOUGHT, f"{THOUGHT}<|im_end|>"),
+        ("deepseek v3.1 thinking", "<think>near</think>go", "near</think>go<eos>"),
+    ],
+)
+def test_a_thought_goes_on_where_the_prompt_opened_it(name, reply, learned, agent_of):
+    chat = agent_of(name, "", False).chat
+    talk = [("user", ROOM), ("assistant", reply), ("user", "on"), ("assistant", reply)]
+    assert learned_texts(supervised_conversation(talk, chat), chat) == [learned] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "reply", "message"),
+    [
+        ("qwen3 quiet", THOUGHT, "enable_thinking to true"),
+        ("qwen3.5 quiet", THOUGHT, "enable_thinking to true"),
+        ("r1", "<think>and never ends", "enable_thinking"),
+    ],
+)
+def test_a_thought_where_there_can_be_none_is_an_error(name, reply, message, agent_of):
+    with pytest.raises(PromptError, match=message):
+        supervised_conversation([("user", ROOM), ("assistant", reply)], agent_of(name, "", False).chat)
+
+
+def test_a_system_turn_that_switches_thoughts_off_counts():
+    chat = ChatFormat(FORMS["smollm3"].tokenizer())
+    talk = [("system", "/no_think"), *TALK]
+    supervised = supervised_conversation(talk, chat)
+    assert learned_texts(supervised, chat) == ["go<|im_end|>", "to drawer 1<|im_end|>"]
+    assert chat.tokenizer.decode(token_ids_of(supervised.parts)).count("<think>\n\n</think>\n\n") == 2
