@@ -18,7 +18,9 @@ from transformers import PreTrainedTokenizerFast
 from chat_templates import FORMS
 from interlat.agents.agent import Agent
 from interlat.agents.settings import AgentSettings
+from interlat.checkpoints import bundled
 from interlat.engine.chat import ChatFormat
+from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.control_tokens import control_tokens
 from interlat.engine.prompt import Latents, Text, Tokens, prompt_length, token_ids_of, tokenize
 from interlat.engine.template import TemplateOptions
@@ -610,3 +612,24 @@ def test_a_system_turn_that_switches_thoughts_off_counts():
     supervised = supervised_conversation(talk, chat)
     assert learned_texts(supervised, chat) == ["go<|im_end|>", "to drawer 1<|im_end|>"]
     assert chat.tokenizer.decode(token_ids_of(supervised.parts)).count("<think>\n\n</think>\n\n") == 2
+
+
+def test_the_ids_of_the_bundled_models_stay_what_they_were():
+    """As the code gave them that labelled the rendered conversation; a training that goes on must see the same."""
+    chat = ChatFormat(load_tokenizer(bundled("alfworld-mini/latent")))
+    said = [ROOM, "go to drawer 1", "the kettle is in the drawer", "take it", "you have it"]
+    talk = [{"from": "gpt" if turn % 2 else "human", "value": text} for turn, text in enumerate(said)]
+    options = ConversationOptions(data="x", task_turn=0, system_prompt="Act.")
+    example = conversation_example("x", Task("x", ROOM, metadata={"conversations": talk}), options, chat)
+    assert example.before == (
+        *(1, 87, 93, 743, 73, 81, 203, 37, 71, 88, 18, 2, 203),
+        *(1, 89, 87, 268, 203, 384, 274, 927, 635, 274, 472, 360, 203, 3),
+    )
+    assert example.after == (
+        *(4, 2, 203, 1, 503, 87, 542, 88, 309, 88, 203, 302, 272, 377, 2, 203),
+        *(1, 89, 87, 268, 203, 88, 266, 927, 372, 354, 274, 381, 2, 203, 1, 503, 87, 542, 88, 309, 88, 203),
+        *(427, 443, 2, 203, 1, 89, 87, 268, 203, 93, 267, 475, 283, 443, 2, 203),
+    )
+    learned = {11: 302, 12: 272, 13: 377, 14: 2, 38: 427, 39: 443, 40: 2}
+    assert {place: label for place, label in enumerate(example.labels) if label != IGNORED} == learned
+    assert example.weights == (1.0,) * len(example.after)
