@@ -1,10 +1,12 @@
+import importlib
 import json
 import subprocess
 import sys
 
 import pytest
 
-from interlat.cli import COMMANDS, main
+from interlat.cli import COMMANDS, main, parse
+from interlat.engine.template import TemplateOptions
 
 
 def test_every_command_can_be_imported_and_says_what_its_fields_mean(capsys):
@@ -69,3 +71,29 @@ def test_an_interrupt_is_130(monkeypatch, capsys):
     monkeypatch.setattr("interlat.cli._dispatch", stop)
     assert main(["demo"]) == 130
     assert "go on" in capsys.readouterr().err
+
+
+CHECKPOINTS = [word for role in ("scout", "none", "text", "latent") for word in (f"--checkpoints.{role}", role)]
+
+
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [
+        ("collect", ["--model", "m", "--output", "o", "--source.kind", "gsm8k"]),
+        ("team", ["--model", "m", "--output", "o", "--task.kind", "gsm8k"]),
+        ("train actor", ["--output", "o", "--start", "s", "--corpus", "conversations", "--conversations.data", "d"]),
+        ("train scout", ["--episodes", "e", "--validation", "v", "--tokenizer", "t", "--output", "o"]),
+        ("compress", ["--receiver", "r", "--thoughts", "t", "--output", "o", "--sender", "s"]),
+        ("evaluate", ["--output", "o", "--episodes", "e", *CHECKPOINTS]),
+    ],
+)
+def test_template_arguments_can_be_set_wherever_prompts_are_written(command, needed, tmp_path):
+    module, name, _, description = COMMANDS[tuple(command.split())]
+    kind = getattr(importlib.import_module(module), name)
+    flags = ["--template.enable-thinking", "False", "--template.date", "2026-11-28", "--template.arguments", "a", "1"]
+    expected = TemplateOptions(False, "2026-11-28", {"a": "1"})
+    assert parse(kind, [*needed, *flags], command, description).template == expected
+    written = tmp_path / "config.yaml"
+    written.write_text("template: {enable_thinking: false, date: 2026-11-28, arguments: {a: [1, 2], b: true}}")
+    read = parse(kind, ["--config", str(written), *needed], command, description)
+    assert read.template == TemplateOptions(False, "2026-11-28", {"a": [1, 2], "b": True})

@@ -12,12 +12,14 @@ import pytest
 import torch
 
 import interlat
+from chat_templates import FORMS
 from interlat.agents.agent import Agent, load
 from interlat.agents.settings import PLAN_REQUEST, AgentSettings
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
 from interlat.engine.exchange import message_of_memory
 from interlat.engine.prompt import Latents, Text, Tokens, token_ids_of, tokenize
 from interlat.engine.sampling import Sampling
+from interlat.engine.template import TemplateOptions
 from interlat.errors import CheckpointError, InputError, MessageError, PromptError
 from interlat.messages import HiddenMessage, TextMessage, load_message
 
@@ -246,3 +248,22 @@ def test_the_front_door_has_what_it_announces() -> None:
     assert interlat.HiddenMessage is HiddenMessage and interlat.load is load
     with pytest.raises(AttributeError, match=r"no attribute 'wings'"):
         interlat.wings  # noqa: B018
+
+
+def test_template_arguments_of_the_training_are_those_of_play_unless_given(
+    build_model: Callable[..., object], tmp_path: Path
+) -> None:
+    build_model("qwen2", vocab_size=400).save_pretrained(tmp_path)
+    FORMS["qwen3"].tokenizer().save_pretrained(tmp_path)
+    quiet = "<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    assert not load(tmp_path).prompt(TASK)[-1].text.endswith(quiet)
+    AgentSettings(template=TemplateOptions(enable_thinking=False)).save(tmp_path)
+    agent = load(tmp_path)
+    assert agent.prompt(TASK)[-1].text.endswith(quiet)
+    assert agent.engine.chat.opening([("user", TASK)])[-1].text.endswith(quiet)
+    loud = load(tmp_path, template=TemplateOptions(enable_thinking=True, date="2026-11-28"))
+    assert not loud.prompt(TASK)[-1].text.endswith(quiet)
+    assert loud.settings.template == TemplateOptions(True, "2026-11-28")
+    # And an agent that is put together by hand.
+    by_hand = Agent(loud.engine, settings=AgentSettings(template=TemplateOptions(enable_thinking=False)))
+    assert by_hand.prompt(TASK)[-1].text.endswith(quiet)

@@ -10,12 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chat_templates import FORMS
 from interlat.agents.team import Member, Team
-from interlat.agents.teamwork import Question, Teamwork
+from interlat.agents.teamwork import Question, Teamwork, Turn, Work
 from interlat.agents.topologies import ROLES, TeamOptions, make_team
 from interlat.align.identity import NormMatchedIdentity
 from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.sampling import Sampling, row_seed
+from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 
@@ -494,3 +496,17 @@ def test_prompts_that_begin_differently_share_nothing(qwen_long):
 def test_two_questions_of_one_name_are_refused(qwen_long):
     with pytest.raises(InputError, match="two questions are called 'one'"):
         work(qwen_long, TEAMS["single"](), [QUESTIONS[0], QUESTIONS[0]])
+
+
+def test_every_member_has_its_own_template_arguments(build_model):
+    engine = Engine.wrap(build_model("qwen2", vocab_size=400), FORMS["qwen3"].tokenizer())
+    quiet = TemplateOptions(enable_thinking=False)
+    members = (
+        Member("planner", "plan: {question}", sampling=SAMPLING),
+        Member("judger", "{question} {messages}", ("planner",), sampling=SAMPLING, template=quiet),
+    )
+    for whole, expected in ((TemplateOptions(), [False, True]), (quiet, [True, True])):
+        teamwork = Teamwork(Team(members), {"": engine.with_template(whole)}, {})
+        work = Work(QUESTIONS[0], turns={"planner": Turn(text="so")})
+        prompts = [teamwork.prompt(member, work)[-1].text for member in members]
+        assert [prompt.endswith("<think>\n\n</think>\n\n") for prompt in prompts] == expected

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,10 +12,14 @@ import time
 import pytest
 import torch
 
+from chat_templates import FORMS
+from interlat.agents.prompting import PromptMaker
+from interlat.agents.settings import AgentSettings
 from interlat.agents.sources import PromptOptions, TaskSource
 from interlat.collect.filters import Filters
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.engine.sampling import Sampling, row_seed
+from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError, StorageError
 from interlat.files import read_lines
@@ -346,3 +351,45 @@ def test_a_prompt_of_one_s_own_reaches_the_model(config):
     decoded = engine.decode(engine.prefill([f"Say {entry.task}"]), config.sampling)
     assert tuple(decoded.token_ids[0]) == entry.token_ids
     assert store.manifest.settings["prompt"]["template"] == "Say {text}"
+
+
+@pytest.fixture(scope="module")
+def thinker(tmp_path_factory, build_model):
+    """A model whose template has a switch for thoughts."""
+    folder = tmp_path_factory.mktemp("thinker")
+    build_model("qwen2", vocab_size=400).save_pretrained(folder)
+    FORMS["qwen3"].tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("switch", ["template", "prompt", "agent.json"])
+def test_template_arguments_reach_the_prompt_and_the_manifest(config, thinker, tmp_path, switch):
+    folder = shutil.copytree(thinker, tmp_path / "thinker")
+    changes = {
+        "template": {"template": TemplateOptions(enable_thinking=False)},
+        "prompt": {"prompt": PromptOptions(thinking="off")},
+        "agent.json": {},
+    }
+    if switch == "agent.json":
+        AgentSettings(template=TemplateOptions(enable_thinking=False)).save(folder)
+    store = collect(dataclasses.replace(config, model=str(folder), limit=1, **changes[switch]))
+    settings = store.manifest.settings
+    assert settings.get("template") == (None if switch == "prompt" else {"enable_thinking": False})
+    engine = Engine.load(str(folder), dtype="float32")
+    prompt = PromptMaker.as_collected(settings, engine.tokenizer)(store.entry(0).task)
+    assert prompt[-1].text.endswith("<think>\n\n</think>\n\n")
+    decoded = engine.decode(engine.prefill([prompt]), config.sampling)
+    assert tuple(decoded.token_ids[0]) == store.entry(0).token_ids
+    other = PromptMaker.as_collected(settings, engine.tokenizer, TemplateOptions(enable_thinking=True))
+    assert not other(store.entry(0).task)[-1].text.endswith("</think>\n\n")
+
+
+def test_a_manifest_names_no_template_arguments_where_none_are_set(config):
+    assert "template" not in collect(dataclasses.replace(config, limit=1)).manifest.settings
+
+
+def test_two_switches_for_thoughts_must_not_contradict_each_other(config):
+    with pytest.raises(InputError, match=r"prompt\.thinking is on and template\.enable_thinking is False"):
+        dataclasses.replace(
+            config, prompt=PromptOptions(thinking="on"), template=TemplateOptions(enable_thinking=False)
+        )

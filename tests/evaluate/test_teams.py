@@ -14,6 +14,7 @@ from interlat.agents.topologies import TeamOptions
 from interlat.config import write_config
 from interlat.engine.ranks import Ranks
 from interlat.engine.sampling import Sampling
+from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 from interlat.evaluate import teams as module
 from interlat.evaluate.teams import CONTROLS, EvaluateTeams, evaluate_teams, results_of
@@ -237,3 +238,16 @@ def test_twenty_kills_lose_and_double_nothing(config, tmp_path):
         assert len(lines) < total, "killed too late to say anything"
     assert subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
     assert len(results_of(killed)) == total and records_of(killed) == records_of(whole)
+
+
+def test_template_arguments_change_the_hash_only_where_they_are_set(config):
+    quiet = TemplateOptions(enable_thinking=False)
+    member = Member("judger", "{question}")
+    of_ones_own = dataclasses.replace(config, variants=("team",), members=(member,))
+    plain = [config, of_ones_own]
+    changed = [
+        dataclasses.replace(config, template=quiet),
+        dataclasses.replace(of_ones_own, members=(dataclasses.replace(member, template=quiet),)),
+    ]
+    assert len({one.hash for one in (*plain, *changed)}) == 4
+    assert all(engine.template == quiet for engine in module._engines(changed[0], Ranks()).values())

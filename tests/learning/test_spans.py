@@ -1,5 +1,6 @@
 """Labels against conversations that are written out by hand, for templates that behave like the published ones."""
 
+import functools
 import json
 import re
 import unicodedata
@@ -506,12 +507,12 @@ SETTINGS = [(system, rounds, slot) for system in ("", "Act.") for rounds in (1, 
 def agent_of():
     """An agent with the tokenizer of a form of template and a random model."""
     model = make_model("qwen2", vocab_size=400)
+    engine = functools.cache(lambda name: Engine.wrap(model, FORMS[name].tokenizer()))
 
     def make(name, system, slot):
-        form = FORMS[name]
-        template = TemplateOptions(arguments=form.options)
+        template = TemplateOptions(arguments=FORMS[name].options)
         settings = AgentSettings(system_prompt=system, message_kind="text" if slot else "", template=template)
-        return Agent(Engine.wrap(model, form.tokenizer()), settings=settings)
+        return Agent(engine(name), settings=settings)
 
     return make
 
