@@ -4,9 +4,12 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from interlat.cli import COMMANDS, main, parse
+from interlat.config import write_config
 from interlat.engine.template import TemplateOptions
+from interlat.train_commands import TrainScoutCommand
 
 
 def test_every_command_can_be_imported_and_says_what_its_fields_mean(capsys):
@@ -73,27 +76,41 @@ def test_an_interrupt_is_130(monkeypatch, capsys):
     assert "go on" in capsys.readouterr().err
 
 
-CHECKPOINTS = [word for role in ("scout", "none", "text", "latent") for word in (f"--checkpoints.{role}", role)]
+CHECKPOINTS = [
+    word for role in ("scout", "none", "text", "latent") for word in (f"--settings.checkpoints.{role}", role)
+]
 
 
 @pytest.mark.parametrize(
-    ("command", "needed"),
+    ("command", "needed", "place"),
     [
-        ("collect", ["--model", "m", "--output", "o", "--source.kind", "gsm8k"]),
-        ("team", ["--model", "m", "--output", "o", "--task.kind", "gsm8k"]),
-        ("train actor", ["--output", "o", "--start", "s", "--corpus", "conversations", "--conversations.data", "d"]),
-        ("train scout", ["--episodes", "e", "--validation", "v", "--tokenizer", "t", "--output", "o"]),
-        ("compress", ["--receiver", "r", "--thoughts", "t", "--output", "o", "--sender", "s"]),
-        ("evaluate", ["--output", "o", "--episodes", "e", *CHECKPOINTS]),
+        ("collect", ["--model", "m", "--output", "o", "--source.kind", "gsm8k"], ""),
+        ("team", ["--model", "m", "--output", "o", "--task.kind", "gsm8k"], ""),
+        ("train actor", ["--output", "o", "--start", "s", "--corpus", "conversations", "--thoughts", "t"], ""),
+        ("train scout", ["--episodes", "e", "--validation", "v", "--tokenizer", "t", "--output", "o"], ""),
+        ("compress", ["--receiver", "r", "--thoughts", "t", "--output", "o", "--sender", "s"], ""),
+        ("evaluate", ["--episodes", "e", "--settings.output", "o", *CHECKPOINTS], "settings."),
     ],
 )
-def test_template_arguments_can_be_set_wherever_prompts_are_written(command, needed, tmp_path):
+def test_template_arguments_can_be_set_wherever_prompts_are_written(command, needed, place, tmp_path):
     module, name, _, description = COMMANDS[tuple(command.split())]
     kind = getattr(importlib.import_module(module), name)
-    flags = ["--template.enable-thinking", "False", "--template.date", "2026-11-28", "--template.arguments", "a", "1"]
-    expected = TemplateOptions(False, "2026-11-28", {"a": "1"})
-    assert parse(kind, [*needed, *flags], command, description).template == expected
+    flags = ["enable-thinking", "False", "date", "2026-11-28", "arguments", "a", "1"]
+    flags = [
+        f"--{place}template.{word}" if word in ("enable-thinking", "date", "arguments") else word for word in flags
+    ]
+    config = parse(kind, [*needed, *flags], command, description)
+    template = (config.settings if place else config).template
+    assert template == TemplateOptions(False, "2026-11-28", {"a": "1"})
+    write_config(config, tmp_path)
+    assert parse(kind, ["--config", str(tmp_path / "config.yaml")], command, description) == config
+
+
+def test_template_arguments_of_a_file_have_any_values(tmp_path):
     written = tmp_path / "config.yaml"
-    written.write_text("template: {enable_thinking: false, date: 2026-11-28, arguments: {a: [1, 2], b: true}}")
-    read = parse(kind, ["--config", str(written), *needed], command, description)
-    assert read.template == TemplateOptions(False, "2026-11-28", {"a": [1, 2], "b": True})
+    written.write_text("template: {enable_thinking: false, date: 2026-11-28, arguments: {a: [1, x], b: true, c: on}}")
+    words = ["--config", str(written), "--episodes", "e", "--validation", "v", "--tokenizer", "t", "--output", "o"]
+    fields = yaml.safe_load(written.read_text()) | dict.fromkeys(("episodes", "validation", "tokenizer", "output"), "x")
+    written.write_text(yaml.safe_dump(fields))
+    found = parse(TrainScoutCommand, words, "train scout", "").template
+    assert found == TemplateOptions(False, "2026-11-28", {"a": (1, "x"), "b": True, "c": True})

@@ -50,5 +50,5 @@ def test_template_arguments_survive_the_disk_and_are_left_out_where_there_are_no
     settings.save(tmp_path)
     assert AgentSettings.beside(tmp_path) == AgentSettings.read(tmp_path / "agent.json") == settings
     AgentSettings().save(tmp_path)
-    assert 'template":' not in (tmp_path / "agent.json").read_text()
+    assert '"template"' not in (tmp_path / "agent.json").read_text()
     assert AgentSettings.beside(tmp_path / "nowhere").template == TemplateOptions()

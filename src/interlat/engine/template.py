@@ -40,7 +40,8 @@ class TemplateOptions:
     date at once, so that records and checkpoints name it. None is a fixed one, 2024-07-26: a prompt is the same every
     day."""
     arguments: dict[str, str] = field(default_factory=dict)
-    """Any other arguments of the template by name, such as ``thinking true``; what is JSON is read as such."""
+    """Any other arguments of the template by name, such as ``thinking true``; what is JSON is read as such, all else is
+    text."""
 
     def __post_init__(self) -> None:
         if self.date is not None:
@@ -49,6 +50,7 @@ class TemplateOptions:
             raise InputError(f"enable_thinking is {self.enable_thinking!r}, expected true, false or null; correct it")
         if not isinstance(self.arguments, dict) or not all(isinstance(name, str) for name in self.arguments):
             raise InputError(f"arguments is {self.arguments!r}, expected values by name; correct it")
+        object.__setattr__(self, "arguments", {name: _text(name, value) for name, value in self.arguments.items()})
         if taken := sorted(_GIVEN.intersection(self.arguments)):
             raise InputError(f"arguments names {taken[0]}, which interlat gives to every template; leave it out")
 
@@ -92,9 +94,17 @@ def _day(date: str | datetime.date) -> datetime.date:
         raise InputError(f"date is {date!r}, expected today or a date such as {FIXED_DATE}; correct it") from error
 
 
-def _value(text: Any) -> Any:
+def _text(name: str, value: Any) -> str:
+    """An argument as text: files have values of any type."""
     try:
-        return json.loads(text) if isinstance(text, str) else text
+        return value if isinstance(value, str) else json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"argument {name} is {value!r}, which is no JSON ({error}); correct it") from error
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
     except ValueError:
         return text
 
