@@ -76,9 +76,7 @@ def test_an_interrupt_is_130(monkeypatch, capsys):
     assert "go on" in capsys.readouterr().err
 
 
-CHECKPOINTS = [
-    word for role in ("scout", "none", "text", "latent") for word in (f"--settings.checkpoints.{role}", role)
-]
+CHECKPOINTS = [f"--settings.checkpoints.{role}={role}" for role in ("scout", "none", "text", "latent")]
 
 
 @pytest.mark.parametrize(
@@ -95,10 +93,8 @@ CHECKPOINTS = [
 def test_template_arguments_can_be_set_wherever_prompts_are_written(command, needed, place, tmp_path):
     module, name, _, description = COMMANDS[tuple(command.split())]
     kind = getattr(importlib.import_module(module), name)
-    flags = ["enable-thinking", "False", "date", "2026-11-28", "arguments", "a", "1"]
-    flags = [
-        f"--{place}template.{word}" if word in ("enable-thinking", "date", "arguments") else word for word in flags
-    ]
+    flags = [f"--{place}template.enable-thinking=False", f"--{place}template.date=2026-11-28"]
+    flags += [f"--{place}template.arguments", "a", "1"]
     config = parse(kind, [*needed, *flags], command, description)
     template = (config.settings if place else config).template
     assert template == TemplateOptions(False, "2026-11-28", {"a": "1"})
@@ -113,4 +109,5 @@ def test_template_arguments_of_a_file_have_any_values(tmp_path):
     fields = yaml.safe_load(written.read_text()) | dict.fromkeys(("episodes", "validation", "tokenizer", "output"), "x")
     written.write_text(yaml.safe_dump(fields))
     found = parse(TrainScoutCommand, words, "train scout", "").template
-    assert found == TemplateOptions(False, "2026-11-28", {"a": (1, "x"), "b": True, "c": True})
+    assert found == TemplateOptions(False, "2026-11-28", {"a": [1, "x"], "b": True, "c": True})
+    assert found.variables["a"] == [1, "x"] and found.variables["b"] is True

@@ -51,4 +51,5 @@ def test_template_arguments_survive_the_disk_and_are_left_out_where_there_are_no
     assert AgentSettings.beside(tmp_path) == AgentSettings.read(tmp_path / "agent.json") == settings
     AgentSettings().save(tmp_path)
     assert '"template"' not in (tmp_path / "agent.json").read_text()
-    assert AgentSettings.beside(tmp_path / "nowhere").template == TemplateOptions()
+    (tmp_path / "agent.json").unlink()
+    assert AgentSettings.beside(tmp_path).template == TemplateOptions()

@@ -102,6 +102,7 @@ def test_options_over_others():
         ({"enable_thinking": "maybe"}, "enable_thinking is 'maybe'"),
         ({"arguments": [1]}, r"arguments is \[1\]"),
         ({"arguments": {1: "a"}}, "arguments is"),
+        ({"arguments": {"a": {1, 2}}}, "argument a is"),
         ({"arguments": {"messages": "[]"}}, "arguments names messages"),
     ],
 )
