@@ -447,5 +447,8 @@ def _settings(manifest: Manifest) -> AgentSettings:
     """The settings with which `Agent.think` makes the prompts of the collection."""
     prompt = manifest.settings.get("prompt", {})
     return AgentSettings(
-        role="sender", prompt_template=prompt.get("template", ""), system_prompt=prompt.get("system", "")
+        role="sender",
+        prompt_template=prompt.get("template", ""),
+        system_prompt=prompt.get("system", ""),
+        allow_special_tokens=prompt.get("allow_special_tokens", False),
     )
