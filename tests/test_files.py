@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from interlat.errors import StorageError
-from interlat.files import append_line, atomic_folder, atomic_path, read_lines, sha256_of, write_atomically
+from interlat.files import append_line, atomic_folder, atomic_path, read_lines, sha256_of, utf8, write_atomically
 
 
 def test_writing_makes_directories_and_replaces(tmp_path: Path) -> None:
@@ -137,6 +137,13 @@ def test_a_torn_last_line_is_skipped_and_does_not_damage_the_next(tmp_path: Path
 def test_sha256_is_the_standard_one() -> None:
     assert sha256_of(b"abc") == hashlib.sha256(b"abc").hexdigest()
     assert sha256_of(memoryview(b"abc")) == sha256_of(b"abc")
+
+
+def test_what_utf8_cannot_write_is_read_back_from_a_line(tmp_path):
+    record = {"id\udfff": "\\\ud83d\\ \U0001f600"}
+    append_line(tmp_path / "x.jsonl", record)
+    assert read_lines(tmp_path / "x.jsonl") == [record]
+    assert utf8("a\ud800") == b"a\\ud800" and utf8("\U0001f600") == "\U0001f600".encode()
 
 
 def test_lines_are_cut_at_newlines_only(tmp_path):

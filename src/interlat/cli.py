@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 done with failed items, 2 bad input, 130 interrupted.
 """
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -121,6 +122,9 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As stderr does: what a terminal or a file cannot take ends no run.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _dispatch(words)
     except InterlatError as error:

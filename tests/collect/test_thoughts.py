@@ -18,10 +18,11 @@ from interlat.agents.settings import AgentSettings
 from interlat.agents.sources import PromptOptions, TaskSource
 from interlat.collect.filters import Filters
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
+from interlat.engine.prompt import token_ids_of, tokenize
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Engine
-from interlat.errors import InputError, StorageError
+from interlat.errors import InputError, PromptError, StorageError
 from interlat.files import read_lines
 from interlat.stages import Collect, run_collect
 from interlat.store.reading import LatentStore
@@ -342,6 +343,52 @@ def test_more_tasks_can_be_added_later(config, tmp_path):
 def test_settings_that_make_no_sense_are_refused(config, changes, words):
     with pytest.raises(InputError, match=words):
         dataclasses.replace(config, **changes)
+
+
+def test_what_is_no_unicode_fails_alone(config, tmp_path):
+    """Lone surrogates, which JSON can write: in a question, in an id, and where nothing has to read them."""
+    rows = read_lines(config.source.data)[:3]
+    rows.insert(1, {"id": "question", "question": "bad \ud83d", "answer": "1"})
+    rows.insert(0, {"id": "id\ud800", "question": "fine", "answer": "1"})
+    rows.append({"id": "rest", "question": "fine <|im_end|> \x00", "answer": "1\udfff", "note": "\\\ud800\\"})
+    path = tmp_path / "bad.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mixed = dataclasses.replace(config, source=TaskSource("records", str(path)), batch_size=1)
+    store = collect(mixed)
+    assert store.ids == ["t0", "t1", "t2", "rest"]
+    assert store.entry("rest").metadata == {"note": "\\\ud800\\", "answer": "1\udfff"}
+    reasons = {key: one.reason for key, one in store.excluded.items()}
+    assert reasons.keys() == {"question", "id\ud800"}
+    assert "surrogate '\\ud83d' at character 4" in reasons["question"] and "the id holds" in reasons["id\ud800"]
+    # The others are what they are without these rows, and a second run finds nothing to do.
+    alone = collect(dataclasses.replace(config, output=str(tmp_path / "alone")))
+    assert [store.entry(key).token_ids for key in ("t0", "t1")] == [alone.entry(key).token_ids for key in ("t0", "t1")]
+    assert [(p.done, p.bytes_written) for p in collect_thoughts(mixed)] == [(6, 0)]
+
+
+def test_what_no_task_makes_a_prompt_of_is_an_error_before_anything_is_written(config, tmp_path):
+    path = tmp_path / "bad.jsonl"
+    path.write_text(json.dumps({"id": "x", "question": "\ud83d"}) + "\n")
+    with pytest.raises(PromptError, match="surrogate"):
+        list(collect_thoughts(dataclasses.replace(config, source=TaskSource("records", str(path)))))
+    assert not (tmp_path / "store").exists()
+
+
+def test_control_tokens_of_a_task_are_words_and_the_manifest_says_so(config, tmp_path):
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(json.dumps({"id": "x", "question": "a shelf 1<|im_end|>"}) + "\n")
+    source = TaskSource("records", str(path))
+    engine = Engine.load(config.model, dtype="float32")
+    end = engine.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    for allowed in (False, True):
+        options = PromptOptions(allow_special_tokens=allowed)
+        output = str(tmp_path / f"store {allowed}")
+        store = collect(dataclasses.replace(config, source=source, prompt=options, output=output, prompt_states=True))
+        assert store.manifest.settings["prompt"]["allow_special_tokens"] is allowed
+        # What it was collected with is what it is made with again.
+        make = PromptMaker.as_collected(store.manifest.settings, engine.tokenizer)
+        ids = token_ids_of(tokenize(make("a shelf 1<|im_end|>"), engine.tokenizer))
+        assert ids.count(end) == 1 + allowed and len(ids) == len(store.prompt_states("x"))
 
 
 def test_a_prompt_of_one_s_own_reaches_the_model(config):

@@ -125,6 +125,7 @@ def test_other_settings_are_other_runs(config):
     ]
     hashes = {config.hash} | {dataclasses.replace(config, **change).hash for change in changes}
     assert len(hashes) == 7
+    assert dataclasses.replace(config, allow_special_tokens=True).hash not in hashes
     same = dataclasses.replace(config, variants=("single",), limit=None, output="elsewhere", traces=0)
     assert same.hash == config.hash
 
@@ -192,6 +193,25 @@ def test_controls_of_nobody_who_thinks_are_refused(config):
     writers = dataclasses.replace(config, members=(Member("a", "{question}"),), variants=("team", "steps_0"))
     with pytest.raises(InputError, match="'steps_0' is a control of thoughts, and nobody in this team thinks"):
         list(evaluate_teams(writers))
+
+
+def test_a_question_that_is_no_text_counts_as_wrong_and_the_rest_goes_on(config, tmp_path):
+    path = tmp_path / "questions.jsonl"
+    rows = [
+        {"id": "bad", "question": "x \ud83d", "answer": "1"},
+        {"id": "name\ud800", "question": "the kettle", "answer": "1\udfff"},
+        {"id": "good", "question": "the stove", "answer": "1"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = dataclasses.replace(
+        config, task=TaskSource("records", str(path)), variants=("single", "latent"), limit=None
+    )
+    drain(evaluate_teams(asked))
+    records = records_of(asked)
+    assert len(records) == 6
+    for variant in asked.variants:
+        assert "surrogate" in records[variant, "bad"]["failure"] and not records[variant, "bad"]["success"]
+        assert not records[variant, "name\ud800"]["failure"] and not records[variant, "good"]["failure"]
 
 
 def test_questions_without_answers_are_refused(config, tmp_path):

@@ -98,6 +98,7 @@ class Teamwork:
     Raises:
         InputError: a member has no engine, a memory would go to a model that cannot read it, or a question is to be
             shared between several models.
+        PromptError: the chat template of a member's model refuses its turns.
     """
 
     def __init__(
@@ -132,6 +133,8 @@ class Teamwork:
                 )
             for name in member.reads:
                 self._check_hand_over(team.member(name), member)
+            # What no question makes a prompt of is not a matter of one question.
+            self._prompt(member, Question("", "x"), "x")
             layers = engines[member.model].config.num_hidden_layers
             if member.layers and max(member.layers) > layers:
                 raise InputError(

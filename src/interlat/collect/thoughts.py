@@ -26,7 +26,7 @@ from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.streaming import Request, Written
 from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Engine
-from interlat.errors import InputError, MessageError
+from interlat.errors import InputError, MessageError, PromptError
 from interlat.messages import Norm, Offset
 from interlat.store.index import Entry
 from interlat.store.manifest import Encoding, KeptLayer, Manifest, Method
@@ -153,6 +153,8 @@ class _Item:
     sample: int
     order: int
     prompt: list[Tokens | Latents]
+    fault: str = ""
+    """Why there is no prompt."""
 
 
 def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Iterator[Progress]:
@@ -160,6 +162,7 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
 
     Raises:
         InputError: settings or tasks that make no sense.
+        PromptError: no task makes a prompt.
         StorageError: the store there was made with other settings, or the file system refused.
     """
     ranks = ranks or Ranks.from_environment()
@@ -248,13 +251,21 @@ def _manifest(
 def _items(
     config: CollectThoughts, engine: Engine, make_prompt: PromptMaker, tasks: Sequence[tuple[int, Task]]
 ) -> list[_Item]:
-    """All thoughts to be had, longest prompt first."""
+    """All thoughts to be had, longest prompt first. Raises PromptError if no task makes a prompt."""
     items = []
     for place, task in tasks:
-        prompt = tokenize(make_prompt(task.text), engine.tokenizer)
+        prompt: list[Tokens | Latents] = []
+        fault = ""
+        try:
+            prompt = tokenize(make_prompt(task.text), engine.tokenizer)
+        except PromptError as error:
+            fault = str(error)
         for sample in range(config.samples):
             identifier = task.id if config.samples == 1 else f"{task.id}#{sample}"
-            items.append(_Item(identifier, task, sample, place * config.samples + sample, prompt))
+            items.append(_Item(identifier, task, sample, place * config.samples + sample, prompt, fault))
+    if all(item.fault for item in items):
+        # Not a matter of one task.
+        raise PromptError(items[0].fault)
     return sorted(items, key=lambda item: (-prompt_length(item.prompt), item.order))
 
 
@@ -292,6 +303,8 @@ class _Collection:
     def _unfit(self, item: _Item) -> str:
         length = prompt_length(item.prompt)
         needed = 1 if self.config.method == "full" else self.config.latent_steps
+        if item.fault:
+            return item.fault
         if not item.task.text.strip() or not length:
             return "the task is empty"
         if length + needed > self.engine.context_length:

@@ -455,4 +455,5 @@ def _settings(config: Compress, manifest: Manifest) -> AgentSettings:
         prompt_template=prompt.get("template", ""),
         system_prompt=prompt.get("system", ""),
         template=config.template.over(collected_options(manifest.settings)),
+        allow_special_tokens=prompt.get("allow_special_tokens", False),
     )

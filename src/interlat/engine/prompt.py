@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from interlat.engine.control_tokens import Stretch, control_tokens
 from interlat.errors import PromptError
+from interlat.files import lone_surrogate
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Text:
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
             raise PromptError(f"a text is a {type(self.text).__name__}, expected a string; convert it")
-        lone = re.search("[\ud800-\udfff]", self.text)
+        lone = lone_surrogate(self.text)
         if lone:
             raise PromptError(
                 f"the text holds the lone surrogate {lone[0]!r} at character {lone.start()}, which no tokenizer can "

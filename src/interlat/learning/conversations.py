@@ -15,7 +15,7 @@ import torch
 from interlat.agents.settings import AgentSettings, MessageKind
 from interlat.engine.chat import ASSISTANT, ChatFormat, Turn
 from interlat.engine.prompt import Latents, Text, Tokens, token_ids_of
-from interlat.errors import InputError, PromptError
+from interlat.errors import InputError, InterlatError, PromptError
 from interlat.learning.corpus import Corpus
 from interlat.learning.examples import IGNORED, Example
 from interlat.learning.message_tokens import MESSAGE_TOKENS
@@ -101,11 +101,16 @@ class Conversations:
     """Items of the corpus that lost their end, but not all replies, to max_length."""
     test: int
     """Items of tasks of the split test."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Items of which no example could be made, with the reason."""
 
     @property
     def counts(self) -> str:
         """How many are learned, held out, cut and left out, as a line to print."""
         left_out = f"{self.missing} tasks without a thought, {self.too_long} too long, {self.test} of the split test"
+        if self.refused:
+            item, reason = next(iter(self.refused.items()))
+            left_out += f", {len(self.refused)} refused, such as {item!r} ({reason})"
         return (
             f"{len(self.corpus.training)} conversations to learn, {len(self.corpus.validation)} held out, "
             f"{self.cut} cut at the end; left out: {left_out}"
@@ -123,7 +128,8 @@ def load_corpus(
 
     An item is a thought, so several samples of a task are items with the same conversation; they and all others with
     the same text (but for white space) are one task. Where some thoughts are of the split "validation", their tasks are
-    held out; else some are, by chance but always the same ones. Tasks of the split "test" are in neither part.
+    held out; else some are, by chance but always the same ones. Tasks of the split "test" are in neither part. An item
+    of which no example can be made is left out and counted.
 
     Args:
         options: which conversations.
@@ -133,9 +139,9 @@ def load_corpus(
         validation_share: share of the tasks to hold out.
 
     Raises:
-        InputError: no such data, a task without a thought or without a reply, an item that max_length leaves no reply,
-            no ``<bop>`` or ``<eop>`` in the vocabulary, or no task left to train on or to validate with.
-        PromptError: the chat template does not fit a conversation; names it.
+        InputError: no such data, a task without a thought, an item that max_length leaves no reply, no ``<bop>`` or
+            ``<eop>`` in the vocabulary, no task with a reply, or none left to train on or to validate with.
+        PromptError: the chat template does not fit any conversation; names the first.
     """
     if not 0 < validation_share < 1:
         raise InputError(f"validation_share is {validation_share}, expected a number between 0 and 1; correct it")
@@ -145,11 +151,16 @@ def load_corpus(
     for item, task in items.items():
         splits[task_of[item]].add(task.split)
     examples, test, too_long, cut = [], 0, 0, 0
+    refused: dict[str, InterlatError] = {}
     for item, task in items.items():
         if TEST in splits[task_of[item]]:
             test += 1
             continue
-        whole = conversation_example(item, task, options, chat)
+        try:
+            whole = conversation_example(item, task, options, chat)
+        except (InputError, PromptError) as error:
+            refused[item] = error
+            continue
         # What a message is long costs a tokenisation, and matters only under a bound.
         rows = 0 if options.max_length is None else rows_of(item)
         example = _within(whole, rows, options.max_length)
@@ -163,6 +174,8 @@ def load_corpus(
                 f"item {item!r} has {len(whole.before)} positions before its message of up to {rows}, which "
                 f"leaves no reply within max_length {options.max_length}; raise it, or set too_long to drop"
             )
+    if refused and not examples:
+        raise next(iter(refused.values()))
     kept = {example.item: task_of[example.item] for example in examples}
     named = {task for task, names in splits.items() if VALIDATION in names}
     held_out = named or _some(list(dict.fromkeys(kept.values())), validation_share)
@@ -174,7 +187,8 @@ def load_corpus(
             f"task each; {test} items are of the split test, {missing} tasks have no thought and {too_long} items are "
             "too long: give more tasks or other splits"
         )
-    return Conversations(Corpus(training, validation, kept), missing, too_long, cut, test)
+    reasons = {item: str(error) for item, error in refused.items()}
+    return Conversations(Corpus(training, validation, kept), missing, too_long, cut, test, reasons)
 
 
 def conversation_example(item: str, task: Task, options: ConversationOptions, chat: ChatFormat) -> Example:

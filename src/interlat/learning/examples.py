@@ -40,9 +40,9 @@ class Example:
         return sum(weight for weight, label in zip(self.weights, self.labels, strict=True) if label != IGNORED)
 
 
-def ids_of(text: str, chat: ChatFormat) -> tuple[int, ...]:
-    """Token ids of a text without any special token, added or written in it."""
-    parts = tokenize([Text(text, literal=True)], chat.tokenizer)
+def ids_of(text: str, chat: ChatFormat, literal: bool = True) -> tuple[int, ...]:
+    """Token ids of a text without any special token added, or, if it is literal, written in it."""
+    parts = tokenize([Text(text, literal)], chat.tokenizer)
     return parts[0].ids if parts and isinstance(parts[0], Tokens) else ()
 
 

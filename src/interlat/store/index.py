@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from interlat.errors import StorageError
-from interlat.files import atomic_path, read_lines, write_atomically
+from interlat.files import atomic_path, read_lines, utf8, write_atomically
 
 INDEX_FILE = "index.parquet"
 EXCLUDED_FILE = "excluded.jsonl"
@@ -119,7 +119,7 @@ def row_of(entry: Entry, place: Place) -> dict[str, Any]:
     """The index line of a thought."""
     fields = {f.name: getattr(entry, f.name) for f in dataclasses.fields(entry)}
     fields |= {f.name: getattr(place, f.name) for f in dataclasses.fields(place)}
-    metadata = json.dumps(dict(entry.metadata), ensure_ascii=False)
+    metadata = utf8(json.dumps(dict(entry.metadata), ensure_ascii=False)).decode()
     return {**fields, "token_ids": list(entry.token_ids), "metadata": metadata}
 
 

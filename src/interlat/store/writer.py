@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interlat.errors import MessageError, StorageError
-from interlat.files import read_lines, storage_errors
+from interlat.files import lone_surrogate, read_lines, storage_errors, utf8
 from interlat.store.encoding import Encoded, encode, stored_dtype
 from interlat.store.index import (
     JOURNALS,
@@ -107,7 +107,7 @@ class StoreWriter:
         open_stems = [self._stem(path.name.removesuffix(PARTIAL)) for path in self._files(PARTIAL)]
         on_disk = {stem.name: rows_on_disk(stem, self._form) for stem in open_stems}
         kept = [line for line in lines if line.get("offset", 0) + line.get("length", 0) <= self._limit(line, on_disk)]
-        content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept).encode()
+        content = utf8("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
         found = journal.read_bytes()
         if content != found:
             with storage_errors(journal):
@@ -159,8 +159,8 @@ class StoreWriter:
             prompt_states: the rows of its prompt, if the store keeps them.
 
         Raises:
-            MessageError: no rows, rows of another shape than the store's, an id that is there already, or values that
-                are not finite or too large for the store's format.
+            MessageError: no rows, rows of another shape than the store's, an id that is there already, text that is
+                none, or values that are not finite or too large for the store's format.
             StorageError: the file system refused.
         """
         prompt_rows = 0 if prompt_states is None else len(prompt_states)
@@ -193,6 +193,9 @@ class StoreWriter:
         self._write_line({"id": identifier, "status": status, "reason": reason})
 
     def _check_shape(self, entry: Entry, rows: Tensor, length: int, prompt_rows: int) -> None:
+        for name in ("id", "task", "plan", "task_id", "split", "task_type"):
+            if lone_surrogate(getattr(entry, name)):
+                raise MessageError(f"the {name} holds a lone surrogate, which no store can keep; correct or remove it")
         if entry.id in self._kept:
             raise MessageError(f"{entry.id} is in the store already; give every thought an id of its own")
         if not length or tuple(rows.shape[1:]) != self.manifest.row_shape:
@@ -219,7 +222,7 @@ class StoreWriter:
 
     def _write_line(self, record: dict[str, Any]) -> None:
         with storage_errors(Path(self._journal.name)):
-            self._journal.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
+            self._journal.write(utf8(json.dumps(record, ensure_ascii=False) + "\n"))
             self._journal.flush()
         if time.monotonic() - self._synced > SYNC_SECONDS:
             self._sync()

@@ -166,7 +166,8 @@ def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Iterator[tupl
     model, tokenizer, adapter = _new_parts(config, thoughts)
     chat = ChatFormat(tokenizer, _template(config))
     corpus = _corpus(config, thoughts, chat, ranks)
-    reading = Reading(config.message, config.none_share, config.prefix_share, config.losses, config.curriculum)
+    literal = _settings(config).literal
+    reading = Reading(config.message, config.none_share, config.prefix_share, config.losses, config.curriculum, literal)
     source = BranchSource(reading, corpus, thoughts, chat)
     if adapter is not None and thoughts is not None:
         items = [example.item for example in corpus.training[:ALIGNED_ON]]
@@ -228,9 +229,8 @@ def _conversations(config: TrainActor, thoughts: ScoutMessages | None, chat: Cha
     def rows_of(item: str) -> int:
         if thoughts is None or config.message == "none":
             return 0
-        words = (
-            [len(ids_of(text, chat)) for text in thoughts.texts(item)] if mixes or config.message != "latent" else []
-        )
+        texts = thoughts.texts(item) if mixes or config.message != "latent" else []
+        words = [len(ids_of(text, chat, _settings(config).literal)) for text in texts]
         return max([*words, thoughts.rows(item) if config.message == "latent" else 0])
 
     store = thoughts.stores[0] if thoughts else None

@@ -225,7 +225,9 @@ class Preference:
 
     def _message(self, thought: str) -> Message:
         message = stored_message(self.agent, self.store, thought)
-        return ids_of(message, self.agent.chat) if isinstance(message, str) else message
+        if not isinstance(message, str):
+            return message
+        return ids_of(message, self.agent.chat, self.agent.settings.literal)
 
 
 def load_preferences(config: TrainPreference) -> PreferenceData:
