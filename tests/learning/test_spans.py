@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from chat_templates import FORMS
+from chat_templates import FORMS, SPECIALS
 from interlat.agents.agent import Agent
 from interlat.agents.settings import AgentSettings
 from interlat.checkpoints import bundled
@@ -517,12 +517,13 @@ def agent_of():
     return make
 
 
-def played_ids(agent, chat, replies, message=None):
+def played_ids(agent, chat, replies, rounds):
     """Turn by turn what is in the cache of an agent that writes the given replies (ids without their ends)."""
-    ids = token_ids_of(tokenize(agent.prompt(ROOM, message), chat.tokenizer))
-    talk = [*([("system", agent.settings.system_prompt)] if agent.settings.system_prompt else []), ("user", ROOM)]
+    first = rounds[0][0]
+    ids = token_ids_of(tokenize(agent.prompt(first), chat.tokenizer))
+    talk = [*([("system", agent.settings.system_prompt)] if agent.settings.system_prompt else []), ("user", first)]
     yield ids
-    for (_, said), written, (user, _) in zip(SAID, replies, SAID[1:], strict=False):
+    for (_, said), written, (user, _) in zip(rounds, replies, rounds[1:], strict=False):
         talk.append(("assistant", said))
         ids = [*ids, *written, *token_ids_of(tokenize(chat.continuation(user, talk), chat.tokenizer))]
         talk.append(("user", user))
@@ -548,7 +549,7 @@ def test_training_reads_what_play_reads_turn_by_turn(name, system, rounds, slot,
     runs = runs_of(labels)
     learned = [labels[first:end] for first, end in runs]
     assert len(runs) == rounds
-    for (first, _), played in zip(runs, played_ids(agent, chat, [run[:-1] for run in learned]), strict=False):
+    for (first, _), played in zip(runs, played_ids(agent, chat, [run[:-1] for run in learned], SAID), strict=False):
         assert ids[:first] == played
     # Written out by hand: what is learned stops a reply, and says what was said.
     decode = chat.tokenizer.decode
@@ -562,6 +563,25 @@ def test_training_reads_what_play_reads_turn_by_turn(name, system, rounds, slot,
             assert form.reply(said).startswith(written)
             whole += written + (form.between(SAID[turn + 1][0]) if turn + 1 < rounds else form.behind)
         assert decode(ids) == whole
+
+
+CONTROLS = "".join(["a ", *SPECIALS, " b"]).replace("<think>", "").replace("</think>", "")
+
+
+@pytest.mark.parametrize("name", list(FORMS))
+def test_training_reads_what_play_reads_where_contents_hold_control_tokens(name, agent_of):
+    rounds = [(f"{CONTROLS} {number}", f"go {CONTROLS}") for number in range(3)]
+    agent = agent_of(name, "", True)
+    talk = [{"from": who, "value": text} for pair in rounds for who, text in zip(("human", "gpt"), pair, strict=True)]
+    task = Task("x", rounds[0][0], metadata={"conversations": talk})
+    example = conversation_example("x", task, ConversationOptions(data="x", task_turn=0), agent.chat)
+    ids, labels = [*example.before, *example.after], [*[IGNORED] * len(example.before), *example.labels]
+    written = [labels[first : end - 1] for first, end in runs_of(labels)]
+    turns = list(zip(runs_of(labels), played_ids(agent, agent.chat, written, rounds), strict=True))
+    assert len(turns) == 3
+    for (first, _), played in turns:
+        assert ids[:first] == played
+    assert not any(agent.chat.end_of_turn in reply for reply in written)
 
 
 @pytest.mark.parametrize("name", list(FORMS))
