@@ -170,7 +170,16 @@ def parse(kind: type[Any], words: list[str], command: str, description: str) -> 
             raise InputError("--config needs the path of a YAML file")
         default = read_config(kind, words[place + 1])
         words = words[:place] + words[place + 2 :]
+    words = [_capitalised(word, before) for word, before in zip(words, ["", *words], strict=False)]
     return tyro.cli(kind, args=words, default=default, prog=f"interlat {command}", description=description)
+
+
+def _capitalised(word: str, before: str) -> str:
+    """The value of ``--template.enable-thinking`` as Python writes it, which is all that tyro reads."""
+    flag, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
+    if not flag.replace("_", "-").endswith(".enable-thinking") or value not in ("true", "false", "none"):
+        return word
+    return f"{flag}={value.capitalize()}" if equals else value.capitalize()
 
 
 def usage() -> str:
