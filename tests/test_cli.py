@@ -93,7 +93,8 @@ CHECKPOINTS = [f"--settings.checkpoints.{role}={role}" for role in ("scout", "no
 def test_template_arguments_can_be_set_wherever_prompts_are_written(command, needed, place, tmp_path):
     module, name, _, description = COMMANDS[tuple(command.split())]
     kind = getattr(importlib.import_module(module), name)
-    assert parse(kind, [*needed, f"--{place}template.enable-thinking", "true"], command, description)
+    loud = parse(kind, [*needed, f"--{place}template.enable-thinking", "true"], command, description)
+    assert (loud.settings if place else loud).template == TemplateOptions(enable_thinking=True)
     flags = [f"--{place}template.enable-thinking=false", f"--{place}template.date=2026-11-28"]
     flags += [f"--{place}template.arguments", "a", "1"]
     config = parse(kind, [*needed, *flags], command, description)
