@@ -131,10 +131,10 @@ def test_control_tokens_from_outside_are_words(scout: Agent, actor: Agent) -> No
             assert own.count(number) == none.count(number) < all_of_it.count(number)
         assert attack in tokenizer.decode([number for number in own if number >= 0])
     template = dataclasses.replace(
-        scout, settings=AgentSettings(prompt_template="<bop>{text}<eop>", system_prompt="<s>")
+        scout, settings=AgentSettings(prompt_template="<bop>{text}<eop>", system_prompt="<eop>")
     )
-    names = [scout.engine.tokenizer.convert_tokens_to_ids(name) for name in ("<bop>", "<eop>", "<s>")]
-    assert [ids(template, template.prompt(attack)).count(number) for number in names] == [1, 1, 1]
+    names = [scout.engine.tokenizer.convert_tokens_to_ids(name) for name in ("<bop>", "<eop>")]
+    assert [ids(template, template.prompt(attack)).count(number) for number in names] == [1, 2]
 
 
 def test_an_empty_plan_is_refused(scout: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
