@@ -27,6 +27,7 @@ from interlat.files import read_lines
 from interlat.stages import Collect, run_collect
 from interlat.store.reading import LatentStore
 
+REAL_MODELS = os.environ.get("INTERLAT_TEST_MODELS", "")
 ROOMS = ["a cabinet 1", "a fridge 1, a shelf 2", "a drawer 3, a drawer 4 and a desk 1", "a garbagecan 1"]
 COUNT = 13
 
@@ -440,3 +441,23 @@ def test_two_switches_for_thoughts_must_not_contradict_each_other(config):
         dataclasses.replace(
             config, prompt=PromptOptions(thinking="on"), template=TemplateOptions(enable_thinking=False)
         )
+
+
+@pytest.mark.skipif(not REAL_MODELS, reason="INTERLAT_TEST_MODELS names no folder with gemma-3-270m")
+def test_a_real_base_model_gets_its_beginning(config, tmp_path):
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(json.dumps({"id": "france", "question": "The capital of France is"}) + "\n")
+    base = dataclasses.replace(
+        config, model=f"{REAL_MODELS}/gemma-3-270m", source=TaskSource("records", str(path)), prompt_states=True
+    )
+    engine = Engine.load(base.model, dtype="float32")
+    ids = engine.tokenizer("The capital of France is")["input_ids"]
+    assert ids[0] == engine.tokenizer.bos_token_id
+    for template in ("{text}", "<bos>{text}"):
+        options = PromptOptions(template=template, chat=False)
+        store = collect(dataclasses.replace(base, prompt=options, output=str(tmp_path / template[1:4])))
+        assert store.prompt_states("france").shape[0] == len(ids)
+        with torch.no_grad():
+            written = engine.model.generate(torch.tensor([ids]), max_new_tokens=10, do_sample=False)[0, len(ids) :]
+        assert list(store.entry("france").token_ids) == written.tolist()
+        assert " France of France of France" not in store.entry("france").plan
