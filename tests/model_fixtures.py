@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import Tensor
 from transformers import (
     LlamaConfig,
@@ -73,6 +73,16 @@ def make_tokenizer() -> Callable[[str], PreTrainedTokenizerFast]:
         return tiny_tokenizer(SPECIALS, 320, chat_template=template, **specials)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def begins_texts() -> PreTrainedTokenizerFast:
+    """A tokenizer that begins a text with a token and ends it with another one; its chat template writes the first."""
+    template, specials = TEMPLATES["mistral"]
+    tokenizer = tiny_tokenizer(SPECIALS, 320, chat_template=template, **specials)
+    ids = [(name, tokenizer.convert_tokens_to_ids(name)) for name in ("<s>", "</s>")]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ids)
+    return tokenizer
 
 
 def make_model(architecture: str, *, tied: bool = True, attention: str = "sdpa", **changes: object) -> PreTrainedModel:

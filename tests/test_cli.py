@@ -1,10 +1,15 @@
+import importlib
 import json
 import subprocess
 import sys
 
 import pytest
+import yaml
 
-from interlat.cli import COMMANDS, main
+from interlat.cli import COMMANDS, main, parse
+from interlat.config import write_config
+from interlat.engine.template import TemplateOptions
+from interlat.train_commands import TrainScoutCommand
 
 
 def test_every_command_can_be_imported_and_says_what_its_fields_mean(capsys):
@@ -84,3 +89,42 @@ def test_the_home_folder_is_expanded_behind_an_equals_sign(capsys, tmp_path, mon
     monkeypatch.setenv("HOME", str(tmp_path))
     assert main(["worlds", "make", "alfworld", "--output=~/games", "--games", "1", "--split", "unseen"]) == 0
     assert (tmp_path / "games").is_dir()
+
+
+CHECKPOINTS = [f"--settings.checkpoints.{role}={role}" for role in ("scout", "none", "text", "latent")]
+
+
+@pytest.mark.parametrize(
+    ("command", "needed", "place"),
+    [
+        ("collect", ["--model", "m", "--output", "o", "--source.kind", "gsm8k"], ""),
+        ("team", ["--model", "m", "--output", "o", "--task.kind", "gsm8k"], ""),
+        ("train actor", ["--output", "o", "--start", "s", "--corpus", "conversations", "--thoughts", "t"], ""),
+        ("train scout", ["--episodes", "e", "--validation", "v", "--tokenizer", "t", "--output", "o"], ""),
+        ("compress", ["--receiver", "r", "--thoughts", "t", "--output", "o", "--sender", "s"], ""),
+        ("evaluate", ["--episodes", "e", "--settings.output", "o", *CHECKPOINTS], "settings."),
+    ],
+)
+def test_template_arguments_can_be_set_wherever_prompts_are_written(command, needed, place, tmp_path):
+    module, name, _, description = COMMANDS[tuple(command.split())]
+    kind = getattr(importlib.import_module(module), name)
+    loud = parse(kind, [*needed, f"--{place}template.enable-thinking", "true"], command, description)
+    assert (loud.settings if place else loud).template == TemplateOptions(enable_thinking=True)
+    flags = [f"--{place}template.enable-thinking=false", f"--{place}template.date=2026-11-28"]
+    flags += [f"--{place}template.arguments", "a", "1"]
+    config = parse(kind, [*needed, *flags], command, description)
+    template = (config.settings if place else config).template
+    assert template == TemplateOptions(False, "2026-11-28", {"a": "1"})
+    write_config(config, tmp_path)
+    assert parse(kind, ["--config", str(tmp_path / "config.yaml")], command, description) == config
+
+
+def test_template_arguments_of_a_file_have_any_values(tmp_path):
+    written = tmp_path / "config.yaml"
+    written.write_text("template: {enable_thinking: false, date: 2026-11-28, arguments: {a: [1, x], b: true, c: on}}")
+    words = ["--config", str(written), "--episodes", "e", "--validation", "v", "--tokenizer", "t", "--output", "o"]
+    fields = yaml.safe_load(written.read_text()) | dict.fromkeys(("episodes", "validation", "tokenizer", "output"), "x")
+    written.write_text(yaml.safe_dump(fields))
+    found = parse(TrainScoutCommand, words, "train scout", "").template
+    assert found == TemplateOptions(False, "2026-11-28", {"a": [1, "x"], "b": True, "c": True})
+    assert found.variables["a"] == [1, "x"] and found.variables["b"] is True

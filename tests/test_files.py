@@ -30,6 +30,7 @@ from interlat.files import (
     read_lines,
     remove_leftovers,
     sha256_of,
+    utf8,
     write_atomically,
 )
 from kill_rounds import kill_rounds, same_files, same_lines
@@ -182,6 +183,13 @@ def test_a_file_that_cannot_be_read_is_a_storage_error(tmp_path: Path) -> None:
 def test_sha256_is_the_standard_one() -> None:
     assert sha256_of(b"abc") == hashlib.sha256(b"abc").hexdigest()
     assert sha256_of(memoryview(b"abc")) == sha256_of(b"abc")
+
+
+def test_what_utf8_cannot_write_is_read_back_from_a_line(tmp_path):
+    record = {"id\udfff": "\\\ud83d\\ \U0001f600"}
+    append_line(tmp_path / "x.jsonl", record)
+    assert read_lines(tmp_path / "x.jsonl") == [record]
+    assert utf8("a\ud800") == b"a\\ud800" and utf8("\U0001f600") == "\U0001f600".encode()
 
 
 def test_lines_are_cut_at_newlines_only(tmp_path):

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 done with failed items, 2 bad input, 130 interrupted.
 """
 
 import importlib
+import io
 import os
 import re
 import sys
@@ -124,6 +125,9 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As stderr does: what a terminal or a file cannot take ends no run.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _dispatch(words)
     except InterlatError as error:
@@ -182,7 +186,16 @@ def parse(kind: type[Any], words: list[str], command: str, description: str) -> 
         words = words[:place] + words[place + 2 :]
     # A shell expands ~/x where it is a word of its own, but not in --output=~/x.
     words = [re.sub(r"^(--[\w.-]+=)?~/", lambda match: f"{match[1] or ''}{Path.home()}/", word) for word in words]
+    words = [_capitalised(word, before) for word, before in zip(words, ["", *words], strict=False)]
     return tyro.cli(kind, args=words, default=default, prog=f"interlat {command}", description=description)
+
+
+def _capitalised(word: str, before: str) -> str:
+    """The value of ``--template.enable-thinking`` as Python writes it, which is all that tyro reads."""
+    flag, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
+    if not flag.replace("_", "-").endswith(".enable-thinking") or value not in ("true", "false", "none"):
+        return word
+    return f"{flag}={value.capitalize()}" if equals else value.capitalize()
 
 
 def usage(group: str = "") -> str:

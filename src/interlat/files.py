@@ -270,9 +270,19 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
     Raises:
         StorageError: the file system refused.
     """
-    data = content.encode() if isinstance(content, str) else content
+    data = utf8(content) if isinstance(content, str) else content
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def lone_surrogate(text: str) -> re.Match[str] | None:
+    """The first half of a pair without the other half: JSON can write one, but it is no Unicode text."""
+    return re.search("[\ud800-\udfff]", text)
+
+
+def utf8(text: str) -> bytes:
+    """``text`` in UTF-8. A lone surrogate, which UTF-8 has no bytes for, becomes ``\\ud800``, as JSON writes it."""
+    return text.encode(errors="backslashreplace")
 
 
 def append_line(path: str | Path, record: Mapping[str, Any]) -> None:
@@ -285,7 +295,7 @@ def append_line(path: str | Path, record: Mapping[str, Any]) -> None:
         StorageError: the file system refused; what was in the file before is kept.
     """
     target = Path(path)
-    line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
+    line = utf8(json.dumps(record, ensure_ascii=False) + "\n")
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(target, "ab+") as handle:

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from interlat.agents.episodes import read_episodes
-from interlat.agents.player import adapt_messages, play_games
+from interlat.agents.player import adapt_messages, message_parts, play_games
 from interlat.align.adapter import CommunicationAdapter
+from interlat.engine.prompt import Text, token_ids_of, tokenize
 from interlat.engine.transformers import Engine
 from interlat.worlds.pool import GamePool
 
@@ -22,6 +23,14 @@ def test_adapted_messages_do_not_depend_on_their_neighbours(actor):
     assert together[1] is None and together[2] is None
     for message, rows in zip(messages, (together[0], together[3], together[4]), strict=True):
         assert torch.allclose(adapt_messages([message], adapter, engine)[0], rows, atol=1e-6)
+
+
+def test_control_tokens_of_a_message_are_words(actor):
+    engine, _ = actor
+    content = [Text("<bop>"), *message_parts("find apple. <eop><|im_end|>", None), Text("<eop>")]
+    ids = token_ids_of(tokenize(engine.chat.opening([("user", content)]), engine.tokenizer))
+    names = engine.tokenizer.convert_tokens_to_ids(["<bop>", "<eop>", "<|im_end|>"])
+    assert [ids.count(name) for name in names] == [1, 1, 1]
 
 
 def test_a_game_in_a_batch_is_played_as_alone(actor, pipeline):

@@ -4,6 +4,7 @@ import pytest
 
 from interlat.agents.settings import AgentSettings
 from interlat.engine.sampling import Sampling
+from interlat.engine.template import TemplateOptions
 from interlat.errors import CheckpointError
 
 
@@ -43,9 +44,24 @@ def test_settings_survive_the_disk(tmp_path: Path) -> None:
         '{"system_prompt": [1]}',
         '{"prompt_template": ["{text}"]}',
         '{"role": ' + "[" * 5000 + "]" * 5000 + "}",
+        '{"template": 5}',
+        '{"template": {"date": "soon"}}',
+        '{"template": {"enable_thinking": "maybe"}}',
+        '{"template": {"wings": 2}}',
+        '{"template": {"arguments": [1]}}',
     ],
 )
 def test_settings_without_sense_are_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "agent.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"agent\.json is not usable"):
         AgentSettings.read(tmp_path / "agent.json")
+
+
+def test_template_arguments_survive_the_disk_and_are_left_out_where_there_are_none(tmp_path: Path) -> None:
+    settings = AgentSettings(template=TemplateOptions(False, "2026-11-28", {"thinking": "true"}))
+    settings.save(tmp_path)
+    assert AgentSettings.beside(tmp_path) == AgentSettings.read(tmp_path / "agent.json") == settings
+    AgentSettings().save(tmp_path)
+    assert '"template"' not in (tmp_path / "agent.json").read_text()
+    (tmp_path / "agent.json").unlink()
+    assert AgentSettings.beside(tmp_path).template == TemplateOptions()

@@ -77,13 +77,13 @@ def test_every_kind_is_asked_for_what_suits_it(questions):
         PromptOptions(ask="list").resolved_ask("gsm8k")
 
 
-def test_templates_of_one_s_own_may_hold_braces(questions, tmp_path):
+def test_templates_of_one_s_own_may_hold_braces(questions, tmp_path, make_tokenizer):
     file = tmp_path / "template.txt"
     file.write_text("Given {x: {text}} answer as {json}.")
     source = TaskSource("records", str(questions))
     template = PromptOptions(template_file=str(file)).resolved_template(source)
-    made = PromptOptions(chat=False).maker(template, None)(source.load("text").tasks[1].text)
-    assert made == [Text("Given {x: what is 1?} answer as {json}.")]
+    made = PromptOptions(chat=False).maker(template, make_tokenizer("chatml"))(source.load("text").tasks[1].text)
+    assert made == [Text("Given {x: "), Text("what is 1?", literal=True), Text("} answer as {json}.")]
 
 
 def test_bad_templates_are_refused(questions, tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,16 +12,22 @@ import time
 import pytest
 import torch
 
+from chat_templates import FORMS
+from interlat.agents.prompting import PromptMaker
+from interlat.agents.settings import AgentSettings
 from interlat.agents.sources import PromptOptions, TaskSource
 from interlat.collect.filters import Filters
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
+from interlat.engine.prompt import token_ids_of, tokenize
 from interlat.engine.sampling import Sampling, row_seed
+from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Engine
-from interlat.errors import InputError, StorageError
+from interlat.errors import InputError, PromptError, StorageError
 from interlat.files import read_lines
 from interlat.stages import Collect, run_collect
 from interlat.store.reading import LatentStore
 
+REAL_MODELS = os.environ.get("INTERLAT_TEST_MODELS", "")
 ROOMS = ["a cabinet 1", "a fridge 1, a shelf 2", "a drawer 3, a drawer 4 and a desk 1", "a garbagecan 1"]
 COUNT = 13
 
@@ -372,6 +379,52 @@ def test_settings_that_make_no_sense_are_refused(config, changes, words):
         dataclasses.replace(config, **changes)
 
 
+def test_what_is_no_unicode_fails_alone(config, tmp_path):
+    """Lone surrogates, which JSON can write: in a question, in an id, and where nothing has to read them."""
+    rows = read_lines(config.source.data)[:3]
+    rows.insert(1, {"id": "question", "question": "bad \ud83d", "answer": "1"})
+    rows.insert(0, {"id": "id\ud800", "question": "fine", "answer": "1"})
+    rows.append({"id": "rest", "question": "fine <|im_end|> \x00", "answer": "1\udfff", "note": "\\\ud800\\"})
+    path = tmp_path / "bad.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mixed = dataclasses.replace(config, source=TaskSource("records", str(path)), batch_size=1)
+    store = collect(mixed)
+    assert store.ids == ["t0", "t1", "t2", "rest"]
+    assert store.entry("rest").metadata == {"note": "\\\ud800\\", "answer": "1\udfff"}
+    reasons = {key: one.reason for key, one in store.excluded.items()}
+    assert reasons.keys() == {"question", "id\ud800"}
+    assert "surrogate '\\ud83d' at character 4" in reasons["question"] and "the id holds" in reasons["id\ud800"]
+    # The others are what they are without these rows, and a second run finds nothing to do.
+    alone = collect(dataclasses.replace(config, output=str(tmp_path / "alone")))
+    assert [store.entry(key).token_ids for key in ("t0", "t1")] == [alone.entry(key).token_ids for key in ("t0", "t1")]
+    assert [(p.done, p.bytes_written) for p in collect_thoughts(mixed)] == [(6, 0)]
+
+
+def test_what_no_task_makes_a_prompt_of_is_an_error_before_anything_is_written(config, tmp_path):
+    path = tmp_path / "bad.jsonl"
+    path.write_text(json.dumps({"id": "x", "question": "\ud83d"}) + "\n")
+    with pytest.raises(PromptError, match="surrogate"):
+        list(collect_thoughts(dataclasses.replace(config, source=TaskSource("records", str(path)))))
+    assert not (tmp_path / "store").exists()
+
+
+def test_control_tokens_of_a_task_are_words_and_the_manifest_says_so(config, tmp_path):
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(json.dumps({"id": "x", "question": "a shelf 1<|im_end|>"}) + "\n")
+    source = TaskSource("records", str(path))
+    engine = Engine.load(config.model, dtype="float32")
+    end = engine.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    for allowed in (False, True):
+        options = PromptOptions(allow_special_tokens=allowed)
+        output = str(tmp_path / f"store {allowed}")
+        store = collect(dataclasses.replace(config, source=source, prompt=options, output=output, prompt_states=True))
+        assert store.manifest.settings["prompt"]["allow_special_tokens"] is allowed
+        # What it was collected with is what it is made with again.
+        make = PromptMaker.as_collected(store.manifest.settings, engine.tokenizer)
+        ids = token_ids_of(tokenize(make("a shelf 1<|im_end|>"), engine.tokenizer))
+        assert ids.count(end) == 1 + allowed and len(ids) == len(store.prompt_states("x"))
+
+
 def test_a_prompt_of_one_s_own_reaches_the_model(config):
     store = collect(dataclasses.replace(config, prompt=PromptOptions(template="Say {text}", chat=False), limit=1))
     engine = Engine.load(config.model, dtype="float32")
@@ -379,3 +432,65 @@ def test_a_prompt_of_one_s_own_reaches_the_model(config):
     decoded = engine.decode(engine.prefill([f"Say {entry.task}"]), config.sampling)
     assert tuple(decoded.token_ids[0]) == entry.token_ids
     assert store.manifest.settings["prompt"]["template"] == "Say {text}"
+
+
+@pytest.fixture(scope="module")
+def thinker(tmp_path_factory, build_model):
+    """A model whose template has a switch for thoughts."""
+    folder = tmp_path_factory.mktemp("thinker")
+    build_model("qwen2", vocab_size=400).save_pretrained(folder)
+    FORMS["qwen3"].tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("switch", ["template", "prompt", "agent.json"])
+def test_template_arguments_reach_the_prompt_and_the_manifest(config, thinker, tmp_path, switch):
+    folder = shutil.copytree(thinker, tmp_path / "thinker")
+    changes = {
+        "template": {"template": TemplateOptions(enable_thinking=False)},
+        "prompt": {"prompt": PromptOptions(thinking="off")},
+        "agent.json": {},
+    }
+    if switch == "agent.json":
+        AgentSettings(template=TemplateOptions(enable_thinking=False)).save(folder)
+    store = collect(dataclasses.replace(config, model=str(folder), limit=1, **changes[switch]))
+    settings = store.manifest.settings
+    assert settings.get("template") == (None if switch == "prompt" else {"enable_thinking": False})
+    engine = Engine.load(str(folder), dtype="float32")
+    prompt = PromptMaker.as_collected(settings, engine.tokenizer)(store.entry(0).task)
+    assert prompt[-1].text.endswith("<think>\n\n</think>\n\n")
+    decoded = engine.decode(engine.prefill([prompt]), config.sampling)
+    assert tuple(decoded.token_ids[0]) == store.entry(0).token_ids
+    other = PromptMaker.as_collected(settings, engine.tokenizer, TemplateOptions(enable_thinking=True))
+    assert not other(store.entry(0).task)[-1].text.endswith("</think>\n\n")
+
+
+def test_a_manifest_names_no_template_arguments_where_none_are_set(config):
+    assert "template" not in collect(dataclasses.replace(config, limit=1)).manifest.settings
+
+
+def test_two_switches_for_thoughts_must_not_contradict_each_other(config):
+    with pytest.raises(InputError, match=r"prompt\.thinking is on and template\.enable_thinking is False"):
+        dataclasses.replace(
+            config, prompt=PromptOptions(thinking="on"), template=TemplateOptions(enable_thinking=False)
+        )
+
+
+@pytest.mark.skipif(not REAL_MODELS, reason="INTERLAT_TEST_MODELS names no folder with gemma-3-270m")
+def test_a_real_base_model_gets_its_beginning(config, tmp_path):
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(json.dumps({"id": "france", "question": "The capital of France is"}) + "\n")
+    base = dataclasses.replace(
+        config, model=f"{REAL_MODELS}/gemma-3-270m", source=TaskSource("records", str(path)), prompt_states=True
+    )
+    engine = Engine.load(base.model, dtype="float32")
+    ids = engine.tokenizer("The capital of France is")["input_ids"]
+    assert ids[0] == engine.tokenizer.bos_token_id
+    for template in ("{text}", "<bos>{text}"):
+        options = PromptOptions(template=template, chat=False)
+        store = collect(dataclasses.replace(base, prompt=options, output=str(tmp_path / template[1:4])))
+        assert store.prompt_states("france").shape[0] == len(ids)
+        with torch.no_grad():
+            written = engine.model.generate(torch.tensor([ids]), max_new_tokens=10, do_sample=False)[0, len(ids) :]
+        assert list(store.entry("france").token_ids) == written.tolist()
+        assert " France of France of France" not in store.entry("france").plan

@@ -24,6 +24,7 @@ from interlat.config import write_config
 from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Latents
 from interlat.engine.sampling import Sampling
+from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError, InputError, MessageError, PromptError
 from interlat.evaluate.household import Checkpoints, EvaluateHousehold, evaluate_household
@@ -161,6 +162,13 @@ def test_it_thinks_through_the_front_door(config, pipeline, tmp_path):
     stranger = dataclasses.replace(loaded.header, space_fingerprint="f" * 64)
     with pytest.raises(MessageError, match="expected the weights"):
         receiver.reply("You are.", message=dataclasses.replace(loaded, header=stranger))
+
+
+def test_the_sender_keeps_its_template_arguments(config):
+    quiet = TemplateOptions(enable_thinking=False)
+    list(compress(dataclasses.replace(config, template=quiet)))
+    agent = interlat.load(f"{config.output}/model")
+    assert agent.settings.template == agent.engine.template == quiet
 
 
 def test_the_front_door_without_a_bridge_is_as_before(pipeline):

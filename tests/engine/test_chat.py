@@ -1,9 +1,11 @@
 import pytest
 import torch
 
+from chat_templates import FORMS, SPECIALS
 from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Latents, Text, Tokens, tokenize
 from interlat.errors import PromptError
+from model_fixtures import tiny_tokenizer
 
 EXPECTED = {
     "chatml": (
@@ -122,3 +124,78 @@ def test_no_template_and_no_turns_are_errors(make_tokenizer):
     tokenizer.chat_template = None
     with pytest.raises(PromptError, match="no chat template"):
         ChatFormat(tokenizer)
+
+
+def form(name):
+    return ChatFormat(FORMS[name].tokenizer(), FORMS[name].options)
+
+
+TALK = [("system", "S"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
+
+
+@pytest.mark.parametrize("name", [name for name in FORMS if FORMS[name].alone])
+def test_a_continuation_needs_no_conversation_where_all_turns_are_written_alike(name):
+    chat = form(name)
+    assert chat.continuation("hello") == [Text(FORMS[name].between("hello"))]
+    talk = TALK if not FORMS[name].with_system else TALK[1:]
+    assert chat.continuation("hello", talk) == chat.continuation("hello")
+    assert chat.continuation("hello", talk[:-2]) == chat.continuation("hello")
+
+
+def test_a_template_that_counts_turns_needs_the_conversation():
+    chat = form("counted")
+    with pytest.raises(PromptError, match="writes later turns of a conversation in another way"):
+        chat.continuation("hello")
+    assert chat.continuation("hello", TALK) == [
+        Text("<|im_end|>\n<|im_start|>user 6\nhello<|im_end|>\n<|im_start|>assistant 7\n")
+    ]
+
+
+def test_a_system_turn_that_moves_cannot_be_played_on():
+    chat = form("mistral")
+    assert chat.opening([("system", "S"), ("user", "a")]) == [Text("<bos>[INST] S\n\na[/INST]")]
+    with pytest.raises(PromptError, match="writes a conversation anew"):
+        chat.continuation("c", TALK[:3])
+
+
+def test_a_template_that_changes_earlier_turns_cannot_be_played_on():
+    source = (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
+        "{{ m.content if loop.index > loop.length - 3 else '...' }}{{ '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+    chat = ChatFormat(tiny_tokenizer(SPECIALS, 340, chat_template=source, eos_token="<|im_end|>"))
+    chat.continuation("c", TALK[1:3])
+    with pytest.raises(PromptError, match="writes a conversation anew"):
+        chat.continuation("e", TALK[1:])
+
+
+def test_a_continuation_keeps_what_the_user_writes_where_the_template_ends_no_turn():
+    source = (
+        "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+    )
+    chat = ChatFormat(tiny_tokenizer(SPECIALS, 340, chat_template=source, eos_token="<eos>"))
+    parts = chat.continuation("stop at <eos> please")
+    assert "".join(part.text for part in parts) == "\nuser: stop at <eos> please\nassistant: "
+    assert chat.end_of_turn is None
+    with pytest.raises(PromptError, match="no special token behind"):
+        _ = chat.stop
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("r1", "\n</think>\n\n"),
+        ("qwq", "\n</think>\n\n"),
+        ("qwen3.5", "\n</think>\n\n"),
+        ("nemotron3", "\n</think>\n\n"),
+        ("deepseek v3.1 thinking", "</think>"),
+        ("qwen3.5 quiet", ""),
+        ("qwen3", ""),
+        ("gpt-oss", ""),
+        ("llama2", ""),
+    ],
+)
+def test_the_end_of_a_thought_that_the_prompt_opens(name, end):
+    assert form(name).end_of_thought == end

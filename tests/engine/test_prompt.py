@@ -5,11 +5,14 @@ from interlat.engine.prompt import (
     Latents,
     Text,
     Tokens,
+    begun,
     embed_prompts,
+    filled,
     padded_mask,
     prompt_length,
     token_ids_of,
     tokenize,
+    whole,
 )
 from interlat.errors import PromptError
 
@@ -41,6 +44,52 @@ def test_no_special_token_is_added(make_tokenizer):
     tokenizer = make_tokenizer("llama3")
     (part,) = tokenize("the", tokenizer)
     assert tokenizer.bos_token_id not in part.ids
+
+
+def test_a_prompt_of_its_own_begins_once_and_never_ends(begins_texts):
+    bos, eos = begins_texts.bos_token_id, begins_texts.eos_token_id
+    the = begins_texts("the", add_special_tokens=False)["input_ids"]
+    assert begins_texts("the")["input_ids"] == [bos, *the, eos]
+    for prompt in (
+        "the",
+        "<s>the",
+        [Text("<s>"), Text("the", True)],
+        [Tokens((bos,)), Text("the")],
+        [Text("the", True)],
+    ):
+        (part,) = tokenize(begun(prompt, begins_texts), begins_texts)
+        assert list(part.ids) == [bos, *the]
+    rows = torch.ones(2, 4)
+    assert tokenize(begun([Latents(rows)], begins_texts), begins_texts)[0] == Tokens((bos,))
+    assert list(tokenize(whole("the", begins_texts), begins_texts)[0].ids) == [bos, *the]
+    assert list(tokenize(whole([Text("the")], begins_texts), begins_texts)[0].ids) == the
+    assert begun("", begins_texts) == [Text("")]
+
+
+def test_a_tokenizer_that_begins_no_text_leaves_a_prompt_alone(make_tokenizer):
+    assert begun("the", make_tokenizer("llama3")) == [Text("the")]
+
+
+@pytest.mark.parametrize("bad", ["\ud800", "a \udfff b", None, 5, b"a", ["a"], [{"role": "user", "content": "x"}]])
+def test_what_is_no_text_is_a_prompt_error(tokenizer, bad):
+    with pytest.raises(PromptError):
+        tokenize([Text(bad)], tokenizer)
+    with pytest.raises(PromptError):
+        tokenize(bad, tokenizer)
+
+
+def test_a_lone_surrogate_is_named():
+    with pytest.raises(PromptError, match=r"lone surrogate '\\ud83d' at character 4"):
+        Text("bad \ud83d")
+    assert Text("fine \U0001f600 \x00").text
+
+
+def test_values_of_a_template_are_no_places():
+    assert filled("{a} and {b}!", {"{a}": "{b}", "{b}": "x"}) == [
+        Text(""), Text("{b}", True), Text(" and "), Text("x", True), Text("!")
+    ]  # fmt: skip
+    with pytest.raises(PromptError, match="NoneType"):
+        filled("{a}", {"{a}": None})
 
 
 def test_empty_parts_disappear(tokenizer):

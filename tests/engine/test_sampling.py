@@ -11,6 +11,10 @@ def test_row_seed_is_fixed_and_depends_on_all_three():
     assert len(seeds) == 8 and all(0 <= seed < 2**63 for seed in seeds)
 
 
+def test_any_name_has_a_seed():
+    assert row_seed(0, "a\ud800", "x") != row_seed(0, "a?", "x")
+
+
 def test_uniforms_of_a_row_do_not_depend_on_the_others():
     together = draw_uniforms([3, 4, 5], 7)
     assert torch.equal(together[1:2], draw_uniforms([4], 7))

@@ -6,10 +6,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import DynamicCache
 
+from interlat.align.bridge import Bridge, BridgeConfig, think_over
 from interlat.engine import buffer
 from interlat.engine.llama_family import LlamaFamilyBackend
 from interlat.engine.memory import Memory
-from interlat.engine.prompt import Latents, Tokens
+from interlat.engine.prompt import Latents, Text, Tokens
 from interlat.engine.sampling import Sampling
 from interlat.engine.streaming import Request
 from interlat.engine.transformers import Engine
@@ -267,6 +268,22 @@ def test_segments_say_what_each_column_is(qwen):
     assert memory.segment("reply").sum(1).tolist() == [3, 3]
     latents = memory.trim(memory.segment("latents"))
     assert latents.position_ids.tolist() == [[3, 4], [1, 2]]
+
+
+def test_a_string_of_its_own_begins_as_the_tokenizer_wants_it(build_model, begins_texts):
+    engine = Engine.wrap(build_model("llama"), begins_texts)
+    bos = begins_texts.bos_token_id
+    kettle = begins_texts("the kettle", add_special_tokens=False)["input_ids"]
+    expected = engine.prefill([[Tokens((bos, *kettle))]])
+    for prompt in ("the kettle", "<s>the kettle"):
+        torch.testing.assert_close(engine.prefill([prompt]).hidden_states, expected.hidden_states)
+    assert engine.prefill([[Text("the kettle")]]).next_position.tolist() == [len(kettle)]
+    continued = engine.prefill(["the kettle"], expected)
+    assert continued.next_position.tolist() == [1 + 2 * len(kettle)]
+    (written,) = engine.stream([Request("x", "the kettle")], Sampling(max_new_tokens=1))
+    assert written.prompt_tokens == 1 + len(kettle)
+    bridge = Bridge(BridgeConfig(engine.hidden_size, engine.hidden_size))
+    assert think_over(engine, bridge, ["the kettle"], 2)[0].next_position.tolist() == [1 + len(kettle) + 2]
 
 
 def test_prefill_and_think_never_run_the_head(qwen, monkeypatch):

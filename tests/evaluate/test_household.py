@@ -5,8 +5,11 @@ import shutil
 import pytest
 
 from interlat.agents.episodes import read_episodes
+from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
+from interlat.evaluate import household
 from interlat.evaluate.household import Checkpoints, EvaluateHousehold, evaluate_household, inspect_plans
+from interlat.evaluate.sending import Sender
 from interlat.files import read_lines
 
 
@@ -160,3 +163,15 @@ def test_short_variants_without_their_models_are_refused(pipeline, tmp_path):
     for variant in ("compressed", "compressed:0", "compressed:x", "rollout"):
         with pytest.raises(InputError, match="unknown variant"):
             settings(pipeline, tmp_path, variants=(variant,))
+
+
+def test_template_arguments_reach_sender_and_actors_and_change_the_hash(pipeline, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(household, "play_games", lambda engine, *rest: seen.append(engine.template) or 1 / 0)
+    quiet = TemplateOptions(enable_thinking=False)
+    plain, config = (settings(pipeline, tmp_path, variants=("text",), template=t) for t in (TemplateOptions(), quiet))
+    assert plain.hash == settings(pipeline, tmp_path).hash != config.hash
+    with pytest.raises(ZeroDivisionError):
+        list(evaluate_household(config, read_episodes(pipeline.held_out)))
+    assert seen == [quiet]
+    assert Sender(str(pipeline.scout), [], template=quiet).engine.template == quiet

@@ -15,6 +15,7 @@ from interlat.agents.topologies import TeamOptions
 from interlat.config import write_config
 from interlat.engine.ranks import Ranks
 from interlat.engine.sampling import Sampling
+from interlat.engine.template import TemplateOptions
 from interlat.errors import CheckpointError, InputError, StorageError
 from interlat.evaluate import teams as module
 from interlat.evaluate.teams import CONTROLS, EvaluateTeams, evaluate_teams, results_of
@@ -166,6 +167,7 @@ def test_other_settings_are_other_runs(config):
     ]
     hashes = {config.hash} | {dataclasses.replace(config, **change).hash for change in changes}
     assert len(hashes) == 8
+    assert dataclasses.replace(config, allow_special_tokens=True).hash not in hashes
     same = dataclasses.replace(config, variants=("single",), limit=None, output="elsewhere", traces=0)
     assert same.hash == config.hash
 
@@ -235,6 +237,25 @@ def test_controls_of_nobody_who_thinks_are_refused(config):
         list(evaluate_teams(writers))
 
 
+def test_a_question_that_is_no_text_counts_as_wrong_and_the_rest_goes_on(config, tmp_path):
+    path = tmp_path / "questions.jsonl"
+    rows = [
+        {"id": "bad", "question": "x \ud83d", "answer": "1"},
+        {"id": "name\ud800", "question": "the kettle", "answer": "1\udfff"},
+        {"id": "good", "question": "the stove", "answer": "1"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = dataclasses.replace(
+        config, task=TaskSource("records", str(path)), variants=("single", "latent"), limit=None
+    )
+    drain(evaluate_teams(asked))
+    records = records_of(asked)
+    assert len(records) == 6
+    for variant in asked.variants:
+        assert "surrogate" in records[variant, "bad"]["failure"] and not records[variant, "bad"]["success"]
+        assert not records[variant, "name\ud800"]["failure"] and not records[variant, "good"]["failure"]
+
+
 def test_questions_without_answers_are_refused(config, tmp_path):
     path = tmp_path / "questions.jsonl"
     path.write_text(json.dumps({"id": "1", "question": "why?", "answer": ""}) + "\n")
@@ -279,3 +300,16 @@ def test_twenty_kills_lose_and_double_nothing(config, tmp_path):
         assert len(lines) < total, "killed too late to say anything"
     assert subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
     assert len(results_of(killed)) == total and records_of(killed) == records_of(whole)
+
+
+def test_template_arguments_change_the_hash_only_where_they_are_set(config):
+    quiet = TemplateOptions(enable_thinking=False)
+    member = Member("judger", "{question}")
+    of_ones_own = dataclasses.replace(config, variants=("team",), members=(member,))
+    plain = [config, of_ones_own]
+    changed = [
+        dataclasses.replace(config, template=quiet),
+        dataclasses.replace(of_ones_own, members=(dataclasses.replace(member, template=quiet),)),
+    ]
+    assert len({one.hash for one in (*plain, *changed)}) == 4
+    assert all(engine.template == quiet for engine in module._engines(changed[0], Ranks()).values())

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from interlat.agents.household import BEGIN_MESSAGE, END_MESSAGE, actor_prompt
+from chat_templates import FORMS
+from interlat.agents.household import BEGIN_MESSAGE, END_MESSAGE, actor_prompt, command_of, scout_prompt
 from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Latents, Text, prompt_length, tokenize
 from interlat.errors import InputError
@@ -140,3 +141,25 @@ def test_where_to_go_weighs_more():
     example = actor_example({"item": "a", "opening": OPENING}, {"draw": 0, "turns": TURNS}, CHAT, 3.0)
     pairs = zip(example.after, example.weights, strict=True)
     assert text_of([token for token, weight in pairs if weight == 3.0]) == " drawer 1"
+
+
+@pytest.mark.parametrize("name", [name for name in FORMS if FORMS[name].alone])
+def test_episodes_and_plans_read_what_play_reads_whatever_the_template(name):
+    chat = ChatFormat(FORMS[name].tokenizer(), FORMS[name].options)
+
+    def ids(parts):
+        return [token for part in tokenize(parts, chat.tokenizer) for token in part.ids]
+
+    example = actor_example({"item": "a", "opening": OPENING}, {"draw": 0, "turns": TURNS}, chat)
+    prompt = [Text(actor_prompt(OPENING), literal=True), Text(f"{BEGIN_MESSAGE}{END_MESSAGE}")]
+    played = ids(chat.opening([("user", prompt)]))
+    lead = ids([Text(chat.end_of_thought)])
+    replies = [[*lead, *ids_of(command, chat)] for command, *_ in TURNS]
+    played += [*replies[0], *ids(chat.continuation(TURNS[0][1])), *replies[1]]
+    assert [*example.before, *example.after][: len(played)] == played
+    learned = [label for label in example.labels if label != IGNORED]
+    assert learned == [*replies[0], chat.end_of_turn, *replies[1], chat.end_of_turn]
+    assert command_of(chat.tokenizer.decode(replies[0])) == TURNS[0][0]
+    plan = scout_example(OPENING, "a note", "go to shelf 2", "plan", [], 2.0, chat)
+    assert list(plan.before) == ids(chat.opening([("user", scout_prompt(OPENING, "a note", "plan"))]))
+    assert list(plan.labels) == [*lead, *ids_of("go to shelf 2", chat), chat.end_of_turn]

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from interlat.errors import InputError, StorageError
+from interlat.errors import InputError, MessageError, StorageError
 from interlat.store import interchange
 from interlat.store.interchange import export_store, import_store
 from interlat.store.manifest import KeptLayer
@@ -58,6 +58,25 @@ def test_a_float64_store_loses_nothing(make_store, manifest, tmp_path, form, ent
     list(import_store(tmp_path / f"x.{form}", tmp_path / "back", offset="predicting", dtype="float64"))
     pair = [LatentStore.open(tmp_path / name).hidden_states(0) for name in ("wide", "back")]
     assert torch.equal(*pair)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_no_unicode_in_the_metadata_is_kept(manifest, tmp_path, form, entry_of, rows_of):
+    entry = dataclasses.replace(entry_of(1), metadata={"note": "x\ud800"})
+    with writing(tmp_path / "store", manifest) as writer:
+        writer.append(entry, rows_of(1))
+        with pytest.raises(MessageError, match="the task holds a lone surrogate"):
+            writer.append(dataclasses.replace(entry_of(2), task="\ud800"), rows_of(2))
+    export_store(LatentStore.open(tmp_path / "store"), tmp_path / f"x.{form}", form)
+    list(import_store(tmp_path / f"x.{form}", tmp_path / "back", offset="predicting"))
+    assert LatentStore.open(tmp_path / "back").entry(0).metadata["note"] == "x\ud800"
+
+
+def test_an_import_lists_what_is_no_unicode(tmp_path):
+    path = write_json_lines(tmp_path / "x.jsonl", [item(0), item(1, task="\ud83d"), item(2, task_id="t\ud800")])
+    list(import_store(path, tmp_path / "store", offset="predicting"))
+    store = LatentStore.open(tmp_path / "store")
+    assert store.ids == ["t0"] and set(store.excluded) == {"t1", "t\ud800"}
 
 
 def test_an_export_is_what_other_programs_expect(make_store, tmp_path, rows_of):

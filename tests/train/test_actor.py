@@ -7,12 +7,14 @@ import torch
 from safetensors.torch import load_file
 
 import interlat
+from chat_templates import FORMS
 from interlat.agents.episodes import read_episodes, texts_of
 from interlat.agents.sources import TaskSource
 from interlat.align.adapter import CommunicationAdapter
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.engine.prompt import Tokens, tokenize
 from interlat.engine.sampling import Sampling
+from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.files import read_lines
@@ -287,3 +289,37 @@ def test_a_receiver_of_another_family_width_and_tokenizer_reads_the_scout(pipeli
     assert rows.shape == (thoughts.length(thoughts.ids[0]), 24) and rows.isfinite().all()
     game = next(record for record in read_episodes(pipeline.episodes) if record["episodes"])
     assert isinstance(agent.reply(game["opening"], message=thoughts.message(thoughts.ids[0])), str)
+
+
+SPOON = "The spoon is on the table."
+
+
+@pytest.mark.parametrize(("name", "date"), [("r1", None), ("gpt-oss", "2026-11-28")])
+def test_what_is_learned_is_said_whatever_the_generation_prompt_ends_with(name, date, build_model, tmp_path):
+    """Where the generation prompt opens a thought, prompts of training and of play differed: the loss fell, and the
+    actor said "'he spoon is on the table.'"."""
+    tokenizer = FORMS[name].tokenizer()
+    build_model("qwen2", vocab_size=400).save_pretrained(tmp_path / "start")
+    tokenizer.save_pretrained(tmp_path / "start")
+    rows = [{"id": f"r{n}", "question": f"Where is the spoon, {n}?", "solution": SPOON} for n in range(40)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    config = TrainActor(
+        str(tmp_path / "actor"),
+        start=str(tmp_path / "start"),
+        corpus="conversations",
+        conversations=ConversationOptions(data=str(tmp_path / "rows.jsonl"), kind="records"),
+        template=TemplateOptions(date=date),
+        schedule=Schedule(steps=45, batch_size=8, learning_rate=1e-2, warmup_steps=3, validate_every=45),
+    )
+    *_, (_, metrics) = train_actor(config)
+    assert metrics["validation_loss"] < 0.05
+    agent = interlat.load(tmp_path / "actor" / "model")
+    assert agent.settings.template == TemplateOptions(date=date)
+    memory = agent.engine.prefill([agent.prompt(rows[3]["question"])])
+    reply = agent.engine.decode(memory, Sampling(max_new_tokens=40)).token_ids[0]
+    assert tokenizer.decode(reply) == FORMS[name].reply(SPOON).removesuffix(tokenizer.eos_token)
+    assert "2026-11-28" in tokenizer.decode(prompt_ids(agent, rows[3])) or date is None
+
+
+def prompt_ids(agent, row):
+    return [token for part in tokenize(agent.prompt(row["question"]), agent.engine.tokenizer) for token in part.ids]

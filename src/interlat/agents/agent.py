@@ -9,16 +9,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interlat.agents.settings import PLAN_REQUEST, SETTINGS_FILE, AgentSettings
+from interlat.agents.settings import PLAN_REQUEST, AgentSettings
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
 from interlat.align.base import Align
 from interlat.align.bridge import Bridge, think_over
 from interlat.align.identity import NormMatchedIdentity
+from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import at_home, companion_file
 from interlat.engine.exchange import header_of
 from interlat.engine.memory import Memory
 from interlat.engine.prompt import Latents, Part, Text, Tokens
 from interlat.engine.sampling import Sampling, row_seed
+from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError, InputError, MessageError
 from interlat.messages import Header, HiddenMessage, Message, Offset, TextMessage, check_receiver
@@ -80,7 +82,7 @@ class Agent:
 
         Raises:
             MessageError: the plan is empty.
-            PromptError: the task does not fit into the context.
+            PromptError: the task is no text, or does not fit into the context.
         """
         sampling = sampling or self.settings.sampling
         memory = self._read(self.prompt(task, default_template=PLAN_REQUEST))
@@ -115,11 +117,14 @@ class Agent:
             sender are what it was trained to send to its receiver.
 
         Raises:
+            InputError: ``steps`` is no whole number.
             MessageError: ``steps`` is below 1, which would be an empty message.
-            PromptError: the task does not fit into the context.
+            PromptError: the task is no text, or does not fit into the context.
         """
         if steps is None:
             steps = max(self.bridge.config.latent_steps) if self.bridge is not None else DEFAULT_STEPS
+        if not isinstance(steps, int):
+            raise InputError(f"steps is {steps!r}, expected a whole number of latent steps")
         if steps < 1:
             raise MessageError(f"a thought of {steps} steps is an empty message, expected at least 1; raise steps")
         prompt = self.prompt(task, default_template=PLAN_REQUEST)
@@ -160,7 +165,7 @@ class Agent:
             CheckpointError: a hidden message, but this agent has no adapter to read it.
             MessageError: the message does not fit the sender, layer, norm or offset that the adapter was
                 trained with; or the reply ends inside a thought, so that there is no answer.
-            PromptError: text and message do not fit into the context.
+            PromptError: text or message is no text, or they do not fit into the context.
         """
         memory = self._read(self.prompt(text, message))
         sampling = sampling or self.settings.sampling
@@ -178,16 +183,22 @@ class Agent:
 
         The message stands at the end of the first user turn: ``text connector <bop> message <eop>``. An agent
         that was trained with messages sees ``<bop><eop>`` also where there is none; to any other model a text
-        message is plain text after the connector.
+        message is plain text after the connector. Control tokens written in the text or in a message are words
+        like any others, unless the settings allow them.
 
         Raises:
-            CheckpointError, MessageError: as `reply`.
+            CheckpointError, MessageError, PromptError: as `reply`.
         """
-        content: list[Part] = [Text(self.settings.render(text, default_template))]
+        content: list[Part] = [*self.settings.content(text, default_template)]
         if message is not None or self._marks_messages:
             content += [Text(self.settings.connector), *self._delimited(message)]
         turns = [("system", [Text(self.settings.system_prompt)])] if self.settings.system_prompt else []
-        return self.engine.chat.opening([*turns, ("user", content)])
+        return self.chat.opening([*turns, ("user", content)])
+
+    @functools.cached_property
+    def chat(self) -> ChatFormat:
+        """How it writes conversations. Raises PromptError if the tokenizer has no chat template."""
+        return self.engine.with_template(self.settings.template.over(self.engine.template)).chat
 
     def read_rows(self, message: HiddenMessage) -> Float[Tensor, "K D"]:
         """The input rows of this agent's model for a hidden message.
@@ -211,7 +222,7 @@ class Agent:
         if isinstance(message, HiddenMessage):
             body = [Latents(self.read_rows(message))]
         elif isinstance(message, TextMessage):
-            body = [Text(message.text)]
+            body = [Text(message.text, self.settings.literal)]
         elif message is not None:
             raise InputError(
                 f"reply reads text and hidden messages, got a {type(message).__name__}; a cache enters as "
@@ -259,6 +270,7 @@ def load(
     device: str | torch.device = "auto",
     compile: bool = False,
     trust_remote_code: bool = False,
+    template: TemplateOptions | None = None,
 ) -> Agent:
     """Load an agent: any Hugging Face causal language model, with what interlat keeps beside it.
 
@@ -268,18 +280,38 @@ def load(
     Args:
         path_or_hub_id: a directory or a hub id.
         dtype, device, compile, trust_remote_code: see `interlat.engine.transformers.Engine.load`.
+        template: arguments of the chat template, over those in ``agent.json``.
 
     Raises:
         CheckpointError: no usable model in that place, or its parts are damaged or do not fit each other.
     """
     place = at_home(path_or_hub_id)
-    engine = Engine.load(place, dtype=dtype, device=device, compile=compile, trust_remote_code=trust_remote_code)
+    engine, settings = load_engine(
+        place, template, dtype=dtype, device=device, compile=compile, trust_remote_code=trust_remote_code
+    )
     adapter_file = companion_file(place, CommunicationAdapter.FILE)
     bridge_file = companion_file(place, Bridge.FILE)
-    settings_file = companion_file(place, SETTINGS_FILE)
     return Agent(
         engine,
         CommunicationAdapter.load(adapter_file.parent) if adapter_file else None,
-        AgentSettings.read(settings_file) if settings_file else AgentSettings(),
+        settings,
         Bridge.load(bridge_file.parent) if bridge_file else None,
     )
+
+
+def load_engine(place: str, template: TemplateOptions | None = None, **options: Any) -> tuple[Engine, AgentSettings]:
+    """The model of an agent, which writes prompts as in its training, and its settings.
+
+    Args:
+        place: a directory or a hub id.
+        template: arguments of the chat template, over those in ``agent.json``.
+        options: those of `Engine.load`.
+
+    Raises:
+        CheckpointError: no usable model in that place, or ``agent.json`` is damaged.
+    """
+    engine = Engine.load(place, **options)
+    settings = AgentSettings.beside(place)
+    if template is not None:
+        settings = dataclasses.replace(settings, template=template.over(settings.template))
+    return engine.with_template(settings.template), settings

@@ -42,7 +42,7 @@ class Episode:
 def message_parts(message: Message, adapted: Tensor | None) -> list[Part]:
     """The parts that stand between ``<bop>`` and ``<eop>``."""
     if isinstance(message, str):
-        return [Text(message)]
+        return [Text(message, literal=True)]
     return [] if adapted is None else [Latents(adapted)]
 
 
@@ -101,7 +101,8 @@ def play_games(
                 (
                     "user",
                     [
-                        Text(actor_prompt(observation.text) + BEGIN_MESSAGE),
+                        Text(actor_prompt(observation.text), literal=True),
+                        Text(BEGIN_MESSAGE),
                         *message_parts(message, rows),
                         Text(END_MESSAGE),
                     ],

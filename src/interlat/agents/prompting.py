@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from interlat.agents.settings import PLACE_OF_TEXT
+from interlat.config import from_mapping
 from interlat.engine.chat import ChatFormat
-from interlat.engine.prompt import Part, Text
+from interlat.engine.prompt import Part, Text, begun, filled
+from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 from interlat.reasoning import opened_thought
 
@@ -17,32 +19,47 @@ class PromptMaker:
 
     Args:
         template: with ``{text}`` in the place of the task; other braces mean nothing.
-        tokenizer: of the model; None where the chat template is not used.
+        tokenizer: of the model.
         system: system turn; empty is none.
-        chat: use the tokenizer's chat template; False gives the model the bare text.
-        thinking: for templates that have such a switch (Qwen3): whether the model thinks aloud first.
+        chat: use the tokenizer's chat template; False gives the model the bare text, begun as its tokenizer does.
+        options: arguments of the chat template.
+        allow_special_tokens: let control tokens written in a task be control tokens; those of the template are.
+        begin: without a chat template: False leaves out what the tokenizer puts before a text.
 
     Raises:
         InputError: a system turn without a chat template.
     """
 
     def __init__(
-        self, template: str, tokenizer: Any, *, system: str = "", chat: bool = True, thinking: Thinking = "default"
+        self,
+        template: str,
+        tokenizer: Any,
+        *,
+        system: str = "",
+        chat: bool = True,
+        options: TemplateOptions | None = None,
+        allow_special_tokens: bool = False,
+        begin: bool = True,
     ) -> None:
         self.system = system
         self.template = template
-        switch = {} if thinking == "default" else {"enable_thinking": thinking == "on"}
-        self.chat = ChatFormat(tokenizer, switch) if chat else None
+        self.tokenizer = tokenizer
+        self.literal = not allow_special_tokens
+        self.begin = begin
+        self.chat = ChatFormat(tokenizer, options) if chat else None
         if self.chat is None and system:
             raise InputError("a system turn needs the chat template; set chat, or write it into the template")
 
     @classmethod
-    def as_collected(cls, settings: Mapping[str, Any], tokenizer: Any) -> "PromptMaker":
+    def as_collected(
+        cls, settings: Mapping[str, Any], tokenizer: Any, options: TemplateOptions | None = None
+    ) -> "PromptMaker":
         """The maker of the prompts that the thoughts of a store were made with, for another model.
 
         Args:
             settings: of the store's manifest.
             tokenizer: of the other model.
+            options: arguments of its chat template, over those of the collection.
 
         Raises:
             InputError: the store does not say how its prompts were made.
@@ -55,7 +72,10 @@ class PromptMaker:
             tokenizer,
             system=prompt["system"],
             chat=prompt["chat"],
-            thinking=prompt["thinking"],
+            options=(options or TemplateOptions()).over(collected_options(settings)),
+            # Stores of before interlat had this setting were collected with control tokens, and without a beginning.
+            allow_special_tokens=prompt.get("allow_special_tokens", True),
+            begin="allow_special_tokens" in prompt,
         )
 
     def opened_thought(self, text: str) -> str:
@@ -65,9 +85,29 @@ class PromptMaker:
         return opened_thought(self.template.replace(PLACE_OF_TEXT, text))
 
     def __call__(self, text: str) -> list[Part]:
-        """The prompt for the text of a task."""
-        filled = self.template.replace(PLACE_OF_TEXT, text)
+        """The prompt for the text of a task. Raises PromptError if it makes none."""
+        content = filled(self.template, {PLACE_OF_TEXT: text}, literal=self.literal)
         if self.chat is None:
-            return [Text(filled)]
-        turns = [("system", self.system)] if self.system else []
-        return self.chat.opening([*turns, ("user", filled)])
+            return begun(content, self.tokenizer) if self.begin else [*content]
+        turns = [("system", [Text(self.system)])] if self.system else []
+        return self.chat.opening([*turns, ("user", content)])
+
+
+def with_thinking(thinking: Thinking, options: TemplateOptions) -> TemplateOptions:
+    """The options with the switch that `interlat collect` has for ``enable_thinking``.
+
+    Raises:
+        InputError: the two contradict each other.
+    """
+    wanted = {"default": None, "on": True, "off": False}[thinking]
+    if None not in (wanted, options.enable_thinking) and wanted != options.enable_thinking:
+        raise InputError(
+            f"prompt.thinking is {thinking} and template.enable_thinking is {options.enable_thinking}; set one of them"
+        )
+    return TemplateOptions(enable_thinking=wanted).over(options)
+
+
+def collected_options(settings: Mapping[str, Any]) -> TemplateOptions:
+    """The arguments of the chat template that the settings of a store's manifest name."""
+    options = from_mapping(TemplateOptions, settings.get("template", {}), "the settings of the store: template")
+    return with_thinking(settings.get("prompt", {}).get("thinking", "default"), options)

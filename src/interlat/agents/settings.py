@@ -5,7 +5,10 @@ import json
 from pathlib import Path
 from typing import Literal, get_args
 
+from interlat.engine.checkpoint import companion_file
+from interlat.engine.prompt import Text, filled
 from interlat.engine.sampling import Sampling
+from interlat.engine.template import TemplateOptions
 from interlat.errors import CheckpointError, InputError
 from interlat.files import write_atomically
 from interlat.typed import typed
@@ -35,6 +38,11 @@ class AgentSettings:
     message."""
     sampling: Sampling = dataclasses.field(default_factory=Sampling)
     """How it decodes if a call does not say otherwise."""
+    template: TemplateOptions = dataclasses.field(default_factory=TemplateOptions)
+    """Arguments of the chat template, those of the training where there was one."""
+    allow_special_tokens: bool = False
+    """Let control tokens that are written in a text or a message, such as ``<|im_end|>``, be control tokens. Without
+    it only those of the chat template and of the settings are; in what comes from outside they are words."""
 
     def __post_init__(self) -> None:
         if self.prompt_template and PLACE_OF_TEXT not in self.prompt_template:
@@ -47,13 +55,25 @@ class AgentSettings:
                 "model that was not trained with messages"
             )
 
+    def content(self, text: str, default_template: str = PLACE_OF_TEXT) -> list[Text]:
+        """The first user turn for ``text``. Raises PromptError if that is no text."""
+        return filled(self.prompt_template or default_template, {PLACE_OF_TEXT: text}, literal=self.literal)
+
     def render(self, text: str, default_template: str = PLACE_OF_TEXT) -> str:
-        """The first user turn for ``text``."""
-        return (self.prompt_template or default_template).replace(PLACE_OF_TEXT, text)
+        """The same as one string."""
+        return "".join(part.text for part in self.content(text, default_template))
+
+    @property
+    def literal(self) -> bool:
+        """Whether control tokens in what comes from outside are words."""
+        return not self.allow_special_tokens
 
     def save(self, directory: str | Path) -> None:
         """Write ``directory/agent.json``, atomically. Raises StorageError if the file system refuses."""
-        content = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
+        fields = {**dataclasses.asdict(self), "template": self.template.record}
+        if not fields["template"]:
+            del fields["template"]
+        content = json.dumps(fields, indent=2, ensure_ascii=False)
         write_atomically(Path(directory) / SETTINGS_FILE, content + "\n")
 
     @classmethod
@@ -67,3 +87,13 @@ class AgentSettings:
             return typed(cls, json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, RecursionError, InputError) as error:
             raise CheckpointError(f"{path} is not usable ({error}); correct it or remove it") from error
+
+    @classmethod
+    def beside(cls, place: str | Path) -> "AgentSettings":
+        """The settings beside a checkpoint in a folder or on the hub; the defaults where there are none.
+
+        Raises:
+            CheckpointError: as `read`.
+        """
+        file = companion_file(str(place), SETTINGS_FILE)
+        return cls.read(file) if file else cls()

@@ -8,8 +8,9 @@ from typing import Any, Literal, get_args
 
 from interlat.agents.episodes import read_episodes
 from interlat.agents.household import room_and_task, scout_prompt
-from interlat.agents.prompting import PromptMaker, Thinking
+from interlat.agents.prompting import PromptMaker, Thinking, with_thinking
 from interlat.agents.settings import PLACE_OF_TEXT, PLAN_REQUEST
+from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 from interlat.files import sha256_of
 from interlat.tasks.arithmetic import ArithmeticOptions, arithmetic_problems
@@ -167,9 +168,12 @@ class PromptOptions:
     system: str = ""
     """System turn; empty is none."""
     chat: bool = True
-    """Use the tokenizer's chat template; False gives the model the bare text."""
+    """Use the tokenizer's chat template; False gives the model the bare text, behind the token that its tokenizer
+    begins texts with, if it has one."""
     thinking: Thinking = "default"
-    """For templates that have such a switch (Qwen3): whether the model thinks aloud first."""
+    """Another name of template.enable_thinking: on or off; default leaves it to that."""
+    allow_special_tokens: bool = False
+    """Let control tokens that are written in a task, such as ``<|im_end|>``, be control tokens instead of words."""
 
     def __post_init__(self) -> None:
         if self.template and self.template_file:
@@ -177,9 +181,17 @@ class PromptOptions:
         if self.template and PLACE_OF_TEXT not in self.template:
             raise InputError(f"the template {self.template!r} has no {PLACE_OF_TEXT}; write where the task goes")
 
-    def maker(self, template: str, tokenizer: Any) -> PromptMaker:
+    def maker(self, template: str, tokenizer: Any, options: TemplateOptions | None = None) -> PromptMaker:
         """Makes the prompts of one model, with a template as `resolved_template` gives it."""
-        return PromptMaker(template, tokenizer, system=self.system, chat=self.chat, thinking=self.thinking)
+        options = with_thinking(self.thinking, options or TemplateOptions())
+        return PromptMaker(
+            template,
+            tokenizer,
+            system=self.system,
+            chat=self.chat,
+            options=options,
+            allow_special_tokens=self.allow_special_tokens,
+        )
 
     def resolved_ask(self, kind: Kind) -> Ask:
         """What is asked for, with the default of a kind of task filled in."""

@@ -1,11 +1,12 @@
 """A team: agents that listen to each other, as a graph without cycles."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from interlat.engine.prompt import Text, filled
 from interlat.engine.sampling import Sampling
+from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 
 PLACE_OF_QUESTION = "{question}"
@@ -54,6 +55,8 @@ class Member:
     """Name of its model; empty is the team's."""
     sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=1024))
     """How it chooses words."""
+    template: TemplateOptions = field(default_factory=TemplateOptions)
+    """Arguments of the chat template, over those of its model."""
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
@@ -73,10 +76,22 @@ class Member:
                 "layers from 1 on"
             )
 
+    def content(self, question: str, heard: str = "", *, literal: bool = True) -> list[Text]:
+        """Its user turn about a question; what stands in the values is never a place.
+
+        Args:
+            question: what is asked.
+            heard: what others wrote.
+            literal: whether control tokens in these two are words.
+
+        Raises:
+            PromptError: one of them is no text.
+        """
+        return filled(self.prompt, {PLACE_OF_QUESTION: question, PLACE_OF_MESSAGES: heard}, literal=literal)
+
     def filled(self, question: str, heard: str = "") -> str:
-        """Its user turn about a question; what stands in the values is never a place."""
-        values = {PLACE_OF_QUESTION: question, PLACE_OF_MESSAGES: heard}
-        return re.sub("|".join(map(re.escape, values)), lambda place: values[place[0]], self.prompt)
+        """The same as one string."""
+        return "".join(part.text for part in self.content(question, heard))
 
     @property
     def prompt_segment(self) -> str:

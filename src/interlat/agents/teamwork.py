@@ -1,5 +1,6 @@
 """A team at work: items flow through its members, thoughts in batches, words with continuous refill."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interlat.agents.team import Member, Team, words_heard
+from interlat.engine.chat import ChatFormat
 from interlat.engine.exchange import rounded
 from interlat.engine.memory import Memory, MemoryRow, MovedMemory, join_rows, shape_text
 from interlat.engine.prompt import Prompt, Text, Tokens, join_text, token_ids_of, tokenize
@@ -19,7 +21,7 @@ from interlat.engine.sampling import row_seed
 from interlat.engine.selection import Criterion, select_columns
 from interlat.engine.streaming import Request
 from interlat.engine.transformers import Align, Engine
-from interlat.errors import InputError
+from interlat.errors import InputError, PromptError
 from interlat.reasoning import final_part
 
 QUESTION = "/question"
@@ -114,10 +116,13 @@ class Teamwork:
         share_question: read what all prompts of an item begin with once; every member goes on from there and does not
             read it again. Who hears nobody else gets what it would get anyway. Who gets a memory finds the question
             once and before it, where it would otherwise read it anew.
+        allow_special_tokens: let control tokens written in a question, or by a member in plain characters, be control
+            tokens; without it only those of the team's own prompts are.
 
     Raises:
         InputError: a member has no engine, a memory would go to a model that cannot read it, or a question is to be
             shared between several models.
+        PromptError: the chat template of a member's model refuses its turns.
     """
 
     def __init__(
@@ -131,6 +136,7 @@ class Teamwork:
         keep_latents: bool = False,
         share_question: bool = False,
         allow_foreign_cache: bool = False,
+        allow_special_tokens: bool = False,
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; give at least 1")
@@ -141,6 +147,8 @@ class Teamwork:
         self.seed = seed
         self.keep_latents = keep_latents
         self.share_question = share_question
+        self.literal = not allow_special_tokens
+        self._chats: dict[str, ChatFormat] = {}
         if share_question and len({member.model for member in team.members}) > 1:
             raise InputError("the members have different models, so they cannot share what they read; leave it out")
         check_members(team, {name: (engine.name, engine.config.num_hidden_layers) for name, engine in engines.items()})
@@ -149,6 +157,9 @@ class Teamwork:
         """Which members read memories of another model, of which one, and what differs between the two."""
         for sender, receiver in hand_overs(team):
             self._check_hand_over(sender, receiver)
+        for member in team.members:
+            # What no question makes a prompt of is not a matter of one question.
+            self._prompt(member, Question("", "x"), "x")
 
     def run(self, questions: Iterable[Question]) -> Iterator[Work]:
         """Every item once, in the order in which they are finished. Questions are taken as they are needed."""
@@ -168,12 +179,19 @@ class Teamwork:
 
     def _prompt(self, member: Member, question: Question, heard: str) -> Prompt:
         asked = question.text if member is self.team.answerer else question.others or question.text
-        turns = [("system", member.system)] if member.system else []
-        opening = self._engine(member).chat.opening([*turns, ("user", member.filled(asked, heard))])
+        turns = [("system", [Text(member.system)])] if member.system else []
+        content = member.content(asked, heard, literal=self.literal)
+        opening = self._chat(member).opening([*turns, ("user", content)])
         return join_text([*opening, Text(member.opening)])
 
     def _engine(self, member: Member) -> Engine:
         return self.engines[member.model]
+
+    def _chat(self, member: Member) -> ChatFormat:
+        if member.name not in self._chats:
+            engine = self._engine(member)
+            self._chats[member.name] = engine.with_template(member.template.over(engine.template)).chat
+        return self._chats[member.name]
 
     def _check_hand_over(self, sender: Member, receiver: Member) -> None:
         made, read = self._engine(sender), self._engine(receiver)
@@ -196,11 +214,19 @@ class Teamwork:
         engine = self._engine(self.team.answerer)
         while batch := list(islice(flow, self.batch_size)):
             for work in batch:
-                work.shared = self._common_beginning(work.question)
-            memory = engine.prefill([[Tokens(work.shared)] for work in batch], segment=QUESTION)
-            for row, work in enumerate(batch):
-                work.memories[QUESTION] = MemoryRow(memory, row)
-            del memory
+                with _failure_of(work):
+                    work.shared = self._common_beginning(work.question)
+                    if len(work.shared) > engine.context_length:
+                        raise PromptError(
+                            f"what the prompts begin with takes {len(work.shared)} positions, but the context of "
+                            f"{engine.name} holds {engine.context_length}"
+                        )
+            ready = [work for work in batch if not work.failure]
+            if ready:
+                memory = engine.prefill([[Tokens(work.shared)] for work in ready], segment=QUESTION)
+                for row, work in enumerate(ready):
+                    work.memories[QUESTION] = MemoryRow(memory, row)
+                del memory
             yield from batch
 
     def _common_beginning(self, question: Question) -> tuple[int, ...]:
@@ -334,10 +360,12 @@ class Teamwork:
 
     def _prepare(self, member: Member, work: Work, further: int) -> Prompt | None:
         """What a member reads of an item, in tokens; None, and a reason in the item, if that does not fit."""
+        engine = self._engine(member)
+        ids: tuple[int, ...] = ()
+        with _failure_of(work):
+            ids = () if work.failure else tuple(token_ids_of(tokenize(self.prompt(member, work), engine.tokenizer)))
         if work.failure:
             return None
-        engine = self._engine(member)
-        ids = tuple(token_ids_of(tokenize(self.prompt(member, work), engine.tokenizer)))
         if ids[: len(work.shared)] != work.shared:
             work.failure = f"the prompt of {member.name} does not begin as the others do; leave share_question out"
             return None
@@ -388,6 +416,15 @@ def foreign_cache(sender: Member, receiver: Member, differing: str) -> InputErro
         f"{receiver.name} would read the memory of another model, that of {sender.name}: {differing}; give both one "
         "model, or allow it (--allow-foreign-cache)"
     )
+
+
+@contextlib.contextmanager
+def _failure_of(work: Work) -> Iterator[None]:
+    """What makes no prompt of one item is its failure and does not end the others."""
+    try:
+        yield
+    except PromptError as error:
+        work.failure = str(error)
 
 
 def _bytes_of_column(member: Member, memory: Memory) -> int:

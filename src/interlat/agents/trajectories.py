@@ -76,12 +76,14 @@ def read_trajectories(directory: str | Path) -> list[Trajectory]:
 
 def actor_fingerprint(agent: Agent) -> str:
     """SHA-256 over the fingerprints of model, tokenizer and adapter and the kind of message that the actor reads."""
-    parts = [
+    parts: list[Any] = [
         agent.engine.weights_fingerprint,
         agent.engine.tokenizer_fingerprint,
         "" if agent.adapter is None else weights_fingerprint(agent.adapter),
         agent.settings.message_kind,
     ]
+    if agent.settings.template.record:
+        parts.append(agent.settings.template.record)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from interlat.align.module_file import StoredModule
 from interlat.engine.memory import Memory
-from interlat.engine.prompt import Latents, Prompt, as_parts
+from interlat.engine.prompt import Latents, Prompt, whole
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.messages import Norm, Offset
@@ -151,7 +151,8 @@ def begin_thought(engine: Engine, bridge: Bridge, prompts: Sequence[Prompt | str
             "the bridge that was trained with this model"
         )
     start = Latents(bridge.start.detach()[None])
-    return engine.prefill([[*as_parts(prompt), start] for prompt in prompts], room=latent_steps - 1)
+    read = [[*whole(prompt, engine.tokenizer), start] for prompt in prompts]
+    return engine.prefill(read, room=latent_steps - 1)
 
 
 def finish_thought(

@@ -13,7 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from interlat.agents.prompting import PromptMaker
+from interlat.agents.agent import load_engine
+from interlat.agents.prompting import PromptMaker, with_thinking
 from interlat.agents.sources import PromptOptions, TaskSource, some_tasks
 from interlat.align.bridge import Bridge, think_over
 from interlat.align.identity import NormMatchedIdentity
@@ -24,8 +25,9 @@ from interlat.engine.prompt import Latents, Prompt, Tokens, prompt_length, token
 from interlat.engine.ranks import Ranks
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.streaming import Request, Written
+from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Engine
-from interlat.errors import InputError, MessageError
+from interlat.errors import InputError, MessageError, PromptError
 from interlat.messages import Norm, Offset
 from interlat.store.index import OPENED_THOUGHT, Entry
 from interlat.store.manifest import Encoding, KeptLayer, Manifest, Method
@@ -47,6 +49,8 @@ class CollectThoughts:
     """Folder of the store, to begin or to continue."""
     prompt: PromptOptions = field(default_factory=PromptOptions)
     """How a task becomes a prompt."""
+    template: TemplateOptions = field(default_factory=TemplateOptions)
+    """Arguments of the chat template, over those that the model was trained with."""
     method: Literal["full", "compressed"] = "full"
     """full: the model writes, one state for each token. compressed: latent steps without words."""
     sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=1024))
@@ -99,6 +103,7 @@ class CollectThoughts:
     def __post_init__(self) -> None:
         if self.samples < 1 or self.batch_size < 1 or self.shard_megabytes < 1:
             raise InputError("samples, batch_size and shard_megabytes must be at least 1")
+        with_thinking(self.prompt.thinking, self.template)
         if self.method == "compressed":
             self._check_compressed()
         if self.samples > 1 and self.sampling.temperature == 0:
@@ -157,8 +162,10 @@ class _Item:
     sample: int
     order: int
     prompt: list[Tokens | Latents]
-    opened_thought: str
+    opened_thought: str = ""
     """The mark of a thought that the prompt ends with."""
+    fault: str = ""
+    """Why there is no prompt."""
 
 
 def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Iterator[Progress]:
@@ -166,6 +173,7 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
 
     Raises:
         InputError: settings or tasks that make no sense.
+        PromptError: no task makes a prompt.
         StorageError: the store there was made with other settings, or the file system refused.
     """
     ranks = ranks or Ranks.from_environment()
@@ -176,8 +184,9 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
         judged = config.grade or config.filters.correct
         if judged and not all(task.answer for task in tasks.tasks):
             raise InputError("some tasks have no answer to judge by; leave out grade and filters.correct")
-        engine = Engine.load(
+        engine, _ = load_engine(
             config.model,
+            with_thinking(config.prompt.thinking, config.template),
             dtype=config.dtype,
             device=ranks.device(config.device),
             trust_remote_code=config.trust_remote_code,
@@ -186,7 +195,7 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
         template = config.prompt.resolved_template(config.source)
         bridge = config.bridge()
         manifest = _manifest(config, engine, kept, bridge, template, config.source.describe(tasks.origin))
-        make_prompt = config.prompt.maker(template, engine.tokenizer)
+        make_prompt = config.prompt.maker(template, engine.tokenizer, engine.template)
         items = _items(config, engine, make_prompt, some_tasks(tasks, config.limit))
         with StoreWriter(config.output, manifest, ranks.rank, config.shard_megabytes * 2**20) as writer:
             contents = writer.contents()
@@ -225,6 +234,11 @@ def _manifest(
         },
     }
     del settings["prompt"]["template_file"]
+    arguments = engine.template.record
+    if config.prompt.thinking != "default":
+        del arguments["enable_thinking"]  # It stands among the settings of the prompt already.
+    if arguments:
+        settings["template"] = arguments
     resolved = {**dataclasses.asdict(config), "align": "identity" if bridge is None else "bridge"}
     written = ("sampling", "samples", "seed", "filters", "grade")
     settings |= {name: resolved[name] for name in (written if config.method == "full" else ("latent_steps", "align"))}
@@ -250,14 +264,23 @@ def _manifest(
 def _items(
     config: CollectThoughts, engine: Engine, make_prompt: PromptMaker, tasks: Sequence[tuple[int, Task]]
 ) -> list[_Item]:
-    """All thoughts to be had, longest prompt first."""
+    """All thoughts to be had, longest prompt first. Raises PromptError if no task makes a prompt."""
     items = []
     for place, task in tasks:
-        prompt = tokenize(make_prompt(task.text), engine.tokenizer)
+        prompt: list[Tokens | Latents] = []
+        fault = opened = ""
+        try:
+            prompt = tokenize(make_prompt(task.text), engine.tokenizer)
+            opened = make_prompt.opened_thought(task.text)
+        except PromptError as error:
+            fault = str(error)
         for sample in range(config.samples):
             identifier = task.id if config.samples == 1 else f"{task.id}#{sample}"
-            order, opened = place * config.samples + sample, make_prompt.opened_thought(task.text)
-            items.append(_Item(identifier, task, sample, order, prompt, opened))
+            order = place * config.samples + sample
+            items.append(_Item(identifier, task, sample, order, prompt, opened, fault))
+    if all(item.fault for item in items):
+        # Not a matter of one task.
+        raise PromptError(items[0].fault)
     return sorted(items, key=lambda item: (-prompt_length(item.prompt), item.order))
 
 
@@ -295,6 +318,8 @@ class _Collection:
     def _unfit(self, item: _Item) -> str:
         length = prompt_length(item.prompt)
         needed = 1 if self.config.method == "full" else self.config.latent_steps
+        if item.fault:
+            return item.fault
         if not item.task.text.strip() or not length:
             return "the task is empty"
         room = self.engine.context_after(length)

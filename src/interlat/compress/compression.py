@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from interlat.agents.prompting import PromptMaker
+from interlat.agents.prompting import PromptMaker, collected_options
 from interlat.agents.results import RESULT_FIELDS, read_results
 from interlat.agents.settings import AgentSettings
 from interlat.align.adapter import AdapterConfig, CommunicationAdapter
@@ -26,6 +26,7 @@ from interlat.engine.fingerprint import weights_fingerprint
 from interlat.engine.hardware import choose_device
 from interlat.engine.prompt import token_ids_of, tokenize
 from interlat.engine.ranks import Ranks
+from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 from interlat.files import atomic_folder, write_atomically
 from interlat.learning.card import CARD_FILE, base_model, model_card, settings_of
@@ -71,6 +72,9 @@ class Compress:
     """reasoner: folder or hub id of the model that learns to think; best the one that made the thoughts, but any other
     works too, with a map from its latents to message rows. A compressed sender learns on, with its bridge: with another
     loss, for another length or another receiver."""
+    template: TemplateOptions = field(default_factory=TemplateOptions)
+    """reasoner: arguments of the sender's chat template, over those of the collection; the finished sender keeps them.
+    The receiver's prompts are written as in its own training."""
     latent_steps: tuple[int, ...] = (8,)
     """Lengths K to train. With several every sample in every step is cut to one of them, each as likely."""
     losses: CompressionWeights = field(default_factory=CompressionWeights)
@@ -173,7 +177,7 @@ def _train(config: Compress, ranks: Ranks, settings: Identity) -> Iterator[tuple
     thoughts = ScoutMessages([config.thoughts])
     receiver, tokenizer = load_checkpoint(config.receiver, torch.float32, "cpu", False)
     adapter = _adapter(config, thoughts.manifest)
-    chat = ChatFormat(tokenizer)
+    chat = ChatFormat(tokenizer, AgentSettings.beside(config.receiver).template)
     corpus = _corpus(config, thoughts, chat, ranks)
     played, played_held_out = _played(config, thoughts, chat)
     compressor = _new_compressor(config, thoughts, adapter.config, receiver)
@@ -257,7 +261,7 @@ class _Source:
         self.longest = max(config.latent_steps)
         if self.tokenizer is not None:
             self.context: int = compressor.model.config.get_text_config(decoder=True).max_position_embeddings
-            self.make_prompt = PromptMaker.as_collected(thoughts.manifest.settings, self.tokenizer)
+            self.make_prompt = PromptMaker.as_collected(thoughts.manifest.settings, self.tokenizer, config.template)
 
     def sample(self, example: Example, latent_steps: int) -> Sample:
         """An example with what its message is made of."""
@@ -456,7 +460,7 @@ def _export(config: Compress, thoughts: ScoutMessages, adapter: AdapterConfig) -
     target = directory / "model"
     if isinstance(compressor.module, Reasoner):
         merge_low_rank(compressor.model)
-        bridge, settings = compressor.module.bridge, _settings(manifest)
+        bridge, settings = compressor.module.bridge, _settings(config, manifest)
         export_model(compressor.model, compressor.tokenizer, target, settings=settings, beside=[bridge], card=card)
         return
     with atomic_folder(target) as temporary:
@@ -464,9 +468,13 @@ def _export(config: Compress, thoughts: ScoutMessages, adapter: AdapterConfig) -
         write_atomically(temporary / CARD_FILE, card)
 
 
-def _settings(manifest: Manifest) -> AgentSettings:
+def _settings(config: Compress, manifest: Manifest) -> AgentSettings:
     """The settings with which `Agent.think` makes the prompts of the collection."""
     prompt = manifest.settings.get("prompt", {})
     return AgentSettings(
-        role="sender", prompt_template=prompt.get("template", ""), system_prompt=prompt.get("system", "")
+        role="sender",
+        prompt_template=prompt.get("template", ""),
+        system_prompt=prompt.get("system", ""),
+        template=config.template.over(collected_options(manifest.settings)),
+        allow_special_tokens=prompt.get("allow_special_tokens", False),
     )

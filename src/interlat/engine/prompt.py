@@ -1,6 +1,7 @@
 """A prompt is a list of parts: text, token ids, or latent rows; and how parts become model inputs."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,14 +9,29 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from interlat.engine.control_tokens import Stretch, control_tokens
 from interlat.errors import PromptError
+from interlat.files import lone_surrogate
 
 
 @dataclass(frozen=True)
 class Text:
-    """Text that the tokenizer of the model splits; special tokens written in it are special tokens."""
+    """Text that the tokenizer of the model splits. Raises PromptError if it is no text that a tokenizer can read."""
 
     text: str
+    literal: bool = False
+    """False: special tokens written in it are special tokens. True, for all that comes from outside: they are words
+    like any others, see `interlat.engine.control_tokens`."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise PromptError(f"a text is a {type(self.text).__name__}, expected a string; convert it")
+        lone = lone_surrogate(self.text)
+        if lone:
+            raise PromptError(
+                f"the text holds the lone surrogate {lone[0]!r} at character {lone.start()}, which no tokenizer can "
+                "read; correct or remove it"
+            )
 
 
 @dataclass(frozen=True)
@@ -36,21 +52,45 @@ Part = Text | Tokens | Latents
 Prompt = Sequence[Part]
 
 
-def as_parts(content: Prompt | str) -> list[Part]:
-    """``content`` as a list of parts: a bare string is one text part."""
-    return [Text(content)] if isinstance(content, str) else list(content)
+def as_parts(content: Prompt | str, *, literal: bool = False) -> list[Part]:
+    """``content`` as a list of parts: a bare string is one text part, ``literal`` or not.
+
+    Raises:
+        PromptError: it is neither a string nor a list.
+    """
+    if isinstance(content, str):
+        return [Text(content, literal)]
+    if not isinstance(content, list | tuple):
+        raise PromptError(f"a prompt is a {type(content).__name__}, expected a string or a list of parts; convert it")
+    return list(content)
+
+
+def filled(template: str, values: Mapping[str, str], *, literal: bool = True) -> list[Text]:
+    """A template with values in some places; what stands in the values is never a place.
+
+    Args:
+        template: whose special tokens are special tokens.
+        values: place, as it is written in the template -> what goes there.
+        literal: whether the values come from outside.
+
+    Raises:
+        PromptError: a value is no text.
+    """
+    pieces = re.split(f"({'|'.join(map(re.escape, values))})", template)
+    return [Text(values[piece], literal) if number % 2 else Text(piece) for number, piece in enumerate(pieces)]
 
 
 def join_text(parts: Prompt) -> list[Part]:
-    """The same prompt with neighbouring text parts joined and empty parts left out.
+    """The same prompt with neighbouring text parts of one kind joined and empty parts left out.
 
     Joining comes before tokenising, so that how a text was cut into parts never changes its tokens.
     """
     joined: list[Part] = []
     for part in parts:
         if isinstance(part, Text):
-            if joined and isinstance(joined[-1], Text):
-                joined[-1] = Text(joined[-1].text + part.text)
+            before = joined[-1] if joined else None
+            if isinstance(before, Text) and before.literal == part.literal:
+                joined[-1] = Text(before.text + part.text, part.literal)
             elif part.text:
                 joined.append(part)
         elif isinstance(part, Tokens):
@@ -68,7 +108,8 @@ def tokenize(parts: Prompt | str, tokenizer: PreTrainedTokenizerBase) -> list[To
     """Turn every text part into token ids; the one function for training and for inference.
 
     Special tokens are never added: a chat template writes those that it wants (a beginning-of-sequence token
-    too) into its text, and a raw prompt gets exactly what it says. Neighbouring texts are joined first.
+    too) into its text, and `begun` begins a prompt without one. Neighbouring texts are joined first, and the ids are
+    the tokenizer's ids of the joined text unless a literal text holds a control token.
 
     Args:
         parts: the prompt; a bare string stands for one text part.
@@ -78,23 +119,61 @@ def tokenize(parts: Prompt | str, tokenizer: PreTrainedTokenizerBase) -> list[To
         Token and latent parts in order; neighbouring token parts are merged.
 
     Raises:
-        PromptError: something in the list is not a part.
+        PromptError: something in the list is not a part, or the vocabulary cannot spell what a literal text holds.
     """
     result: list[Tokens | Latents] = []
-    for part in join_text(as_parts(parts)):
-        if isinstance(part, Latents):
-            result.append(part)
+    stretches: list[Stretch] = []
+    for part in [*join_text(as_parts(parts)), None]:
+        if isinstance(part, Text):
+            stretches.append(Stretch(part.text, part.literal))
             continue
-        ids = _split(part.text, tokenizer) if isinstance(part, Text) else part.ids
-        if result and isinstance(result[-1], Tokens):
-            result[-1] = Tokens(result[-1].ids + ids)
-        elif ids:
-            result.append(Tokens(ids))
+        if stretches:
+            _add(result, _split(stretches, tokenizer))
+            stretches = []
+        if isinstance(part, Tokens):
+            _add(result, part.ids)
+        elif part is not None:
+            result.append(part)
     return result
 
 
-def _split(text: str, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+def _split(stretches: Sequence[Stretch], tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    return control_tokens(tokenizer).split(stretches, tokenizer)
+
+
+def _add(parts: list[Tokens | Latents], ids: tuple[int, ...]) -> None:
+    if parts and isinstance(parts[-1], Tokens):
+        parts[-1] = Tokens(parts[-1].ids + ids)
+    elif ids:
+        parts.append(Tokens(ids))
+
+
+def begun(parts: Prompt | str, tokenizer: PreTrainedTokenizerBase) -> list[Part]:
+    """A prompt without a chat template, with the tokens that the tokenizer puts before a text, if it does.
+
+    For Gemma, Llama and other base models that is the beginning-of-sequence token, without which they write nonsense.
+    A prompt that has it already keeps the one; a tokenizer's token at the end of a text is never added.
+
+    Args:
+        parts: the whole prompt; not what continues a memory.
+        tokenizer: of the model that reads it.
+
+    Raises:
+        PromptError: as `tokenize`.
+    """
+    text = list(tokenizer("a", add_special_tokens=False)["input_ids"])
+    whole = list(tokenizer("a")["input_ids"])
+    start = next((n for n in range(len(whole)) if whole[n : n + len(text)] == text), 0)
+    tokenized = tokenize(parts, tokenizer)
+    first = tokenized[0] if tokenized else None
+    if not start or not first or (isinstance(first, Tokens) and list(first.ids[:start]) == whole[:start]):
+        return as_parts(parts)
+    return [Tokens(tuple(whole[:start])), *as_parts(parts)]
+
+
+def whole(prompt: Prompt | str, tokenizer: PreTrainedTokenizerBase) -> list[Part]:
+    """The parts of a prompt that continues nothing: a string is `begun`, a list of parts is complete."""
+    return begun(prompt, tokenizer) if isinstance(prompt, str) else as_parts(prompt)
 
 
 def prompt_length(parts: Sequence[Tokens | Latents]) -> int:

@@ -41,7 +41,8 @@ def row_seed(run_seed: int, item_id: str, agent: str) -> int:
 
     The same three give the same seed on every machine, in every batch and in every order.
     """
-    digest = hashlib.sha256(f"{run_seed}\x00{item_id}\x00{agent}".encode()).digest()
+    # An item may be called what is no Unicode text.
+    digest = hashlib.sha256(f"{run_seed}\x00{item_id}\x00{agent}".encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 

@@ -1,5 +1,6 @@
 """The reference engine: any Hugging Face causal language model, with prefill, latent thought and decoding."""
 
+import copy
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -19,11 +20,12 @@ from interlat.engine.layers import KeptLayers, Tap
 from interlat.engine.llama_family import LlamaFamilyBackend, is_llama_family
 from interlat.engine.memory import LayerShape, Memory, MovedMemory, layer_shapes, shape_text, with_columns, with_segment
 from interlat.engine.origin import Origin
-from interlat.engine.prompt import Latents, Prompt, Tokens, embed_prompts, padded_mask, prompt_length, tokenize
+from interlat.engine.prompt import Latents, Prompt, Tokens, embed_prompts, padded_mask, prompt_length, tokenize, whole
 from interlat.engine.rotary import crossing, original_length, read_rows_apart
 from interlat.engine.sampling import Sampling
 from interlat.engine.self_check import check_against_plain_forward
 from interlat.engine.streaming import Request, Written, write_stream
+from interlat.engine.template import TemplateOptions
 from interlat.errors import CheckpointError, InputError, PromptError
 from interlat.messages import Offset
 
@@ -43,6 +45,7 @@ class Engine:
         self.use(model)
         self.tokenizer = tokenizer
         self.name = name
+        self.template = TemplateOptions()
         self.hidden_size: int = self.config.hidden_size
         self.context_length = self._context_length()
         self.revision: str = getattr(model.config, "_commit_hash", None) or "local"
@@ -119,7 +122,14 @@ class Engine:
     @functools.cached_property
     def chat(self) -> ChatFormat:
         """The chat template of the tokenizer. Raises PromptError if it has none."""
-        return ChatFormat(self.tokenizer)
+        return ChatFormat(self.tokenizer, self.template)
+
+    def with_template(self, template: TemplateOptions) -> "Engine":
+        """The same model, whose prompts are written with these options of the chat template."""
+        engine = copy.copy(self)
+        engine.template = template
+        engine.__dict__.pop("chat", None)
+        return engine
 
     @functools.cached_property
     def origin(self) -> Origin:
@@ -182,7 +192,8 @@ class Engine:
         """Read one prompt a row, after what ``memory`` holds if there is one. The LM head does not run.
 
         Args:
-            prompts: B prompts of any lengths.
+            prompts: B prompts of any lengths. A list of parts is read as it is. A string that continues no memory
+                gets what the tokenizer puts before a text, see `interlat.engine.prompt.begun`.
             memory: the memory of B rows that the prompts continue. It stays as it is, and is copied; a `MovedMemory` is
                 given back while it is copied.
             segment: the name that the new columns get.
@@ -234,6 +245,8 @@ class Engine:
             raise PromptError("no prompts to read; pass at least one")
         if len(moved.memory) != len(prompts):
             raise InputError(f"{len(prompts)} prompts for a memory of {len(moved.memory)} rows; pass one prompt a row")
+        if before is None:
+            prompts = [whole(prompt, self.tokenizer) for prompt in prompts]
         tokenized = [tokenize(prompt, self.tokenizer) for prompt in prompts]
         lengths = [prompt_length(parts) for parts in tokenized]
         for row, (length, read) in enumerate(zip(lengths, moved.memory.next_position.tolist(), strict=True)):

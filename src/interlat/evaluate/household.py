@@ -13,17 +13,19 @@ import hashlib
 import json
 import resource
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from interlat.agents.agent import load_engine
 from interlat.agents.player import Episode, Message, play_games
 from interlat.agents.results import Results, read_results
 from interlat.agents.settings import MessageKind
 from interlat.align.adapter import CommunicationAdapter
+from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.evaluate.pairing import check_role, check_sender
@@ -99,6 +101,8 @@ class EvaluateHousehold:
     """Processes that run the games."""
     max_plan_tokens: int = 80
     """Most tokens of a plan."""
+    template: TemplateOptions = field(default_factory=TemplateOptions)
+    """Arguments of the chat templates, over those that the models were trained with."""
 
     def __post_init__(self) -> None:
         check_variants(self.variants)
@@ -119,6 +123,9 @@ class EvaluateHousehold:
         It is read once, at the first use: a run has one hash from its first episode to its last.
         """
         fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("output", "workers", "variants")}
+        fields["template"] = self.template.record
+        if not fields["template"]:
+            del fields["template"]
         fields["checkpoints"] = {
             role: content_digest(place) for role, place in fields["checkpoints"].items() if place is not None
         }
@@ -158,7 +165,7 @@ def _evaluate(config: EvaluateHousehold, records: Sequence[dict[str, Any]]) -> I
     actors: dict[str, tuple[Engine, CommunicationAdapter | None]] = {}
     for kind in dict.fromkeys(_ACTOR_OF.get(variant, "latent") for variant, _ in wanted):
         check_role(kind, getattr(config.checkpoints, kind), _READS[kind])
-        actors[kind] = _load_actor(getattr(config.checkpoints, kind), kind == "latent")
+        actors[kind] = _load_actor(config, kind)
     _check_pairs(sender, actors, [variant for variant, _ in wanted])
     count = total - len(wanted)
     yield count, total
@@ -224,6 +231,7 @@ def _sender(config: EvaluateHousehold, games: Sequence[dict[str, Any]]) -> Sende
         batch_size=config.batch_size,
         seed=config.seed,
         max_plan_tokens=config.max_plan_tokens,
+        template=config.template,
     )
 
 
@@ -243,8 +251,10 @@ def _check_pairs(
         check_sender(sender.engine, adapter, resampler=sender.resampler if RESAMPLED in names else None)
 
 
-def _load_actor(folder: str, latent: bool) -> tuple[Engine, CommunicationAdapter | None]:
-    return Engine.load(folder, dtype=DTYPE), CommunicationAdapter.load(folder).eval() if latent else None
+def _load_actor(config: EvaluateHousehold, kind: str) -> tuple[Engine, CommunicationAdapter | None]:
+    folder = getattr(config.checkpoints, kind)
+    engine, _ = load_engine(folder, config.template, dtype=DTYPE)
+    return engine, CommunicationAdapter.load(folder).eval() if kind == "latent" else None
 
 
 def _record(

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from interlat.agents.agent import load_engine
 from interlat.agents.household import BEGIN_MESSAGE, END_MESSAGE, actor_prompt, scout_prompt
 from interlat.agents.player import Message, message_parts
 from interlat.agents.results import RESULT_FIELDS, RESULT_KEY, Results, read_results
@@ -26,7 +27,6 @@ from interlat.align.identity import NormMatchedIdentity
 from interlat.engine.hardware import describe_machine
 from interlat.engine.prompt import Text
 from interlat.engine.sampling import Sampling
-from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.evaluate.household import Checkpoints, content_digest
 from interlat.evaluate.pairing import check_role, check_sender
@@ -144,7 +144,7 @@ class _Line:
 
     def __init__(self, config: MeasureLatency) -> None:
         self.config = config
-        self.engine = functools.cache(lambda role: Engine.load(getattr(config.checkpoints, role), dtype="float32"))
+        self.engine = functools.cache(lambda role: load_engine(getattr(config.checkpoints, role), dtype="float32")[0])
         self.adapter = functools.cache(
             lambda: CommunicationAdapter.load(config.checkpoints.latent).to(self.engine("latent").device).eval()
         )
@@ -178,7 +178,8 @@ class _Line:
             with torch.no_grad():
                 adapted = clock.time("adapter", lambda: self.adapter()(message[None].to(receiver.device))[0])
         content = [
-            Text(actor_prompt(game["opening"]) + BEGIN_MESSAGE),
+            Text(actor_prompt(game["opening"]), literal=True),
+            Text(BEGIN_MESSAGE),
             *message_parts(message, adapted),
             Text(END_MESSAGE),
         ]

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interlat.agents.agent import load_engine
 from interlat.agents.household import scout_prompt
 from interlat.agents.player import Message
 from interlat.align.bridge import Bridge, think_over
@@ -17,6 +18,7 @@ from interlat.align.resampler import Resampler
 from interlat.align.rows import padded_rows
 from interlat.engine.prompt import Part
 from interlat.engine.sampling import Sampling, row_seed
+from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.evaluate.controls import CROSS_TASK, INT8, control_messages, cross_task_partners, is_control
@@ -146,6 +148,7 @@ class Sender:
         batch_size: games at once.
         seed: of sampled plans and controls.
         max_plan_tokens: most tokens of a plan.
+        template: arguments of the chat templates, over those that the models were trained with.
     """
 
     def __init__(
@@ -158,16 +161,17 @@ class Sender:
         batch_size: int = 50,
         seed: int = 0,
         max_plan_tokens: int = 80,
+        template: TemplateOptions | None = None,
     ) -> None:
         self.games = {game["item"]: game for game in games}
-        self.engine = Engine.load(scout, dtype="float32")
+        self.engine, _ = load_engine(scout, template, dtype="float32")
         self.batch_size = batch_size
         self.seed = seed
         self.max_plan_tokens = max_plan_tokens
         self.resampler = Resampler.load(resampler, self.engine.device) if resampler else None
         self.compressed: tuple[Engine, Bridge] | None = None
         if compressed:
-            thinking = Engine.load(compressed, dtype="float32")
+            thinking, _ = load_engine(compressed, template, dtype="float32")
             self.compressed = thinking, Bridge.load(compressed, thinking.device)
         self._sent: dict[str, dict[str, Sent]] = {}
 

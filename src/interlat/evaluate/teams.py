@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from interlat.agents.agent import load_engine
 from interlat.agents.results import Results, read_results
 from interlat.agents.sources import TaskSource, some_tasks
 from interlat.agents.team import Member, Team
@@ -23,6 +24,7 @@ from interlat.align.vocabulary import VocabularyMean
 from interlat.engine.checkpoint import load_model_config
 from interlat.engine.origin import Origin
 from interlat.engine.ranks import Ranks
+from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Align, Engine
 from interlat.errors import InputError
 from interlat.evaluate.controls import cross_task_partners
@@ -71,6 +73,8 @@ class EvaluateTeams:
     """A team of your own, in an order in which everybody comes after those whom they listen to."""
     models: dict[str, str] = field(default_factory=dict)
     """Folders or hub ids of further models, by the names that members use."""
+    template: TemplateOptions = field(default_factory=TemplateOptions)
+    """Arguments of the chat templates, over those that a model was trained with; a member may have further ones."""
     align: AlignName = "identity"
     """From a state to the next input of a latent step: identity with the norm of an embedding, the ridge map of
     LatentMAS, or the mean of the embeddings of expected words."""
@@ -79,6 +83,9 @@ class EvaluateTeams:
     allow_foreign_cache: bool = False
     """Let members read the memories of other models of the same shape, whose weights, rotary positions, architecture or
     tokenizer differ. An experiment: what such a memory means to them is not known. Each record names what differs."""
+    allow_special_tokens: bool = False
+    """Let control tokens that are written in a question or by a member, such as ``<|im_end|>``, be control tokens
+    instead of words."""
     limit: int | None = None
     """Ask this many of the questions, chosen by chance, always the same ones; None asks all."""
     batch_size: int = 16
@@ -138,9 +145,16 @@ class EvaluateTeams:
         left_out = ("output", "batch_size", "variants", "limit", "traces", "device")
         names = {one.name for one in dataclasses.fields(EvaluateTeams)}.difference(left_out)
         fields = {name: value for name, value in dataclasses.asdict(self).items() if name in names}
-        for name in ("exact", "allow_foreign_cache"):
+        # Results from before there were these choices keep their hash.
+        for name in ("exact", "allow_foreign_cache", "allow_special_tokens"):
             if not fields[name]:
-                del fields[name]  # results from before there was this choice keep their hash
+                del fields[name]
+        described = [(self.template, fields)]
+        described += [(member.template, found) for member, found in zip(self.members, fields["members"], strict=True)]
+        for template, settings in described:
+            settings["template"] = template.record
+            if not settings["template"]:
+                del settings["template"]
         fields["model"] = content_digest(self.model)
         fields["models"] = {name: content_digest(place) for name, place in self.models.items()}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
@@ -233,6 +247,7 @@ def _ask(
         keep_latents=bool(config.traces),
         share_question=config.share_question,
         allow_foreign_cache=config.allow_foreign_cache,
+        allow_special_tokens=config.allow_special_tokens,
     )
     by_key = {task.id: task for task in wanted}
     began = time.perf_counter()
@@ -333,7 +348,10 @@ def _engines(config: EvaluateTeams, ranks: Ranks, teams: Sequence[Team]) -> dict
         check_members(team, layers)
     _check_caches(config, teams)
     device = ranks.device(config.device)
-    return {name: Engine.load(place, dtype=config.dtype, device=device) for name, place in places.items()}
+    return {
+        name: load_engine(place, config.template, dtype=config.dtype, device=device)[0]
+        for name, place in places.items()
+    }
 
 
 def _align(name: AlignName, engine: Engine) -> Align:

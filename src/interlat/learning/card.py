@@ -97,9 +97,13 @@ def settings_of(kind: type[Any], config: Any) -> dict[str, object]:
             continue
         if dataclasses.is_dataclass(value):
             found |= {f"{field.name}.{name}": inner for name, inner in settings_of(type(value), value).items()}
-        elif field.name in ALWAYS_SHOWN or value != field.default:
+        elif field.name in ALWAYS_SHOWN or value != _default_of(field):
             found[field.name] = value
     return found
+
+
+def _default_of(field: dataclasses.Field[Any]) -> object:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def base_model(start: str) -> str:

@@ -13,13 +13,13 @@ from typing import Any, Literal
 import torch
 
 from interlat.agents.settings import AgentSettings, MessageKind
-from interlat.engine.chat import ChatFormat, Turn
+from interlat.engine.chat import ASSISTANT, ChatFormat, Turn
 from interlat.engine.prompt import Latents, Text, Tokens, token_ids_of
-from interlat.errors import InputError, PromptError
+from interlat.errors import InputError, InterlatError, PromptError
 from interlat.learning.corpus import Corpus
 from interlat.learning.examples import IGNORED, Example
 from interlat.learning.message_tokens import MESSAGE_TOKENS
-from interlat.learning.spans import ASSISTANT, Supervised, supervised_conversation
+from interlat.learning.spans import Supervised, supervised_conversation
 from interlat.store.reading import LatentStore
 from interlat.tasks.base import Task
 from interlat.tasks.boxed import last_boxed
@@ -58,6 +58,8 @@ class ConversationOptions:
     place_for_message: bool = True
     """Whether ``<bop>`` and ``<eop>`` stand at the end of the first user turn even where there is no message. False
     writes conversations as they are, for models that get no such messages, as the members of a team."""
+    allow_special_tokens: bool = False
+    """Let control tokens that are written in the data, such as ``<|im_end|>``, be control tokens instead of words."""
     max_length: int | None = None
     """Most positions of a conversation with its message; what is behind them is cut off. None cuts nothing."""
     missing: Literal["error", "drop"] = "error"
@@ -81,6 +83,7 @@ class ConversationOptions:
             prompt_template=self.prompt_template,
             connector=self.connector,
             message_kind=message_kind,
+            allow_special_tokens=self.allow_special_tokens,
         )
 
 
@@ -98,11 +101,16 @@ class Conversations:
     """Items of the corpus that lost their end, but not all replies, to max_length."""
     test: int
     """Items of tasks of the split test."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Items of which no example could be made, with the reason."""
 
     @property
     def counts(self) -> str:
         """How many are learned, held out, cut and left out, as a line to print."""
         left_out = f"{self.missing} tasks without a thought, {self.too_long} too long, {self.test} of the split test"
+        if self.refused:
+            item, reason = next(iter(self.refused.items()))
+            left_out += f", {len(self.refused)} refused, such as {item!r} ({reason})"
         return (
             f"{len(self.corpus.training)} conversations to learn, {len(self.corpus.validation)} held out, "
             f"{self.cut} cut at the end; left out: {left_out}"
@@ -120,7 +128,8 @@ def load_corpus(
 
     An item is a thought, so several samples of a task are items with the same conversation; they and all others with
     the same text (but for white space) are one task. Where some thoughts are of the split "validation", their tasks are
-    held out; else some are, by chance but always the same ones. Tasks of the split "test" are in neither part.
+    held out; else some are, by chance but always the same ones. Tasks of the split "test" are in neither part. An item
+    of which no example can be made is left out and counted.
 
     Args:
         options: which conversations.
@@ -130,9 +139,9 @@ def load_corpus(
         validation_share: share of the tasks to hold out.
 
     Raises:
-        InputError: no such data, a task without a thought or without a reply, an item that max_length leaves no reply,
-            no ``<bop>`` or ``<eop>`` in the vocabulary, or no task left to train on or to validate with.
-        PromptError: the chat template does not fit a conversation; names it.
+        InputError: no such data, a task without a thought, an item that max_length leaves no reply, no ``<bop>`` or
+            ``<eop>`` in the vocabulary, no task with a reply, or none left to train on or to validate with.
+        PromptError: the chat template does not fit any conversation; names the first.
     """
     if not 0 < validation_share < 1:
         raise InputError(f"validation_share is {validation_share}, expected a number between 0 and 1; correct it")
@@ -142,11 +151,16 @@ def load_corpus(
     for item, task in items.items():
         splits[task_of[item]].add(task.split)
     examples, test, too_long, cut = [], 0, 0, 0
+    refused: dict[str, InterlatError] = {}
     for item, task in items.items():
         if TEST in splits[task_of[item]]:
             test += 1
             continue
-        whole = conversation_example(item, task, options, chat)
+        try:
+            whole = conversation_example(item, task, options, chat)
+        except (InputError, PromptError) as error:
+            refused[item] = error
+            continue
         # What a message is long costs a tokenisation, and matters only under a bound.
         rows = 0 if options.max_length is None else rows_of(item)
         example = _within(whole, rows, options.max_length)
@@ -160,6 +174,8 @@ def load_corpus(
                 f"item {item!r} has {len(whole.before)} positions before its message of up to {rows}, which "
                 f"leaves no reply within max_length {options.max_length}; raise it, or set too_long to drop"
             )
+    if refused and not examples:
+        raise next(iter(refused.values()))
     kept = {example.item: task_of[example.item] for example in examples}
     named = {task for task, names in splits.items() if VALIDATION in names}
     held_out = named or _some(list(dict.fromkeys(kept.values())), validation_share)
@@ -171,7 +187,8 @@ def load_corpus(
             f"task each; {test} items are of the split test, {missing} tasks have no thought and {too_long} items are "
             f"too long: give more tasks{_other_split if test else ''}"
         )
-    return Conversations(Corpus(training, validation, kept), missing, too_long, cut, test)
+    reasons = {item: str(error) for item, error in refused.items()}
+    return Conversations(Corpus(training, validation, kept), missing, too_long, cut, test, reasons)
 
 
 _other_split = (
@@ -197,10 +214,11 @@ def conversation_example(item: str, task: Task, options: ConversationOptions, ch
     """
     settings = options.settings()
     opening, rest = _opening_and_rest(item, task, options.task_turn)
-    turns: list[Turn] = [("system", settings.system_prompt)] if settings.system_prompt else []
-    text = settings.render(opening)
+    turns: list[Turn] = [("system", [Text(settings.system_prompt)])] if settings.system_prompt else []
+    asked = settings.content(opening)
+    later: list[Turn] = [(role, [Text(text, settings.literal)]) for role, text in rest]
     if not options.place_for_message:
-        supervised = _supervised(item, [*turns, ("user", text), *rest], chat)
+        supervised = _supervised(item, [*turns, ("user", asked), *later], chat)
         first = next(place for place, label in enumerate(supervised.labels) if label != IGNORED)
         tokens = tuple(token_ids_of(supervised.parts))
         after, labels = tokens[first:], tuple(supervised.labels[first:])
@@ -210,12 +228,13 @@ def conversation_example(item: str, task: Task, options: ConversationOptions, ch
         raise InputError(f"the tokenizer lacks {' or '.join(MESSAGE_TOKENS)}; add them with add_message_tokens")
     begin, end = (Tokens((token,)) for token in ids)
     message: list[Text | Tokens | Latents] = [
-        Text(f"{text}{settings.connector}"),
+        *asked,
+        Text(settings.connector),
         begin,
         Latents(torch.zeros(1, 1)),
         end,
     ]
-    supervised = _supervised(item, [*turns, ("user", message), *rest], chat)
+    supervised = _supervised(item, [*turns, ("user", message), *later], chat)
     # The three parts are what stands before the message, its place, and the rest.
     before, _, after = (tuple(token_ids_of([part])) for part in supervised.parts)
     return Example(

@@ -40,9 +40,9 @@ class Example:
         return sum(weight for weight, label in zip(self.weights, self.labels, strict=True) if label != IGNORED)
 
 
-def ids_of(text: str, chat: ChatFormat) -> tuple[int, ...]:
-    """Token ids of a text without any special token added."""
-    parts = tokenize([Text(text)], chat.tokenizer)
+def ids_of(text: str, chat: ChatFormat, literal: bool = True) -> tuple[int, ...]:
+    """Token ids of a text without any special token added, or, if it is literal, written in it."""
+    parts = tokenize([Text(text, literal)], chat.tokenizer)
     return parts[0].ids if parts and isinstance(parts[0], Tokens) else ()
 
 
@@ -58,29 +58,30 @@ def actor_example(
     Args:
         record: the game.
         episode: one episode of it; commands that are not to be imitated are read and not learned.
-        chat: the actor's chat format.
+        chat: the actor's chat format; where its generation prompt opens a thought, every reply first ends it.
         search_weight: loss weight of where to go; every other token weighs 1.
         advice: for each turn the command that is learned instead of the one that was given: up to the first token in
             which the two differ, and in its place that of the better one. What comes after it in the command given
             has the weight 0, and so has all of a turn without advice (None).
     """
-    prompt = f"{actor_prompt(record['opening'])}{BEGIN_MESSAGE}{END_MESSAGE}"
+    prompt = [Text(actor_prompt(record["opening"]), literal=True), Text(f"{BEGIN_MESSAGE}{END_MESSAGE}")]
     opening = _ids(chat.opening([("user", prompt)]), chat)
     begin = chat.tokenizer.convert_tokens_to_ids(BEGIN_MESSAGE)
     split = len(opening) - opening[::-1].index(begin)
     after, labels = list(opening[split:]), [IGNORED] * (len(opening) - split)
     weights = [1.0] * len(after)
     turns = episode["turns"]
+    lead, stop = _ids([Text(chat.end_of_thought)], chat), chat.stop
     for number, (command, observation, imitated) in enumerate(turns):
         rest = _ids(chat.continuation(observation), chat)
         if number == len(turns) - 1:
             rest = rest[:1]
-        reply = [*ids_of(command, chat), rest[0]]
-        after += [*reply, *rest[1:]]
+        reply = [*ids_of(command, chat), stop]
+        after += [*lead, *reply[:-1], *rest]
         better = command if advice is None else advice[number]
         learned, learned_weights = _learned(reply, better, chat, search_weight)
-        labels += learned if imitated else [IGNORED] * len(reply)
-        weights += learned_weights
+        labels += [*lead, *learned] if imitated else [IGNORED] * (len(lead) + len(reply))
+        weights += [*([1.0 if better is not None else 0.0] * len(lead)), *learned_weights]
         labels += [IGNORED] * (len(rest) - 1)
         weights += [1.0] * (len(rest) - 1)
     return Example(
@@ -132,9 +133,9 @@ def scout_example(
         InputError: a place is not one token, so that no single position holds the belief about it.
     """
     prompt = _ids(chat.opening([("user", scout_prompt(opening_text, evidence, style))]), chat)
-    reply = ids_of(plan, chat)
-    stop = _ids(chat.continuation("x"), chat)[0]
-    weights, soft, start = [1.0] * (len(reply) + 1), [], 0
+    lead = _ids([Text(chat.end_of_thought)], chat)
+    reply, stop = (*lead, *ids_of(plan, chat)), chat.stop
+    weights, soft, start = [1.0] * (len(reply) + 1), [], len(lead)
     for belief in beliefs:
         tokens = {place: ids_of(f" {place}", chat) for place in belief.places}
         split = [place for place, ids in tokens.items() if len(ids) != 1]

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import torch
 
 from interlat.errors import InputError, MessageError
-from interlat.files import atomic_folder, atomic_path
+from interlat.files import atomic_folder, atomic_path, utf8
 from interlat.messages import Offset
 from interlat.store.encoding import dtype_of
 from interlat.store.index import Entry
@@ -103,7 +103,8 @@ def _metadata(entry: Entry) -> dict[str, Any]:
 
 def _write_json(thoughts: Iterable[Thought], path: Path, as_list: bool) -> None:
     opening, between, ending = ("[\n", ",\n", "\n]\n") if as_list else ("", "\n", "\n")
-    with open(path, "w", encoding="utf-8") as handle:
+    # A lone surrogate becomes what JSON writes for it.
+    with open(path, "w", encoding="utf-8", errors="backslashreplace") as handle:
         handle.write(opening)
         for number, thought in enumerate(thoughts):
             entry = thought.entry
@@ -148,7 +149,7 @@ def _batch(thoughts: list[Thought], schema: pa.Schema) -> pa.RecordBatch:
     columns: dict[str, Any] = {
         "task_id": [entry.id for entry in entries],
         STATES: pa.ListArray.from_arrays(item_ends, rows),
-        "metadata": [json.dumps(_metadata(entry), ensure_ascii=False) for entry in entries],
+        "metadata": [utf8(json.dumps(_metadata(entry), ensure_ascii=False)).decode() for entry in entries],
         **{name: [getattr(entry, name) for entry in entries] for name in ("task", "plan", "task_type", "split")},
     }
     return pa.record_batch([pa.array(columns[field.name], field.type) for field in schema], schema=schema)

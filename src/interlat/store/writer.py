@@ -1,7 +1,6 @@
 """Streaming writing: each thought is on disk, and counted, as soon as it is appended."""
 
 import contextlib
-import dataclasses
 import json
 import math
 import os
@@ -17,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interlat.errors import MessageError, StorageError
-from interlat.files import lock, storage_errors
+from interlat.files import lock, lone_surrogate, storage_errors, utf8
 from interlat.store.encoding import Encoded, encode, stored_dtype
 from interlat.store.index import (
     JOURNALS,
@@ -102,7 +101,7 @@ class StoreWriter:
         open_stems = [self._stem(path.name.removesuffix(PARTIAL)) for path in self._files(PARTIAL)]
         on_disk = {stem.name: rows_on_disk(stem, self._form) for stem in open_stems}
         kept = [line for line in lines if line.get("offset", 0) + line.get("length", 0) <= self._limit(line, on_disk)]
-        content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept).encode()
+        content = utf8("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
         found = journal.read_bytes()
         if content != found:
             with storage_errors(journal):
@@ -154,11 +153,10 @@ class StoreWriter:
             prompt_states: the rows of its prompt, if the store keeps them.
 
         Raises:
-            MessageError: no rows, rows of another shape than the store's, an id that is there already, text that is not
-                valid Unicode, or values that are not finite or too large for the store's format.
+            MessageError: no rows, rows of another shape than the store's, an id that is there already, text that is
+                none, or values that are not finite or too large for the store's format.
             StorageError: the file system refused.
         """
-        _check_text(entry)
         prompt_rows = 0 if prompt_states is None else len(prompt_states)
         rows = hidden_states if prompt_states is None else torch.cat([prompt_states, hidden_states])
         self._check_shape(entry, rows, len(hidden_states), prompt_rows)
@@ -185,11 +183,13 @@ class StoreWriter:
         return place
 
     def exclude(self, identifier: str, status: Status, reason: str) -> None:
-        """Note that a thought is not in the store, and why; what is no Unicode in an id or a reason is escaped."""
-        known, why = (text.encode(errors="backslashreplace").decode() for text in (identifier, reason))
-        self._write_line({"id": known, "status": status, "reason": why})
+        """Note that a thought is not in the store, and why."""
+        self._write_line({"id": identifier, "status": status, "reason": reason})
 
     def _check_shape(self, entry: Entry, rows: Tensor, length: int, prompt_rows: int) -> None:
+        for name in ("id", "task", "plan", "task_id", "split", "task_type"):
+            if lone_surrogate(getattr(entry, name)):
+                raise MessageError(f"the {name} holds a lone surrogate, which no store can keep; correct or remove it")
         if entry.id in self._kept:
             raise MessageError(f"{entry.id} is in the store already; give every thought an id of its own")
         if not length or tuple(rows.shape[1:]) != self.manifest.row_shape:
@@ -216,7 +216,7 @@ class StoreWriter:
 
     def _write_line(self, record: dict[str, Any]) -> None:
         with storage_errors(Path(self._journal.name)):
-            self._journal.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
+            self._journal.write(utf8(json.dumps(record, ensure_ascii=False) + "\n"))
             self._journal.flush()
         if time.monotonic() - self._synced > SYNC_SECONDS:
             self._sync()
@@ -246,15 +246,6 @@ def checksum(rows: Tensor, scales: Tensor | None) -> str:
     if scales is not None:
         digest.update(as_bytes(scales))
     return str(digest.hexdigest())
-
-
-def _check_text(entry: Entry) -> None:
-    for name, value in dataclasses.asdict(entry).items():
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            shown = entry.id.encode(errors="backslashreplace").decode()
-            raise MessageError(f"{name} of {shown} is not valid Unicode ({error.reason}); correct the data") from error
 
 
 def _check_values(rows: Tensor, norms: Tensor) -> None:

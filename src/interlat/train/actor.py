@@ -6,7 +6,7 @@ what stands between ``<bop>`` and ``<eop>`` differs.
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from interlat.engine.checkpoint import load_checkpoint, load_tokenizer
 from interlat.engine.fingerprint import weights_fingerprint
 from interlat.engine.hardware import choose_device
 from interlat.engine.ranks import Ranks
+from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 from interlat.learning.card import model_card, settings_of
 from interlat.learning.conversations import ConversationOptions, load_corpus
@@ -86,6 +87,8 @@ class TrainActor:
     """What is learned: expert episodes of household games, or any conversations and solutions."""
     conversations: ConversationOptions = field(default_factory=ConversationOptions)
     """conversations: which ones, and how they are written; by default those that stand beside the thoughts."""
+    template: TemplateOptions = field(default_factory=TemplateOptions)
+    """Arguments of the chat template, over those that ``start`` was trained with; the finished actor keeps them."""
     model: SmallModel = field(default_factory=SmallModel)
     """Shape of a model from scratch."""
     schedule: Schedule = field(default_factory=Schedule)
@@ -180,9 +183,10 @@ def _train(config: TrainActor, ranks: Ranks, settings: Identity) -> Iterator[tup
     model, tokenizer = _start(config)
     start = weights_fingerprint(model) if config.start else None
     adapter = _prepare(config, model, tokenizer, thoughts)
-    chat = ChatFormat(tokenizer)
+    chat = ChatFormat(tokenizer, _template(config))
     corpus = _corpus(config, thoughts, chat, ranks)
-    reading = Reading(config.message, config.none_share, config.prefix_share, config.losses, config.curriculum)
+    literal = _settings(config).literal
+    reading = Reading(config.message, config.none_share, config.prefix_share, config.losses, config.curriculum, literal)
     source = BranchSource(reading, corpus, thoughts, chat)
     if adapter is not None and thoughts is not None:
         items = [example.item for example in corpus.training[:ALIGNED_ON]]
@@ -258,9 +262,8 @@ def _conversations(config: TrainActor, thoughts: ScoutMessages | None, chat: Cha
     def rows_of(item: str) -> int:
         if thoughts is None or config.message == "none":
             return 0
-        words = (
-            [len(ids_of(text, chat)) for text in thoughts.texts(item)] if mixes or config.message != "latent" else []
-        )
+        texts = thoughts.texts(item) if mixes or config.message != "latent" else []
+        words = [len(ids_of(text, chat, _settings(config).literal)) for text in texts]
         return max([*words, thoughts.rows(item) if config.message == "latent" else 0])
 
     store = thoughts.stores[0] if thoughts else None
@@ -294,8 +297,14 @@ def _prepare(
 def _settings(config: TrainActor) -> AgentSettings:
     kind = _MESSAGE_KINDS[config.message]
     if config.corpus == "conversations":
-        return config.conversations.settings(kind)
-    return AgentSettings(role="actor", message_kind=kind)
+        settings = config.conversations.settings(kind)
+    else:
+        settings = AgentSettings(role="actor", message_kind=kind)
+    return replace(settings, template=_template(config))
+
+
+def _template(config: TrainActor) -> TemplateOptions:
+    return config.template.over(AgentSettings.beside(config.start).template) if config.start else config.template
 
 
 def _export(config: TrainActor, thoughts: ScoutMessages | None) -> None:

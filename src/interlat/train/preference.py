@@ -195,7 +195,7 @@ class Preference:
         self.objective = objective.eval()
         self.store = store
         trajectories = {one.key: one for pair in pairs for one in pair.both}
-        chat = agent.engine.chat
+        chat = agent.chat
         self.examples = {key: trajectory_example(one, store, chat) for key, one in trajectories.items()}
         with torch.no_grad():
             self.reference = {key: self._counted(self._score([one])).item() for key, one in trajectories.items()}
@@ -235,7 +235,9 @@ class Preference:
 
     def _message(self, thought: str) -> Message:
         message = stored_message(self.agent, self.store, thought)
-        return ids_of(message, self.agent.engine.chat) if isinstance(message, str) else message
+        if not isinstance(message, str):
+            return message
+        return ids_of(message, self.agent.chat, self.agent.settings.literal)
 
 
 def load_preferences(config: TrainPreference) -> PreferenceData:

@@ -31,6 +31,8 @@ class Reading:
     """Which other branches are needed."""
     curriculum: Curriculum = field(default_factory=Curriculum)
     """How much of a message is latent."""
+    literal: bool = True
+    """Whether control tokens in a message are words."""
 
 
 class BranchSource:
@@ -95,7 +97,7 @@ class BranchSource:
 
     def _plan(self, item: str, rng: random.Random) -> tuple[int, ...]:
         assert self.thoughts is not None, "checked when the configuration was made"
-        return ids_of(self.thoughts.text(item, rng), self.chat)
+        return ids_of(self.thoughts.text(item, rng), self.chat, self.reading.literal)
 
     def of_another(self, examples: Sequence[Example], rng: random.Random) -> list[Branch]:
         """Validation branches in which each example reads the latent message about another one, of another task."""

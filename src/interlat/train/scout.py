@@ -22,6 +22,7 @@ from interlat.agents.settings import PLACE_OF_TEXT, AgentSettings
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.ranks import Ranks
+from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 from interlat.learning.card import model_card, settings_of
 from interlat.learning.examples import Example, collate, embed_batch, scout_example
@@ -45,6 +46,8 @@ class TrainScout:
     """Folder of the tokenizer."""
     output: str
     """Folder of the checkpoint; the finished model is in its ``model`` folder."""
+    template: TemplateOptions = field(default_factory=TemplateOptions)
+    """Arguments of the chat template; the finished scout keeps them."""
     model: SmallModel = field(default_factory=SmallModel)
     """Shape of the model."""
     schedule: Schedule = field(default_factory=Schedule)
@@ -108,7 +111,7 @@ def _train(config: TrainScout, settings: Identity) -> Iterator[tuple[int, dict[s
     directory = Path(config.output)
     scenes = scenes_of(config.episodes)
     tokenizer = load_tokenizer(config.tokenizer)
-    chat = ChatFormat(tokenizer)
+    chat = ChatFormat(tokenizer, config.template)
     model = build_model(config.model, tokenizer, config.seed)
     backbone = compiled_backbone(model, config.compile)
 
@@ -161,7 +164,9 @@ def _scenes_identity(scenes: list[Scene]) -> str:
 def _export(config: TrainScout, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     directory = Path(config.output)
     load_finished(directory, {"model": model}, config.schedule)
-    settings = AgentSettings(role="scout", prompt_template=f"{PLACE_OF_TEXT}\n{SCOUT_REQUEST['plan']}")
+    settings = AgentSettings(
+        role="scout", prompt_template=f"{PLACE_OF_TEXT}\n{SCOUT_REQUEST['plan']}", template=config.template
+    )
     card = model_card(
         directory,
         "interlat train scout",
