@@ -6,6 +6,7 @@ import enum
 import io
 import json
 import math
+import re
 from decimal import Decimal
 from fractions import Fraction
 
@@ -94,7 +95,7 @@ Pair = collections.namedtuple("Pair", "x y")
         [[], [1.5]], [[1], (2,)], [[[1]], [[2]]], [["list", [1]]], ["list", [1]], [True, 1, 1.0, None, "x"], (),
         frozenset(),
     ],
-    ids=repr,
+    ids=lambda value: re.sub(r" at 0x\w+", "", repr(value)),
 )  # fmt: skip
 def test_what_the_standard_library_has_stays_what_it_is(value):
     found = from_plain(json.loads(json.dumps(to_plain(value))))
