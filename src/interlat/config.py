@@ -16,6 +16,8 @@ from interlat.errors import InputError
 from interlat.files import write_atomically
 
 Config = TypeVar("Config")
+CHECKED_BY_CLASS = "checked_by_class"
+"""Metadata of a field whose dataclass takes more from a file than its type says, and checks it."""
 
 
 def read_config(kind: type[Config], path: str | Path) -> Config:
@@ -76,7 +78,8 @@ def from_mapping(kind: type[Config], fields: Any, source: str, default: Config |
                 for number, one in enumerate(value, 1)
             )
         else:
-            values[name] = _checked(value, hint, f"{source}: {name}")
+            free = known[name].metadata.get(CHECKED_BY_CLASS)
+            values[name] = value if free else _checked(value, hint, f"{source}: {name}")
     missing = [
         name
         for name, field in known.items()

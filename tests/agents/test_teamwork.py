@@ -586,7 +586,7 @@ def test_control_tokens_of_questions_and_of_other_members_are_words(qwen_long, s
     counts = []
     for allowed in (False, True):
         teamwork = Teamwork(team, {"": qwen_long}, {}, allow_special_tokens=allowed, share_question=share)
-        task = Work(Question("x", attack), {"planner": Turn(text=attack), "critic": Turn(text=attack)})
+        task = Work(Question("x", attack), {name: Turn(text=attack, final=attack) for name in ("planner", "critic")})
         ids = token_ids_of(tokenize(teamwork.prompt(team.answerer, task), qwen_long.tokenizer))
         counts.append(ids.count(qwen_long.tokenizer.convert_tokens_to_ids("<|im_start|>")))
         assert qwen_long.tokenizer.decode(ids).count(attack) == 3

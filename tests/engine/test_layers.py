@@ -40,7 +40,7 @@ def test_several_layers_stand_side_by_side():
 
 
 # Their layers are called `h` or `layers`, and get their masks by place or by name.
-GPT_LIKE = ["gpt2", "gptj", "gpt_neo", "codegen", "falcon", "gpt_bigcode", "ctrl", "opt"]
+GPT_LIKE = ["gpt2", "gptj", "codegen", "falcon", "gpt_bigcode", "ctrl", "opt"]
 IDS = (15, 6, 27, 8, 39)
 
 

@@ -312,4 +312,4 @@ def test_template_arguments_change_the_hash_only_where_they_are_set(config):
         dataclasses.replace(of_ones_own, members=(dataclasses.replace(member, template=quiet),)),
     ]
     assert len({one.hash for one in (*plain, *changed)}) == 4
-    assert all(engine.template == quiet for engine in module._engines(changed[0], Ranks()).values())
+    assert all(engine.template == quiet for engine in module._engines(changed[0], Ranks(), []).values())

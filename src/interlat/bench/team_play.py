@@ -76,13 +76,14 @@ class RandomTeamwork(Teamwork):
         sampling = Sampling(max_new_tokens=shape.written)
         answerer = Member(last, last, (thinkers[-1],), sampling=sampling)
         align = NormMatchedIdentity.of_embeddings(engine.input_embeddings)
+        self.tokens = prompts_of(shape)
         super().__init__(
             Team((*members, answerer)), {"": engine}, {"": align}, batch_size=BATCH, share_question=share_question
         )
-        self.tokens = prompts_of(shape)
 
     def _prompt(self, member: Member, question: Question, heard: str) -> Prompt:
-        return [Tokens(tuple(self.tokens[int(question.key)][self.team.members.index(member)]))]
+        # Before the first question the team tries a prompt, with a question that has no key.
+        return [Tokens(tuple(self.tokens[int(question.key or 0)][self.team.members.index(member)]))]
 
 
 def plain_team(model: Any, shape: Shape, prompts: list[list[list[int]]]) -> list[list[int]]:

@@ -15,6 +15,7 @@ import jinja2
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
+from interlat.config import CHECKED_BY_CLASS
 from interlat.errors import InputError, PromptError
 
 FIXED_DATE = datetime.date(2024, 7, 26)
@@ -35,11 +36,11 @@ class TemplateOptions:
     enable_thinking: bool | None = None
     """For templates that have such a switch (Qwen 3): whether the model thinks aloud first. None leaves it to the
     template."""
-    date: str | None = None
+    date: str | None = field(default=None, metadata={CHECKED_BY_CLASS: True})
     """The date for templates that write one (Llama 3, gpt-oss): such as 2024-07-26, or today, which is replaced by its
     date at once, so that records and checkpoints name it. None is a fixed one, 2024-07-26: a prompt is the same every
     day."""
-    arguments: dict[str, str] = field(default_factory=dict)
+    arguments: dict[str, str] = field(default_factory=dict, metadata={CHECKED_BY_CLASS: True})
     """Any other arguments of the template by name, such as ``thinking true``; what is JSON is read as such, all else is
     text."""
 
