@@ -193,6 +193,10 @@ class Teamwork:
             self._chats[member.name] = engine.with_template(member.template.over(engine.template)).chat
         return self._chats[member.name]
 
+    def _opened_thought(self, member: Member) -> str:
+        """The mark of a thought that a member's prompts end with, under its own template options."""
+        return self._chat(member).opened_thought
+
     def _check_hand_over(self, sender: Member, receiver: Member) -> None:
         made, read = self._engine(sender), self._engine(receiver)
         if (made.memory_shape, made.hidden_size) != (read.memory_shape, read.hidden_size):
@@ -337,7 +341,7 @@ class Teamwork:
             if not written.sound:
                 work.failure = f"{engine.name} computes NaN for what {member.name} reads"
             count = len(written.token_ids)
-            text = engine.chat.opened_thought + member.opening + written.text
+            text = self._opened_thought(member) + member.opening + written.text
             final = final_part(text)
             work.turns[member.name] = Turn(
                 text=text,

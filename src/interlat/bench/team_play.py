@@ -85,6 +85,9 @@ class RandomTeamwork(Teamwork):
         # Before the first question the team tries a prompt, with a question that has no key.
         return [Tokens(tuple(self.tokens[int(question.key or 0)][self.team.members.index(member)]))]
 
+    def _opened_thought(self, member: Member) -> str:
+        return ""
+
 
 def plain_team(model: Any, shape: Shape, prompts: list[list[list[int]]]) -> list[list[int]]:
     """The tokens that the last member writes for some questions of equal length, one batch."""
