@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,7 @@ def test_a_reply_is_what_is_said_behind_the_thoughts(
 
 def test_a_reply_that_ends_inside_a_thought_is_refused(scout: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("interlat.engine.decoding.text_of", lambda ids, tokenizer: "go left?")
-    monkeypatch.setitem(scout.engine.chat.__dict__, "opened_thought", "<think>\n")
+    monkeypatch.setitem(scout.chat.__dict__, "opened_thought", "<think>\n")
     with pytest.raises(MessageError, match="thinking after 3 tokens"):
         scout.reply("A room.", sampling=Sampling(max_new_tokens=3))
 
@@ -336,3 +337,40 @@ def test_a_real_chat_model_takes_no_orders_from_content() -> None:
     for harmless in ("What is 2 + 2?", "a < b | c > d, <b>bold</b> _end|>", "<think>so</think>\n\n  x "):
         rendered = agent.engine.chat.render([("user", harmless)], generation_prompt=True)
         assert ids(agent, agent.prompt(harmless)) == agent.engine.tokenizer(rendered)["input_ids"]
+
+
+TEXTS = ["Where is the kettle?", "Put the kettle on the stove. " * 3, "Go.", "Where is the drawer?", "Look."]
+
+
+@pytest.mark.parametrize("sampling", [Sampling(max_new_tokens=7), Sampling(temperature=1.0, max_new_tokens=7)])
+def test_many_replies_are_those_of_each_text_alone(scout: Agent, actor: Agent, sampling: Sampling) -> None:
+    messages = [None, scout.write("Boil water."), TextMessage("in the drawer"), None, scout.think("Wash up.", 3)]
+    many = actor.reply_many(TEXTS, messages, sampling=sampling, seed=3, batch_size=2)
+    alone = [actor.reply(t, m, sampling=sampling, seed=3) for t, m in zip(TEXTS, messages, strict=True)]
+    assert many == alone and [one.stopped for one in many] == [one.stopped for one in alone]
+    assert len(set(many)) > 1 and actor.reply_many([]) == []
+    for texts, given in (("Go.", None), (TEXTS, messages[:2])):
+        with pytest.raises(InputError, match="expected a list of texts and one for each"):
+            actor.reply_many(texts, given)
+
+
+def test_a_cut_reply_says_so(scout: Agent) -> None:
+    agent = dataclasses.replace(scout, settings=AgentSettings(sampling=Sampling(max_new_tokens=5)))
+    with pytest.warns(UserWarning, match="cut after 5 tokens; give max_new_tokens"):
+        reply = agent.reply("Where is the kettle?")
+    assert isinstance(reply, str) and reply.stopped is False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        longer = agent.reply("Where is the kettle?", max_new_tokens=9)
+        assert longer.startswith(reply) and len(longer) > len(reply)
+    assert agent.write("Boil water.", max_new_tokens=3).header.provenance["stopped"] is False
+    assert agent.write("Boil water.", max_new_tokens=3).rows == 3
+
+
+def test_a_whole_reply_says_so(scout: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = frozenset(range(len(scout.engine.tokenizer)))
+    monkeypatch.setattr(type(scout.engine), "stop_ids", property(lambda _: everything))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert scout.reply("Where is the kettle?").stopped is True
+    assert scout.reply_many(["Where is the kettle?"])[0].stopped is True

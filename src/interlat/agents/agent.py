@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from interlat.engine.exchange import header_of
 from interlat.engine.memory import Memory
 from interlat.engine.prompt import Latents, Part, Text, Tokens
 from interlat.engine.sampling import Sampling, row_seed
+from interlat.engine.streaming import Request
 from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError, InputError, MessageError
@@ -28,6 +31,18 @@ from interlat.reasoning import final_part
 
 DEFAULT_STEPS = 8
 """Latents of a thought where nobody says how many."""
+
+
+class Reply(str):
+    """What an agent answered: a string that knows whether it is whole."""
+
+    stopped: bool
+    """True where the model ended its turn, False where it ran out of tokens or context."""
+
+    def __new__(cls, text: str, stopped: bool) -> "Reply":
+        reply = super().__new__(cls, text)
+        reply.stopped = stopped
+        return reply
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,13 +81,21 @@ class Agent:
             )
 
     def write(
-        self, task: str, *, sampling: Sampling | None = None, seed: int = 0, offset: Offset = "predicting"
+        self,
+        task: str,
+        *,
+        sampling: Sampling | None = None,
+        max_new_tokens: int | None = None,
+        seed: int = 0,
+        offset: Offset = "predicting",
     ) -> HiddenMessage:
         """Write a plan for ``task`` and keep the states that it was made with.
 
         Args:
             task: goes into the prompt template.
             sampling: default: that of the settings.
+            max_new_tokens: most tokens of the plan; default: that of the sampling. Whether it ended by itself is under
+                ``stopped`` in the provenance of the message.
             seed: of a sample; greedy writing does not use it.
             offset: row t is the state (last layer, after the final norm) that predicted plan token t, or that
                 had just read it.
@@ -84,7 +107,7 @@ class Agent:
             MessageError: the plan is empty.
             PromptError: the task is no text, or does not fit into the context.
         """
-        sampling = sampling or self.settings.sampling
+        sampling = self._sampling(sampling, max_new_tokens)
         memory = self._read(self.prompt(task, default_template=PLAN_REQUEST))
         decoded = self.engine.decode(memory, sampling, [self._seed(seed, task)], None, True, offset=offset)
         if not decoded.texts[0].strip():
@@ -95,6 +118,7 @@ class Agent:
         start = int(memory.next_position[0]) - (offset == "predicting")
         count = len(decoded.token_ids[0])
         provenance = {"method": "write", "task": task, "seed": seed, "sampling": dataclasses.asdict(sampling)}
+        provenance["stopped"] = decoded.stopped[0]
         return HiddenMessage(
             decoded.hidden_states[0],
             decoded.texts[0],
@@ -151,14 +175,23 @@ class Agent:
         return HiddenMessage(rows[0].to(self.engine.dtype), header=header)
 
     def reply(
-        self, text: str, message: Message | None = None, *, sampling: Sampling | None = None, seed: int = 0
-    ) -> str:
+        self,
+        text: str,
+        message: Message | None = None,
+        *,
+        sampling: Sampling | None = None,
+        max_new_tokens: int | None = None,
+        seed: int = 0,
+    ) -> Reply:
         """Answer ``text``, having read ``message``; what the model thinks first is left out of the answer.
 
+        Warns where the answer was cut at a limit that the call did not name; `Reply.stopped` says it anyway.
+
         Args:
-            text: the first user turn.
+            text: the first user turn. For several use `reply_many`.
             message: nothing, words, or hidden states; see `prompt`.
             sampling: default: that of the settings.
+            max_new_tokens: most tokens of the answer, its thought included; default: that of the sampling.
             seed: of a sample; greedy decoding does not use it.
 
         Raises:
@@ -167,16 +200,63 @@ class Agent:
                 trained with; or the reply ends inside a thought, so that there is no answer.
             PromptError: text or message is no text, or they do not fit into the context.
         """
-        memory = self._read(self.prompt(text, message))
-        sampling = sampling or self.settings.sampling
-        written = self.engine.decode(memory, sampling, [self._seed(seed, text)]).texts[0]
-        answer = final_part(self.engine.chat.opened_thought + written)
+        limit = self._sampling(sampling, max_new_tokens)
+        decoded = self.engine.decode(self._read(self.prompt(text, message)), limit, [self._seed(seed, text)])
+        answer = final_part(self.chat.opened_thought + decoded.texts[0])
         if answer is None:
             raise MessageError(
-                f"{self.engine.name} was still thinking after {sampling.max_new_tokens} tokens, so there is no answer; "
-                "raise max_new_tokens of its sampling"
+                f"{self.engine.name} was still thinking after {limit.max_new_tokens} tokens, so there is no answer; "
+                "raise max_new_tokens"
             )
-        return answer
+        if not decoded.stopped[0] and sampling is None and max_new_tokens is None:
+            warnings.warn(
+                f"the reply was cut after {len(decoded.token_ids[0])} tokens; give max_new_tokens for more or fewer",
+                stacklevel=2,
+            )
+        return Reply(answer, decoded.stopped[0])
+
+    def reply_many(
+        self,
+        texts: Sequence[str],
+        messages: Sequence[Message | None] | None = None,
+        *,
+        sampling: Sampling | None = None,
+        max_new_tokens: int | None = None,
+        seed: int = 0,
+        batch_size: int = 16,
+    ) -> list[Reply]:
+        """Answer several texts at once; each answer is the one that `reply` gives to its text alone.
+
+        Args:
+            texts: the first user turns.
+            messages: one for each text, or None for none.
+            sampling, max_new_tokens, seed: as for `reply`.
+            batch_size: answers in one batch; the next text takes the place of one that is answered.
+
+        Returns:
+            The answers, in order. One whose thought does not end is empty, and its `Reply.stopped` False.
+
+        Raises:
+            InputError: not as many messages as texts.
+            CheckpointError, MessageError, PromptError: as `reply`, for any of them, before anything is answered.
+        """
+        given = [None] * len(texts) if messages is None else list(messages)
+        if isinstance(texts, str) or len(given) != len(texts):
+            raise InputError(f"{len(given)} messages for {len(texts)} texts, expected a list of texts and one for each")
+        prompts = [self.prompt(text, message) for text, message in zip(texts, given, strict=True)]
+        requests = [
+            Request(str(number), prompt, self._seed(seed, text))
+            for number, (text, prompt) in enumerate(zip(texts, prompts, strict=True))
+        ]
+        replies: dict[str, Reply] = {}
+        for written in self.engine.stream(requests, self._sampling(sampling, max_new_tokens), batch_size=batch_size):
+            answer = final_part(self.chat.opened_thought + written.text)
+            replies[written.key] = Reply(answer or "", written.stopped and answer is not None)
+        return [replies[request.key] for request in requests]
+
+    def _sampling(self, sampling: Sampling | None, max_new_tokens: int | None) -> Sampling:
+        chosen = sampling or self.settings.sampling
+        return chosen if max_new_tokens is None else dataclasses.replace(chosen, max_new_tokens=max_new_tokens)
 
     def prompt(self, text: str, message: Message | None = None, *, default_template: str = "{text}") -> list[Part]:
         """The opening of a conversation, ready for `Engine.prefill`.
