@@ -142,9 +142,10 @@ def masked_layers(decoder: Any, layer_mask: Tensor | None) -> Iterator[None]:
 
     def hook_of(number: int, mask: Tensor) -> Callable[[nn.Module, Any, dict[str, Any]], tuple[Any, dict[str, Any]]]:
         def hook(module: nn.Module, inputs: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            names = inspect.signature(module.forward).parameters
-            named = dict(zip(names, inputs, strict=False)) | named
-            inputs = ()
+            if "attention_mask" not in named:
+                # Given by its place, whose name costs time to find.
+                named = dict(zip(inspect.signature(module.forward).parameters, inputs, strict=False)) | named
+                inputs = ()
             given: Tensor = named["attention_mask"]
             seen = columns_of_layer(mask, number, given.shape[-1])
             if given.dtype == torch.bool:
