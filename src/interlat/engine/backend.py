@@ -57,7 +57,7 @@ class TransformersBackend:
         if per_layer := getattr(self.config, "hidden_size_per_layer_input", None):
             raise CheckpointError(
                 f"{type(model).__name__} adds an embedding of the token in every layer (hidden_size_per_layer_input is "
-                f"{per_layer}), which a latent has none of; use a model without, such as a larger one of its family"
+                f"{per_layer}), but a latent is no token; use a model without them, such as a larger one of its family"
             )
         if crossed := getattr(self.config, "cross_attention_layers", None):
             raise CheckpointError(
