@@ -84,7 +84,7 @@ def test_the_memory_of_another_model_needs_to_be_asked_for(
     monkeypatch.setattr(Teamwork, "run", lambda *_: pytest.fail("a model ran"))
     assert main(["team", "--config", str(config)]) == 2
     shown = capsys.readouterr().err.splitlines()[-1]
-    assert shown.startswith(f"error: last would read the memory of another model, that of thinker: {expected}")
+    assert shown.startswith(f"error: last would read the memory of thinker, which another model makes: {expected}")
     assert shown.endswith("give both one model, or allow it (--allow-foreign-cache)")
     assert len(loaded) == (2 if kind == "weights" else 0), "weights are compared once they are there"
     assert not (config.parent / "run" / "results.jsonl").exists()

@@ -11,10 +11,9 @@ from rich.console import Console
 from tyro.conf import Positional
 
 from interlat.agents.episodes import playable_episodes
-from interlat.agents.results import RESULT_FIELDS, read_results
 from interlat.config import write_config
 from interlat.errors import InputError
-from interlat.evaluate.household import RESULTS_FILE
+from interlat.evaluate.household import read_played
 from interlat.evaluate.latency import LATENCY_FILE, MeasureLatency, measure_latency, read_measurements
 from interlat.evaluate.parallelism import ReadLatents, read_latents
 from interlat.files import write_atomically
@@ -74,10 +73,7 @@ class PlotTradeoff:
 
 def run_plot_tradeoff(config: PlotTradeoff) -> None:
     """Draw; the paths on stdout."""
-    played = [
-        read_results([Path(folder) / RESULTS_FILE], base={**RESULT_FIELDS, "split": str, "success": bool})
-        for folder in config.evaluation
-    ]
+    played = [read_played(folder) for folder in config.evaluation]
     measured = read_measurements(config.latency)
     for found in (*played, measured):
         if found.note:

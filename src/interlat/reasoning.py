@@ -38,8 +38,10 @@ _FINAL_CHANNEL = re.compile(
     r"(?:<\|(?:end|return|call|start|channel)\|>|\Z)",
     re.DOTALL,
 )
-_ANALYSIS = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)(?=[\w\\])")
-_FINAL_ALONE = re.compile(r"\s*final(?=[A-Z\d\\*])")
+# A name in a program that begins so is none: finalPrice = 20, analysisOf(x), commentary_text.strip().
+_NO_NAME = r"(?!\w*\s*(?:[-+*/%&|^]?=|\(|\[|\.\w))"
+_ANALYSIS = re.compile(rf"\s*(?:assistant)?(?:analysis|commentary)(?=[\w\\]){_NO_NAME}")
+_FINAL_ALONE = re.compile(rf"\s*final(?=[A-Z\d\\*]){_NO_NAME}")
 _WRAPPED = re.compile(
     r"\s*(?:(?i:<(?P<name>answer|response)>)|<\|START_RESPONSE\|>|<\|begin_of_solution\|>)"
     r"(?P<said>(?:(?!(?i:</?(?:answer|response)>)).)*?)"

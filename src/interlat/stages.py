@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from interlat.agents.episodes import of_draw, playable_episodes, read_episodes
-from interlat.agents.results import RESULT_FIELDS, read_results
+from interlat.agents.results import read_results
 from interlat.agents.trajectories import TRAJECTORIES_FILE, read_trajectories
 from interlat.bench import collect, compress, engine, sender, store, team, train_step, world
 from interlat.bench.records import print_records
@@ -28,6 +28,7 @@ from interlat.evaluate.household import (
     EvaluateHousehold,
     check_evidence,
     evaluate_household,
+    read_played,
     results_of,
     write_inspections,
 )
@@ -266,7 +267,7 @@ def _episodes_of(place: str) -> list[dict[str, Any]]:
         folder for part in pattern.split(" + ") for folder in (sorted(glob.glob(part)) if "*" in part else [part])
     ]
     for folder in folders:
-        read = read_results([Path(folder) / RESULTS_FILE], base={**RESULT_FIELDS, "split": str, "success": bool})
+        read = read_played(folder)
         if read.note:
             say(read.note)
         records = read.records

@@ -23,6 +23,7 @@ from interlat.engine.exchange import message_of_memory
 from interlat.engine.prompt import Latents, Text, Tokens, token_ids_of, tokenize
 from interlat.engine.sampling import Sampling
 from interlat.engine.template import TemplateOptions
+from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError, InputError, MessageError, PromptError
 from interlat.messages import HiddenMessage, TextMessage, load_message
 
@@ -318,6 +319,20 @@ def test_template_arguments_of_the_training_are_those_of_play_unless_given(
     # And an agent that is put together by hand.
     by_hand = Agent(loud.engine, settings=AgentSettings(template=TemplateOptions(enable_thinking=False)))
     assert by_hand.prompt(TASK)[-1].text.endswith(quiet)
+    assert by_hand.engine.chat is by_hand.chat and by_hand.engine.model is loud.engine.model
+
+
+def test_the_thought_that_the_own_template_arguments_open_counts_to_the_reply(
+    build_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = FORMS["qwen3"].tokenizer()
+    tokenizer.chat_template += "{% if deep is defined and add_generation_prompt %}<think>\n{% endif %}"
+    engine = Engine.wrap(build_model("qwen2", vocab_size=400), tokenizer)
+    agent = Agent(engine, settings=AgentSettings(template=TemplateOptions(arguments={"deep": "true"})))
+    monkeypatch.setattr("interlat.engine.decoding.text_of", lambda ids, tokenizer: "go left?")
+    assert Agent(engine).reply("A room.") == "go left?"
+    with pytest.raises(MessageError, match="still thinking"):
+        agent.reply("A room.")
 
 
 @pytest.mark.skipif(not REAL_MODELS, reason="INTERLAT_TEST_MODELS names no folder with smollm2-135m-instruct")

@@ -20,7 +20,7 @@ def test_each_result_counts_once_as_it_stands_first(tmp_path):
     two = write(tmp_path / "results-1.jsonl", line("2", n=5), line("1", config_hash="b", n=6), line("2", n=7))
     found = read_results([one, two])
     assert [record["n"] for record in found.records] == [1, 2, 4, 6] and found.repeated == 3
-    assert found.note.startswith(f"3 lines repeat results in {tmp_path}, as")
+    assert found.note.startswith(f"3 lines repeat results in {tmp_path}: perhaps two")
     own = read_results([one, two, tmp_path / "none.jsonl"], "b")
     assert [record["n"] for record in own.records] == [6] and own.note == ""
     assert read_results([one], "a").note.startswith(f"1 line repeats a result in {one}")

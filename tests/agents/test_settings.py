@@ -9,9 +9,12 @@ from interlat.errors import CheckpointError
 
 
 def test_a_template_wraps_the_text() -> None:
-    assert AgentSettings().render("{go}") == "{go}"
-    assert AgentSettings().render("go", "<{text}>") == "<go>"
-    assert AgentSettings(prompt_template="{text}, {text}!").render("go", "<{text}>") == "go, go!"
+    def rendered(settings: AgentSettings, text: str, default_template: str = "{text}") -> str:
+        return "".join(part.text for part in settings.content(text, default_template))
+
+    assert rendered(AgentSettings(), "{go}") == "{go}"
+    assert rendered(AgentSettings(), "go", "<{text}>") == "<go>"
+    assert rendered(AgentSettings(prompt_template="{text}, {text}!"), "go", "<{text}>") == "go, go!"
 
 
 def test_settings_survive_the_disk(tmp_path: Path) -> None:

@@ -507,7 +507,7 @@ def test_memories_that_cannot_be_read_are_refused(qwen_long, build_model, make_t
     split = Team((*team.members[:-1], dataclasses.replace(team.answerer, model="other")))
     with pytest.raises(InputError, match=r"judger cannot read the memory of critic: .* let critic speak text"):
         Teamwork(split, {"": qwen_long, "other": small}, {"": align, "other": align})
-    with pytest.raises(InputError, match="judger wants the model 'other', which is not among"):
+    with pytest.raises(InputError, match="judger needs the model 'other', which the team lacks"):
         Teamwork(split, {"": qwen_long}, {"": align})
     with pytest.raises(InputError, match="batch_size is 0"):
         Teamwork(team, {"": qwen_long}, {"": align}, batch_size=0)

@@ -56,6 +56,13 @@ def test_a_torn_line_is_no_trajectory_and_a_foreign_one_is_refused(tmp_path):
     append_line(path, TRAJECTORY.record)
     path.write_text(path.read_text() + '{"id": "house/1#0", "att')
     assert read_trajectories(tmp_path) == [TRAJECTORY]
+    whole = path.read_text()
+    for changes in ({"turns": 3}, {"turns": [["go"]]}, {"turns": ["ab"]}, {"won": "no"}, {"attempt": [2]}):
+        path.write_text(whole)
+        append_line(path, {**TRAJECTORY.record, "attempt": 9, **changes})
+        with pytest.raises(InputError, match=f"{next(iter(changes))}.*new folder"):
+            read_trajectories(tmp_path)
+    path.write_text(whole)
     append_line(path, {"item": "house/1"})
     with pytest.raises(InputError, match="new folder"):
         read_trajectories(tmp_path)

@@ -100,6 +100,7 @@ def test_options_over_others():
         ({"date": "tomorrow"}, "date is 'tomorrow'"),
         ({"date": 5}, "date is 5"),
         ({"enable_thinking": "maybe"}, "enable_thinking is 'maybe'"),
+        ({"enable_thinking": 1}, "enable_thinking is 1"),
         ({"arguments": [1]}, r"arguments is \[1\]"),
         ({"arguments": {1: "a"}}, "arguments is"),
         ({"arguments": {"a": {1, 2}}}, "argument a is"),

@@ -384,6 +384,10 @@ class TestErrors:
         with pytest.raises(PromptError, match="no prompts"):
             qwen.prefill([])
 
+    def test_a_text_is_no_list_of_prompts(self, qwen):
+        with pytest.raises(PromptError, match="prompts is the text 'the kettle'"):
+            qwen.prefill("the kettle")
+
     def test_prompt_longer_than_the_context(self, qwen):
         with pytest.raises(PromptError, match=r"prompt 0 is 300 positions long, but .* holds 256; shorten"):
             qwen.prefill([[Tokens((30,) * 300)]])

@@ -1,8 +1,12 @@
+import dataclasses
+import shutil
+
 import pytest
 
 import interlat
 from interlat.agents.settings import AgentSettings
 from interlat.compress.compression import Compress, compress
+from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.evaluate.parallelism import ReadLatents, read_latents
@@ -40,6 +44,23 @@ def test_every_latent_is_read_by_the_model_s_own_head(compressed, pipeline):
         assert record["top"] == pytest.approx(best.values.tolist(), abs=1e-4)
         assert record["entropy"] == pytest.approx(-(p * p.log()).sum().item(), abs=1e-3)
         assert len(record["tokens"]) == 10
+
+
+def test_prompts_are_those_of_the_sender_s_training(compressed, pipeline, tmp_path):
+    model = shutil.copytree(compressed, tmp_path / "model")
+    template = model / "chat_template.jinja"
+    template.write_text("{% if mood is defined %}{{ mood }} {% endif %}" + template.read_text())
+    settings = AgentSettings.beside(model)
+    dataclasses.replace(settings, template=TemplateOptions(arguments={"mood": "look look"})).save(model)
+    found = by_latent(ReadLatents(str(model), str(pipeline.thoughts), latent_steps=1, limit=2))
+    agent, store = interlat.load(model, dtype="float32"), LatentStore.open(pipeline.thoughts)
+    agent.bridge.projector = None
+    for (item, _), record in found.items():
+        latent = agent.think(store.entry(item).task, steps=1).hidden_states[0]
+        best = agent.engine.logits(latent).softmax(-1).topk(10)
+        assert record["top"] == pytest.approx(best.values.tolist(), abs=1e-4)
+    plain = by_latent(ReadLatents(compressed, str(pipeline.thoughts), latent_steps=1, limit=2))
+    assert any(plain[key]["top"] != pytest.approx(record["top"], abs=1e-4) for key, record in found.items())
 
 
 def test_untrained_steps_are_those_of_the_identity(compressed, pipeline):

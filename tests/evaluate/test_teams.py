@@ -111,9 +111,9 @@ def test_models_that_do_not_fit_are_refused_before_they_are_loaded(config, tmp_p
     own = dataclasses.replace(
         config, members=(thinks, writes), variants=("team",), models={"other": str(tmp_path / "other")}
     )
-    with pytest.raises(InputError, match="b would read the memory of another model, that of a"):
+    with pytest.raises(InputError, match="b would read the memory of a, which another model makes"):
         drain(evaluate_teams(own))
-    with pytest.raises(InputError, match="b wants the model 'other'"):
+    with pytest.raises(InputError, match="b needs the model 'other'"):
         drain(evaluate_teams(dataclasses.replace(own, models={})))
     with pytest.raises(CheckpointError, match="cannot load a model from"):
         drain(evaluate_teams(dataclasses.replace(own, models={"other": str(tmp_path / "none")})))

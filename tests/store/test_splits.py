@@ -5,6 +5,7 @@ import pytest
 from interlat.errors import InputError
 from interlat.store.index import EXCLUDED_FILE
 from interlat.store.reading import LatentStore
+from interlat.store.seal import SEAL_FILE
 from interlat.store.splits import assign_splits, split_of
 from interlat.store.verify import verify
 from interlat.store.writer import StoreWriter, finish, writing
@@ -24,6 +25,21 @@ def test_samples_of_a_task_stay_together_and_every_thought_has_a_split(make_stor
     assert all(splits[f"item/{number}"] == splits[f"item/{number + 1}"] for number in range(0, 60, 2))
     assert counts == {name: list(splits.values()).count(name) for name in SHARES} and sum(counts.values()) == 60
     assert counts["train"] > counts["test"] > counts["valid"]
+
+
+def test_a_store_that_is_killed_while_it_is_split_can_be_opened(make_store, monkeypatch):
+    store = make_store(4)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("interlat.store.splits.write_seal", killed)
+        with pytest.raises(KeyboardInterrupt):
+            assign_splits(store.directory, {"train": 0.5, "test": 0.5})
+    assert len(LatentStore.open(store.directory)) == 4
+    assign_splits(store.directory, {"train": 0.5, "test": 0.5})
+    assert (store.directory / SEAL_FILE).exists()
 
 
 def test_a_split_depends_on_task_and_seed_alone(make_store, tmp_path, manifest, rows_of, entry_of):

@@ -12,18 +12,24 @@ from interlat.agents.episodes import read_episodes, texts_of
 from interlat.agents.sources import TaskSource
 from interlat.align.adapter import CommunicationAdapter
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
+from interlat.engine.chat import ChatFormat
+from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.prompt import Tokens, tokenize
+from interlat.engine.ranks import Ranks
 from interlat.engine.sampling import Sampling
 from interlat.engine.template import TemplateOptions
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError
 from interlat.files import read_lines
-from interlat.learning.conversations import ConversationOptions, load_corpus
+from interlat.learning.conversations import ConversationOptions, Conversations, load_corpus
+from interlat.learning.examples import ids_of
 from interlat.learning.loop import Schedule, step_of
+from interlat.learning.messages import ScoutMessages
 from interlat.learning.model import SmallModel
 from interlat.learning.tokenizer import train_tokenizer
 from interlat.learning.trained import LowRank
 from interlat.messages import TextMessage
+from interlat.store.index import Entry
 from interlat.store.reading import LatentStore
 from interlat.train import actor
 from interlat.train.actor import TrainActor, train_actor
@@ -64,6 +70,25 @@ def test_validation_is_deterministic(config, tmp_path):
         list(train_actor(dataclasses.replace(config, output=str(tmp_path / name))))
         losses.append(read_lines(tmp_path / name / "metrics.jsonl")[-1]["validation_loss"])
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("message", ["text", "latent"])
+def test_a_message_is_measured_as_it_is_read(config, pipeline, monkeypatch, message):
+    """Under max_length: in words without the thoughts, in latents with a row for each word of them."""
+    said, measured = "put apple", []
+
+    def load(options, chat, store, rows_of, share):
+        measured.append((rows_of(store.ids[0]), len(ids_of(said, chat)), store.length(store.ids[0])))
+        return Conversations(None, 0, 0, 0, 0)
+
+    thoughts = ScoutMessages([str(pipeline.thoughts)])
+    monkeypatch.setattr(ScoutMessages, "entries", lambda self, item: [Entry(item, plan=f"<think>no</think>{said}")])
+    monkeypatch.setattr(actor, "load_corpus", load)
+    monkeypatch.setattr(Conversations, "counts", "")
+    chat = ChatFormat(load_tokenizer(str(pipeline.root / "tokenizer")))
+    actor._conversations(dataclasses.replace(config, message=message), thoughts, chat, Ranks())
+    ((rows, words, states),) = measured
+    assert rows == (words if message == "text" else states)
 
 
 def test_the_adapter_knows_its_sender(pipeline):

@@ -69,6 +69,17 @@ def test_a_message_in_words_has_no_thoughts_but_a_mixed_one_has_a_word_for_each_
     assert BranchSource(mixed, *parts).branch(example, random.Random(0), 0.0).plan == ids_of(plan, chat)
 
 
+def test_control_tokens_in_words_are_words_unless_allowed(parts, monkeypatch):
+    corpus, _, chat = parts
+    plan = "put <eop> apple"
+    monkeypatch.setattr(ScoutMessages, "_entry", lambda self, item, rng: Entry(item, plan=plan))
+    end = chat.tokenizer.convert_tokens_to_ids("<eop>")
+    for literal in (True, False):
+        source = BranchSource(Reading("text", 0.0, literal=literal), *parts)
+        own = source.branch(corpus.training[0], random.Random(0), 0.0).own
+        assert own == ids_of(plan, chat, literal) and (end in own) is not literal
+
+
 def test_a_negative_is_of_another_game_and_whole(parts):
     corpus, thoughts, _ = parts
     source = BranchSource(Reading("latent", 0.0, losses=BranchWeights(separation=0.5)), *parts)

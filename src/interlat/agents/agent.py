@@ -50,7 +50,7 @@ class Agent:
     """A model that writes, thinks and replies. Raises CheckpointError if its parts do not fit each other."""
 
     engine: Engine
-    """Runs the model."""
+    """Runs the model, with the template arguments of the settings over its own."""
     adapter: CommunicationAdapter | None = None
     """Reads hidden messages; None if the model was not trained to."""
     settings: AgentSettings = dataclasses.field(default_factory=AgentSettings)
@@ -59,6 +59,9 @@ class Agent:
     """Of a compressed sender: what its latent steps read and give."""
 
     def __post_init__(self) -> None:
+        template = self.settings.template.over(self.engine.template)
+        if template != self.engine.template:
+            object.__setattr__(self, "engine", self.engine.with_template(template))
         if self.bridge is not None:
             if self.bridge.source_size != self.engine.hidden_size:
                 raise CheckpointError(
@@ -275,10 +278,10 @@ class Agent:
         turns = [("system", [Text(self.settings.system_prompt)])] if self.settings.system_prompt else []
         return self.chat.opening([*turns, ("user", content)])
 
-    @functools.cached_property
+    @property
     def chat(self) -> ChatFormat:
         """How it writes conversations. Raises PromptError if the tokenizer has no chat template."""
-        return self.engine.with_template(self.settings.template.over(self.engine.template)).chat
+        return self.engine.chat
 
     def read_rows(self, message: HiddenMessage) -> Float[Tensor, "K D"]:
         """The input rows of this agent's model for a hidden message.

@@ -1,4 +1,4 @@
-"""Results of evaluations: one JSON line an answer or episode, and each counts once, however often it stands there."""
+"""Results of evaluations: one JSON line an answer or episode, and each counts once, however many lines it has."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class Results:
     """What was read."""
 
     records: list[dict[str, Any]]
-    """Each result once, as it stands first: the one that a continued run found there."""
+    """The first line of each result: the one that a continued run found there."""
     repeated: int
-    """Lines left out because their result stands there before."""
+    """Lines left out because an earlier line has their result."""
     place: str
     """Where they stand."""
 
@@ -35,7 +35,7 @@ def _note(repeated: int, place: str) -> str:
     if not repeated:
         return ""
     lines = "1 line repeats a result" if repeated == 1 else f"{repeated} lines repeat results"
-    return f"{lines} in {place}, as two processes at once leave them; each result counts once, as it stands first"
+    return f"{lines} in {place}: perhaps two processes wrote there at once; of each result the first line counts"
 
 
 def read_results(

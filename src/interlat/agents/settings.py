@@ -59,10 +59,6 @@ class AgentSettings:
         """The first user turn for ``text``. Raises PromptError if that is no text."""
         return filled(self.prompt_template or default_template, {PLACE_OF_TEXT: text}, literal=self.literal)
 
-    def render(self, text: str, default_template: str = PLACE_OF_TEXT) -> str:
-        """The same as one string."""
-        return "".join(part.text for part in self.content(text, default_template))
-
     @property
     def literal(self) -> bool:
         """Whether control tokens in what comes from outside are words."""

@@ -97,7 +97,7 @@ def check_members(team: Team, models: Mapping[str, tuple[str, int]]) -> None:
     """
     for member in team.members:
         if member.model not in models:
-            raise InputError(f"{member.name} wants the model {member.model!r}, which is not among those of the team")
+            raise InputError(f"{member.name} needs the model {member.model!r}, which the team lacks; add it to models")
         name, layers = models[member.model]
         if member.layers and max(member.layers) > layers:
             raise InputError(f"{member.name} hands over layer {max(member.layers)}, but {name} has {layers} layers")
@@ -417,8 +417,8 @@ def hand_overs(team: Team) -> Iterator[tuple[Member, Member]]:
 def foreign_cache(sender: Member, receiver: Member, differing: str) -> InputError:
     """Why a memory is refused that another model made."""
     return InputError(
-        f"{receiver.name} would read the memory of another model, that of {sender.name}: {differing}; give both one "
-        "model, or allow it (--allow-foreign-cache)"
+        f"{receiver.name} would read the memory of {sender.name}, which another model makes: {differing}; give both "
+        "one model, or allow it (--allow-foreign-cache)"
     )
 
 

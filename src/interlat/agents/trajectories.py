@@ -15,6 +15,7 @@ from interlat.errors import CheckpointError, InputError
 from interlat.files import read_lines
 from interlat.messages import check_receiver
 from interlat.store.reading import LatentStore
+from interlat.typed import typed
 
 TRAJECTORIES_FILE = "trajectories.jsonl"
 
@@ -64,12 +65,14 @@ def read_trajectories(directory: str | Path) -> list[Trajectory]:
         InputError: a line is no trajectory.
     """
     path = Path(directory) / TRAJECTORIES_FILE
-    known = {field.name for field in dataclasses.fields(Trajectory)}
     found: dict[tuple[str, int], Trajectory] = {}
     for line in read_lines(path):
-        if not isinstance(line, dict) or line.keys() != known:
-            raise InputError(f"{path} has lines that are no trajectories; collect into a new folder")
-        trajectory = Trajectory(**{**line, "turns": tuple((command, answer) for command, answer in line["turns"])})
+        try:
+            trajectory = typed(Trajectory, line)
+        except ValueError as error:
+            raise InputError(
+                f"{path} has lines that are no trajectories ({error}); collect into a new folder"
+            ) from error
         found.setdefault(trajectory.key, trajectory)
     return list(found.values())
 

@@ -57,7 +57,7 @@ class TransformersBackend:
         if per_layer := getattr(self.config, "hidden_size_per_layer_input", None):
             raise CheckpointError(
                 f"{type(model).__name__} adds an embedding of the token in every layer (hidden_size_per_layer_input is "
-                f"{per_layer}), which a latent has none of; use a model without, such as a larger one of its family"
+                f"{per_layer}), but a latent is no token; use a model without them, such as a larger one of its family"
             )
         if crossed := getattr(self.config, "cross_attention_layers", None):
             raise CheckpointError(
@@ -142,9 +142,10 @@ def masked_layers(decoder: Any, layer_mask: Tensor | None) -> Iterator[None]:
 
     def hook_of(number: int, mask: Tensor) -> Callable[[nn.Module, Any, dict[str, Any]], tuple[Any, dict[str, Any]]]:
         def hook(module: nn.Module, inputs: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            names = inspect.signature(module.forward).parameters
-            named = dict(zip(names, inputs, strict=False)) | named
-            inputs = ()
+            if "attention_mask" not in named:
+                # Given by its place, whose name costs time to find.
+                named = dict(zip(inspect.signature(module.forward).parameters, inputs, strict=False)) | named
+                inputs = ()
             given: Tensor = named["attention_mask"]
             seen = columns_of_layer(mask, number, given.shape[-1])
             if given.dtype == torch.bool:

@@ -1,7 +1,7 @@
 """Control tokens: they end turns and open messages, so text from outside must never become one."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from interlat.engine.template import TemplateOptions, render_template
 from interlat.errors import PromptError
+from interlat.reasoning import marks_among
 
 THINK_TAGS = ("<think>", "</think>")
 """Models write them into replies and templates look for them there, so they are content wherever they stand."""
@@ -48,6 +49,11 @@ class ControlTokens:
         self._twins: dict[str, tuple[Any, dict[int, int]]] = {}
         self._starts = {name[:end] for name in self.names for end in range(1, len(name))}
         self._ends = {name[start:] for name in self.names for start in range(1, len(name))}
+        self._found, self._found_ordinary = _finder(self.names), _finder(self._ordinary)
+        special = {number: token.content for number, token in added.items() if token.special}
+        marks = marks_among(special.values())
+        self.marks_of_thoughts = frozenset(number for number, name in special.items() if name in marks)
+        self.left_out = frozenset({*special, *tokenizer.all_special_ids}) - self.marks_of_thoughts
 
     def marked(self, text: str) -> list[Stretch]:
         """``text`` cut so that whatever could become a control token, or a part of one, is literal.
@@ -67,7 +73,7 @@ class ControlTokens:
 
     def needed(self, stretches: Sequence[Stretch]) -> list[Stretch]:
         """The stretches, literal only where they take part in a control token of the joined text."""
-        intruding = set(_found(self.names, "".join(text for text, _ in stretches))) - set(self._trusted(stretches))
+        intruding = set(self._found("".join(text for text, _ in stretches))) - set(self._trusted(stretches))
         needed, start = [], 0
         for text, literal in stretches:
             end = start + len(text)
@@ -78,7 +84,7 @@ class ControlTokens:
 
     def intrude(self, stretches: Sequence[Stretch]) -> bool:
         """Whether literal text takes part in a control token of the joined text, or takes a part of one away."""
-        return list(_found(self.names, "".join(text for text, _ in stretches))) != self._trusted(stretches)
+        return list(self._found("".join(text for text, _ in stretches))) != self._trusted(stretches)
 
     def split(self, stretches: Sequence[Stretch], tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
         """Token ids of the joined text, without special tokens added, in which only trusted text makes control tokens.
@@ -106,7 +112,7 @@ class ControlTokens:
 
     def _cut(self, text: str) -> Iterator[Stretch]:
         start = 0
-        for first, end in _found(self.names, text):
+        for first, end in self._found(text):
             yield Stretch(text[start:first], False)
             yield Stretch(text[first:end], True)
             start = end
@@ -114,7 +120,7 @@ class ControlTokens:
 
     def _trusted(self, stretches: Sequence[Stretch]) -> list[tuple[int, int]]:
         """Where trusted text alone writes control tokens in the joined text."""
-        return list(_found(self.names, "".join("\x00" * len(text) if literal else text for text, literal in stretches)))
+        return list(self._found("".join("\x00" * len(text) if literal else text for text, literal in stretches)))
 
     def _split_fast(
         self, text: str, trusted: Sequence[tuple[int, int]], tokenizer: PreTrainedTokenizerBase
@@ -161,7 +167,7 @@ class ControlTokens:
 
     def _pieces(self, text: str, tokenizer: Any) -> Iterator[int]:
         start = 0
-        for first, end in [*_found(self._ordinary, text), (len(text), len(text))]:
+        for first, end in [*self._found_ordinary(text), (len(text), len(text))]:
             for token in tokenizer.tokenize(text[start:first], split_special_tokens=True) if start < first else ():
                 yield from self._spelled(tokenizer.convert_tokens_to_ids(token), tokenizer)
             if first < end:
@@ -194,16 +200,23 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> ControlTokens:
     return known[1]
 
 
-def _found(names: Collection[str], text: str) -> Iterator[tuple[int, int]]:
-    """Where some strings stand in ``text``, from left to right, the longest where several begin together."""
+def _finder(names: Collection[str]) -> Callable[[str], Iterator[tuple[int, int]]]:
+    """What finds some strings in a text, from left to right, the longest where several begin together.
+
+    Made once: some tokenizers (Gemma) have thousands of them.
+    """
     sizes = sorted({len(name) for name in names}, reverse=True)
     beginnings = re.compile("|".join(map(re.escape, {name[0] for name in names})) or "(?!)")
-    start = 0
-    while match := beginnings.search(text, start):
-        first = match.start()
-        start = next((first + size for size in sizes if text[first : first + size] in names), first + 1)
-        if text[first:start] in names:
-            yield first, start
+
+    def found(text: str) -> Iterator[tuple[int, int]]:
+        start = 0
+        while match := beginnings.search(text, start):
+            first = match.start()
+            start = next((first + size for size in sizes if text[first : first + size] in names), first + 1)
+            if text[first:start] in names:
+                yield first, start
+
+    return found
 
 
 def _like(token: AddedToken | None, name: str) -> AddedToken:

@@ -6,9 +6,9 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from interlat.engine.checkpoint import first_line, load_tokenizer
+from interlat.engine.checkpoint import at_home, first_line, load_model_config, load_tokenizer
 from interlat.engine.fingerprint import tokenizer_fingerprint, weights_fingerprint
 from interlat.engine.rotary import original_length
 from interlat.errors import CheckpointError
@@ -84,11 +84,12 @@ class Origin:
     @classmethod
     def of_checkpoint(cls, place: str) -> "Origin":
         """Of a folder or hub id, without its weights. Raises CheckpointError: there is no model in that place."""
+        rules = rules_of(load_model_config(place))
         try:
-            rules, tokenizer = rules_of(AutoConfig.from_pretrained(place)), load_tokenizer(place)
+            tokenizer = load_tokenizer(at_home(place))
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(
-                f"cannot read the configuration and tokenizer of {place}: {first_line(error)}"
+                f"cannot read the tokenizer of {place}: {first_line(error)}; save it again"
             ) from error
         return cls(place, rules, lambda: "", lambda: tokenizer_fingerprint(tokenizer))
 

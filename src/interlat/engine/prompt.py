@@ -25,7 +25,7 @@ class Text:
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
-            raise PromptError(f"a text is a {type(self.text).__name__}, expected a string; convert it")
+            raise PromptError(f"a text is of the type {type(self.text).__name__}, expected a string; convert it")
         lone = lone_surrogate(self.text)
         if lone:
             raise PromptError(
@@ -61,7 +61,9 @@ def as_parts(content: Prompt | str, *, literal: bool = False) -> list[Part]:
     if isinstance(content, str):
         return [Text(content, literal)]
     if not isinstance(content, list | tuple):
-        raise PromptError(f"a prompt is a {type(content).__name__}, expected a string or a list of parts; convert it")
+        raise PromptError(
+            f"a prompt is of the type {type(content).__name__}, expected a string or a list of parts; convert it"
+        )
     return list(content)
 
 

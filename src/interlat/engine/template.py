@@ -47,7 +47,7 @@ class TemplateOptions:
     def __post_init__(self) -> None:
         if self.date is not None:
             object.__setattr__(self, "date", _day(self.date).isoformat())
-        if self.enable_thinking not in (None, True, False):
+        if self.enable_thinking is not None and not isinstance(self.enable_thinking, bool):
             raise InputError(f"enable_thinking is {self.enable_thinking!r}, expected true, false or null; correct it")
         if not isinstance(self.arguments, dict) or not all(isinstance(name, str) for name in self.arguments):
             raise InputError(f"arguments is {self.arguments!r}, expected values by name; correct it")

@@ -2,7 +2,7 @@
 
 from transformers import PreTrainedTokenizerBase
 
-from interlat.reasoning import marks_among
+from interlat.engine.control_tokens import control_tokens
 
 
 def text_of(token_ids: list[int], tokenizer: PreTrainedTokenizerBase) -> str:
@@ -11,10 +11,8 @@ def text_of(token_ids: list[int], tokenizer: PreTrainedTokenizerBase) -> str:
     Some tokenizers make special tokens of the marks around thoughts (gpt-oss, Magistral). These stay in the text:
     without them nobody could tell a thought from an answer, see `interlat.reasoning.final_part`.
     """
-    special = {number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    marks = marks_among(special.values())
-    if not any(special.get(number) in marks for number in token_ids):
+    known = control_tokens(tokenizer)
+    if known.marks_of_thoughts.isdisjoint(token_ids):
         return str(tokenizer.decode(token_ids, skip_special_tokens=True))
-    dropped = {number for number in {*special, *tokenizer.all_special_ids} if special.get(number) not in marks}
-    kept = [number for number in token_ids if number not in dropped]
+    kept = [number for number in token_ids if number not in known.left_out]
     return str(tokenizer.decode(kept, skip_special_tokens=False))

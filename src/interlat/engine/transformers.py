@@ -243,6 +243,10 @@ class Engine:
         self._check_ready(None if before is None else moved.memory)
         if not prompts:
             raise PromptError("no prompts to read; pass at least one")
+        if isinstance(prompts, str):
+            raise PromptError(
+                f"prompts is the text {prompts[:40]!r}, expected a list of prompts, one a row; pass [text]"
+            )
         if len(moved.memory) != len(prompts):
             raise InputError(f"{len(prompts)} prompts for a memory of {len(moved.memory)} rows; pass one prompt a row")
         if before is None:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from interlat.agents.agent import load_engine
 from interlat.agents.player import Episode, Message, play_games
-from interlat.agents.results import Results, read_results
+from interlat.agents.results import RESULT_FIELDS, Results, read_results
 from interlat.agents.settings import MessageKind
 from interlat.align.adapter import CommunicationAdapter
 from interlat.engine.template import TemplateOptions
@@ -201,6 +201,15 @@ def results_of(config: EvaluateHousehold) -> Results:
         StorageError: a line there is no result.
     """
     return read_results([Path(config.output) / RESULTS_FILE], config.hash, fields={"success": bool})
+
+
+def read_played(directory: str | Path) -> Results:
+    """The results in the folder of an evaluation, of all configurations.
+
+    Raises:
+        StorageError: a line there is no result.
+    """
+    return read_results([Path(directory) / RESULTS_FILE], base={**RESULT_FIELDS, "split": str, "success": bool})
 
 
 def check_evidence(config: EvaluateHousehold, records: Sequence[dict[str, Any]]) -> None:

@@ -2,11 +2,10 @@
 
 import dataclasses
 
-from interlat.agents.settings import SETTINGS_FILE, AgentSettings, MessageKind
+from interlat.agents.settings import AgentSettings, MessageKind
 from interlat.align.adapter import CommunicationAdapter
 from interlat.align.bridge import Bridge
 from interlat.align.resampler import Resampler
-from interlat.engine.checkpoint import companion_file
 from interlat.engine.exchange import header_of
 from interlat.engine.transformers import Engine
 from interlat.errors import InputError, MessageError
@@ -67,8 +66,7 @@ def check_role(role: str, place: str, expected: MessageKind) -> None:
     Raises:
         InputError: it was trained to read another kind.
     """
-    path = companion_file(place, SETTINGS_FILE)
-    kind = AgentSettings.read(path).message_kind if path else ""
+    kind = AgentSettings.beside(place).message_kind
     if kind not in ("", expected):
         raise InputError(
             f"checkpoints.{role} is {place}, which was trained with messages of the kind {kind!r}, expected "

@@ -10,6 +10,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from interlat.agents.agent import load_engine
 from interlat.agents.prompting import PromptMaker
 from interlat.align.bridge import Bridge, begin_thought, finish_thought
 from interlat.align.identity import NormMatchedIdentity
@@ -55,11 +56,14 @@ def read_latents(config: ReadLatents) -> Iterator[tuple[int, int, list[dict[str,
     Raises:
         InputError: the store does not say how its prompts were made.
     """
-    store, engine = LatentStore.open(config.thoughts), Engine.load(config.model, dtype="float32")
-    file = None if config.untrained else companion_file(config.model, Bridge.FILE)
-    bridge = Bridge.load(file.parent, engine.device) if file else None
+    store = LatentStore.open(config.thoughts)
+    engine, settings = load_engine(config.model, dtype="float32")
+    file = companion_file(config.model, Bridge.FILE)
+    bridge = Bridge.load(file.parent, engine.device) if file and not config.untrained else None
     identity = NormMatchedIdentity.of_embeddings(engine.input_embeddings)
-    make_prompt = PromptMaker.as_collected(store.manifest.settings, engine.tokenizer)
+    # A compressed sender reads prompts as in its training, any other model as in the collection.
+    options = settings.template if file else None
+    make_prompt = PromptMaker.as_collected(store.manifest.settings, engine.tokenizer, options)
     items = list(store.ids)[: config.limit]
     for start in range(0, len(items), config.batch_size):
         batch = items[start : start + config.batch_size]

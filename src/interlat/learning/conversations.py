@@ -29,6 +29,10 @@ from interlat.tasks.records import RecordFields, load_records
 
 VALIDATION = "validation"
 TEST = "test"
+_OTHER_SPLIT = (
+    ", from another split: collect with --source.split train, or give stored thoughts other splits with "
+    "`interlat store split`"
+)
 
 
 @dataclass(frozen=True)
@@ -185,16 +189,10 @@ def load_corpus(
         raise InputError(
             f"{len(training)} items are left to train on and {len(validation)} for validation, expected at least one "
             f"task each; {test} items are of the split test, {missing} tasks have no thought and {too_long} items are "
-            f"too long: give more tasks{_other_split if test else ''}"
+            f"too long: give more tasks{_OTHER_SPLIT if test else ''}"
         )
     reasons = {item: str(error) for item, error in refused.items()}
     return Conversations(Corpus(training, validation, kept), missing, too_long, cut, test, reasons)
-
-
-_other_split = (
-    ", from another split: collect with --source.split train, or give stored thoughts other splits with "
-    "`interlat store split`"
-)
 
 
 def conversation_example(item: str, task: Task, options: ConversationOptions, chat: ChatFormat) -> Example:

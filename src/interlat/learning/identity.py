@@ -109,7 +109,8 @@ def check_identity(place: Any, known: Identity, now: Identity) -> None:
     if different:
         shown = "; ".join(f"{name} was {_short(known[name])} and is now {_short(now[name])}" for name in different)
         raise CheckpointError(
-            f"{place} is of another training: {shown}; give what it was begun with, or train into another output folder"
+            f"{place} is of another training: {shown}; give the settings and data that it was begun "
+            "with, or another output folder"
         )
 
 

@@ -56,9 +56,9 @@ class ScoutMessages:
         store = self.stores[0] if len(self.stores) == 1 else rng.choice(self.stores)
         return store.entry(item)
 
-    def texts(self, item: str) -> list[str]:
-        """The plans about an episode, one of each store."""
-        return [store.entry(item).plan for store in self.stores]
+    def entries(self, item: str) -> list[Entry]:
+        """The thoughts about an episode, one of each store."""
+        return [store.entry(item) for store in self.stores]
 
     def rows(self, item: str) -> int:
         """How many states there are."""

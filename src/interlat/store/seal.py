@@ -10,7 +10,7 @@ from pathlib import Path
 import xxhash
 
 from interlat.errors import StorageError
-from interlat.files import write_atomically
+from interlat.files import storage_errors, write_atomically
 from interlat.store.index import EXCLUDED_FILE, INDEX_FILE, SHARDS, journal_paths
 from interlat.store.manifest import MANIFEST_FILE
 from interlat.store.shard import ENDING
@@ -32,6 +32,20 @@ def write_seal(directory: Path, thoughts: int) -> None:
     """
     content = {"thoughts": thoughts, "xxh3": {name: _digest(directory / name) for name in SEALED}}
     write_atomically(directory / SEAL_FILE, json.dumps(content, indent=2) + "\n")
+
+
+def remove_seal(directory: Path) -> None:
+    """Before a finished store is changed: a process that is killed then leaves one without a seal, not a wrong one.
+
+    Args:
+        directory: the store.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    path = directory / SEAL_FILE
+    with storage_errors(path):
+        path.unlink(missing_ok=True)
 
 
 def check_seal(directory: Path, thoughts: int) -> None:

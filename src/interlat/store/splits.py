@@ -11,7 +11,7 @@ import xxhash
 from interlat.errors import InputError
 from interlat.store.index import SCHEMA, write_contents
 from interlat.store.reading import LatentStore
-from interlat.store.seal import write_seal
+from interlat.store.seal import remove_seal, write_seal
 
 SHARES_TOLERANCE = 1e-6
 
@@ -55,6 +55,7 @@ def assign_splits(directory: str | Path, shares: Mapping[str, float], seed: int 
     splits = [found[task_id] for task_id in task_ids]
     column = SCHEMA.get_field_index("split")
     table = store.table.set_column(column, SCHEMA.field(column), pa.array(splits, pa.string()))
+    remove_seal(store.directory)
     write_contents(store.directory, table, store.excluded.values())
     write_seal(store.directory, len(table))
     counts = Counter(splits)

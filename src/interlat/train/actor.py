@@ -258,13 +258,15 @@ def _corpus(config: TrainActor, thoughts: ScoutMessages | None, chat: ChatFormat
 
 def _conversations(config: TrainActor, thoughts: ScoutMessages | None, chat: ChatFormat, ranks: Ranks) -> Corpus:
     mixes = bool(config.losses.alignment) or config.curriculum.kind != "none"
+    literal = _settings(config).literal
 
     def rows_of(item: str) -> int:
         if thoughts is None or config.message == "none":
             return 0
-        texts = thoughts.texts(item) if mixes or config.message != "latent" else []
-        words = [len(ids_of(text, chat, _settings(config).literal)) for text in texts]
-        return max([*words, thoughts.rows(item) if config.message == "latent" else 0])
+        if config.message != "latent":
+            return max(len(ids_of(entry.said, chat, literal)) for entry in thoughts.entries(item))
+        words = [len(ids_of(entry.plan, chat, literal)) for entry in thoughts.entries(item)] if mixes else []
+        return max([*words, thoughts.rows(item)])
 
     store = thoughts.stores[0] if thoughts else None
     found = load_corpus(config.conversations, chat, store, rows_of, config.validation_share)

@@ -72,10 +72,10 @@ class BranchSource:
             return Branch(example, None)
         if reading.message == "base":
             assert self.corpus.written_plan is not None, "checked when this was made"
-            return Branch(example, ids_of(self.corpus.written_plan(example, rng), self.chat))
+            return Branch(example, self._words(self.corpus.written_plan(example, rng)))
         assert thoughts is not None, "checked when the configuration was made"
         if reading.message != "latent":
-            return Branch(example, ids_of(thoughts.said(example.item, rng), self.chat))
+            return Branch(example, self._words(thoughts.said(example.item, rng)))
         message = thoughts.states(example.item)
         if progress is None:
             return Branch(example, Mixed(message, len(message)))
@@ -97,7 +97,10 @@ class BranchSource:
 
     def _plan(self, item: str, rng: random.Random) -> tuple[int, ...]:
         assert self.thoughts is not None, "checked when the configuration was made"
-        return ids_of(self.thoughts.text(item, rng), self.chat, self.reading.literal)
+        return self._words(self.thoughts.text(item, rng))
+
+    def _words(self, text: str) -> tuple[int, ...]:
+        return ids_of(text, self.chat, self.reading.literal)
 
     def of_another(self, examples: Sequence[Example], rng: random.Random) -> list[Branch]:
         """Validation branches in which each example reads the latent message about another one, of another task."""
