@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,29 @@ INSPECTIONS_FILE = "inspections.json"
 DEFAULT_VARIANTS = ("none", "text", "latent", "cross_task", "zeros", "gaussian")
 DTYPE = "float32"
 """Number format of the models: here an episode does not depend on those beside it."""
+EPISODE_FIELDS: Mapping[str, type] = {
+    "split": str,
+    "task_type": str,
+    "success": bool,
+    "steps": int,
+    "max_steps": int,
+    "seed": int,
+    "actor": str,
+    "message_kind": str,
+    "message_bytes": int,
+    "message_rows": int,
+    "prompt_tokens": int,
+    "decoded_tokens": int,
+    "sender_tokens": int,
+    "latent_steps": int,
+    "forward_passes": int,
+    "sender_seconds": float,
+    "receiver_seconds": float,
+    "world_seconds": float,
+    "plan": str,
+    "turns": list,
+}
+"""What every line of this configuration has beside item, variant and hash, so that a report can be made of it."""
 _ACTOR_OF = {"none": "none", "text": "text", "text_sampled": "text", "list": "list"}
 _READS: dict[str, MessageKind] = {"none": "none", "text": "text", "list": "text", "latent": "hidden"}
 """Actor -> the kind of message that it was trained with."""
@@ -200,7 +223,7 @@ def results_of(config: EvaluateHousehold) -> Results:
     Raises:
         StorageError: a line there is no result.
     """
-    return read_results([Path(config.output) / RESULTS_FILE], config.hash, fields={"success": bool})
+    return read_results([Path(config.output) / RESULTS_FILE], config.hash, fields=EPISODE_FIELDS)
 
 
 def read_played(directory: str | Path) -> Results:
