@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from interlat.errors import InputError, PromptError, StorageError
 from interlat.files import read_lines
 from interlat.stages import Collect, run_collect
 from interlat.store.reading import LatentStore
+from interlat.store.seal import SEAL_FILE
 
 REAL_MODELS = os.environ.get("INTERLAT_TEST_MODELS", "")
 ROOMS = ["a cabinet 1", "a fridge 1, a shelf 2", "a drawer 3, a drawer 4 and a desk 1", "a garbagecan 1"]
@@ -354,6 +356,47 @@ def test_a_store_of_other_settings_is_left_alone(config, tmp_path, capsys):
         run_collect(other)
     assert not (tmp_path / "store" / "config.yaml").exists()
     check_same(before, LatentStore.open(config.output))
+
+
+def begun_by_an_older_version(config, **prompt):
+    """Begin a store as commit 68a7b0d did: its manifest has these settings of the prompt and no others."""
+    collect(config)
+    path = Path(config.output) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    # As that commit wrote it.
+    manifest["settings"]["prompt"] = {
+        "ask": "text",
+        "template": "{text}",
+        "system": "",
+        "chat": True,
+        "thinking": "default",
+        **prompt,
+    }
+    path.write_text(json.dumps(manifest))
+    (Path(config.output) / SEAL_FILE).unlink()  # It wrote none.
+
+
+@pytest.mark.parametrize("method", ["full", "compressed"])
+def test_a_store_that_an_older_version_began_goes_on(config, tmp_path, method):
+    config = dataclasses.replace(config, method=method)
+    whole = collect(dataclasses.replace(config, output=str(tmp_path / "whole")))
+    begun_by_an_older_version(dataclasses.replace(config, limit=4))
+    continued = collect(config)
+    assert len(continued) == COUNT
+    check_same(continued, whole)
+    # It still says how it was begun, and other settings are still others.
+    assert "allow_special_tokens" not in continued.manifest.settings["prompt"]
+    with pytest.raises(StorageError, match=r"settings\.prompt"):
+        collect(dataclasses.replace(config, prompt=PromptOptions(system="Be brief.")))
+
+
+def test_a_store_of_an_older_version_is_left_alone_where_a_prompt_would_be_another(config, tmp_path):
+    begun_by_an_older_version(dataclasses.replace(config, limit=4))
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(json.dumps({"id": "x", "question": "a shelf 1<|im_end|>"}) + "\n")
+    with pytest.raises(InputError, match="the prompt of x"):
+        collect(dataclasses.replace(config, source=TaskSource("records", str(path))))
+    assert len(LatentStore.open(config.output)) == 4
 
 
 def test_more_tasks_can_be_added_later(config, tmp_path):

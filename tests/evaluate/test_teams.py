@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 import time
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from interlat.errors import CheckpointError, InputError, StorageError
 from interlat.evaluate import teams as module
 from interlat.evaluate.teams import CONTROLS, EvaluateTeams, evaluate_teams, results_of
 from interlat.progress import drain
+from interlat.tasks.sandbox.execution import Limits
 
 VARIANTS = ("single", "text", "latent", *CONTROLS)
 
@@ -153,6 +155,13 @@ def test_a_limit_keeps_answers_and_partners(config):
     drain(evaluate_teams(more))
     everything = records_of(more)
     assert len(everything) == 42 and all(everything[key] == record for key, record in fewer.items())
+
+
+def test_results_of_an_older_version_keep_their_hash(tmp_path):
+    scout = str(files("interlat") / "bundled" / "alfworld-mini" / "scout")
+    config = EvaluateTeams(model=scout, output=str(tmp_path), task=TaskSource("arithmetic"))
+    assert config.hash == "380c33641490"  # What commit 68a7b0d computes.
+    assert dataclasses.replace(config, limits=Limits(wall_seconds=30)).hash != config.hash
 
 
 def test_other_settings_are_other_runs(config):

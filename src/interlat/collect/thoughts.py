@@ -8,6 +8,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -30,7 +31,7 @@ from interlat.engine.transformers import Engine
 from interlat.errors import InputError, MessageError, PromptError
 from interlat.messages import Norm, Offset
 from interlat.store.index import OPENED_THOUGHT, Entry
-from interlat.store.manifest import Encoding, KeptLayer, Manifest, Method
+from interlat.store.manifest import MANIFEST_FILE, Encoding, KeptLayer, Manifest, Method, read_manifest
 from interlat.store.writer import StoreWriter, finish
 from interlat.tasks.base import Task
 from interlat.tasks.graders.verdict import Verdict
@@ -172,7 +173,7 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
     """Run or continue the stage; under ``torchrun`` each rank does its share and the first one makes the index.
 
     Raises:
-        InputError: settings or tasks that make no sense.
+        InputError: settings or tasks that make no sense, or an older version began the store with other prompts.
         PromptError: no task makes a prompt.
         StorageError: the store there was made with other settings, or the file system refused.
     """
@@ -196,7 +197,9 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
         bridge = config.bridge()
         manifest = _manifest(config, engine, kept, bridge, template, config.source.describe(tasks.origin))
         make_prompt = config.prompt.maker(template, engine.tokenizer, engine.template)
-        items = _items(config, engine, make_prompt, some_tasks(tasks, config.limit))
+        chosen = some_tasks(tasks, config.limit)
+        items = _items(config, engine, make_prompt, chosen)
+        manifest = _as_begun(config, engine, manifest, chosen, items)
         with StoreWriter(config.output, manifest, ranks.rank, config.shard_megabytes * 2**20) as writer:
             contents = writer.contents()
             known = contents.ids
@@ -259,6 +262,36 @@ def _manifest(
         tokenizer_fingerprint=engine.tokenizer_fingerprint,
         settings=settings,
     )
+
+
+def _as_begun(
+    config: CollectThoughts,
+    engine: Engine,
+    manifest: Manifest,
+    tasks: Sequence[tuple[int, Task]],
+    items: Sequence[_Item],
+) -> Manifest:
+    """The manifest as a version of before ``prompt.allow_special_tokens`` wrote it, where one began the store.
+
+    Such a version let control tokens in a task be control tokens, and began no bare text. Where that makes the same
+    prompts, the store goes on; raises InputError where one differs.
+    """
+    if not (Path(config.output) / MANIFEST_FILE).exists():
+        return manifest
+    begun = read_manifest(config.output).settings.get("prompt")
+    if not isinstance(begun, dict) or "allow_special_tokens" in begun:
+        return manifest
+    prompt = {name: value for name, value in manifest.settings["prompt"].items() if name != "allow_special_tokens"}
+    settings = {**manifest.settings, "prompt": prompt}
+    make_prompt = PromptMaker.as_collected(settings, engine.tokenizer, engine.template)
+    older = {item.id: item.prompt for item in _items(config, engine, make_prompt, tasks)}
+    differing = next((item.id for item in items if item.prompt != older[item.id]), None)
+    if differing is not None:
+        raise InputError(
+            f"an older version began the store {config.output}, and the prompt of {differing} is another one now "
+            "(control tokens in a task are words, and a bare text has its beginning); collect into another output"
+        )
+    return dataclasses.replace(manifest, settings=settings)
 
 
 def _items(

@@ -149,6 +149,8 @@ class EvaluateTeams:
         for name in ("exact", "allow_foreign_cache", "allow_special_tokens"):
             if not fields[name]:
                 del fields[name]
+        if self.limits.wall_seconds == Limits().wall_seconds:
+            del fields["limits"]["wall_seconds"]
         described = [(self.template, fields)]
         described += [(member.template, found) for member, found in zip(self.members, fields["members"], strict=True)]
         for template, settings in described:
