@@ -1,6 +1,7 @@
 """What is stored of a task depends on the task alone: not on order, batch size, ranks or a death in the middle."""
 
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -17,8 +18,10 @@ from chat_templates import FORMS
 from interlat.agents.prompting import PromptMaker
 from interlat.agents.settings import AgentSettings
 from interlat.agents.sources import PromptOptions, TaskSource
+from interlat.checkpoints import bundled
 from interlat.collect.filters import Filters
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
+from interlat.config import write_config
 from interlat.engine.prompt import token_ids_of, tokenize
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.template import TemplateOptions
@@ -28,6 +31,7 @@ from interlat.files import read_lines
 from interlat.stages import Collect, run_collect
 from interlat.store.reading import LatentStore
 from interlat.store.seal import SEAL_FILE
+from kill_rounds import kill_rounds
 
 REAL_MODELS = os.environ.get("INTERLAT_TEST_MODELS", "")
 ROOMS = ["a cabinet 1", "a fridge 1, a shelf 2", "a drawer 3, a drawer 4 and a desk 1", "a garbagecan 1"]
@@ -399,6 +403,16 @@ def test_a_store_of_an_older_version_is_left_alone_where_a_prompt_would_be_anoth
     assert len(LatentStore.open(config.output)) == 4
 
 
+def test_a_store_of_an_older_version_is_left_alone_where_the_template_writes_a_date(config, tmp_path):
+    model = Path(shutil.copytree(config.model, tmp_path / "dated"))
+    template = model / "chat_template.jinja"
+    template.write_text("{{ strftime_now('%d %b %Y') }} " + template.read_text())
+    config = dataclasses.replace(config, model=str(model))
+    begun_by_an_older_version(dataclasses.replace(config, limit=4))
+    with pytest.raises(InputError, match="a date is fixed"):
+        collect(config)
+
+
 def test_more_tasks_can_be_added_later(config, tmp_path):
     few = collect(dataclasses.replace(config, limit=4))
     assert len(few) == 4
@@ -537,3 +551,38 @@ def test_a_real_base_model_gets_its_beginning(config, tmp_path):
             written = engine.model.generate(torch.tensor([ids]), max_new_tokens=10, do_sample=False)[0, len(ids) :]
         assert list(store.entry("france").token_ids) == written.tolist()
         assert " France of France of France" not in store.entry("france").plan
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_collection_that_was_killed_twenty_times_ends_as_if_it_had_not_been(tmp_path, dtype):
+    """The bundled scout, sampled: texts are equal in float32, and with ``exact`` everything is bit for bit."""
+    rows = [{"id": f"t{n}", "question": f"You see {ROOMS[n % 4]}. Put some apple {n} there."} for n in range(120)]
+    (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = CollectThoughts(
+        str(bundled("alfworld-mini/scout")),
+        TaskSource("records", str(tmp_path / "tasks.jsonl")),
+        "",
+        sampling=Sampling(temperature=1.0, max_new_tokens=30),
+        samples=2,
+        batch_size=4,
+        dtype=dtype,
+        exact=dtype == "bfloat16",
+        threads=1,
+    )
+    write_config(config, tmp_path, "collect.yaml")
+
+    def compare(whole, killed):
+        one, other = LatentStore.open(whole), LatentStore.open(killed)
+        if (one.ids, one.excluded, one.manifest) != (other.ids, other.excluded, other.manifest):
+            return ["ids, exclusions or manifest"]
+        found = []
+        for first, second in zip(one, other, strict=True):
+            near = torch.equal if config.exact else functools.partial(torch.allclose, atol=1e-3)
+            if first.entry != second.entry or not near(first.hidden_states, second.hidden_states):
+                found.append(first.entry.id)
+        return found
+
+    words = [sys.executable, "-m", "interlat.cli", "collect", "--config", str(tmp_path / "collect.yaml"), "--output"]
+    result = kill_rounds(lambda folder: [*words, str(folder)], tmp_path, 20, compare)
+    assert result.kills == 20 and result.differences == [] and result.leftovers == []

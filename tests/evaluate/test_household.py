@@ -1,16 +1,24 @@
 import dataclasses
 import json
 import shutil
+import sys
 
 import pytest
 
 from interlat.agents.episodes import read_episodes
+from interlat.checkpoints import bundled
+from interlat.collect.episodes import CollectEpisodes, collect_episodes
+from interlat.config import write_config
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 from interlat.evaluate import household
 from interlat.evaluate.household import Checkpoints, EvaluateHousehold, evaluate_household, inspect_plans
 from interlat.evaluate.sending import Sender
 from interlat.files import read_lines
+from interlat.stages import Evaluate
+from interlat.worlds.alfworld_author import author_games
+from interlat.worlds.mini import MINI_ROOMS
+from kill_rounds import kill_rounds, same_lines
 
 
 def settings(pipeline, output, **changes):
@@ -175,3 +183,18 @@ def test_template_arguments_reach_sender_and_actors_and_change_the_hash(pipeline
         list(evaluate_household(config, read_episodes(pipeline.held_out)))
     assert seen == [quiet]
     assert Sender(str(pipeline.scout), [], template=quiet).engine.template == quiet
+
+
+@pytest.mark.slow
+def test_an_evaluation_that_was_killed_twenty_times_ends_as_if_it_had_not_been(tmp_path):
+    list(author_games(tmp_path / "games", 30, "unseen", 0, MINI_ROOMS))
+    episodes = str(tmp_path / "episodes.jsonl")
+    list(collect_episodes(CollectEpisodes(str(tmp_path / "games"), "unseen", episodes, draws=1, play=False)))
+    models = [str(bundled(f"alfworld-mini/{role}")) for role in ("scout", "none", "text", "latent")]
+    variants = ("none", "text_sampled", "latent", "zeros", "gaussian")
+    settings = EvaluateHousehold(Checkpoints(*models), "", variants=variants, batch_size=5, workers=1)
+    write_config(Evaluate(settings, (episodes,), threads=1), tmp_path, "evaluate.yaml")
+    words = [sys.executable, "-m", "interlat.cli", "evaluate", "--config", str(tmp_path / "evaluate.yaml")]
+    compare = same_lines("results.jsonl", ("item", "variant"))
+    result = kill_rounds(lambda folder: [*words, "--settings.output", str(folder)], tmp_path, 20, compare)
+    assert result.kills == 20 and result.differences == [] and result.leftovers == []

@@ -273,8 +273,9 @@ def _as_begun(
 ) -> Manifest:
     """The manifest as a version of before ``prompt.allow_special_tokens`` wrote it, where one began the store.
 
-    Such a version let control tokens in a task be control tokens, and began no bare text. Where that makes the same
-    prompts, the store goes on; raises InputError where one differs.
+    Such a version let control tokens in a task be control tokens, began no bare text, and wrote the day's date where
+    the chat template asks for one. Where that makes the same prompts, the store goes on; raises InputError where one
+    differs.
     """
     if not (Path(config.output) / MANIFEST_FILE).exists():
         return manifest
@@ -284,12 +285,17 @@ def _as_begun(
     prompt = {name: value for name, value in manifest.settings["prompt"].items() if name != "allow_special_tokens"}
     settings = {**manifest.settings, "prompt": prompt}
     make_prompt = PromptMaker.as_collected(settings, engine.tokenizer, engine.template)
-    older = {item.id: item.prompt for item in _items(config, engine, make_prompt, tasks)}
-    differing = next((item.id for item in items if item.prompt != older[item.id]), None)
+    another_day = TemplateOptions(date="2000-01-01").over(engine.template)
+    dated = PromptMaker.as_collected(settings, engine.tokenizer, another_day)
+    older, dated_ones = (
+        {item.id: item.prompt for item in _items(config, engine, maker, tasks)} for maker in (make_prompt, dated)
+    )
+    differing = next((i.id for i in items if not i.prompt == older[i.id] == dated_ones[i.id]), None)
     if differing is not None:
         raise InputError(
             f"an older version began the store {config.output}, and the prompt of {differing} is another one now "
-            "(control tokens in a task are words, and a bare text has its beginning); collect into another output"
+            "(control tokens in a task are words, a bare text has its beginning, and a date is fixed); collect into "
+            "another output"
         )
     return dataclasses.replace(manifest, settings=settings)
 
