@@ -193,7 +193,7 @@ def test_an_evaluation_that_was_killed_twenty_times_ends_as_if_it_had_not_been(t
     models = [str(bundled(f"alfworld-mini/{role}")) for role in ("scout", "none", "text", "latent")]
     variants = ("none", "text_sampled", "latent", "zeros", "gaussian")
     settings = EvaluateHousehold(Checkpoints(*models), "", variants=variants, batch_size=5, workers=1)
-    write_config(Evaluate(settings, (episodes,), threads=1), tmp_path, "evaluate.yaml")
+    write_config(Evaluate(settings=settings, episodes=(episodes,), threads=1), tmp_path, "evaluate.yaml")
     words = [sys.executable, "-m", "interlat.cli", "evaluate", "--config", str(tmp_path / "evaluate.yaml")]
     compare = same_lines("results.jsonl", ("item", "variant"))
     result = kill_rounds(lambda folder: [*words, "--settings.output", str(folder)], tmp_path, 20, compare)
