@@ -20,6 +20,7 @@ from tyro.conf import Positional
 from interlat.agents.sources import TaskSource, some_tasks
 from interlat.config import read_config
 from interlat.errors import InputError
+from interlat.files import utf8
 from interlat.progress import drain, say, track
 from interlat.tasks.answer_lines import GradedLine, graded_lines
 from interlat.tasks.base import TaskSet
@@ -242,7 +243,7 @@ def _columns(identifier: str, answer: str, how: str, extracted: str) -> str:
 
 def _print(line: str) -> None:
     """A line on stdout as soon as it is known. Half a character, which UTF-8 cannot hold, is escaped as in JSON."""
-    print(line.encode("utf-8", "backslashreplace").decode(), flush=True)
+    print(utf8(line).decode(), flush=True)
 
 
 def _short(text: str) -> str:

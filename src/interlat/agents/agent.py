@@ -97,8 +97,8 @@ class Agent:
         Args:
             task: goes into the prompt template.
             sampling: default: that of the settings.
-            max_new_tokens: most tokens of the plan; default: that of the sampling. Whether it ended by itself is under
-                ``stopped`` in the provenance of the message.
+            max_new_tokens: at most this many tokens in the plan; by default the limit of ``sampling``. The provenance of
+                the message says under ``stopped`` whether the plan ended by itself.
             seed: of a sample; greedy writing does not use it.
             offset: row t is the state (last layer, after the final norm) that predicted plan token t, or that
                 had just read it.
@@ -194,7 +194,7 @@ class Agent:
             text: the first user turn. For several use `reply_many`.
             message: nothing, words, or hidden states; see `prompt`.
             sampling: default: that of the settings.
-            max_new_tokens: most tokens of the answer, its thought included; default: that of the sampling.
+            max_new_tokens: at most this many tokens, thoughts included; by default the limit of ``sampling``.
             seed: of a sample; greedy decoding does not use it.
 
         Raises:

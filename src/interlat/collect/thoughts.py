@@ -271,7 +271,7 @@ def _as_begun(
     tasks: Sequence[tuple[int, Task]],
     items: Sequence[_Item],
 ) -> Manifest:
-    """The manifest as a version of before ``prompt.allow_special_tokens`` wrote it, where one began the store.
+    """The manifest in its older form, without ``prompt.allow_special_tokens``, if an older version began the store.
 
     Such a version let control tokens in a task be control tokens, began no bare text, and wrote the day's date where
     the chat template asks for one. Where that makes the same prompts, the store goes on; raises InputError where one
