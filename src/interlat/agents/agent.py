@@ -97,8 +97,8 @@ class Agent:
         Args:
             task: goes into the prompt template.
             sampling: default: that of the settings.
-            max_new_tokens: at most this many tokens in the plan; by default the limit of ``sampling``. The provenance of
-                the message says under ``stopped`` whether the plan ended by itself.
+            max_new_tokens: at most this many tokens in the plan; by default the limit of ``sampling``. Whether the plan
+                ended by itself is under ``stopped`` in the provenance of the message.
             seed: of a sample; greedy writing does not use it.
             offset: row t is the state (last layer, after the final norm) that predicted plan token t, or that
                 had just read it.
