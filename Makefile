@@ -63,7 +63,7 @@ imports: setup
 	$(BIN)/lint-imports
 
 bench: setup
-	$(BIN)/interlat bench engine $(ARGS)
+	$(BIN)/python -m benchmarks engine $(ARGS)
 
 reproduce: setup
 	INTERLAT="$(abspath $(BIN))/interlat" bash recipes/alfworld-mini/reproduce.sh

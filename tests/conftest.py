@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ("model_fixtures",)
+pytest_plugins = ("model_fixtures", "game_fixtures")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,18 +20,18 @@ class Pipeline:
 
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory):
-    from interlat.agents.episodes import read_episodes, texts_of
     from interlat.agents.sources import TaskSource
-    from interlat.collect.episodes import CollectEpisodes, collect_episodes
     from interlat.collect.thoughts import CollectThoughts, collect_thoughts
     from interlat.engine.sampling import Sampling
-    from interlat.learning.loop import Schedule
-    from interlat.learning.model import SmallModel
-    from interlat.learning.tokenizer import train_tokenizer
-    from interlat.train.actor import TrainActor, train_actor
-    from interlat.train.scout import TrainScout, train_scout
-    from interlat.worlds.alfworld_author import author_games
-    from interlat.worlds.mini import MINI_ROOMS
+    from interlat.experiments.household.author import author_games
+    from interlat.experiments.household.collect_episodes import CollectEpisodes, collect_episodes
+    from interlat.experiments.household.episodes import read_episodes, texts_of
+    from interlat.experiments.household.mini import MINI_ROOMS
+    from interlat.experiments.household.train_scout import TrainScout, train_scout
+    from interlat.training.actor import TrainActor, train_actor
+    from interlat.training.loop import Schedule
+    from interlat.training.model import SmallModel
+    from interlat.training.tokenizer import train_tokenizer
 
     root = tmp_path_factory.mktemp("pipeline")
     for split, count in (("train", 8), ("seen", 4)):
@@ -62,8 +62,8 @@ def pipeline(tmp_path_factory):
 @pytest.fixture(scope="session")
 def short(pipeline, tmp_path_factory):
     """A compressed sender and a resampler for the latent actor of the pipeline, hardly trained."""
-    from interlat.compress.compression import Compress, compress
-    from interlat.learning.loop import Schedule
+    from interlat.training.compress.compression import Compress, compress
+    from interlat.training.loop import Schedule
 
     folder = tmp_path_factory.mktemp("short")
     schedule = Schedule(steps=2, batch_size=4, warmup_steps=1)

@@ -21,7 +21,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from interlat.engine.transformers import Engine
+from interlat.engine.hf import Engine
 
 SPECIALS = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<bop>", "<eop>", "<s>", "</s>", "[INST]", "[/INST]",

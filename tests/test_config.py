@@ -5,18 +5,18 @@ from typing import Literal
 import pytest
 import yaml
 
+from interlat.cli.compress_commands import EvaluateLatency
+from interlat.cli.stages import Compare, Evaluate
+from interlat.cli.team_commands import RunTeam
 from interlat.collect.thoughts import CollectThoughts
-from interlat.compress.compression import Compress
-from interlat.compress.losses import CompressionWeights
-from interlat.compress_commands import EvaluateLatency
 from interlat.config import read_config, write_config
 from interlat.errors import InputError
-from interlat.stages import Compare, Evaluate
-from interlat.team_commands import RunTeam
-from interlat.train.actor import TrainActor
-from interlat.train.branches import BranchWeights
-from interlat.train.preference import TrainPreference
-from interlat.train.scout import TrainScout
+from interlat.experiments.household.train_scout import TrainScout
+from interlat.training.actor import TrainActor
+from interlat.training.branches import BranchWeights
+from interlat.training.compress.compression import Compress
+from interlat.training.compress.losses import CompressionWeights
+from interlat.training.preference import TrainPreference
 
 
 @dataclasses.dataclass(frozen=True)

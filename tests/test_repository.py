@@ -17,10 +17,9 @@ MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
 
 TESTED_ELSEWHERE: dict[str, str] = {
     # module: why there is no tests/<folder>/test_<module>.py
-    "worlds/alfworld_scene.py": "scenes are tested through the games that are made of them, in test_alfworld_author.py",
-    "worlds/alfworld_state.py": "bit-equality with the stock engine, in test_alfworld_fast.py",
-    "bench/world_play.py": "played by both engines in processes of its own, in bench/test_world.py",
-    "engine/backend.py": "both backends are tested through Engine on every architecture, in test_transformers.py",
+    "environments/alfworld/scene.py": "tested through games made of scenes, in experiments/household/test_author.py",
+    "environments/alfworld/state.py": "bit-equality with the stock engine, in test_fast.py",
+    "engine/backend.py": "both backends are tested through Engine on every architecture, in test_hf.py",
 }
 UNPICKLING = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"} | {
     "torch.load",
@@ -44,8 +43,8 @@ def has_behaviour(module: Path) -> bool:
     return False
 
 
-# Tests of a kind of fault across many modules, each in a folder of its own.
-KINDS = ("mutation", "sweep")
+# Tests of a kind of fault across many modules, and of what is outside the package, each in a folder of its own.
+KINDS = ("mutation", "sweep", "benchmarks")
 
 
 def mirror(module: Path) -> Path:

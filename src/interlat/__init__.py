@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from interlat.agents.agent import Agent, load
     from interlat.agents.inspection import Inspection, inspect
-    from interlat.checkpoints import bundled
+    from interlat.experiments.household.checkpoints import bundled
     from interlat.messages import CacheMessage, HiddenMessage, TextMessage, load_message
 
 __version__ = "0.1.0"
@@ -21,7 +21,7 @@ _HOMES = {
     "HiddenMessage": "interlat.messages",
     "Inspection": "interlat.agents.inspection",
     "TextMessage": "interlat.messages",
-    "bundled": "interlat.checkpoints",
+    "bundled": "interlat.experiments.household.checkpoints",
     "inspect": "interlat.agents.inspection",
     "load": "interlat.agents.agent",
     "load_message": "interlat.messages",

@@ -230,7 +230,7 @@ class HiddenMessage(Message):
 class CacheMessage(Message):
     """A message that is a memory: keys and values of every layer, with mask, true positions and segments.
 
-    The fields are those of `interlat.engine.memory.Memory`, as plain tensors. Keys and values are floating, or int8
+    The fields are those of `interlat.engine.cache.KVCache`, as plain tensors. Keys and values are floating, or int8
     with scales. Raises MessageError if there are no layers or columns, if a value is not finite, or if shapes disagree.
     """
 

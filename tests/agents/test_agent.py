@@ -18,12 +18,12 @@ import interlat
 from chat_templates import FORMS
 from interlat.agents.agent import Agent, load
 from interlat.agents.settings import PLAN_REQUEST, AgentSettings
-from interlat.align.adapter import AdapterConfig, CommunicationAdapter
-from interlat.engine.exchange import message_of_memory
+from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
+from interlat.engine.cache_message import message_of_memory
+from interlat.engine.hf import Engine
 from interlat.engine.prompt import Latents, Text, Tokens, token_ids_of, tokenize
 from interlat.engine.sampling import Sampling
 from interlat.engine.template import TemplateOptions
-from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError, InputError, MessageError, PromptError
 from interlat.messages import HiddenMessage, TextMessage, load_message
 

@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from interlat.agents.episodes import read_episodes
 from interlat.agents.sources import HINT, PromptOptions, TaskSource, household_tasks, some_tasks
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.prompt import Text
 from interlat.errors import InputError
+from interlat.experiments.household.episodes import read_episodes
 from interlat.tasks.base import Task, TaskSet
 
 

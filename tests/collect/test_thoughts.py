@@ -18,17 +18,17 @@ from chat_templates import FORMS
 from interlat.agents.prompting import PromptMaker
 from interlat.agents.settings import AgentSettings
 from interlat.agents.sources import PromptOptions, TaskSource
-from interlat.checkpoints import bundled
+from interlat.cli.stages import Collect, run_collect
 from interlat.collect.filters import Filters
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.config import write_config
+from interlat.engine.hf import Engine
 from interlat.engine.prompt import token_ids_of, tokenize
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.template import TemplateOptions
-from interlat.engine.transformers import Engine
 from interlat.errors import InputError, PromptError, StorageError
+from interlat.experiments.household.checkpoints import bundled
 from interlat.files import read_lines
-from interlat.stages import Collect, run_collect
 from interlat.store.reading import LatentStore
 from interlat.store.seal import SEAL_FILE
 from kill_rounds import kill_rounds
@@ -583,6 +583,14 @@ def test_a_collection_that_was_killed_twenty_times_ends_as_if_it_had_not_been(tm
                 found.append(first.entry.id)
         return found
 
-    words = [sys.executable, "-m", "interlat.cli", "collect", "--config", str(tmp_path / "collect.yaml"), "--output"]
+    words = [
+        sys.executable,
+        "-m",
+        "interlat.cli",
+        "collect",
+        "--config",
+        str(tmp_path / "collect.yaml"),
+        "--output",
+    ]
     result = kill_rounds(lambda folder: [*words, str(folder)], tmp_path, 20, compare)
     assert result.kills == 20 and result.differences == [] and result.leftovers == []

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from interlat.engine.buffer import KeyValueBuffer, as_transformers_cache
-from interlat.engine.memory import Memory, MovedMemory
+from interlat.engine.cache import DonatedCache, KVCache
 
 
 def test_written_columns_come_back_and_room_is_zero():
@@ -53,7 +53,7 @@ def ragged_memory(layers=4):
     """Two rows, the second shorter by two columns and with a hole between the others."""
     mask = torch.tensor([[1, 1, 0, 1, 1], [0, 1, 0, 0, 1]], dtype=torch.bool)
     keys = tuple(torch.randn(2, 2, 5, 3) for _ in range(layers))
-    return Memory(
+    return KVCache(
         keys=keys,
         values=tuple(-k for k in keys),
         attention_mask=mask,
@@ -67,7 +67,7 @@ def ragged_memory(layers=4):
 
 def test_what_continues_a_memory_holds_it_compact_and_has_room():
     memory = ragged_memory()
-    buffer, rest = KeyValueBuffer.continuing(MovedMemory(memory), 3)
+    buffer, rest = KeyValueBuffer.continuing(DonatedCache(memory), 3)
     compact = memory.compact()
     assert (buffer.length, buffer.capacity, rest.width, rest.keys) == (4, 7, 4, ())
     assert torch.equal(rest.position_ids, compact.position_ids)
@@ -77,7 +77,7 @@ def test_what_continues_a_memory_holds_it_compact_and_has_room():
 
 @pytest.mark.parametrize("holes", [True, False])
 def test_a_moved_memory_is_let_go_layer_by_layer(monkeypatch, holes):
-    moved = MovedMemory(ragged_memory() if holes else ragged_memory().compact())
+    moved = DonatedCache(ragged_memory() if holes else ragged_memory().compact())
     layers = [weakref.ref(layer) for layer in (*moved.memory.keys, *moved.memory.values)]
     alive = []
 
@@ -95,7 +95,7 @@ def test_a_moved_memory_is_let_go_layer_by_layer(monkeypatch, holes):
 def test_a_memory_that_somebody_holds_stays_as_it_is():
     memory = ragged_memory().compact()
     before = [layer.clone() for layer in memory.keys]
-    buffer, _ = KeyValueBuffer.continuing(MovedMemory(memory), 2)
+    buffer, _ = KeyValueBuffer.continuing(DonatedCache(memory), 2)
     buffer.keys[0].fill_(7)
     assert all(torch.equal(layer, old) for layer, old in zip(memory.keys, before, strict=True))
 
@@ -103,13 +103,13 @@ def test_a_memory_that_somebody_holds_stays_as_it_is():
 def memory_with_room(columns=3):
     """A memory without holes and as many free columns behind it."""
     memory = ragged_memory(layers=2).select([0])
-    buffer, rest = KeyValueBuffer.continuing(MovedMemory(memory), columns)
+    buffer, rest = KeyValueBuffer.continuing(DonatedCache(memory), columns)
     keys, values = buffer.contents()
     return dataclasses.replace(rest, keys=keys, values=values, room=buffer.room_behind(keys, values)), buffer
 
 
 def continued(memory, columns):
-    return KeyValueBuffer.continuing(MovedMemory(memory), columns)[0]
+    return KeyValueBuffer.continuing(DonatedCache(memory), columns)[0]
 
 
 def test_room_is_used_once():
@@ -155,7 +155,7 @@ def test_free_memory_goes_back_before_a_large_memory_is_copied(monkeypatch, larg
     calls = []
     monkeypatch.setattr("interlat.engine.buffer.LARGE", large)
     monkeypatch.setattr("interlat.engine.buffer.return_free_memory", lambda: calls.append(1))
-    KeyValueBuffer.continuing(MovedMemory(ragged_memory()), 2)
+    KeyValueBuffer.continuing(DonatedCache(ragged_memory()), 2)
     assert len(calls) == trims
-    KeyValueBuffer.continuing(MovedMemory(ragged_memory(), given_away=False), 2)
+    KeyValueBuffer.continuing(DonatedCache(ragged_memory(), given_away=False), 2)
     assert len(calls) == trims

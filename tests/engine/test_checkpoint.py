@@ -7,9 +7,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer
 
-from interlat.cli import main
+from interlat.cli.main import main
 from interlat.engine import checkpoint
-from interlat.engine.transformers import Engine
+from interlat.engine.hf import Engine
 from interlat.errors import CheckpointError, InputError
 
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from interlat.engine.hf import Engine
 from interlat.engine.prompt import Text, Tokens
 from interlat.engine.sampling import Sampling
 from interlat.engine.streaming import Request
-from interlat.engine.transformers import Engine
 
 PROMPTS = [[Tokens((30 + 7 * row, 31 + row, 32))] for row in range(5)]
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, OPTConfig, OPTForCausalLM
 
-from interlat.align.identity import NormMatchedIdentity
-from interlat.align.vocabulary import VocabularyMean
+from interlat.connectors.identity import NormMatchedIdentity
+from interlat.connectors.vocabulary import VocabularyMean
 from interlat.engine import embeddings
 from interlat.engine.embeddings import input_embeddings, next_token_scores
+from interlat.engine.hf import Engine
 from interlat.engine.prompt import Latents, Text, Tokens
-from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError
 from sweep.tiny_models import tiny_config, tiny_model
 
@@ -169,7 +169,7 @@ def test_scores_are_those_of_the_model(name):
 
 def test_nobody_takes_the_weight_of_the_embeddings_for_what_the_model_reads():
     """Its shape, place and dtype may be asked; and whether the head is the same tensor."""
-    about_tying = {"align/ridge.py", "train/published.py"}
+    about_tying = {"connectors/ridge.py", "training/published.py"}
     use = re.compile(r"get_input_embeddings\(\)\.weight(?!\.(shape|device|dtype)\b)")
     found = {str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if use.search(path.read_text("utf-8"))}
     assert found == about_tying

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from interlat.engine.backend import TransformersBackend
+from interlat.engine.hf import Engine
 from interlat.engine.llama_family import LlamaFamilyBackend, is_llama_family
 from interlat.engine.prompt import Latents, Tokens
 from interlat.engine.sampling import Sampling
-from interlat.engine.transformers import Engine
 
 ARCHITECTURES = ["qwen2", "qwen3", "llama", "mistral"]
 

@@ -5,13 +5,13 @@ import gc
 import pytest
 import torch
 
-from interlat.engine.memory import Memory
+from interlat.engine.cache import KVCache
+from interlat.engine.cache_selection import attention_received
+from interlat.engine.hf import Engine
 from interlat.engine.origin import Origin, rules_of
 from interlat.engine.prompt import Tokens
 from interlat.engine.sampling import Sampling
-from interlat.engine.selection import attention_received
 from interlat.engine.streaming import Request
-from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError, InputError
 from model_fixtures import SPECIALS, make_model, tiny_tokenizer
 
@@ -96,7 +96,7 @@ def test_no_fingerprint_is_computed_for_the_own_memory(monkeypatch, make_tokeniz
     monkeypatch.setattr("interlat.engine.origin.tokenizer_fingerprint", never)
     engine = Engine.wrap(make_model("qwen3"), make_tokenizer("chatml"))
     memory = engine.prefill(PROMPT, engine.prefill(PROMPT))
-    assert len(engine.decode(Memory.merge([memory, memory]), Sampling(max_new_tokens=1)).memory) == 1
+    assert len(engine.decode(KVCache.merge([memory, memory]), Sampling(max_new_tokens=1)).memory) == 1
 
 
 def test_a_memory_does_not_keep_its_model(make_tokenizer):
@@ -113,7 +113,7 @@ def test_a_memory_does_not_keep_its_model(make_tokenizer):
 def test_memories_of_different_models_are_joined_only_if_they_are_released(memory, make_tokenizer):
     other = Engine.wrap(make_model("qwen3", rope_parameters=ROPE), make_tokenizer("chatml"), name="other")
     second = other.prefill(PROMPT)
-    for join in (Memory.merge, Memory.concat):
+    for join in (KVCache.merge, KVCache.concat):
         with pytest.raises(InputError, match=r"memories of maker and other cannot be joined: rope_param"):
             join([memory, second])
         joined = join([memory, second.released()])

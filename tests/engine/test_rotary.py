@@ -6,17 +6,17 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from interlat.agents.team import Member, Team
-from interlat.agents.teamwork import Question, Teamwork
-from interlat.align.identity import NormMatchedIdentity
-from interlat.engine.memory import Memory
+from interlat.connectors.identity import NormMatchedIdentity
+from interlat.engine.cache import KVCache
+from interlat.engine.cache_selection import attention_received
+from interlat.engine.hf import Engine
 from interlat.engine.prompt import Tokens
 from interlat.engine.rotary import check_not_crossing, original_length, positions_of_rows, read_rows_apart
 from interlat.engine.sampling import Sampling
-from interlat.engine.selection import attention_received
 from interlat.engine.streaming import Request
-from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError, InputError, PromptError
+from interlat.teams.runner import Question, Teamwork
+from interlat.teams.team import Member, Team
 from model_fixtures import make_longrope
 
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
@@ -99,8 +99,8 @@ def test_words_end_where_the_factors_would_change_and_are_those_of_plain_passes(
 def test_memories_of_both_kinds_are_not_merged(engine):
     short, long = engine.prefill(prompts(row(12)), segment="a"), engine.prefill(prompts(row(40)), segment="b")
     with pytest.raises(InputError, match="up to 32 positions cannot be merged with longer ones"):
-        Memory.merge([short, long])
-    assert len(Memory.concat([short, long])) == 2, "side by side they are rows of their own"
+        KVCache.merge([short, long])
+    assert len(KVCache.concat([short, long])) == 2, "side by side they are rows of their own"
 
 
 def test_an_item_whose_memories_differ_in_kind_fails_alone(make_tokenizer):

@@ -6,7 +6,7 @@ from transformers import GPTNeoConfig, GPTNeoForCausalLM, MoshiConfig
 
 from interlat.engine import backend, llama_family, self_check
 from interlat.engine.attention import layer_windows
-from interlat.engine.transformers import Engine
+from interlat.engine.hf import Engine
 from interlat.errors import CheckpointError
 from model_fixtures import make_longrope, make_model
 from sweep.tiny_models import tiny_config, tiny_model
@@ -59,7 +59,7 @@ def test_an_engine_that_chooses_factors_by_the_longest_row_is_refused(monkeypatc
         return make_longrope(rope_parameters=dict(rope), original_max_position_embeddings=length)
 
     Engine.wrap(model(), tokenizer)
-    for module in ("interlat.engine.transformers", "interlat.engine.self_check"):
+    for module in ("interlat.engine.hf", "interlat.engine.self_check"):
         monkeypatch.setattr(f"{module}.read_rows_apart", lambda model: None)
     with pytest.raises(CheckpointError, match=REFUSED):
         Engine.wrap(model(), tokenizer)

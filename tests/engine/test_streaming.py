@@ -8,14 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlat.align.identity import NormMatchedIdentity
+from interlat.connectors.identity import NormMatchedIdentity
 from interlat.engine import streaming
 from interlat.engine.buffer import KeyValueBuffer
-from interlat.engine.layers import KeptLayers
-from interlat.engine.memory import Memory, MemoryRow
+from interlat.engine.cache import KVCache, MemoryRow
+from interlat.engine.hf import Engine
+from interlat.engine.recorder import LayerSelection
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.streaming import Request
-from interlat.engine.transformers import Engine
 from interlat.errors import InputError, PromptError
 
 WORDS = [
@@ -81,10 +81,10 @@ def test_order_batch_size_and_moving_change_nothing(qwen, order, batch_size, roo
 def test_the_generic_backend_gives_the_same_layers(build_model, make_tokenizer, monkeypatch):
     model, tokenizer = build_model("qwen2"), make_tokenizer("chatml")
     lean = Engine.wrap(model, tokenizer)
-    monkeypatch.setattr("interlat.engine.transformers.is_llama_family", lambda model: False)
+    monkeypatch.setattr("interlat.engine.hf.is_llama_family", lambda model: False)
     generic = Engine.wrap(model, tokenizer)
     assert type(lean.backend) is not type(generic.backend)
-    kept = KeptLayers((1, -1), "pre")
+    kept = LayerSelection((1, -1), "pre")
     one, other = (
         {a.key: a for a in engine.stream(requests(5), Sampling(max_new_tokens=6), batch_size=2, kept=kept)}
         for engine in (lean, generic)
@@ -95,7 +95,7 @@ def test_the_generic_backend_gives_the_same_layers(build_model, make_tokenizer, 
 
 
 @pytest.mark.parametrize("offset", ["predicting", "consuming"])
-@pytest.mark.parametrize("kept", [KeptLayers((1,)), KeptLayers((-1,), "pre"), KeptLayers((2, 1))], ids=str)
+@pytest.mark.parametrize("kept", [LayerSelection((1,)), LayerSelection((-1,), "pre"), LayerSelection((2, 1))], ids=str)
 def test_kept_layers_are_those_of_a_plain_forward_pass(engine, kept, offset):
     """One pass over prompt and answer; what transformers calls hidden_states[n] is the stream after layer n."""
     sampling = Sampling(max_new_tokens=8)
@@ -143,7 +143,7 @@ def memories_of(engine, count):
             engine.think(engine.prefill([word], question, segment=word), 1 + number % 3, align)[0] for word in WORDS[:3]
         ]
         whole = experts[0]
-        made.append((whole, whole.trim(~whole.segment("question")), Memory.merge(experts))[number % 3])
+        made.append((whole, whole.trim(~whole.segment("question")), KVCache.merge(experts))[number % 3])
     return made
 
 
@@ -309,5 +309,5 @@ def test_nonsense_is_refused(qwen):
     with pytest.raises(InputError, match="batch_size"):
         list(qwen.stream(requests(1), batch_size=0))
     with pytest.raises(InputError, match="layers"):
-        list(qwen.stream(requests(1), kept=KeptLayers((7,))))
+        list(qwen.stream(requests(1), kept=LayerSelection((7,))))
     assert list(qwen.stream([])) == []

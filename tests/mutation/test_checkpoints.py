@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import interlat
-from interlat.align.adapter import AdapterConfig, CommunicationAdapter
-from interlat.align.bridge import Bridge, BridgeConfig
+from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
+from interlat.connectors.bridge import Bridge, BridgeConfig
 from interlat.errors import InterlatError
 from mutation.mutate import damage_bytes, damage_json
 

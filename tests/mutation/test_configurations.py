@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from interlat.cli.compress_commands import EvaluateLatency
+from interlat.cli.stages import Compare, Evaluate
+from interlat.cli.team_commands import RunTeam
+from interlat.cli.train_commands import CompressCommand, TrainActorCommand, TrainPreferenceCommand, TrainScoutCommand
 from interlat.collect.thoughts import CollectThoughts
-from interlat.compress_commands import EvaluateLatency
 from interlat.config import read_config, write_config
 from interlat.errors import InterlatError
-from interlat.stages import Compare, Evaluate
-from interlat.team_commands import RunTeam
-from interlat.train_commands import CompressCommand, TrainActorCommand, TrainPreferenceCommand, TrainScoutCommand
 from mutation.mutate import damage_bytes, damage_json
 
 ROOT = Path(__file__).parents[2]

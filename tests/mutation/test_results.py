@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from interlat.agents.trajectories import TRAJECTORIES_FILE, read_trajectories
 from interlat.errors import InterlatError
-from interlat.evaluate import household, teams
-from interlat.evaluate.household import Checkpoints, EvaluateHousehold
-from interlat.learning.loop import METRICS_FILE, read_metrics
+from interlat.evaluation import teams
+from interlat.experiments.household import evaluate as household
+from interlat.experiments.household.evaluate import Checkpoints, EvaluateHousehold
 from interlat.report.build import build_report
+from interlat.training.loop import METRICS_FILE, read_metrics
+from interlat.training.trajectories import TRAJECTORIES_FILE, read_trajectories
 from mutation.mutate import damage_bytes, damage_json
 
 EPISODE = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from interlat.errors import InputError
-from interlat.evaluate.statistics import paired_difference, sign_flip_exact
+from interlat.evaluation.statistics import paired_difference, sign_flip_exact
 from interlat.report.arms import as_records, compare_arms, markdown_arms, rich_arms
 
 

@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from interlat.errors import InputError
-from interlat.evaluate.latency import PHASES
-from interlat.evaluate.statistics import mean_interval, median_interval, wilson_interval
+from interlat.evaluation.latency import PHASES
+from interlat.evaluation.statistics import mean_interval, median_interval, wilson_interval
 from interlat.report.tradeoff import latencies, latency_table, plot_tradeoff, points
 
 SECONDS = {"text": 0.20, "latent": 0.21, "compressed:2": 0.05, "compressed:8": 0.08}

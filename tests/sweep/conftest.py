@@ -1,6 +1,6 @@
 import pytest
 
-from interlat.engine.transformers import Engine
+from interlat.engine.hf import Engine
 from interlat.errors import CheckpointError
 from model_fixtures import CHATML, SPECIALS, tiny_tokenizer
 from sweep.tiny_models import NOT_BUILT, REFUSED, model_types, tiny_model

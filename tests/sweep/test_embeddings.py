@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from interlat.align.identity import NormMatchedIdentity
-from interlat.engine.layers import KeptLayers
+from interlat.connectors.identity import NormMatchedIdentity
 from interlat.engine.prompt import Latents, Tokens
+from interlat.engine.recorder import LayerSelection
 from interlat.errors import CheckpointError
 
 pytestmark = pytest.mark.sweep
@@ -43,7 +43,7 @@ def test_an_aligned_latent_is_as_long_as_a_token_and_any_row_can_be_read(engine)
 
 def test_layers_are_those_of_the_model(engine):
     count = engine.config.num_hidden_layers
-    kept = KeptLayers(tuple(range(1, count + 1)))
+    kept = LayerSelection(tuple(range(1, count + 1)))
     if engine.name in WITHOUT_LAYERS:
         with pytest.raises(CheckpointError, match="lists of"):
             engine.prefill_hidden([[Tokens(IDS)]], kept=kept)

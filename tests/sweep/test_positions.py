@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from interlat.engine.exchange import memory_of_message, message_of_memory
+from interlat.engine.cache_message import memory_of_message, message_of_memory
+from interlat.engine.hf import Engine
 from interlat.engine.prompt import Tokens
 from interlat.engine.sampling import Sampling
-from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError, PromptError
 from interlat.messages import from_bytes
 from sweep.tiny_models import NOT_BUILT, ORIGINAL_POSITIONS, POSITIONS, WINDOW, model_types, tiny_config, tiny_model

@@ -12,19 +12,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interlat.agents.settings import PLAN_REQUEST, AgentSettings
-from interlat.align.adapter import AdapterConfig, CommunicationAdapter
-from interlat.align.base import Align
-from interlat.align.bridge import Bridge, think_over
-from interlat.align.identity import NormMatchedIdentity
+from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
+from interlat.connectors.base import Align
+from interlat.connectors.bridge import Bridge, think_over
+from interlat.connectors.identity import NormMatchedIdentity
+from interlat.engine.cache import KVCache
+from interlat.engine.cache_message import header_of
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import at_home, companion_file
-from interlat.engine.exchange import header_of
-from interlat.engine.memory import Memory
+from interlat.engine.hf import Engine
 from interlat.engine.prompt import Latents, Part, Text, Tokens
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.streaming import Request
 from interlat.engine.template import TemplateOptions
-from interlat.engine.transformers import Engine
 from interlat.errors import CheckpointError, InputError, MessageError
 from interlat.messages import Header, HiddenMessage, Message, Offset, TextMessage, check_receiver
 from interlat.reasoning import final_part
@@ -335,7 +335,7 @@ class Agent:
     def _identity(self) -> NormMatchedIdentity:
         return NormMatchedIdentity.of_embeddings(self.engine.input_embeddings)
 
-    def _read(self, prompt: list[Part]) -> Memory:
+    def _read(self, prompt: list[Part]) -> KVCache:
         return self.engine.prefill([prompt])
 
     def _seed(self, seed: int, text: str) -> int:
@@ -362,7 +362,7 @@ def load(
 
     Args:
         path_or_hub_id: a directory or a hub id.
-        dtype, device, compile, trust_remote_code: see `interlat.engine.transformers.Engine.load`.
+        dtype, device, compile, trust_remote_code: see `interlat.engine.hf.Engine.load`.
         template: arguments of the chat template, over those in ``agent.json``.
 
     Raises:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from interlat.agents.agent import Agent
-from interlat.engine.transformers import Engine
+from interlat.engine.hf import Engine
 from interlat.errors import InputError, MessageError
 from interlat.messages import HiddenMessage, Message
 

@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from interlat.agents.episodes import read_episodes
-from interlat.agents.household import room_and_task, scout_prompt
 from interlat.agents.prompting import PromptMaker, Thinking, with_thinking
 from interlat.agents.settings import PLACE_OF_TEXT, PLAN_REQUEST
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
+from interlat.experiments.household.episodes import read_episodes
+from interlat.experiments.household.prompts import room_and_task, scout_prompt
 from interlat.files import sha256_of
 from interlat.tasks.arithmetic import ArithmeticOptions, arithmetic_problems
 from interlat.tasks.base import Grader, Task, TaskSet
@@ -131,7 +131,7 @@ def household_tasks(path: str, ask: Ask, notes: bool) -> TaskSet:
 
     Args:
         path: ``episodes.jsonl`` of authored games.
-        ask: "plan" or "list", see `interlat.agents.household.SCOUT_REQUEST`.
+        ask: "plan" or "list", see `interlat.experiments.household.prompts.SCOUT_REQUEST`.
         notes: whether the prompt has the private notes and the scout's request, or only the opening text.
     """
     if not Path(path).is_file():

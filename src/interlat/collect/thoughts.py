@@ -17,17 +17,17 @@ from torch import Tensor
 from interlat.agents.agent import load_engine
 from interlat.agents.prompting import PromptMaker, with_thinking
 from interlat.agents.sources import PromptOptions, TaskSource, some_tasks
-from interlat.align.bridge import Bridge, think_over
-from interlat.align.identity import NormMatchedIdentity
 from interlat.collect.filters import Filters
+from interlat.connectors.bridge import Bridge, think_over
+from interlat.connectors.identity import NormMatchedIdentity
 from interlat.engine.checkpoint import companion_file
-from interlat.engine.layers import KeptLayers
+from interlat.engine.distributed import Ranks
+from interlat.engine.hf import Engine
 from interlat.engine.prompt import Latents, Prompt, Tokens, prompt_length, tokenize
-from interlat.engine.ranks import Ranks
+from interlat.engine.recorder import LayerSelection
 from interlat.engine.sampling import Sampling, row_seed
-from interlat.engine.streaming import Request, Written
+from interlat.engine.streaming import Completion, Request
 from interlat.engine.template import TemplateOptions
-from interlat.engine.transformers import Engine
 from interlat.errors import InputError, MessageError, PromptError
 from interlat.messages import Norm, Offset
 from interlat.store.index import OPENED_THOUGHT, Entry
@@ -135,7 +135,7 @@ class CollectThoughts:
         file = companion_file(self.model, Bridge.FILE)
         if file is None and self.align == "auto":
             return None
-        if KeptLayers(self.layers, self.norm) != KeptLayers() or self.prompt_states:
+        if LayerSelection(self.layers, self.norm) != LayerSelection() or self.prompt_states:
             raise InputError(
                 "a compressed sender makes one row a step: leave layers, norm and prompt_states as they are"
             )
@@ -192,7 +192,7 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
             device=ranks.device(config.device),
             trust_remote_code=config.trust_remote_code,
         )
-        kept = KeptLayers(config.layers, config.norm)
+        kept = LayerSelection(config.layers, config.norm)
         template = config.prompt.resolved_template(config.source)
         bridge = config.bridge()
         manifest = _manifest(config, engine, kept, bridge, template, config.source.describe(tasks.origin))
@@ -221,7 +221,7 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
 def _manifest(
     config: CollectThoughts,
     engine: Engine,
-    kept: KeptLayers,
+    kept: LayerSelection,
     bridge: Bridge | None,
     template: str,
     source: dict[str, Any],
@@ -330,7 +330,7 @@ class _Collection:
         self,
         config: CollectThoughts,
         engine: Engine,
-        kept: KeptLayers,
+        kept: LayerSelection,
         bridge: Bridge | None,
         writer: StoreWriter,
         judged: bool,
@@ -383,7 +383,7 @@ class _Collection:
             self._store_written(item, written)
             yield item
 
-    def _store_written(self, item: _Item, written: Written) -> None:
+    def _store_written(self, item: _Item, written: Completion) -> None:
         if not written.sound:
             self.writer.exclude(item.id, "failed", "the model computes NaN or infinite values for this prompt")
             return

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from interlat.engine.attention import as_model_mask, columns_of_layer, layer_windows, visible_columns
 from interlat.engine.buffer import KeyValueBuffer, as_transformers_cache
-from interlat.engine.layers import Tap
+from interlat.engine.recorder import HiddenStateRecorder
 from interlat.errors import CheckpointError
 
 Forward = Callable[[Float[Tensor, "B Q D"]], Float[Tensor, "B Q D"]]
@@ -27,7 +27,7 @@ class Backend(Protocol):
         buffer: KeyValueBuffer,
         attention_mask: Bool[Tensor, "B T"],
         position_ids: Int[Tensor, "B T"],
-        tap: Tap | None = None,
+        tap: HiddenStateRecorder | None = None,
         layer_mask: Bool[Tensor, "B L C"] | None = None,
     ) -> Forward:
         """Prepare to read the columns after ``buffer.length``, in one call or one by one.
@@ -83,7 +83,7 @@ class TransformersBackend:
         buffer: KeyValueBuffer,
         attention_mask: Bool[Tensor, "B T"],
         position_ids: Int[Tensor, "B T"],
-        tap: Tap | None = None,
+        tap: HiddenStateRecorder | None = None,
         layer_mask: Bool[Tensor, "B L C"] | None = None,
     ) -> Forward:
         """See `Backend.start`."""
@@ -166,7 +166,7 @@ def masked_layers(decoder: Any, layer_mask: Tensor | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _shown(decoder: Any, tap: Tap | None, count: int) -> Iterator[None]:
+def _shown(decoder: Any, tap: HiddenStateRecorder | None, count: int) -> Iterator[None]:
     """Show a tap what the layers of ``decoder`` give while it runs."""
     numbers = tap.inner if tap is not None else frozenset()
 

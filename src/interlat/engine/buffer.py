@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from interlat.engine.memory import Memory, MovedMemory, Room, gather_columns
+from interlat.engine.cache import DonatedCache, KVCache, SpareCapacity, gather_columns
 from interlat.engine.pages import empty_room, return_free_memory
 
 LARGE = 2**24
@@ -20,7 +20,7 @@ class KeyValueBuffer:
     A layer's room is allocated at its first write, in the shape of what is written.
     """
 
-    def __init__(self, capacity: int, memory: Memory | None = None) -> None:
+    def __init__(self, capacity: int, memory: KVCache | None = None) -> None:
         self.capacity = capacity
         self.length = 0
         self.keys: list[Tensor] = []
@@ -31,7 +31,7 @@ class KeyValueBuffer:
             self.length = memory.width
 
     @classmethod
-    def continuing(cls, moved: MovedMemory, columns: int) -> tuple["KeyValueBuffer", Memory]:
+    def continuing(cls, moved: DonatedCache, columns: int) -> tuple["KeyValueBuffer", KVCache]:
         """A buffer that begins with what a memory holds, compact, and has room for ``columns`` more.
 
         Nothing is copied where the memory has so much room itself. Else each layer of the memory is let go before the
@@ -62,7 +62,7 @@ class KeyValueBuffer:
         return buffer, memory
 
     @classmethod
-    def _in_room(cls, memory: Memory, room: Room) -> tuple["KeyValueBuffer", Memory]:
+    def _in_room(cls, memory: KVCache, room: SpareCapacity) -> tuple["KeyValueBuffer", KVCache]:
         buffer = cls(0)
         buffer.keys, buffer.values = room.take()
         buffer.capacity = buffer.keys[0].shape[2]
@@ -99,9 +99,9 @@ class KeyValueBuffer:
 
     def room_behind(
         self, keys: tuple[Float[Tensor, "B H T d"], ...], values: tuple[Float[Tensor, "B H T d"], ...]
-    ) -> Room | None:
+    ) -> SpareCapacity | None:
         """The columns that are left behind what `contents` gave, for the memory that shows it."""
-        return Room(keys, values, self.keys, self.values) if self.capacity > self.length else None
+        return SpareCapacity(keys, values, self.keys, self.values) if self.capacity > self.length else None
 
     def store_rows(self, rows: Tensor, source: "KeyValueBuffer", start: int) -> None:
         """Copy the columns from ``start`` on of all rows of ``source`` into the given rows of this buffer."""

@@ -9,21 +9,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interlat.engine.buffer import KeyValueBuffer
-from interlat.engine.memory import Memory, with_columns, with_segment
+from interlat.engine.cache import KVCache, with_columns, with_segment
 from interlat.engine.sampling import Sampling, choose, draw_uniforms
 from interlat.engine.text import text_of
 from interlat.errors import InputError
 from interlat.messages import Offset
 
 if TYPE_CHECKING:
-    from interlat.engine.transformers import Engine
+    from interlat.engine.hf import Engine
 
 
 @dataclass(frozen=True, eq=False)
-class Decoded:
+class DecodeOutput:
     """What B rows wrote."""
 
-    memory: Memory
+    memory: KVCache
     """Everything read and written, stop tokens excluded; ready for `Engine.prefill` with a continuation."""
     token_ids: list[list[int]]
     """The tokens of each row, without the stop token."""
@@ -40,7 +40,7 @@ class Decoded:
 class _Rows:
     """The rows that are still writing, and the place where the finished ones are kept."""
 
-    def __init__(self, engine: "Engine", memory: Memory, steps: int) -> None:
+    def __init__(self, engine: "Engine", memory: KVCache, steps: int) -> None:
         self.engine = engine
         self.width = memory.width
         ahead = torch.arange(steps, device=engine.device)
@@ -74,13 +74,13 @@ class _Rows:
 
 def decode_rows(
     engine: "Engine",
-    memory: Memory,
+    memory: KVCache,
     sampling: Sampling,
     seeds: Sequence[int] | None,
     stop_ids: frozenset[int],
     offset: Offset | None,
     segment: str,
-) -> Decoded:
+) -> DecodeOutput:
     """See `Engine.decode`; ``offset`` None keeps no states."""
     count = len(memory)
     room = [engine.context_after(read) - read for read in memory.next_position.tolist()]
@@ -130,7 +130,7 @@ def decode_rows(
         active = [row for row in places.tolist() if len(token_ids[row]) < budgets[row]]
     rows.store()
     lengths = [len(ids) for ids in token_ids]
-    return Decoded(
+    return DecodeOutput(
         memory=_memory_after(rows, memory, hidden_states, lengths, segment),
         token_ids=token_ids,
         texts=[text_of(ids, engine.tokenizer) for ids in token_ids],
@@ -149,7 +149,7 @@ def _uniforms(sampling: Sampling, seeds: Sequence[int] | None, rows: int, steps:
     return draw_uniforms(seeds, steps)
 
 
-def _memory_after(rows: _Rows, memory: Memory, hidden_states: Tensor, lengths: Sequence[int], segment: str) -> Memory:
+def _memory_after(rows: _Rows, memory: KVCache, hidden_states: Tensor, lengths: Sequence[int], segment: str) -> KVCache:
     written = torch.tensor(lengths, device=hidden_states.device)
     used = rows.home.length
     ahead = torch.arange(used - rows.width, device=hidden_states.device)

@@ -24,7 +24,7 @@ from interlat.engine.attention import columns_of_layer, layer_windows, visible_c
 from interlat.engine.backend import Forward
 from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.embeddings import has_hooks
-from interlat.engine.layers import Tap
+from interlat.engine.recorder import HiddenStateRecorder
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class LlamaFamilyBackend:
         buffer: KeyValueBuffer,
         attention_mask: Bool[Tensor, "B T"],
         position_ids: Int[Tensor, "B T"],
-        tap: Tap | None = None,
+        tap: HiddenStateRecorder | None = None,
         layer_mask: Bool[Tensor, "B L C"] | None = None,
     ) -> Forward:
         """See `Backend.start`."""

@@ -13,13 +13,13 @@ from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.utils import logging
 
-from interlat.engine.memory import Memory
+from interlat.engine.cache import KVCache
 from interlat.engine.prompt import Tokens
 from interlat.engine.rotary import read_rows_apart
 from interlat.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from interlat.engine.transformers import Engine
+    from interlat.engine.hf import Engine
 
 LENGTH_FIELDS = re.compile(
     r"(\w+_)?window(_size)?|local_attention|attention_chunk_size|index_topk|indexer_budget|floor_scale"
@@ -40,7 +40,7 @@ TOLERANCE_OF_HALF = 1e-1
 
 
 @torch.no_grad()
-def check_against_plain_forward(engine: "Engine") -> Memory:
+def check_against_plain_forward(engine: "Engine") -> KVCache:
     """Compare a long row and a short one, side by side and in three parts, with plain passes of each: no model may be
     silently wrong.
 
@@ -61,7 +61,7 @@ def check_against_plain_forward(engine: "Engine") -> Memory:
     return _compare(_twin_of(engine), SHORT)
 
 
-def _compare(engine: "Engine", longest: int) -> Memory:
+def _compare(engine: "Engine", longest: int) -> KVCache:
     total = min(longest + MARGIN, engine.context_length)
     parts = [(max(1, total - sum(LAST_PARTS[0])), *LAST_PARTS[0]), (FIRST_PART, *LAST_PARTS[1])]
     # Ordinary tokens, far from the control tokens at either end, at which half precision says little.

@@ -16,17 +16,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from interlat.engine.buffer import KeyValueBuffer
-from interlat.engine.layers import KeptLayers, Tap
-from interlat.engine.memory import Memory, MemoryRow, MovedMemory, join_rows
+from interlat.engine.cache import DonatedCache, KVCache, MemoryRow, join_rows
 from interlat.engine.pages import empty_room
 from interlat.engine.prompt import Prompt
+from interlat.engine.recorder import HiddenStateRecorder, LayerSelection
 from interlat.engine.sampling import Sampling, choose, draw_uniforms
 from interlat.engine.text import text_of
 from interlat.errors import InputError
 from interlat.messages import Offset
 
 if TYPE_CHECKING:
-    from interlat.engine.transformers import Engine
+    from interlat.engine.hf import Engine
 
 # Columns that the batch may write before everything is moved to the left: moving costs about what two steps cost.
 ROOM = 64
@@ -47,7 +47,7 @@ class Request:
     """What to read."""
     seed: int = 0
     """Of a sampled answer, see `interlat.engine.sampling.row_seed`; greedy answers do not use it."""
-    memory: Memory | MemoryRow | None = None
+    memory: KVCache | MemoryRow | None = None
     """One row that the prompt continues, such as what other agents have read and thought. All requests of a stream have
     one or none has. Where nobody else refers to it, it is given back while it is read."""
 
@@ -58,7 +58,7 @@ class Request:
         Raises:
             InputError: it is a memory of several rows.
         """
-        if isinstance(self.memory, Memory):
+        if isinstance(self.memory, KVCache):
             if len(self.memory) != 1:
                 raise InputError(_UNEVEN_MEMORIES)
             return MemoryRow(self.memory)
@@ -66,7 +66,7 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False)
-class Written:
+class Completion:
     """One answer."""
 
     key: str
@@ -104,10 +104,10 @@ def write_stream(
     sampling: Sampling,
     batch_size: int,
     stop_ids: frozenset[int],
-    kept: KeptLayers,
+    kept: LayerSelection,
     offset: Offset,
     prompt_states: bool,
-) -> Iterator[Written]:
+) -> Iterator[Completion]:
     """See `Engine.stream`."""
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; use at least 1")
@@ -139,7 +139,7 @@ def _position_before(request: Request) -> int:
     return 0 if row is None else row.next_position
 
 
-def _take_memories(requests: list[Request]) -> MovedMemory | None:
+def _take_memories(requests: list[Request]) -> DonatedCache | None:
     """The memories of some requests as one, which is taken out of them: nothing else may refer to what is moved."""
     rows = [request.memory_row for request in requests]
     given = [row for row in rows if row is not None]
@@ -148,7 +148,7 @@ def _take_memories(requests: list[Request]) -> MovedMemory | None:
     if len(given) < len(rows):
         raise InputError(_UNEVEN_MEMORIES)
     requests[:] = [replace(request, memory=None) for request in requests]
-    return MovedMemory(join_rows(given))
+    return DonatedCache(join_rows(given))
 
 
 def _runs(slots: Sequence[int]) -> Iterator[tuple[int, int, int]]:
@@ -178,7 +178,7 @@ class _Batch:
         engine: "Engine",
         sampling: Sampling,
         stop_ids: frozenset[int],
-        kept: KeptLayers,
+        kept: LayerSelection,
         offset: Offset,
         prompt_states: bool,
     ) -> None:
@@ -191,7 +191,7 @@ class _Batch:
         self.draining = False
         count = engine.config.num_hidden_layers
         kept.numbers(count)
-        self.tap = None if kept.is_default else Tap(kept, count)
+        self.tap = None if kept.is_default else HiddenStateRecorder(kept, count)
         self.rows: list[_Row | None] = []
         self.buffer = KeyValueBuffer(0)
         device = engine.device
@@ -210,7 +210,7 @@ class _Batch:
         """Number of rows that are still writing."""
         return sum(row is not None for row in self.rows)
 
-    def admit(self, requests: list[Request]) -> Iterator[Written]:
+    def admit(self, requests: list[Request]) -> Iterator[Completion]:
         """Read prompts and put them into free slots; yields those that have no room for a single token.
 
         The memories are taken out of the requests.
@@ -243,7 +243,7 @@ class _Batch:
             if row.budget < 1:
                 yield self._end(slot, stopped=False)
 
-    def _read(self, requests: list[Request]) -> tuple[Memory, list[Tensor]]:
+    def _read(self, requests: list[Request]) -> tuple[KVCache, list[Tensor]]:
         prompts = [request.prompt for request in requests]
         memory = _take_memories(requests)
         if self.keep_prompts or self.tap is not None:
@@ -291,7 +291,7 @@ class _Batch:
     def _place(
         self,
         slots: Sequence[int],
-        memory: Memory,
+        memory: KVCache,
         layers: tuple[list[Tensor], list[Tensor]],
         row_states: Tensor,
         seeds: Sequence[int],
@@ -335,7 +335,7 @@ class _Batch:
         )
 
     @torch.no_grad()
-    def step(self) -> Iterator[Written]:
+    def step(self) -> Iterator[Completion]:
         """One token for every row; yields the rows that have ended."""
         written = [len(row.token_ids) if row is not None else 0 for row in self.rows]
         places = torch.tensor(written)
@@ -389,11 +389,11 @@ class _Batch:
         places = torch.tensor([written[slot] for slot in slots], device=self.engine.device)
         self.states[index, places] = self.row_states[index]
 
-    def _end(self, slot: int, stopped: bool) -> Written:
+    def _end(self, slot: int, stopped: bool) -> Completion:
         row = self.rows[slot]
         assert row is not None, "only a row that writes can end"
         self.rows[slot] = None
-        return Written(
+        return Completion(
             key=row.request.key,
             token_ids=row.token_ids,
             text=text_of(row.token_ids, self.engine.tokenizer),

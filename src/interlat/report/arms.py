@@ -10,7 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from interlat.errors import InputError
-from interlat.evaluate.statistics import Interval, PairedTest, mean_interval, paired_difference, sign_flip_exact
+from interlat.evaluation.statistics import Interval, PairedTest, mean_interval, paired_difference, sign_flip_exact
 from interlat.report.summary import ALL_SPLITS, Record, splits_of
 from interlat.report.table import markdown_line, p_text
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from rich.console import Group
 
-from interlat.agents.results import read_results
 from interlat.files import write_atomically
 from interlat.report.figures import make_figures, write_figures
 from interlat.report.games import Inspection
 from interlat.report.page import Facts, now, render_page, this_machine
 from interlat.report.summary import Record, Summary, summarise
 from interlat.report.table import markdown_report, terminal_report
+from interlat.results import read_results
 
 ABOUT = (
     "A scout knows the task and what it remembers of the room; an actor plays the game and sees neither the scout's "

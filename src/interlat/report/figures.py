@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from interlat.evaluate.statistics import Interval
+from interlat.evaluation.statistics import Interval
 from interlat.files import write_atomically
 from interlat.report.summary import Row, Summary
 

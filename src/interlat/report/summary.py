@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from interlat.controls import is_control, shortens
 from interlat.errors import InputError
-from interlat.evaluate.controls import is_control, shortens
-from interlat.evaluate.statistics import (
+from interlat.evaluation.statistics import (
     Interval,
     PairedTest,
     mcnemar_exact,

@@ -8,14 +8,14 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from interlat.evaluate.statistics import (
+from interlat.evaluation.statistics import (
     Interval,
     PairedTest,
     mcnemar_exact,
     paired_difference,
     wilson_interval,
 )
-from interlat.evaluate.teams import CONTROLS
+from interlat.evaluation.teams import CONTROLS
 from interlat.report.table import UNCONTROLLED_NOTE, compact_number, p_text, plain_table, points
 
 COSTS = ("decoded_tokens", "latent_steps", "forward_passes", "message_bytes", "seconds")

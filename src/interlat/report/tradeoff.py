@@ -13,8 +13,8 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from rich.table import Table
 
 from interlat.errors import InputError
-from interlat.evaluate.latency import PHASES
-from interlat.evaluate.statistics import Interval, mean_interval, median_interval, wilson_interval
+from interlat.evaluation.latency import PHASES
+from interlat.evaluation.statistics import Interval, mean_interval, median_interval, wilson_interval
 from interlat.files import write_atomically
 from interlat.report.figures import INK, SERIES_COLOURS, SERIES_MARKS, STYLE, png_of, svg_of
 from interlat.report.table import compact_number, plain_table

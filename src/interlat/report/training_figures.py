@@ -14,8 +14,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarForm
 
 from interlat.errors import InputError
 from interlat.files import write_atomically
-from interlat.learning.loop import METRICS_FILE, SELECTED_BY, best_record, read_metrics
 from interlat.report.figures import INK, SERIES_COLOURS, SERIES_MARKS, STYLE, png_of, svg_of
+from interlat.training.loop import METRICS_FILE, SELECTED_BY, best_record, read_metrics
 
 PICTURE = "loss"
 ANOTHER = f"{SELECTED_BY}_of_another_message"

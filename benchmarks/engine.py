@@ -1,0 +1,230 @@
+"""How fast the engine writes tokens and takes latent steps, against the textbook `transformers` loop.
+
+The reference is what one finds in every tutorial: a call of the whole model with `use_cache` and
+`output_hidden_states`, the LM head at every step, then the largest logit (tokens) or the last hidden state
+(latent steps) as the next input. Both run in turns in the same process, and the best time of each counts.
+
+The bandwidth share says how much of the machine's memory bandwidth a step uses:
+(bytes of weights and cache that one step reads) / (seconds a step) / (bytes a second of a plain read).
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers.initialization import no_init_weights
+
+from benchmarks.records import record_of
+from interlat.engine.cache import KVCache
+from interlat.engine.hardware import choose_device, choose_dtype
+from interlat.engine.hf import Engine
+from interlat.engine.prompt import Tokens
+from interlat.engine.sampling import Sampling
+
+TINY = Qwen2Config(
+    vocab_size=4096,
+    hidden_size=128,
+    intermediate_size=320,
+    num_hidden_layers=4,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    tie_word_embeddings=True,
+)
+HALF_BILLION = Qwen2Config(
+    vocab_size=151936,
+    hidden_size=896,
+    intermediate_size=4864,
+    num_hidden_layers=24,
+    num_attention_heads=14,
+    num_key_value_heads=2,
+    tie_word_embeddings=True,
+)
+PROMPT_LENGTH = 16
+
+
+def small_config(vocabulary: int, hidden_size: int, scale: float, positions: int = 2048) -> Qwen2Config:
+    """Four layers, for the training benchmarks; ``scale`` is the spread of the random weights."""
+    return Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=hidden_size,
+        intermediate_size=3 * hidden_size,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=positions,
+        initializer_range=scale,
+        tie_word_embeddings=True,
+    )
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    steps: int
+    """Steps of one timed run."""
+    rounds: int
+    """Timed runs of each side; the best counts."""
+
+
+EFFORT = {
+    ("tiny", True): Effort(steps=32, rounds=6),
+    ("tiny", False): Effort(steps=64, rounds=30),
+    ("0.5B", True): Effort(steps=2, rounds=2),
+    ("0.5B", False): Effort(steps=8, rounds=8),
+}
+
+
+def run(quick: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield one record a case and metric; ``quick`` ends within 45 seconds on two cores.
+
+    Records hold bench, case, metric, unit, ours, reference, ratio (larger is better) and machine. Numbers a
+    second count all rows of the batch. ``bandwidth_share`` is that of the latent step; the reference reads the
+    LM head too, which is not counted as needed. A model that fits into the caches can pass 1.
+    """
+    device = choose_device("auto")
+    dtype = choose_dtype("auto", device)
+    bandwidth = read_bandwidth(device)
+    for size, config in (("tiny", TINY), ("0.5B", HALF_BILLION)):
+        engine = Engine.wrap(random_model(config, dtype, device), bare_tokenizer(), name=size)
+        for batch in (1, 8):
+            yield from _measure(engine, f"{size} batch {batch}", batch, EFFORT[size, quick], bandwidth)
+
+
+def random_model(config: Qwen2Config, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    """A random model, filled quickly: every matrix repeats one block of uniform numbers of the usual size."""
+    with no_init_weights(), torch.device(device):
+        model = Qwen2ForCausalLM._from_config(config, dtype=dtype, attn_implementation="sdpa")
+    generator = torch.Generator(device=device).manual_seed(0)
+    # A prime length, so that the rows of a matrix differ.
+    block = torch.empty(1_000_003, dtype=dtype, device=device).uniform_(-0.035, 0.035, generator=generator)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                for part in parameter.view(-1).split(len(block)):
+                    part.copy_(block[: len(part)])
+            else:
+                parameter.fill_(1.0)
+    model.tie_weights()
+    return model.eval()
+
+
+def bare_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer with nothing in it: the benchmark speaks token ids."""
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"?": 0}, unk_token="?")))
+
+
+def read_bandwidth(device: torch.device, megabytes: int = 256) -> float:
+    """Bytes a second of a matrix-vector product with a matrix larger than the caches."""
+    matrix = torch.ones(megabytes * 64, 4096, dtype=torch.float32, device=device)
+    vector = torch.ones(4096, device=device)
+    return matrix.numel() * 4 / _best(lambda: torch.mv(matrix, vector), device, rounds=5)
+
+
+def _measure(engine: Engine, case: str, batch: int, effort: Effort, bandwidth: float) -> Iterator[dict[str, Any]]:
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(1, engine.config.vocab_size, (batch, PROMPT_LENGTH), generator=generator)
+    memory = engine.prefill([[Tokens(tuple(row))] for row in ids.tolist()])
+    plain = _PlainLoop(engine.model, ids.to(engine.device))
+    step_bytes = _bytes_of_a_step(engine, memory, effort.steps)
+    sampling = Sampling(max_new_tokens=effort.steps)
+    runs: list[tuple[str, str, Callable[[], object], Callable[[], object]]] = [
+        (
+            "tokens_per_second",
+            "tokens/s",
+            lambda: engine.decode(memory, sampling, stop_ids=()),
+            lambda: plain.tokens(effort.steps),
+        ),
+        (
+            "latent_steps_per_second",
+            "steps/s",
+            lambda: engine.think(memory, effort.steps, lambda states: states),
+            lambda: plain.latent_steps(effort.steps),
+        ),
+    ]
+    for metric, unit, ours, reference in runs:
+        seconds = _in_turns(ours, reference, engine.device, effort.rounds)
+        yield record_of("engine", case, metric, unit, batch * effort.steps, seconds)
+    # Of the latent step, the last that was measured.
+    yield record_of("engine", case, "bandwidth_share", "share", step_bytes * effort.steps / bandwidth, seconds)
+
+
+class _PlainLoop:
+    """The textbook loop on a prefilled cache, which is cut back after every run."""
+
+    def __init__(self, model: PreTrainedModel, ids: Tensor) -> None:
+        self.model = model
+        self.cache = DynamicCache(config=model.config)
+        with torch.no_grad():
+            output = model(input_ids=ids, past_key_values=self.cache, use_cache=True, output_hidden_states=True)
+        self.first_token = output.logits[:, -1].argmax(-1, keepdim=True)
+        self.first_state = output.hidden_states[-1][:, -1:]
+        self.mask = torch.ones_like(ids)
+
+    @torch.no_grad()
+    def tokens(self, steps: int) -> None:
+        token, mask = self.first_token, self.mask
+        for _ in range(steps):
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            output = self.model(
+                input_ids=token,
+                attention_mask=mask,
+                past_key_values=self.cache,
+                use_cache=True,
+                output_hidden_states=True,
+            )
+            token = output.logits[:, -1].argmax(-1, keepdim=True)
+        self.cache.crop(-steps)
+
+    @torch.no_grad()
+    def latent_steps(self, steps: int) -> None:
+        state, mask = self.first_state, self.mask
+        for _ in range(steps):
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            output = self.model(
+                inputs_embeds=state,
+                attention_mask=mask,
+                past_key_values=self.cache,
+                use_cache=True,
+                output_hidden_states=True,
+            )
+            state = output.hidden_states[-1][:, -1:]
+        self.cache.crop(-steps)
+
+
+def _bytes_of_a_step(engine: Engine, memory: KVCache, steps: int) -> int:
+    """Bytes that a latent step must read: all weights of the layers and, halfway through a run, the cache."""
+    weights = sum(_tensor_bytes(parameter) for parameter in engine.model.model.layers.parameters())
+    columns = memory.width + steps // 2
+    return weights + memory.nbytes // memory.width * columns
+
+
+def _tensor_bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _in_turns(
+    ours: Callable[[], object], reference: Callable[[], object], device: torch.device, rounds: int
+) -> tuple[float, float]:
+    """The best seconds of each, measured alternately so that both meet the same state of the machine."""
+    best_ours = best_reference = float("inf")
+    for _ in range(rounds):
+        best_ours = min(best_ours, _best(ours, device, rounds=1))
+        best_reference = min(best_reference, _best(reference, device, rounds=1))
+    return best_ours, best_reference
+
+
+def _best(function: Callable[[], object], device: torch.device, rounds: int) -> float:
+    seconds = float("inf")
+    for _ in range(rounds):
+        start = time.perf_counter()
+        function()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds = min(seconds, time.perf_counter() - start)
+    return seconds

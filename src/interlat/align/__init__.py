@@ -1,1 +1,0 @@
-"""From the hidden space of one model into the input space of another; one file a method."""

@@ -1,0 +1,1 @@
+"""Connectors: from the states of one model to the inputs of another."""

@@ -1,0 +1,170 @@
+"""The bridge of a compressed sender: from a latent to the next input, and from the latents to message rows."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from interlat.connectors.module_file import StoredModule
+from interlat.engine.cache import KVCache
+from interlat.engine.hf import Engine
+from interlat.engine.prompt import Latents, Prompt, whole
+from interlat.errors import InputError
+from interlat.messages import Norm, Offset
+
+
+@dataclasses.dataclass(frozen=True)
+class BridgeConfig:
+    """What a bridge is made of, and what its messages stand for."""
+
+    hidden_size: int
+    """Hidden size of the model that thinks."""
+    message_size: int
+    """Size of the message rows: that of the states which the receiver was trained to read."""
+    project: bool = False
+    """Map the latents to message rows. Needed wherever the model does not begin as the sender whose states the
+    receiver knows: the two spaces have nothing in common, even where their sizes are equal."""
+    latent_steps: tuple[int, ...] = (8,)
+    """Lengths that were trained, the largest is the default; others work too."""
+    sender: str = ""
+    """Name of the sender whose states the rows stand for."""
+    sender_fingerprint: str = ""
+    """Fingerprint of its weights."""
+    layer: int = -1
+    """Layer of those states."""
+    norm: Norm = "post"
+    """Side of the final norm that they come from."""
+    offset: Offset = "predicting"
+    """Which state belonged to which token."""
+    receiver_fingerprint: str = ""
+    """Fingerprint of the weights of the receiver that it was trained for."""
+
+    def __post_init__(self) -> None:
+        if self.hidden_size < 1 or self.message_size < 1:
+            raise InputError(f"a bridge from {self.hidden_size} to {self.message_size} dimensions maps nothing")
+        if not self.project and self.hidden_size != self.message_size:
+            raise InputError(
+                f"the latents have size {self.hidden_size} and the message rows {self.message_size}; set project"
+            )
+        if not self.latent_steps or min(self.latent_steps) < 1:
+            raise InputError(f"latent_steps is {list(self.latent_steps)}, expected numbers of at least 1")
+
+
+class Bridge(StoredModule):
+    """``e_1 = s``, ``e_{k+1} = W LN(z_k)``: what a model reads in its latent steps; its message is ``P z_1 ... P z_K``.
+
+    z_k is the model's last state (after the final norm) at the k-th step, s a learned start vector, P the identity
+    unless `BridgeConfig.project`. Source: Interlat (arXiv 2511.09149), its compression stage, with these differences:
+    W begins as the multiple of the identity that gives its output the norm of a token embedding, s as long as one, so
+    that the untrained steps are (but for the mean of z_k) those of `NormMatchedIdentity`; P is new. Float32 whatever
+    surrounds it.
+    """
+
+    FILE = "bridge.safetensors"
+    FORMAT = "interlat-bridge"
+    KIND = "a bridge"
+    MISSING = f"is no compressed sender ({FILE} is missing); train one with `interlat compress`"
+    CONFIG = BridgeConfig
+    config: BridgeConfig
+
+    def __init__(self, config: BridgeConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.config = config
+        self.source_size = size
+        self.target_size = size
+        self.start = nn.Parameter(torch.zeros(size))
+        self.norm = nn.LayerNorm(size)
+        self.linear = nn.Linear(size, size, bias=False)
+        self.projector = nn.Linear(size, config.message_size) if config.project else None
+
+    @torch.no_grad()
+    def begin(self, embeddings: Float[Tensor, "V D"], seed: int) -> None:
+        """Give the parameters their first values.
+
+        Args:
+            embeddings: input embeddings of the model that thinks.
+            seed: of the start vector.
+        """
+        table = embeddings.detach().float().cpu()
+        norm = table.norm(dim=-1).mean()
+        generator = torch.Generator().manual_seed(seed)
+        start = torch.randn(self.source_size, generator=generator)
+        self.start.copy_(start * norm / start.norm())
+        self.linear.weight.copy_(torch.eye(self.source_size) * norm / self.source_size**0.5)
+
+    def forward(
+        self, hidden_states: Float[Tensor, "*rows D"], mask: Bool[Tensor, "*rows"] | None = None
+    ) -> Float[Tensor, "*rows D"]:
+        """The next inputs after some latents, in their dtype; zeros where ``mask`` is False."""
+        with torch.autocast(hidden_states.device.type, enabled=False):
+            following: Tensor = self.linear(self.norm(hidden_states.float()))
+        if mask is not None:
+            following = following.masked_fill(~mask.unsqueeze(-1), 0.0)
+        return following.to(hidden_states.dtype)
+
+    def message(self, latents: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D_message"]:
+        """The message rows of some latents, float32."""
+        if self.projector is None:
+            return latents.float()
+        with torch.autocast(latents.device.type, enabled=False):
+            rows: Tensor = self.projector(latents.float())
+        return rows
+
+
+def think_over(
+    engine: Engine, bridge: Bridge, prompts: Sequence[Prompt | str], latent_steps: int
+) -> tuple[KVCache, Float[Tensor, "B K D_message"]]:
+    """Let a compressed sender think about some prompts, one batch.
+
+    The start vector is read together with the prompt, so K latents take one prefill and K - 1 steps.
+
+    Args:
+        engine: the model that thinks.
+        bridge: its bridge, on the same device.
+        prompts: B prompts.
+        latent_steps: K, at least 1; may differ from what was trained.
+
+    Returns:
+        The memory of prompts and steps, and the message rows, float32.
+
+    Raises:
+        InputError: K is below 1, or the bridge is of a model of another size.
+        PromptError: a prompt is empty or does not fit into the context.
+    """
+    memory, latents = finish_thought(engine, bridge, begin_thought(engine, bridge, prompts, latent_steps), latent_steps)
+    with torch.no_grad():
+        return memory, bridge.message(latents)
+
+
+def begin_thought(engine: Engine, bridge: Bridge, prompts: Sequence[Prompt | str], latent_steps: int) -> KVCache:
+    """The first half of `think_over`: read the prompts and the start vector, and keep room for the steps to come.
+
+    The memory's states are z_1.
+    """
+    _check_steps(latent_steps)
+    if bridge.source_size != engine.hidden_size:
+        raise InputError(
+            f"the bridge is of a model of size {bridge.source_size} and {engine.name} has {engine.hidden_size}; load "
+            "the bridge that was trained with this model"
+        )
+    start = Latents(bridge.start.detach()[None])
+    read = [[*whole(prompt, engine.tokenizer), start] for prompt in prompts]
+    return engine.prefill(read, room=latent_steps - 1)
+
+
+def finish_thought(
+    engine: Engine, bridge: Bridge, memory: KVCache, latent_steps: int
+) -> tuple[KVCache, Float[Tensor, "B K D"]]:
+    """The second half of `think_over`: the K - 1 steps that are left. Sent is what `Bridge.message` makes of them."""
+    _check_steps(latent_steps)
+    first = memory.hidden_states[:, None]
+    memory, others = engine.think(memory, latent_steps - 1, bridge)
+    return memory, torch.cat([first, others], dim=1)
+
+
+def _check_steps(latent_steps: int) -> None:
+    if latent_steps < 1:
+        raise InputError(f"latent_steps is {latent_steps}; a message has at least 1 row")

@@ -1,0 +1,161 @@
+"""The ridge map of LatentMAS: from a model's output states to its own input space, in closed form."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interlat.connectors.identity import CHUNK_ROWS, NormMatchedIdentity, mean_embedding_norm
+from interlat.connectors.module_file import StoredModule
+from interlat.engine.hf import Engine
+from interlat.errors import InputError
+from interlat.progress import say
+
+PUBLISHED_RIDGE = 1e-5
+"""The penalty of the released code, absolute."""
+CACHE_VARIABLE = "INTERLAT_CACHE"
+
+
+@dataclasses.dataclass(frozen=True)
+class RidgeConfig:
+    """What a ridge map is made of."""
+
+    size: int
+    """Hidden size D."""
+    target_norm: float
+    """Mean norm nu of the input embeddings."""
+    ridge: float = PUBLISHED_RIDGE
+    """Penalty lambda, not scaled by anything."""
+    weights_fingerprint: str = ""
+    """Fingerprint of the model that it was made of."""
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or not self.target_norm > 0:
+            raise InputError(f"size {self.size} and target norm {self.target_norm}; both must be positive")
+        if not self.ridge > 0:
+            raise InputError(f"ridge is {self.ridge}; give a number above 0")
+
+
+class RidgeMap(StoredModule):
+    """``align(h) = nu * h W_a / max(||h W_a||_2, 1e-6)``, ``W_a = (W_out^T W_out + lambda I)^-1 W_out^T W_in``.
+
+    W_a minimises ``||W_out W_a - W_in||^2 + lambda ||W_a||^2``; nu is the mean norm of the rows of W_in. Rows times
+    matrix. Source: LatentMAS (arXiv 2511.20639), section 3.1; the rescaling is in its code only. Computed in float32,
+    returned in the dtype of the input.
+    """
+
+    FILE = "ridge.safetensors"
+    FORMAT = "interlat-ridge"
+    KIND = "a ridge map"
+    MISSING = f"holds no ridge map ({FILE} is missing); make one with `ridge_map`"
+    CONFIG = RidgeConfig
+    config: RidgeConfig
+
+    def __init__(self, config: RidgeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.source_size = config.size
+        self.target_size = config.size
+        self.identity = NormMatchedIdentity(config.size, config.target_norm)
+        self.weight = torch.nn.Parameter(torch.eye(config.size))
+
+    @classmethod
+    @torch.no_grad()
+    def of_tables(
+        cls,
+        input_embeddings: Float[Tensor, "V D"],
+        output_embeddings: Float[Tensor, "V D"],
+        ridge: float = PUBLISHED_RIDGE,
+        weights_fingerprint: str = "",
+    ) -> "RidgeMap":
+        """The map of a model with these tables; its arithmetic is float64, its memory D x D and a chunk of rows.
+
+        Args:
+            input_embeddings: W_in.
+            output_embeddings: W_out, the weight of the LM head.
+            ridge: lambda.
+            weights_fingerprint: of the model.
+
+        Raises:
+            InputError: the tables have other shapes, or ``ridge`` is not positive.
+        """
+        if input_embeddings.shape != output_embeddings.shape:
+            raise InputError(
+                f"the input table has shape {list(input_embeddings.shape)} and the output table "
+                f"{list(output_embeddings.shape)}; give both tables of one model"
+            )
+        size = input_embeddings.shape[1]
+        config = RidgeConfig(size, mean_embedding_norm(input_embeddings), ridge, weights_fingerprint)
+        device = output_embeddings.device
+        gram = torch.eye(size, dtype=torch.float64, device=device) * ridge
+        mixed = torch.zeros(size, size, dtype=torch.float64, device=device)
+        chunks = zip(input_embeddings.split(CHUNK_ROWS), output_embeddings.split(CHUNK_ROWS), strict=True)
+        for read, written in chunks:
+            rows = written.double()
+            gram += rows.T @ rows
+            mixed += rows.T @ read.to(device, torch.float64)
+        made = cls(config).to(device)
+        made.weight.copy_(torch.linalg.solve(gram, mixed))
+        return made.requires_grad_(False).eval()
+
+    @property
+    def distance_to_identity(self) -> float:
+        """``||W_a - I||_F / ||I||_F``: what the map adds to `NormMatchedIdentity`."""
+        identity = torch.eye(self.source_size, device=self.weight.device)
+        return float((self.weight - identity).norm() / identity.norm())
+
+    def forward(
+        self, hidden_states: Float[Tensor, "*rows D"], mask: Bool[Tensor, "*rows"] | None = None
+    ) -> Float[Tensor, "*rows D"]:
+        """Mapped and rescaled rows; padding rows (``mask`` False) are zeros.
+
+        Raises:
+            InputError: the rows do not have the size that this map was made for.
+        """
+        if hidden_states.shape[-1] != self.source_size:
+            raise InputError(
+                f"the hidden states have size {hidden_states.shape[-1]}, expected {self.source_size}; a ridge map "
+                "works within the model that it was made of"
+            )
+        with torch.autocast(hidden_states.device.type, enabled=False):
+            mapped: Tensor = self.identity(hidden_states.float() @ self.weight, mask)
+        return mapped.to(hidden_states.dtype)
+
+
+def ridge_map(
+    engine: Engine, ridge: float = PUBLISHED_RIDGE, cache: str | Path | None = None
+) -> RidgeMap | NormMatchedIdentity:
+    """The ridge map of a model, from the cache where it was made before.
+
+    With tied embeddings W_a is the identity but for lambda; then the norm-matched identity comes back, and a line on
+    stderr says so.
+
+    Args:
+        engine: the model.
+        ridge: lambda.
+        cache: folder that keeps the maps, by fingerprint of the weights; by default `cache_folder`.
+
+    Raises:
+        CheckpointError: the file in the cache is damaged.
+    """
+    stored, written = (engine.model.get_input_embeddings().weight, engine.model.get_output_embeddings().weight)
+    read = engine.input_embeddings
+    if stored is written or stored.data_ptr() == written.data_ptr():
+        say(f"{engine.name} ties its embeddings, so the ridge map is the identity; it is skipped")
+        return NormMatchedIdentity.of_embeddings(read)
+    # Maps of models that scale their embeddings were once made of the unscaled ones; those files stay unread.
+    scaled = "" if read.data_ptr() == stored.data_ptr() else "-scaled"
+    place = Path(cache or cache_folder()) / "ridge" / f"{engine.weights_fingerprint[:32]}-{ridge:g}{scaled}"
+    if (place / RidgeMap.FILE).is_file():
+        return RidgeMap.load(place, engine.device).requires_grad_(False)
+    made = RidgeMap.of_tables(read, written, ridge, engine.weights_fingerprint)
+    made.save(place)
+    return made
+
+
+def cache_folder() -> Path:
+    """Where things are kept that can be computed again: ``$INTERLAT_CACHE``, by default ``~/.cache/interlat``."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "interlat")

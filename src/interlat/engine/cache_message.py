@@ -1,0 +1,152 @@
+"""A memory as a message that can be saved, sent and read by another process."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int8
+from torch import Tensor
+
+from interlat.engine.cache import KVCache, layer_shapes, shape_text
+from interlat.engine.hf import Engine
+from interlat.engine.origin import Origin
+from interlat.errors import MessageError
+from interlat.messages import CacheMessage, Header
+
+FOREIGN = "foreign_cache"
+"""Where the provenance of a message names other models that its columns come from."""
+
+
+def header_of(engine: Engine, provenance: dict[str, Any] | None = None) -> Header:
+    """The part of a message's header that says which model made it; for states of the last layer, after its norm."""
+    return Header(
+        model=engine.name,
+        revision=engine.revision,
+        weights_fingerprint=engine.weights_fingerprint,
+        tokenizer_fingerprint=engine.tokenizer_fingerprint,
+        provenance=provenance or {},
+    )
+
+
+def origin_of(header: Header) -> Origin:
+    """The model that made a message, by its header."""
+    name, weights, tokenizer = header.model, header.weights_fingerprint, header.tokenizer_fingerprint
+    return Origin(name or "an unnamed model", header.rules, lambda: weights, lambda: tokenizer)
+
+
+def message_of_memory(
+    engine: Engine, memory: KVCache, provenance: dict[str, Any] | None = None, *, int8: bool = False
+) -> CacheMessage:
+    """The memory of one or more conversations as a cache message.
+
+    Args:
+        engine: the engine that made the memory.
+        memory: what travels, on any device.
+        provenance: what else should be known; JSON values. Models that columns come from, other than the engine's, are
+            named under ``foreign_cache``.
+        int8: round keys and values, see `rounded`; otherwise nothing is.
+
+    Raises:
+        MessageError: the memory is empty.
+        InputError: another engine made it.
+    """
+    engine.check_memory(memory)
+    foreign = [name for name in memory.foreign if name != engine.origin.label] if memory.foreign else []
+    if foreign:
+        provenance = {**(provenance or {}), FOREIGN: foreign}
+    keys: Sequence[Tensor] = memory.keys
+    values: Sequence[Tensor] = memory.values
+    key_scales: Sequence[Tensor] = ()
+    value_scales: Sequence[Tensor] = ()
+    if int8:
+        keys, key_scales = zip(*map(_as_int8, memory.keys), strict=True)
+        values, value_scales = zip(*map(_as_int8, memory.values), strict=True)
+    return CacheMessage(
+        keys=keys,
+        values=values,
+        key_scales=key_scales,
+        value_scales=value_scales,
+        layer_mask=memory.layer_mask,
+        attention_mask=memory.attention_mask,
+        position_ids=memory.position_ids,
+        segment_ids=memory.segment_ids,
+        segment_names=memory.segment_names,
+        next_position=memory.next_position,
+        hidden_states=memory.hidden_states,
+        header=replace(header_of(engine, provenance), rules=engine.origin.rules),
+    )
+
+
+def memory_of_message(engine: Engine, message: CacheMessage, *, allow_foreign_cache: bool = False) -> KVCache:
+    """The memory in a cache message, on the engine's device and in its dtype.
+
+    Args:
+        engine: reads on from the memory.
+        message: what another engine, perhaps on another machine, made.
+        allow_foreign_cache: also take a message of another model of the same shape, such as another fine-tuning of one
+            base; what it then means to the reader is not known. The memory names that model (`KVCache.foreign`).
+
+    Raises:
+        MessageError: the message was made by another model or tokenizer, or by a model of another shape.
+    """
+    maker = origin_of(message.header)
+    found, size = layer_shapes(message), message.hidden_states.shape[1]
+    if (found, size) != (engine.memory_shape, engine.hidden_size):
+        raise MessageError(
+            f"the memory of {maker.name} has {shape_text(found, size)}, but {engine.name} has "
+            f"{shape_text(engine.memory_shape, engine.hidden_size)}; a cache is for the model that made it, send "
+            "hidden states or text between these two"
+        )
+    differing = engine.origin.differences(maker)
+    if differing and not allow_foreign_cache:
+        raise MessageError(
+            f"the memory was made by another model ({maker.name}) than {engine.name}: {differing}; load the model that "
+            "made it, or allow a foreign cache"
+        )
+    foreign = message.header.provenance.get(FOREIGN) or []
+
+    def moved(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(engine.device, engine.dtype) if tensor.is_floating_point() else tensor.to(engine.device)
+
+    keys, values = tuple(message.keys), tuple(message.values)
+    if message.key_scales:
+        keys = tuple(map(_from_int8, keys, message.key_scales))
+        values = tuple(map(_from_int8, values, message.value_scales))
+    return KVCache(
+        keys=tuple(moved(layer) for layer in keys),
+        values=tuple(moved(layer) for layer in values),
+        layer_mask=None if message.layer_mask is None else moved(message.layer_mask),
+        attention_mask=moved(message.attention_mask),
+        position_ids=moved(message.position_ids),
+        segment_ids=moved(message.segment_ids),
+        segment_names=message.segment_names,
+        next_position=moved(message.next_position),
+        hidden_states=moved(message.hidden_states),
+        origin=engine.origin,
+        foreign=(*map(str, foreign), *([maker.label] if differing else [])),
+    )
+
+
+def rounded(memory: KVCache) -> KVCache:
+    """The memory as it arrives when its keys and values travel as int8.
+
+    A column of a head becomes ``q = x / s``, rounded to the nearest integer, with ``s = max|x| / 127`` in float32: one
+    byte a number and four bytes a column of a head. What is off is at most s / 2.
+    """
+
+    def once(layer: Float[Tensor, "B H T d"]) -> Float[Tensor, "B H T d"]:
+        return _from_int8(*_as_int8(layer)).to(layer.dtype)
+
+    return replace(memory, keys=tuple(map(once, memory.keys)), values=tuple(map(once, memory.values)), room=None)
+
+
+def _as_int8(layer: Float[Tensor, "B H T d"]) -> tuple[Int8[Tensor, "B H T d"], Float[Tensor, "B H T"]]:
+    wide = layer.float()
+    scales = wide.abs().amax(dim=-1) / 127
+    scales = torch.where(scales > 0, scales, torch.ones_like(scales))
+    return (wide / scales[..., None]).round().to(torch.int8), scales
+
+
+def _from_int8(layer: Int8[Tensor, "B H T d"], scales: Float[Tensor, "B H T"]) -> Float[Tensor, "B H T d"]:
+    return layer.float() * scales[..., None]

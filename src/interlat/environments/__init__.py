@@ -1,0 +1,1 @@
+"""Environments show text and take actions."""

@@ -1,0 +1,1 @@
+"""ALFWorld: the household games."""

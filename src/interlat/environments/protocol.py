@@ -1,0 +1,92 @@
+"""The protocol of every environment: it shows text and takes actions until it says how it went."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to be done in an environment: a game, or one question of a benchmark."""
+
+    id: str
+    """Unique in the environment, and the same whichever subset is played."""
+    question: str
+    """What is asked, as sender and receiver may both see it."""
+    notes: str = ""
+    """What only the sender may see; empty where there is nothing."""
+    split: str = ""
+    """The part of the data, such as train or test."""
+    task_type: str = ""
+    """What results are also counted by."""
+    family: tuple[str, ...] = ()
+    """What the item asks for; the message of another family is the strictest control."""
+    max_steps: int = 1
+    """Most actions in one episode."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What else the environment needs to play it; goes into no result."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values that every result of this item repeats."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an environment shows after its start and after every action."""
+
+    text: str
+    """What the receiver reads next; empty where nothing is left to read."""
+    done: bool = False
+    """No more actions are taken; says nothing about success."""
+    success: bool = False
+    """The item is solved. The only measure of success."""
+    score: float | None = None
+    """A finer measure, where the environment has one."""
+    steps: int = 0
+    """Actions taken since the start."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values that the result of the episode repeats, such as why an answer is wrong."""
+
+
+class Environment(Protocol):
+    """Many items, played side by side. Knows no language model."""
+
+    name: str
+    """As results and commands spell it."""
+    origin: Mapping[str, Any]
+    """Where the items come from; results on other data are not mixed with these."""
+
+    def items(self) -> Sequence[Item]:
+        """All items, in the order of the data.
+
+        Raises:
+            InputError: there are none, or the data cannot be understood.
+        """
+        ...
+
+    def start(self, items: Sequence[Item]) -> Sequence[Outcome]:
+        """Begin an episode of each item; what the receiver reads first, in order."""
+        ...
+
+    def step(self, items: Sequence[Item], replies: Sequence[str]) -> Sequence[Outcome]:
+        """Take the final part of the receiver's reply to each item, find the action in it, and answer."""
+        ...
+
+    def close(self) -> None:
+        """End what runs beside the program."""
+        ...
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One answer of a game engine."""
+
+    text: str
+    """What the agent reads."""
+    admissible_commands: tuple[str, ...]
+    """The commands that the environment would accept now, sorted."""
+    won: bool
+    """The task is solved. The only measure of success."""
+    done: bool
+    """The environment accepts no more commands; says nothing about success."""
+    steps: int
+    """Commands given since the reset."""

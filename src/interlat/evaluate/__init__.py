@@ -1,1 +1,0 @@
-"""Playing items with and without a message, and what may be concluded from it."""

@@ -1,0 +1,1 @@
+"""Experiments use the library; the library knows none of them."""

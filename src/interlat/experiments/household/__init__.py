@@ -1,0 +1,1 @@
+"""Scout and actor in small ALFWorld rooms: the experiment that comes with the package."""

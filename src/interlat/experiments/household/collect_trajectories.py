@@ -1,0 +1,216 @@
+"""A trained actor plays training games with stored thoughts as messages, each several times, sampled.
+
+Every trajectory is on disk as soon as its batch is over, so the stage can be killed and continued. A trajectory does
+not depend on the others, the batch size or the order: each attempt has a seed of its own.
+"""
+
+import dataclasses
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from interlat.agents.agent import Agent, load
+from interlat.engine.distributed import Ranks
+from interlat.engine.sampling import Sampling, row_seed
+from interlat.environments.alfworld.pool import GamePool
+from interlat.errors import InputError
+from interlat.experiments.household.player import play_games
+from interlat.files import append_line, locked
+from interlat.store.reading import LatentStore
+from interlat.training.trajectories import (
+    TRAJECTORIES_FILE,
+    Trajectory,
+    actor_fingerprint,
+    check_reader,
+    read_trajectories,
+    stored_message,
+)
+
+
+@dataclass(frozen=True)
+class CollectTrajectories:
+    """Let a trained actor play training games several times with the stored thoughts about them."""
+
+    actor: str
+    """Folder of the actor: model, agent.json, and an adapter where it reads hidden states."""
+    thoughts: str
+    """Latent store of the thoughts about the games (collected with source.kind alfworld)."""
+    output: str
+    """Folder of ``trajectories.jsonl``, to begin or to continue."""
+    attempts: int = 4
+    """Trajectories with each thought."""
+    limit: int | None = None
+    """Only this many thoughts, chosen by chance and always the same."""
+    temperature: float = 1.0
+    """Of the sampled commands; 1 is the actor's own distribution."""
+    max_command_tokens: int = 16
+    """Most tokens of a command."""
+    seed: int = 0
+    """Seed of the samples."""
+    batch_size: int = 50
+    """Games at once."""
+    workers: int = 2
+    """Processes that run the games."""
+    dtype: str = "float32"
+    """Number format that the actor computes in."""
+    device: str = "auto"
+    """Where it computes."""
+    threads: int | None = None
+    """Threads of torch on a CPU; None leaves them."""
+
+    def __post_init__(self) -> None:
+        for name in ("attempts", "batch_size", "workers", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}; give 1 or more")
+        if self.attempts > 1 and self.temperature == 0:
+            raise InputError(f"{self.attempts} greedy attempts with a thought would be the same; set temperature")
+
+    @property
+    def sampling(self) -> Sampling:
+        """How a command is decoded. Raises InputError for settings that make no sense."""
+        return Sampling(temperature=self.temperature, max_new_tokens=self.max_command_tokens)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One game to be played."""
+
+    thought: str
+    number: int
+    record: dict[str, Any]
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.thought, self.number
+
+
+def collect_trajectories(config: CollectTrajectories) -> Iterator[tuple[int, int]]:
+    """Run or continue the stage; yields (attempts played, attempts in all) as it goes.
+
+    Raises:
+        InputError: settings or thoughts that make no sense, several processes, or the folder holds trajectories of
+            another actor, store or sampling.
+        CheckpointError, MessageError: the actor cannot read these thoughts.
+        WorldError: a game is gone, or a worker died.
+        StorageError: another process writes to the folder, or the file system refused.
+    """
+    if Ranks.from_environment().world_size > 1:
+        raise InputError("trajectories are collected by one process; start it without torchrun")
+    with locked(config.output):
+        yield from _collect(config)
+
+
+def _collect(config: CollectTrajectories) -> Iterator[tuple[int, int]]:
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    store = LatentStore.open(config.thoughts)
+    agent = load(config.actor, dtype=config.dtype, device=config.device)
+    check_reader(agent, store)
+    stamp = _stamp(config, agent, store)
+    played = read_trajectories(config.output)
+    _check_same_run(config.output, played, stamp)
+    done = {trajectory.key for trajectory in played}
+    attempts = _attempts(config, store)
+    missing = [attempt for attempt in attempts if attempt.key not in done]
+    count = len(attempts) - len(missing)
+    yield count, len(attempts)
+    if not missing:
+        return
+    path = Path(config.output) / TRAJECTORIES_FILE
+    with GamePool(config.workers, games_kept=config.batch_size) as pool:
+        for batch in _batches(missing, config.batch_size):
+            for trajectory in _play(config, agent, store, pool, batch, stamp):
+                append_line(path, trajectory.record)
+            count += len(batch)
+            yield count, len(attempts)
+
+
+def _stamp(config: CollectTrajectories, agent: Agent, store: LatentStore) -> dict[str, Any]:
+    """What all trajectories of a run have in common."""
+    settings = {
+        **dataclasses.asdict(config.sampling),
+        "dtype": str(agent.engine.dtype).removeprefix("torch."),
+        "seed": config.seed,
+    }
+    return {"actor": actor_fingerprint(agent), "store": store.manifest.fingerprint, "settings": settings}
+
+
+def _check_same_run(directory: str, played: Sequence[Trajectory], stamp: dict[str, Any]) -> None:
+    different = sorted({name for one in played for name, value in stamp.items() if getattr(one, name) != value})
+    if different:
+        raise InputError(
+            f"{directory} holds trajectories with another {', '.join(different)}; "
+            "give what they were played with, or collect into a new folder"
+        )
+
+
+def _attempts(config: CollectTrajectories, store: LatentStore) -> list[_Attempt]:
+    """All that is to be played, thought by thought."""
+    chosen = sorted(store.ids)
+    # Shuffled and cut, so that a larger limit keeps what a smaller one chose.
+    random.Random("some of the thoughts").shuffle(chosen)
+    attempts = []
+    for thought in chosen[: config.limit]:
+        record = store.entry(thought).metadata.get("record")
+        if record is None:
+            raise InputError(
+                f"{store.directory} holds no thoughts about authored games; collect it with source.kind alfworld"
+            )
+        if record["split"] != "train":
+            raise InputError(
+                f"{store.directory} is about games of the split {record['split']!r}, which are for evaluation; "
+                "give thoughts about training games"
+            )
+        attempts += [_Attempt(thought, number, record) for number in range(config.attempts)]
+    return attempts
+
+
+def _batches(attempts: Sequence[_Attempt], size: int) -> Iterator[list[_Attempt]]:
+    """Batches in which a game stands once at most; the same games come again until they are done with, for a loaded
+    game costs little."""
+    of_game: dict[str, list[_Attempt]] = {}
+    for attempt in attempts:
+        of_game.setdefault(attempt.record["game"], []).append(attempt)
+    games = list(of_game.values())
+    for start in range(0, len(games), size):
+        together = games[start : start + size]
+        for turn in range(max(map(len, together))):
+            yield [game[turn] for game in together if turn < len(game)]
+
+
+def _play(
+    config: CollectTrajectories,
+    agent: Agent,
+    store: LatentStore,
+    pool: GamePool,
+    batch: Sequence[_Attempt],
+    stamp: dict[str, Any],
+) -> Iterator[Trajectory]:
+    seeds = [row_seed(config.seed, attempt.thought, f"attempt {attempt.number}") for attempt in batch]
+    episodes = play_games(
+        agent.engine,
+        pool,
+        [attempt.record["game"] for attempt in batch],
+        [stored_message(agent, store, attempt.thought) for attempt in batch],
+        [attempt.record["max_steps"] for attempt in batch],
+        agent.adapter,
+        config.sampling,
+        seeds,
+    )
+    for attempt, episode, seed in zip(batch, episodes, seeds, strict=True):
+        yield Trajectory(
+            id=attempt.thought,
+            attempt=attempt.number,
+            item=attempt.record["item"],
+            won=episode.won,
+            steps=episode.steps,
+            max_steps=attempt.record["max_steps"],
+            turns=tuple(episode.turns),
+            seed=seed,
+            **stamp,
+        )

@@ -1,0 +1,72 @@
+"""What scout and actor say to each other and to the house: the prompts and plans of the household experiment.
+
+One place builds every prompt, so that training and play show a model exactly the same text.
+"""
+
+from collections.abc import Sequence
+
+from interlat.environments.alfworld.game import Layout
+from interlat.experiments.household.evidence import Evidence
+from interlat.experiments.household.expert import first_of_type, tool_of
+from interlat.reasoning import final_part
+
+BEGIN_MESSAGE = "<bop>"
+END_MESSAGE = "<eop>"
+
+SCOUT_REQUEST = {"plan": "Write a plan.", "list": "Write a plan that names every place."}
+"""What the scout is asked for: one place for each object, or all sighted places in order of belief."""
+
+
+def room_and_task(opening: str) -> str:
+    """The opening text of a game without the engine's welcome line."""
+    blocks = [block for block in opening.split("\n\n") if block.strip()]
+    return "\n".join(block for block in blocks if not block.startswith("-="))
+
+
+def scout_prompt(opening: str, evidence_text: str, style: str = "plan") -> str:
+    """The one user turn of the scout: room, task, private notes, request."""
+    return f"{room_and_task(opening)}\n{evidence_text}\n{SCOUT_REQUEST[style]}"
+
+
+def actor_prompt(opening: str) -> str:
+    """The first user turn of the actor, up to the message."""
+    return f"{room_and_task(opening)}\n"
+
+
+def plan_text(layout: Layout, evidence: Evidence, places: Sequence[Sequence[str]]) -> str:
+    """The plan for a game, one numbered step a line.
+
+    Args:
+        layout: the house, of which only what the opening text tells is used.
+        evidence: the scout's notes; the plan ends with the places that were searched.
+        places: for each needed object the places to look at, in order.
+    """
+    steps: list[str] = []
+    goal, tool = first_of_type(layout, layout.parent_type), tool_of(layout)
+    for number, (belief, options) in enumerate(zip(evidence.beliefs, places, strict=True)):
+        # A word of its own before each object's places, so that what tells them apart stands next to them.
+        where = f"{'near' if number else 'at'} {', '.join(options)}"
+        if layout.toggle_type and number == 1:
+            steps.append(f"use {belief.object_type} {where}.")
+            continue
+        another = "another " if number and not layout.toggle_type else ""
+        steps.append(f"find {another}{belief.object_type} {where}.")
+        if tool:
+            steps.append(f"{tool[0]} with {tool[1]}.")
+        if goal:
+            steps.append(f"put in {goal}.")
+    if evidence.searched:
+        steps.append(f"not {', '.join(evidence.searched)}.")
+    return "\n".join(steps)
+
+
+def command_of(reply: str) -> str:
+    """The command in an actor's reply: what follows the last "Action:", else the first line that is not empty.
+
+    Thoughts hold no command: a reply that ends inside one gives an empty command.
+    """
+    said = final_part(reply) or ""
+    marker = said.rfind("Action:")
+    text = said[marker + len("Action:") :] if marker >= 0 else said
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0] if lines else ""

@@ -1,0 +1,1 @@
+"""Teams: graphs of agents whose edges are channels."""

@@ -1,1 +1,0 @@
-"""The training stage: small models from scratch, and actors that learn to read messages."""

@@ -1,0 +1,1 @@
+"""Training of receivers and senders."""

@@ -1,0 +1,98 @@
+"""The adapter that an actor begins with."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
+from interlat.connectors.rows import padded_rows
+from interlat.connectors.vocabulary import VocabularyMean, embeddings_of_tokens
+from interlat.engine.embeddings import input_embeddings
+from interlat.engine.hf import Engine
+from interlat.errors import InputError
+from interlat.store.manifest import Manifest
+from interlat.training.messages import ScoutMessages
+
+
+def new_adapter(
+    manifest: Manifest, target_size: int, heads: int, dropout: float, *, aligned: bool, seed: int
+) -> CommunicationAdapter:
+    """An adapter that reads the thoughts of a store, with its parameters drawn by chance.
+
+    Args:
+        manifest: how the thoughts were made.
+        target_size: hidden size of the receiver.
+        heads: attention heads.
+        dropout: on the attention weights.
+        aligned: whether it has an input projection for `begin_aligned` even where both sizes are equal.
+        seed: of the parameters.
+    """
+    torch.manual_seed(seed)
+    layer = manifest.layers[0]
+    return CommunicationAdapter(
+        AdapterConfig(
+            source_size=manifest.hidden_size,
+            target_size=target_size,
+            heads=heads,
+            dropout=dropout,
+            project_input=aligned,
+            layer=layer.layer,
+            norm=layer.norm,
+            offset=manifest.offset,
+            sender=manifest.model,
+            sender_fingerprints=(manifest.weights_fingerprint,),
+            sender_tokenizer_fingerprint=manifest.tokenizer_fingerprint,
+        )
+    )
+
+
+def begin_adapter(
+    adapter: CommunicationAdapter,
+    thoughts: ScoutMessages,
+    items: Sequence[str],
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    sender: str | None,
+) -> None:
+    """Make the output of a new adapter as large as the receiver's embeddings, and align it where the sender is known.
+
+    Args:
+        adapter: changed in place.
+        thoughts: the messages.
+        items: of which the statistics are made.
+        model: the receiver.
+        tokenizer: its tokenizer.
+        sender: folder of the model that thought. With it the adapter begins aligned: the least-squares map from a state
+            to the receiver's embeddings of the words that the sender expected there, weighted by their probabilities.
+            Sender and receiver may differ in width, architecture and tokenizer.
+
+    Raises:
+        InputError: the model in ``sender`` did not make these thoughts.
+    """
+    states = [thoughts.states(item).float() for item in items]
+    table = input_embeddings(model).float().cpu()
+    if sender is not None:
+        rows = torch.cat(states)
+        adapter.align(rows, _expected_embeddings(rows, sender, thoughts.manifest, tokenizer, table))
+    adapter.calibrate(table.square().mean().sqrt().item(), *padded_rows(states))
+
+
+@torch.no_grad()
+def _expected_embeddings(
+    rows: Float[Tensor, "N D_source"],
+    sender: str,
+    manifest: Manifest,
+    tokenizer: PreTrainedTokenizerBase,
+    table: Float[Tensor, "V D_target"],
+) -> Float[Tensor, "N D_target"]:
+    """For each state the mean embedding, in the receiver's table, of the words that the sender expected there."""
+    engine = Engine.load(sender, dtype="float32", device="cpu")
+    if engine.weights_fingerprint != manifest.weights_fingerprint:
+        raise InputError(f"{sender} did not make these thoughts; give the model of {manifest.model}")
+    words, known = embeddings_of_tokens(engine.tokenizer, tokenizer, table)
+    expected: Tensor = VocabularyMean(engine.logits, engine.hidden_size, words, known)(rows)
+    return expected

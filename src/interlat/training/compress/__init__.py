@@ -1,0 +1,1 @@
+"""Training a sender to emit a few latents for a frozen receiver."""

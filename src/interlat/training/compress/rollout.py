@@ -1,0 +1,58 @@
+"""Latent steps of a batch with gradients through all of them, with or without keeping what they computed."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from interlat.training.cached_decoder import ColumnDecoder, Columns
+
+
+class LatentRollout:
+    """Reads a prompt and takes K latent steps: z_k is the last state after e_1 ... e_k, and e_(k+1) = bridge(z_k).
+
+    A reasoner's arithmetic at play (`bridge.think_over`), here with gradients. Prompts are padded on the
+    left, with true positions, so a row's latents do not depend on the rows beside it.
+
+    Args:
+        decoder: a Hugging Face decoder without its head; its attention is "sdpa" or "eager".
+        checkpointing: see `interlat.training.cached_decoder.ColumnDecoder`.
+    """
+
+    def __init__(self, decoder: Any, checkpointing: bool = False) -> None:
+        self.decoder = ColumnDecoder(decoder, checkpointing)
+
+    def __call__(
+        self,
+        embeddings: Float[Tensor, "B T D"],
+        attention_mask: Bool[Tensor, "B T"],
+        bridge: nn.Module,
+        start: Float[Tensor, "D"],
+        latent_steps: int,
+    ) -> Float[Tensor, "B K D"]:
+        """The latents of every row.
+
+        Args:
+            embeddings: prompts, padded on the left.
+            attention_mask: True where a prompt is.
+            bridge: maps ``[B, 1, D]`` latents to the next inputs.
+            start: the first input after the prompt.
+            latent_steps: K, at least 1.
+        """
+        first = start.to(embeddings.dtype).expand(len(embeddings), 1, -1)
+        inputs = torch.cat([embeddings, first], dim=1)
+        mask = nn.functional.pad(attention_mask, (0, latent_steps), value=True)
+        positions = (mask.long().cumsum(dim=1) - 1).clamp_min(0)
+        read: list[Columns] = []
+        latents: list[Tensor] = []
+        begin = 0
+        for step in range(latent_steps):
+            if step:
+                inputs = bridge(latents[-1]).to(embeddings.dtype)
+            end = begin + inputs.shape[1]
+            states, columns = self.decoder(inputs, mask[:, :end], positions[:, :end], read)
+            read.append(columns)
+            latents.append(states[:, -1:])
+            begin = end
+        return torch.cat(latents, dim=1)

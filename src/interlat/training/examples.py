@@ -1,0 +1,277 @@
+"""Training examples: token ids, labels and the place of a message, built by the same functions as prompts at play."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from interlat.engine.chat import ChatFormat
+from interlat.engine.prompt import Text, Tokens, tokenize
+from interlat.errors import InputError
+from interlat.experiments.household.evidence import Belief
+from interlat.experiments.household.prompts import BEGIN_MESSAGE, END_MESSAGE, actor_prompt, scout_prompt
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Example:
+    """One conversation. A message, if any, goes between ``before`` and ``after``."""
+
+    before: tuple[int, ...]
+    """Ids up to and including ``<bop>``; for a conversation without a message all that comes before the reply."""
+    after: tuple[int, ...]
+    """The remaining ids."""
+    labels: tuple[int, ...]
+    """For each id of ``after``: what is to be learned there, itself or a better one, else -100."""
+    weights: tuple[float, ...]
+    """For each id of ``after``: the weight of its loss."""
+    item: str = ""
+    """Which game and draw it comes from."""
+    soft: tuple[tuple[int, tuple[tuple[int, float], ...]], ...] = ()
+    """(index into ``after``, ((token id, probability), ...)) where the label is one draw from a known distribution."""
+
+    @property
+    def label_weight(self) -> float:
+        """Sum of the weights of all that is to be learned."""
+        return sum(weight for weight, label in zip(self.weights, self.labels, strict=True) if label != IGNORED)
+
+
+def ids_of(text: str, chat: ChatFormat, literal: bool = True) -> tuple[int, ...]:
+    """Token ids of a text without any special token added, or, if it is literal, written in it."""
+    parts = tokenize([Text(text, literal)], chat.tokenizer)
+    return parts[0].ids if parts and isinstance(parts[0], Tokens) else ()
+
+
+def actor_example(
+    record: dict[str, Any],
+    episode: dict[str, Any],
+    chat: ChatFormat,
+    search_weight: float = 1.0,
+    advice: Sequence[str | None] | None = None,
+) -> Example:
+    """The expert's episode as the actor's conversation; learned are the commands and the ends of the turns.
+
+    Args:
+        record: the game.
+        episode: one episode of it; commands that are not to be imitated are read and not learned.
+        chat: the actor's chat format; where its generation prompt opens a thought, every reply first ends it.
+        search_weight: loss weight of where to go; every other token weighs 1.
+        advice: for each turn the command that is learned instead of the one that was given: up to the first token in
+            which the two differ, and in its place that of the better one. What comes after it in the command given
+            has the weight 0, and so has all of a turn without advice (None).
+    """
+    prompt = [Text(actor_prompt(record["opening"]), literal=True), Text(f"{BEGIN_MESSAGE}{END_MESSAGE}")]
+    opening = _ids(chat.opening([("user", prompt)]), chat)
+    begin = chat.tokenizer.convert_tokens_to_ids(BEGIN_MESSAGE)
+    split = len(opening) - opening[::-1].index(begin)
+    after, labels = list(opening[split:]), [IGNORED] * (len(opening) - split)
+    weights = [1.0] * len(after)
+    turns = episode["turns"]
+    lead, stop = _ids([Text(chat.end_of_thought)], chat), chat.stop
+    for number, (command, observation, imitated) in enumerate(turns):
+        rest = _ids(chat.continuation(observation), chat)
+        if number == len(turns) - 1:
+            rest = rest[:1]
+        reply = [*ids_of(command, chat), stop]
+        after += [*lead, *reply[:-1], *rest]
+        better = command if advice is None else advice[number]
+        learned, learned_weights = _learned(reply, better, chat, search_weight)
+        labels += [*lead, *learned] if imitated else [IGNORED] * (len(lead) + len(reply))
+        weights += [*([1.0 if better is not None else 0.0] * len(lead)), *learned_weights]
+        labels += [IGNORED] * (len(rest) - 1)
+        weights += [1.0] * (len(rest) - 1)
+    return Example(
+        before=tuple(opening[:split]),
+        after=tuple(after),
+        labels=tuple(labels),
+        weights=tuple(weights),
+        item=f"{record['item']}#{episode['draw']}",
+    )
+
+
+def _learned(
+    reply: Sequence[int], better: str | None, chat: ChatFormat, search_weight: float
+) -> tuple[list[int], list[float]]:
+    """Labels and weights of a reply, a command with the end of the turn, of which a better command is learned."""
+    if better is None:
+        return list(reply), [0.0] * len(reply)
+    command = ids_of(better, chat)
+    place = search_weight if better.startswith("go to ") else 1.0
+    weights = [place if 2 <= index < len(command) else 1.0 for index in range(len(command) + 1)]
+    learned = [*command, reply[-1]]
+    same = next((index for index, (a, b) in enumerate(zip(reply, learned, strict=False)) if a != b), len(reply))
+    labels = [*reply[:same], *learned[same : same + 1], *reply[same + 1 :]]
+    return labels, [*weights[: same + 1], *[0.0] * (len(reply) - same - 1)]
+
+
+def scout_example(
+    opening_text: str,
+    evidence: str,
+    plan: str,
+    style: str,
+    beliefs: Sequence[Belief],
+    place_weight: float,
+    chat: ChatFormat,
+) -> Example:
+    """A scout's conversation; learned is the plan.
+
+    Args:
+        opening_text: the opening of the game.
+        evidence: the scout's notes.
+        plan: the plan to write.
+        style: what is asked for.
+        beliefs: of the objects whose true place stands in the plan, in the order of the plan; there the exact
+            posterior is the target. Empty for a plan that follows from the notes.
+        place_weight: loss weight of those places; every other token weighs 1.
+        chat: the scout's chat format.
+
+    Raises:
+        InputError: a place is not one token, so that no single position holds the belief about it.
+    """
+    prompt = _ids(chat.opening([("user", scout_prompt(opening_text, evidence, style))]), chat)
+    lead = _ids([Text(chat.end_of_thought)], chat)
+    reply, stop = (*lead, *ids_of(plan, chat)), chat.stop
+    weights, soft, start = [1.0] * (len(reply) + 1), [], len(lead)
+    for belief in beliefs:
+        tokens = {place: ids_of(f" {place}", chat) for place in belief.places}
+        split = [place for place, ids in tokens.items() if len(ids) != 1]
+        if split:
+            raise InputError(f"{split[0]!r} is not one token; raise the vocabulary size of the tokenizer")
+        index = reply.index(tokens[belief.true_place][0], start)
+        weights[index] = place_weight
+        chances = zip(belief.places, belief.probabilities, strict=True)
+        soft.append((index, tuple((tokens[place][0], chance) for place, chance in chances)))
+        start = index + 1
+    return Example(
+        before=tuple(prompt), after=(*reply, stop), labels=(*reply, stop), weights=tuple(weights), soft=tuple(soft)
+    )
+
+
+def _ids(parts: Sequence[Any], chat: ChatFormat) -> tuple[int, ...]:
+    tokens = tokenize(parts, chat.tokenizer)
+    return tuple(token for part in tokens if isinstance(part, Tokens) for token in part.ids)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded examples. Padding stands behind everything, so causal attention never reads it."""
+
+    ids: Int[Tensor, "B T"]
+    """0 at message rows and padding."""
+    real: Bool[Tensor, "B T"]
+    """False at padding."""
+    labels: Int[Tensor, "B T"]
+    weights: Float[Tensor, "B T"]
+    message_positions: Bool[Tensor, "B T"]
+    """True where a latent row goes, in the order of ``messages``."""
+    messages: Float[Tensor, "B K D"] | None
+    message_mask: Bool[Tensor, "B K"] | None
+    """True where a row of a message is real."""
+    message_taken: Bool[Tensor, "B K"] | None
+    """True where such a row stands in the conversation; the adapter reads the whole message all the same."""
+    soft_positions: Bool[Tensor, "B T"]
+    """Where a label is one draw from a known distribution."""
+    soft_targets: tuple[tuple[tuple[int, float], ...], ...]
+    """Those distributions in reading order: (token id, probability) pairs."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        moved: dict[str, Any] = {n: value.to(device) for n, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
+
+    def dense_soft_targets(self, vocabulary_size: int) -> Float[Tensor, "S V"] | None:
+        """The distributions as rows over the vocabulary; None without any."""
+        if not self.soft_targets:
+            return None
+        dense = torch.zeros(len(self.soft_targets), vocabulary_size)
+        for row, chances in enumerate(self.soft_targets):
+            for token, chance in chances:
+                dense[row, token] = chance
+        return dense
+
+
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """A message of which the first rows are latent and the rest are words, see `interlat.training.curriculum`."""
+
+    rows: Float[Tensor, "K D"]
+    """The whole latent message."""
+    taken: int
+    """How many of its first rows stand in the conversation."""
+    words: tuple[int, ...] = ()
+    """Token ids that stand behind them."""
+
+    def __len__(self) -> int:
+        """Positions that the message takes."""
+        return self.taken + len(self.words)
+
+
+Message = Sequence[int] | Tensor | Mixed | None
+
+
+def collate(examples: Sequence[Example], messages: Sequence[Message], reading_weight: float = 0.0) -> Batch:
+    """Put examples and their messages (token ids, latent rows ``[K, D]``, or None) into one batch.
+
+    Args:
+        examples: the conversations.
+        messages: what stands in each; a tensor is a message whose rows are all taken.
+        reading_weight: loss weight of the tokens that have no label of their own, text messages included; 0 does not
+            learn them.
+    """
+    if len(examples) != len(messages):
+        raise InputError(f"{len(examples)} examples but {len(messages)} messages; give one message an example")
+    messages = [Mixed(message, len(message)) if isinstance(message, Tensor) else message for message in messages]
+    lengths = [0 if message is None else len(message) for message in messages]
+    totals = [len(e.before) + k + len(e.after) for e, k in zip(examples, lengths, strict=True)]
+    width = max(totals)
+    ids = torch.zeros(len(examples), width, dtype=torch.long)
+    real = torch.arange(width)[None, :] < torch.tensor(totals)[:, None]
+    labels = torch.full((len(examples), width), IGNORED)
+    weights = torch.zeros(len(examples), width)
+    positions = torch.zeros(len(examples), width, dtype=torch.bool)
+    soft_positions = torch.zeros(len(examples), width, dtype=torch.bool)
+    soft_targets = tuple(chances for example in examples for _, chances in sorted(example.soft))
+    for row, (example, message, length) in enumerate(zip(examples, messages, lengths, strict=True)):
+        start = len(example.before)
+        end = start + length + len(example.after)
+        ids[row, :start] = torch.tensor(example.before, dtype=torch.long)
+        latent = message.taken if isinstance(message, Mixed) else 0
+        words = message.words if isinstance(message, Mixed) else message or ()
+        positions[row, start : start + latent] = True
+        ids[row, start + latent : start + length] = torch.tensor(words, dtype=torch.long)
+        ids[row, start + length : end] = torch.tensor(example.after)
+        labels[row, start + length : end] = torch.tensor(example.labels)
+        weights[row, start + length : end] = torch.tensor(example.weights)
+        if reading_weight:
+            read = (labels[row, :end] == IGNORED) & ~positions[row, :end]
+            weights[row, :end][read] = reading_weight
+            labels[row, :end][read] = ids[row, :end][read]
+        for index, _ in example.soft:
+            soft_positions[row, start + length + index] = True
+    latents = [message.rows for message in messages if isinstance(message, Mixed)]
+    if not latents:
+        return Batch(ids, real, labels, weights, positions, None, None, None, soft_positions, soft_targets)
+    padded = torch.zeros(len(examples), max(map(len, latents)), latents[0].shape[-1], device=latents[0].device)
+    mask = torch.zeros(padded.shape[:2], dtype=torch.bool)
+    taken = torch.zeros_like(mask)
+    for row, message in enumerate(messages):
+        if isinstance(message, Mixed):
+            padded[row, : len(message.rows)] = message.rows.float()
+            mask[row, : len(message.rows)] = True
+            taken[row, : message.taken] = True
+    return Batch(ids, real, labels, weights, positions, padded, mask, taken, soft_positions, soft_targets)
+
+
+def embed_batch(batch: Batch, embedding: nn.Module, adapter: nn.Module | None) -> Float[Tensor, "B T D"]:
+    """Input embeddings of a batch, message rows passed through the adapter."""
+    embeddings: Tensor = embedding(batch.ids)
+    if batch.messages is None or batch.message_mask is None or batch.message_taken is None:
+        return embeddings
+    if adapter is None:
+        raise InputError("the batch holds latent messages but there is no adapter; give one")
+    rows = adapter(batch.messages, batch.message_mask, dtype=embeddings.dtype)
+    return embeddings.masked_scatter(batch.message_positions.unsqueeze(-1), rows[batch.message_taken])

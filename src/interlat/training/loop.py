@@ -1,0 +1,370 @@
+"""A training loop that can be killed at any moment and continued to the same result.
+
+Everything that is random in step n is drawn from a generator seeded by (seed, n), so a checkpoint needs parameters,
+optimiser moments and the step number, and no generator state. All of it is one safetensors file, replaced atomically.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from interlat.engine.distributed import Ranks
+from interlat.errors import CheckpointError, InputError, InterlatError, StorageError
+from interlat.files import append_line, read_lines, write_atomically
+from interlat.progress import say
+from interlat.training.checkpoint_file import Header, read_header, read_tensors, write_tensors
+from interlat.training.identity import Identity, check_identity
+from interlat.training.sharding import as_split, whole
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+BEST_FILE = "best.safetensors"
+METRICS_FILE = "metrics.jsonl"
+EXPORTED_FILE = "exported.json"
+"""Which checkpoint the finished model was made of."""
+MODEL_FOLDER = "model"
+SELECTED_BY = "validation_loss"
+
+Passes = Iterator[tuple[Tensor, Mapping[str, Tensor]]]
+"""The passes of a step: the share of each in the loss, and its shares in what is logged; both add up."""
+
+Sample = TypeVar("Sample")
+
+
+def in_parts(samples: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]:
+    """The samples in their order, ``size`` at once."""
+    return (samples[start : start + size] for start in range(0, len(samples), size))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the parameters are moved."""
+
+    steps: int = 1000
+    """Optimiser steps over which the learning rate runs its course."""
+    stop_at: int | None = None
+    """End after this many steps, with the learning rate where it then is; None ends after `steps`."""
+    batch_size: int = 32
+    """Examples in one step, of all passes and processes together."""
+    pass_size: int | None = None
+    """Examples in one forward and backward pass of a process; a step takes as many passes as it needs and comes out
+    the same. None takes all of them at once."""
+    learning_rate: float = 1e-3
+    """Peak learning rate; linear warm-up, then cosine to a tenth."""
+    adapter_learning_rate: float = 2e-4
+    """Peak learning rate of what is trained beside the model, such as an adapter. At ten times as much an aligned one
+    loses its map."""
+    warmup_steps: int = 50
+    """Steps of linear warm-up."""
+    weight_decay: float = 0.01
+    """AdamW's decoupled weight decay, on matrices only."""
+    gradient_clip: float = 1.0
+    """Largest norm of the gradient."""
+    checkpoint_every: int = 100
+    """Steps between checkpoints."""
+    validate_every: int = 200
+    """Steps between validations."""
+    patience: int | None = None
+    """End after this many validations without a better loss; None never does."""
+    keep: Literal["best", "last"] = "last"
+    """Which parameters the finished model has: those of the lowest validation loss, or the last ones."""
+
+    def __post_init__(self) -> None:
+        counts = ("steps", "batch_size", "checkpoint_every", "validate_every", "pass_size", "patience", "stop_at")
+        for name in counts:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}; give 1 or more")
+
+    def passes_of(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+        """The samples of a step, or a process's share of them, as many at once as one pass takes."""
+        return in_parts(samples, self.pass_size or max(1, len(samples)))
+
+    @property
+    def last_step(self) -> int:
+        """Steps that are taken if none is spared by ``patience``."""
+        return self.steps if self.stop_at is None else min(self.steps, self.stop_at)
+
+
+def learning_rate_factor(step: int, schedule: Schedule) -> float:
+    """Factor on the peak learning rate in step ``step``, counted from 0."""
+    if step < schedule.warmup_steps:
+        return (step + 1) / schedule.warmup_steps
+    progress = (step - schedule.warmup_steps) / max(1, schedule.steps - schedule.warmup_steps)
+    return 0.1 + 0.45 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def trained_parameters(parts: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """What a checkpoint holds, by name: a frozen parameter is in the model that the training started from.
+
+    Ask before the first step: a sharded module shows whole tensors instead of its parameters for some of the time.
+    """
+    return {
+        f"{part}/{name}": parameter
+        for part, module in parts.items()
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def make_optimizer(parts: Mapping[str, nn.Module], schedule: Schedule) -> torch.optim.AdamW:
+    """AdamW over named parts; all but the "model" have the learning rate of adapters; vectors do not decay."""
+    groups = []
+    for part, module in sorted(parts.items()):
+        rate = schedule.learning_rate if part == "model" else schedule.adapter_learning_rate
+        trained = [p for p in module.parameters() if p.requires_grad]
+        for decay, chosen in ((schedule.weight_decay, True), (0.0, False)):
+            members = [p for p in trained if (p.ndim > 1) == chosen]
+            if members:
+                groups.append({"params": members, "lr": rate, "peak": rate, "weight_decay": decay})
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98))
+
+
+def save_parameters(
+    path: Path,
+    parameters: Mapping[str, nn.Parameter],
+    step: int,
+    ranks: Ranks,
+    optimizer: torch.optim.Optimizer | None = None,
+    identity: Identity | None = None,
+) -> None:
+    """Write `trained_parameters` as one file, with the optimiser's moments if it is given. All ranks take part."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in parameters.items():
+        state = {} if optimizer is None else optimizer.state.get(parameter, {})
+        found = {name: parameter.detach()} | {f"{name}@{key}": torch.as_tensor(value) for key, value in state.items()}
+        for key, tensor in found.items():
+            one = whole(tensor)
+            if ranks.is_first:
+                tensors[key] = one.cpu().contiguous()
+    if ranks.is_first:
+        write_tensors(path, tensors, step, identity or {})
+
+
+def step_of(path: Path) -> int | None:
+    """After how many steps a file of `save_parameters` was written; None where there is none.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    header = read_header(path)
+    return None if header is None else header.step
+
+
+def load_parameters(
+    path: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer | None = None
+) -> None:
+    """Restore what `save_parameters` wrote.
+
+    Raises:
+        CheckpointError: the file is damaged, or of another model.
+    """
+    tensors = read_tensors(path)
+    for name, parameter in parameters.items():
+        stored = tensors.get(name)
+        if stored is None or stored.shape != parameter.shape:
+            raise CheckpointError(f"{path} does not fit {name}; train into another output folder")
+        parameter.data.copy_(as_split(stored, parameter.data))
+        state = {k.removeprefix(f"{name}@"): value for k, value in tensors.items() if k.startswith(f"{name}@")}
+        if optimizer is not None and state:
+            # The count of steps stays where AdamW keeps it.
+            optimizer.state[parameter] = {
+                key: value if key == "step" else as_split(value, parameter.data) for key, value in state.items()
+            }
+
+
+def load_finished(directory: Path, parts: Mapping[str, nn.Module], schedule: Schedule) -> None:
+    """Give new parts the parameters that a training in ``directory`` ends with: the best or the last ones.
+
+    Raises:
+        CheckpointError: the training is of another model.
+    """
+    load_parameters(directory / (BEST_FILE if schedule.keep == "best" else CHECKPOINT_FILE), trained_parameters(parts))
+
+
+def check_settings(directory: str | Path, identity: Identity) -> None:
+    """Refuse to go on in the folder of another training; before models are loaded, as far as ``identity`` goes.
+
+    Raises:
+        CheckpointError: its checkpoint is damaged, or of another training.
+    """
+    checkpoint = Path(directory) / CHECKPOINT_FILE
+    header = read_header(checkpoint)
+    if header is not None:
+        check_identity(checkpoint, header.identity, identity)
+
+
+def read_metrics(directory: str | Path) -> list[dict[str, Any]]:
+    """The records of a training's steps, one a step, in their order; an empty list before the first.
+
+    Raises:
+        StorageError: a line is no record of a step.
+    """
+    path = Path(directory) / METRICS_FILE
+    of_step: dict[int, dict[str, Any]] = {}
+    for record in read_lines(path, {"step": int}):
+        if type(record.get(SELECTED_BY, 0.0)) not in (int, float):
+            raise StorageError(
+                f"step {record['step']} in {path} has {SELECTED_BY} {record[SELECTED_BY]!r}, expected a number; remove "
+                "that line"
+            )
+        of_step.setdefault(record["step"], record)
+    return [of_step[step] for step in sorted(of_step)]
+
+
+def export_finished(directory: Path, export: Callable[[], None]) -> None:
+    """Make the finished model of a training that has just ended, unless it was made of this very checkpoint before.
+
+    A checkpoint of a version that did not say what it is of is trusted only where there is no finished model yet.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged.
+    """
+    header = read_header(directory / CHECKPOINT_FILE)
+    assert header is not None, "written by the training"
+    mark = {"step": header.step, "digest": header.digest}
+    is_done = not header.digest or mark in read_lines(directory / EXPORTED_FILE)
+    if is_done and (directory / MODEL_FOLDER).exists():
+        return
+    export()
+    write_atomically(directory / EXPORTED_FILE, json.dumps(mark) + "\n")
+
+
+def best_record(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first of the records with the lowest validation loss; None where nothing was validated."""
+    validated = [record for record in records if SELECTED_BY in record]
+    return min(validated, key=lambda record: record[SELECTED_BY], default=None)
+
+
+def is_stalled(records: Sequence[dict[str, Any]], patience: int | None) -> bool:
+    """Whether the last ``patience`` validations among these records brought nothing better."""
+    best = best_record(records)
+    if patience is None or best is None:
+        return False
+    return sum(SELECTED_BY in record and record["step"] > best["step"] for record in records) >= patience
+
+
+def run_training(
+    directory: Path,
+    parts: Mapping[str, nn.Module],
+    schedule: Schedule,
+    seed: int,
+    passes_of_step: Callable[[int], Passes],
+    validate: Callable[[], dict[str, float]] | None = None,
+    ranks: Ranks | None = None,
+    identity: Identity | None = None,
+) -> Iterator[tuple[int, dict[str, float]]]:
+    """Train, or go on from the checkpoint in ``directory``; yields (finished steps, metrics) after every step.
+
+    Args:
+        directory: holds the checkpoint, the best parameters so far and ``metrics.jsonl``. All ranks see it.
+        parts: what is trained, by name; sharded if there are several ranks, with gradients averaged over them.
+        schedule: optimiser settings.
+        seed: of dropout and of nothing else; ``passes_of_step`` seeds its own data by the step.
+        passes_of_step: the passes of this rank in one step.
+        validate: a deterministic validation with the same result on all ranks, or None. With "loss" in it, the
+            parameters of the lowest one are kept in a file of their own.
+        ranks: the processes that take part; one by default.
+        identity: what is trained; a checkpoint with another one is refused before anything is written.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, of another training or of another model.
+        StorageError: ``metrics.jsonl`` has lines that are no steps, or the file system refused.
+        InterlatError: the gradient is not finite.
+    """
+    ranks, identity = ranks or Ranks(), identity or {}
+    checkpoint, best_file = directory / CHECKPOINT_FILE, directory / BEST_FILE
+    optimizer = make_optimizer(parts, schedule)
+    trained = trained_parameters(parts)
+    header = read_header(checkpoint)
+    start = 0 if header is None else header.step
+    records = [record for record in read_metrics(directory) if record["step"] <= start]
+    if header is not None:
+        check_identity(checkpoint, header.identity, identity)
+        load_parameters(checkpoint, trained, optimizer)
+        if ranks.is_first:
+            _say_what_is_there(directory, header, schedule, identity, records)
+    ranks.wait()
+    if ranks.is_first:
+        _write_metrics(directory / METRICS_FILE, records)
+    # Best parameters from behind the checkpoint, of a run that was killed between the two, are made again.
+    best = best_record(records) if (step_of(best_file) or 0) <= start else None
+    validated = [record for record in records if SELECTED_BY in record]
+    stalled = is_stalled(validated, schedule.patience)
+    for step in range(start, schedule.last_step):
+        if stalled:
+            return
+        began = time.perf_counter()
+        torch.manual_seed(seed * 1_000_003 + step + ranks.rank * 7_919_000_003)
+        for module in parts.values():
+            module.train()
+        factor = learning_rate_factor(step, schedule)
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        optimizer.zero_grad(set_to_none=True)
+        shares: dict[str, float] = {}
+        for loss, logged in passes_of_step(step):
+            # Ranks are averaged where their shares must add up.
+            (loss * ranks.world_size).backward()
+            for name, value in {"loss": loss.detach(), **logged}.items():
+                shares[name] = shares.get(name, 0.0) + value.item()
+        metrics = ranks.sum(shares)
+        norm = whole(torch.nn.utils.clip_grad_norm_(list(trained.values()), schedule.gradient_clip))
+        if not torch.isfinite(norm):
+            raise InterlatError(
+                f"step {step + 1}: the gradient is not finite (loss {metrics['loss']}); lower the learning rate and "
+                f"run again, it continues from {checkpoint}"
+            )
+        optimizer.step()
+        metrics["gradient_norm"] = norm.item()
+        finished = step + 1
+        last = finished == schedule.last_step
+        if validate and (finished % schedule.validate_every == 0 or last):
+            for module in parts.values():
+                module.eval()
+            with torch.no_grad():
+                metrics |= {f"validation_{name}": value for name, value in validate().items()}
+        metrics["seconds"] = time.perf_counter() - began
+        record = {"step": finished, **metrics}
+        if ranks.is_first:
+            append_line(directory / METRICS_FILE, record)
+        if SELECTED_BY in metrics:
+            validated.append(record)
+            stalled = is_stalled(validated, schedule.patience)
+            if best is None or metrics[SELECTED_BY] < best[SELECTED_BY]:
+                best = record
+                save_parameters(best_file, trained, finished, ranks, identity=identity)
+        if finished % schedule.checkpoint_every == 0 or last or stalled:
+            save_parameters(checkpoint, trained, finished, ranks, optimizer, identity)
+        yield finished, metrics
+
+
+def _say_what_is_there(
+    directory: Path, header: Header, schedule: Schedule, identity: Identity, records: Sequence[dict[str, Any]]
+) -> None:
+    if len(records) < header.step:
+        lost = header.step - len(records)
+        say(f"{directory / METRICS_FILE} lacks {lost} of the {header.step} steps taken; its curve has a gap")
+    if header.step >= schedule.last_step or is_stalled(records, schedule.patience):
+        doubt = "" if header.identity else "; of an earlier version, its checkpoint does not say with which settings"
+        say(
+            f"the training in {directory} ended before, after {header.step} steps{doubt}; there is no step left to take"
+        )
+    elif identity and not header.identity:
+        say(
+            f"{directory / CHECKPOINT_FILE} is of an earlier version and does not say what it was trained with; "
+            f"it goes on from step {header.step} with the settings and data of now"
+        )
+
+
+def _write_metrics(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Leave the lines of these steps alone, if the file does not say that already."""
+    content = "".join(json.dumps(record) + "\n" for record in records).encode()
+    if not path.exists() or path.read_bytes() != content:
+        write_atomically(path, content)

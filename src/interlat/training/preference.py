@@ -1,0 +1,379 @@
+"""Train an actor to prefer its won trajectories to its lost ones, with the same message in context.
+
+Direct preference optimisation (DPO, arXiv 2305.18290) on whole trajectories, as for agents that explore (ETO,
+arXiv 2403.02502). The message is read as in play: hidden states through the adapter, which learns along, words, or
+nothing. Model and adapter stay in evaluation mode throughout: the loss looks at small differences from the start, and
+dropout would add noise to each.
+"""
+
+import functools
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from interlat.agents.agent import Agent, load
+from interlat.engine.distributed import Ranks
+from interlat.engine.embeddings import next_token_scores
+from interlat.engine.hardware import choose_device
+from interlat.errors import InputError
+from interlat.store.reading import LatentStore
+from interlat.training.card import model_card, settings_of
+from interlat.training.divergences import losses_of_rows, samples_of_labels, states_at_labels
+from interlat.training.examples import IGNORED, Example, Message, collate, ids_of
+from interlat.training.forward import Precision
+from interlat.training.identity import Identity, records_identity, settings_identity, thoughts_identity
+from interlat.training.loop import (
+    Passes,
+    Schedule,
+    check_settings,
+    export_finished,
+    in_parts,
+    load_finished,
+    run_training,
+)
+from interlat.training.model import compiled_backbone, export_model
+from interlat.training.objective import ActorObjective
+from interlat.training.pairs import Pair, PreferenceData, preference_data, trajectory_example
+from interlat.training.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
+from interlat.training.trajectories import (
+    Trajectory,
+    actor_fingerprint,
+    check_reader,
+    read_trajectories,
+    stored_message,
+)
+
+VALIDATION_PASS = 16
+"""Pairs in one pass of a validation."""
+
+
+@dataclass(frozen=True)
+class PreferenceSchedule(Schedule):
+    """How the parameters are moved; batch_size and pass_size count pairs."""
+
+    steps: int = 200
+    """Optimiser steps over which the learning rate runs its course."""
+    batch_size: int = 16
+    """Pairs in one step."""
+    learning_rate: float = 1e-5
+    """Peak learning rate; linear warm-up, then cosine to a tenth."""
+    adapter_learning_rate: float = 1e-5
+    """Peak learning rate of the adapter."""
+    warmup_steps: int = 10
+    """Steps of linear warm-up."""
+    checkpoint_every: int = 25
+    """Steps between checkpoints."""
+    validate_every: int = 25
+    """Steps between validations."""
+    keep: Literal["best", "last"] = "best"
+    """Which parameters the finished model has: those of the lowest validation loss, or the last ones."""
+
+
+@dataclass(frozen=True)
+class TrainPreference:
+    """Train an actor on pairs of a won and a lost trajectory with the same message."""
+
+    start: str
+    """Folder of the actor to begin with, which is also the reference."""
+    thoughts: str
+    """Latent store of the thoughts that the trajectories were played with."""
+    trajectories: str
+    """Folder that `interlat collect trajectories` wrote."""
+    output: str
+    """Folder of the checkpoint; the finished actor is in its ``model`` folder."""
+    beta: float = 0.1
+    """How much a log-ratio counts: the larger, the nearer to the reference the actor stays."""
+    imitation_weight: float = 0.0
+    """Weight of the mean cross-entropy of the won trajectory's tokens beside the preference (arXiv 2404.19733)."""
+    length_normalised: bool = False
+    """Divide every log-probability by its number of tokens: lost trajectories are mostly the longer ones. It needs a
+    larger beta."""
+    pairs_per_thought: int = 2
+    """Most pairs of one thought."""
+    validation_share: float = 0.1
+    """Share of the games with pairs that is never learned."""
+    schedule: PreferenceSchedule = field(default_factory=PreferenceSchedule)
+    """Optimiser settings."""
+    seed: int = 0
+    """Seed of the choice and order of pairs."""
+    trained: Trained = "everything"
+    """everything; low_rank: low-rank updates of the model, and the adapter; adapter: the adapter alone."""
+    low_rank: LowRank = field(default_factory=LowRank)
+    """Shape of the low-rank updates."""
+    device: str = "auto"
+    """Where it trains; auto is the accelerator if there is one."""
+    precision: Precision = "float32"
+    """What the backbone computes in. All that is trained, the adapter and the optimiser's state stay float32."""
+    threads: int = 1
+    """Threads of torch on a CPU."""
+    compile: bool = False
+    """Compile the model's step; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
+
+    def __post_init__(self) -> None:
+        if self.beta <= 0 or self.imitation_weight < 0:
+            raise InputError(f"beta is {self.beta} and imitation_weight {self.imitation_weight}; give beta above 0")
+        if self.pairs_per_thought < 1 or not 0 < self.validation_share < 1:
+            raise InputError("give 1 or more pairs_per_thought and a validation_share between 0 and 1")
+
+
+class PreferenceLosses(NamedTuple):
+    """What each pair costs."""
+
+    loss: Float[Tensor, "P"]
+    """``-log sigmoid(margin)``: ln 2 where the policy is the reference."""
+    margin: Float[Tensor, "P"]
+    """``beta ((log pi(w) - log ref(w)) - (log pi(l) - log ref(l)))``; above 0 the policy prefers the won one."""
+
+
+def preference_losses(policy: Float[Tensor, "P 2"], reference: Float[Tensor, "P 2"], beta: float) -> PreferenceLosses:
+    """The loss of DPO (arXiv 2305.18290, equation 7).
+
+    Args:
+        policy: log-probability of the won and of the lost trajectory of each pair.
+        reference: the same under the reference.
+        beta: weight of the log-ratios.
+    """
+    ratios = policy - reference
+    margin = beta * (ratios[:, 0] - ratios[:, 1])
+    return PreferenceLosses(-functional.logsigmoid(margin), margin)
+
+
+class TrajectoryScores(NamedTuple):
+    """How likely an actor finds what was done."""
+
+    log_probabilities: Float[Tensor, "B"]
+    """Sums over the actor's own tokens, in nats."""
+    tokens: Int[Tensor, "B"]
+    """How many these are."""
+
+
+def score_trajectories(
+    objective: ActorObjective, examples: Sequence[Example], messages: Sequence[Message]
+) -> TrajectoryScores:
+    """Log-probabilities of trajectories, each with its message; the head sees the actor's own tokens only.
+
+    Args:
+        objective: holds model and adapter, in the mode (of dropout) that it is to run in.
+        examples: the trajectories.
+        messages: what each of them reads.
+    """
+    batch = collate(examples, messages).to(objective.device)
+    states = states_at_labels(objective.states(batch), batch.labels)
+    following = batch.labels[:, 1:]
+    head, size = functools.partial(next_token_scores, objective.model), objective.model.config.vocab_size
+    losses = losses_of_rows(states, following[following != IGNORED], head, size).cross_entropy
+    tokens = torch.bincount(samples_of_labels(batch.labels), minlength=len(examples))
+    # Slices and not index_add, which adds in another order each time on a GPU: a run must repeat itself bit for bit.
+    sums = torch.stack([part.sum() for part in losses.split(tokens.tolist())])
+    return TrajectoryScores(-sums, tokens)
+
+
+class Preference:
+    """The preference loss of pairs, against a reference that is measured once, when this is made.
+
+    Each trajectory is scored alone, so that its reference depends on nothing else.
+
+    Args:
+        config: beta, weights and normalisation.
+        agent: what it was before the training: it decides what is read.
+        objective: the agent's model and adapter.
+        store: the thoughts.
+        pairs: all pairs that will be asked for.
+    """
+
+    def __init__(
+        self,
+        config: TrainPreference,
+        agent: Agent,
+        objective: ActorObjective,
+        store: LatentStore,
+        pairs: Sequence[Pair],
+    ) -> None:
+        self.config = config
+        self.agent = agent
+        self.objective = objective.eval()
+        self.store = store
+        trajectories = {one.key: one for pair in pairs for one in pair.both}
+        chat = agent.chat
+        self.examples = {key: trajectory_example(one, store, chat) for key, one in trajectories.items()}
+        with torch.no_grad():
+            self.reference = {key: self._counted(self._score([one])).item() for key, one in trajectories.items()}
+
+    def share(self, pairs: Sequence[Pair], of: int) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """The share of some pairs in the mean loss of ``of`` pairs, and in what is logged.
+
+        Returns:
+            ``(sum of losses + imitation_weight * sum of the won ones' mean cross-entropies) / of``, and the shares in
+            "accuracy" (positive margins), "margin" and "won_log_ratio" (how much likelier than under the reference the
+            won trajectory is: preferring it does not by itself keep it from becoming less likely).
+        """
+        self.objective.eval()
+        trajectories = [pair.won for pair in pairs] + [pair.lost for pair in pairs]
+        scores = self._score(trajectories)
+        policy = self._counted(scores)
+        reference = policy.new_tensor([self.reference[one.key] for one in trajectories])
+        losses = preference_losses(policy.view(2, -1).T, reference.view(2, -1).T, self.config.beta)
+        loss = losses.loss.sum() / of
+        if self.config.imitation_weight:
+            likelihood = (scores.log_probabilities / scores.tokens)[: len(pairs)]
+            loss = loss - self.config.imitation_weight * likelihood.sum() / of
+        logged = {
+            "accuracy": (losses.margin > 0).sum() / of,
+            "margin": losses.margin.sum() / of,
+            "won_log_ratio": (policy - reference)[: len(pairs)].sum() / of,
+        }
+        return loss, {name: value.detach() for name, value in logged.items()}
+
+    def _score(self, trajectories: Sequence[Trajectory]) -> TrajectoryScores:
+        examples = [self.examples[one.key] for one in trajectories]
+        messages = [self._message(one.id) for one in trajectories]
+        return score_trajectories(self.objective, examples, messages)
+
+    def _counted(self, scores: TrajectoryScores) -> Float[Tensor, "B"]:
+        return scores.log_probabilities / (scores.tokens if self.config.length_normalised else 1)
+
+    def _message(self, thought: str) -> Message:
+        message = stored_message(self.agent, self.store, thought)
+        if not isinstance(message, str):
+            return message
+        return ids_of(message, self.agent.chat, self.agent.settings.literal)
+
+
+def load_preferences(config: TrainPreference) -> PreferenceData:
+    """The pairs that a configuration asks for.
+
+    Raises:
+        InputError: no trajectories, or no pairs of two games among them; see `interlat.training.pairs`.
+    """
+    trajectories = read_trajectories(config.trajectories)
+    if not trajectories:
+        raise InputError(f"no trajectories in {config.trajectories}; make them with `interlat collect trajectories`")
+    return preference_data(
+        trajectories,
+        LatentStore.open(config.thoughts),
+        per_thought=config.pairs_per_thought,
+        validation_share=config.validation_share,
+        seed=config.seed,
+    )
+
+
+def train_preference(
+    config: TrainPreference, data: PreferenceData | None = None
+) -> Iterator[tuple[int, dict[str, float]]]:
+    """Run or continue the training; yields (finished steps, metrics). Ends with the exported actor.
+
+    Args:
+        config: the settings.
+        data: the pairs, where `load_preferences` has been called already.
+
+    Raises:
+        InputError: settings and data do not go together, or there are several processes.
+        CheckpointError: the output folder holds another training, or a damaged one; or the start is no actor.
+        MessageError: the actor was trained on the states of another sender.
+        StorageError: another process trains into that folder, or the file system refused.
+    """
+    if Ranks.from_environment().world_size > 1:
+        raise InputError("preferences are trained by one process; start it without torchrun")
+    settings = settings_identity(TrainPreference, config, ("start", "thoughts", "trajectories"))
+    with Ranks().alone_in(config.output):
+        check_settings(config.output, settings)
+        yield from _train(config, data, settings)
+
+
+def _train(
+    config: TrainPreference, data: PreferenceData | None, settings: Identity
+) -> Iterator[tuple[int, dict[str, float]]]:
+    torch.set_num_threads(config.threads)
+    directory = Path(config.output)
+    store = LatentStore.open(config.thoughts)
+    data = data or load_preferences(config)
+    agent, objective = _start(config)
+    check_reader(agent, store)
+    pairs = (one.record for part in (data.training, data.validation) for pair in part for one in pair.both)
+    identity = {
+        **settings,
+        "start": actor_fingerprint(agent),
+        "pairs": records_identity([len(data.training), *pairs]),
+        "thoughts": thoughts_identity(store),
+    }
+    objective.to(choose_device(config.device))
+    if config.precision == "bfloat16":
+        round_frozen(objective.model)
+    preference = Preference(config, agent, objective, store, [*data.training, *data.validation])
+    objective.use_backbone(compiled_backbone(objective.model, config.compile))
+
+    def passes_of_step(step: int) -> Passes:
+        pairs = pairs_of_step(data.training, step, config.schedule.batch_size, config.seed)
+        for part in config.schedule.passes_of(pairs):
+            yield preference.share(part, len(pairs))
+
+    def validate() -> dict[str, float]:
+        totals: dict[str, float] = {}
+        for part in in_parts(data.validation, VALIDATION_PASS):
+            loss, logged = preference.share(part, len(data.validation))
+            for name, value in {"loss": loss, **logged}.items():
+                totals[name] = totals.get(name, 0.0) + value.item()
+        return totals
+
+    yield from run_training(
+        directory, objective.parts, config.schedule, config.seed, passes_of_step, validate, identity=identity
+    )
+    export_finished(directory, lambda: _export(config))
+
+
+def pairs_of_step(pairs: Sequence[Pair], step: int, size: int, seed: int) -> list[Pair]:
+    """The pairs of a step, always ``size`` of them: each pair once an epoch, in a new order every epoch."""
+    places = (divmod(place, len(pairs)) for place in range(step * size, (step + 1) * size))
+    return [pairs[_order(len(pairs), f"preference/{seed}/{epoch}")[index]] for epoch, index in places]
+
+
+@functools.lru_cache(maxsize=2)
+def _order(count: int, name: str) -> Sequence[int]:
+    return random.Random(name).sample(range(count), count)
+
+
+def _start(config: TrainPreference) -> tuple[Agent, ActorObjective]:
+    """The actor to begin with, and its model and adapter with those parameters set to learn that shall."""
+    agent = load(config.start, dtype="float32", device="cpu")
+    hidden = agent.settings.message_kind == "hidden"
+    if config.trained == "adapter" and not hidden:
+        raise InputError(f"{config.start} reads no hidden states, so no adapter can learn; set trained to everything")
+    choose_trained(agent.engine.model, config.trained, config.low_rank, config.seed)
+    adapter = agent.adapter if hidden else None
+    return agent, ActorObjective(agent.engine.model, adapter, precision=config.precision)
+
+
+def _export(config: TrainPreference) -> None:
+    """Write the finished actor: made anew, with the trained parameters in it, so that nothing is rounded."""
+    directory = Path(config.output)
+    agent, objective = _start(config)
+    load_finished(directory, objective.parts, config.schedule)
+    merge_low_rank(objective.model)
+    card = model_card(
+        directory,
+        "interlat train preference",
+        role=agent.settings.role,
+        reads=agent.settings.message_kind,
+        settings=settings_of(TrainPreference, config),
+        kept=config.schedule.keep,
+        start=config.start,
+        adapter=None if agent.adapter is None else agent.adapter.config,
+    )
+    # The start is a file of bfloat16: most of what is learned here is less than half a step from it to the next such
+    # number, and would be rounded away.
+    export_model(
+        objective.model,
+        agent.engine.tokenizer,
+        directory / "model",
+        settings=agent.settings,
+        beside=[] if agent.adapter is None else [agent.adapter],
+        card=card,
+        dtype=torch.float32,
+    )

@@ -1,0 +1,110 @@
+"""What each example of a training reads: nothing, words or latent rows, and what it is compared with."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from interlat.engine.chat import ChatFormat
+from interlat.errors import InputError
+from interlat.training.branches import Branch, BranchWeights, other_message
+from interlat.training.corpus import Corpus
+from interlat.training.curriculum import Curriculum, cut
+from interlat.training.examples import Example, Mixed, ids_of
+from interlat.training.messages import ScoutMessages
+from interlat.training.negatives import Negatives
+
+TrainedOn = Literal["base", "none", "text", "list", "latent"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which messages an actor gets while it learns."""
+
+    message: TrainedOn = "none"
+    """What stands between <bop> and <eop>."""
+    none_share: float = 0.15
+    """Share of examples that come without a message."""
+    prefix_share: float = 0.25
+    """Share of latent messages cut to a random number of first rows."""
+    losses: BranchWeights = field(default_factory=BranchWeights)
+    """Which other branches are needed."""
+    curriculum: Curriculum = field(default_factory=Curriculum)
+    """How much of a message is latent."""
+    literal: bool = True
+    """Whether control tokens in a message are words."""
+
+
+class BranchSource:
+    """Gives each example its message and those that it is compared with.
+
+    Args:
+        reading: which messages.
+        corpus: the examples.
+        thoughts: the sender's thoughts about them; needed for all messages but "none" and "base".
+        chat: the actor's chat format.
+
+    Raises:
+        InputError: messages are needed and there are none, or separation has only one task to learn from.
+    """
+
+    def __init__(self, reading: Reading, corpus: Corpus, thoughts: ScoutMessages | None, chat: ChatFormat) -> None:
+        self.reading = reading
+        self.corpus = corpus
+        self.thoughts = thoughts
+        self.chat = chat
+        if reading.message == "base" and corpus.written_plan is None:
+            raise InputError("only household episodes have plans written from the exact belief; choose another message")
+        if reading.losses.separation:
+            self.negatives = Negatives([example.item for example in corpus.training], corpus.task_of)
+
+    def branch(self, example: Example, rng: random.Random, progress: float | None = None) -> Branch:
+        """An example with its messages.
+
+        Args:
+            example: the conversation.
+            rng: decides all that is by chance.
+            progress: share of the training that is over; None in a validation, where every message is whole.
+        """
+        reading, thoughts = self.reading, self.thoughts
+        training = progress is not None
+        if reading.message == "none" or (training and rng.random() < reading.none_share):
+            return Branch(example, None)
+        if reading.message == "base":
+            assert self.corpus.written_plan is not None, "checked when this was made"
+            return Branch(example, self._words(self.corpus.written_plan(example, rng)))
+        assert thoughts is not None, "checked when the configuration was made"
+        if reading.message != "latent":
+            return Branch(example, self._words(thoughts.said(example.item, rng)))
+        message = thoughts.states(example.item)
+        if progress is None:
+            return Branch(example, Mixed(message, len(message)))
+        # A message cut to its first rows stays without words: the two are different lessons.
+        is_cut = rng.random() < reading.prefix_share
+        if is_cut:
+            message = message[: rng.randint(1, len(message))]
+        mixed = not is_cut and reading.curriculum.kind != "none"
+        plan = self._plan(example.item, rng) if mixed or reading.losses.alignment else ()
+        own = Mixed(message, len(message))
+        if mixed:
+            taken, first_word = cut(reading.curriculum.ratio(progress, rng), len(message), len(plan))
+            own = Mixed(message, taken, plan[first_word:])
+        other = None
+        if reading.losses.separation:
+            negative = self.negatives.of(example.item, rng)
+            other = other_message(own, thoughts.states(negative), self._plan(negative, rng) if own.words else ())
+        return Branch(example, own, other, plan)
+
+    def _plan(self, item: str, rng: random.Random) -> tuple[int, ...]:
+        assert self.thoughts is not None, "checked when the configuration was made"
+        return self._words(self.thoughts.text(item, rng))
+
+    def _words(self, text: str) -> tuple[int, ...]:
+        return ids_of(text, self.chat, self.reading.literal)
+
+    def of_another(self, examples: Sequence[Example], rng: random.Random) -> list[Branch]:
+        """Validation branches in which each example reads the latent message about another one, of another task."""
+        negatives = Negatives([example.item for example in examples], self.corpus.task_of)
+        assert self.thoughts is not None, "only latent messages are exchanged"
+        others = [self.thoughts.states(negatives.of(example.item, rng)) for example in examples]
+        return [Branch(e, Mixed(rows, len(rows))) for e, rows in zip(examples, others, strict=True)]

@@ -1,1 +1,0 @@
-"""Environments that agents act in; no torch in here."""

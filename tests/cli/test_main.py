@@ -1,0 +1,130 @@
+import importlib
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from interlat.cli.main import COMMANDS, main, parse
+from interlat.cli.train_commands import TrainScoutCommand
+from interlat.config import write_config
+from interlat.engine.template import TemplateOptions
+
+
+def test_every_command_can_be_imported_and_says_what_its_fields_mean(capsys):
+    for command in COMMANDS:
+        with pytest.raises(SystemExit) as stop:
+            main([*command, "--help"])
+        assert stop.value.code == 0
+        assert "--" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fly"], "unknown command 'fly'"),
+        (["evaluat", "--output", "x"], "did you mean 'evaluate'"),
+        (["store", "inf", "x"], "did you mean 'store info'"),
+        (["demo", "--games", "1"], "at least 2"),
+        (["demo", "--variants", "telepathy", "--games", "2"], "unknown variant 'telepathy'"),
+        (["worlds", "make", "alfworld", "--output", "x", "--games", "1", "--split", "dev"], "train, seen, unseen"),
+        (["train", "scout", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["demo", "--config"], "--config needs"),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr_and_exit_code_2(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert message in output.err
+    assert output.err.startswith("error: ") and output.err.count("\n") == 1
+    assert not list(tmp_path.iterdir()), "bad input left something behind"
+
+
+def test_usage_and_version(capsys):
+    assert main([]) == 0
+    assert "worlds make alfworld" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == "0.1.0"
+
+
+def test_help_is_quick_to_import():
+    code = "import sys, interlat.cli.main; interlat.cli.main.main([]); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_make_alfworld_prints_one_json_line_a_game(capsys, tmp_path):
+    words = ["worlds", "make", "alfworld", "--output", str(tmp_path), "--games", "3", "--split", "unseen", "--json"]
+    assert main(words) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 3 and {line["split"] for line in lines} == {"unseen"}
+
+
+def test_a_reader_who_has_enough_is_no_error():
+    """As in ``interlat train actor --help | head -1``; the help is longer than what a pipe holds unread."""
+    command = f"{sys.executable} -m interlat.cli train actor --help | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stderr == "" and done.stdout.startswith("usage")
+
+
+def test_an_interrupt_is_130(monkeypatch, capsys):
+    def stop(words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("interlat.cli.main._dispatch", stop)
+    assert main(["demo"]) == 130
+    assert "go on" in capsys.readouterr().err
+
+
+def test_a_group_of_commands_lists_its_own(capsys):
+    for words in (["store"], ["store", "--help"], ["train", "-h"]):
+        assert main(words) == 0
+        shown = capsys.readouterr().out
+        assert f"{words[0]} " in shown and "  demo" not in shown
+
+
+def test_the_home_folder_is_expanded_behind_an_equals_sign(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["worlds", "make", "alfworld", "--output=~/games", "--games", "1", "--split", "unseen"]) == 0
+    assert (tmp_path / "games").is_dir()
+
+
+CHECKPOINTS = [f"--settings.checkpoints.{role}={role}" for role in ("scout", "none", "text", "latent")]
+
+
+@pytest.mark.parametrize(
+    ("command", "needed", "place"),
+    [
+        ("collect", ["--model", "m", "--output", "o", "--source.kind", "gsm8k"], ""),
+        ("team", ["--model", "m", "--output", "o", "--task.kind", "gsm8k"], ""),
+        ("train actor", ["--output", "o", "--start", "s", "--corpus", "conversations", "--thoughts", "t"], ""),
+        ("train scout", ["--episodes", "e", "--validation", "v", "--tokenizer", "t", "--output", "o"], ""),
+        ("compress", ["--receiver", "r", "--thoughts", "t", "--output", "o", "--sender", "s"], ""),
+        ("evaluate", ["--episodes", "e", "--settings.output", "o", *CHECKPOINTS], "settings."),
+    ],
+)
+def test_template_arguments_can_be_set_wherever_prompts_are_written(command, needed, place, tmp_path):
+    module, name, _, description = COMMANDS[tuple(command.split())]
+    kind = getattr(importlib.import_module(module), name)
+    loud = parse(kind, [*needed, f"--{place}template.enable-thinking", "true"], command, description)
+    assert (loud.settings if place else loud).template == TemplateOptions(enable_thinking=True)
+    flags = [f"--{place}template.enable-thinking=false", f"--{place}template.date=2026-11-28"]
+    flags += [f"--{place}template.arguments", "a", "1"]
+    config = parse(kind, [*needed, *flags], command, description)
+    template = (config.settings if place else config).template
+    assert template == TemplateOptions(False, "2026-11-28", {"a": "1"})
+    write_config(config, tmp_path)
+    assert parse(kind, ["--config", str(tmp_path / "config.yaml")], command, description) == config
+
+
+def test_template_arguments_of_a_file_have_any_values(tmp_path):
+    written = tmp_path / "config.yaml"
+    written.write_text("template: {enable_thinking: false, date: 2026-11-28, arguments: {a: [1, x], b: true, c: on}}")
+    words = ["--config", str(written), "--episodes", "e", "--validation", "v", "--tokenizer", "t", "--output", "o"]
+    fields = yaml.safe_load(written.read_text()) | dict.fromkeys(("episodes", "validation", "tokenizer", "output"), "x")
+    written.write_text(yaml.safe_dump(fields))
+    found = parse(TrainScoutCommand, words, "train scout", "").template
+    assert found == TemplateOptions(False, "2026-11-28", {"a": [1, "x"], "b": True, "c": True})
+    assert found.variables["a"] == [1, "x"] and found.variables["b"] is True

@@ -1,0 +1,108 @@
+import dataclasses
+
+import pytest
+
+from interlat.connectors.identity import NormMatchedIdentity
+from interlat.engine.hf import Engine
+from interlat.engine.sampling import Sampling
+from interlat.errors import InputError
+from interlat.teams.runner import Question, Teamwork
+from interlat.teams.team import Team
+from interlat.teams.topologies import ROLES, TeamOptions, make_team
+
+FORMAT = "Write the number alone in the last line."
+OPTIONS = TeamOptions(answer_format=FORMAT, latent_steps=2, sampling=Sampling(max_new_tokens=4))
+TOPOLOGIES = ["single", "sequential", "hierarchical", "chained", "debate"]
+IN_WORDS = "What your colleagues wrote:\n\n{messages}\n\n"
+IN_MEMORY = "What your colleagues worked out is in your memory, not in words.\n\n"
+
+
+def team(topology, **changes):
+    return make_team(dataclasses.replace(OPTIONS, topology=topology, **changes))
+
+
+def reads(team):
+    return {member.name: member.reads for member in team.members}
+
+
+def test_who_listens_to_whom():
+    """D15 of the released LatentMAS: there the experts who think are a chain, those who write are not."""
+    assert reads(team("single")) == {"solver": ()}
+    assert reads(team("sequential")) == {
+        "planner": (),
+        "critic": ("planner",),
+        "refiner": ("critic",),
+        "judger": ("refiner",),
+    }
+    assert reads(team("sequential", method="text")) == {
+        "planner": (),
+        "critic": ("planner",),
+        "refiner": ("planner", "critic"),
+        "judger": ("planner", "critic", "refiner"),
+    }
+    experts = ("mathematician", "scientist", "programmer")
+    for method in ("text", "latents"):
+        assert reads(team("hierarchical", method=method)) == dict.fromkeys(experts, ()) | {"summariser": experts}
+    assert reads(team("chained"))["scientist"] == ("mathematician",)
+    debate = reads(team("debate", agents=2, rounds=2))
+    first, second = (tuple(f"debater {n}, round {r}" for n in (1, 2)) for r in (1, 2))
+    assert debate == dict.fromkeys(first, ()) | dict.fromkeys(second, first) | {"judger": second}
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_words_and_latents_are_asked_the_same(topology):
+    """D15 of the released LatentMAS: there what is compared differs in its prompts, too."""
+    words, latents = team(topology, method="text"), team(topology, method="latents")
+    assert [member.name for member in words.members] == [member.name for member in latents.members]
+    for mine, theirs in zip(words.members, latents.members, strict=True):
+        assert mine.prompt.replace(IN_WORDS, IN_MEMORY) == theirs.prompt
+        assert mine.prompt.startswith("Question: {question}\n\n") and "{heard}" not in mine.prompt
+        assert (FORMAT in mine.prompt) == (mine is words.answerer)
+        assert (IN_WORDS in mine.prompt) == bool(mine.reads)
+    assert all(member.speaks == "text" for member in words.members)
+    assert [member.speaks for member in latents.members] == ["latents"] * (len(latents.members) - 1) + ["text"]
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES[1:])
+def test_the_first_may_write(topology):
+    mixed = team(topology, first_writes=True)
+    assert [member.speaks for member in mixed.members[:2]] == ["text", "latents"]
+    for member in mixed.members:
+        hears = mixed.members[0].name in member.reads
+        assert ("{messages}" in member.prompt) == hears
+        assert (IN_MEMORY in member.prompt) == (len(member.reads) > hears)
+
+
+def test_prompts_can_be_replaced_and_braces_mean_nothing_else():
+    own = {"critic": "{heard}Is {question} a set {x | x > 0}?", "judger": "{question} {format} {}"}
+    made = team("sequential", prompts=own)
+    assert made.member("critic").prompt == f"{IN_MEMORY}Is {{question}} a set {{x | x > 0}}?"
+    assert made.answerer.prompt == f"{{question}} {FORMAT} {{}}"
+    with pytest.raises(InputError, match="there is no role 'cook'; prompts can be given for solver, planner"):
+        team("sequential", prompts={"cook": ""})
+    with pytest.raises(InputError, match="what planner writes would be lost"):
+        team("sequential", method="text", prompts={"critic": "{question}"})
+
+
+@pytest.mark.parametrize("changes", [{"agents": 0}, {"rounds": 0}])
+def test_debates_of_nobody_are_refused(changes):
+    with pytest.raises(InputError, match="a debate of"):
+        team("debate", **changes)
+
+
+def test_roles_are_told_something_of_their_own():
+    assert len(set(ROLES.values())) == len(ROLES) - 1, "judger and summariser alone are told the same"
+
+
+@pytest.mark.parametrize("method", ["text", "latents"])
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_they_work(topology, method, build_model, make_tokenizer):
+    engine = Engine.wrap(build_model("qwen3", max_position_embeddings=4096), make_tokenizer("chatml"))
+    align = NormMatchedIdentity.of_embeddings(engine.model.get_input_embeddings().weight)
+    made: Team = team(topology, method=method)
+    done = list(
+        Teamwork(made, {"": engine}, {"": align}, batch_size=2).run([Question("a", "1 + 1?"), Question("b", "2?")])
+    )
+    assert {one.question.key for one in done} == {"a", "b"} and not any(one.failure for one in done)
+    for one in done:
+        assert list(one.turns) == [member.name for member in made.members]

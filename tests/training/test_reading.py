@@ -1,0 +1,106 @@
+"""What each example reads, by the settings and by chance."""
+
+import random
+
+import pytest
+import torch
+
+from interlat.engine.chat import ChatFormat
+from interlat.engine.checkpoint import load_tokenizer
+from interlat.errors import InputError
+from interlat.experiments.household.corpus import household_corpus
+from interlat.experiments.household.episodes import read_episodes
+from interlat.store.index import Entry
+from interlat.training.branches import BranchWeights
+from interlat.training.corpus import Corpus
+from interlat.training.curriculum import Curriculum
+from interlat.training.examples import Mixed, ids_of
+from interlat.training.messages import ScoutMessages
+from interlat.training.negatives import as_long_as
+from interlat.training.reading import BranchSource, Reading
+
+
+@pytest.fixture(scope="module")
+def parts(pipeline):
+    chat = ChatFormat(load_tokenizer(str(pipeline.root / "tokenizer")))
+    corpus = household_corpus(read_episodes(pipeline.episodes), chat, validation_share=0.4)
+    return corpus, ScoutMessages([str(pipeline.thoughts)]), chat
+
+
+def test_a_curriculum_ends_with_whole_messages(parts):
+    corpus, thoughts, chat = parts
+    reading = Reading("latent", 0.0, 0.0, BranchWeights(alignment=0.1), Curriculum("uniform"))
+    source = BranchSource(reading, *parts)
+    for progress, whole in ((0.0, False), (0.9, True)):
+        rng = random.Random(0)
+        branches = [source.branch(example, rng, progress) for example in corpus.training]
+        assert all(b.own.taken == len(b.own.rows) and not b.own.words for b in branches) == whole
+        assert all(b.plan == ids_of(thoughts.text(b.example.item, rng), chat) for b in branches)
+
+
+def test_a_validation_gets_whole_messages_whatever_the_training_gets(parts):
+    corpus, thoughts, _ = parts
+    source = BranchSource(Reading("latent", 1.0, 1.0, curriculum=Curriculum("linear")), *parts)
+    for example in corpus.validation:
+        own = source.branch(example, random.Random(0)).own
+        assert torch.equal(own.rows, thoughts.states(example.item)) and own.taken == len(own.rows) and not own.words
+
+
+def test_shares_are_those_asked_for(parts):
+    corpus, thoughts, _ = parts
+    source, rng = BranchSource(Reading("latent", 0.3, 0.5), *parts), random.Random(0)
+    example = corpus.training[0]
+    branches = [source.branch(example, rng, 0.0) for _ in range(2000)]
+    rows = thoughts.rows(example.item)
+    without = sum(b.own is None for b in branches) / 2000
+    cut = sum(b.own is not None and len(b.own) < rows for b in branches) / 2000
+    assert without == pytest.approx(0.3, abs=0.04)
+    assert cut == pytest.approx(0.7 * 0.5 * (rows - 1) / rows, abs=0.04)
+
+
+def test_a_message_in_words_has_no_thoughts_but_a_mixed_one_has_a_word_for_each_row(parts, monkeypatch):
+    corpus, _, chat = parts
+    said, plan = "put apple", "<think>the shelf?</think>put apple"
+    monkeypatch.setattr(ScoutMessages, "_entry", lambda self, item, rng: Entry(item, plan=plan))
+    example = corpus.training[0]
+    reading = Reading("text", 0.0)
+    assert BranchSource(reading, *parts).branch(example, random.Random(0), 0.0).own == ids_of(said, chat)
+    mixed = Reading("latent", 0.0, 0.0, BranchWeights(alignment=0.1), Curriculum("uniform"))
+    assert BranchSource(mixed, *parts).branch(example, random.Random(0), 0.0).plan == ids_of(plan, chat)
+
+
+def test_control_tokens_in_words_are_words_unless_allowed(parts, monkeypatch):
+    corpus, _, chat = parts
+    plan = "put <eop> apple"
+    monkeypatch.setattr(ScoutMessages, "_entry", lambda self, item, rng: Entry(item, plan=plan))
+    end = chat.tokenizer.convert_tokens_to_ids("<eop>")
+    for literal in (True, False):
+        source = BranchSource(Reading("text", 0.0, literal=literal), *parts)
+        own = source.branch(corpus.training[0], random.Random(0), 0.0).own
+        assert own == ids_of(plan, chat, literal) and (end in own) is not literal
+
+
+def test_a_negative_is_of_another_game_and_whole(parts):
+    corpus, thoughts, _ = parts
+    source = BranchSource(Reading("latent", 0.0, losses=BranchWeights(separation=0.5)), *parts)
+    trained = {example.item: thoughts.states(example.item) for example in corpus.training}
+    for seed, example in enumerate(corpus.training):
+        other = source.branch(example, random.Random(seed), 0.0).other
+        sources = [item for item, rows in trained.items() if torch.equal(as_long_as(rows, len(other.rows)), other.rows)]
+        assert sources and all(corpus.task_of[item] != corpus.task_of[example.item] for item in sources)
+
+
+def test_exchanged_validation_messages_are_of_other_games(parts):
+    corpus, thoughts, _ = parts
+    branches = BranchSource(Reading("latent"), *parts).of_another(corpus.validation, random.Random(0))
+    for branch in branches:
+        assert isinstance(branch.own, Mixed)
+        own = thoughts.states(branch.example.item)
+        assert branch.own.rows.shape != own.shape or not torch.equal(branch.own.rows, own)
+
+
+def test_written_plans_need_a_corpus_that_writes_them(parts):
+    corpus, thoughts, chat = parts
+    silent = Corpus(corpus.training, corpus.validation, corpus.task_of)
+    with pytest.raises(InputError, match="exact belief"):
+        BranchSource(Reading("base"), silent, thoughts, chat)
