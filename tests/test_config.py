@@ -1,6 +1,7 @@
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 import yaml
@@ -9,7 +10,7 @@ from interlat.cli.compress_commands import EvaluateLatency
 from interlat.cli.stages import Compare, Evaluate
 from interlat.cli.team_commands import RunTeam
 from interlat.collect.thoughts import CollectThoughts
-from interlat.config import read_config, write_config
+from interlat.config import from_mapping, read_config, write_config
 from interlat.errors import InputError
 from interlat.experiments.household.train_scout import TrainScout
 from interlat.training.actor import TrainActor
@@ -229,3 +230,18 @@ def test_broken_yaml_names_its_line_and_a_folder_is_no_file(tmp_path):
 def test_typing_mistakes_in_real_configurations_are_refused(tmp_path, kind, text, field):
     with pytest.raises(InputError, match=rf"c\.yaml: {field} is "):
         read_config(kind, write(tmp_path, text))
+
+
+@dataclasses.dataclass(frozen=True)
+class Renamed:
+    """A class with a field that had another name."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"pass_size": "micro_batch_size"}
+    micro_batch_size: int = 8
+
+
+def test_older_names_of_fields_are_read():
+    assert from_mapping(Renamed, {"pass_size": 4}, "old.yaml") == Renamed(4)
+    assert from_mapping(Renamed, {"micro_batch_size": 4}, "new.yaml") == Renamed(4)
+    with pytest.raises(InputError, match="'pass_size' is the older name of 'micro_batch_size'"):
+        from_mapping(Renamed, {"pass_size": 4, "micro_batch_size": 4}, "both.yaml")

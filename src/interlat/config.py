@@ -5,7 +5,7 @@ import difflib
 import functools
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -60,6 +60,7 @@ def from_mapping(kind: type[Config], fields: Any, source: str, default: Config |
     """
     if not isinstance(fields, dict):
         raise InputError(f"{source}: expected fields of {kind.__name__}, got {type(fields).__name__}")
+    fields = _renamed(kind, fields, source)
     hints = typing.get_type_hints(kind)
     known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(map(str, set(fields) - set(known)))
@@ -91,6 +92,15 @@ def from_mapping(kind: type[Config], fields: Any, source: str, default: Config |
         return kind(**values)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
+
+
+def _renamed(kind: type[Any], fields: dict[str, Any], source: str) -> dict[str, Any]:
+    """The fields under their present names: a class says under ``RENAMED`` what older files call them."""
+    older: Mapping[str, str] = getattr(kind, "RENAMED", {})
+    for old, new in older.items():
+        if old in fields and new in fields:
+            raise InputError(f"{source}: {old!r} is the older name of {new!r}; give one of them")
+    return {older.get(name, name): value for name, value in fields.items()}
 
 
 def _dataclass_items(hint: Any) -> Any:
