@@ -31,7 +31,7 @@ from interlat.training.conversations import ConversationOptions, Conversations, 
 from interlat.training.curriculum import Curriculum
 from interlat.training.examples import ids_of
 from interlat.training.loop import Schedule, step_of
-from interlat.training.messages import ScoutMessages
+from interlat.training.messages import StoredMessages
 from interlat.training.model import SmallModel
 from interlat.training.tokenizer import train_tokenizer
 from interlat.training.trained import LowRank
@@ -81,8 +81,8 @@ def test_a_message_is_measured_as_it_is_read(config, pipeline, monkeypatch, mess
         measured.append((rows_of(store.ids[0]), len(ids_of(said, chat)), store.length(store.ids[0])))
         return Conversations(None, 0, 0, 0, 0)
 
-    thoughts = ScoutMessages([str(pipeline.thoughts)])
-    monkeypatch.setattr(ScoutMessages, "entries", lambda self, item: [Entry(item, plan=f"<think>no</think>{said}")])
+    thoughts = StoredMessages([str(pipeline.thoughts)])
+    monkeypatch.setattr(StoredMessages, "entries", lambda self, item: [Entry(item, plan=f"<think>no</think>{said}")])
     monkeypatch.setattr(actor, "load_corpus", load)
     monkeypatch.setattr(Conversations, "counts", "")
     chat = ChatFormat(load_tokenizer(str(pipeline.root / "tokenizer")))

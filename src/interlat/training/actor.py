@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -22,15 +22,13 @@ from interlat.engine.fingerprint import weights_fingerprint
 from interlat.engine.hardware import choose_device
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
-from interlat.experiments.household.corpus import household_corpus
-from interlat.experiments.household.episodes import read_episodes
 from interlat.progress import say
 from interlat.training.adapters import begin_adapter, new_adapter
 from interlat.training.batch_sampler import Order
 from interlat.training.branches import Branch, BranchWeights, Totals
 from interlat.training.card import model_card, settings_of
-from interlat.training.conversations import ConversationOptions, load_corpus
-from interlat.training.corpus import Corpus
+from interlat.training.conversations import ConversationOptions
+from interlat.training.corpus import CORPORA, Corpus
 from interlat.training.curriculum import Curriculum
 from interlat.training.examples import ids_of
 from interlat.training.forward import Precision
@@ -43,7 +41,7 @@ from interlat.training.identity import (
 )
 from interlat.training.loop import Passes, Schedule, check_settings, export_finished, load_finished, run_training
 from interlat.training.message_tokens import add_message_tokens
-from interlat.training.messages import ScoutMessages
+from interlat.training.messages import StoredMessages
 from interlat.training.model import SmallModel, build_model, compiled_backbone, export_model
 from interlat.training.objective import ActorObjective
 from interlat.training.reading import BranchSource, Reading, TrainedOn
@@ -83,8 +81,8 @@ class TrainActor:
     """Folder of the model to start from; None starts from scratch with the tokenizer in ``tokenizer``."""
     tokenizer: str | None = None
     """Folder of the tokenizer where there is no ``start``."""
-    corpus: Literal["household", "conversations"] = "household"
-    """What is learned: expert episodes of household games, or any conversations and solutions."""
+    corpus: str = "household"
+    """What is learned: household (expert episodes of games), conversations (any, and solutions), or a plug-in."""
     conversations: ConversationOptions = field(default_factory=ConversationOptions)
     """conversations: which ones, and how they are written; by default those that stand beside the thoughts."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
@@ -136,12 +134,10 @@ class TrainActor:
     def __post_init__(self) -> None:
         if self.message in ("text", "list", "latent") and not self.thoughts:
             raise InputError(f"message kind {self.message!r} needs the scout's thoughts; set thoughts to their store")
-        if self.corpus == "household" and not self.episodes and not self.thoughts:
-            raise InputError("set episodes to a file of episodes, or thoughts to a store that holds them")
-        if self.corpus == "conversations" and not self.conversations.data and not self.thoughts:
-            raise InputError("set conversations.data to a file or hub id, or thoughts to a store that holds them")
-        if self.corpus == "conversations" and (self.episodes or self.message == "base"):
-            raise InputError("episodes and message base are for household games; leave them out or set corpus")
+        source = CORPORA[self.corpus]
+        source.check(vars(self))
+        if not source.has_games and (self.episodes or self.message == "base"):
+            raise InputError(f"{self.corpus} has no games; leave out episodes and message base, or set corpus")
         if not self.conversations.place_for_message and self.message != "none":
             raise InputError("without a place for messages there is nothing to read; set message to none")
         if not 0 <= self.direct_share <= 1 or (self.direct_share and self.message != "base"):
@@ -179,7 +175,7 @@ def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Iterator[tupl
 def _train(config: TrainActor, ranks: Ranks, settings: Identity) -> Iterator[tuple[int, dict[str, float]]]:
     torch.set_num_threads(config.threads)
     directory = Path(config.output)
-    thoughts = ScoutMessages(config.thoughts) if config.thoughts else None
+    thoughts = StoredMessages(config.thoughts) if config.thoughts else None
     model, tokenizer = _start(config)
     start = weights_fingerprint(model) if config.start else None
     adapter = _prepare(config, model, tokenizer, thoughts)
@@ -231,7 +227,7 @@ def _train(config: TrainActor, ranks: Ranks, settings: Identity) -> Iterator[tup
         export_finished(directory, lambda: _export(config, thoughts))
 
 
-def _data_identity(config: TrainActor, corpus: Corpus, thoughts: ScoutMessages | None) -> Identity:
+def _data_identity(config: TrainActor, corpus: Corpus, thoughts: StoredMessages | None) -> Identity:
     """What is learned, and what is read."""
     examples = [*corpus.training, *corpus.validation]
     identity: dict[str, Any] = {"examples": examples_identity(corpus.training, corpus.validation)}
@@ -243,24 +239,11 @@ def _data_identity(config: TrainActor, corpus: Corpus, thoughts: ScoutMessages |
     return identity
 
 
-def _corpus(config: TrainActor, thoughts: ScoutMessages | None, chat: ChatFormat, ranks: Ranks) -> Corpus:
-    if config.corpus == "conversations":
-        return _conversations(config, thoughts, chat, ranks)
-    records = read_episodes(config.episodes) if config.episodes else thoughts.episodes() if thoughts else []
-    return household_corpus(
-        records,
-        chat,
-        validation_share=config.validation_share,
-        search_weight=config.search_weight,
-        direct_share=config.direct_share,
-    )
-
-
-def _conversations(config: TrainActor, thoughts: ScoutMessages | None, chat: ChatFormat, ranks: Ranks) -> Corpus:
+def _corpus(config: TrainActor, thoughts: StoredMessages | None, chat: ChatFormat, ranks: Ranks) -> Corpus:
     mixes = bool(config.losses.alignment) or config.curriculum.kind != "none"
     literal = _settings(config).literal
 
-    def rows_of(item: str) -> int:
+    def length_of(item: str) -> int:
         if thoughts is None or config.message == "none":
             return 0
         if config.message != "latent":
@@ -268,11 +251,10 @@ def _conversations(config: TrainActor, thoughts: ScoutMessages | None, chat: Cha
         words = [len(ids_of(entry.plan, chat, literal)) for entry in thoughts.entries(item)] if mixes else []
         return max([*words, thoughts.rows(item)])
 
-    store = thoughts.stores[0] if thoughts else None
-    found = load_corpus(config.conversations, chat, store, rows_of, config.validation_share)
-    if ranks.is_first:
-        say(found.counts)
-    return found.corpus
+    corpus = CORPORA[config.corpus].load(vars(config), chat, thoughts, length_of)
+    if corpus.counts and ranks.is_first:
+        say(corpus.counts)
+    return corpus
 
 
 def _start(config: TrainActor) -> tuple[Any, PreTrainedTokenizerBase]:
@@ -284,7 +266,7 @@ def _start(config: TrainActor) -> tuple[Any, PreTrainedTokenizerBase]:
 
 
 def _prepare(
-    config: TrainActor, model: Any, tokenizer: PreTrainedTokenizerBase, thoughts: ScoutMessages | None
+    config: TrainActor, model: Any, tokenizer: PreTrainedTokenizerBase, thoughts: StoredMessages | None
 ) -> CommunicationAdapter | None:
     """Make them ready for messages, in place; for latent ones there is an adapter, which knows nothing yet."""
     add_message_tokens(model, tokenizer)
@@ -297,11 +279,7 @@ def _prepare(
 
 
 def _settings(config: TrainActor) -> AgentSettings:
-    kind = _MESSAGE_KINDS[config.message]
-    if config.corpus == "conversations":
-        settings = config.conversations.settings(kind)
-    else:
-        settings = AgentSettings(role="actor", message_kind=kind)
+    settings = CORPORA[config.corpus].agent_settings(vars(config), _MESSAGE_KINDS[config.message])
     return replace(settings, template=_template(config))
 
 
@@ -309,7 +287,7 @@ def _template(config: TrainActor) -> TemplateOptions:
     return config.template.over(AgentSettings.beside(config.start).template) if config.start else config.template
 
 
-def _export(config: TrainActor, thoughts: ScoutMessages | None) -> None:
+def _export(config: TrainActor, thoughts: StoredMessages | None) -> None:
     """Write the finished model: made anew, with the trained parameters in it, so that nothing is sharded or rounded."""
     directory = Path(config.output)
     model, tokenizer = _start(config)

@@ -25,6 +25,7 @@ from interlat.engine.hardware import choose_device
 from interlat.errors import InputError
 from interlat.store.reading import LatentStore
 from interlat.training.card import model_card, settings_of
+from interlat.training.corpus import CORPORA
 from interlat.training.divergences import losses_of_rows, samples_of_labels, states_at_labels
 from interlat.training.examples import IGNORED, Example, Message, collate, ids_of
 from interlat.training.forward import Precision
@@ -40,7 +41,7 @@ from interlat.training.loop import (
 )
 from interlat.training.model import compiled_backbone, export_model
 from interlat.training.objective import ActorObjective
-from interlat.training.pairs import Pair, PreferenceData, preference_data, trajectory_example
+from interlat.training.pairs import Pair, PreferenceData, preference_data
 from interlat.training.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
 from interlat.training.trajectories import (
     Trajectory,
@@ -88,6 +89,8 @@ class TrainPreference:
     """Folder that `interlat collect trajectories` wrote."""
     output: str
     """Folder of the checkpoint; the finished actor is in its ``model`` folder."""
+    corpus: str = "household"
+    """What the thoughts are about; a corpus with games."""
     beta: float = 0.1
     """How much a log-ratio counts: the larger, the nearer to the reference the actor stays."""
     imitation_weight: float = 0.0
@@ -117,6 +120,7 @@ class TrainPreference:
     """Compile the model's step; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
 
     def __post_init__(self) -> None:
+        CORPORA[self.corpus]
         if self.beta <= 0 or self.imitation_weight < 0:
             raise InputError(f"beta is {self.beta} and imitation_weight {self.imitation_weight}; give beta above 0")
         if self.pairs_per_thought < 1 or not 0 < self.validation_share < 1:
@@ -201,8 +205,11 @@ class Preference:
         self.objective = objective.eval()
         self.store = store
         trajectories = {one.key: one for pair in pairs for one in pair.both}
-        chat = agent.chat
-        self.examples = {key: trajectory_example(one, store, chat) for key, one in trajectories.items()}
+        source = CORPORA[config.corpus]
+        self.examples = {
+            key: source.trajectory(store.entry(one.id).metadata, one.turns, agent.chat)
+            for key, one in trajectories.items()
+        }
         with torch.no_grad():
             self.reference = {key: self._counted(self._score([one])).item() for key, one in trajectories.items()}
 
@@ -258,6 +265,7 @@ def load_preferences(config: TrainPreference) -> PreferenceData:
     return preference_data(
         trajectories,
         LatentStore.open(config.thoughts),
+        CORPORA[config.corpus],
         per_thought=config.pairs_per_thought,
         validation_share=config.validation_share,
         seed=config.seed,

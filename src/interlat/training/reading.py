@@ -11,7 +11,7 @@ from interlat.training.branches import Branch, BranchWeights, other_message
 from interlat.training.corpus import Corpus
 from interlat.training.curriculum import Curriculum, cut
 from interlat.training.examples import Example, Mixed, ids_of
-from interlat.training.messages import ScoutMessages
+from interlat.training.messages import StoredMessages
 from interlat.training.negatives import Negatives
 
 TrainedOn = Literal["base", "none", "text", "list", "latent"]
@@ -48,13 +48,13 @@ class BranchSource:
         InputError: messages are needed and there are none, or separation has only one task to learn from.
     """
 
-    def __init__(self, reading: Reading, corpus: Corpus, thoughts: ScoutMessages | None, chat: ChatFormat) -> None:
+    def __init__(self, reading: Reading, corpus: Corpus, thoughts: StoredMessages | None, chat: ChatFormat) -> None:
         self.reading = reading
         self.corpus = corpus
         self.thoughts = thoughts
         self.chat = chat
         if reading.message == "base" and corpus.written_plan is None:
-            raise InputError("only household episodes have plans written from the exact belief; choose another message")
+            raise InputError("this corpus has no plans written from the exact belief; choose another message")
         if reading.losses.separation:
             self.negatives = Negatives([example.item for example in corpus.training], corpus.task_of)
 

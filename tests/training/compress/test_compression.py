@@ -23,18 +23,17 @@ from interlat.engine.prompt import Latents
 from interlat.engine.sampling import Sampling
 from interlat.engine.template import TemplateOptions
 from interlat.errors import CheckpointError, InputError, MessageError, PromptError
-from interlat.experiments.household.corpus import household_corpus
+from interlat.experiments.household.corpus import HOUSEHOLD, household_corpus, stored_episodes
 from interlat.experiments.household.episodes import playable_episodes, read_episodes, texts_of
 from interlat.experiments.household.evaluate import Checkpoints, EvaluateHousehold, evaluate_household
 from interlat.files import read_lines
 from interlat.store.reading import LatentStore
 from interlat.training.actor import TrainActor, train_actor
-from interlat.training.compress import compression
 from interlat.training.compress.compression import Compress, compress
 from interlat.training.compress.losses import CompressionWeights
 from interlat.training.conversations import ConversationOptions
 from interlat.training.loop import Schedule
-from interlat.training.messages import ScoutMessages
+from interlat.training.messages import StoredMessages
 from interlat.training.model import SmallModel, build_model
 from interlat.training.tokenizer import train_tokenizer
 from interlat.training.trained import LowRank
@@ -118,8 +117,10 @@ def test_the_exported_sender_has_the_loss_that_was_measured(config, pipeline, tm
     (*_, (_, metrics)) = compress(config)
     sender = Engine.load(f"{config.output}/model", dtype="float32")
     bridge, receiver = Bridge.load(f"{config.output}/model"), interlat.load(config.receiver, dtype="float32")
-    thoughts = ScoutMessages([config.thoughts])
-    corpus = household_corpus(thoughts.episodes(), receiver.engine.chat, validation_share=config.validation_share)
+    thoughts = StoredMessages([config.thoughts])
+    corpus = household_corpus(
+        stored_episodes(thoughts.stores[0]), receiver.engine.chat, validation_share=config.validation_share
+    )
     total = weight = 0.0
     for example in corpus.validation:
         task = thoughts.stores[0].entry(example.item).task
@@ -367,10 +368,10 @@ def test_played_games_are_learned_beside_the_experts(config, pipeline, played, t
     assert "validation_played_agreement_3" not in without[-1][1]
     assert both[-1][1]["validation_played_agreement_3"] > 0
     assert any(a["task"] != b["task"] for (_, a), (_, b) in zip(without, both, strict=True))
-    examples, held_out = compression._played(
-        dataclasses.replace(config, played=(str(played),)),
-        ScoutMessages([str(pipeline.thoughts)]),
+    examples, held_out = HOUSEHOLD.on_policy(
+        {**vars(config), "on_policy": (str(played),), "dagger": False},
         ChatFormat(Engine.load(str(pipeline.actors["latent"])).tokenizer),
+        StoredMessages([str(pipeline.thoughts)]),
     )
     games = {line["item"] for line in read_lines(played)}
     assert len(examples) + len(held_out) == len(games) and len(held_out) == max(1, round(0.2 * len(games)))

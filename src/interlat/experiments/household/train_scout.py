@@ -25,9 +25,10 @@ from interlat.environments.alfworld.game import Layout
 from interlat.errors import InputError
 from interlat.experiments.household.episodes import describe, layout_of, playable_episodes
 from interlat.experiments.household.evidence import draw_evidence
+from interlat.experiments.household.examples import scout_example
 from interlat.experiments.household.prompts import SCOUT_REQUEST
 from interlat.training.card import model_card, settings_of
-from interlat.training.examples import Example, collate, embed_batch, scout_example
+from interlat.training.examples import Example, collate, embed_batch
 from interlat.training.identity import Identity, examples_identity, records_identity, settings_identity
 from interlat.training.loop import Passes, Schedule, check_settings, export_finished, load_finished, run_training
 from interlat.training.losses import supervised_cross_entropy

@@ -23,11 +23,8 @@ from interlat.engine.hardware import choose_device
 from interlat.engine.prompt import token_ids_of, tokenize
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
-from interlat.experiments.household.corpus import household_corpus, split_games
-from interlat.experiments.household.on_policy import played_examples
 from interlat.files import atomic_folder, write_atomically
 from interlat.progress import say
-from interlat.results import RESULT_FIELDS, read_results
 from interlat.store.manifest import Manifest
 from interlat.training.batch_sampler import Order
 from interlat.training.card import CARD_FILE, base_model, model_card, settings_of
@@ -35,13 +32,13 @@ from interlat.training.compress.compressors import Reasoner, Resampling, Sample
 from interlat.training.compress.losses import CompressionWeights
 from interlat.training.compress.objective import CompressionObjective, CompressionTotals
 from interlat.training.compress.start import uncertain_token
-from interlat.training.conversations import ConversationOptions, load_corpus
-from interlat.training.corpus import Corpus
+from interlat.training.conversations import ConversationOptions
+from interlat.training.corpus import CORPORA, Corpus
 from interlat.training.examples import Example, Mixed
 from interlat.training.forward import Precision
 from interlat.training.identity import Identity, examples_identity, settings_identity, thoughts_identity
 from interlat.training.loop import Passes, Schedule, check_settings, export_finished, load_finished, run_training
-from interlat.training.messages import ScoutMessages
+from interlat.training.messages import StoredMessages
 from interlat.training.model import compiled_backbone, export_model
 from interlat.training.sharding import check_ranks, shard, split_again
 from interlat.training.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
@@ -83,8 +80,8 @@ class Compress:
     """Weights of agreement and direction beside the cross-entropy."""
     schedule: Schedule = field(default_factory=lambda: Schedule(learning_rate=5e-4, adapter_learning_rate=5e-4))
     """Optimiser settings; ``adapter_learning_rate`` is that of the bridge or the resampler."""
-    corpus: Literal["household", "conversations"] = "household"
-    """What the receiver does with the messages: expert episodes of household games, or any conversations."""
+    corpus: str = "household"
+    """What the receiver does with the messages: household (expert episodes of games), conversations, or a plug-in."""
     conversations: ConversationOptions = field(default_factory=ConversationOptions)
     """conversations: which ones; as in the training of the receiver."""
     search_weight: float = 3.0
@@ -137,9 +134,11 @@ class Compress:
             raise InputError(
                 "the hint is for a reasoner of one length; leave out losses.hint, or give one of latent_steps"
             )
-        if self.corpus == "conversations" and self.search_weight != type(self).search_weight:
-            raise InputError("search_weight is for household games; leave it out")
-        if self.played and (self.corpus == "conversations" or not (self.losses.agreement or self.corrected)):
+        source = CORPORA[self.corpus]
+        source.check(vars(self))
+        if not source.has_games and self.search_weight != type(self).search_weight:
+            raise InputError(f"{self.corpus} has no games; leave out search_weight")
+        if self.played and (not source.has_games or not (self.losses.agreement or self.corrected)):
             raise InputError(
                 "played games are household games, and only the agreement learns of them unless they are corrected; "
                 "give losses.agreement a weight, set corrected, or leave out played"
@@ -176,12 +175,16 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
 
 def _train(config: Compress, ranks: Ranks, settings: Identity) -> Iterator[tuple[int, dict[str, float]]]:
     torch.set_num_threads(config.threads)
-    thoughts = ScoutMessages([config.thoughts])
+    thoughts = StoredMessages([config.thoughts])
     receiver, tokenizer = load_checkpoint(config.receiver, torch.float32, "cpu", False)
     adapter = _adapter(config, thoughts.manifest)
     chat = ChatFormat(tokenizer, AgentSettings.beside(config.receiver).template)
     corpus = _corpus(config, thoughts, chat, ranks)
-    played, played_held_out = _played(config, thoughts, chat)
+    played: list[Example] = []
+    played_held_out: list[Example] = []
+    if config.played:
+        options = {**vars(config), "on_policy": config.played, "dagger": config.corrected}
+        played, played_held_out = CORPORA[config.corpus].on_policy(options, chat, thoughts)
     compressor = _new_compressor(config, thoughts, adapter.config, receiver)
     identity = {
         **settings,
@@ -256,7 +259,7 @@ class _Compressor:
 class _Source:
     """Makes samples of examples: the sender's prompt, as it was at collection, and its full message."""
 
-    def __init__(self, config: Compress, thoughts: ScoutMessages, compressor: _Compressor) -> None:
+    def __init__(self, config: Compress, thoughts: StoredMessages, compressor: _Compressor) -> None:
         self.thoughts = thoughts
         self.tokenizer = compressor.tokenizer
         self.make_prompt = None
@@ -313,48 +316,16 @@ def _adapter(config: Compress, manifest: Manifest) -> CommunicationAdapter:
     return adapter
 
 
-def _corpus(config: Compress, thoughts: ScoutMessages, chat: ChatFormat, ranks: Ranks) -> Corpus:
-    if config.corpus == "household":
-        return household_corpus(
-            thoughts.episodes(),
-            chat,
-            validation_share=config.validation_share,
-            search_weight=config.search_weight,
-        )
+def _corpus(config: Compress, thoughts: StoredMessages, chat: ChatFormat, ranks: Ranks) -> Corpus:
     longest = max(config.latent_steps)
-    found = load_corpus(
-        config.conversations,
-        chat,
-        thoughts.stores[0],
-        lambda item: max(longest, thoughts.rows(item)),
-        config.validation_share,
-    )
-    if ranks.is_first:
-        say(found.counts)
-    return found.corpus
-
-
-def _played(config: Compress, thoughts: ScoutMessages, chat: ChatFormat) -> tuple[list[Example], list[Example]]:
-    """Conversations of the receiver under compressed messages: those that are learned, and those that are held out."""
-    if not config.played:
-        return [], []
-    lines = []
-    for path in config.played:
-        # Other actors have other habits: what they do is not what the receiver meets.
-        read = read_results([path], base={**RESULT_FIELDS, "actor": str, "turns": list})
-        found = [line for line in read.records if line["actor"] == "latent"]
-        if not found:
-            raise InputError(f"no game of the latent actor in {path}; give results.jsonl of `interlat evaluate`")
-        lines += found
-    learned, held_out = split_games(thoughts.episodes(), config.validation_share)
-    return (
-        played_examples(lines, learned, chat, search_weight=config.search_weight, corrected=config.corrected),
-        played_examples(lines, held_out, chat, corrected=config.corrected),
-    )
+    corpus = CORPORA[config.corpus].load(vars(config), chat, thoughts, lambda item: max(longest, thoughts.rows(item)))
+    if corpus.counts and ranks.is_first:
+        say(corpus.counts)
+    return corpus
 
 
 def _new_compressor(
-    config: Compress, thoughts: ScoutMessages, adapter: AdapterConfig, receiver: nn.Module
+    config: Compress, thoughts: StoredMessages, adapter: AdapterConfig, receiver: nn.Module
 ) -> _Compressor:
     """What the training starts from."""
     manifest = thoughts.manifest
@@ -402,7 +373,7 @@ def _new_compressor(
 
 
 def _bridge(
-    config: Compress, thoughts: ScoutMessages, settings: BridgeConfig, model: Any, reads_thoughts: bool
+    config: Compress, thoughts: StoredMessages, settings: BridgeConfig, model: Any, reads_thoughts: bool
 ) -> Bridge:
     """A new bridge, or the one that the sender already has."""
     file = companion_file(config.sender, Bridge.FILE)
@@ -431,7 +402,7 @@ def _bridge(
     return bridge
 
 
-def _start_token(model: Any, thoughts: ScoutMessages) -> int | None:
+def _start_token(model: Any, thoughts: StoredMessages) -> int | None:
     """The token to begin behind."""
     store = thoughts.stores[0]
     # Evenly over the store.
@@ -440,7 +411,7 @@ def _start_token(model: Any, thoughts: ScoutMessages) -> int | None:
     return uncertain_token(model, plans, thoughts.manifest.offset)
 
 
-def _export(config: Compress, thoughts: ScoutMessages, adapter: AdapterConfig) -> None:
+def _export(config: Compress, thoughts: StoredMessages, adapter: AdapterConfig) -> None:
     """Write the finished sender: what was trained and its bridge, nothing of the receiver."""
     directory = Path(config.output)
     receiver, _ = load_checkpoint(config.receiver, torch.float32, "cpu", False)
