@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from interlat.training.curriculum import Curriculum
 from safetensors.torch import load_file
 
 import interlat
@@ -28,7 +29,6 @@ from interlat.training import actor
 from interlat.training.actor import TrainActor, train_actor
 from interlat.training.branches import BranchWeights
 from interlat.training.conversations import ConversationOptions, Conversations, load_corpus
-from interlat.training.curriculum import Curriculum
 from interlat.training.examples import ids_of
 from interlat.training.loop import Schedule, step_of
 from interlat.training.messages import StoredMessages

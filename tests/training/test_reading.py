@@ -4,6 +4,8 @@ import random
 
 import pytest
 import torch
+from interlat.training.curriculum import Curriculum
+from interlat.training.negatives import as_long_as
 
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
@@ -13,10 +15,8 @@ from interlat.experiments.household.episodes import read_episodes
 from interlat.store.index import Entry
 from interlat.training.branches import BranchWeights
 from interlat.training.corpus import Corpus
-from interlat.training.curriculum import Curriculum
 from interlat.training.examples import Mixed, ids_of
 from interlat.training.messages import StoredMessages
-from interlat.training.negatives import as_long_as
 from interlat.training.reading import BranchSource, Reading
 
 

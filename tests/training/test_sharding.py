@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from interlat.training.curriculum import Curriculum
 from safetensors.torch import load_file
 
 from interlat.config import write_config
@@ -14,7 +15,6 @@ from interlat.engine.hf import Engine
 from interlat.files import read_lines
 from interlat.training.actor import TrainActor, train_actor
 from interlat.training.branches import BranchWeights
-from interlat.training.curriculum import Curriculum
 from interlat.training.loop import Schedule
 
 

@@ -25,13 +25,11 @@ from interlat.errors import InputError
 from interlat.progress import say
 from interlat.training.adapters import begin_adapter, new_adapter
 from interlat.training.batch_sampler import Order
-from interlat.training.branches import Branch, BranchWeights, Totals
+from interlat.training.branches import Branch, Totals
 from interlat.training.card import model_card, settings_of
 from interlat.training.conversations import ConversationOptions
 from interlat.training.corpus import CORPORA, Corpus
-from interlat.training.curriculum import Curriculum
 from interlat.training.examples import ids_of
-from interlat.training.forward import Precision
 from interlat.training.identity import (
     Identity,
     examples_identity,
@@ -40,11 +38,12 @@ from interlat.training.identity import (
     thoughts_identity,
 )
 from interlat.training.loop import Passes, Schedule, check_settings, export_finished, load_finished, run_training
+from interlat.training.losses import BranchWeights
 from interlat.training.message_tokens import add_message_tokens
 from interlat.training.messages import StoredMessages
-from interlat.training.model import SmallModel, build_model, compiled_backbone, export_model
+from interlat.training.model import Precision, SmallModel, build_model, compiled_backbone, export_model
 from interlat.training.objective import ActorObjective
-from interlat.training.reading import BranchSource, Reading, TrainedOn
+from interlat.training.reading import BranchSource, Curriculum, Reading, TrainedOn
 from interlat.training.sharding import check_ranks, shard
 from interlat.training.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
 from interlat.training.validation import mean_loss
@@ -96,7 +95,7 @@ class TrainActor:
     prefix_share: float = 0.25
     """Latent only: share of messages cut to a random number of first rows."""
     losses: BranchWeights = field(default_factory=BranchWeights)
-    """Latent only: weights of separation and alignment beside the cross-entropy."""
+    """Latent only: weights of the losses beside the cross-entropy."""
     curriculum: Curriculum = field(default_factory=Curriculum)
     """Latent only: how much of a message is latent while training goes on; the rest are the words of the plan."""
     direct_share: float = 0.0
@@ -240,7 +239,7 @@ def _data_identity(config: TrainActor, corpus: Corpus, thoughts: StoredMessages 
 
 
 def _corpus(config: TrainActor, thoughts: StoredMessages | None, chat: ChatFormat, ranks: Ranks) -> Corpus:
-    mixes = bool(config.losses.alignment) or config.curriculum.kind != "none"
+    mixes = "plan" in config.losses.references or config.curriculum.kind != "none"
     literal = _settings(config).literal
 
     def length_of(item: str) -> int:

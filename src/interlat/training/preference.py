@@ -26,9 +26,8 @@ from interlat.errors import InputError
 from interlat.store.reading import LatentStore
 from interlat.training.card import model_card, settings_of
 from interlat.training.corpus import CORPORA
-from interlat.training.divergences import losses_of_rows, samples_of_labels, states_at_labels
 from interlat.training.examples import IGNORED, Example, Message, collate, ids_of
-from interlat.training.forward import Precision
+from interlat.training.fused_losses import position_losses, samples_of_labels, states_at_labels
 from interlat.training.identity import Identity, records_identity, settings_identity, thoughts_identity
 from interlat.training.loop import (
     Passes,
@@ -39,7 +38,7 @@ from interlat.training.loop import (
     load_finished,
     run_training,
 )
-from interlat.training.model import compiled_backbone, export_model
+from interlat.training.model import Precision, compiled_backbone, export_model
 from interlat.training.objective import ActorObjective
 from interlat.training.pairs import Pair, PreferenceData, preference_data
 from interlat.training.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
@@ -172,7 +171,7 @@ def score_trajectories(
     states = states_at_labels(objective.states(batch), batch.labels)
     following = batch.labels[:, 1:]
     head, size = functools.partial(next_token_scores, objective.model), objective.model.config.vocab_size
-    losses = losses_of_rows(states, following[following != IGNORED], head, size).cross_entropy
+    losses = position_losses(states, following[following != IGNORED], head, size).cross_entropy
     tokens = torch.bincount(samples_of_labels(batch.labels), minlength=len(examples))
     # Slices and not index_add, which adds in another order each time on a GPU: a run must repeat itself bit for bit.
     sums = torch.stack([part.sum() for part in losses.split(tokens.tolist())])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from interlat.training.compress.losses import CompressionWeights
 from safetensors.torch import load_file
 
 import interlat
@@ -29,8 +30,7 @@ from interlat.experiments.household.evaluate import Checkpoints, EvaluateHouseho
 from interlat.files import read_lines
 from interlat.store.reading import LatentStore
 from interlat.training.actor import TrainActor, train_actor
-from interlat.training.compress.compression import Compress, compress
-from interlat.training.compress.losses import CompressionWeights
+from interlat.training.compression import Compress, compress
 from interlat.training.conversations import ConversationOptions
 from interlat.training.loop import Schedule
 from interlat.training.messages import StoredMessages

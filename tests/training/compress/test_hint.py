@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-
 from interlat.training.compress import hint as module
 from interlat.training.compress.hint import hint, open_states
 

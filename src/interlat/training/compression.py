@@ -28,18 +28,16 @@ from interlat.progress import say
 from interlat.store.manifest import Manifest
 from interlat.training.batch_sampler import Order
 from interlat.training.card import CARD_FILE, base_model, model_card, settings_of
-from interlat.training.compress.compressors import Reasoner, Resampling, Sample
-from interlat.training.compress.losses import CompressionWeights
-from interlat.training.compress.objective import CompressionObjective, CompressionTotals
-from interlat.training.compress.start import uncertain_token
+from interlat.training.compression_objective import CompressionObjective, CompressionTotals
+from interlat.training.compressors import Reasoner, Resampling, Sample, uncertain_token
 from interlat.training.conversations import ConversationOptions
 from interlat.training.corpus import CORPORA, Corpus
 from interlat.training.examples import Example, Mixed
-from interlat.training.forward import Precision
 from interlat.training.identity import Identity, examples_identity, settings_identity, thoughts_identity
 from interlat.training.loop import Passes, Schedule, check_settings, export_finished, load_finished, run_training
+from interlat.training.losses import CompressionWeights
 from interlat.training.messages import StoredMessages
-from interlat.training.model import compiled_backbone, export_model
+from interlat.training.model import Precision, compiled_backbone, export_model
 from interlat.training.sharding import check_ranks, shard, split_again
 from interlat.training.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
 from interlat.training.validation import mean_loss, mean_losses
@@ -130,18 +128,18 @@ class Compress:
             raise InputError(
                 "a resampler has no model that thinks; leave out sender, trained and gradient_checkpointing"
             )
-        if self.losses.hint and (self.method == "resampler" or len(set(self.latent_steps)) > 1):
+        if self.losses.lens_distillation and (self.method == "resampler" or len(set(self.latent_steps)) > 1):
             raise InputError(
-                "the hint is for a reasoner of one length; leave out losses.hint, or give one of latent_steps"
+                "lens_distillation is for a reasoner of one length; leave it out of losses, or give one of latent_steps"
             )
         source = CORPORA[self.corpus]
         source.check(vars(self))
         if not source.has_games and self.search_weight != type(self).search_weight:
             raise InputError(f"{self.corpus} has no games; leave out search_weight")
-        if self.played and (not source.has_games or not (self.losses.agreement or self.corrected)):
+        if self.played and (not source.has_games or not (self.losses.distillation or self.corrected)):
             raise InputError(
-                "played games are household games, and only the agreement learns of them unless they are corrected; "
-                "give losses.agreement a weight, set corrected, or leave out played"
+                "played games are household games, and only the distillation learns of them unless they are corrected; "
+                "give losses.distillation a weight, set corrected, or leave out played"
             )
         if self.corrected and not self.played:
             raise InputError("there are no games to correct; give played, or leave out corrected")
@@ -151,7 +149,7 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
     """Run or continue the training; yields (finished steps, metrics). Ends with the exported sender.
 
     ``validation_loss`` is the mean over the trained lengths, ``validation_loss_K`` that of one,
-    ``validation_agreement_K`` the agreement on the same examples, and ``validation_played_agreement_K`` that on
+    ``validation_distillation_K`` the distillation on the same examples, and ``validation_played_agreement_K`` that on
     played games that are held out; ``validation_played_loss_K`` is the loss on these where they are corrected. What
     the receiver loses with the full message and without one, the bounds in between which a compressed one lies, is
     said at the start.
@@ -207,7 +205,7 @@ def _train(config: Compress, ranks: Ranks, settings: Identity) -> Iterator[tuple
     order = Order([*corpus.training, *played], config.schedule.batch_size, config.seed)
     held_out = list(corpus.validation[: config.validation_limit])
     played_held_out = played_held_out[: config.validation_limit]
-    played_measures = ("loss", "agreement") if config.corrected else ("agreement",)
+    played_measures = ("loss", "distillation") if config.corrected else ("distillation",)
 
     def passes_of_step(step: int) -> Passes:
         samples = []
@@ -226,7 +224,7 @@ def _train(config: Compress, ranks: Ranks, settings: Identity) -> Iterator[tuple
         found: dict[str, float] = {}
         for steps in config.latent_steps:
             losses = measured(held_out, steps)
-            found |= {f"{name}_{steps}": losses[name] for name in ("loss", "agreement") if name in losses}
+            found |= {f"{name}_{steps}": losses[name] for name in ("loss", "distillation") if name in losses}
             if played_held_out:
                 losses = measured(played_held_out, steps)
                 found |= {f"played_{name}_{steps}": losses[name] for name in played_measures if name in losses}
@@ -360,13 +358,13 @@ def _new_compressor(
     )
     # A model that made the thoughts needs no projection. Asked here, before low-rank updates make another model of it.
     reads_thoughts = not settings.project and (adapter.layer, adapter.norm) == (-1, "post")
-    if config.losses.hint and not reads_thoughts:
+    if config.losses.lens_distillation and not reads_thoughts:
         raise InputError(
-            f"the hint reads the thoughts with the head of the sender, and {config.sender} did not make those in "
-            f"{config.thoughts}; leave out losses.hint, or give the model that made them"
+            f"lens_distillation reads the thoughts with the head of the sender, and {config.sender} did not make "
+            f"those in {config.thoughts}; leave it out of losses, or give the model that made them"
         )
     bridge = _bridge(config, thoughts, settings, model, reads_thoughts)
-    head = model.get_output_embeddings().weight * score_factor(model) if config.losses.hint else None
+    head = model.get_output_embeddings().weight * score_factor(model) if config.losses.lens_distillation else None
     choose_trained(model, config.trained, config.low_rank, config.seed + 2)
     reasoner = Reasoner(model, bridge, config.gradient_checkpointing, config.precision)
     return _Compressor(reasoner, tokenizer, head, start)
