@@ -111,13 +111,12 @@ def position_losses(
         # A head that is trained gets no gradient from what the own branch is only compared with.
         with torch.no_grad():
             others = {name: Scores(head(branch)) for name, branch in zip(references, branches, strict=True)}
+        cross_entropy = functional.nll_loss(own.log_p, targets, reduction="none")
         found = [term(own, others) for term in terms]
-        columns = [functional.nll_loss(own.log_p, targets, reduction="none"), *(loss for loss, _ in found)]
         asides[:] = [aside is not None for _, aside in found]
         quiet = [aside.detach() for _, aside in found if aside is not None]
-        return torch.stack(columns, dim=-1), torch.stack(quiet, dim=-1) if quiet else own.logits.new_zeros(
-            len(states), 0
-        )
+        losses = torch.stack([cross_entropy, *(loss for loss, _ in found)], dim=-1)
+        return losses, torch.stack(quiet, dim=-1) if quiet else losses.new_zeros(len(states), 0)
 
     rows = CHUNK_LOGITS // vocabulary_size
     losses, quiet = (rows_with_gradients if frozen_head else in_chunks)(

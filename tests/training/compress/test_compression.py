@@ -32,11 +32,11 @@ from interlat.store.reading import LatentStore
 from interlat.training.actor import TrainActor, train_actor
 from interlat.training.compression import Compress, compress
 from interlat.training.conversations import ConversationOptions
+from interlat.training.finetune import Lora
 from interlat.training.loop import Schedule
 from interlat.training.messages import StoredMessages
 from interlat.training.model import SmallModel, build_model
 from interlat.training.tokenizer import train_tokenizer
-from interlat.training.trained import LowRank
 
 
 @pytest.fixture
@@ -47,9 +47,7 @@ def config(pipeline, tmp_path):
         output=str(tmp_path / "compressed"),
         sender=str(pipeline.scout),
         latent_steps=(1, 3),
-        schedule=Schedule(
-            steps=3, batch_size=4, checkpoint_every=1, validate_every=3, warmup_steps=1, learning_rate=0.01
-        ),
+        schedule=Schedule(steps=3, batch_size=4, checkpoint_every=1, eval_every=3, warmup_steps=1, learning_rate=0.01),
         validation_share=0.2,
     )
 
@@ -84,7 +82,7 @@ def test_a_killed_training_continues_to_the_same_sender(either, tmp_path):
 
 def test_passes_do_not_change_the_training(either, tmp_path):
     list(compress(either))
-    schedule = dataclasses.replace(either.schedule, pass_size=1)
+    schedule = dataclasses.replace(either.schedule, micro_batch_size=1)
     list(compress(dataclasses.replace(either, schedule=schedule, output=str(tmp_path / "passes"))))
     lines = [read_lines(tmp_path / name / "metrics.jsonl") for name in ("compressed", "passes")]
     for one, other in zip(*lines, strict=True):
@@ -104,7 +102,7 @@ def test_the_start_vector_is_an_embedding_or_chance(start, config, pipeline):
 
 def test_training_lowers_the_loss_on_what_it_sees(config):
     """Some steps on few samples: the gradients lead where they should."""
-    schedule = dataclasses.replace(config.schedule, steps=30, batch_size=8, validate_every=30, checkpoint_every=30)
+    schedule = dataclasses.replace(config.schedule, steps=30, batch_size=8, eval_every=30, checkpoint_every=30)
     config = dataclasses.replace(config, latent_steps=(2,), schedule=schedule, losses=CompressionWeights(0.0, 0.0))
     losses = [metrics["loss"] for _, metrics in compress(config)]
     assert sum(losses[-5:]) < sum(losses[:5]) - 0.05
@@ -227,17 +225,17 @@ def test_a_sender_of_the_same_size_that_is_not_the_scout_is_projected(config, pi
 
 def test_a_hint_is_followed(config):
     """Nothing but the hint: what the latents say comes nearer to the open words of the plan."""
-    schedule = dataclasses.replace(config.schedule, steps=20, batch_size=8, validate_every=20, checkpoint_every=20)
+    schedule = dataclasses.replace(config.schedule, steps=20, batch_size=8, eval_every=20, checkpoint_every=20)
     losses = CompressionWeights(agreement=0.0, direction=0.0, hint=5.0)
     hinted = dataclasses.replace(config, latent_steps=(2,), schedule=schedule, losses=losses)
     found = [metrics["hint"] for _, metrics in compress(hinted)]
     assert sum(found[-5:]) < 0.8 * sum(found[:5])
 
 
-@pytest.mark.parametrize("kind", ["low_rank", "adapter"])
+@pytest.mark.parametrize("kind", ["lora", "adapter"])
 def test_a_hint_is_for_a_part_of_the_sender_too(config, kind):
     losses = CompressionWeights(agreement=0.0, direction=0.0, hint=1.0)
-    hinted = dataclasses.replace(config, latent_steps=(2,), losses=losses, trained=kind, low_rank=LowRank(rank=2))
+    hinted = dataclasses.replace(config, latent_steps=(2,), losses=losses, finetune=kind, lora=Lora(rank=2))
     assert all("hint" in metrics for _, metrics in compress(hinted))
 
 
@@ -282,14 +280,14 @@ def test_a_compressed_sender_of_another_space_is_refused(config, pipeline, tmp_p
         list(compress(again))
 
 
-@pytest.mark.parametrize("kind", ["low_rank", "adapter"])
+@pytest.mark.parametrize("kind", ["lora", "adapter"])
 def test_a_part_of_the_sender_can_be_trained(config, pipeline, kind):
-    list(compress(dataclasses.replace(config, trained=kind, low_rank=LowRank(rank=2))))
+    list(compress(dataclasses.replace(config, finetune=kind, lora=Lora(rank=2))))
     before = Engine.load(str(pipeline.scout), dtype="float32").model.state_dict()
     after = Engine.load(f"{config.output}/model", dtype="float32").model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert before.keys() == after.keys()
-    assert bool(changed) == (kind == "low_rank") and all("_proj" in name for name in changed)
+    assert bool(changed) == (kind == "lora") and all("_proj" in name for name in changed)
     assert {key.partition("/")[0] for key in _checkpoint(config)} == {"bridge"} | ({"model"} if changed else set())
 
 
@@ -418,7 +416,7 @@ def test_what_does_not_fit_into_the_context_is_refused(config):
 def test_two_processes_compress_as_one(pipeline, tmp_path):
     """Several passes through the same layers in one step, forward and backward, and a kill in between."""
     schedule = Schedule(
-        steps=4, batch_size=4, checkpoint_every=2, validate_every=2, warmup_steps=1, learning_rate=1e-4,
+        steps=4, batch_size=4, checkpoint_every=2, eval_every=2, warmup_steps=1, learning_rate=1e-4,
         adapter_learning_rate=1e-4,
     )  # fmt: skip
     config = Compress(
