@@ -5,7 +5,6 @@ from typing import ClassVar, Literal
 
 import pytest
 import yaml
-from interlat.training.compress.losses import CompressionWeights
 
 from interlat.cli.compress_commands import EvaluateLatency
 from interlat.cli.stages import Compare, Evaluate
@@ -15,8 +14,8 @@ from interlat.config import from_mapping, read_config, write_config
 from interlat.errors import InputError
 from interlat.experiments.household.train_scout import TrainScout
 from interlat.training.actor import TrainActor
-from interlat.training.branches import BranchWeights
 from interlat.training.compression import Compress
+from interlat.training.losses import BranchWeights, CompressionWeights
 from interlat.training.preference import TrainPreference
 
 
