@@ -12,11 +12,13 @@ from interlat.training import fused_losses
 from interlat.training.fused_losses import position_losses, samples_of_labels, states_at_labels
 from interlat.training.losses import (
     LN2,
+    LOSSES,
     BranchWeights,
     CompressionWeights,
     Contrastive,
     Distillation,
     LensDistillation,
+    Loss,
     MeanCosine,
     Replies,
     entropy,
@@ -152,21 +154,21 @@ def test_divergence_is_symmetric_and_never_negative():
     assert torch.allclose(forward, backward, atol=1e-7) and bool((forward > -1e-7).all())
 
 
-LOSSES = {
+OURS = {
     "separation": lambda states, other, samples, head: separation_loss(states, other, samples, head, 0.69),
     "alignment": lambda states, other, samples, head: alignment_loss(states, other, samples, head),
     "cross_entropy": lambda states, other, samples, head: cross_entropies(states, torch.arange(ROWS), head).mean(),
 }
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", OURS)
 def test_gradients_are_those_of_the_arithmetic(chunks, name):
     one, other, samples, head = branches(dtype=torch.float64)
     head.requires_grad_(False)
-    assert torch.autograd.gradcheck(lambda states: LOSSES[name](states, other, samples, head), one.requires_grad_(True))
+    assert torch.autograd.gradcheck(lambda states: OURS[name](states, other, samples, head), one.requires_grad_(True))
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", OURS)
 def test_the_head_learns_from_the_own_branch_alone(chunks, name):
     """Its gradient against plain arithmetic in which the other branch has a head of its own, with the same weights."""
     one, other, samples, head = branches(dtype=torch.float64)
@@ -185,7 +187,7 @@ def test_the_head_learns_from_the_own_branch_alone(chunks, name):
         "alignment": by_sample.mean(),
         "cross_entropy": rows.mean(),
     }[name]
-    loss = LOSSES[name](one, other, samples, head)
+    loss = OURS[name](one, other, samples, head)
     assert loss.item() == pytest.approx(expected.item(), abs=1e-9)
     (gradient,) = torch.autograd.grad(loss, head.weight)
     assert torch.allclose(gradient, torch.autograd.grad(expected, weight)[0], atol=1e-9)
@@ -495,8 +497,8 @@ class Confident(Loss):
 
 @pytest.fixture(scope="module")
 def confident():
-    if "confident" not in REGISTRY:
-        REGISTRY.add("confident", Confident)
+    if "confident" not in LOSSES:
+        LOSSES.add("confident", Confident)
     return "confident"
 
 
