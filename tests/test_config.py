@@ -14,9 +14,8 @@ from interlat.config import from_mapping, read_config, write_config
 from interlat.errors import InputError
 from interlat.experiments.household.train_scout import TrainScout
 from interlat.training.actor import TrainActor
-from interlat.training.branches import BranchWeights
-from interlat.training.compress.compression import Compress
-from interlat.training.compress.losses import CompressionWeights
+from interlat.training.compression import Compress
+from interlat.training.losses import BranchWeights, CompressionWeights
 from interlat.training.preference import TrainPreference
 
 

@@ -95,12 +95,18 @@ def from_mapping(kind: type[Config], fields: Any, source: str, default: Config |
 
 
 def _renamed(kind: type[Any], fields: dict[str, Any], source: str) -> dict[str, Any]:
-    """The fields under their present names: a class says under ``RENAMED`` what older files call them."""
+    """The fields under their present names: a class says under ``RENAMED`` what older files
+    call them, and under ``RENAMED_VALUES`` what they call the values of a field."""
     older: Mapping[str, str] = getattr(kind, "RENAMED", {})
     for old, new in older.items():
         if old in fields and new in fields:
             raise InputError(f"{source}: {old!r} is the older name of {new!r}; give one of them")
-    return {older.get(name, name): value for name, value in fields.items()}
+    values: Mapping[str, Mapping[str, Any]] = getattr(kind, "RENAMED_VALUES", {})
+    renamed = {older.get(name, name): value for name, value in fields.items()}
+    return {
+        name: values[name].get(value, value) if name in values and isinstance(value, str) else value
+        for name, value in renamed.items()
+    }
 
 
 def _dataclass_items(hint: Any) -> Any:

@@ -22,7 +22,7 @@ def trained(pipeline, tmp_path_factory):
         "schedule": {"steps": 2, "batch_size": 4, "warmup_steps": 1},
     }
     (folder / "short.yaml").write_text(yaml.safe_dump(config))
-    assert main(["compress", "--config", str(folder / "short.yaml"), "--schedule.validate-every", "1"]) == 0
+    assert main(["compress", "--config", str(folder / "short.yaml"), "--schedule.eval-every", "1"]) == 0
     return folder / "short"
 
 

@@ -25,7 +25,7 @@ from interlat.experiments.household.latency import MeasureLatency, measure_laten
 from interlat.experiments.household.train_scout import TrainScout, train_scout
 from interlat.files import locked, write_atomically
 from interlat.training.actor import TrainActor, train_actor
-from interlat.training.compress.compression import Compress, compress
+from interlat.training.compression import Compress, compress
 from interlat.training.preference import TrainPreference, train_preference
 from interlat.training.trajectories import TRAJECTORIES_FILE, read_trajectories
 

@@ -192,7 +192,7 @@ def test_a_training_that_was_killed_twenty_times_ends_as_if_it_had_not_been(pipe
     words = ["--episodes", str(pipeline.episodes), "--thoughts", str(pipeline.thoughts), "--message", "latent"]
     words += ["--tokenizer", str(pipeline.root / "tokenizer"), "--model.hidden-size", "16", "--model.layers", "1"]
     words += ["--model.heads", "2", "--adapter-heads", "2", "--validation-share", "0.2", "--schedule.steps", "60"]
-    words += ["--schedule.batch-size", "4", "--schedule.checkpoint-every", "3", "--schedule.validate-every", "6"]
+    words += ["--schedule.batch-size", "4", "--schedule.checkpoint-every", "3", "--schedule.eval-every", "6"]
     command = [sys.executable, "-m", "interlat.cli", "train", "actor", *words, "--output", "{output}"]
     same = ["--same", "*.safetensors", "model/*.safetensors", "model/*.json", "--lines", "metrics.jsonl:step"]
     done = subprocess.run([*script, str(tmp_path), *same, "--", *command], capture_output=True, text=True)

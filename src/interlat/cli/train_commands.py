@@ -20,7 +20,7 @@ from interlat.progress import drain, say, track
 from interlat.report.training_figures import plot_training
 from interlat.tasks.conversations import load_conversations
 from interlat.training.actor import TrainActor, train_actor
-from interlat.training.compress.compression import Compress, compress
+from interlat.training.compression import Compress, compress
 from interlat.training.preference import TrainPreference, load_preferences, train_preference
 from interlat.training.tokenizer import Family, train_tokenizer
 from interlat.training.tracking import Tracking, tracked

@@ -241,7 +241,7 @@ def _played(
     sampling: Sampling,
     seeds: Sequence[int],
 ) -> list[tuple[Episode, str]]:
-    """The episodes, with why one could not be played: a text or message that does not fit ends its own episode alone."""
+    """The episodes, with why one could not be played: what does not fit ends its own episode alone."""
     try:
         return [(one, "") for one in play(environment, items, receiver, messages, sampling, seeds)]
     except (PromptError, MessageError) as error:

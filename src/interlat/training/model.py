@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import nn
@@ -21,6 +21,9 @@ from interlat.engine.checkpoint import bar_for_large_models
 from interlat.files import atomic_folder, write_atomically
 from interlat.training.card import CARD_FILE
 from interlat.training.tokenizer import Family
+
+Precision = Literal["float32", "bfloat16"]
+"""What a model computes in; bfloat16 by autocast, which leaves the weights as they are."""
 
 
 class SavedBeside(Protocol):

@@ -3,18 +3,73 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from interlat.engine.chat import ChatFormat
 from interlat.errors import InputError
-from interlat.training.branches import Branch, BranchWeights, other_message
+from interlat.training.branches import Branch, Negatives, other_message
 from interlat.training.corpus import Corpus
-from interlat.training.curriculum import Curriculum, cut
 from interlat.training.examples import Example, Mixed, ids_of
-from interlat.training.messages import ScoutMessages
-from interlat.training.negatives import Negatives
+from interlat.training.losses import BranchWeights
+from interlat.training.messages import StoredMessages
 
+Kind = Literal["none", "uniform", "linear"]
+STEPS_OF_RATIO = 10
 TrainedOn = Literal["base", "none", "text", "list", "latent"]
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """Which share of a message's rows is latent, from its first row on, while training goes on.
+
+    Interlat (arXiv 2511.09149) draws the share uniformly from 0.1 to 0.9 all the time, so that the whole message, which
+    is all that an actor ever gets at play, is never trained on. Here the whole message takes over.
+    """
+
+    kind: Kind = "none"
+    """none: always the whole message. uniform: 0.1 to 0.9 as published, or the whole message with a probability that
+    grows from ``whole_at_start`` to 1. linear: uniform between a bound that grows from 0 to 1, and 1."""
+    whole_at_start: float = 0.1
+    """uniform: probability of the whole message in the first step."""
+    full_after: float = 0.8
+    """Share of the training after which every message is whole."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise InputError(f"curriculum is {self.kind!r}; use {', '.join(get_args(Kind))}")
+        if not 0 <= self.whole_at_start <= 1 or not 0 < self.full_after <= 1:
+            raise InputError("whole_at_start must lie in [0, 1] and full_after in (0, 1]")
+
+    def ratio(self, progress: float, rng: random.Random) -> float:
+        """The latent share of one message.
+
+        Args:
+            progress: share of the training that is over, in [0, 1].
+            rng: draws the share; one draw serves all branches of a sample.
+        """
+        if self.kind == "none":
+            return 1.0
+        done = min(1.0, progress / self.full_after)
+        if done >= 1.0:
+            return 1.0
+        if self.kind == "linear":
+            return done + (1.0 - done) * rng.random()
+        whole = self.whole_at_start + (1.0 - self.whole_at_start) * done
+        return 1.0 if rng.random() < whole else rng.randint(1, STEPS_OF_RATIO - 1) / STEPS_OF_RATIO
+
+
+def cut(ratio: float, rows: int, words: int) -> tuple[int, int]:
+    """How a message is put together: its first rows, and the words from this one on.
+
+    Args:
+        ratio: latent share.
+        rows: latent rows L.
+        words: tokens P of the plan.
+
+    Returns:
+        ``(round(ratio L), round(ratio P))``; for a ratio of 1 all rows and no word, for 0 the plan alone.
+    """
+    return round(ratio * rows), round(ratio * words)
 
 
 @dataclass(frozen=True)
@@ -48,14 +103,15 @@ class BranchSource:
         InputError: messages are needed and there are none, or separation has only one task to learn from.
     """
 
-    def __init__(self, reading: Reading, corpus: Corpus, thoughts: ScoutMessages | None, chat: ChatFormat) -> None:
+    def __init__(self, reading: Reading, corpus: Corpus, thoughts: StoredMessages | None, chat: ChatFormat) -> None:
         self.reading = reading
         self.corpus = corpus
         self.thoughts = thoughts
         self.chat = chat
+        self.references = reading.losses.references
         if reading.message == "base" and corpus.written_plan is None:
-            raise InputError("only household episodes have plans written from the exact belief; choose another message")
-        if reading.losses.separation:
+            raise InputError("this corpus has no plans written from the exact belief; choose another message")
+        if "other" in self.references:
             self.negatives = Negatives([example.item for example in corpus.training], corpus.task_of)
 
     def branch(self, example: Example, rng: random.Random, progress: float | None = None) -> Branch:
@@ -84,13 +140,13 @@ class BranchSource:
         if is_cut:
             message = message[: rng.randint(1, len(message))]
         mixed = not is_cut and reading.curriculum.kind != "none"
-        plan = self._plan(example.item, rng) if mixed or reading.losses.alignment else ()
+        plan = self._plan(example.item, rng) if mixed or "plan" in self.references else ()
         own = Mixed(message, len(message))
         if mixed:
             taken, first_word = cut(reading.curriculum.ratio(progress, rng), len(message), len(plan))
             own = Mixed(message, taken, plan[first_word:])
         other = None
-        if reading.losses.separation:
+        if "other" in self.references:
             negative = self.negatives.of(example.item, rng)
             other = other_message(own, thoughts.states(negative), self._plan(negative, rng) if own.words else ())
         return Branch(example, own, other, plan)
