@@ -1,13 +1,12 @@
-"""The commands about checkpoints of other code: `interlat import-checkpoint`."""
+"""`interlat import-checkpoint`."""
 
 import json
 from dataclasses import dataclass
 
 from tyro.conf import Positional
 
-from interlat.messages import Offset
+from interlat.choices import Offset
 from interlat.progress import say
-from interlat.training.published import import_checkpoint
 
 
 @dataclass(frozen=True)
@@ -26,13 +25,16 @@ class ImportCheckpoint:
     json: bool = False
     """Print one JSON object on stdout."""
 
+    def run(self) -> list[str]:
+        """Import; what is unreliable, in sentences."""
+        from interlat.training.published import import_checkpoint
 
-def run_import_checkpoint(config: ImportCheckpoint) -> int:
-    """Import, and say what is unreliable."""
-    unreliable = import_checkpoint(config.source, config.output, config.offset, base=config.base)
-    for sentence in unreliable:
-        say(f"unreliable: {sentence}")
-    say(f"actor in {config.output}")
-    if config.json:
-        print(json.dumps({"output": config.output, "unreliable": unreliable}, ensure_ascii=False))
-    return 0
+        return import_checkpoint(self.source, self.output, self.offset, base=self.base)
+
+    def report(self, unreliable: list[str]) -> None:
+        """Say what is unreliable."""
+        for sentence in unreliable:
+            say(f"unreliable: {sentence}")
+        say(f"actor in {self.output}")
+        if self.json:
+            print(json.dumps({"output": self.output, "unreliable": unreliable}, ensure_ascii=False))
