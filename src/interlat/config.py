@@ -141,18 +141,16 @@ def _read(kind: Any, fields: Any, source: str, place: str, default: Any, given: 
         if name not in values and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ]
     if missing:
-        raise InputError(f"{where}: {kind.__name__} needs {', '.join(missing)}; add {_them(missing)}")
+        raise InputError(f"{where} needs {', '.join(missing)}; add {'them' if len(missing) > 1 else 'it'}")
     try:
         return kind(**values)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
 
 
-def _them(names: Sequence[str]) -> str:
-    return "them" if len(names) > 1 else "it"
-
-
-def _read_one(kinds: Sequence[Any], fields: Any, source: str, place: str, default: Any, given: Mapping[str, Any]) -> Any:
+def _read_one(
+    kinds: Sequence[Any], fields: Any, source: str, place: str, default: Any, given: Mapping[str, Any]
+) -> Any:
     """The dataclass among ``kinds`` that the discriminator in the fields names."""
     kind = kinds[0]
     if len(kinds) > 1:

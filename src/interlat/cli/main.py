@@ -37,7 +37,7 @@ COMMANDS: Registry[Any] = Registry(
         "collect": "interlat.cli.collect:Collect",
         "collect.episodes": f"{_HOUSEHOLD}.collect:CollectEpisodesCommand",
         "collect.trajectories": f"{_HOUSEHOLD}.collect:CollectTrajectoriesCommand",
-        "collect.lessons": "interlat.experiments.lessons_command:CollectLessonsCommand",
+        "collect.lessons": "interlat.experiments.lessons:CollectLessons",
         "store.info": "interlat.cli.store_info:StoreInfo",
         "store.verify": "interlat.cli.store_verify:VerifyStore",
         "store.merge": "interlat.cli.store_forms:MergeStores",
@@ -48,7 +48,7 @@ COMMANDS: Registry[Any] = Registry(
         "store.push": "interlat.cli.store_hub:PushStore",
         "store.pull": "interlat.cli.store_hub:PullStore",
         "train.tokenizer": "interlat.cli.train_tokenizer:TrainTokenizer",
-        "train.scout": f"{_HOUSEHOLD}.train_scout:TrainScoutCommand",
+        "train.scout": f"{_HOUSEHOLD}.collect:TrainScoutCommand",
         "train.actor": "interlat.cli.train:TrainActorCommand",
         "train.preference": "interlat.cli.train:TrainPreferenceCommand",
         "compress": "interlat.cli.train:CompressCommand",
@@ -105,12 +105,12 @@ def _dispatch(words: list[str]) -> int:
         if any(word in _HELP for word in left):
             return _show_help(kind, " ".join(command), members)
         if not (members and left and not left[0].startswith("-")):
-            config: Command = parse(kind, left)
+            config: Command = parse(kind, left, " ".join(command))
             return int(config.report(config.run()) or 0)
     return _show_group(words, [" ".join(one) for one in commands])
 
 
-def parse(kind: type[Any], words: Sequence[str]) -> Any:
+def parse(kind: type[Any], words: Sequence[str], command: str = "") -> Any:
     """The settings from the file of ``--config`` and from flags, which go first.
 
     Raises:
@@ -119,7 +119,7 @@ def parse(kind: type[Any], words: Sequence[str]) -> Any:
     from interlat.cli.flags import given_fields
     from interlat.config import from_mapping, read_fields
 
-    words, fields, source = list(words), {}, "the command line"
+    words, fields, source = list(words), {}, f"interlat {command}".strip()
     place = next((place for place, word in enumerate(words) if word.partition("=")[0] == "--config"), None)
     if place is not None:
         source = words[place].partition("=")[2] or "".join(words[place + 1 : place + 2])

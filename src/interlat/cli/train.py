@@ -17,7 +17,7 @@ class TrainActorCommand(Tracking, TrainActor):
     def run(self) -> Path:
         """Train; the folder of the model."""
         from interlat.training.actor import train_actor
-        from interlat.training.shown import shown_training
+        from interlat.report.training_run import shown_training
 
         return shown_training(train_actor, self, f"actor ({self.message})")
 
@@ -32,7 +32,7 @@ class TrainPreferenceCommand(Tracking, TrainPreference):
     def run(self) -> Path:
         """Train; the folder of the model."""
         from interlat.training.preference import load_preferences, train_preference
-        from interlat.training.shown import shown_training
+        from interlat.report.training_run import shown_training
 
         data = load_preferences(self)
         say(data.counts)
@@ -52,7 +52,7 @@ class CompressCommand(Tracking, Compress):
     def run(self) -> Path:
         """Train; the folder of the model."""
         from interlat.training.compress.compression import compress
-        from interlat.training.shown import shown_training
+        from interlat.report.training_run import shown_training
 
         return shown_training(compress, self, f"compressed sender ({self.method})")
 

@@ -66,7 +66,7 @@ class TrainScoutCommand(Tracking, TrainScout):
     def run(self) -> Path:
         """Train; the folder of the model."""
         from interlat.experiments.household.train_scout import train_scout
-        from interlat.training.shown import shown_training
+        from interlat.report.training_run import shown_training
 
         return shown_training(lambda config, _: train_scout(config), self, "scout")
 
