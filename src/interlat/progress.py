@@ -5,8 +5,8 @@ import itertools
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import Any, TypeVar, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -60,7 +60,8 @@ def completed(
         notes: see `track`.
         begun: called at the first step: what is refused has none, and leaves everything as it was.
     """
-    returned = []
+    generator = cast("Generator[tuple[int, int], None, Any]", stage)
+    returned: list[Any] = []
 
     def steps() -> Iterator[tuple[int, int]]:
         for number, step in enumerate(delegated()):
@@ -69,7 +70,7 @@ def completed(
             yield step
 
     def delegated() -> Iterator[tuple[int, int]]:
-        returned.append((yield from stage))
+        returned.append((yield from generator))
 
     drain(track(steps(), title, notes))
     return returned[0]

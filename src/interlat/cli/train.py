@@ -16,8 +16,8 @@ class TrainActorCommand(Tracking, TrainActor):
 
     def run(self) -> Path:
         """Train; the folder of the model."""
-        from interlat.training.actor import train_actor
         from interlat.report.training_run import shown_training
+        from interlat.training.actor import train_actor
 
         return shown_training(train_actor, self, f"actor ({self.message})")
 
@@ -31,8 +31,8 @@ class TrainPreferenceCommand(Tracking, TrainPreference):
 
     def run(self) -> Path:
         """Train; the folder of the model."""
-        from interlat.training.preference import load_preferences, train_preference
         from interlat.report.training_run import shown_training
+        from interlat.training.preference import load_preferences, train_preference
 
         data = load_preferences(self)
         say(data.counts)
@@ -51,8 +51,8 @@ class CompressCommand(Tracking, Compress):
 
     def run(self) -> Path:
         """Train; the folder of the model."""
-        from interlat.training.compress.compression import compress
         from interlat.report.training_run import shown_training
+        from interlat.training.compress.compression import compress
 
         return shown_training(compress, self, f"compressed sender ({self.method})")
 

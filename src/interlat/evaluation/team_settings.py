@@ -10,7 +10,7 @@ from typing import Any, Literal
 from interlat.agents.sources import TaskSource
 from interlat.engine.options import TemplateOptions
 from interlat.errors import InputError
-from interlat.experiments.household.settings import content_digest
+from interlat.files import content_digest
 from interlat.tasks.grading import ANSWER_FORMATS
 from interlat.tasks.sandbox.execution import Limits
 from interlat.teams.team import Member, Team

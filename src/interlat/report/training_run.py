@@ -1,4 +1,4 @@
-"""What the training commands do around a training: progress, the resolved configuration, a picture, several processes."""
+"""A training with its progress, its tracker, its configuration and its picture, in one process or in several."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator

@@ -16,11 +16,11 @@ from transformers import (
 )
 
 from interlat.agents.settings import AgentSettings
+from interlat.choices import TokenizerFamily
 from interlat.engine.checkpoint import bar_for_large_models
 from interlat.files import atomic_folder, write_atomically
 from interlat.training.card import CARD_FILE
 from interlat.training.options import SmallModel as SmallModel
-from interlat.training.tokenizer import Family
 
 
 class SavedBeside(Protocol):
@@ -31,7 +31,7 @@ class SavedBeside(Protocol):
         ...
 
 
-_CLASSES: dict[Family, tuple[Any, type[PreTrainedModel]]] = {
+_CLASSES: dict[TokenizerFamily, tuple[Any, type[PreTrainedModel]]] = {
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),
     "llama": (LlamaConfig, LlamaForCausalLM),
 }

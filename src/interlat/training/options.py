@@ -1,4 +1,4 @@
-"""Settings of trainings: the parts that several trainings share. They need no torch, so that the command line can read them at once."""
+"""Settings that several trainings share. They need no torch, so that the command line can read them at once."""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Settings of trainings: one class a training. They need no torch, so that the command line can read them at once."""
+"""Settings of trainings, one class each. They need no torch, so that the command line can read them at once."""
 
 from dataclasses import dataclass, field
 from typing import Literal

@@ -36,7 +36,6 @@ from interlat.experiments.household.sending import (
 from interlat.experiments.household.settings import DEFAULT_VARIANTS as DEFAULT_VARIANTS
 from interlat.experiments.household.settings import Checkpoints as Checkpoints
 from interlat.experiments.household.settings import EvaluateHousehold as EvaluateHousehold
-from interlat.experiments.household.settings import content_digest as content_digest
 from interlat.files import append_line, locked, write_atomically
 from interlat.results import RESULT_FIELDS, Results, read_results
 

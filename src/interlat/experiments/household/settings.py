@@ -5,10 +5,10 @@ import functools
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 from interlat.engine.options import Sampling, TemplateOptions
 from interlat.errors import InputError
+from interlat.files import content_digest
 from interlat.training.options import Schedule, SmallModel
 
 COMPRESSED, RESAMPLED, ROLLOUT = "compressed", "resampled", "rollout"
@@ -34,18 +34,6 @@ class Checkpoints:
     """Sender trained to send the latent actor a few latents."""
     resampler: str | None = None
     """Resampler trained to sum the scout's states up for the latent actor."""
-
-
-def content_digest(place: str) -> str:
-    """Digest of the files of a checkpoint's folder without its card; the name itself for a hub id."""
-    files = sorted(path for path in Path(place).glob("*") if path.is_file() and path.name != "README.md")
-    if not files:
-        return place
-    digest = hashlib.sha256()
-    for path in files:
-        with open(path, "rb") as handle:
-            digest.update(path.name.encode() + hashlib.file_digest(handle, "sha256").digest())
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
