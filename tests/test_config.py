@@ -6,12 +6,13 @@ from typing import ClassVar, Literal
 import pytest
 import yaml
 
-from interlat.cli.compress_commands import EvaluateLatency
-from interlat.cli.stages import Compare, Evaluate
-from interlat.cli.team_commands import RunTeam
+from interlat.cli.team import RunTeam
 from interlat.collect.thoughts import CollectThoughts
 from interlat.config import from_mapping, read_config, write_config
 from interlat.errors import InputError
+from interlat.experiments.household.commands.compare import Compare
+from interlat.experiments.household.commands.evaluate import Evaluate
+from interlat.experiments.household.commands.latency import EvaluateLatency
 from interlat.experiments.household.train_scout import TrainScout
 from interlat.training.actor import TrainActor
 from interlat.training.branches import BranchWeights
@@ -174,7 +175,7 @@ class Every:
         ("arms: {a: b}", "arms[a]", "'b'", "a mapping to a list of text"),
         ("place: [a]", "place", "['a']", "text"),
         ("place: 7", "place", "7", "text"),
-        ("inner: {rate: fast}", "inner: rate", "'fast'", "a number"),
+        ("inner: {rate: fast}", "inner.rate", "'fast'", "a number"),
     ],
 )
 def test_a_value_of_another_type_names_file_field_value_and_choices(tmp_path, text, field, value, expected):
@@ -212,18 +213,18 @@ def test_broken_yaml_names_its_line_and_a_folder_is_no_file(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "text", "field"),
     [
-        (TrainActor, "schedule: {adapter_learning_rate: fast}", "schedule: adapter_learning_rate"),
+        (TrainActor, "schedule: {adapter_learning_rate: fast}", "schedule.adapter_learning_rate"),
         (TrainActor, "thoughts: sgt", "thoughts"),
         (TrainActor, "trained: low-rank", "trained"),
-        (TrainActor, "schedule: {keep: bets}", "schedule: keep"),
+        (TrainActor, "schedule: {keep: bets}", "schedule.keep"),
         (TrainActor, "precision: bf16", "precision"),
         (CollectThoughts, "method: compresed", "method"),
         (CollectThoughts, "offset: predict", "offset"),
         (CollectThoughts, "norm: posst", "norm"),
         (CollectThoughts, "grade: yess", "grade"),
         (CollectThoughts, "encoding: int4", "encoding"),
-        (CollectThoughts, "prompt: {ask: slove}", "prompt: ask"),
-        (CollectThoughts, "sampling: {temperature: high}", "sampling: temperature"),
+        (CollectThoughts, "prompt: {ask: slove}", "prompt.ask"),
+        (CollectThoughts, "sampling: {temperature: high}", "sampling.temperature"),
         (RunTeam, "variants: single", "variants"),
     ],
 )

@@ -1,4 +1,3 @@
-import importlib
 import json
 import subprocess
 import sys
@@ -7,15 +6,15 @@ import pytest
 import yaml
 
 from interlat.cli.main import COMMANDS, main, parse
-from interlat.cli.train_commands import TrainScoutCommand
 from interlat.config import write_config
 from interlat.engine.template import TemplateOptions
+from interlat.experiments.household.commands.collect import TrainScoutCommand
 
 
 def test_every_command_can_be_imported_and_says_what_its_fields_mean(capsys):
-    for command in COMMANDS:
+    for command in COMMANDS.names():
         with pytest.raises(SystemExit) as stop:
-            main([*command, "--help"])
+            main([*command.split("."), "--help"])
         assert stop.value.code == 0
         assert "--" in capsys.readouterr().out
 
@@ -106,17 +105,16 @@ CHECKPOINTS = [f"--settings.checkpoints.{role}={role}" for role in ("scout", "no
     ],
 )
 def test_template_arguments_can_be_set_wherever_prompts_are_written(command, needed, place, tmp_path):
-    module, name, _, description = COMMANDS[tuple(command.split())]
-    kind = getattr(importlib.import_module(module), name)
-    loud = parse(kind, [*needed, f"--{place}template.enable-thinking", "true"], command, description)
+    kind = COMMANDS[command.replace(" ", ".")]
+    loud = parse(kind, [*needed, f"--{place}template.enable-thinking", "true"])
     assert (loud.settings if place else loud).template == TemplateOptions(enable_thinking=True)
     flags = [f"--{place}template.enable-thinking=false", f"--{place}template.date=2026-11-28"]
     flags += [f"--{place}template.arguments", "a", "1"]
-    config = parse(kind, [*needed, *flags], command, description)
+    config = parse(kind, [*needed, *flags])
     template = (config.settings if place else config).template
     assert template == TemplateOptions(False, "2026-11-28", {"a": "1"})
     write_config(config, tmp_path)
-    assert parse(kind, ["--config", str(tmp_path / "config.yaml")], command, description) == config
+    assert parse(kind, ["--config", str(tmp_path / "config.yaml")]) == config
 
 
 def test_template_arguments_of_a_file_have_any_values(tmp_path):
@@ -125,6 +123,6 @@ def test_template_arguments_of_a_file_have_any_values(tmp_path):
     words = ["--config", str(written), "--episodes", "e", "--validation", "v", "--tokenizer", "t", "--output", "o"]
     fields = yaml.safe_load(written.read_text()) | dict.fromkeys(("episodes", "validation", "tokenizer", "output"), "x")
     written.write_text(yaml.safe_dump(fields))
-    found = parse(TrainScoutCommand, words, "train scout", "").template
+    found = parse(TrainScoutCommand, words).template
     assert found == TemplateOptions(False, "2026-11-28", {"a": [1, "x"], "b": True, "c": True})
     assert found.variables["a"] == [1, "x"] and found.variables["b"] is True

@@ -18,7 +18,8 @@ from chat_templates import FORMS
 from interlat.agents.prompting import PromptMaker
 from interlat.agents.settings import AgentSettings
 from interlat.agents.sources import PromptOptions, TaskSource
-from interlat.cli.stages import Collect, run_collect
+from interlat.cli.collect import Collect
+from interlat.cli.main import execute
 from interlat.collect.filters import Filters
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.config import write_config
@@ -241,7 +242,7 @@ def test_bad_items_are_named_and_the_rest_goes_on(pipeline, config, tmp_path, ca
         dtype="float32",
         json=True,
     )
-    assert run_collect(run) == 1
+    assert execute(run) == 1
     store = LatentStore.open(config.output)
     reasons = {key: one.reason for key, one in store.excluded.items()}
     assert reasons.keys() >= bad.keys()
@@ -253,7 +254,7 @@ def test_bad_items_are_named_and_the_rest_goes_on(pipeline, config, tmp_path, ca
     captured = capsys.readouterr()
     assert json.loads(captured.out.splitlines()[-1])["failed"] == len(store.excluded)
     assert "prompt too long" in captured.err and "failed" in captured.err
-    assert run_collect(run) == 1, "what failed is not tried again by itself, and still counts"
+    assert execute(run) == 1, "what failed is not tried again by itself, and still counts"
 
 
 def test_an_empty_plan_is_a_failure_that_can_be_tried_again(config, monkeypatch):
@@ -357,7 +358,7 @@ def test_a_store_of_other_settings_is_left_alone(config, tmp_path, capsys):
         **{field.name: getattr(config, field.name) for field in dataclasses.fields(config)} | {"offset": "consuming"}
     )
     with pytest.raises(StorageError, match="another offset"):
-        run_collect(other)
+        execute(other)
     assert not (tmp_path / "store" / "config.yaml").exists()
     check_same(before, LatentStore.open(config.output))
 

@@ -105,9 +105,13 @@ def _dispatch(words: list[str]) -> int:
         if any(word in _HELP for word in left):
             return _show_help(kind, " ".join(command), members)
         if not (members and left and not left[0].startswith("-")):
-            config: Command = parse(kind, left, " ".join(command))
-            return int(config.report(config.run()) or 0)
+            return execute(parse(kind, left, " ".join(command)))
     return _show_group(words, [" ".join(one) for one in commands])
+
+
+def execute(command: Command) -> int:
+    """Run a command and report its result; the exit code."""
+    return int(command.report(command.run()) or 0)
 
 
 def parse(kind: type[Any], words: Sequence[str], command: str = "") -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from hub_rows import HUB_ROWS
 from interlat.cli.main import main
-from interlat.cli.team_commands import RunTeam
+from interlat.cli.team import RunTeam
 from interlat.config import read_config
 from interlat.engine.hf import Engine
 from interlat.tasks.benchmarks import benchmark_named
@@ -125,7 +125,7 @@ def test_teams_need_neither_vllm_nor_a_figure_library():
     """D4 of the released code, of which no part could be imported without vLLM."""
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['vllm', 'matplotlib', 'alfworld', 'peft']));"
-        "import interlat.cli.team_commands"
+        "import interlat.cli.team, interlat.evaluation.teams"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
 
@@ -138,7 +138,7 @@ def test_lessons_are_written(tmp_path, capsys):
     assert capsys.readouterr().err == "error: wrong_plans is 2.0; give 0 to 1\n"
 
 
-FOLDER = Path(__file__).resolve().parents[1] / "recipes" / "latentmas"
+FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "latentmas"
 RECIPES = sorted(set(FOLDER.glob("*-[sh]*l.yaml")) - {FOLDER / "arithmetic-sequential.yaml"})
 TOKENS = {
     "gsm8k": 2048,
