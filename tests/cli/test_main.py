@@ -49,9 +49,54 @@ def test_usage_and_version(capsys):
     assert capsys.readouterr().out.strip() == "0.1.0"
 
 
-def test_help_is_quick_to_import():
-    code = "import sys, interlat.cli.main; interlat.cli.main.main([]); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+HEAVY = ("torch", "transformers", "pyarrow", "matplotlib", "datasets")
+QUICK = f"""
+import contextlib, json, os, sys
+from interlat.cli.main import COMMANDS, main
+words, found = json.loads(sys.argv[1]), []
+for one in words:
+    with contextlib.redirect_stdout(open(os.devnull, "w")), contextlib.redirect_stderr(open(os.devnull, "w")):
+        try:
+            code = main(one)
+        except SystemExit as stop:
+            code = stop.code
+    heavy = [name for name in {HEAVY} if name in sys.modules]
+    found.append((code, heavy))
+    if heavy:
+        break
+print(json.dumps(found))
+"""
+
+
+def quick(lines, tmp_path):
+    """(exit code, heavy packages that are imported by then) of each command line, in one process of their own."""
+    done = subprocess.run(
+        [sys.executable, "-c", QUICK, json.dumps(lines)], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    return json.loads(done.stdout)
+
+
+def test_help_of_every_command_imports_no_torch(tmp_path):
+    lines = [[], ["store"], ["tasks", "--help"], *([*name.split("."), "--help"] for name in COMMANDS.names())]
+    assert quick(lines, tmp_path) == [[0, []]] * len(lines)
+
+
+def test_a_bad_call_of_every_command_imports_no_torch(tmp_path):
+    for name, text in (("key", "nonsense: 1"), ("yaml", "a: ["), ("list", "- a")):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    lines = []
+    for name in COMMANDS.names():
+        command = name.split(".")
+        lines += [[*command, "--nonsense"], [*command, "--config", "none.yaml"]]
+        lines += [[*command, "--config", f"{one}.yaml"] for one in ("key", "yaml", "list")]
+        if name != "tasks.list":
+            lines.append([*command, "x", "--output"])
+    lines += [["train", "actor", "--schedule.keep", "bets"], ["collect", "--limit", "many"], ["fly"], ["store", "fly"]]
+    lines += [["store", one, "none"] for one in ("info", "verify")]
+    lines += [["train", "actor", "--thoughts", "none", "--start", "x", "--output", "o"]]
+    found = quick(lines, tmp_path)
+    assert [line for line, one in zip(lines, found, strict=True) if one != [2, []]] == []
+    assert len(list(tmp_path.iterdir())) == 3, "a bad call left something behind"
 
 
 def test_make_alfworld_prints_one_json_line_a_game(capsys, tmp_path):

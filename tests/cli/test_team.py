@@ -113,9 +113,7 @@ def test_one_model_in_two_folders_is_no_foreign_one(config, capsys):
 
 def test_bad_input_is_one_line(config, capsys):
     assert main(["team", "--config", str(config), "--variants", "text"]) == 2
-    assert capsys.readouterr().err == (
-        "error: variant 'text' is of the teams that come along; members is set, so take team\n"
-    )
+    assert capsys.readouterr().err.startswith(f"error: {config}: variant 'text'")
     config.write_text(config.read_text().replace("reads: [thinker]", "reads: [nobody]"))
     assert main(["team", "--config", str(config)]) == 2
     assert "last listens to nobody, which is no member before it" in capsys.readouterr().err
@@ -135,7 +133,7 @@ def test_lessons_are_written(tmp_path, capsys):
     assert main(["collect", "lessons", "--output", str(path), "--count", "4"]) == 0
     assert len(path.read_text().splitlines()) == 12 and "12 conversations in" in capsys.readouterr().err
     assert main(["collect", "lessons", "--output", str(path), "--wrong-plans", "2"]) == 2
-    assert capsys.readouterr().err == "error: wrong_plans is 2.0; give 0 to 1\n"
+    assert "wrong_plans is 2.0" in capsys.readouterr().err
 
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "latentmas"

@@ -142,7 +142,7 @@ def _show_help(kind: type[Any], command: str, members: Sequence[str]) -> int:
     about = f"{inspect.getdoc(kind)}\n\nFields may also come from YAML: --config FILE; flags go first."
     if members:
         about += f"\n\nFurther commands: {', '.join(members)}."
-    tyro.cli(kind, args=["--help"], prog=f"interlat {command}", description=about)
+    tyro.cli(kind, args=["--help"], prog=f"interlat {command}", description=about, config=(tyro.conf.AvoidSubcommands,))
     return 0
 
 

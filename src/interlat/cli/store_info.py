@@ -11,12 +11,26 @@ from rich.text import Text
 from tyro.conf import Positional
 
 from interlat.progress import in_bytes
+from interlat.store.manifest import read_manifest
 
 if TYPE_CHECKING:
+    from interlat.store.reading import LatentStore
     from interlat.store.statistics import StoreDescription
 
 LISTED_TYPES = 12
 SETTING_WIDTH = 240
+
+
+def open_store(directory: str) -> "LatentStore":
+    """The store in a folder; whether there is one is known before torch is imported.
+
+    Raises:
+        StorageError: there is none, or it is damaged.
+    """
+    read_manifest(directory)
+    from interlat.store.reading import LatentStore
+
+    return LatentStore.open(directory)
 
 
 @dataclass(frozen=True)
@@ -30,10 +44,10 @@ class StoreInfo:
 
     def run(self) -> "StoreDescription":
         """Describe the store."""
-        from interlat.store.reading import LatentStore
+        store = open_store(self.store)
         from interlat.store.statistics import describe
 
-        return describe(LatentStore.open(self.store))
+        return describe(store)
 
     def report(self, description: "StoreDescription") -> None:
         """A table, or JSON."""

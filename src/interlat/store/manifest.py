@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from interlat.choices import Encoding as Encoding
+from interlat.choices import Norm, Offset
 from interlat.errors import StorageError
 from interlat.files import write_atomically
-from interlat.messages import Norm, Offset
 from interlat.typed import typed
 
 MANIFEST_FILE = "manifest.json"
