@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
+from interlat.training.compress.compressors import Reasoner, Sample
+from interlat.training.compress.losses import CompressionWeights
+from interlat.training.compress.objective import CompressionObjective
 from torch import Tensor, nn
 from transformers import DynamicCache, Qwen2ForCausalLM
 
@@ -21,9 +24,6 @@ from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.connectors.bridge import Bridge, BridgeConfig
 from interlat.engine.embeddings import input_embeddings
 from interlat.engine.hardware import choose_device
-from interlat.training.compress.compressors import Reasoner, Sample
-from interlat.training.compress.losses import CompressionWeights
-from interlat.training.compress.objective import CompressionObjective
 from interlat.training.examples import IGNORED, Example
 
 STEPS = 2

@@ -21,9 +21,8 @@ from interlat.experiments.household.commands.evaluate import Evaluate
 from interlat.experiments.household.commands.latency import EvaluateLatency
 from interlat.experiments.household.train_scout import TrainScout
 from interlat.training.actor import TrainActor
-from interlat.training.branches import BranchWeights
-from interlat.training.compress.compression import Compress
-from interlat.training.compress.losses import CompressionWeights
+from interlat.training.compression import Compress
+from interlat.training.losses import BranchWeights, CompressionWeights
 from interlat.training.preference import TrainPreference
 
 
@@ -221,8 +220,8 @@ def test_broken_yaml_names_its_line_and_a_folder_is_no_file(tmp_path):
     [
         (TrainActor, "schedule: {adapter_learning_rate: fast}", "schedule.adapter_learning_rate"),
         (TrainActor, "thoughts: sgt", "thoughts"),
-        (TrainActor, "trained: low-rank", "trained"),
-        (TrainActor, "schedule: {keep: bets}", "schedule.keep"),
+        (TrainActor, "trained: low-rank", "finetune"),
+        (TrainActor, "schedule: {keep: bets}", "schedule.load_best_at_end"),
         (TrainActor, "precision: bf16", "precision"),
         (CollectThoughts, "method: compresed", "method"),
         (CollectThoughts, "offset: predict", "offset"),

@@ -12,7 +12,7 @@ arm() { # name, seed, further options
     local name=$1 seed=$2
     shift 2
     "$interlat" train actor --config $here/actor.yaml --message latent --seed "$seed" \
-        --output "$run/arms/$name-$seed" --schedule.validate-every 50 "$@"
+        --output "$run/arms/$name-$seed" --schedule.eval-every 50 "$@"
 }
 
 # Two processes with one thread each are faster on two cores than one process with two threads.

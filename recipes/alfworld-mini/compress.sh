@@ -15,7 +15,7 @@ low_rates="--schedule.learning-rate 0.0002 --schedule.adapter-learning-rate 0.00
 middle_rates="--schedule.learning-rate 0.0003 --schedule.adapter-learning-rate 0.0003"
 several="--latent-steps 1 2 4 8 16"
 # The first comparison of losses: shorter trainings that begin at a random vector.
-short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --schedule.validate-every 50 --start random"
+short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --schedule.eval-every 50 --start random"
 
 # Further draws of the evidence of the training games: two latents overfit on the first ones (docs/log.md).
 "$interlat" collect episodes --games $run/games --split train --output $run/train-more.jsonl --draws 5 --seed 1

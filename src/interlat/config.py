@@ -180,12 +180,21 @@ def _discriminator(kinds: Sequence[Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _renamed(kind: type[Any], fields: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The fields under their present names: a class says under ``RENAMED`` what older files call them."""
+    """The fields under their present names: a class says under ``RENAMED`` what older files call them, and under
+    ``RENAMED_VALUES`` what they call the values of a field."""
     older: Mapping[str, str] = getattr(kind, "RENAMED", {})
     for old, new in older.items():
         if old in fields and new in fields:
             raise InputError(f"{source}: {old!r} is the older name of {new!r}; give one of them")
-    return {older.get(name, name): value for name, value in fields.items()}
+    values: Mapping[str, Mapping[str, Any]] = getattr(kind, "RENAMED_VALUES", {})
+    renamed = {older.get(name, name): value for name, value in fields.items()}
+    return {name: _of_today(value, values[name]) if name in values else value for name, value in renamed.items()}
+
+
+def _of_today(value: Any, older: Mapping[str, Any]) -> Any:
+    if isinstance(value, Given):
+        return dataclasses.replace(value, words=tuple(str(older.get(word, word)) for word in value.words))
+    return older.get(value, value) if isinstance(value, str) else value
 
 
 def dataclasses_of(hint: Any) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ from interlat.experiments.household.evaluate import Checkpoints, EvaluateHouseho
 from interlat.experiments.household.train_scout import TrainScout, train_scout
 from interlat.files import locked
 from interlat.training.actor import TrainActor, train_actor
-from interlat.training.compress.compression import Compress, compress
+from interlat.training.compression import Compress, compress
 from interlat.training.preference import TrainPreference, train_preference
 
 NONE = "/none/none"

@@ -93,7 +93,6 @@ def test_a_bad_call_of_every_command_imports_no_torch(tmp_path):
             lines.append([*command, "x", "--output"])
     lines += [["train", "actor", "--schedule.keep", "bets"], ["collect", "--limit", "many"], ["fly"], ["store", "fly"]]
     lines += [["store", one, "none"] for one in ("info", "verify")]
-    lines += [["train", "actor", "--thoughts", "none", "--start", "x", "--output", "o"]]
     found = quick(lines, tmp_path)
     assert [line for line, one in zip(lines, found, strict=True) if one != [2, []]] == []
     assert len(list(tmp_path.iterdir())) == 3, "a bad call left something behind"

@@ -117,7 +117,7 @@ def test_a_training_that_was_killed_twenty_times_ends_as_if_it_had_not_been(pipe
     words = ["--episodes", str(pipeline.episodes), "--thoughts", str(pipeline.thoughts), "--message", "latent"]
     words += ["--tokenizer", str(pipeline.root / "tokenizer"), "--model.hidden-size", "16", "--model.layers", "1"]
     words += ["--model.heads", "2", "--adapter-heads", "2", "--validation-share", "0.2", "--schedule.steps", "60"]
-    words += ["--schedule.batch-size", "4", "--schedule.checkpoint-every", "3", "--schedule.validate-every", "6"]
+    words += ["--schedule.batch-size", "4", "--schedule.checkpoint-every", "3", "--schedule.eval-every", "6"]
     command = [sys.executable, "-m", "interlat.cli", "train", "actor", *words, "--output", "{output}"]
     same = ["--same", "*.safetensors", "model/*.safetensors", "model/*.json", "--lines", "metrics.jsonl:step"]
     done = subprocess.run([*script, str(tmp_path), *same, "--", *command], capture_output=True, text=True)
@@ -138,7 +138,7 @@ def trained(pipeline, tmp_path_factory):
         "schedule": {"steps": 2, "batch_size": 4, "warmup_steps": 1},
     }
     (folder / "short.yaml").write_text(yaml.safe_dump(config))
-    assert cli.main(["compress", "--config", str(folder / "short.yaml"), "--schedule.validate-every", "1"]) == 0
+    assert cli.main(["compress", "--config", str(folder / "short.yaml"), "--schedule.eval-every", "1"]) == 0
     return folder / "short"
 
 
@@ -146,7 +146,7 @@ def test_a_compression_leaves_its_configuration_its_picture_and_its_card(trained
     names = {path.name for path in trained.iterdir()}
     assert {"config.yaml", "metrics.jsonl", "loss.png", "loss.svg", "model"} <= names
     lines = read_lines(trained / "metrics.jsonl")
-    assert {"validation_loss", "validation_loss_1", "validation_loss_2", "task", "agreement"} <= lines[0].keys()
+    assert {"validation_loss", "validation_loss_1", "validation_loss_2", "task", "distillation"} <= lines[0].keys()
     card = (trained / "model" / "README.md").read_text()
     assert "messages of 1, 2 rows" in card and "agent.think(" in card
     assert not list(trained.rglob("*adapter*"))

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from interlat.training.divergences import LN2
 
 from interlat.errors import InputError
 from interlat.training.branches import Branch, BranchWeights, other_message
-from interlat.training.divergences import LN2
 from interlat.training.examples import Example, Mixed
 
 EXAMPLE = Example((1, 2), (3, 4), (-100, 4), (1.0, 1.0))

@@ -1,9 +1,9 @@
 import random
 
 import pytest
+from interlat.training.curriculum import Curriculum, cut
 
 from interlat.errors import InputError
-from interlat.training.curriculum import Curriculum, cut
 
 
 def ratios(curriculum, progress, count=4000):

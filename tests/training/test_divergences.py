@@ -4,10 +4,6 @@ import math
 
 import pytest
 import torch
-from torch import nn
-
-from interlat.errors import InputError
-from interlat.training import divergences
 from interlat.training.divergences import (
     LN2,
     entropy,
@@ -18,6 +14,10 @@ from interlat.training.divergences import (
     samples_of_labels,
     states_at_labels,
 )
+from torch import nn
+
+from interlat.errors import InputError
+from interlat.training import divergences
 
 ROWS, SIZE, VOCABULARY = 13, 6, 17
 

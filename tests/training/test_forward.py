@@ -1,10 +1,10 @@
 import pytest
 import torch
+from interlat.training.forward import last_states
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from interlat.engine.rotary import read_rows_apart
 from interlat.training.examples import Example, collate
-from interlat.training.forward import last_states
 from model_fixtures import make_longrope
 
 

@@ -30,7 +30,7 @@ def identity(config=CONFIG):
     "changes",
     [
         {"output": "elsewhere", "threads": 2, "device": "cpu", "compile": True, "gradient_checkpointing": True},
-        {"schedule": Schedule(steps=7, stop_at=3, patience=2, pass_size=1, checkpoint_every=5)},
+        {"schedule": Schedule(steps=7, stop_at=3, patience=2, micro_batch_size=1, checkpoint_every=5)},
         {"episodes": "moved.jsonl", "start": "moved"},
     ],
     ids=["machine", "length", "places"],
@@ -47,7 +47,7 @@ def test_where_and_how_long_it_runs_is_free(changes):
         ({"schedule": Schedule(learning_rate=1e-2)}, "schedule.learning_rate"),
         ({"schedule": Schedule(batch_size=4)}, "schedule.batch_size"),
         ({"schedule": Schedule(keep="best")}, "schedule.keep"),
-        ({"low_rank": dataclasses.replace(CONFIG.low_rank, targets=("q_proj",))}, "low_rank.targets"),
+        ({"lora": dataclasses.replace(CONFIG.lora, targets=("q_proj",))}, "lora.targets"),
     ],
 )
 def test_other_settings_are_refused_by_name_and_value(changes, name):

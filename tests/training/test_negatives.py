@@ -5,9 +5,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from interlat.training.negatives import Negatives, as_long_as
 
 from interlat.errors import InputError
-from interlat.training.negatives import Negatives, as_long_as
 
 
 @given(st.lists(st.sampled_from("abcd"), min_size=2, max_size=20).filter(lambda t: len(set(t)) > 1), st.integers(0, 9))

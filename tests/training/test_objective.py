@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from interlat.training.curriculum import cut
 from torch import nn
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.training.branches import Branch, BranchWeights, Totals, other_message
-from interlat.training.curriculum import cut
 from interlat.training.examples import Example, Mixed, collate
 from interlat.training.objective import ActorObjective
 from interlat.training.preference import score_trajectories

@@ -4,6 +4,8 @@ import random
 
 import pytest
 import torch
+from interlat.training.curriculum import Curriculum
+from interlat.training.negatives import as_long_as
 
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
@@ -13,10 +15,8 @@ from interlat.experiments.household.episodes import read_episodes
 from interlat.store.index import Entry
 from interlat.training.branches import BranchWeights
 from interlat.training.corpus import Corpus
-from interlat.training.curriculum import Curriculum
 from interlat.training.examples import Mixed, ids_of
-from interlat.training.messages import ScoutMessages
-from interlat.training.negatives import as_long_as
+from interlat.training.messages import StoredMessages
 from interlat.training.reading import BranchSource, Reading
 
 
@@ -24,7 +24,7 @@ from interlat.training.reading import BranchSource, Reading
 def parts(pipeline):
     chat = ChatFormat(load_tokenizer(str(pipeline.root / "tokenizer")))
     corpus = household_corpus(read_episodes(pipeline.episodes), chat, validation_share=0.4)
-    return corpus, ScoutMessages([str(pipeline.thoughts)]), chat
+    return corpus, StoredMessages([str(pipeline.thoughts)]), chat
 
 
 def test_a_curriculum_ends_with_whole_messages(parts):
@@ -61,7 +61,7 @@ def test_shares_are_those_asked_for(parts):
 def test_a_message_in_words_has_no_thoughts_but_a_mixed_one_has_a_word_for_each_row(parts, monkeypatch):
     corpus, _, chat = parts
     said, plan = "put apple", "<think>the shelf?</think>put apple"
-    monkeypatch.setattr(ScoutMessages, "_entry", lambda self, item, rng: Entry(item, plan=plan))
+    monkeypatch.setattr(StoredMessages, "_entry", lambda self, item, rng: Entry(item, plan=plan))
     example = corpus.training[0]
     reading = Reading("text", 0.0)
     assert BranchSource(reading, *parts).branch(example, random.Random(0), 0.0).own == ids_of(said, chat)
@@ -72,7 +72,7 @@ def test_a_message_in_words_has_no_thoughts_but_a_mixed_one_has_a_word_for_each_
 def test_control_tokens_in_words_are_words_unless_allowed(parts, monkeypatch):
     corpus, _, chat = parts
     plan = "put <eop> apple"
-    monkeypatch.setattr(ScoutMessages, "_entry", lambda self, item, rng: Entry(item, plan=plan))
+    monkeypatch.setattr(StoredMessages, "_entry", lambda self, item, rng: Entry(item, plan=plan))
     end = chat.tokenizer.convert_tokens_to_ids("<eop>")
     for literal in (True, False):
         source = BranchSource(Reading("text", 0.0, literal=literal), *parts)

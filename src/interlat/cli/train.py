@@ -57,7 +57,7 @@ class CompressCommand(Tracking, Compress):
         """Train; the folder of the model."""
         read_manifest(self.thoughts)
         from interlat.report.training_run import shown_training
-        from interlat.training.compress.compression import compress
+        from interlat.training.compression import compress
 
         return shown_training(compress, self, f"compressed sender ({self.method})")
 

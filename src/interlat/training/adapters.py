@@ -15,7 +15,7 @@ from interlat.engine.embeddings import input_embeddings
 from interlat.engine.hf import Engine
 from interlat.errors import InputError
 from interlat.store.manifest import Manifest
-from interlat.training.messages import ScoutMessages
+from interlat.training.messages import StoredMessages
 
 
 def new_adapter(
@@ -52,7 +52,7 @@ def new_adapter(
 
 def begin_adapter(
     adapter: CommunicationAdapter,
-    thoughts: ScoutMessages,
+    thoughts: StoredMessages,
     items: Sequence[str],
     model: Any,
     tokenizer: PreTrainedTokenizerBase,

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from interlat.agents.settings import AgentSettings, MessageKind
 from interlat.engine.chat import ASSISTANT, ChatFormat, Turn
 from interlat.engine.prompt import Latents, Text, Tokens, token_ids_of
 from interlat.errors import InputError, InterlatError, PromptError
@@ -22,9 +23,10 @@ from interlat.tasks.conversations import load_conversations, turns_of
 from interlat.tasks.gsm8k import ANSWER_MARK
 from interlat.tasks.records import load_records
 from interlat.training.assistant_mask import Supervised, supervised_conversation
-from interlat.training.corpus import Corpus
+from interlat.training.corpus import Corpus, CorpusSource, LengthOf, Options
 from interlat.training.examples import IGNORED, Example
 from interlat.training.message_tokens import MESSAGE_TOKENS
+from interlat.training.messages import StoredMessages
 from interlat.training.options import ConversationOptions as ConversationOptions
 
 VALIDATION = "validation"
@@ -63,6 +65,31 @@ class Conversations:
             f"{len(self.corpus.training)} conversations to learn, {len(self.corpus.validation)} held out, "
             f"{self.cut} cut at the end; left out: {left_out}"
         )
+
+
+class ConversationCorpus(CorpusSource):
+    """Any conversations: of a file, a folder or the hub, or those that stand beside the messages in their store."""
+
+    name = "conversations"
+
+    def check(self, options: Options) -> None:
+        """Refuse a configuration without conversations."""
+        if not options["conversations"].data and not options["thoughts"]:
+            raise InputError("set conversations.data to a file or hub id, or thoughts to a store that holds them")
+
+    def load(self, options: Options, chat: ChatFormat, messages: StoredMessages | None, length_of: LengthOf) -> Corpus:
+        """The conversations, see `load_corpus`."""
+        store = messages.stores[0] if messages else None
+        found = load_corpus(options["conversations"], chat, store, length_of, options["validation_share"])
+        return replace(found.corpus, counts=found.counts)
+
+    def agent_settings(self, options: Options, message_kind: MessageKind) -> AgentSettings:
+        """The settings of the conversations."""
+        settings: AgentSettings = options["conversations"].settings(message_kind)
+        return settings
+
+
+CONVERSATIONS = ConversationCorpus()
 
 
 def load_corpus(

@@ -32,9 +32,18 @@ EXPORTED_FILE = "exported.json"
 """Which checkpoint the finished model was made of."""
 MODEL_FOLDER = "model"
 SELECTED_BY = "validation_loss"
+_RENAMED_METRICS = {
+    "separation": "contrastive",
+    "alignment": "plan_distillation",
+    "agreement": "distillation",
+    "direction": "mean_cosine",
+    "hint": "lens_distillation",
+    "played": "on_policy",
+}
+"""Words in the names of metrics that an older version wrote -> those of today."""
 
-Passes = Iterator[tuple[Tensor, Mapping[str, Tensor]]]
-"""The passes of a step: the share of each in the loss, and its shares in what is logged; both add up."""
+MicroBatches = Iterator[tuple[Tensor, Mapping[str, Tensor]]]
+"""The micro-batches of a step: the share of each in the loss, and its shares in what is logged; both add up."""
 
 
 def learning_rate_factor(step: int, schedule: Schedule) -> float:
@@ -130,7 +139,9 @@ def load_finished(directory: Path, parts: Mapping[str, nn.Module], schedule: Sch
     Raises:
         CheckpointError: the training is of another model.
     """
-    load_parameters(directory / (BEST_FILE if schedule.keep == "best" else CHECKPOINT_FILE), trained_parameters(parts))
+    load_parameters(
+        directory / (BEST_FILE if schedule.load_best_at_end else CHECKPOINT_FILE), trained_parameters(parts)
+    )
 
 
 def check_settings(directory: str | Path, identity: Identity) -> None:
@@ -159,8 +170,12 @@ def read_metrics(directory: str | Path) -> list[dict[str, Any]]:
                 f"step {record['step']} in {path} has {SELECTED_BY} {record[SELECTED_BY]!r}, expected a number; remove "
                 "that line"
             )
-        of_step.setdefault(record["step"], record)
+        of_step.setdefault(record["step"], {_of_today(name): value for name, value in record.items()})
     return [of_step[step] for step in sorted(of_step)]
+
+
+def _of_today(metric: str) -> str:
+    return "_".join(_RENAMED_METRICS.get(word, word) for word in metric.split("_"))
 
 
 def export_finished(directory: Path, export: Callable[[], None]) -> None:
@@ -200,7 +215,7 @@ def run_training(
     parts: Mapping[str, nn.Module],
     schedule: Schedule,
     seed: int,
-    passes_of_step: Callable[[int], Passes],
+    micro_batches_of_step: Callable[[int], MicroBatches],
     validate: Callable[[], dict[str, float]] | None = None,
     ranks: Ranks | None = None,
     identity: Identity | None = None,
@@ -211,8 +226,8 @@ def run_training(
         directory: holds the checkpoint, the best parameters so far and ``metrics.jsonl``. All ranks see it.
         parts: what is trained, by name; sharded if there are several ranks, with gradients averaged over them.
         schedule: optimiser settings.
-        seed: of dropout and of nothing else; ``passes_of_step`` seeds its own data by the step.
-        passes_of_step: the passes of this rank in one step.
+        seed: of dropout and of nothing else; ``micro_batches_of_step`` seeds its own data by the step.
+        micro_batches_of_step: the micro-batches of this rank in one step.
         validate: a deterministic validation with the same result on all ranks, or None. With "loss" in it, the
             parameters of the lowest one are kept in a file of their own.
         ranks: the processes that take part; one by default.
@@ -254,13 +269,13 @@ def run_training(
             group["lr"] = group["peak"] * factor
         optimizer.zero_grad(set_to_none=True)
         shares: dict[str, float] = {}
-        for loss, logged in passes_of_step(step):
+        for loss, logged in micro_batches_of_step(step):
             # Ranks are averaged where their shares must add up.
             (loss * ranks.world_size).backward()
             for name, value in {"loss": loss.detach(), **logged}.items():
                 shares[name] = shares.get(name, 0.0) + value.item()
         metrics = ranks.sum(shares)
-        norm = whole(torch.nn.utils.clip_grad_norm_(list(trained.values()), schedule.gradient_clip))
+        norm = whole(torch.nn.utils.clip_grad_norm_(list(trained.values()), schedule.max_grad_norm))
         if not torch.isfinite(norm):
             raise InterlatError(
                 f"step {step + 1}: the gradient is not finite (loss {metrics['loss']}); lower the learning rate and "
@@ -270,7 +285,7 @@ def run_training(
         metrics["gradient_norm"] = norm.item()
         finished = step + 1
         last = finished == schedule.last_step
-        if validate and (finished % schedule.validate_every == 0 or last):
+        if validate and (finished % schedule.eval_every == 0 or last):
             for module in parts.values():
                 module.eval()
             with torch.no_grad():

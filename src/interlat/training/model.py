@@ -20,6 +20,7 @@ from interlat.choices import TokenizerFamily
 from interlat.engine.checkpoint import bar_for_large_models
 from interlat.files import atomic_folder, write_atomically
 from interlat.training.card import CARD_FILE
+from interlat.training.options import Precision as Precision
 from interlat.training.options import SmallModel as SmallModel
 
 

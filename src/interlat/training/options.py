@@ -1,9 +1,9 @@
 """Settings that several trainings share. They need no torch, so that the command line can read them at once."""
 
-import math
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from interlat.agents.settings import AgentSettings, MessageKind
 from interlat.choices import TokenizerFamily
@@ -11,9 +11,8 @@ from interlat.errors import InputError
 from interlat.tasks.conversations import TASK_TURN
 from interlat.tasks.records import RecordFields
 
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
+Precision = Literal["float32", "bfloat16"]
+"""What a model computes in; bfloat16 by autocast, which leaves the weights as they are."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,10 @@ class Schedule:
     stop_at: int | None = None
     """End after this many steps, with the learning rate where it then is; None ends after `steps`."""
     batch_size: int = 32
-    """Examples in one step, of all passes and processes together."""
-    pass_size: int | None = None
-    """Examples in one forward and backward pass of a process; a step takes as many passes as it needs and comes out
-    the same. None takes all of them at once."""
+    """Examples in one step, of all micro-batches and processes together."""
+    micro_batch_size: int | None = None
+    """Examples in one forward and backward pass of a process; a step accumulates the gradients of as many micro-batches
+    as it needs and comes out the same. None takes all of them at once."""
     learning_rate: float = 1e-3
     """Peak learning rate; linear warm-up, then cosine to a tenth."""
     adapter_learning_rate: float = 2e-4
@@ -66,27 +65,34 @@ class Schedule:
     """Steps of linear warm-up."""
     weight_decay: float = 0.01
     """AdamW's decoupled weight decay, on matrices only."""
-    gradient_clip: float = 1.0
+    max_grad_norm: float = 1.0
     """Largest norm of the gradient."""
     checkpoint_every: int = 100
     """Steps between checkpoints."""
-    validate_every: int = 200
+    eval_every: int = 200
     """Steps between validations."""
     patience: int | None = None
     """End after this many validations without a better loss; None never does."""
-    keep: Literal["best", "last"] = "last"
-    """Which parameters the finished model has: those of the lowest validation loss, or the last ones."""
+    load_best_at_end: bool = False
+    """Whether the finished model has the parameters of the lowest validation loss instead of the last ones."""
+    RENAMED: ClassVar[Mapping[str, str]] = {
+        "pass_size": "micro_batch_size",
+        "gradient_clip": "max_grad_norm",
+        "validate_every": "eval_every",
+        "keep": "load_best_at_end",
+    }
+    RENAMED_VALUES: ClassVar[Mapping[str, Mapping[str, Any]]] = {"load_best_at_end": {"best": True, "last": False}}
 
     def __post_init__(self) -> None:
-        counts = ("steps", "batch_size", "checkpoint_every", "validate_every", "pass_size", "patience", "stop_at")
+        counts = ("steps", "batch_size", "checkpoint_every", "eval_every", "micro_batch_size", "patience", "stop_at")
         for name in counts:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; give 1 or more")
 
-    def passes_of(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
-        """The samples of a step, or a process's share of them, as many at once as one pass takes."""
-        return in_parts(samples, self.pass_size or max(1, len(samples)))
+    def micro_batches_of(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+        """The samples of a step, or a process's share of them, as many at once as one micro-batch takes."""
+        return in_parts(samples, self.micro_batch_size or max(1, len(samples)))
 
     @property
     def last_step(self) -> int:
@@ -96,7 +102,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class PreferenceSchedule(Schedule):
-    """How the parameters are moved; batch_size and pass_size count pairs."""
+    """How the parameters are moved; batch_size and micro_batch_size count pairs."""
 
     steps: int = 200
     """Optimiser steps over which the learning rate runs its course."""
@@ -110,94 +116,19 @@ class PreferenceSchedule(Schedule):
     """Steps of linear warm-up."""
     checkpoint_every: int = 25
     """Steps between checkpoints."""
-    validate_every: int = 25
+    eval_every: int = 25
     """Steps between validations."""
-    keep: Literal["best", "last"] = "best"
-    """Which parameters the finished model has: those of the lowest validation loss, or the last ones."""
+    load_best_at_end: bool = True
+    """Whether the finished model has the parameters of the lowest validation loss instead of the last ones."""
 
 
-LN2 = math.log(2.0)
-WEIGHT_FLOOR = 0.01
-
-
-@dataclass(frozen=True)
-class BranchWeights:
-    """``L = L_task + w_S L_sep + w_A L_align`` (Interlat, arXiv 2511.09149); weights of 0 leave a loss out."""
-
-    separation: float = 0.0
-    """w_S: the reply under the own message must differ from that under another task's."""
-    alignment: float = 0.0
-    """w_A: the reply under the own message must be like that under the plan in words."""
-    adaptive: bool = False
-    """Let each weight follow its loss: ``0.01 + (w - 0.01) min(1, L / scale)`` for each sample, where the scale is the
-    margin for L_sep and 4 nats for L_align, as published; here no gradient flows through the weights, and a sample's
-    weight does not depend on the others."""
-    margin: float = 0.69
-    """Divergence in nats that is enough; at most ln 2."""
-    kl_share: float = 0.7
-    """Share of the divergence in L_align, the rest is the cosine's."""
-
-    def __post_init__(self) -> None:
-        if self.separation < 0 or self.alignment < 0:
-            raise InputError("separation and alignment are weights; give 0 or more")
-        if not 0 < self.margin <= LN2 or not 0 <= self.kl_share <= 1:
-            raise InputError(f"give a margin above 0 and at most ln 2 = {LN2:.4f}, and a kl_share from 0 to 1")
-
-    @classmethod
-    def published(cls) -> "BranchWeights":
-        """The weights of the released code: 0.01 to 0.5 for separation, 0.01 to 0.05 for alignment, adaptive."""
-        return cls(separation=0.5, alignment=0.05, adaptive=True)
-
-    def weighted(self, weight: float, losses: "Float[Tensor, 'S']", scale: float) -> "Float[Tensor, 'S']":
-        """The losses of some samples times the weight that each of them gets."""
-        if not self.adaptive:
-            return weight * losses
-        return (WEIGHT_FLOOR + (weight - WEIGHT_FLOOR) * (losses.detach() / scale).clamp_max(1.0)) * losses
+Finetune = Literal["full", "lora", "adapter"]
+FINETUNE_RENAMED = {"everything": "full", "low_rank": "lora"}
+"""Older words for `Finetune`."""
 
 
 @dataclass(frozen=True)
-class CompressionWeights:
-    """``L = L_CE + w_agree L_agree + w_dir L_dir + w_hint L_hint``; weights of 0 leave a loss out.
-
-    The first three are those of Interlat (arXiv 2511.09149); the hint is ours.
-    """
-
-    agreement: float = 1.0
-    """Weight of the agreement with the reply under the full message."""
-    direction: float = 0.1
-    """Weight of the direction of the mean adapted row."""
-    hint: float = 0.0
-    """Weight of what the latents say under the sender's own head (see `hint`): for few latents, which
-    find out late what to say by themselves. For one length, and for the model that made the thoughts."""
-    temperature: float = 1.0
-    """tau of the agreement: ``tau^2 KL(p_full^(1/tau) || p^(1/tau))``."""
-    reference_rows: int | None = None
-    """How many first rows of the full message the agreement and the direction compare with; None is all of them."""
-    clip_quantile: float = 0.95
-    """Weights of the agreement above this quantile of a reply's positive ones are cut to it."""
-    floor: float = 0.0
-    """Least weight of a position in the agreement, in nats (ours). Where the full message makes the receiver no surer
-    a position has no weight of its own, and what a compressed message spoils there is not seen."""
-
-    def __post_init__(self) -> None:
-        if min(self.agreement, self.direction, self.hint, self.floor) < 0:
-            raise InputError("agreement, direction, hint and floor are weights; give 0 or more")
-        if self.temperature <= 0 or not 0 < self.clip_quantile <= 1:
-            raise InputError("give a temperature above 0 and a clip_quantile above 0 and at most 1")
-        if self.reference_rows is not None and self.reference_rows < 1:
-            raise InputError(f"reference_rows is {self.reference_rows}; give at least 1, or leave it out")
-
-    @classmethod
-    def published(cls, latent_steps: int) -> "CompressionWeights":
-        """The weights of the released code: both .1, tau 4, compared with as many first rows as there are latents."""
-        return cls(agreement=0.1, direction=0.1, temperature=4.0, reference_rows=latent_steps)
-
-
-Trained = Literal["everything", "low_rank", "adapter"]
-
-
-@dataclass(frozen=True)
-class LowRank:
+class Lora:
     """Low-rank updates of the backbone's linear maps: ``W + alpha / rank * B A`` (LoRA, arXiv 2106.09685)."""
 
     rank: int = 8
@@ -212,8 +143,49 @@ class LowRank:
             raise InputError(f"a low-rank update of rank {self.rank} of {len(self.targets)} maps changes nothing")
 
 
-Precision = Literal["float32", "bfloat16"]
+Kind = Literal["none", "uniform", "linear"]
+STEPS_OF_RATIO = 10
 TrainedOn = Literal["base", "none", "text", "list", "latent"]
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """Which share of a message's rows is latent, from its first row on, while training goes on.
+
+    Interlat (arXiv 2511.09149) draws the share uniformly from 0.1 to 0.9 all the time, so that the whole message, which
+    is all that an actor ever gets at play, is never trained on. Here the whole message takes over.
+    """
+
+    kind: Kind = "none"
+    """none: always the whole message. uniform: 0.1 to 0.9 as published, or the whole message with a probability that
+    grows from ``whole_at_start`` to 1. linear: uniform between a bound that grows from 0 to 1, and 1."""
+    whole_at_start: float = 0.1
+    """uniform: probability of the whole message in the first step."""
+    full_after: float = 0.8
+    """Share of the training after which every message is whole."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise InputError(f"curriculum is {self.kind!r}; use {', '.join(get_args(Kind))}")
+        if not 0 <= self.whole_at_start <= 1 or not 0 < self.full_after <= 1:
+            raise InputError("whole_at_start must lie in [0, 1] and full_after in (0, 1]")
+
+    def ratio(self, progress: float, rng: random.Random) -> float:
+        """The latent share of one message.
+
+        Args:
+            progress: share of the training that is over, in [0, 1].
+            rng: draws the share; one draw serves all branches of a sample.
+        """
+        if self.kind == "none":
+            return 1.0
+        done = min(1.0, progress / self.full_after)
+        if done >= 1.0:
+            return 1.0
+        if self.kind == "linear":
+            return done + (1.0 - done) * rng.random()
+        whole = self.whole_at_start + (1.0 - self.whole_at_start) * done
+        return 1.0 if rng.random() < whole else rng.randint(1, STEPS_OF_RATIO - 1) / STEPS_OF_RATIO
 
 
 @dataclass(frozen=True)
@@ -270,3 +242,27 @@ class ConversationOptions:
             message_kind=message_kind,
             allow_special_tokens=self.allow_special_tokens,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """The options of every training that starts from a model."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"trained": "finetune", "low_rank": "lora"}
+    RENAMED_VALUES: ClassVar[Mapping[str, Mapping[str, Any]]] = {"finetune": FINETUNE_RENAMED}
+
+    finetune: Finetune = "full"
+    """full: all parameters; lora: low-rank updates of the model, and the adapter or bridge; adapter: these alone."""
+    lora: Lora = field(default_factory=Lora)
+    """Shape of the low-rank updates."""
+    seed: int = 0
+    """Seed of first values, order, and all other choices."""
+    device: str = "auto"
+    """Where it trains; auto is the accelerator if there is one."""
+    precision: Precision = "float32"
+    """What the models compute in. All that is trained, the adapter and the optimiser's state stay float32."""
+    threads: int = 1
+    """Threads of torch on a CPU."""
+    compile: bool = False
+    """Compile the step of the model that replies; on a CPU that takes a minute and a C++ compiler, and pays in long
+    trainings."""

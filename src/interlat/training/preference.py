@@ -8,7 +8,7 @@ dropout would add noise to each.
 
 import functools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,27 +20,25 @@ from torch.nn import functional
 from interlat.agents.agent import Agent, load
 from interlat.engine.distributed import Ranks
 from interlat.engine.embeddings import next_token_scores
-from interlat.engine.hardware import choose_device
 from interlat.errors import InputError
 from interlat.store.reading import LatentStore
-from interlat.training.card import model_card, settings_of
-from interlat.training.divergences import losses_of_rows, samples_of_labels, states_at_labels
+from interlat.training.corpus import CORPORA
 from interlat.training.examples import IGNORED, Example, Message, collate, ids_of
-from interlat.training.identity import Identity, records_identity, settings_identity, thoughts_identity
+from interlat.training.finetune import choose_finetuned, merge_lora
+from interlat.training.fused_losses import position_losses, samples_of_labels, states_at_labels
+from interlat.training.identity import Identity, records_identity, thoughts_identity
 from interlat.training.loop import (
-    Passes,
-    check_settings,
+    MicroBatches,
     export_finished,
-    in_parts,
     load_finished,
     run_training,
 )
-from interlat.training.model import compiled_backbone, export_model
+from interlat.training.model import compiled_backbone
 from interlat.training.objective import ActorObjective
 from interlat.training.options import PreferenceSchedule as PreferenceSchedule
-from interlat.training.pairs import Pair, PreferenceData, preference_data, trajectory_example
+from interlat.training.pairs import Pair, PreferenceData, preference_data
 from interlat.training.settings import TrainPreference as TrainPreference
-from interlat.training.trained import choose_trained, merge_low_rank, round_frozen
+from interlat.training.stage import Steps, export_agent, place_objective, run_stage
 from interlat.training.trajectories import (
     Trajectory,
     actor_fingerprint,
@@ -48,6 +46,7 @@ from interlat.training.trajectories import (
     read_trajectories,
     stored_message,
 )
+from interlat.training.validation import mean_losses
 
 VALIDATION_PASS = 16
 """Pairs in one pass of a validation."""
@@ -98,7 +97,7 @@ def score_trajectories(
     states = states_at_labels(objective.states(batch), batch.labels)
     following = batch.labels[:, 1:]
     head, size = functools.partial(next_token_scores, objective.model), objective.model.config.vocab_size
-    losses = losses_of_rows(states, following[following != IGNORED], head, size).cross_entropy
+    losses = position_losses(states, following[following != IGNORED], head, size).cross_entropy
     tokens = torch.bincount(samples_of_labels(batch.labels), minlength=len(examples))
     # Slices and not index_add, which adds in another order each time on a GPU: a run must repeat itself bit for bit.
     sums = torch.stack([part.sum() for part in losses.split(tokens.tolist())])
@@ -131,8 +130,11 @@ class Preference:
         self.objective = objective.eval()
         self.store = store
         trajectories = {one.key: one for pair in pairs for one in pair.both}
-        chat = agent.chat
-        self.examples = {key: trajectory_example(one, store, chat) for key, one in trajectories.items()}
+        source = CORPORA[config.corpus]
+        self.examples = {
+            key: source.trajectory(store.entry(one.id).metadata, one.turns, agent.chat)
+            for key, one in trajectories.items()
+        }
         with torch.no_grad():
             self.reference = {key: self._counted(self._score([one])).item() for key, one in trajectories.items()}
 
@@ -188,15 +190,14 @@ def load_preferences(config: TrainPreference) -> PreferenceData:
     return preference_data(
         trajectories,
         LatentStore.open(config.thoughts),
+        CORPORA[config.corpus],
         per_thought=config.pairs_per_thought,
         validation_share=config.validation_share,
         seed=config.seed,
     )
 
 
-def train_preference(
-    config: TrainPreference, data: PreferenceData | None = None
-) -> Iterator[tuple[int, dict[str, float]]]:
+def train_preference(config: TrainPreference, data: PreferenceData | None = None) -> Steps:
     """Run or continue the training; yields (finished steps, metrics). Ends with the exported actor.
 
     Args:
@@ -211,17 +212,11 @@ def train_preference(
     """
     if Ranks.from_environment().world_size > 1:
         raise InputError("preferences are trained by one process; start it without torchrun")
-    settings = settings_identity(TrainPreference, config, ("start", "thoughts", "trajectories"))
-    with Ranks().alone_in(config.output):
-        check_settings(config.output, settings)
-        yield from _train(config, data, settings)
+    places = ("start", "thoughts", "trajectories")
+    return run_stage(TrainPreference, config, places, lambda settings: _train(config, data, settings), Ranks())
 
 
-def _train(
-    config: TrainPreference, data: PreferenceData | None, settings: Identity
-) -> Iterator[tuple[int, dict[str, float]]]:
-    torch.set_num_threads(config.threads)
-    directory = Path(config.output)
+def _train(config: TrainPreference, data: PreferenceData | None, settings: Identity) -> Steps:
     store = LatentStore.open(config.thoughts)
     data = data or load_preferences(config)
     agent, objective = _start(config)
@@ -233,27 +228,22 @@ def _train(
         "pairs": records_identity([len(data.training), *pairs]),
         "thoughts": thoughts_identity(store),
     }
-    objective.to(choose_device(config.device))
-    if config.precision == "bfloat16":
-        round_frozen(objective.model)
+    place_objective(objective, config, [objective.model], Ranks())
     preference = Preference(config, agent, objective, store, [*data.training, *data.validation])
+
     objective.use_backbone(compiled_backbone(objective.model, config.compile))
 
-    def passes_of_step(step: int) -> Passes:
+    def micro_batches_of_step(step: int) -> MicroBatches:
         pairs = pairs_of_step(data.training, step, config.schedule.batch_size, config.seed)
-        for part in config.schedule.passes_of(pairs):
+        for part in config.schedule.micro_batches_of(pairs):
             yield preference.share(part, len(pairs))
 
     def validate() -> dict[str, float]:
-        totals: dict[str, float] = {}
-        for part in in_parts(data.validation, VALIDATION_PASS):
-            loss, logged = preference.share(part, len(data.validation))
-            for name, value in {"loss": loss, **logged}.items():
-                totals[name] = totals.get(name, 0.0) + value.item()
-        return totals
+        return mean_losses(preference.share, data.validation, len(data.validation), Ranks(), VALIDATION_PASS)
 
+    directory = Path(config.output)
     yield from run_training(
-        directory, objective.parts, config.schedule, config.seed, passes_of_step, validate, identity=identity
+        directory, objective.parts, config.schedule, config.seed, micro_batches_of_step, validate, identity=identity
     )
     export_finished(directory, lambda: _export(config))
 
@@ -273,37 +263,29 @@ def _start(config: TrainPreference) -> tuple[Agent, ActorObjective]:
     """The actor to begin with, and its model and adapter with those parameters set to learn that shall."""
     agent = load(config.start, dtype="float32", device="cpu")
     hidden = agent.settings.message_kind == "hidden"
-    if config.trained == "adapter" and not hidden:
-        raise InputError(f"{config.start} reads no hidden states, so no adapter can learn; set trained to everything")
-    choose_trained(agent.engine.model, config.trained, config.low_rank, config.seed)
+    if config.finetune == "adapter" and not hidden:
+        raise InputError(f"{config.start} reads no hidden states, so no adapter can learn; set finetune to full")
+    choose_finetuned(agent.engine.model, config.finetune, config.lora, config.seed)
     adapter = agent.adapter if hidden else None
     return agent, ActorObjective(agent.engine.model, adapter, precision=config.precision)
 
 
 def _export(config: TrainPreference) -> None:
     """Write the finished actor: made anew, with the trained parameters in it, so that nothing is rounded."""
-    directory = Path(config.output)
     agent, objective = _start(config)
-    load_finished(directory, objective.parts, config.schedule)
-    merge_low_rank(objective.model)
-    card = model_card(
-        directory,
-        "interlat train preference",
-        role=agent.settings.role,
-        reads=agent.settings.message_kind,
-        settings=settings_of(TrainPreference, config),
-        kept=config.schedule.keep,
-        start=config.start,
-        adapter=None if agent.adapter is None else agent.adapter.config,
-    )
+    load_finished(Path(config.output), objective.parts, config.schedule)
+    merge_lora(objective.model)
     # The start is a file of bfloat16: most of what is learned here is less than half a step from it to the next such
     # number, and would be rounded away.
-    export_model(
+    export_agent(
+        "interlat train preference",
+        TrainPreference,
+        config,
         objective.model,
         agent.engine.tokenizer,
-        directory / "model",
-        settings=agent.settings,
-        beside=[] if agent.adapter is None else [agent.adapter],
-        card=card,
+        agent.settings,
+        start=config.start,
+        adapter=None if agent.adapter is None else agent.adapter.config,
+        beside=[agent.adapter],
         dtype=torch.float32,
     )

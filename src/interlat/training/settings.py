@@ -1,27 +1,25 @@
 """Settings of trainings, one class each. They need no torch, so that the command line can read them at once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from interlat.engine.options import TemplateOptions
 from interlat.errors import InputError
-from interlat.training.curriculum import Curriculum
+from interlat.training.loss_weights import BranchWeights, CompressionWeights
 from interlat.training.options import (
-    BranchWeights,
-    CompressionWeights,
     ConversationOptions,
-    LowRank,
-    Precision,
+    Curriculum,
     PreferenceSchedule,
     Schedule,
     SmallModel,
-    Trained,
     TrainedOn,
+    TrainingOptions,
 )
 
 
 @dataclass(frozen=True)
-class TrainActor:
+class TrainActor(TrainingOptions):
     """Train an actor on expert episodes with messages of one kind."""
 
     output: str
@@ -40,8 +38,8 @@ class TrainActor:
     """Folder of the model to start from; None starts from scratch with the tokenizer in ``tokenizer``."""
     tokenizer: str | None = None
     """Folder of the tokenizer where there is no ``start``."""
-    corpus: Literal["household", "conversations"] = "household"
-    """What is learned: expert episodes of household games, or any conversations and solutions."""
+    corpus: str = "household"
+    """What is learned: household (expert episodes of games), conversations (any, and solutions), or a plug-in."""
     conversations: ConversationOptions = field(default_factory=ConversationOptions)
     """conversations: which ones, and how they are written; by default those that stand beside the thoughts."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
@@ -55,7 +53,7 @@ class TrainActor:
     prefix_share: float = 0.25
     """Latent only: share of messages cut to a random number of first rows."""
     losses: BranchWeights = field(default_factory=BranchWeights)
-    """Latent only: weights of separation and alignment beside the cross-entropy."""
+    """Latent only: weights of the losses beside the cross-entropy."""
     curriculum: Curriculum = field(default_factory=Curriculum)
     """Latent only: how much of a message is latent while training goes on; the rest are the words of the plan."""
     direct_share: float = 0.0
@@ -72,41 +70,27 @@ class TrainActor:
     """Attention heads of the adapter."""
     adapter_dropout: float = 0.1
     """Dropout on the adapter's attention weights."""
-    seed: int = 0
-    """Seed of parameters, order and message choices."""
-    trained: Trained = "everything"
-    """everything; low_rank: low-rank updates of the model, and the adapter; adapter: the adapter alone."""
-    low_rank: LowRank = field(default_factory=LowRank)
-    """Shape of the low-rank updates."""
-    device: str = "auto"
-    """Where it trains; auto is the accelerator if there is one."""
-    precision: Precision = "float32"
-    """What the backbone computes in. All that is trained, the adapter and the optimiser's state stay float32."""
     gradient_checkpointing: bool = False
     """Keep only what goes into each decoder layer and compute the rest again for the gradient: less memory, more
     time."""
-    threads: int = 1
-    """Threads of torch on a CPU."""
-    compile: bool = False
-    """Compile the model's step; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
 
     def __post_init__(self) -> None:
         if self.message in ("text", "list", "latent") and not self.thoughts:
             raise InputError(f"message kind {self.message!r} needs the scout's thoughts; set thoughts to their store")
-        if self.corpus == "household" and not self.episodes and not self.thoughts:
-            raise InputError("set episodes to a file of episodes, or thoughts to a store that holds them")
-        if self.corpus == "conversations" and not self.conversations.data and not self.thoughts:
-            raise InputError("set conversations.data to a file or hub id, or thoughts to a store that holds them")
-        if self.corpus == "conversations" and (self.episodes or self.message == "base"):
-            raise InputError("episodes and message base are for household games; leave them out or set corpus")
+        from interlat.training.corpus import CORPORA
+
+        source = CORPORA[self.corpus]
+        source.check(vars(self))
+        if not source.has_games and (self.episodes or self.message == "base"):
+            raise InputError(f"{self.corpus} has no games; leave out episodes and message base, or set corpus")
         if not self.conversations.place_for_message and self.message != "none":
             raise InputError("without a place for messages there is nothing to read; set message to none")
         if not 0 <= self.direct_share <= 1 or (self.direct_share and self.message != "base"):
             raise InputError(f"direct_share is {self.direct_share}; give 0 to 1, and 0 unless message is base")
         if self.message != "latent" and (self.losses != BranchWeights() or self.curriculum != Curriculum()):
             raise InputError("losses and curriculum are for latent messages; leave them out or set message to latent")
-        if self.trained == "adapter" and self.message != "latent":
-            raise InputError("only latent messages have an adapter; set message to latent or trained to everything")
+        if self.finetune == "adapter" and self.message != "latent":
+            raise InputError("only latent messages have an adapter; set message to latent or finetune to full")
         if self.reading_weight < 0 or (self.reading_weight and self.message != "base"):
             raise InputError(f"reading_weight is {self.reading_weight}; give 0 or more, and 0 unless message is base")
         if not self.start and not self.tokenizer:
@@ -114,7 +98,7 @@ class TrainActor:
 
 
 @dataclass(frozen=True)
-class TrainPreference:
+class TrainPreference(TrainingOptions):
     """Train an actor on pairs of a won and a lost trajectory with the same message."""
 
     start: str
@@ -125,6 +109,8 @@ class TrainPreference:
     """Folder that `interlat collect trajectories` wrote."""
     output: str
     """Folder of the checkpoint; the finished actor is in its ``model`` folder."""
+    corpus: str = "household"
+    """What the thoughts are about; a corpus with games."""
     beta: float = 0.1
     """How much a log-ratio counts: the larger, the nearer to the reference the actor stays."""
     imitation_weight: float = 0.0
@@ -138,22 +124,11 @@ class TrainPreference:
     """Share of the games with pairs that is never learned."""
     schedule: PreferenceSchedule = field(default_factory=PreferenceSchedule)
     """Optimiser settings."""
-    seed: int = 0
-    """Seed of the choice and order of pairs."""
-    trained: Trained = "everything"
-    """everything; low_rank: low-rank updates of the model, and the adapter; adapter: the adapter alone."""
-    low_rank: LowRank = field(default_factory=LowRank)
-    """Shape of the low-rank updates."""
-    device: str = "auto"
-    """Where it trains; auto is the accelerator if there is one."""
-    precision: Precision = "float32"
-    """What the backbone computes in. All that is trained, the adapter and the optimiser's state stay float32."""
-    threads: int = 1
-    """Threads of torch on a CPU."""
-    compile: bool = False
-    """Compile the model's step; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
 
     def __post_init__(self) -> None:
+        from interlat.training.corpus import CORPORA
+
+        CORPORA[self.corpus]
         if self.beta <= 0 or self.imitation_weight < 0:
             raise InputError(f"beta is {self.beta} and imitation_weight {self.imitation_weight}; give beta above 0")
         if self.pairs_per_thought < 1 or not 0 < self.validation_share < 1:
@@ -161,8 +136,10 @@ class TrainPreference:
 
 
 @dataclass(frozen=True)
-class Compress:
+class Compress(TrainingOptions):
     """Train a compressed sender against a frozen receiver."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {**TrainingOptions.RENAMED, "played": "on_policy", "corrected": "dagger"}
 
     receiver: str
     """Folder of the trained actor: its model and adapter stay as they are."""
@@ -186,28 +163,24 @@ class Compress:
     """Weights of agreement and direction beside the cross-entropy."""
     schedule: Schedule = field(default_factory=lambda: Schedule(learning_rate=5e-4, adapter_learning_rate=5e-4))
     """Optimiser settings; ``adapter_learning_rate`` is that of the bridge or the resampler."""
-    corpus: Literal["household", "conversations"] = "household"
-    """What the receiver does with the messages: expert episodes of household games, or any conversations."""
+    corpus: str = "household"
+    """What the receiver does with the messages: household (expert episodes of games), conversations, or a plug-in."""
     conversations: ConversationOptions = field(default_factory=ConversationOptions)
     """conversations: which ones; as in the training of the receiver."""
     search_weight: float = 3.0
     """household: loss weight of where to go; every other token of a command weighs 1."""
-    played: tuple[str, ...] = ()
+    on_policy: tuple[str, ...] = ()
     """household: ``results.jsonl`` of `interlat evaluate` on the episodes of the thoughts, where the receiver played
-    with compressed messages. The agreement is learned on what it did there too, right or wrong, so that it finds the
+    with compressed messages. The distillation is learned on what it did there too, right or wrong, so that it finds the
     way on from its own mistakes, which no expert makes. Nothing of it is imitated (on-policy distillation: Agarwal et
     al., arXiv 2306.13649)."""
-    corrected: bool = False
-    """household: in played games the cross-entropy learns what an expert who knows the sender's evidence would have
+    dagger: bool = False
+    """household: in on-policy games the cross-entropy learns what an expert who knows the sender's evidence would have
     done in each turn (dataset aggregation: Ross et al., arXiv 1011.0686)."""
     validation_share: float = 0.03
     """Share of the games or tasks that is never trained on; the same ones as in the training of the receiver."""
     validation_limit: int | None = None
     """Validate on this many of the examples held out; None takes all."""
-    trained: Trained = "everything"
-    """reasoner: everything; low_rank updates of the model, and the bridge; adapter: the bridge alone."""
-    low_rank: LowRank = field(default_factory=LowRank)
-    """Shape of the low-rank updates."""
     heads: int = 4
     """resampler: attention heads."""
     start: Literal["uncertain", "random"] = "uncertain"
@@ -216,39 +189,33 @@ class Compress:
     random anyway, and a compressed sender where it was."""
     gradient_checkpointing: bool = False
     """reasoner: keep only what goes into each latent step and compute the rest again for the gradient."""
-    seed: int = 0
-    """Seed of first values, order and lengths."""
-    device: str = "auto"
-    """Where it trains; auto is the accelerator if there is one."""
-    precision: Precision = "float32"
-    """What the two models compute in. All that is trained, the adapter and the optimiser's state stay float32."""
-    threads: int = 1
-    """Threads of torch on a CPU."""
-    compile: bool = False
-    """Compile the receiver's pass; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
 
     def __post_init__(self) -> None:
         if not self.latent_steps or min(self.latent_steps) < 1:
             raise InputError(f"latent_steps is {list(self.latent_steps)}; give numbers of at least 1")
         if self.method == "reasoner" and not self.sender:
             raise InputError("a reasoner needs a model to begin with; set sender, best to the model of the thoughts")
-        if self.method == "resampler" and (self.sender or self.trained != "everything" or self.gradient_checkpointing):
+        if self.method == "resampler" and (self.sender or self.finetune != "full" or self.gradient_checkpointing):
             raise InputError(
-                "a resampler has no model that thinks; leave out sender, trained and gradient_checkpointing"
+                "a resampler has no model that thinks; leave out sender, finetune and gradient_checkpointing"
             )
-        if self.losses.hint and (self.method == "resampler" or len(set(self.latent_steps)) > 1):
+        if self.losses.lens_distillation and (self.method == "resampler" or len(set(self.latent_steps)) > 1):
             raise InputError(
-                "the hint is for a reasoner of one length; leave out losses.hint, or give one of latent_steps"
+                "lens_distillation is for a reasoner of one length; leave it out of losses, or give one of latent_steps"
             )
-        if self.corpus == "conversations" and self.search_weight != type(self).search_weight:
-            raise InputError("search_weight is for household games; leave it out")
-        if self.played and (self.corpus == "conversations" or not (self.losses.agreement or self.corrected)):
+        from interlat.training.corpus import CORPORA
+
+        source = CORPORA[self.corpus]
+        source.check(vars(self))
+        if not source.has_games and self.search_weight != type(self).search_weight:
+            raise InputError(f"{self.corpus} has no games; leave out search_weight")
+        if self.on_policy and (not source.has_games or not (self.losses.distillation or self.dagger)):
             raise InputError(
-                "played games are household games, and only the agreement learns of them unless they are corrected; "
-                "give losses.agreement a weight, set corrected, or leave out played"
+                "on_policy is for games, and only the distillation learns of them without dagger; give "
+                "losses.distillation a weight, set dagger, or leave out on_policy"
             )
-        if self.corrected and not self.played:
-            raise InputError("there are no games to correct; give played, or leave out corrected")
+        if self.dagger and not self.on_policy:
+            raise InputError("there are no games to correct; give on_policy, or leave out dagger")
 
 
 Tracker = Literal["none", "trackio", "wandb"]

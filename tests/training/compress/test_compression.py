@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from interlat.training.compress.losses import CompressionWeights
 from safetensors.torch import load_file
 
 import interlat
@@ -23,21 +24,19 @@ from interlat.engine.prompt import Latents
 from interlat.engine.sampling import Sampling
 from interlat.engine.template import TemplateOptions
 from interlat.errors import CheckpointError, InputError, MessageError, PromptError
-from interlat.experiments.household.corpus import household_corpus
+from interlat.experiments.household.corpus import HOUSEHOLD, household_corpus, stored_episodes
 from interlat.experiments.household.episodes import playable_episodes, read_episodes, texts_of
 from interlat.experiments.household.evaluate import Checkpoints, EvaluateHousehold, evaluate_household
 from interlat.files import read_lines
 from interlat.store.reading import LatentStore
 from interlat.training.actor import TrainActor, train_actor
-from interlat.training.compress import compression
-from interlat.training.compress.compression import Compress, compress
-from interlat.training.compress.losses import CompressionWeights
+from interlat.training.compression import Compress, compress
 from interlat.training.conversations import ConversationOptions
+from interlat.training.finetune import Lora
 from interlat.training.loop import Schedule
-from interlat.training.messages import ScoutMessages
+from interlat.training.messages import StoredMessages
 from interlat.training.model import SmallModel, build_model
 from interlat.training.tokenizer import train_tokenizer
-from interlat.training.trained import LowRank
 
 
 @pytest.fixture
@@ -48,9 +47,7 @@ def config(pipeline, tmp_path):
         output=str(tmp_path / "compressed"),
         sender=str(pipeline.scout),
         latent_steps=(1, 3),
-        schedule=Schedule(
-            steps=3, batch_size=4, checkpoint_every=1, validate_every=3, warmup_steps=1, learning_rate=0.01
-        ),
+        schedule=Schedule(steps=3, batch_size=4, checkpoint_every=1, eval_every=3, warmup_steps=1, learning_rate=0.01),
         validation_share=0.2,
     )
 
@@ -85,7 +82,7 @@ def test_a_killed_training_continues_to_the_same_sender(either, tmp_path):
 
 def test_passes_do_not_change_the_training(either, tmp_path):
     list(compress(either))
-    schedule = dataclasses.replace(either.schedule, pass_size=1)
+    schedule = dataclasses.replace(either.schedule, micro_batch_size=1)
     list(compress(dataclasses.replace(either, schedule=schedule, output=str(tmp_path / "passes"))))
     lines = [read_lines(tmp_path / name / "metrics.jsonl") for name in ("compressed", "passes")]
     for one, other in zip(*lines, strict=True):
@@ -105,7 +102,7 @@ def test_the_start_vector_is_an_embedding_or_chance(start, config, pipeline):
 
 def test_training_lowers_the_loss_on_what_it_sees(config):
     """Some steps on few samples: the gradients lead where they should."""
-    schedule = dataclasses.replace(config.schedule, steps=30, batch_size=8, validate_every=30, checkpoint_every=30)
+    schedule = dataclasses.replace(config.schedule, steps=30, batch_size=8, eval_every=30, checkpoint_every=30)
     config = dataclasses.replace(config, latent_steps=(2,), schedule=schedule, losses=CompressionWeights(0.0, 0.0))
     losses = [metrics["loss"] for _, metrics in compress(config)]
     assert sum(losses[-5:]) < sum(losses[:5]) - 0.05
@@ -118,8 +115,10 @@ def test_the_exported_sender_has_the_loss_that_was_measured(config, pipeline, tm
     (*_, (_, metrics)) = compress(config)
     sender = Engine.load(f"{config.output}/model", dtype="float32")
     bridge, receiver = Bridge.load(f"{config.output}/model"), interlat.load(config.receiver, dtype="float32")
-    thoughts = ScoutMessages([config.thoughts])
-    corpus = household_corpus(thoughts.episodes(), receiver.engine.chat, validation_share=config.validation_share)
+    thoughts = StoredMessages([config.thoughts])
+    corpus = household_corpus(
+        stored_episodes(thoughts.stores[0]), receiver.engine.chat, validation_share=config.validation_share
+    )
     total = weight = 0.0
     for example in corpus.validation:
         task = thoughts.stores[0].entry(example.item).task
@@ -226,17 +225,17 @@ def test_a_sender_of_the_same_size_that_is_not_the_scout_is_projected(config, pi
 
 def test_a_hint_is_followed(config):
     """Nothing but the hint: what the latents say comes nearer to the open words of the plan."""
-    schedule = dataclasses.replace(config.schedule, steps=20, batch_size=8, validate_every=20, checkpoint_every=20)
+    schedule = dataclasses.replace(config.schedule, steps=20, batch_size=8, eval_every=20, checkpoint_every=20)
     losses = CompressionWeights(agreement=0.0, direction=0.0, hint=5.0)
     hinted = dataclasses.replace(config, latent_steps=(2,), schedule=schedule, losses=losses)
     found = [metrics["hint"] for _, metrics in compress(hinted)]
     assert sum(found[-5:]) < 0.8 * sum(found[:5])
 
 
-@pytest.mark.parametrize("kind", ["low_rank", "adapter"])
+@pytest.mark.parametrize("kind", ["lora", "adapter"])
 def test_a_hint_is_for_a_part_of_the_sender_too(config, kind):
     losses = CompressionWeights(agreement=0.0, direction=0.0, hint=1.0)
-    hinted = dataclasses.replace(config, latent_steps=(2,), losses=losses, trained=kind, low_rank=LowRank(rank=2))
+    hinted = dataclasses.replace(config, latent_steps=(2,), losses=losses, finetune=kind, lora=Lora(rank=2))
     assert all("hint" in metrics for _, metrics in compress(hinted))
 
 
@@ -281,14 +280,14 @@ def test_a_compressed_sender_of_another_space_is_refused(config, pipeline, tmp_p
         list(compress(again))
 
 
-@pytest.mark.parametrize("kind", ["low_rank", "adapter"])
+@pytest.mark.parametrize("kind", ["lora", "adapter"])
 def test_a_part_of_the_sender_can_be_trained(config, pipeline, kind):
-    list(compress(dataclasses.replace(config, trained=kind, low_rank=LowRank(rank=2))))
+    list(compress(dataclasses.replace(config, finetune=kind, lora=Lora(rank=2))))
     before = Engine.load(str(pipeline.scout), dtype="float32").model.state_dict()
     after = Engine.load(f"{config.output}/model", dtype="float32").model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert before.keys() == after.keys()
-    assert bool(changed) == (kind == "low_rank") and all("_proj" in name for name in changed)
+    assert bool(changed) == (kind == "lora") and all("_proj" in name for name in changed)
     assert {key.partition("/")[0] for key in _checkpoint(config)} == {"bridge"} | ({"model"} if changed else set())
 
 
@@ -367,10 +366,10 @@ def test_played_games_are_learned_beside_the_experts(config, pipeline, played, t
     assert "validation_played_agreement_3" not in without[-1][1]
     assert both[-1][1]["validation_played_agreement_3"] > 0
     assert any(a["task"] != b["task"] for (_, a), (_, b) in zip(without, both, strict=True))
-    examples, held_out = compression._played(
-        dataclasses.replace(config, played=(str(played),)),
-        ScoutMessages([str(pipeline.thoughts)]),
+    examples, held_out = HOUSEHOLD.on_policy(
+        {**vars(config), "on_policy": (str(played),), "dagger": False},
         ChatFormat(Engine.load(str(pipeline.actors["latent"])).tokenizer),
+        StoredMessages([str(pipeline.thoughts)]),
     )
     games = {line["item"] for line in read_lines(played)}
     assert len(examples) + len(held_out) == len(games) and len(held_out) == max(1, round(0.2 * len(games)))
@@ -417,7 +416,7 @@ def test_what_does_not_fit_into_the_context_is_refused(config):
 def test_two_processes_compress_as_one(pipeline, tmp_path):
     """Several passes through the same layers in one step, forward and backward, and a kill in between."""
     schedule = Schedule(
-        steps=4, batch_size=4, checkpoint_every=2, validate_every=2, warmup_steps=1, learning_rate=1e-4,
+        steps=4, batch_size=4, checkpoint_every=2, eval_every=2, warmup_steps=1, learning_rate=1e-4,
         adapter_learning_rate=1e-4,
     )  # fmt: skip
     config = Compress(

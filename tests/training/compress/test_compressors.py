@@ -1,11 +1,11 @@
 import pytest
 import torch
+from interlat.training.compress.compressors import Reasoner, Resampling, Sample, padded_rows
 from torch import nn
 
 from interlat.connectors.bridge import Bridge, BridgeConfig, think_over
 from interlat.connectors.resampler import Resampler, ResamplerConfig
 from interlat.engine.prompt import Tokens
-from interlat.training.compress.compressors import Reasoner, Resampling, Sample, padded_rows
 from interlat.training.examples import Example
 
 PROMPTS = [(20, 21, 22), (30,), (40, 41, 42, 43, 44, 45)]

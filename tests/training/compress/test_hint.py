@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from interlat.training.compress.hint import hint, open_states
 
 from interlat.training.compress import hint as module
-from interlat.training.compress.hint import hint, open_states
 
 SIZE, WORDS = 6, 11
 

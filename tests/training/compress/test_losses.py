@@ -1,9 +1,9 @@
 import pytest
 import torch
+from interlat.training.compress.losses import CompressionWeights, agreement_by_sample, compression_rows, direction
 from torch import nn
 
 from interlat.errors import InputError
-from interlat.training.compress.losses import CompressionWeights, agreement_by_sample, compression_rows, direction
 
 ROWS, SIZE, VOCABULARY = 9, 6, 13
 SAMPLES = torch.tensor([0, 0, 0, 1, 3, 3, 3, 3, 3])

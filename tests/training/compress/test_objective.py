@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from interlat.training.compress.compressors import Reasoner, Resampling, Sample
+from interlat.training.compress.hint import hint
+from interlat.training.compress.losses import CompressionWeights
+from interlat.training.compress.objective import CompressionObjective, CompressionTotals
 from torch import nn
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.connectors.bridge import Bridge, BridgeConfig
 from interlat.connectors.resampler import Resampler, ResamplerConfig
-from interlat.training.compress.compressors import Reasoner, Resampling, Sample
-from interlat.training.compress.hint import hint
-from interlat.training.compress.losses import CompressionWeights
-from interlat.training.compress.objective import CompressionObjective, CompressionTotals
 from interlat.training.examples import Example, Mixed
 from sweep.tiny_models import tiny_model
 

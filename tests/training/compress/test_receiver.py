@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from interlat.training.compress.receiver import FrozenReceiver
 from torch import nn
 
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
-from interlat.training.compress.receiver import FrozenReceiver
 from interlat.training.examples import Example, Mixed
 
 SIZE, SENDER_SIZE, VOCABULARY = 32, 12, 40

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from interlat.training.compress.rollout import LatentRollout
 from torch import nn
 
 from interlat.connectors.bridge import Bridge, BridgeConfig, think_over
 from interlat.engine.prompt import Latents
-from interlat.training.compress.rollout import LatentRollout
 
 LENGTHS = (5, 11, 1, 8)
 STEPS = 4

@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-
-from interlat.training.compress import start
 from interlat.training.compress.start import FEWEST, uncertain_token
 from interlat.training.divergences import entropy
+
+from interlat.training.compress import start
 from sweep.tiny_models import tiny_model
 
 

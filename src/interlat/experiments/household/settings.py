@@ -235,5 +235,5 @@ class TrainScout:
     """Compile the model's step; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
 
     def __post_init__(self) -> None:
-        if self.schedule.pass_size is not None:
-            raise InputError("a scout's step is one pass; leave schedule.pass_size out")
+        if self.schedule.micro_batch_size is not None:
+            raise InputError("a scout's step is one micro-batch; leave schedule.micro_batch_size out")

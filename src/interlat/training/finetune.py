@@ -1,4 +1,4 @@
-"""Which parameters a training moves: everything, low-rank updates beside the adapter, or the adapter alone."""
+"""Which parameters a training moves: all, LoRA updates beside the adapter, or the adapter alone."""
 
 import importlib.util
 from typing import Any
@@ -7,35 +7,36 @@ import torch
 from torch import nn
 
 from interlat.errors import InputError
-from interlat.training.options import LowRank as LowRank
-from interlat.training.options import Trained as Trained
+from interlat.training.options import FINETUNE_RENAMED as FINETUNE_RENAMED
+from interlat.training.options import Finetune as Finetune
+from interlat.training.options import Lora as Lora
 
 
-def choose_trained(model: nn.Module, trained: Trained, low_rank: LowRank, seed: int) -> None:
+def choose_finetuned(model: nn.Module, finetune: Finetune, lora: Lora, seed: int) -> None:
     """Make exactly the parameters that a training may move require a gradient, in place.
 
     Args:
         model: the backbone with its head.
-        trained: "everything", "low_rank" (updates of the linear maps, all else stays), or "adapter" (nothing here).
-        low_rank: shape of the updates.
+        finetune: "full", "lora" (updates of the linear maps, all else stays), or "adapter" (nothing here).
+        lora: shape of the updates.
         seed: of their first values.
 
     Raises:
         InputError: peft is not installed, or the model has none of the named maps.
     """
-    model.requires_grad_(trained == "everything")
-    if trained != "low_rank":
+    model.requires_grad_(finetune == "full")
+    if finetune != "lora":
         return
     if importlib.util.find_spec("peft") is None:
-        raise InputError("low-rank training needs peft; install it with: pip install 'interlat[train]'")
+        raise InputError("LoRA needs peft; install it with: pip install 'interlat[train]'")
     from peft import LoraConfig, inject_adapter_in_model
 
     torch.manual_seed(seed)
-    settings = LoraConfig(r=low_rank.rank, lora_alpha=low_rank.alpha, target_modules=list(low_rank.targets))
+    settings = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets))
     try:
         inject_adapter_in_model(settings, model)
     except ValueError as error:
-        raise InputError(f"the model has no linear maps named {', '.join(low_rank.targets)}; name others") from error
+        raise InputError(f"the model has no linear maps named {', '.join(lora.targets)}; name others") from error
 
 
 def round_frozen(model: nn.Module) -> None:
@@ -49,7 +50,7 @@ def round_frozen(model: nn.Module) -> None:
             module.to(torch.bfloat16)
 
 
-def merge_low_rank(model: nn.Module) -> None:
+def merge_lora(model: nn.Module) -> None:
     """Put the updates into the weights and leave the plain model, in place; does nothing to a plain one."""
     if importlib.util.find_spec("peft") is None:
         return

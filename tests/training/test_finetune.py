@@ -3,7 +3,7 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from interlat.errors import InputError
-from interlat.training.trained import LowRank, choose_trained, merge_low_rank
+from interlat.training.finetune import Lora, choose_finetuned, merge_lora
 
 
 def model():
@@ -26,16 +26,16 @@ def logits(network):
 
 def test_everything_or_nothing_of_the_backbone_is_trained():
     network = model()
-    choose_trained(network, "adapter", LowRank(), 0)
+    choose_finetuned(network, "adapter", Lora(), 0)
     assert moved(network) == set()
-    choose_trained(network, "everything", LowRank(), 0)
+    choose_finetuned(network, "full", Lora(), 0)
     assert moved(network) == {name for name, _ in network.named_parameters()}
 
 
 def test_low_rank_updates_begin_silent_and_are_merged_exactly():
     network, plain = model(), model()
     names = set(plain.state_dict())
-    choose_trained(network, "low_rank", LowRank(rank=3, targets=("q_proj", "down_proj")), 0)
+    choose_finetuned(network, "lora", Lora(rank=3, targets=("q_proj", "down_proj")), 0)
     assert moved(network) and all("lora_" in name for name in moved(network))
     assert torch.equal(logits(network), logits(plain))
     with torch.no_grad():
@@ -44,7 +44,7 @@ def test_low_rank_updates_begin_silent_and_are_merged_exactly():
                 parameter.normal_(std=0.3)
     trained = logits(network)
     assert not torch.allclose(trained, logits(plain), atol=1e-3)
-    merge_low_rank(network)
+    merge_lora(network)
     assert set(network.state_dict()) == names
     assert torch.allclose(logits(network), trained, atol=1e-5)
     assert network.lm_head.weight is network.get_input_embeddings().weight, "tied stays tied"
@@ -55,7 +55,7 @@ def test_low_rank_updates_begin_silent_and_are_merged_exactly():
 def test_first_values_follow_the_seed():
     def first(seed):
         network = model()
-        choose_trained(network, "low_rank", LowRank(), seed)
+        choose_finetuned(network, "lora", Lora(), seed)
         return next(p for n, p in network.named_parameters() if "lora_A" in n)
 
     assert torch.equal(first(1), first(1)) and not torch.equal(first(1), first(2))
@@ -64,15 +64,15 @@ def test_first_values_follow_the_seed():
 def test_merging_a_plain_model_changes_nothing():
     network = model()
     before = logits(network)
-    merge_low_rank(network)
+    merge_lora(network)
     assert torch.equal(logits(network), before)
 
 
 def test_what_changes_nothing_is_refused(monkeypatch):
     with pytest.raises(InputError, match="changes nothing"):
-        LowRank(rank=0)
+        Lora(rank=0)
     with pytest.raises(InputError, match="no linear maps named nowhere"):
-        choose_trained(model(), "low_rank", LowRank(targets=("nowhere",)), 0)
+        choose_finetuned(model(), "lora", Lora(targets=("nowhere",)), 0)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match="needs peft"):
-        choose_trained(model(), "low_rank", LowRank(), 0)
+        choose_finetuned(model(), "lora", Lora(), 0)

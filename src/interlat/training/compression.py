@@ -1,7 +1,7 @@
 """Train a sender to say in a few latents what a frozen receiver reads in a full message."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,30 +19,25 @@ from interlat.engine.checkpoint import companion_file, load_checkpoint
 from interlat.engine.distributed import Ranks
 from interlat.engine.embeddings import input_embeddings, score_factor
 from interlat.engine.fingerprint import weights_fingerprint
-from interlat.engine.hardware import choose_device
 from interlat.engine.prompt import token_ids_of, tokenize
 from interlat.errors import InputError
-from interlat.experiments.household.corpus import household_corpus, split_games
-from interlat.experiments.household.on_policy import played_examples
 from interlat.files import atomic_folder, write_atomically
 from interlat.progress import say
-from interlat.results import RESULT_FIELDS, read_results
 from interlat.store.manifest import Manifest
 from interlat.training.batch_sampler import Order
-from interlat.training.card import CARD_FILE, base_model, model_card, settings_of
-from interlat.training.compress.compressors import Reasoner, Resampling, Sample
-from interlat.training.compress.objective import CompressionObjective, CompressionTotals
-from interlat.training.compress.start import uncertain_token
-from interlat.training.conversations import load_corpus
-from interlat.training.corpus import Corpus
+from interlat.training.card import CARD_FILE, base_model
+from interlat.training.compression_objective import CompressionObjective, CompressionTotals
+from interlat.training.compressors import Reasoner, Resampling, Sample, uncertain_token
+from interlat.training.corpus import CORPORA, Corpus
 from interlat.training.examples import Example, Mixed
-from interlat.training.identity import Identity, examples_identity, settings_identity, thoughts_identity
-from interlat.training.loop import Passes, check_settings, export_finished, load_finished, run_training
-from interlat.training.messages import ScoutMessages
-from interlat.training.model import compiled_backbone, export_model
+from interlat.training.finetune import choose_finetuned, merge_lora
+from interlat.training.identity import Identity, examples_identity, thoughts_identity
+from interlat.training.loop import MODEL_FOLDER, MicroBatches, export_finished, load_finished, run_training
+from interlat.training.messages import StoredMessages
+from interlat.training.model import compiled_backbone
 from interlat.training.settings import Compress as Compress
-from interlat.training.sharding import check_ranks, shard, split_again
-from interlat.training.trained import choose_trained, merge_low_rank, round_frozen
+from interlat.training.sharding import split_again
+from interlat.training.stage import Steps, export_agent, place_objective, run_stage, training_card
 from interlat.training.validation import mean_loss, mean_losses
 
 START_THOUGHTS = 512
@@ -55,12 +50,13 @@ _USE_OF_RESAMPLER = (
 )
 
 
-def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int, dict[str, float]]]:
+def compress(config: Compress, ranks: Ranks | None = None) -> Steps:
     """Run or continue the training; yields (finished steps, metrics). Ends with the exported sender.
 
     ``validation_loss`` is the mean over the trained lengths, ``validation_loss_K`` that of one,
-    ``validation_agreement_K`` the agreement on the same examples, and ``validation_played_agreement_K`` that on
-    played games that are held out; ``validation_played_loss_K`` is the loss on these where they are corrected. What
+    ``validation_distillation_K`` the distillation on the same examples, and
+    ``validation_on_policy_distillation_K`` the same on on-policy games that are held out;
+    ``validation_on_policy_loss_K`` is the loss on these with dagger. What
     the receiver loses with the full message and without one, the bounds in between which a compressed one lies, is
     said at the start.
 
@@ -74,52 +70,47 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int
         StorageError: another process trains into that folder, or the file system refused.
     """
     ranks = ranks or Ranks()
-    check_ranks(ranks, config.schedule.batch_size, config.compile)
-    settings = settings_identity(Compress, config, ("receiver", "thoughts", "sender", "conversations.data", "played"))
-    with ranks.alone_in(config.output):
-        check_settings(config.output, settings)
-        yield from _train(config, ranks, settings)
+    places = ("receiver", "thoughts", "sender", "conversations.data", "on_policy")
+    return run_stage(Compress, config, places, lambda settings: _train(config, ranks, settings), ranks)
 
 
-def _train(config: Compress, ranks: Ranks, settings: Identity) -> Iterator[tuple[int, dict[str, float]]]:
-    torch.set_num_threads(config.threads)
-    thoughts = ScoutMessages([config.thoughts])
+def _train(config: Compress, ranks: Ranks, settings: Identity) -> Steps:
+    thoughts = StoredMessages([config.thoughts])
     receiver, tokenizer = load_checkpoint(config.receiver, torch.float32, "cpu", False)
     adapter = _adapter(config, thoughts.manifest)
     chat = ChatFormat(tokenizer, AgentSettings.beside(config.receiver).template)
     corpus = _corpus(config, thoughts, chat, ranks)
-    played, played_held_out = _played(config, thoughts, chat)
+    on_policy: list[Example] = []
+    on_policy_held_out: list[Example] = []
+    if config.on_policy:
+        on_policy, on_policy_held_out = CORPORA[config.corpus].on_policy(vars(config), chat, thoughts)
     compressor = _new_compressor(config, thoughts, adapter.config, receiver)
     identity = {
         **settings,
-        "examples": examples_identity(corpus.training, played, corpus.validation, played_held_out),
+        "examples": examples_identity(corpus.training, on_policy, corpus.validation, on_policy_held_out),
         "thoughts": thoughts_identity(*thoughts.stores),
         "receiver": [weights_fingerprint(receiver), weights_fingerprint(adapter)],
         "sender": compressor.start,
     }
     source = _Source(config, thoughts, compressor)
-    device = choose_device(ranks.device(config.device))
     objective = CompressionObjective(
         compressor.module, receiver, adapter, config.losses, config.precision, compressor.head
-    ).to(device)
-    if config.precision == "bfloat16":
-        for model in (receiver, compressor.model):
-            if model is not None:
-                round_frozen(model)
-    shard(objective, [model for model in (compressor.model, receiver) if model is not None], ranks, device)
+    )
+    models = [model for model in (compressor.model, receiver) if model is not None]
+    place_objective(objective, config, models, ranks)
     objective.use_backbone(compiled_backbone(receiver, config.compile))
-    order = Order([*corpus.training, *played], config.schedule.batch_size, config.seed)
+    order = Order([*corpus.training, *on_policy], config.schedule.batch_size, config.seed)
     held_out = list(corpus.validation[: config.validation_limit])
-    played_held_out = played_held_out[: config.validation_limit]
-    played_measures = ("loss", "agreement") if config.corrected else ("agreement",)
+    on_policy_held_out = on_policy_held_out[: config.validation_limit]
+    on_policy_measures = ("loss", "distillation") if config.dagger else ("distillation",)
 
-    def passes_of_step(step: int) -> Passes:
+    def micro_batches_of_step(step: int) -> MicroBatches:
         samples = []
         for place, example in enumerate(order.of(step)):
             rng = random.Random(f"lengths/{config.seed}/{step}/{place}")
             samples.append(source.sample(example, rng.choice(config.latent_steps)))
         totals = CompressionTotals.of(samples)
-        for part in config.schedule.passes_of(ranks.share(samples)):
+        for part in config.schedule.micro_batches_of(ranks.share(samples)):
             yield objective(part, totals)
 
     def measured(examples: Sequence[Example], steps: int) -> dict[str, float]:
@@ -130,17 +121,19 @@ def _train(config: Compress, ranks: Ranks, settings: Identity) -> Iterator[tuple
         found: dict[str, float] = {}
         for steps in config.latent_steps:
             losses = measured(held_out, steps)
-            found |= {f"{name}_{steps}": losses[name] for name in ("loss", "agreement") if name in losses}
-            if played_held_out:
-                losses = measured(played_held_out, steps)
-                found |= {f"played_{name}_{steps}": losses[name] for name in played_measures if name in losses}
+            found |= {f"{name}_{steps}": losses[name] for name in ("loss", "distillation") if name in losses}
+            if on_policy_held_out:
+                losses = measured(on_policy_held_out, steps)
+                found |= {f"on_policy_{name}_{steps}": losses[name] for name in on_policy_measures if name in losses}
         loss = sum(found[f"loss_{steps}"] for steps in config.latent_steps) / len(config.latent_steps)
         return {"loss": loss, **found}
 
     _say_bounds(objective, [source.sample(example, 1) for example in held_out], ranks)
     parts = compressor.module.parts
     directory = Path(config.output)
-    yield from run_training(directory, parts, config.schedule, config.seed, passes_of_step, validate, ranks, identity)
+    yield from run_training(
+        directory, parts, config.schedule, config.seed, micro_batches_of_step, validate, ranks, identity
+    )
     if ranks.is_first:
         export_finished(directory, lambda: _export(config, thoughts, adapter.config))
 
@@ -163,7 +156,7 @@ class _Compressor:
 class _Source:
     """Makes samples of examples: the sender's prompt, as it was at collection, and its full message."""
 
-    def __init__(self, config: Compress, thoughts: ScoutMessages, compressor: _Compressor) -> None:
+    def __init__(self, config: Compress, thoughts: StoredMessages, compressor: _Compressor) -> None:
         self.thoughts = thoughts
         self.tokenizer = compressor.tokenizer
         self.make_prompt = None
@@ -220,48 +213,16 @@ def _adapter(config: Compress, manifest: Manifest) -> CommunicationAdapter:
     return adapter
 
 
-def _corpus(config: Compress, thoughts: ScoutMessages, chat: ChatFormat, ranks: Ranks) -> Corpus:
-    if config.corpus == "household":
-        return household_corpus(
-            thoughts.episodes(),
-            chat,
-            validation_share=config.validation_share,
-            search_weight=config.search_weight,
-        )
+def _corpus(config: Compress, thoughts: StoredMessages, chat: ChatFormat, ranks: Ranks) -> Corpus:
     longest = max(config.latent_steps)
-    found = load_corpus(
-        config.conversations,
-        chat,
-        thoughts.stores[0],
-        lambda item: max(longest, thoughts.rows(item)),
-        config.validation_share,
-    )
-    if ranks.is_first:
-        say(found.counts)
-    return found.corpus
-
-
-def _played(config: Compress, thoughts: ScoutMessages, chat: ChatFormat) -> tuple[list[Example], list[Example]]:
-    """Conversations of the receiver under compressed messages: those that are learned, and those that are held out."""
-    if not config.played:
-        return [], []
-    lines = []
-    for path in config.played:
-        # Other actors have other habits: what they do is not what the receiver meets.
-        read = read_results([path], base={**RESULT_FIELDS, "actor": str, "turns": list})
-        found = [line for line in read.records if line["actor"] == "latent"]
-        if not found:
-            raise InputError(f"no game of the latent actor in {path}; give results.jsonl of `interlat evaluate`")
-        lines += found
-    learned, held_out = split_games(thoughts.episodes(), config.validation_share)
-    return (
-        played_examples(lines, learned, chat, search_weight=config.search_weight, corrected=config.corrected),
-        played_examples(lines, held_out, chat, corrected=config.corrected),
-    )
+    corpus = CORPORA[config.corpus].load(vars(config), chat, thoughts, lambda item: max(longest, thoughts.rows(item)))
+    if corpus.counts and ranks.is_first:
+        say(corpus.counts)
+    return corpus
 
 
 def _new_compressor(
-    config: Compress, thoughts: ScoutMessages, adapter: AdapterConfig, receiver: nn.Module
+    config: Compress, thoughts: StoredMessages, adapter: AdapterConfig, receiver: nn.Module
 ) -> _Compressor:
     """What the training starts from."""
     manifest = thoughts.manifest
@@ -296,20 +257,20 @@ def _new_compressor(
     )
     # A model that made the thoughts needs no projection. Asked here, before low-rank updates make another model of it.
     reads_thoughts = not settings.project and (adapter.layer, adapter.norm) == (-1, "post")
-    if config.losses.hint and not reads_thoughts:
+    if config.losses.lens_distillation and not reads_thoughts:
         raise InputError(
-            f"the hint reads the thoughts with the head of the sender, and {config.sender} did not make those in "
-            f"{config.thoughts}; leave out losses.hint, or give the model that made them"
+            f"lens_distillation reads the thoughts with the head of the sender, and {config.sender} did not make "
+            f"those in {config.thoughts}; leave it out of losses, or give the model that made them"
         )
     bridge = _bridge(config, thoughts, settings, model, reads_thoughts)
-    head = model.get_output_embeddings().weight * score_factor(model) if config.losses.hint else None
-    choose_trained(model, config.trained, config.low_rank, config.seed + 2)
+    head = model.get_output_embeddings().weight * score_factor(model) if config.losses.lens_distillation else None
+    choose_finetuned(model, config.finetune, config.lora, config.seed + 2)
     reasoner = Reasoner(model, bridge, config.gradient_checkpointing, config.precision)
     return _Compressor(reasoner, tokenizer, head, start)
 
 
 def _bridge(
-    config: Compress, thoughts: ScoutMessages, settings: BridgeConfig, model: Any, reads_thoughts: bool
+    config: Compress, thoughts: StoredMessages, settings: BridgeConfig, model: Any, reads_thoughts: bool
 ) -> Bridge:
     """A new bridge, or the one that the sender already has."""
     file = companion_file(config.sender, Bridge.FILE)
@@ -338,7 +299,7 @@ def _bridge(
     return bridge
 
 
-def _start_token(model: Any, thoughts: ScoutMessages) -> int | None:
+def _start_token(model: Any, thoughts: StoredMessages) -> int | None:
     """The token to begin behind."""
     store = thoughts.stores[0]
     # Evenly over the store.
@@ -347,32 +308,32 @@ def _start_token(model: Any, thoughts: ScoutMessages) -> int | None:
     return uncertain_token(model, plans, thoughts.manifest.offset)
 
 
-def _export(config: Compress, thoughts: ScoutMessages, adapter: AdapterConfig) -> None:
+def _export(config: Compress, thoughts: StoredMessages, adapter: AdapterConfig) -> None:
     """Write the finished sender: what was trained and its bridge, nothing of the receiver."""
-    directory = Path(config.output)
     receiver, _ = load_checkpoint(config.receiver, torch.float32, "cpu", False)
-    manifest = thoughts.manifest
     compressor = _new_compressor(config, thoughts, adapter, receiver)
-    load_finished(directory, compressor.module.parts, config.schedule)
+    load_finished(Path(config.output), compressor.module.parts, config.schedule)
     lengths = ", ".join(map(str, config.latent_steps))
-    is_reasoner = isinstance(compressor.module, Reasoner)
-    card = model_card(
-        directory,
-        "interlat compress",
-        role="sender" if is_reasoner else "resampler",
-        settings=settings_of(Compress, config),
-        kept=config.schedule.keep,
-        start=config.sender or None,
-        about=f"It was trained to send messages of {lengths} rows to `{base_model(config.receiver)}`.",
-        use=_USE_OF_REASONER if is_reasoner else _USE_OF_RESAMPLER,
-    )
-    target = directory / "model"
+    about = f"It was trained to send messages of {lengths} rows to `{base_model(config.receiver)}`."
+    command, start = "interlat compress", config.sender or None
     if isinstance(compressor.module, Reasoner):
-        merge_low_rank(compressor.model)
-        bridge, settings = compressor.module.bridge, _settings(config, manifest)
-        export_model(compressor.model, compressor.tokenizer, target, settings=settings, beside=[bridge], card=card)
+        merge_lora(compressor.model)
+        export_agent(
+            command,
+            Compress,
+            config,
+            compressor.model,
+            compressor.tokenizer,
+            _settings(config, thoughts.manifest),
+            start=start,
+            beside=[compressor.module.bridge],
+            about=about,
+            use=_USE_OF_REASONER,
+        )
         return
-    with atomic_folder(target) as temporary:
+    role = AgentSettings(role="resampler")
+    card = training_card(command, Compress, config, role, start=start, about=about, use=_USE_OF_RESAMPLER)
+    with atomic_folder(Path(config.output) / MODEL_FOLDER) as temporary:
         compressor.module.resampler.save(temporary)
         write_atomically(temporary / CARD_FILE, card)
 
