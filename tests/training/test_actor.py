@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from interlat.training.curriculum import Curriculum
 from safetensors.torch import load_file
 
 import interlat
@@ -27,13 +26,14 @@ from interlat.store.index import Entry
 from interlat.store.reading import LatentStore
 from interlat.training import actor
 from interlat.training.actor import TrainActor, train_actor
-from interlat.training.branches import BranchWeights
 from interlat.training.conversations import ConversationOptions, Conversations, load_corpus
 from interlat.training.examples import ids_of
 from interlat.training.finetune import Lora
 from interlat.training.loop import Schedule, step_of
+from interlat.training.losses import BranchWeights
 from interlat.training.messages import StoredMessages
 from interlat.training.model import SmallModel
+from interlat.training.reading import Curriculum
 from interlat.training.tokenizer import train_tokenizer
 
 
@@ -140,13 +140,13 @@ def test_the_whole_recipe_is_killed_and_continued_to_the_same_adapter(config, tm
     """Separation, alignment and curriculum draw by the step, so a second life draws what the first would have drawn."""
     whole = dataclasses.replace(
         config,
-        losses=BranchWeights(separation=0.5, alignment=0.1, adaptive=True),
+        losses=BranchWeights(contrastive=0.5, plan_distillation=0.1, adaptive=True),
         curriculum=Curriculum("uniform"),
         none_share=0.0,
         prefix_share=0.0,
     )
     steps = [metrics for _, metrics in train_actor(whole)]
-    assert all({"task", "separation", "alignment"} <= metrics.keys() for metrics in steps)
+    assert all({"task", "contrastive", "plan_distillation"} <= metrics.keys() for metrics in steps)
     killed = dataclasses.replace(whole, output=str(tmp_path / "killed"))
     for step, _ in train_actor(killed):
         if step == 2:

@@ -281,3 +281,10 @@ def test_a_step_is_cut_into_passes_that_hold_every_sample_once():
 def test_counts_are_positive(name):
     with pytest.raises(InputError, match=name):
         Schedule(**{name: 0})
+
+
+def test_metrics_of_an_older_version_have_the_names_of_today(tmp_path):
+    old = {"step": 1, "loss": 1.0, "separation": 0.5, "validation_played_agreement_2": 0.1, "validation_loss": 2.0}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(old) + "\n")
+    new = {"step": 1, "loss": 1.0, "contrastive": 0.5, "validation_on_policy_distillation_2": 0.1}
+    assert read_metrics(tmp_path) == [{**new, "validation_loss": 2.0}]

@@ -12,7 +12,7 @@ from interlat.connectors.adapter import CommunicationAdapter
 from interlat.errors import CheckpointError, InputError
 from interlat.files import append_line, read_lines
 from interlat.store.reading import LatentStore
-from interlat.training import divergences
+from interlat.training import fused_losses
 from interlat.training.finetune import Lora
 from interlat.training.objective import ActorObjective
 from interlat.training.preference import (
@@ -145,7 +145,7 @@ def test_a_policy_that_is_the_reference_loses_ln_2():
 @pytest.mark.parametrize("kind", ["none", "text", "latent"])
 @pytest.mark.parametrize("chunk", [2**24, 4000])
 def test_scores_of_a_batch_are_those_of_single_conversations(pipeline, config, kind, chunk, monkeypatch):
-    monkeypatch.setattr(divergences, "CHUNK_LOGITS", chunk)
+    monkeypatch.setattr(fused_losses, "CHUNK_LOGITS", chunk)
     config = dataclasses.replace(config, start=str(pipeline.actors[kind]))
     scorer, pairs = preference(config)
     store = LatentStore.open(config.thoughts)

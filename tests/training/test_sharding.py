@@ -7,15 +7,15 @@ import sys
 
 import pytest
 import torch
-from interlat.training.curriculum import Curriculum
 from safetensors.torch import load_file
 
 from interlat.config import write_config
 from interlat.engine.hf import Engine
 from interlat.files import read_lines
 from interlat.training.actor import TrainActor, train_actor
-from interlat.training.branches import BranchWeights
 from interlat.training.loop import Schedule
+from interlat.training.losses import BranchWeights
+from interlat.training.reading import Curriculum
 
 
 @pytest.fixture

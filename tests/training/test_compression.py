@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from interlat.training.compress.losses import CompressionWeights
 from safetensors.torch import load_file
 
 import interlat
@@ -34,6 +33,7 @@ from interlat.training.compression import Compress, compress
 from interlat.training.conversations import ConversationOptions
 from interlat.training.finetune import Lora
 from interlat.training.loop import Schedule
+from interlat.training.losses import CompressionWeights
 from interlat.training.messages import StoredMessages
 from interlat.training.model import SmallModel, build_model
 from interlat.training.tokenizer import train_tokenizer
@@ -226,7 +226,7 @@ def test_a_sender_of_the_same_size_that_is_not_the_scout_is_projected(config, pi
 def test_a_hint_is_followed(config):
     """Nothing but the hint: what the latents say comes nearer to the open words of the plan."""
     schedule = dataclasses.replace(config.schedule, steps=20, batch_size=8, eval_every=20, checkpoint_every=20)
-    losses = CompressionWeights(agreement=0.0, direction=0.0, hint=5.0)
+    losses = CompressionWeights(distillation=0.0, mean_cosine=0.0, lens_distillation=5.0)
     hinted = dataclasses.replace(config, latent_steps=(2,), schedule=schedule, losses=losses)
     found = [metrics["hint"] for _, metrics in compress(hinted)]
     assert sum(found[-5:]) < 0.8 * sum(found[:5])
@@ -234,13 +234,13 @@ def test_a_hint_is_followed(config):
 
 @pytest.mark.parametrize("kind", ["lora", "adapter"])
 def test_a_hint_is_for_a_part_of_the_sender_too(config, kind):
-    losses = CompressionWeights(agreement=0.0, direction=0.0, hint=1.0)
+    losses = CompressionWeights(distillation=0.0, mean_cosine=0.0, lens_distillation=1.0)
     hinted = dataclasses.replace(config, latent_steps=(2,), losses=losses, finetune=kind, lora=Lora(rank=2))
     assert all("hint" in metrics for _, metrics in compress(hinted))
 
 
 def test_a_hint_that_cannot_be_given_is_refused(config, pipeline):
-    hinted = CompressionWeights(hint=0.1)
+    hinted = CompressionWeights(lens_distillation=0.1)
     for wrong in ({"latent_steps": (1, 3)}, {"latent_steps": (2,), "method": "resampler", "sender": ""}):
         with pytest.raises(InputError, match="reasoner of one length"):
             dataclasses.replace(config, losses=hinted, **wrong)
@@ -248,7 +248,7 @@ def test_a_hint_that_cannot_be_given_is_refused(config, pipeline):
     with pytest.raises(InputError, match="did not make those in"):
         list(compress(other))
     with pytest.raises(InputError, match="hint and floor are weights"):
-        CompressionWeights(hint=-1)
+        CompressionWeights(lens_distillation=-1)
 
 
 @pytest.mark.parametrize("sender", ["scout", "text actor"])
@@ -359,42 +359,44 @@ def played(pipeline, short, tmp_path):
 
 
 def test_played_games_are_learned_beside_the_experts(config, pipeline, played, tmp_path):
-    config = dataclasses.replace(config, latent_steps=(3,), losses=CompressionWeights(agreement=1.0, direction=0.0))
+    config = dataclasses.replace(
+        config, latent_steps=(3,), losses=CompressionWeights(distillation=1.0, mean_cosine=0.0)
+    )
     without = list(compress(dataclasses.replace(config, output=str(tmp_path / "without"))))
-    both = list(compress(dataclasses.replace(config, played=(str(played),))))
-    assert {"validation_agreement_3", "validation_loss_3"} <= without[-1][1].keys()
-    assert "validation_played_agreement_3" not in without[-1][1]
-    assert both[-1][1]["validation_played_agreement_3"] > 0
+    both = list(compress(dataclasses.replace(config, on_policy=(str(played),))))
+    assert {"validation_distillation_3", "validation_loss_3"} <= without[-1][1].keys()
+    assert "validation_on_policy_distillation_3" not in without[-1][1]
+    assert both[-1][1]["validation_on_policy_distillation_3"] > 0
     assert any(a["task"] != b["task"] for (_, a), (_, b) in zip(without, both, strict=True))
     examples, held_out = HOUSEHOLD.on_policy(
-        {**vars(config), "on_policy": (str(played),), "dagger": False},
+        {**vars(config), "on_policy": (str(played),)},
         ChatFormat(Engine.load(str(pipeline.actors["latent"])).tokenizer),
         StoredMessages([str(pipeline.thoughts)]),
     )
     games = {line["item"] for line in read_lines(played)}
     assert len(examples) + len(held_out) == len(games) and len(held_out) == max(1, round(0.2 * len(games)))
     assert not any(example.label_weight for example in [*examples, *held_out])
-    assert "validation_played_loss_3" not in both[-1][1]
+    assert "validation_on_policy_loss_3" not in both[-1][1]
 
 
 def test_corrected_games_are_learned_without_any_agreement(config, pipeline, played, tmp_path):
-    losses = CompressionWeights(agreement=0.0, direction=0.0)
-    config = dataclasses.replace(config, latent_steps=(3,), losses=losses, played=(str(played),), corrected=True)
+    losses = CompressionWeights(distillation=0.0, mean_cosine=0.0)
+    config = dataclasses.replace(config, latent_steps=(3,), losses=losses, on_policy=(str(played),), dagger=True)
     (*_, (_, last)) = compress(config)
-    assert last["validation_played_loss_3"] > 0 and last["validation_played_loss_3"] != last["validation_loss_3"]
-    assert "validation_played_agreement_3" not in last
+    assert last["validation_on_policy_loss_3"] > 0 and last["validation_on_policy_loss_3"] != last["validation_loss_3"]
+    assert "validation_on_policy_distillation_3" not in last
 
 
 def test_played_games_that_teach_nothing_are_refused(config, pipeline, played, tmp_path):
-    with pytest.raises(InputError, match=r"give losses\.agreement a weight"):
-        dataclasses.replace(config, played=(str(played),), losses=CompressionWeights(agreement=0.0))
+    with pytest.raises(InputError, match=r"give losses\.distillation a weight"):
+        dataclasses.replace(config, on_policy=(str(played),), losses=CompressionWeights(distillation=0.0))
     with pytest.raises(InputError, match="no games to correct"):
-        dataclasses.replace(config, corrected=True)
+        dataclasses.replace(config, dagger=True)
     others = tmp_path / "others.jsonl"
     others.write_text("".join(f"{json.dumps(line)}\n" for line in read_lines(played) if line["actor"] == "none"))
     for path in (others, tmp_path / "nowhere.jsonl"):
         with pytest.raises(InputError, match="no game of the latent actor"):
-            list(compress(dataclasses.replace(config, played=(str(path),))))
+            list(compress(dataclasses.replace(config, on_policy=(str(path),))))
 
 
 def test_a_prompt_that_leaves_no_room_for_latents_is_named(config):
