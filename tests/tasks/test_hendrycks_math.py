@@ -8,10 +8,11 @@ import datasets
 import huggingface_hub
 import pytest
 
+from hub_rows import HUB_ROWS
 from interlat.errors import InputError
 from interlat.tasks.graders.mathematics import grade_mathematics as grade
 from interlat.tasks.grading import grade as grade_task
-from interlat.tasks.hendrycks_math import SUBJECTS, answers_of, load_math
+from interlat.tasks.hendrycks_math import MATH_500, SUBJECTS, answers_of, load_math
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "math_test_500.jsonl"
 TITLES = {subject: subject.replace("_and_", " & ").replace("_", " ").title() for subject in SUBJECTS}
@@ -213,3 +214,19 @@ def test_each_accepted_answer_is_right(tmp_path: Path) -> None:
         True, True, False, False,
     ]  # fmt: skip
     assert [grade_task(f"\\boxed{{{answer}}}", both).correct for answer in ("7,-7", "7", "-7")] == [True, False, False]
+
+
+def test_the_answer_has_a_column_of_its_own(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in HUB_ROWS["math500"]))
+    _, second = MATH_500.load(str(path)).tasks
+    assert (second.answer, second.task_type) == (r"\sqrt{2}", "Algebra")
+    assert second.metadata == {"level": 2, "solution": r"$\boxed{\sqrt{2}}$"}
+
+
+def test_the_column_may_hold_one_of_several_boxes(tmp_path):
+    row = HUB_ROWS["math500"][0] | {"solution": r"Both $\boxed{-4}$ and $\boxed{9}$ are roots.", "answer": "9"}
+    (tmp_path / "x.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | {"answer": "-4, 9"}) + "\n")
+    for task in MATH_500.load(str(tmp_path / "x.jsonl")).tasks:
+        assert task.answer == "-4, 9"
+        assert grade_task(r"\boxed{9,-4}", task).correct and not grade_task(r"\boxed{9}", task).correct

@@ -25,7 +25,7 @@ from interlat.progress import drain, say, track
 from interlat.tasks.answer_lines import GradedLine, graded_lines
 from interlat.tasks.base import TaskSet
 from interlat.tasks.benchmarks import BENCHMARKS, benchmark_named
-from interlat.tasks.grading import ANSWER_FORMATS
+from interlat.tasks.grading import GRADERS
 from interlat.tasks.records import AMBIGUOUS
 from interlat.tasks.sandbox.execution import Limits
 from interlat.tasks.verification import Verification, verified
@@ -45,14 +45,14 @@ class ListTasks:
 def run_list_tasks(config: ListTasks) -> None:
     """List them."""
     if config.json:
-        for one in BENCHMARKS.values():
+        for one in map(BENCHMARKS.__getitem__, BENCHMARKS.names()):
             fields = {key: getattr(one, key) for key in ("name", "title", "data", "configuration", "split", "size")}
             print(json.dumps({**fields, "grader": one.grader}))
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("name", "grader", "tasks", "split", "data set of the hub"):
         table.add_column(column, justify="right" if column == "tasks" else "left", overflow="fold")
-    for one in BENCHMARKS.values():
+    for one in map(BENCHMARKS.__getitem__, BENCHMARKS.names()):
         place = f"{one.data} {one.configuration}".rstrip()
         table.add_row(one.name, one.grader, str(one.size), one.split, Text(place))
     Console().print(table)
@@ -102,7 +102,7 @@ def run_show_tasks(config: ShowTasks) -> None:
             print(json.dumps(asdict(task), ensure_ascii=False))
             continue
         console.rule(Text(task.id), align="left")
-        print(f"{task.text}\n{ANSWER_FORMATS[task.grader]}\n\nanswer: {task.answer}")
+        print(f"{task.text}\n{GRADERS[task.grader].answer_format}\n\nanswer: {task.answer}")
     origin = ", ".join(f"{key} {value}" for key, value in tasks.origin.items())
     say(f"{len(tasks.tasks)} tasks; {origin}")
 

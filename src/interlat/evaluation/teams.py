@@ -29,7 +29,8 @@ from interlat.files import append_line
 from interlat.results import Results, read_results
 from interlat.tasks.base import Task, TaskSet
 from interlat.tasks.graders.verdict import Verdict
-from interlat.tasks.grading import ANSWER_FORMATS, grade
+from interlat.tasks.grading import GRADERS as TASK_GRADERS
+from interlat.tasks.grading import grade
 from interlat.tasks.parallel import map_in_order
 from interlat.tasks.sandbox.execution import Limits
 from interlat.teams.runner import Question, TeamRun, Teamwork, check_members, foreign_cache, hand_overs
@@ -124,7 +125,9 @@ class EvaluateTeams:
         Raises:
             InputError: a control of a team in which nobody thinks.
         """
-        options = replace(self.team, answer_format=self.team.answer_format or ANSWER_FORMATS[self.task.grader])
+        options = replace(
+            self.team, answer_format=self.team.answer_format or TASK_GRADERS[self.task.grader].answer_format
+        )
         if variant == "single":
             return make_team(replace(options, topology="single"))
         if variant == "text":
@@ -157,6 +160,7 @@ class EvaluateTeams:
             settings["template"] = template.record
             if not settings["template"]:
                 del settings["template"]
+        fields["task"] = self.task.record
         fields["model"] = content_digest(self.model)
         fields["models"] = {name: content_digest(place) for name, place in self.models.items()}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]

@@ -6,7 +6,7 @@ from typing import Any
 
 from interlat.errors import InputError
 from interlat.tasks.base import Task, TaskSet
-from interlat.tasks.records import read_rows, value_of
+from interlat.tasks.rows import read_rows, value_of
 
 TASK_TYPES = (
     "pick_and_place_simple",

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from interlat.errors import InputError
-from interlat.tasks.base import Task
-from interlat.tasks.benchmark import Benchmark
-from interlat.tasks.records import lettered, value_of, with_options
+from interlat.tasks.base import Task, lettered, with_options
+from interlat.tasks.benchmarks import Benchmark
+from interlat.tasks.rows import value_of
 
 _OPTIONS = re.compile(
     r"(?:.*\n)?[ \t]*\(?A[).:](?P<A>.*)\n[ \t]*\(?B[).:](?P<B>.*)\n[ \t]*\(?C[).:](?P<C>.*)\n[ \t]*\(?D[).:](?P<D>.*)",

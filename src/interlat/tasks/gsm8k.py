@@ -5,8 +5,8 @@ from typing import Any
 
 from interlat.errors import InputError
 from interlat.tasks.base import Task
-from interlat.tasks.benchmark import Benchmark
-from interlat.tasks.records import value_of
+from interlat.tasks.benchmarks import Benchmark
+from interlat.tasks.rows import value_of
 
 ANSWER_MARK = "####"
 """Stands between a solution and its answer."""

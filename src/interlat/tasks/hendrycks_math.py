@@ -1,4 +1,7 @@
-"""MATH (arXiv 2103.03874): competition problems of seven subjects and five levels, with boxed answers."""
+"""MATH (arXiv 2103.03874): competition problems of seven subjects and five levels, with boxed answers.
+
+MATH-500 is the 500 of them that arXiv 2305.20050 tests on, with the answers in a column of their own.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,9 +11,9 @@ from typing import Any
 from interlat.errors import InputError
 from interlat.files import sha256_of
 from interlat.tasks.base import Task, TaskSet
-from interlat.tasks.benchmark import Benchmark
-from interlat.tasks.boxed import all_boxed, boxed_answer
-from interlat.tasks.records import SUFFIXES, is_local, read_rows, value_of
+from interlat.tasks.benchmarks import Benchmark
+from interlat.tasks.boxed import all_boxed, boxed_answer, last_boxed
+from interlat.tasks.rows import SUFFIXES, Rows, is_local, read_rows, value_of
 
 SUBJECTS = (
     "algebra",
@@ -26,7 +29,6 @@ SUBJECTS = (
 LEVELS = (1, 2, 3, 4, 5)
 """From easy to hard."""
 
-_Rows = list[dict[str, Any]]
 _EITHER = re.compile(r"\b(?:either|also)\b[^.]{0,40}\b(?:accept\w*|correct) (?:as an )?answer", re.IGNORECASE)
 _ASKS_FOR_LIST = re.compile(r"separated by (?:a )?comma", re.IGNORECASE)
 _OR_BOX = re.compile(r"\bor\s*\}?\s*\$?\s*\\(?:boxed|fbox)")
@@ -113,7 +115,7 @@ def answers_of(problem: str, solution: str) -> list[str]:
 
 def _rows_by_subject(
     data: str, split: str, wanted: Sequence[str], revision: str
-) -> tuple[dict[str, _Rows], dict[str, str]]:
+) -> tuple[dict[str, Rows], dict[str, str]]:
     """All rows of the wanted subjects in the order of `SUBJECTS`, and their origin."""
     if not is_local(data):
         rows_of = {}
@@ -125,7 +127,7 @@ def _rows_by_subject(
     parts = _parts(Path(data).expanduser())
     if not parts:
         rows, origin = read_rows(data, split)
-        mixed: dict[str, _Rows] = {}
+        mixed: dict[str, Rows] = {}
         for number, row in enumerate(rows):
             mixed.setdefault(_subject_of(row, f"row {number} of {data}"), []).append(row)
         return {subject: mixed[subject] for subject in wanted if subject in mixed}, origin
@@ -149,16 +151,48 @@ def _subject_of(row: Mapping[str, Any], where: str) -> str:
     return subject
 
 
-class _Math(Benchmark):
-    def load(self, data: str = "", split: str = "", name: str = "", revision: str = "") -> TaskSet:
-        """As `Benchmark.load`, but as `load_math` names the tasks; ``name`` is one of the subjects."""
-        return load_math(data or self.data, split or self.split, (name,) if name else (), revision=revision)
+class Math(Benchmark):
+    """MATH, which is read subject by subject."""
+
+    def load(
+        self,
+        data: str = "",
+        split: str = "",
+        name: str = "",
+        revision: str = "",
+        subjects: Sequence[str] = (),
+        levels: Sequence[int] = (),
+    ) -> TaskSet:
+        """As `Benchmark.load`, but as `load_math` names the tasks; ``name`` is one more of the subjects."""
+        subjects = (*subjects, name) if name else subjects
+        return load_math(data or self.data, split or self.split, subjects, levels, revision)
 
 
-MATH = _Math(
+MATH = Math(
     "math",
     "MATH (arXiv 2103.03874)",
     data="EleutherAI/hendrycks_math",
     task_of=lambda row, where: _task(row, where, "", _subject_of(row, where)),
     size=5000,
+)
+
+
+def _task_of_500(row: Mapping[str, Any], where: str) -> Task:
+    problem, answer, solution = value_of(row, "problem", where), value_of(row, "answer", where), row.get("solution")
+    answers = [answer]
+    if isinstance(solution, str) and last_boxed(solution) == answer:
+        # The column holds the last box, where the answer may be several.
+        answers = answers_of(problem, solution)
+    return Task(
+        id=where,
+        text=problem,
+        answer=answers[0],
+        alternatives=tuple(answers[1:]),
+        task_type=str(row.get("subject") or ""),
+        metadata={"level": row.get("level"), "solution": str(solution or "")},
+    )
+
+
+MATH_500 = Benchmark(
+    "math500", "MATH-500 (arXiv 2305.20050)", data="HuggingFaceH4/MATH-500", task_of=_task_of_500, size=500
 )

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from interlat.errors import InputError
-from interlat.tasks.base import Task
-from interlat.tasks.benchmark import Benchmark
-from interlat.tasks.records import value_of, with_options
+from interlat.tasks.base import Task, with_options
+from interlat.tasks.benchmarks import Benchmark
+from interlat.tasks.rows import value_of
 
 
 def _task(row: Mapping[str, Any], where: str) -> Task:
