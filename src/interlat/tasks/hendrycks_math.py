@@ -34,46 +34,6 @@ _ASKS_FOR_LIST = re.compile(r"separated by (?:a )?comma", re.IGNORECASE)
 _OR_BOX = re.compile(r"\bor\s*\}?\s*\$?\s*\\(?:boxed|fbox)")
 
 
-def load_math(
-    data: str = "EleutherAI/hendrycks_math",
-    split: str = "test",
-    subjects: Sequence[str] = (),
-    levels: Sequence[int] = (),
-    revision: str = "",
-) -> TaskSet:
-    """The problems of one split, subject after subject, each in the published order.
-
-    The id is ``math/<split>/<subject>/<number within the subject>``, counted from 0 before anything is left out. The
-    answer is the content of the solution's last box, or of several boxes (`answers_of`). ``metadata`` has the
-    ``solution`` and the ``level``, which is None for the few problems of "Level ?".
-
-    Args:
-        data: the hub's data set (a configuration for each subject), one local file with all subjects in its field
-            ``type``, or a folder with a file or a folder for each subject.
-        split: train or test.
-        subjects: some of `SUBJECTS`; empty for all that the data holds.
-        levels: some of 1 to 5; empty for all.
-        revision: branch, tag or commit on the hub.
-
-    Raises:
-        InputError: an unknown subject or level, what `read_rows` raises, or a row that is not of MATH.
-    """
-    if not set(subjects) <= set(SUBJECTS):
-        raise InputError(f"subjects are {', '.join(subjects)}; choose among {', '.join(SUBJECTS)}")
-    if not set(levels) <= set(LEVELS):
-        raise InputError(f"levels are {', '.join(map(str, levels))}; choose among 1, 2, 3, 4, 5")
-    wanted = [subject for subject in SUBJECTS if not subjects or subject in subjects]
-    rows_of, origin = _rows_by_subject(data, split, wanted, revision)
-    if missing := [subject for subject in subjects if subject not in rows_of]:
-        raise InputError(f"{data} has nothing of {', '.join(missing)}; choose other subjects or other data")
-    tasks = [
-        _task(row, f"math/{split}/{subject}/{number}", split, subject)
-        for subject, rows in rows_of.items()
-        for number, row in enumerate(rows)
-    ]
-    return TaskSet(tuple(task for task in tasks if not levels or task.metadata["level"] in levels), origin)
-
-
 def _task(row: Mapping[str, Any], identifier: str, split: str, subject: str) -> Task:
     solution = value_of(row, "solution", identifier)
     problem = value_of(row, "problem", identifier)
@@ -163,9 +123,39 @@ class Math(Benchmark):
         subjects: Sequence[str] = (),
         levels: Sequence[int] = (),
     ) -> TaskSet:
-        """As `Benchmark.load`, but as `load_math` names the tasks; ``name`` is one more of the subjects."""
-        subjects = (*subjects, name) if name else subjects
-        return load_math(data or self.data, split or self.split, subjects, levels, revision)
+        """The problems of one split, subject after subject, each in the published order.
+
+        The id is ``math/<split>/<subject>/<number within the subject>``, counted from 0 before anything is left out.
+        The answer is the content of the solution's last box, or of several boxes (`answers_of`). ``metadata`` has the
+        ``solution`` and the ``level``, which is None for the few problems of "Level ?".
+
+        Args:
+            data: the hub's data set (a configuration for each subject), one local file with all subjects in its field
+                ``type``, or a folder with a file or a folder for each subject.
+            split: train or test.
+            name: one more of the subjects.
+            revision: branch, tag or commit on the hub.
+            subjects: some of `SUBJECTS`; empty for all that the data holds.
+            levels: some of 1 to 5; empty for all.
+
+        Raises:
+            InputError: an unknown subject or level, what `read_rows` raises, or a row that is not of MATH.
+        """
+        data, split, subjects = data or self.data, split or self.split, (*subjects, *([name] if name else []))
+        if not set(subjects) <= set(SUBJECTS):
+            raise InputError(f"subjects are {', '.join(subjects)}; choose among {', '.join(SUBJECTS)}")
+        if not set(levels) <= set(LEVELS):
+            raise InputError(f"levels are {', '.join(map(str, levels))}; choose among 1, 2, 3, 4, 5")
+        wanted = [subject for subject in SUBJECTS if not subjects or subject in subjects]
+        rows_of, origin = _rows_by_subject(data, split, wanted, revision)
+        if missing := [subject for subject in subjects if subject not in rows_of]:
+            raise InputError(f"{data} has nothing of {', '.join(missing)}; choose other subjects or other data")
+        tasks = [
+            _task(row, f"math/{split}/{subject}/{number}", split, subject)
+            for subject, rows in rows_of.items()
+            for number, row in enumerate(rows)
+        ]
+        return TaskSet(tuple(task for task in tasks if not levels or task.metadata["level"] in levels), origin)
 
 
 MATH = Math(
