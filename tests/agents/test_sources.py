@@ -132,7 +132,7 @@ SPELLING = Benchmark(
     "spelling",
     "Spelling",
     data="them/spelling",
-    task_of=lambda row, where: Task(where, row["ask"], row["word"]),
+    task_of=lambda record, where: Task(where, record["ask"], record["word"]),
     size=1,
     grader="backwards",
 )
@@ -186,7 +186,7 @@ def test_another_package_adds_a_benchmark_a_grader_and_a_kind_of_source(toy_pack
     assert main(["tasks", "verify", "Spelling", "--file", str(data), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["how"] == {"exact": 1}
     lines = [
-        {"kind": "spelling", "row": {"ask": "A word?", "word": "ab"}, "answer": "ba"},
+        {"kind": "spelling", "record": {"ask": "A word?", "word": "ab"}, "answer": "ba"},
         {"kind": "backwards", "gold": "ab", "answer": "ab"},
     ]
     (toy_package / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -59,8 +59,8 @@ def test_every_kind_is_graded_in_order():
         (b'{"kind": "choice", "gold": "A", "answer": "A", "options": {"A": 1}}', "options is {'A': 1}"),
         (b'{"kind": "code", "answer": "x", "tests": "1", "functions": "f"}', "functions is 'f'"),
         (b'{"kind": "loader", "answer": "3", "solution": "no box"}', "no \\boxed"),
-        (b'{"kind": "gsm8k", "answer": "3", "row": "?"}', 'row is "?", expected an object'),
-        (b'{"kind": "gsm8k", "answer": "3", "row": {"question": "?"}}', "has no 'answer'; its columns are question"),
+        (b'{"kind": "gsm8k", "answer": "3", "record": "?"}', 'record is "?", expected an object'),
+        (b'{"kind": "gsm8k", "answer": "3", "record": {"question": "?"}}', "has no 'answer'; its columns are question"),
     ],
 )
 def test_a_bad_line_says_why_and_the_rest_goes_on(line, said):
@@ -86,7 +86,7 @@ def test_lines_are_read_as_they_are_needed():
 
 def test_a_line_may_hold_the_row_of_a_benchmark():
     rows = {name: HUB_ROWS[name][0] for name in ("gsm8k", "medqa", "humaneval")}
-    lines = [{"kind": name, "row": row, "answer": "\\boxed{A}"} for name, row in rows.items()]
+    lines = [{"kind": name, "record": row, "answer": "\\boxed{A}"} for name, row in rows.items()]
     found = list(graded_lines(encoded(lines)))
     assert [one.error for one in found] == ["", "", ""]
     assert [one.verdict.how for one in found] == ["symbolic", "exact", "unparsed"]

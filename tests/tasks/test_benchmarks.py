@@ -44,7 +44,7 @@ def test_rows_of_the_hub_become_tasks_that_can_be_graded(name, tmp_path):
 def test_rows_of_something_else_are_refused_with_their_place(name, tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"text": "nothing", "prompt": "x", "options": None}) + "\n")
-    with pytest.raises(InputError, match=r"(0 in|row 0 of) .*rows.jsonl"):
+    with pytest.raises(InputError, match=r"(0 in|record 0 of) .*rows.jsonl"):
         BENCHMARKS[name].load(str(path))
 
 

@@ -129,7 +129,7 @@ def test_the_hub_is_asked_for_each_subject_at_one_commit(monkeypatch: pytest.Mon
     [
         ({"solution": "It is 7."}, r"math/test/algebra/1 has no \\boxed"),
         ({"level": "Level 6"}, r"math/test/algebra/1 has the level 'Level 6'"),
-        ({"type": "Topology"}, "row 1 of .* has the type 'Topology', expected one of algebra"),
+        ({"type": "Topology"}, "record 1 of .* has the type 'Topology', expected one of algebra"),
     ],
 )
 def test_a_row_that_is_not_of_math_is_named(tmp_path: Path, changes: dict[str, str], message: str) -> None:

@@ -70,11 +70,11 @@ class TestLoadRecords:
         assert [task.answer for task in self.load(tmp_path, rows)] == ["", "", '["x", "y"]']
 
     def test_a_missing_column_is_named_with_those_that_are_there(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match=r"row 1 of .* has no 'question'; its columns are prompt, answer"):
+        with pytest.raises(InputError, match=r"record 1 of .* has no 'question'; its columns are prompt, answer"):
             self.load(tmp_path, [{"question": "a"}, {"prompt": "b", "answer": "c"}])
         with pytest.raises(InputError, match="has no 'key'; its columns are question"):
             self.load(tmp_path, [{"question": "a"}], id="key")
-        with pytest.raises(InputError, match=r"row 1 of .* has no 'id'"):
+        with pytest.raises(InputError, match=r"record 1 of .* has no 'id'"):
             self.load(tmp_path, [{"id": 1, "question": "a"}, {"question": "b"}])
         with pytest.raises(InputError, match="has no 'topic'"):
             self.load(tmp_path, [{"question": "a"}], task_type="topic")
@@ -86,11 +86,11 @@ class TestLoadRecords:
     def test_the_hub_is_asked_for_what_was_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked = []
 
-        def read_rows(*place: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        def read_records(*place: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
             asked.append(place)
             return [{"id": "a", "question": "?"}], {"data": "owner/name", "revision": "abc"}
 
-        monkeypatch.setattr(records, "read_rows", read_rows)
+        monkeypatch.setattr(records, "read_records", read_records)
         found = load_records("owner/name", "test", RecordFields(), name="hard", revision="v2")
         assert [task.id for task in found.tasks] == ["a"]
         assert found.origin == {"data": "owner/name", "revision": "abc"}

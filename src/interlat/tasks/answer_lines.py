@@ -48,8 +48,8 @@ def graded_lines(lines: Iterable[bytes], limits: Limits | None = None, workers: 
 
     A line is a JSON object with ``kind`` (a grader, a benchmark or `LOADER`), ``answer`` (the whole reply) and, if it
     has one, ``id``; further ``gold`` (mathematics; choice, where it is the label), ``options`` (choice: an object, or a
-    list for A, B, ...), ``tests``, ``functions`` and ``before`` (code), ``solution`` (loader), ``row`` (a benchmark:
-    the row of its data set). Other fields are not looked at.
+    list for A, B, ...), ``tests``, ``functions`` and ``before`` (code), ``solution`` (loader), ``record`` (a benchmark:
+    one of its data set). Other fields are not looked at.
 
     Args:
         lines: as they are in the file.
@@ -66,35 +66,35 @@ def graded_lines(lines: Iterable[bytes], limits: Limits | None = None, workers: 
 def _graded(number: int, line: bytes, limits: Limits | None) -> GradedLine:
     identifier = str(number)
     try:
-        row = _row(line)
-        identifier = str(row.get("id", number))
-        task, reply = _task(row, identifier), text_in(row, "answer")
+        fields = _fields_of(line)
+        identifier = str(fields.get("id", number))
+        task, reply = _task(fields, identifier), text_in(fields, "answer")
         return GradedLine(identifier, grade(reply, task, limits), extracted_answer(reply, task), "")
     except InterlatError as error:
         return GradedLine(identifier, None, None, f"line {number}: {' '.join(str(error).split())}")
 
 
-def _row(line: bytes) -> Mapping[str, Any]:
+def _fields_of(line: bytes) -> Mapping[str, Any]:
     try:
-        row = json.loads(line)
+        fields = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise InputError(f"this is no JSON ({error}); write one object a line") from error
-    if not isinstance(row, dict):
-        raise InputError(f"this is {type(row).__name__} in JSON, expected an object with kind, gold and answer")
-    return row
+    if not isinstance(fields, dict):
+        raise InputError(f"this is {type(fields).__name__} in JSON, expected an object with kind, gold and answer")
+    return fields
 
 
-def _task(row: Mapping[str, Any], identifier: str) -> Task:
-    kind = row.get("kind")
+def _task(fields: Mapping[str, Any], identifier: str) -> Task:
+    kind = fields.get("kind")
     if kind == LOADER:
-        row = {"problem": "?", "level": "?", "type": "algebra", "solution": text_in(row, "solution")}
-        return BENCHMARKS["math"].task_of(row, identifier)
+        fields = {"problem": "?", "level": "?", "type": "algebra", "solution": text_in(fields, "solution")}
+        return BENCHMARKS["math"].task_of(fields, identifier)
     if kind in GRADERS:
-        return GRADERS[str(kind)].task_of(row, str(kind), identifier)
+        return GRADERS[str(kind)].task_of(fields, str(kind), identifier)
     if kind in BENCHMARKS:
         benchmark = BENCHMARKS[str(kind)]
-        if not isinstance(held := row.get("row"), dict):
-            raise InputError(f"row is {json.dumps(held)}, expected an object as the data set of {kind} has it")
+        if not isinstance(held := fields.get("record"), dict):
+            raise InputError(f"record is {json.dumps(held)}, expected an object as the data set of {kind} has it")
         return replace(benchmark.task_of(held, identifier), grader=benchmark.grader)
     names = ", ".join((*GRADERS.names(), LOADER))
     raise InputError(f"kind is {kind!r}, expected one of {names}, or a benchmark ({', '.join(BENCHMARKS.names())})")

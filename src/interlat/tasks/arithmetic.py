@@ -172,16 +172,13 @@ def _compares(rng: random.Random, story: _Story, people: Sequence[str]) -> None:
         return
     other = rng.choice(list(story.counts))
     known, difference, factor = story.counts[other], rng.randint(1, 12), rng.choice((2, 3))
-    kind = rng.choice(("more", "fewer", "times"))
-    if kind == "more" and known + difference <= LARGEST:
-        sentence = f"{who} has {story.some(difference, 'more ')} than {other}."
-        story.tell(who, known + difference, sentence, [other], f"{known} + {difference}")
-    elif kind == "fewer" and known > difference:
-        sentence = f"{who} has {story.some(difference, 'fewer ')} than {other}."
-        story.tell(who, known - difference, sentence, [other], f"{known} - {difference}")
-    elif kind == "times" and 0 < known * factor <= LARGEST:
-        sentence = f"{who} has {factor} times as many {story.things} as {other}."
-        story.tell(who, known * factor, sentence, [other], f"{known} * {factor}")
+    count, words, sum_ = {
+        "more": (known + difference, f"{story.some(difference, 'more ')} than", f"{known} + {difference}"),
+        "fewer": (known - difference, f"{story.some(difference, 'fewer ')} than", f"{known} - {difference}"),
+        "times": (known * factor, f"{factor} times as many {story.things} as", f"{known} * {factor}"),
+    }[rng.choice(("more", "fewer", "times"))]
+    if 0 < count <= LARGEST:
+        story.tell(who, count, f"{who} has {words} {other}.", [other], sum_)
 
 
 def _joins(rng: random.Random, story: _Story, people: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""All benchmarks, by name: data sets of which every row is a task.
+"""All benchmarks, by name: data sets of which every record is a task.
 
 Another package adds one by an entry point of ``interlat.benchmarks``, or by ``BENCHMARKS.add(name, benchmark)``.
 """
@@ -10,12 +10,12 @@ from typing import Any
 from interlat.errors import InputError
 from interlat.registry import Registry
 from interlat.tasks.base import Task, TaskSet
-from interlat.tasks.rows import read_rows
+from interlat.tasks.reading import read_records
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One benchmark: where its rows are, and what task a row is."""
+    """One benchmark: where its records are, and what task a record is."""
 
     name: str
     """As commands and recipes spell it; ids of tasks begin with it."""
@@ -24,7 +24,7 @@ class Benchmark:
     data: str
     """Its data set on the hub."""
     task_of: Callable[[Mapping[str, Any], str], Task]
-    """The task of a row, from the row and what errors call it."""
+    """The task of a record, from the record and what errors call it."""
     size: int
     """Tasks of the split."""
     grader: str = "mathematics"
@@ -35,23 +35,23 @@ class Benchmark:
     """Its configuration on the hub."""
 
     def load(self, data: str = "", split: str = "", name: str = "", revision: str = "") -> TaskSet:
-        """The tasks of one split, in the published order, with the ids ``<benchmark>/<split>/<row number>``.
+        """The tasks of one split, in the published order, with the ids ``<benchmark>/<split>/<record number>``.
 
         Args:
-            data: another data set of the hub, or a local copy as `interlat.tasks.rows.read_rows` reads it.
+            data: another data set of the hub, or a local copy as `interlat.tasks.reading.read_records` reads it.
             split: another split.
             name: another configuration.
             revision: branch, tag or commit on the hub.
 
         Raises:
-            InputError: what `read_rows` raises, or a row that is not of this benchmark.
+            InputError: what `read_records` raises, or a record that is not of this benchmark.
         """
         data, split = data or self.data, split or self.split
-        rows, origin = read_rows(data, split, name or self.configuration, revision)
+        records, origin = read_records(data, split, name or self.configuration, revision)
         tasks = []
-        for number, row in enumerate(rows):
+        for number, record in enumerate(records):
             id = f"{self.name}/{split}/{number}"
-            tasks.append(replace(self.task_of(row, f"{id} in {data}"), id=id, split=split, grader=self.grader))
+            tasks.append(replace(self.task_of(record, f"{id} in {data}"), id=id, split=split, grader=self.grader))
         return TaskSet(tuple(tasks), origin)
 
 

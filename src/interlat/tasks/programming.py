@@ -8,12 +8,13 @@ may return whatever is true: what these return is never looked at.
 
 import ast
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from interlat.errors import InputError
 from interlat.tasks.base import Task
 from interlat.tasks.benchmarks import Benchmark
-from interlat.tasks.rows import value_of
+from interlat.tasks.reading import value_of
 
 _PARAMETERS = ["out", "exp", "atol"]
 _TYPES = "assert type(out) == type(exp) and (not isinstance(exp, (list, tuple)) or len(out) == len(exp))"
@@ -40,17 +41,17 @@ def complete(tests: str) -> str:
     return "\n".join(lines)
 
 
-def _humaneval_task(row: Mapping[str, Any], where: str) -> Task:
-    prompt, function = value_of(row, "prompt", where), value_of(row, "entry_point", where)
+def _humaneval_task(record: Mapping[str, Any], where: str) -> Task:
+    prompt, function = value_of(record, "prompt", where), value_of(record, "entry_point", where)
     return Task(
         id=where,
         text=(
             "Write the Python function that is begun here. Write all that it needs, with its imports.\n\n"
             f"```python\n{prompt.strip()}\n```"
         ),
-        answer=prompt + value_of(row, "canonical_solution", where),
+        answer=prompt + value_of(record, "canonical_solution", where),
         metadata={
-            "tests": complete(f"{value_of(row, 'test', where)}\ncheck({function})\n"),
+            "tests": complete(f"{value_of(record, 'test', where)}\ncheck({function})\n"),
             "functions": [function],
             # Some tests use the helper functions that stand there.
             "before": prompt,
@@ -58,43 +59,32 @@ def _humaneval_task(row: Mapping[str, Any], where: str) -> Task:
     )
 
 
-HUMANEVAL = Benchmark(
-    "humaneval",
-    "HumanEval (arXiv 2107.03374)",
-    data="openai/openai_humaneval",
-    task_of=_humaneval_task,
-    size=164,
-    grader="code",
-)
-HUMANEVAL_PLUS = Benchmark(
-    "humanevalplus",
-    "HumanEval+ (arXiv 2305.01210)",
-    data="evalplus/humanevalplus",
-    task_of=_humaneval_task,
-    size=164,
-    grader="code",
-)
+_human_eval = partial(Benchmark, task_of=_humaneval_task, size=164, grader="code")
+HUMANEVAL = _human_eval("humaneval", "HumanEval (arXiv 2107.03374)", data="openai/openai_humaneval")
+HUMANEVAL_PLUS = _human_eval("humanevalplus", "HumanEval+ (arXiv 2305.01210)", data="evalplus/humanevalplus")
 
 _SHOWN = 3
 """Assertions that are shown, since a sentence names no function; the same as in LatentMAS (arXiv 2511.20639)."""
 
 
-def _mbpp_task(row: Mapping[str, Any], where: str) -> Task:
-    solution, tests = value_of(row, "code", where), value_of(row, "test", where)
-    shown = row.get("test_list")
-    functions = _defined(solution, f"code of {where}") & _named("\n".join(shown or ()), f"test_list of {where}")
+def _mbpp_task(record: Mapping[str, Any], where: str) -> Task:
+    solution, tests = value_of(record, "code", where), value_of(record, "test", where)
+    shown = record.get("test_list")
+    defined = {node.name for node in _tree(solution, f"code of {where}").body if isinstance(node, ast.FunctionDef)}
+    called = ast.walk(_tree("\n".join(shown or ()), f"test_list of {where}"))
+    functions = defined & {node.id for node in called if isinstance(node, ast.Name)}
     if not functions:
-        raise InputError(f"{where} has no function in its code that its test_list calls; correct the row")
+        raise InputError(f"{where} has no function in its code that its test_list calls; correct the record")
     examples = "\n".join(list(shown or ())[:_SHOWN])
     return Task(
         id=where,
         text=(
-            f"{value_of(row, 'prompt', where).strip()} Write Python, with all its imports. It should satisfy\n\n"
+            f"{value_of(record, 'prompt', where).strip()} Write Python, with all its imports. It should satisfy\n\n"
             f"```python\n{examples}\n```"
         ),
         answer=solution,
         metadata={
-            "tests": complete("\n".join([*(row.get("test_imports") or ()), tests])),
+            "tests": complete("\n".join([*(record.get("test_imports") or ()), tests])),
             "functions": sorted(functions),
             "before": "",
         },
@@ -105,15 +95,7 @@ def _tree(program: str, where: str) -> ast.Module:
     try:
         return ast.parse(program)
     except SyntaxError as error:
-        raise InputError(f"the {where} is no Python ({error.msg}); correct the row") from error
-
-
-def _defined(program: str, where: str) -> set[str]:
-    return {node.name for node in _tree(program, where).body if isinstance(node, ast.FunctionDef)}
-
-
-def _named(program: str, where: str) -> set[str]:
-    return {node.id for node in ast.walk(_tree(program, where)) if isinstance(node, ast.Name)}
+        raise InputError(f"the {where} is no Python ({error.msg}); correct the record") from error
 
 
 MBPP_PLUS = Benchmark(

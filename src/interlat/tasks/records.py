@@ -10,7 +10,7 @@ from interlat.config import did_you_mean
 from interlat.errors import InputError
 from interlat.tasks.base import Task, TaskSet, lettered, with_options
 from interlat.tasks.grading import GRADERS
-from interlat.tasks.rows import as_text, read_rows, value_of
+from interlat.tasks.reading import as_text, read_records, value_of
 
 AMBIGUOUS = "ambiguous_answer"
 """Key of the metadata with the options that the answer of a record could mean, too, such as B for the text 1."""
@@ -21,19 +21,19 @@ class RecordFields:
     """Which column of a data set is what. An empty name is no column."""
 
     id: str = "id"
-    """Id of a task. If it is left at its default and there is no such column, the row numbers are the ids."""
+    """Id of a task. If it is left at its default and there is no such column, the record numbers are the ids."""
     text: str = "question"
-    """What the model is asked; every row needs it."""
+    """What the model is asked; every record needs it."""
     answer: str = "answer"
-    """The right answer; rows may lack it."""
+    """The right answer; records may lack it."""
     task_type: str = ""
     """Subject or part."""
     split: str = ""
-    """For files that hold several splits: the column that says which split a row belongs to."""
+    """For files that hold several splits: the column that says which split a record belongs to."""
     options: tuple[str, ...] = ()
     """Of questions with options: the column with all of them, as a list or as an object of texts by label, or one
-    column for each. The answer is then a label, the text of an option, or a number that counts from 0: the first of
-    these that fits all rows, else the first that fits a row. A whole number of JSON or Parquet is never a text."""
+    column for each. The answer is then a label, the text of an option, or a number that counts from 0: the first
+    reading that fits all records, else the first that fits a record. A whole number of JSON or Parquet is no text."""
     grader: str = "mathematics"
     """Who judges: mathematics (numbers, expressions, words), choice (options), code (programs), or another one of the
     registered graders."""
@@ -42,7 +42,7 @@ class RecordFields:
     functions: str = "entry_point"
     """code: the column with the function that the tests call, or a list of several."""
     notes: str = ""
-    """What only the sender is told, such as the facts of the question; rows may lack it."""
+    """What only the sender is told, such as the facts of the question; records may lack it."""
 
     def __post_init__(self) -> None:
         if self.grader not in GRADERS:
@@ -64,64 +64,64 @@ class RecordFields:
 def load_records(data: str, split: str, fields: RecordFields, name: str = "", revision: str = "") -> TaskSet:
     """Any question set as tasks; columns with JSON values that are not in ``fields`` become metadata.
 
-    Rows are numbered from 0 before rows of other splits are left out. Where the split chooses among files, it is put
-    before the number (``test/0``), so that the ids of two splits differ.
+    Records are numbered from 0 before those of other splits are left out. Where the split chooses among files, it is
+    put before the number (``test/0``), so that the ids of two splits differ.
 
     Args:
-        data: what `interlat.tasks.rows.read_rows` reads.
-        split: which split; with ``fields.split``, only rows that have this value there.
+        data: what `interlat.tasks.reading.read_records` reads.
+        split: which split; with ``fields.split``, only records that have this value there.
         fields: the names of the columns.
-        name: as in `read_rows`.
-        revision: as in `read_rows`.
+        name: as in `read_records`.
+        revision: as in `read_records`.
 
     Raises:
-        InputError: what `read_rows` raises, a column is missing, two ids are the same, or no row is left.
+        InputError: what `read_records` raises, a column is missing, two ids are the same, or no record is left.
     """
-    rows, origin = read_rows(data, split, name, revision)
-    has_ids = fields.id != RecordFields.id or any(row.get(fields.id) is not None for row in rows)
-    if fields.notes and not any(fields.notes in row for row in rows):
-        value_of(rows[0] if rows else {}, fields.notes, f"row 0 of {data}")
+    records, origin = read_records(data, split, name, revision)
+    has_ids = fields.id != RecordFields.id or any(record.get(fields.id) is not None for record in records)
+    if fields.notes and not any(fields.notes in record for record in records):
+        value_of(records[0] if records else {}, fields.notes, f"record 0 of {data}")
     prefix = f"{split}/" if split and not fields.split else ""
     chosen: list[tuple[int, str, dict[str, str]]] = []
-    for number, row in enumerate(rows):
-        where = f"row {number} of {data}"
-        row_split = value_of(row, fields.split, where) if fields.split else split
-        if not split or row_split == split:
-            chosen.append((number, row_split, _options(row, fields.options, where)))
-    readings, fitting = _readings([(rows[number].get(fields.answer), options) for number, _, options in chosen])
+    for number, record in enumerate(records):
+        where = f"record {number} of {data}"
+        record_split = value_of(record, fields.split, where) if fields.split else split
+        if not split or record_split == split:
+            chosen.append((number, record_split, _options(record, fields.options, where)))
+    readings, fitting = _readings([(records[number].get(fields.answer), options) for number, _, options in chosen])
     taken = {fields.id, fields.text, fields.answer, fields.task_type, fields.split, fields.notes, *fields.options}
     tasks = []
-    for number, row_split, options in chosen:
-        row, where = rows[number], f"row {number} of {data}"
-        metadata = {column: value for column, value in row.items() if column not in taken and _is_json(value)}
+    for number, record_split, options in chosen:
+        record, where = records[number], f"record {number} of {data}"
+        metadata = {column: value for column, value in record.items() if column not in taken and _is_json(value)}
         if fields.grader == "code":
-            functions = row.get(fields.functions)
-            named = functions if isinstance(functions, list) else [value_of(row, fields.functions, where)]
-            metadata |= {"tests": value_of(row, fields.tests, where), "functions": named, "before": ""}
-        answer, text = row.get(fields.answer), value_of(row, fields.text, where)
+            functions = record.get(fields.functions)
+            named = functions if isinstance(functions, list) else [value_of(record, fields.functions, where)]
+            metadata |= {"tests": value_of(record, fields.tests, where), "functions": named, "before": ""}
+        answer, text = record.get(fields.answer), value_of(record, fields.text, where)
         label = _label(answer, options, where, readings) if options else ""
         if label and len(others := {reading(answer, options)[0] for reading in fitting} - {label}):
             metadata[AMBIGUOUS] = ", ".join(sorted(others))
         tasks.append(
             Task(
-                id=value_of(row, fields.id, where) if has_ids else f"{prefix}{number}",
+                id=value_of(record, fields.id, where) if has_ids else f"{prefix}{number}",
                 text=with_options(text, options) if options else text,
                 answer=label if options else as_text(answer),
-                split=row_split,
-                task_type=value_of(row, fields.task_type, where) if fields.task_type else "",
+                split=record_split,
+                task_type=value_of(record, fields.task_type, where) if fields.task_type else "",
                 metadata=metadata,
                 options=options,
                 grader=fields.grader,
-                notes=as_text(row.get(fields.notes)) if fields.notes else "",
+                notes=as_text(record.get(fields.notes)) if fields.notes else "",
             )
         )
     return TaskSet(tuple(tasks), origin)
 
 
-def _options(row: Mapping[str, Any], columns: Sequence[str], where: str) -> dict[str, str]:
+def _options(record: Mapping[str, Any], columns: Sequence[str], where: str) -> dict[str, str]:
     if len(columns) != 1:
-        return lettered([value_of(row, column, where) for column in columns])
-    held = row.get(columns[0])
+        return lettered([value_of(record, column, where) for column in columns])
+    held = record.get(columns[0])
     if isinstance(held, Mapping):
         return {str(label): as_text(text) for label, text in held.items()}
     if not isinstance(held, list):
@@ -151,7 +151,7 @@ def _by_number(answer: Any, options: Mapping[str, str]) -> list[str]:
 
 
 def _readings(answers: Sequence[tuple[Any, Mapping[str, str]]]) -> tuple[list[_Reading], list[_Reading]]:
-    """All ways to read the answers of a column, and those that fit all rows, which go first.
+    """All ways to read the answers of a column, and those that fit all records, which go first.
 
     A column of numbers of which some are the texts of options, too, is still one of numbers.
     """
@@ -162,7 +162,7 @@ def _readings(answers: Sequence[tuple[Any, Mapping[str, str]]]) -> tuple[list[_R
 
 
 def _label(answer: Any, options: Mapping[str, str], where: str, readings: Sequence[_Reading]) -> str:
-    """The label of the right option; empty where the row has no answer."""
+    """The label of the right option; empty where the record has no answer."""
     if answer is None or answer == "":
         return ""
     for reading in readings:

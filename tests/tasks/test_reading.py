@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 
 from interlat.errors import InputError
-from interlat.tasks.rows import is_local, read_rows, value_of
+from interlat.tasks.reading import is_local, read_records, value_of
 
 ROWS = [
     {"id": "a", "question": "1 + 1,\u2028und?", "answer": "2"},
@@ -55,7 +55,7 @@ WRITERS: dict[str, Callable[[Path, list[dict[str, Any]]], object]] = {
 def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     WRITERS[name](path, ROWS)
-    rows, origin = read_rows(str(path))
+    rows, origin = read_records(str(path))
     assert rows == ROWS
     assert origin == {"data": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
@@ -67,70 +67,70 @@ def test_a_folder_holds_a_file_for_each_split(tmp_path: Path, place: str, name: 
     write = WRITERS[f"rows{Path(name).suffix}"]
     write(tmp_path / place / name, ROWS)
     write(tmp_path / place / name.replace("test", "train"), ROWS[:1])
-    assert read_rows(str(tmp_path), "test", "main")[0] == ROWS
-    assert read_rows(str(tmp_path), "train", "main")[0] == ROWS[:1]
+    assert read_records(str(tmp_path), "test", "main")[0] == ROWS
+    assert read_records(str(tmp_path), "train", "main")[0] == ROWS[:1]
 
 
 def test_the_folder_of_the_configuration_goes_first(tmp_path: Path) -> None:
     write_parquet(tmp_path / "main" / "test.parquet", ROWS)
     write_parquet(tmp_path / "test.parquet", ROWS[:1])
-    assert read_rows(str(tmp_path), "test", "main")[0] == ROWS
-    assert read_rows(str(tmp_path), "test")[0] == ROWS[:1]
+    assert read_records(str(tmp_path), "test", "main")[0] == ROWS
+    assert read_records(str(tmp_path), "test")[0] == ROWS[:1]
 
 
 def test_numbered_parts_are_one_split_and_hash_like_sha256sum(tmp_path: Path) -> None:
     names = ["test-00000-of-00002.parquet", "test-00001-of-00002.parquet"]
     for name, row in zip(names, ROWS, strict=True):
         write_parquet(tmp_path / "data" / name, [row])
-    rows, origin = read_rows(str(tmp_path), "test")
+    rows, origin = read_records(str(tmp_path), "test")
     assert rows == ROWS
     hashes = [hashlib.sha256((tmp_path / "data" / name).read_bytes()).hexdigest() for name in names]
     listing = "".join(f"{digest}  data/{name}\n" for digest, name in zip(hashes, names, strict=True))
     assert origin["sha256"] == hashlib.sha256(listing.encode()).hexdigest()
     (tmp_path / "data" / names[0]).unlink()
     with pytest.raises(InputError, match="holds 1 of 2 parts of split 'test'"):
-        read_rows(str(tmp_path), "test")
+        read_records(str(tmp_path), "test")
 
 
 def test_a_split_that_is_there_twice_or_not_at_all_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "test.jsonl").write_bytes(lines_of(ROWS))
     for split in ("", "dev"):
         with pytest.raises(InputError, match=rf"no file for split '{split}'.*it holds test\.jsonl"):
-            read_rows(str(tmp_path), split)
+            read_records(str(tmp_path), split)
     write_parquet(tmp_path / "test.parquet", ROWS)
     with pytest.raises(InputError, match=r"more than once \(test\.jsonl, test\.parquet\)"):
-        read_rows(str(tmp_path), "test")
+        read_records(str(tmp_path), "test")
 
 
 def test_what_datasets_saved_is_read(tmp_path: Path) -> None:
     saved = datasets.Dataset.from_list(ROWS)
     saved.save_to_disk(str(tmp_path / "one"))
     datasets.DatasetDict({"train": saved.select([0]), "test": saved}).save_to_disk(str(tmp_path / "all"))
-    rows, origin = read_rows(str(tmp_path / "one"))
+    rows, origin = read_records(str(tmp_path / "one"))
     assert rows == ROWS
     [file] = (tmp_path / "one").glob("*.arrow")
     assert origin["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     (tmp_path / "one" / "cache-1.arrow").touch()
-    assert read_rows(str(tmp_path / "one"))[1] == origin
-    assert read_rows(str(tmp_path / "all"), "test")[0] == ROWS
-    assert read_rows(str(tmp_path / "all"), "train")[0] == ROWS[:1]
+    assert read_records(str(tmp_path / "one"))[1] == origin
+    assert read_records(str(tmp_path / "all"), "test")[0] == ROWS
+    assert read_records(str(tmp_path / "all"), "train")[0] == ROWS[:1]
     for split in ("", "dev"):
         with pytest.raises(InputError, match=f"no split '{split}'; choose one of test, train"):
-            read_rows(str(tmp_path / "all"), split)
+            read_records(str(tmp_path / "all"), split)
 
 
 def test_the_hash_follows_the_content_and_not_the_place(tmp_path: Path) -> None:
     hashes = []
     for name, rows in (("a", ROWS), ("b", ROWS), ("c", ROWS[:1])):
         (tmp_path / f"{name}.jsonl").write_bytes(lines_of(rows))
-        hashes.append(read_rows(str(tmp_path / f"{name}.jsonl"))[1]["sha256"])
+        hashes.append(read_records(str(tmp_path / f"{name}.jsonl"))[1]["sha256"])
     assert hashes[0] == hashes[1] != hashes[2]
 
 
 @pytest.mark.parametrize("data", ["nowhere.jsonl", "./nowhere", "/no/where", "some/thing.parquet", "~/nowhere"])
 def test_a_path_to_nothing_is_no_hub_id(data: str) -> None:
     with pytest.raises(InputError, match=f"there is no file {data}; correct the path"):
-        read_rows(data)
+        read_records(data)
 
 
 def test_what_is_local(tmp_path: Path) -> None:
@@ -144,10 +144,10 @@ def test_what_is_local(tmp_path: Path) -> None:
         ("x.jsonl", b'{"a": 1}\n\n{"a": \n', r"x\.jsonl line 3 is no JSON"),
         ("x.json", b'[\n{"a": 1},\n{"a" 2}]', r"x\.json line 3 is no JSON"),
         ("x.jsonl", b'{"a": 1}\n[1]\n', r"x\.jsonl line 2 is \[1\], expected an object"),
-        ("x.json", b'[{"a": 1}, "b"]', r'row 1 of .*x\.json is "b", expected an object'),
-        ("x.json", b'{"a": [{}], "b": [{}]}', r"x\.json holds no list of rows"),
-        ("x.json", b'{"a": {"b": 1}}', r"x\.json holds no list of rows"),
-        ("x.json", b"7", r"x\.json holds no list of rows"),
+        ("x.json", b'[{"a": 1}, "b"]', r'record 1 of .*x\.json is "b", expected an object'),
+        ("x.json", b'{"a": [{}], "b": [{}]}', r"x\.json holds no list of records"),
+        ("x.json", b'{"a": {"b": 1}}', r"x\.json holds no list of records"),
+        ("x.json", b"7", r"x\.json holds no list of records"),
         ("x.jsonl", b'{"a": "\xff"}\n', r"cannot read .*x\.jsonl \(.*utf-8"),
         ("x.jsonl.gz", b'{"a": 1}\n', r"cannot read .*x\.jsonl\.gz \("),
         ("x.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 99, mtime=0)[:-9], r"cannot read .*x\.jsonl\.gz \("),
@@ -162,7 +162,7 @@ def test_what_is_local(tmp_path: Path) -> None:
 def test_damage_is_named_in_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message) as caught:
-        read_rows(str(tmp_path / name))
+        read_records(str(tmp_path / name))
     assert "\n" not in str(caught.value)
 
 
@@ -170,7 +170,7 @@ def test_a_damaged_saved_folder_is_named(tmp_path: Path) -> None:
     datasets.Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "one"))
     (tmp_path / "one" / "dataset_info.json").unlink()
     with pytest.raises(InputError, match=r"cannot read .*one"):
-        read_rows(str(tmp_path / "one"))
+        read_records(str(tmp_path / "one"))
 
 
 class Hub:
@@ -193,8 +193,8 @@ class Hub:
 
 def test_the_hub_is_read_at_the_commit_that_the_origin_names(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = Hub(monkeypatch)
-    assert read_rows("owner/name", "test") == (ROWS, {"data": "owner/name", "revision": COMMIT})
-    read_rows("owner/name", "test", "main", "refs/convert")
+    assert read_records("owner/name", "test") == (ROWS, {"data": "owner/name", "revision": COMMIT})
+    read_records("owner/name", "test", "main", "refs/convert")
     assert hub.resolved == [("owner/name", None), ("owner/name", "refs/convert")]
     assert hub.loaded == [("owner/name", None, "test", COMMIT), ("owner/name", "main", "test", COMMIT)]
 
@@ -202,14 +202,14 @@ def test_the_hub_is_read_at_the_commit_that_the_origin_names(monkeypatch: pytest
 def test_a_full_commit_is_not_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = Hub(monkeypatch)
     commit = "f" * 40
-    assert read_rows("owner/name", "test", revision=commit)[1]["revision"] == commit
+    assert read_records("owner/name", "test", revision=commit)[1]["revision"] == commit
     assert hub.resolved == [] and hub.loaded == [("owner/name", None, "test", commit)]
 
 
 def test_the_hub_needs_a_split(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = Hub(monkeypatch)
     with pytest.raises(InputError, match="no split was named for the data set 'owner/name'"):
-        read_rows("owner/name")
+        read_records("owner/name")
     assert hub.loaded == []
 
 
@@ -234,14 +234,14 @@ def test_what_the_hub_refuses_is_said_in_one_line(monkeypatch: pytest.MonkeyPatc
     for owner, name in ((datasets, "load_dataset"), (huggingface_hub.HfApi, "dataset_info")):
         with monkeypatch.context() as patch, pytest.raises(InputError) as caught:
             patch.setattr(owner, name, refuse)
-            read_rows("owner/name", "test", "main")
+            read_records("owner/name", "test", "main")
         message = str(caught.value)
         assert message.startswith("cannot read split 'test' of 'owner/name' (main) from the hub: ")
         assert str(error).split()[0] in message and "\n" not in message
 
 
 def test_a_value_is_text(tmp_path: Path) -> None:
-    assert value_of({"a": 1, "b": "x"}, "b", "row 0") == "x"
-    assert value_of({"a": 1}, "a", "row 0") == "1"
-    with pytest.raises(InputError, match="row 0 has no 'c'; its columns are none"):
-        value_of({}, "c", "row 0")
+    assert value_of({"a": 1, "b": "x"}, "b", "record 0") == "x"
+    assert value_of({"a": 1}, "a", "record 0") == "1"
+    with pytest.raises(InputError, match="record 0 has no 'c'; its columns are none"):
+        value_of({}, "c", "record 0")

@@ -1,4 +1,4 @@
-"""Rows of a data set from a local file, a folder or the Hugging Face hub.
+"""Records of a data set from a local file, a folder or the Hugging Face hub.
 
 JSON and CSV are read by Python's own modules: `datasets` and pyarrow guess types (the CSV cell ``007`` becomes 7, a
 JSON text that looks like a date becomes one) and fill missing fields, and a task must be what its file says.
@@ -21,7 +21,7 @@ from interlat.files import sha256_of
 SUFFIXES = (".json", ".jsonl", ".jsonl.gz", ".parquet", ".csv")
 """How the name of a file that can be read ends."""
 
-Rows = list[dict[str, Any]]
+Records = list[dict[str, Any]]
 
 
 def is_local(data: str) -> bool:
@@ -29,8 +29,8 @@ def is_local(data: str) -> bool:
     return Path(data).expanduser().exists() or data.endswith(SUFFIXES) or data.startswith((".", "/", "~"))
 
 
-def read_rows(data: str, split: str = "", name: str = "", revision: str = "") -> tuple[Rows, dict[str, str]]:
-    """All rows of one split of a data set.
+def read_records(data: str, split: str = "", name: str = "", revision: str = "") -> tuple[Records, dict[str, str]]:
+    """All records of one split of a data set.
 
     Args:
         data: a .json, .jsonl, .jsonl.gz, .parquet or .csv file; a folder of such files, one (or numbered Parquet
@@ -41,14 +41,14 @@ def read_rows(data: str, split: str = "", name: str = "", revision: str = "") ->
         revision: branch, tag or commit on the hub; a full commit is taken as it is, without asking the hub.
 
     Returns:
-        The rows, and their origin: ``data`` with ``sha256`` for local data or ``revision`` (a commit) for the hub.
+        The records, and their origin: ``data`` with ``sha256`` for local data or ``revision`` (a commit) for the hub.
         The hash of several files is that of the lines that ``sha256sum`` prints for them.
 
     Raises:
         InputError: there is nothing to read, it is damaged, or the hub refuses.
     """
     if not is_local(data):
-        return _hub_rows(data, split, name, revision)
+        return _hub_records(data, split, name, revision)
     path = Path(data).expanduser()
     if not path.exists():
         raise InputError(f"there is no file {data}; correct the path, or name a data set of the hub as owner/name")
@@ -56,40 +56,40 @@ def read_rows(data: str, split: str = "", name: str = "", revision: str = "") ->
         path = _saved_split(path, split)
     saved = path / "state.json"
     files = [path] if saved.exists() or not path.is_dir() else _files_of_split(path, split, name)
-    rows: Rows = []
+    records: Records = []
     for file in files:
         try:
-            rows += _file_rows(file)
+            records += _file_records(file)
         except (OSError, ValueError, EOFError, zlib.error, csv.Error) as error:
             raise InputError(f"cannot read {file} ({_one_line(error)}); correct the file or fetch it again") from error
     if saved.exists():
         # Other files there may be caches, which come and go.
         files = [path / file["filename"] for file in json.loads(saved.read_text(encoding="utf-8"))["_data_files"]]
-    return rows, {"data": data, "sha256": _digest(files, path)}
+    return records, {"data": data, "sha256": _digest(files, path)}
 
 
-def value_of(row: Mapping[str, Any], column: str, where: str) -> str:
-    """What ``row`` has in ``column``, as text.
+def value_of(record: Mapping[str, Any], column: str, where: str) -> str:
+    """What ``record`` has in ``column``, as text.
 
     Args:
-        row: one row.
+        record: one record.
         column: the name of the column.
-        where: which row it is, for the message.
+        where: which record it is, for the message.
 
     Raises:
         InputError: there is no such column or nothing in it; the message lists the columns that there are.
     """
-    if row.get(column) is None:
-        columns = ", ".join(row) or "none"
+    if record.get(column) is None:
+        columns = ", ".join(record) or "none"
         raise InputError(
             f"{where} has no {column!r}; its columns are {columns}: name one of these (such as --source.fields.text), "
             "or use other data"
         )
-    return as_text(row[column])
+    return as_text(record[column])
 
 
 def as_text(value: Any) -> str:
-    """A value of a row as text: JSON unless it is a text already; nothing for None."""
+    """A value of a record as text: JSON unless it is a text already; nothing for None."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
@@ -99,25 +99,25 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _file_rows(path: Path) -> Rows:
+def _file_records(path: Path) -> Records:
     if path.is_dir():
         import datasets
 
-        saved: Rows = datasets.load_from_disk(str(path)).to_list()
+        saved: Records = datasets.load_from_disk(str(path)).to_list()
         return saved
     if not path.name.endswith(SUFFIXES):
         raise InputError(f"{path} is no data file, expected a name that ends in {', '.join(SUFFIXES)}; convert it")
     if path.suffix == ".parquet":
         import pyarrow.parquet
 
-        rows: Rows = pyarrow.parquet.ParquetFile(path).read().to_pylist()
-        return rows
+        records: Records = pyarrow.parquet.ParquetFile(path).read().to_pylist()
+        return records
     # "utf-8-sig" reads UTF-8 with or without the mark that spreadsheets put in front. Only "\n" and its like end a
     # line here; str.splitlines would also cut at U+2028 inside a JSON string.
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8-sig", newline="" if path.suffix == ".csv" else None) as lines:
         if path.suffix == ".csv":
-            return _csv_rows(csv.DictReader(lines, strict=True), path)
+            return _csv_records(csv.DictReader(lines, strict=True), path)
         if path.suffix != ".json":
             numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
             return [_object(_parsed(line, path, number), f"{path} line {number}") for number, line in numbered]
@@ -126,8 +126,8 @@ def _file_rows(path: Path) -> Rows:
         lists = [value for value in content.values() if isinstance(value, list)]
         content = lists[0] if len(lists) == 1 else None
     if not isinstance(content, list):
-        raise InputError(f"{path} holds no list of rows, expected [{{...}}, ...] or an object with one such list")
-    return [_object(row, f"row {number} of {path}") for number, row in enumerate(content)]
+        raise InputError(f"{path} holds no list of records, expected [{{...}}, ...] or an object with one such list")
+    return [_object(record, f"record {number} of {path}") for number, record in enumerate(content)]
 
 
 def _parsed(text: str, path: Path, first_line: int) -> Any:
@@ -144,17 +144,17 @@ def _object(value: Any, where: str) -> dict[str, Any]:
     raise InputError(f"{where} is {json.dumps(value)[:40]}, expected an object {{...}} with a field for each column")
 
 
-def _csv_rows(reader: "csv.DictReader[str]", path: Path) -> Rows:
-    rows = []
-    for row in reader:
+def _csv_records(reader: "csv.DictReader[str]", path: Path) -> Records:
+    records = []
+    for record in reader:
         # DictReader keeps surplus cells under None and fills missing ones with None.
-        if None in row or None in row.values():
+        if None in record or None in record.values():
             raise InputError(
                 f"{path} line {reader.line_num} has not as many cells as the first line, which names the columns; "
                 "correct it (quote cells that hold a comma)"
             )
-        rows.append(row)
-    return rows
+        records.append(record)
+    return records
 
 
 def _files_of_split(folder: Path, split: str, name: str) -> list[Path]:
@@ -193,7 +193,7 @@ def _saved_split(folder: Path, split: str) -> Path:
     return folder / split
 
 
-def _hub_rows(data: str, split: str, name: str, revision: str) -> tuple[Rows, dict[str, str]]:
+def _hub_records(data: str, split: str, name: str, revision: str) -> tuple[Records, dict[str, str]]:
     import datasets
     from datasets.exceptions import DatasetsError
     from huggingface_hub import HfApi
@@ -204,11 +204,11 @@ def _hub_rows(data: str, split: str, name: str, revision: str) -> tuple[Rows, di
     try:
         is_commit = re.fullmatch("[0-9a-f]{40}", revision)
         commit = revision if is_commit else str(HfApi().dataset_info(data, revision=revision or None).sha)
-        rows: Rows = datasets.load_dataset(data, name or None, split=split, revision=commit).to_list()
+        records: Records = datasets.load_dataset(data, name or None, split=split, revision=commit).to_list()
     # HTTPError: without a network. RuntimeError: a data set that needs a program of its own to be read.
     except (DatasetsError, HTTPError, OSError, ValueError, RuntimeError) as error:
         raise InputError(
             f"cannot read split {split!r} of {data!r} ({name or 'no configuration'}) from the hub: {_one_line(error)}; "
             "check the names and the network, or give a local file"
         ) from error
-    return rows, {"data": data, "revision": commit}
+    return records, {"data": data, "revision": commit}
