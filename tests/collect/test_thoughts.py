@@ -32,6 +32,7 @@ from interlat.experiments.household.checkpoints import bundled
 from interlat.files import read_lines
 from interlat.store.reading import LatentStore
 from interlat.store.seal import SEAL_FILE
+from interlat.tasks.records import RecordFields
 from kill_rounds import kill_rounds
 
 REAL_MODELS = os.environ.get("INTERLAT_TEST_MODELS", "")
@@ -301,6 +302,15 @@ def test_a_thought_that_the_prompt_opens_and_nobody_closes_has_no_answer(config,
         assert entry.plan and entry.metadata.get("opened_thought", "") == opened
         assert entry.said == ("" if opened else entry.plan)
         assert entry.metadata["verdict"]["how"] == "unparsed" if opened else entry.metadata["verdict"]
+
+
+def test_the_sender_is_told_the_notes_and_the_store_keeps_them(config, tmp_path):
+    path = tmp_path / "noted.jsonl"
+    path.write_text('{"question": "Where is it?", "facts": "It is on shelf 1."}\n{"question": "Where?"}\n')
+    source = TaskSource("records", str(path), fields=RecordFields(notes="facts"))
+    noted, bare = collect(dataclasses.replace(config, source=source))
+    assert noted.entry.task == "It is on shelf 1.\n\nWhere is it?" and bare.entry.task == "Where?"
+    assert noted.entry.metadata == {"sender_notes": "It is on shelf 1."} and bare.entry.metadata == {}
 
 
 def test_right_answers_need_answers(config, tmp_path):

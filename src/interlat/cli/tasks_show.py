@@ -28,7 +28,8 @@ class ListTasks:
     def run(self) -> list[dict[str, object]]:
         """What is known of each benchmark."""
         fields = ("name", "title", "data", "configuration", "split", "size")
-        return [{**{key: getattr(one, key) for key in fields}, "grader": one.grader} for one in BENCHMARKS.values()]
+        benchmarks = map(BENCHMARKS.__getitem__, BENCHMARKS.names())
+        return [{**{key: getattr(one, key) for key in fields}, "grader": one.grader} for one in benchmarks]
 
     def report(self, benchmarks: list[dict[str, object]]) -> None:
         """List them."""
@@ -91,7 +92,7 @@ class ShowTasks(ChosenTasks):
     def report(self, tasks: "TaskSet") -> None:
         """Show some tasks as an agent sees them, with their answers."""
         from interlat.agents.sources import some_tasks
-        from interlat.tasks.grading import ANSWER_FORMATS
+        from interlat.tasks.grading import GRADERS
 
         console = Console()
         for _, task in some_tasks(tasks, self.limit):
@@ -99,5 +100,5 @@ class ShowTasks(ChosenTasks):
                 print(json.dumps(asdict(task), ensure_ascii=False))
                 continue
             console.rule(Text(task.id), align="left")
-            print(f"{task.text}\n{ANSWER_FORMATS[task.grader]}\n\nanswer: {task.answer}")
+            print(f"{task.text}\n{GRADERS[task.grader].answer_format}\n\nanswer: {task.answer}")
         say(f"{len(tasks.tasks)} tasks; {', '.join(f'{key} {value}' for key, value in tasks.origin.items())}")

@@ -31,7 +31,7 @@ from interlat.errors import InputError, MessageError, PromptError
 from interlat.store.index import OPENED_THOUGHT, Entry
 from interlat.store.manifest import MANIFEST_FILE, KeptLayer, Manifest, Method, read_manifest
 from interlat.store.writer import StoreWriter, finish
-from interlat.tasks.base import Task
+from interlat.tasks.base import SENDER_NOTES, Task
 from interlat.tasks.graders.verdict import Verdict
 from interlat.tasks.grading import grade
 
@@ -203,8 +203,8 @@ def _items(
         prompt: list[Tokens | Latents] = []
         fault = opened = ""
         try:
-            prompt = tokenize(make_prompt(task.text), engine.tokenizer)
-            opened = make_prompt.opened_thought(task.text)
+            prompt = tokenize(make_prompt(task.told), engine.tokenizer)
+            opened = make_prompt.opened_thought(task.told)
         except PromptError as error:
             fault = str(error)
         for sample in range(config.samples):
@@ -322,13 +322,15 @@ class _Collection:
         metadata = dict(task.metadata)
         if task.answer:
             metadata["answer"] = task.answer
+        if task.notes:
+            metadata[SENDER_NOTES] = task.notes
         if plan and item.opened_thought:
             metadata[OPENED_THOUGHT] = item.opened_thought
         if verdict is not None:
             metadata["verdict"] = {"correct": verdict.correct, "how": verdict.how}
         return Entry(
             id=item.id,
-            task=task.text,
+            task=task.told,
             plan=plan,
             task_id=task.id,
             sample=item.sample,

@@ -11,7 +11,7 @@ from interlat.agents.sources import TaskSource
 from interlat.engine.options import TemplateOptions
 from interlat.errors import InputError
 from interlat.files import content_digest
-from interlat.tasks.grading import ANSWER_FORMATS
+from interlat.tasks.grading import GRADERS
 from interlat.tasks.sandbox.execution import Limits
 from interlat.teams.team import Member, Team
 from interlat.teams.topologies import TeamOptions, make_team
@@ -92,7 +92,8 @@ class EvaluateTeams:
         Raises:
             InputError: a control of a team in which nobody thinks.
         """
-        options = replace(self.team, answer_format=self.team.answer_format or ANSWER_FORMATS[self.task.grader])
+        answer_format = self.team.answer_format or GRADERS[self.task.grader].answer_format
+        options = replace(self.team, answer_format=answer_format)
         if variant == "single":
             return make_team(replace(options, topology="single"))
         if variant == "text":
@@ -125,6 +126,7 @@ class EvaluateTeams:
             settings["template"] = template.record
             if not settings["template"]:
                 del settings["template"]
+        fields["task"] = self.task.record
         fields["model"] = content_digest(self.model)
         fields["models"] = {name: content_digest(place) for name, place in self.models.items()}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
