@@ -19,12 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from interlat.choices import Norm as Norm
+from interlat.choices import Offset as Offset
 from interlat.errors import MessageError
 from interlat.files import sha256_of, write_atomically
 
 Kind = Literal["text", "hidden", "cache"]
-Norm = Literal["post", "pre"]
-Offset = Literal["predicting", "consuming"]
 
 FORMAT = "interlat-message"
 FORMAT_VERSION = 1

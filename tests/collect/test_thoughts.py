@@ -18,7 +18,8 @@ from chat_templates import FORMS
 from interlat.agents.prompting import PromptMaker
 from interlat.agents.settings import AgentSettings
 from interlat.agents.sources import PromptOptions, TaskSource
-from interlat.cli.stages import Collect, run_collect
+from interlat.cli.collect import Collect
+from interlat.cli.main import execute
 from interlat.collect.filters import Filters
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.config import write_config
@@ -31,6 +32,7 @@ from interlat.experiments.household.checkpoints import bundled
 from interlat.files import read_lines
 from interlat.store.reading import LatentStore
 from interlat.store.seal import SEAL_FILE
+from interlat.tasks.records import RecordFields
 from kill_rounds import kill_rounds
 
 REAL_MODELS = os.environ.get("INTERLAT_TEST_MODELS", "")
@@ -241,7 +243,7 @@ def test_bad_items_are_named_and_the_rest_goes_on(pipeline, config, tmp_path, ca
         dtype="float32",
         json=True,
     )
-    assert run_collect(run) == 1
+    assert execute(run) == 1
     store = LatentStore.open(config.output)
     reasons = {key: one.reason for key, one in store.excluded.items()}
     assert reasons.keys() >= bad.keys()
@@ -253,7 +255,7 @@ def test_bad_items_are_named_and_the_rest_goes_on(pipeline, config, tmp_path, ca
     captured = capsys.readouterr()
     assert json.loads(captured.out.splitlines()[-1])["failed"] == len(store.excluded)
     assert "prompt too long" in captured.err and "failed" in captured.err
-    assert run_collect(run) == 1, "what failed is not tried again by itself, and still counts"
+    assert execute(run) == 1, "what failed is not tried again by itself, and still counts"
 
 
 def test_an_empty_plan_is_a_failure_that_can_be_tried_again(config, monkeypatch):
@@ -300,6 +302,15 @@ def test_a_thought_that_the_prompt_opens_and_nobody_closes_has_no_answer(config,
         assert entry.plan and entry.metadata.get("opened_thought", "") == opened
         assert entry.said == ("" if opened else entry.plan)
         assert entry.metadata["verdict"]["how"] == "unparsed" if opened else entry.metadata["verdict"]
+
+
+def test_the_sender_is_told_the_notes_and_the_store_keeps_them(config, tmp_path):
+    path = tmp_path / "noted.jsonl"
+    path.write_text('{"question": "Where is it?", "facts": "It is on shelf 1."}\n{"question": "Where?"}\n')
+    source = TaskSource("records", str(path), fields=RecordFields(notes="facts"))
+    noted, bare = collect(dataclasses.replace(config, source=source))
+    assert noted.entry.task == "It is on shelf 1.\n\nWhere is it?" and bare.entry.task == "Where?"
+    assert noted.entry.metadata == {"sender_notes": "It is on shelf 1."} and bare.entry.metadata == {}
 
 
 def test_right_answers_need_answers(config, tmp_path):
@@ -357,7 +368,7 @@ def test_a_store_of_other_settings_is_left_alone(config, tmp_path, capsys):
         **{field.name: getattr(config, field.name) for field in dataclasses.fields(config)} | {"offset": "consuming"}
     )
     with pytest.raises(StorageError, match="another offset"):
-        run_collect(other)
+        execute(other)
     assert not (tmp_path / "store" / "config.yaml").exists()
     check_same(before, LatentStore.open(config.output))
 

@@ -10,16 +10,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from interlat.choices import Encoding as Encoding
+from interlat.choices import Norm, Offset
 from interlat.errors import StorageError
 from interlat.files import write_atomically
-from interlat.messages import Norm, Offset
 from interlat.typed import typed
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = "interlat-store"
 FORMAT_VERSION = 1
 
-Encoding = Literal["plain", "int8", "float8"]
 StateDtype = Literal["float32", "float64", "float16", "bfloat16"]
 LARGEST = 2**24
 """Largest hidden size that a manifest may name."""

@@ -1,10 +1,10 @@
 """Train a sender to say in a few latents what a frozen receiver reads in a full message."""
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,6 @@ from interlat.engine.distributed import Ranks
 from interlat.engine.embeddings import input_embeddings, score_factor
 from interlat.engine.fingerprint import weights_fingerprint
 from interlat.engine.prompt import token_ids_of, tokenize
-from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 from interlat.files import atomic_folder, write_atomically
 from interlat.progress import say
@@ -29,17 +28,16 @@ from interlat.training.batch_sampler import Order
 from interlat.training.card import CARD_FILE, base_model
 from interlat.training.compression_objective import CompressionObjective, CompressionTotals
 from interlat.training.compressors import Reasoner, Resampling, Sample, uncertain_token
-from interlat.training.conversations import ConversationOptions
 from interlat.training.corpus import CORPORA, Corpus
 from interlat.training.examples import Example, Mixed
 from interlat.training.finetune import choose_finetuned, merge_lora
 from interlat.training.identity import Identity, examples_identity, thoughts_identity
-from interlat.training.loop import MODEL_FOLDER, MicroBatches, Schedule, export_finished, load_finished, run_training
-from interlat.training.losses import CompressionWeights
+from interlat.training.loop import MODEL_FOLDER, MicroBatches, export_finished, load_finished, run_training
 from interlat.training.messages import StoredMessages
 from interlat.training.model import compiled_backbone
+from interlat.training.settings import Compress as Compress
 from interlat.training.sharding import split_again
-from interlat.training.stage import Steps, TrainingOptions, export_agent, place_objective, run_stage, training_card
+from interlat.training.stage import Steps, export_agent, place_objective, run_stage, training_card
 from interlat.training.validation import mean_loss, mean_losses
 
 START_THOUGHTS = 512
@@ -50,87 +48,6 @@ _USE_OF_REASONER = (
 _USE_OF_RESAMPLER = (
     'from interlat.connectors.resampler import Resampler\nresampler = Resampler.load("folder of this file")'
 )
-
-
-@dataclass(frozen=True)
-class Compress(TrainingOptions):
-    """Train a compressed sender against a frozen receiver."""
-
-    RENAMED: ClassVar[Mapping[str, str]] = {**TrainingOptions.RENAMED, "played": "on_policy", "corrected": "dagger"}
-
-    receiver: str
-    """Folder of the trained actor: its model and adapter stay as they are."""
-    thoughts: str
-    """Latent store of the full messages that the receiver was trained on, with the prompts that they answer."""
-    output: str
-    """Folder of the training; the finished sender is in its ``model`` folder."""
-    method: Literal["reasoner", "resampler"] = "reasoner"
-    """reasoner: a model that reads the sender's prompt and thinks K latents, without a word. resampler: K queries over
-    the full message, for comparison: its sender still writes everything."""
-    sender: str = ""
-    """reasoner: folder or hub id of the model that learns to think; best the one that made the thoughts, but any other
-    works too, with a map from its latents to message rows. A compressed sender learns on, with its bridge: with another
-    loss, for another length or another receiver."""
-    template: TemplateOptions = field(default_factory=TemplateOptions)
-    """reasoner: arguments of the sender's chat template, over those of the collection; the finished sender keeps them.
-    The receiver's prompts are written as in its own training."""
-    latent_steps: tuple[int, ...] = (8,)
-    """Lengths K to train. With several every sample in every step is cut to one of them, each as likely."""
-    losses: CompressionWeights = field(default_factory=CompressionWeights)
-    """Weights of agreement and direction beside the cross-entropy."""
-    schedule: Schedule = field(default_factory=lambda: Schedule(learning_rate=5e-4, adapter_learning_rate=5e-4))
-    """Optimiser settings; ``adapter_learning_rate`` is that of the bridge or the resampler."""
-    corpus: str = "household"
-    """What the receiver does with the messages: household (expert episodes of games), conversations, or a plug-in."""
-    conversations: ConversationOptions = field(default_factory=ConversationOptions)
-    """conversations: which ones; as in the training of the receiver."""
-    search_weight: float = 3.0
-    """household: loss weight of where to go; every other token of a command weighs 1."""
-    on_policy: tuple[str, ...] = ()
-    """household: ``results.jsonl`` of `interlat evaluate` on the episodes of the thoughts, where the receiver played
-    with compressed messages. The distillation is learned on what it did there too, right or wrong, so that it finds the
-    way on from its own mistakes, which no expert makes. Nothing of it is imitated (on-policy distillation: Agarwal et
-    al., arXiv 2306.13649)."""
-    dagger: bool = False
-    """household: in on-policy games the cross-entropy learns what an expert who knows the sender's evidence would have
-    done in each turn (dataset aggregation: Ross et al., arXiv 1011.0686)."""
-    validation_share: float = 0.03
-    """Share of the games or tasks that is never trained on; the same ones as in the training of the receiver."""
-    validation_limit: int | None = None
-    """Validate on this many of the examples held out; None takes all."""
-    heads: int = 4
-    """resampler: attention heads."""
-    start: Literal["uncertain", "random"] = "uncertain"
-    """reasoner: the first value of the start vector. uncertain: the embedding of the token after which the sender's
-    plans leave most open; random: chance. A model that did not make the thoughts begins at
-    random anyway, and a compressed sender where it was."""
-    gradient_checkpointing: bool = False
-    """reasoner: keep only what goes into each latent step and compute the rest again for the gradient."""
-
-    def __post_init__(self) -> None:
-        if not self.latent_steps or min(self.latent_steps) < 1:
-            raise InputError(f"latent_steps is {list(self.latent_steps)}; give numbers of at least 1")
-        if self.method == "reasoner" and not self.sender:
-            raise InputError("a reasoner needs a model to begin with; set sender, best to the model of the thoughts")
-        if self.method == "resampler" and (self.sender or self.finetune != "full" or self.gradient_checkpointing):
-            raise InputError(
-                "a resampler has no model that thinks; leave out sender, finetune and gradient_checkpointing"
-            )
-        if self.losses.lens_distillation and (self.method == "resampler" or len(set(self.latent_steps)) > 1):
-            raise InputError(
-                "lens_distillation is for a reasoner of one length; leave it out of losses, or give one of latent_steps"
-            )
-        source = CORPORA[self.corpus]
-        source.check(vars(self))
-        if not source.has_games and self.search_weight != type(self).search_weight:
-            raise InputError(f"{self.corpus} has no games; leave out search_weight")
-        if self.on_policy and (not source.has_games or not (self.losses.distillation or self.dagger)):
-            raise InputError(
-                "on_policy is for games, and only the distillation learns of them without dagger; give "
-                "losses.distillation a weight, set dagger, or leave out on_policy"
-            )
-        if self.dagger and not self.on_policy:
-            raise InputError("there are no games to correct; give on_policy, or leave out dagger")
 
 
 def compress(config: Compress, ranks: Ranks | None = None) -> Steps:

@@ -1,33 +1,15 @@
 """Which parameters a training moves: all, LoRA updates beside the adapter, or the adapter alone."""
 
 import importlib.util
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from interlat.errors import InputError
-
-Finetune = Literal["full", "lora", "adapter"]
-FINETUNE_RENAMED = {"everything": "full", "low_rank": "lora"}
-"""Older words for `Finetune`."""
-
-
-@dataclass(frozen=True)
-class Lora:
-    """Low-rank updates of the backbone's linear maps: ``W + alpha / rank * B A`` (LoRA, arXiv 2106.09685)."""
-
-    rank: int = 8
-    """Rank of the update."""
-    alpha: float = 16.0
-    """Its scale."""
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    """Names of the linear maps that get one."""
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or not self.targets:
-            raise InputError(f"a low-rank update of rank {self.rank} of {len(self.targets)} maps changes nothing")
+from interlat.training.options import FINETUNE_RENAMED as FINETUNE_RENAMED
+from interlat.training.options import Finetune as Finetune
+from interlat.training.options import Lora as Lora
 
 
 def choose_finetuned(model: nn.Module, finetune: Finetune, lora: Lora, seed: int) -> None:

@@ -9,7 +9,6 @@ dropout would add noise to each.
 import functools
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,15 +30,16 @@ from interlat.training.fused_losses import position_losses, samples_of_labels, s
 from interlat.training.identity import Identity, records_identity, thoughts_identity
 from interlat.training.loop import (
     MicroBatches,
-    Schedule,
     export_finished,
     load_finished,
     run_training,
 )
 from interlat.training.model import compiled_backbone
 from interlat.training.objective import ActorObjective
+from interlat.training.options import PreferenceSchedule as PreferenceSchedule
 from interlat.training.pairs import Pair, PreferenceData, preference_data
-from interlat.training.stage import Steps, TrainingOptions, export_agent, place_objective, run_stage
+from interlat.training.settings import TrainPreference as TrainPreference
+from interlat.training.stage import Steps, export_agent, place_objective, run_stage
 from interlat.training.trajectories import (
     Trajectory,
     actor_fingerprint,
@@ -51,64 +51,6 @@ from interlat.training.validation import mean_losses
 
 VALIDATION_PASS = 16
 """Pairs in one pass of a validation."""
-
-
-@dataclass(frozen=True)
-class PreferenceSchedule(Schedule):
-    """How the parameters are moved; batch_size and micro_batch_size count pairs."""
-
-    steps: int = 200
-    """Optimiser steps over which the learning rate runs its course."""
-    batch_size: int = 16
-    """Pairs in one step."""
-    learning_rate: float = 1e-5
-    """Peak learning rate; linear warm-up, then cosine to a tenth."""
-    adapter_learning_rate: float = 1e-5
-    """Peak learning rate of the adapter."""
-    warmup_steps: int = 10
-    """Steps of linear warm-up."""
-    checkpoint_every: int = 25
-    """Steps between checkpoints."""
-    eval_every: int = 25
-    """Steps between validations."""
-    load_best_at_end: bool = True
-    """Whether the finished model has the parameters of the lowest validation loss instead of the last ones."""
-
-
-@dataclass(frozen=True)
-class TrainPreference(TrainingOptions):
-    """Train an actor on pairs of a won and a lost trajectory with the same message."""
-
-    start: str
-    """Folder of the actor to begin with, which is also the reference."""
-    thoughts: str
-    """Latent store of the thoughts that the trajectories were played with."""
-    trajectories: str
-    """Folder that `interlat collect trajectories` wrote."""
-    output: str
-    """Folder of the checkpoint; the finished actor is in its ``model`` folder."""
-    corpus: str = "household"
-    """What the thoughts are about; a corpus with games."""
-    beta: float = 0.1
-    """How much a log-ratio counts: the larger, the nearer to the reference the actor stays."""
-    imitation_weight: float = 0.0
-    """Weight of the mean cross-entropy of the won trajectory's tokens beside the preference (arXiv 2404.19733)."""
-    length_normalised: bool = False
-    """Divide every log-probability by its number of tokens: lost trajectories are mostly the longer ones. It needs a
-    larger beta."""
-    pairs_per_thought: int = 2
-    """Most pairs of one thought."""
-    validation_share: float = 0.1
-    """Share of the games with pairs that is never learned."""
-    schedule: PreferenceSchedule = field(default_factory=PreferenceSchedule)
-    """Optimiser settings."""
-
-    def __post_init__(self) -> None:
-        CORPORA[self.corpus]
-        if self.beta <= 0 or self.imitation_weight < 0:
-            raise InputError(f"beta is {self.beta} and imitation_weight {self.imitation_weight}; give beta above 0")
-        if self.pairs_per_thought < 1 or not 0 < self.validation_share < 1:
-            raise InputError("give 1 or more pairs_per_thought and a validation_share between 0 and 1")
 
 
 class PreferenceLosses(NamedTuple):

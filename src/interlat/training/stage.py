@@ -1,9 +1,8 @@
 """What the trainings share: their options, how one begins and continues, and how its model is written."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,38 +13,15 @@ from interlat.connectors.adapter import AdapterConfig
 from interlat.engine.distributed import Ranks
 from interlat.engine.hardware import choose_device
 from interlat.training.card import model_card, settings_of
-from interlat.training.finetune import FINETUNE_RENAMED, Finetune, Lora, round_frozen
+from interlat.training.finetune import round_frozen
 from interlat.training.identity import Identity, settings_identity
 from interlat.training.loop import MODEL_FOLDER, Schedule, check_settings
-from interlat.training.model import Precision, SavedBeside, export_model
+from interlat.training.model import SavedBeside, export_model
+from interlat.training.options import TrainingOptions as TrainingOptions
 from interlat.training.sharding import check_ranks, shard
 
 Steps = Iterator[tuple[int, dict[str, float]]]
 """(finished steps, metrics) of a training that runs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingOptions:
-    """The options of every training that starts from a model."""
-
-    RENAMED: ClassVar[Mapping[str, str]] = {"trained": "finetune", "low_rank": "lora"}
-    RENAMED_VALUES: ClassVar[Mapping[str, Mapping[str, Any]]] = {"finetune": FINETUNE_RENAMED}
-
-    finetune: Finetune = "full"
-    """full: all parameters; lora: low-rank updates of the model, and the adapter or bridge; adapter: these alone."""
-    lora: Lora = field(default_factory=Lora)
-    """Shape of the low-rank updates."""
-    seed: int = 0
-    """Seed of first values, order, and all other choices."""
-    device: str = "auto"
-    """Where it trains; auto is the accelerator if there is one."""
-    precision: Precision = "float32"
-    """What the models compute in. All that is trained, the adapter and the optimiser's state stay float32."""
-    threads: int = 1
-    """Threads of torch on a CPU."""
-    compile: bool = False
-    """Compile the step of the model that replies; on a CPU that takes a minute and a C++ compiler, and pays in long
-    trainings."""
 
 
 def run_stage(
