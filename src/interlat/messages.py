@@ -21,10 +21,9 @@ from torch import Tensor
 
 from interlat.errors import MessageError
 from interlat.files import sha256_of, write_atomically
+from interlat.states import Norm, StateAt, in_files, of_files
 
 Kind = Literal["text", "hidden", "cache"]
-Norm = Literal["post", "pre"]
-Offset = Literal["predicting", "consuming"]
 
 FORMAT = "interlat-message"
 FORMAT_VERSION = 1
@@ -63,8 +62,8 @@ class Header:
     """Layer of the hidden states; -1 is the last one. No meaning for text."""
     norm: Norm = "post"
     """Whether the states were taken after or before the final norm. No meaning for text."""
-    offset: Offset = "predicting"
-    """Row t is the state that predicted token t ("predicting") or that had just read it ("consuming")."""
+    state_at: StateAt = "before_token"
+    """Row t is the state that predicted token t ("before_token") or that had just read it ("after_token")."""
     positions: tuple[int, ...] = ()
     """Position of each row in the sender's sequence; empty if unknown or without meaning."""
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -95,7 +94,7 @@ class Expectations:
     """Layer that the rows must come from."""
     norm: Norm = "post"
     """Side of the final norm that they must come from."""
-    offset: Offset = "predicting"
+    state_at: StateAt = "before_token"
     """Which state belongs to which token."""
     sender: str = ""
     """Name of the sender trained with, for the error text."""
@@ -103,7 +102,7 @@ class Expectations:
     """Fingerprints of the senders trained with; empty accepts any."""
     tokenizer_fingerprint: str = ""
     """Fingerprint of the sender's tokenizer; empty accepts any."""
-    max_rows: int | None = None
+    max_latents: int | None = None
     """Longest message trained with; None is no limit."""
 
 
@@ -120,7 +119,7 @@ class Message(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def rows(self) -> int:
+    def latents(self) -> int:
         """Latent rows or positions in the body."""
 
     @abc.abstractmethod
@@ -130,7 +129,7 @@ class Message(abc.ABC):
     def to_bytes(self) -> bytes:
         """The message as a safetensors file in memory."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors().items()}
-        header = dataclasses.asdict(dataclasses.replace(self.header, sha256=_digest(tensors)))
+        header = in_files(dataclasses.asdict(dataclasses.replace(self.header, sha256=_digest(tensors))))
         if not header["rules"]:
             del header["rules"]
         envelope = {
@@ -168,7 +167,7 @@ class TextMessage(Message):
         return len(_encode(self.text))
 
     @property
-    def rows(self) -> int:
+    def latents(self) -> int:
         """Always 0: a text message has no latent rows."""
         return 0
 
@@ -213,7 +212,7 @@ class HiddenMessage(Message):
         return self.hidden_states.numel() * self.hidden_states.element_size()
 
     @property
-    def rows(self) -> int:
+    def latents(self) -> int:
         """Number of rows T."""
         return self.hidden_states.shape[0]
 
@@ -339,7 +338,7 @@ class CacheMessage(Message):
         return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors().values())
 
     @property
-    def rows(self) -> int:
+    def latents(self) -> int:
         """Number of columns T, padding included."""
         return self.keys[0].shape[2]
 
@@ -413,8 +412,8 @@ def check_receiver(header: Header, expectations: Expectations) -> None:
         misfits.append(f"it is a {header.kind} message (expected hidden states)")
     elif len(header.shape) != 2 or header.shape[1] != expectations.hidden_size:
         misfits.append(f"its rows have shape {list(header.shape)} (expected size {expectations.hidden_size})")
-    elif expectations.max_rows is not None and header.shape[0] > expectations.max_rows:
-        misfits.append(f"it has {header.shape[0]} rows (expected at most {expectations.max_rows})")
+    elif expectations.max_latents is not None and header.shape[0] > expectations.max_latents:
+        misfits.append(f"it has {header.shape[0]} rows (expected at most {expectations.max_latents})")
     space = header.space_fingerprint or header.weights_fingerprint
     if expectations.weights_fingerprints and space not in expectations.weights_fingerprints:
         misfits.append(
@@ -424,7 +423,7 @@ def check_receiver(header: Header, expectations: Expectations) -> None:
     if own and expectations.tokenizer_fingerprint not in ("", header.tokenizer_fingerprint):
         misfits.append("its sender has another tokenizer")
     if header.kind == "hidden":
-        for field in ("layer", "norm", "offset"):
+        for field in ("layer", "norm", "state_at"):
             given, wanted = getattr(header, field), getattr(expectations, field)
             if given != wanted:
                 misfits.append(f"its {field} is {given} (expected {wanted})")
@@ -550,7 +549,7 @@ def _refuse_constant(name: str) -> None:
 
 def _header_of(fields: Mapping[str, Any], source: str) -> Header:
     lists = {"shape": fields.get("shape"), "positions": fields.get("positions")}
-    fields = {"space_fingerprint": "", "rules": {}, **fields}  # files from before they were there have none
+    fields = {"space_fingerprint": "", "rules": {}, **of_files(fields)}  # the first files have neither of these two
     sound = (
         set(fields) == {field.name for field in dataclasses.fields(Header)}
         and all(type(fields[name]) is str for name in ("model", "revision", "weights_fingerprint", "dtype", "sha256"))
@@ -559,7 +558,7 @@ def _header_of(fields: Mapping[str, Any], source: str) -> Header:
         and type(fields["layer"]) is int
         and fields["kind"] in get_args(Kind)
         and fields["norm"] in get_args(Norm)
-        and fields["offset"] in get_args(Offset)
+        and fields["state_at"] in get_args(StateAt)
         and isinstance(fields["provenance"], dict)
         and isinstance(fields["rules"], dict)
         and all(isinstance(value, list) and all(type(item) is int for item in value) for value in lists.values())

@@ -85,7 +85,7 @@ def test_the_same_id_with_other_states_is_an_error(store_of, entry_of, manifest,
 @pytest.mark.parametrize(
     "changes",
     [
-        {"offset": "consuming"},
+        {"state_at": "after_token"},
         {"dtype": "bfloat16"},
         {"encoding": "int8"},
         {"method": "compressed"},

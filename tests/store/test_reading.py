@@ -49,8 +49,8 @@ def test_a_thought_becomes_the_message_that_its_sender_would_send(make_store, ro
         message.header,
         Expectations(8, weights_fingerprints=("w" * 64,), tokenizer_fingerprint="t" * 64),
     )
-    with pytest.raises(MessageError, match="offset"):
-        check_receiver(message.header, Expectations(8, offset="consuming"))
+    with pytest.raises(MessageError, match="state_at"):
+        check_receiver(message.header, Expectations(8, state_at="after_token"))
 
 
 def test_a_message_has_one_layer(tmp_path):

@@ -71,8 +71,8 @@ def test_a_store_that_somebody_writes_to_cannot_be_finished(tmp_path, manifest):
 
 def test_other_settings_are_refused_and_nothing_is_lost(make_store, manifest, rows_of):
     store = make_store(4)
-    with pytest.raises(StorageError, match=r"another offset, settings\.seed"):
-        StoreWriter(store.directory, dataclasses.replace(manifest, offset="consuming", settings={"seed": 1}))
+    with pytest.raises(StorageError, match=r"another state_at, settings\.seed"):
+        StoreWriter(store.directory, dataclasses.replace(manifest, state_at="after_token", settings={"seed": 1}))
     check(LatentStore.open(store.directory), rows_of, range(4))
 
 

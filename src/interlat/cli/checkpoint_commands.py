@@ -1,12 +1,14 @@
 """The commands about checkpoints of other code: `interlat import-checkpoint`."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tyro.conf import Positional
 
-from interlat.messages import Offset
 from interlat.progress import say
+from interlat.states import StateAtSetting
 from interlat.training.published import import_checkpoint
 
 
@@ -14,13 +16,15 @@ from interlat.training.published import import_checkpoint
 class ImportCheckpoint:
     """Make an actor of a checkpoint that the published Interlat code saved."""
 
+    RENAMED: ClassVar[Mapping[str, str]] = {"offset": "state_at"}
+
     source: Positional[str]
     """Folder that its training wrote."""
     output: str
     """Folder for the actor; new, or empty."""
-    offset: Offset
-    """Which state of each token its messages held; not recorded there. The published ALFWorld data are consuming,
-    the MATH data predicting."""
+    state_at: StateAtSetting
+    """Which state of each token its messages held; not recorded there. The published ALFWorld data are
+    after_token, the MATH data before_token."""
     base: str = ""
     """Folder or hub id of the language model, for a checkpoint that was kept without it."""
     json: bool = False
@@ -29,7 +33,7 @@ class ImportCheckpoint:
 
 def run_import_checkpoint(config: ImportCheckpoint) -> int:
     """Import, and say what is unreliable."""
-    unreliable = import_checkpoint(config.source, config.output, config.offset, base=config.base)
+    unreliable = import_checkpoint(config.source, config.output, config.state_at, base=config.base)
     for sentence in unreliable:
         say(f"unreliable: {sentence}")
     say(f"actor in {config.output}")

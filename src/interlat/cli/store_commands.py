@@ -4,14 +4,15 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from tyro.conf import Positional
 
-from interlat.messages import Offset
 from interlat.progress import drain, in_bytes, say, track
+from interlat.states import StateAtSetting
 from interlat.store.hub import pull, push
 from interlat.store.interchange import Form, export_store, import_store
 from interlat.store.manifest import Encoding
@@ -82,7 +83,7 @@ def _facts(description: StoreDescription) -> dict[str, str]:
         "task types": _listed(description.task_types, "no type"),
         "states": f"hidden size {description.hidden_size}, "
         + ", ".join(f"layer {layer['layer']} ({layer['norm']}-norm)" for layer in description.layers)
-        + f", {description.offset} their tokens",
+        + f", {description.state_at}",
         "numbers": f"{description.dtype}, stored {description.encoding}{lost}",
         "on disk": f"{in_bytes(description.store_bytes)}, of which shards {in_bytes(description.shard_bytes)}; "
         f"float32 rows would take {in_bytes(description.float32_bytes)} ({description.float32_ratio:.3g} times)",
@@ -182,12 +183,15 @@ def run_export_store(config: ExportStore) -> None:
 class ImportStore:
     """Make a store of hidden states in JSON, Parquet, a saved data set or one on the hub; exit code 1 if items fail."""
 
+    RENAMED: ClassVar[Mapping[str, str]] = {"offset": "state_at"}
+
     source: Positional[str]
     """A .json, .jsonl or .parquet file, a folder that datasets or the published collectors saved, or a hub id."""
     output: str
     """Folder of the store; an interrupted import goes on there."""
-    offset: Offset
-    """Whether row t had just read token t (consuming: published ALFWorld data) or predicted it (predicting: MATH)."""
+    state_at: StateAtSetting
+    """Whether latent t predicted token t (before_token: published MATH data) or had just read it (after_token:
+    ALFWorld)."""
     dtype: str = "float32"
     """Number format of the states: float32, bfloat16, float16 or float64."""
     encoding: Encoding = "plain"
@@ -205,7 +209,7 @@ def run_import_store(config: ImportStore) -> int:
     steps = import_store(
         config.source,
         config.output,
-        offset=config.offset,
+        state_at=config.state_at,
         dtype=config.dtype,
         encoding=config.encoding,
         model=config.model,

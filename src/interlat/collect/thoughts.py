@@ -6,10 +6,10 @@ does not depend on the other tasks, the batch size, the order or the number of p
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.streaming import Completion, Request
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError, MessageError, PromptError
-from interlat.messages import Norm, Offset
+from interlat.states import Norm, StateAtSetting
 from interlat.store.index import OPENED_THOUGHT, Entry
 from interlat.store.manifest import MANIFEST_FILE, Encoding, KeptLayer, Manifest, Method, read_manifest
 from interlat.store.writer import StoreWriter, finish
@@ -41,6 +41,8 @@ from interlat.tasks.grading import grade
 @dataclass(frozen=True)
 class CollectThoughts:
     """Let a model think about tasks and keep its hidden states in a latent store."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"offset": "state_at"}
 
     model: str
     """Folder or hub id of the sender: any causal language model."""
@@ -67,7 +69,7 @@ class CollectThoughts:
     """Layers whose states are kept: 1 is the first, -1 the last."""
     norm: Norm = "post"
     """Whether the last layer's states are taken after or before the final norm."""
-    offset: Offset = "predicting"
+    state_at: StateAtSetting = "before_token"
     """full: the state that predicted a token, or the one that had just read it."""
     prompt_states: bool = False
     """Keep the states of the prompt too."""
@@ -113,9 +115,9 @@ class CollectThoughts:
     def _check_compressed(self) -> None:
         if self.latent_steps < 1:
             raise InputError(f"latent_steps is {self.latent_steps}; use at least 1")
-        if self.samples > 1 or self.grade or self.filters != Filters() or self.offset != "predicting":
+        if self.samples > 1 or self.grade or self.filters != Filters() or self.state_at != "before_token":
             raise InputError(
-                "latent steps are neither sampled nor answers: leave samples, grade, filters and offset as they are"
+                "latent steps are neither sampled nor answers: leave samples, grade, filters and state_at as they are"
             )
 
     @property
@@ -251,7 +253,7 @@ def _manifest(
     return Manifest(
         hidden_size=engine.hidden_size if bridge is None else bridge.config.message_size,
         layers=tuple(KeptLayer(number - count - 1, norm) for number, norm in layers),
-        offset=config.offset,
+        state_at=config.state_at,
         dtype=str(engine.dtype).removeprefix("torch.") if config.store_dtype == "auto" else config.store_dtype,
         encoding=config.encoding,
         method=method,
@@ -375,7 +377,7 @@ class _Collection:
             config.sampling,
             batch_size=config.rows_at_once,
             kept=self.kept,
-            offset=config.offset,
+            state_at=config.state_at,
             prompt_states=config.prompt_states,
         )
         for written in stream:

@@ -137,7 +137,7 @@ def card_of(description: StoreDescription, repository: str) -> str:
         "rows a thought": spread,
         "hidden size": str(description.hidden_size),
         "layers": layers,
-        "offset": description.offset,
+        "state_at": description.state_at,
         "method": description.method,
         "numbers": f"{description.dtype}, stored {description.encoding}",
         "splits": _listed(description.splits),

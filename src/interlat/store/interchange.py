@@ -19,7 +19,7 @@ import torch
 
 from interlat.errors import InputError, MessageError
 from interlat.files import atomic_folder, atomic_path, utf8
-from interlat.messages import Offset
+from interlat.states import StateAt
 from interlat.store.encoding import dtype_of
 from interlat.store.index import Entry
 from interlat.store.manifest import Encoding, Manifest
@@ -181,7 +181,7 @@ def import_store(
     source: str | Path,
     output: str | Path,
     *,
-    offset: Offset,
+    state_at: StateAt,
     dtype: str = "float32",
     encoding: Encoding = "plain",
     model: str = "",
@@ -197,8 +197,8 @@ def import_store(
     Args:
         source: see `interlat.store.sources.open_source`; also what `export_store` wrote.
         output: folder of the store.
-        offset: whether row t had just read token t ("consuming", the published ALFWorld data) or predicted it
-            ("predicting", the published MATH data); no file says.
+        state_at: whether row t had just read token t ("after_token", the published ALFWorld data) or predicted it
+            ("before_token", the published MATH data); no file says.
         dtype: number format of the states in the store.
         encoding: how they are stored.
         model: the model that thought, if known.
@@ -209,7 +209,7 @@ def import_store(
         InputError: no such source, a damaged one, missing columns, nothing usable in it, or an unknown choice.
         StorageError: the store there was made differently, or the file system refused.
     """
-    _check_choice("offset", offset, Offset)
+    _check_choice("state_at", state_at, StateAt)
     _check_choice("encoding", encoding, Encoding)
     # An unknown format is found before anything is read.
     dtype_of(dtype)
@@ -217,7 +217,7 @@ def import_store(
     settings = {"imported_from": opened.name, **opened.identity, "split": split, "task_type_field": task_type_field}
     manifest = Manifest(
         hidden_size=_hidden_size(opened),
-        offset=offset,
+        state_at=state_at,
         dtype=dtype,
         encoding=encoding,
         method="imported",

@@ -17,7 +17,7 @@ from interlat.store.seal import write_seal
 from interlat.store.shard import ENDING
 
 MUST_AGREE = (
-    *("hidden_size", "layers", "offset", "dtype", "encoding", "method", "prompt_states"),
+    *("hidden_size", "layers", "state_at", "dtype", "encoding", "method", "prompt_states"),
     *("weights_fingerprint", "tokenizer_fingerprint"),
 )
 

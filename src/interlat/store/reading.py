@@ -164,7 +164,7 @@ class LatentStore(Sequence[Thought]):
             tokenizer_fingerprint=self.manifest.tokenizer_fingerprint,
             layer=layer.layer,
             norm=layer.norm,
-            offset=self.manifest.offset,
+            state_at=self.manifest.state_at,
             provenance={"store": str(self.directory), "id": thought.entry.id, "task": thought.entry.task},
         )
         return HiddenMessage(thought.hidden_states, thought.entry.plan, thought.entry.token_ids, header)

@@ -82,7 +82,7 @@ class StoreDescription:
     """D."""
     layers: tuple[Mapping[str, Any], ...]
     """Kept layers, counted from the end, and on which side of the final norm they stand."""
-    offset: str
+    state_at: str
     """Whether row t is the state that predicted token t or the one that had just read it."""
     method: str
     """See `interlat.store.manifest.Manifest.method`."""
@@ -139,7 +139,7 @@ def describe(store: LatentStore) -> StoreDescription:
         float32_ratio=wide_row / (form.row_bytes + (SCALE_BYTES if form.scaled else 0)),
         hidden_size=manifest.hidden_size,
         layers=tuple(dataclasses.asdict(layer) for layer in manifest.layers),
-        offset=manifest.offset,
+        state_at=manifest.state_at,
         method=manifest.method,
         dtype=manifest.dtype,
         encoding=manifest.encoding,

@@ -42,7 +42,7 @@ def new_adapter(
             project_input=aligned,
             layer=layer.layer,
             norm=layer.norm,
-            offset=manifest.offset,
+            state_at=manifest.state_at,
             sender=manifest.model,
             sender_fingerprints=(manifest.weights_fingerprint,),
             sender_tokenizer_fingerprint=manifest.tokenizer_fingerprint,

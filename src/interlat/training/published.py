@@ -25,7 +25,7 @@ from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.engine.checkpoint import VOCABULARY_FILES, load_checkpoint, load_tokenizer
 from interlat.errors import CheckpointError, InputError
 from interlat.files import require_empty
-from interlat.messages import Offset
+from interlat.states import StateAt
 from interlat.store.hub import hub_errors
 from interlat.training.model import export_model
 
@@ -110,7 +110,7 @@ class _AdapterState:
     """The numbers beside them."""
 
 
-def import_checkpoint(source: str | Path, output: str | Path, offset: Offset, *, base: str = "") -> list[str]:
+def import_checkpoint(source: str | Path, output: str | Path, state_at: StateAt, *, base: str = "") -> list[str]:
     """Write the published checkpoint in ``source`` as an actor that `interlat.load` reads.
 
     The weights keep their values and their dtype; those of the adapter become float32. A head that was trained apart
@@ -120,7 +120,7 @@ def import_checkpoint(source: str | Path, output: str | Path, offset: Offset, *,
     Args:
         source: folder that the published training code wrote.
         output: folder for the actor; new, or empty.
-        offset: which state of each token the messages of its training held; no file of the format says so.
+        state_at: which state of each token the messages of its training held; no file of the format says so.
         base: folder or hub id to take the language model from, for a ``source`` without its weights.
 
     Returns:
@@ -144,7 +144,7 @@ def import_checkpoint(source: str | Path, output: str | Path, offset: Offset, *,
         source_size=prepended.hidden_size,
         target_size=prepended.hidden_size,
         heads=prepended.heads,
-        offset=offset,
+        state_at=state_at,
         max_rows=prepended.kept_rows,
     )
     adapter = _make_adapter(config, state, folder / ADAPTER_STATE_FILE)
@@ -368,8 +368,8 @@ def _untie_if_apart(model: Any) -> bool:
 def _about_messages(config: AdapterConfig) -> Iterator[str]:
     size = config.source_size
     yield (
-        f"the offset is not recorded: {config.offset!r} is what you said (the published ALFWorld data are consuming, "
-        "MATH predicting); layer -1 after the final norm is what the published code collects"
+        f"state_at is not recorded: {config.state_at!r} is what you said (the published ALFWorld data are after_token, "
+        "MATH before_token); layer -1 after the final norm is what the published code collects"
     )
     yield f"the sender is not recorded: messages of any sender with {size} numbers a row are accepted"
     yield f"an input projection is not saved: if the sender of the training had another size than {size}, it is lost"

@@ -384,7 +384,7 @@ def _new_compressor(
         sender_fingerprint=manifest.weights_fingerprint,
         layer=adapter.layer,
         norm=adapter.norm,
-        offset=adapter.offset,
+        state_at=adapter.state_at,
         receiver_fingerprint=receiver_fingerprint,
     )
     # A model that made the thoughts needs no projection. Asked here, before low-rank updates make another model of it.
@@ -437,7 +437,7 @@ def _start_token(model: Any, thoughts: ScoutMessages) -> int | None:
     # Evenly over the store.
     ids = store.ids[:: max(1, len(store) // START_THOUGHTS)]
     plans = ((thoughts.states(item), store.entry(item).token_ids) for item in ids)
-    return uncertain_token(model, plans, thoughts.manifest.offset)
+    return uncertain_token(model, plans, thoughts.manifest.state_at)
 
 
 def _export(config: Compress, thoughts: ScoutMessages, adapter: AdapterConfig) -> None:

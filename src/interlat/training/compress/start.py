@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interlat.engine.embeddings import next_token_scores
-from interlat.messages import Offset
+from interlat.states import StateAt
 from interlat.training.divergences import entropy
 
 FEWEST = 20
@@ -17,7 +17,7 @@ FEWEST = 20
 
 @torch.no_grad()
 def uncertain_token(
-    model: Any, thoughts: Iterable[tuple[Float[Tensor, "T D"], tuple[int, ...]]], offset: Offset
+    model: Any, thoughts: Iterable[tuple[Float[Tensor, "T D"], tuple[int, ...]]], state_at: StateAt
 ) -> int | None:
     """The token after which the model's own plans leave most open: ``argmax_v mean H(p(. | ... v))``.
 
@@ -28,7 +28,7 @@ def uncertain_token(
     Args:
         model: the sender, whose head reads the states.
         thoughts: the states of some of its plans (last layer, after the final norm), and their tokens.
-        offset: whether state t predicted token t or had consumed it.
+        state_at: whether state t predicted token t or had consumed it.
 
     Returns:
         The token with the largest mean entropy among those that occur at least `FEWEST` times; None if none does.
@@ -41,7 +41,7 @@ def uncertain_token(
         log_p = scores.float().log_softmax(dim=-1)
         entropies = entropy(log_p).double().cpu()
         consumed = torch.tensor(tokens)
-        if offset == "predicting":
+        if state_at == "before_token":
             # What stands before the first token is the prompt.
             entropies, consumed = entropies[1:], consumed[:-1]
         total.index_add_(0, consumed, entropies)
