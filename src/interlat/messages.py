@@ -401,8 +401,13 @@ def _form(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.S
     return {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
 
 
-def check_receiver(header: Header, expectations: Expectations) -> None:
+def check_receiver(header: Header, expectations: Expectations, name: str = "the message") -> None:
     """Check, before the body is used, that a receiver was trained to read messages like this one.
+
+    Args:
+        header: of the message.
+        expectations: of the receiver.
+        name: what the error text calls the message.
 
     Raises:
         MessageError: names in one sentence everything that does not fit.
@@ -429,7 +434,7 @@ def check_receiver(header: Header, expectations: Expectations) -> None:
                 misfits.append(f"its {field} is {given} (expected {wanted})")
     if misfits:
         raise MessageError(
-            f"the message does not fit this receiver: {', '.join(misfits)}; "
+            f"{name} does not fit this receiver: {', '.join(misfits)}; "
             "let the sender that the receiver was trained with write it, or load the receiver of this sender"
         )
 
