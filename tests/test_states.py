@@ -1,12 +1,12 @@
-import typing
-
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from interlat.cli.checkpoint_commands import ImportCheckpoint
-from interlat.cli.store_commands import ImportStore
-from interlat.collect.thoughts import CollectThoughts
+from interlat.cli.flags import given_fields
+from interlat.cli.import_checkpoint import ImportCheckpoint
+from interlat.cli.store_forms import ImportStore
+from interlat.collect.settings import CollectThoughts
 from interlat.config import from_mapping
+from interlat.errors import InputError
 from interlat.states import StateAtSetting, in_files, of_files
 
 
@@ -57,6 +57,12 @@ def test_settings_take_the_older_words():
         (ImportCheckpoint, {"source": "s", "output": "o"}),
     ],
 )
-def test_the_older_key_of_settings_is_read(kind, fields):
-    assert from_mapping(kind, fields | {"offset": "after_token"}, "x.yaml").state_at == "after_token"
-    assert typing.get_type_hints(kind, include_extras=True)["state_at"] == StateAtSetting
+def test_the_older_key_and_words_of_settings_are_read(kind, fields):
+    for key in ("offset", "state_at"):
+        for word in ("consuming", "after_token"):
+            assert from_mapping(kind, fields | {key: word}, "x.yaml").state_at == "after_token"
+            flag = f"--{key.replace('_', '-')}"
+            given = given_fields(kind, [flag, word])
+            assert from_mapping(kind, fields, "x.yaml", None, given).state_at == "after_token"
+    with pytest.raises(InputError, match="before_token, after_token"):
+        from_mapping(kind, fields | {"state_at": "late"}, "x.yaml")

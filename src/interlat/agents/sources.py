@@ -4,11 +4,10 @@ import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from interlat.agents.prompting import PromptMaker, Thinking, with_thinking
-from interlat.agents.settings import PLACE_OF_TEXT, PLAN_REQUEST
-from interlat.engine.template import TemplateOptions
+from interlat.agents.settings import PLACE_OF_TEXT, PLAN_REQUEST, Thinking, with_thinking
+from interlat.engine.options import TemplateOptions
 from interlat.errors import InputError
 from interlat.experiments.household.episodes import read_episodes
 from interlat.experiments.household.prompts import room_and_task, scout_prompt
@@ -20,6 +19,9 @@ from interlat.tasks.conversations import load_conversations
 from interlat.tasks.grading import ANSWER_FORMATS, PLACE_OF_FORMAT
 from interlat.tasks.hendrycks_math import MATH, load_math
 from interlat.tasks.records import RecordFields, load_records
+
+if TYPE_CHECKING:
+    from interlat.agents.prompting import PromptMaker
 
 Kind = Literal[
     "alfworld",
@@ -181,8 +183,10 @@ class PromptOptions:
         if self.template and PLACE_OF_TEXT not in self.template:
             raise InputError(f"the template {self.template!r} has no {PLACE_OF_TEXT}; write where the task goes")
 
-    def maker(self, template: str, tokenizer: Any, options: TemplateOptions | None = None) -> PromptMaker:
+    def maker(self, template: str, tokenizer: Any, options: TemplateOptions | None = None) -> "PromptMaker":
         """Makes the prompts of one model, with a template as `resolved_template` gives it."""
+        from interlat.agents.prompting import PromptMaker
+
         options = with_thinking(self.thinking, options or TemplateOptions())
         return PromptMaker(
             template,

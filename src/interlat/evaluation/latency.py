@@ -5,11 +5,8 @@ of them. One JSON line a measurement in ``latency.jsonl``; what is there is not 
 """
 
 import functools
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +23,11 @@ from interlat.engine.prompt import Text
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError
 from interlat.evaluation.pairing import check_role, check_sender
-from interlat.experiments.household.evaluate import Checkpoints, content_digest
 from interlat.experiments.household.player import Message, message_parts
 from interlat.experiments.household.prompts import BEGIN_MESSAGE, END_MESSAGE, actor_prompt, scout_prompt
-from interlat.experiments.household.sending import COMPRESSED, MESSAGE_DTYPE, ROLLOUT, rows_of, size_in_bytes
+from interlat.experiments.household.sending import COMPRESSED, MESSAGE_DTYPE, rows_of, size_in_bytes
+from interlat.experiments.household.settings import LATENCY_VARIANTS as LATENCY_VARIANTS
+from interlat.experiments.household.settings import MeasureLatency as MeasureLatency
 from interlat.files import append_line, locked
 from interlat.reasoning import final_part
 from interlat.results import RESULT_FIELDS, RESULT_KEY, Results, read_results
@@ -37,43 +35,6 @@ from interlat.results import RESULT_FIELDS, RESULT_KEY, Results, read_results
 LATENCY_FILE = "latency.jsonl"
 PHASES = ("sender_prefill", "thinking", "adapter", "receiver_prefill", "first_action")
 """Their sum is the latency of a message. Thinking is the writing of the plan, or the latent steps."""
-LATENCY_VARIANTS = ("text", "latent", *(f"{COMPRESSED}:{2**power}" for power in range(8)))
-
-
-@dataclass(frozen=True)
-class MeasureLatency:
-    """Measure the latency of messages, one at a time."""
-
-    checkpoints: Checkpoints
-    """The models."""
-    output: str
-    """Folder of the measurements."""
-    variants: tuple[str, ...] = LATENCY_VARIANTS
-    """none, text, latent, ``compressed:K`` and ``rollout:K``."""
-    repeats: int = 3
-    """Measurements of each game and variant."""
-    max_plan_tokens: int = 80
-    """Most tokens of a plan."""
-
-    def __post_init__(self) -> None:
-        for variant in self.variants:
-            short = rows_of(variant) and variant.partition(":")[0] in (COMPRESSED, ROLLOUT)
-            if variant not in ("none", "text", "latent") and not short:
-                raise InputError(
-                    f"variant {variant!r} has no latency of its own; choose from none, text, latent, {COMPRESSED}:8 "
-                    f"and {ROLLOUT}:8"
-                )
-        if not self.variants or self.repeats < 1:
-            raise InputError("give at least one variant and one repeat")
-        if any(v.startswith(COMPRESSED) for v in self.variants) and not self.checkpoints.compressed:
-            raise InputError("a compressed variant needs the checkpoint of a compressed sender; name its folder")
-
-    @functools.cached_property
-    def hash(self) -> str:
-        """Twelve digits of the models and settings that decide what is measured."""
-        fields = {"max_plan_tokens": self.max_plan_tokens, "repeats": self.repeats}
-        digests = {role: content_digest(place) for role, place in asdict(self.checkpoints).items() if place}
-        return hashlib.sha256(json.dumps([fields, digests], sort_keys=True).encode()).hexdigest()[:12]
 
 
 def measure_latency(config: MeasureLatency, records: Sequence[dict[str, Any]]) -> Iterator[tuple[int, int]]:

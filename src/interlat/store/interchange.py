@@ -10,13 +10,14 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from interlat.choices import ExportForm as Form
 from interlat.errors import InputError, MessageError
 from interlat.files import atomic_folder, atomic_path, utf8
 from interlat.states import StateAt
@@ -26,8 +27,6 @@ from interlat.store.manifest import Encoding, Manifest
 from interlat.store.reading import LatentStore, Thought
 from interlat.store.sources import IDS, SAVED_STATE, STATES, Source, open_source
 from interlat.store.writer import StoreWriter, finish
-
-Form = Literal["jsonl", "json", "parquet", "hf"]
 
 GROUP_BYTES = 64 * 2**20
 # Where an export keeps, in the metadata of an item, what its columns do not say; an import takes it back.

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from interlat.choices import Encoding as Encoding
 from interlat.errors import StorageError
 from interlat.files import write_atomically
 from interlat.states import Norm, StateAt, in_files, of_files
@@ -19,7 +20,6 @@ MANIFEST_FILE = "manifest.json"
 FORMAT = "interlat-store"
 FORMAT_VERSION = 1
 
-Encoding = Literal["plain", "int8", "float8"]
 StateDtype = Literal["float32", "float64", "float16", "bfloat16"]
 LARGEST = 2**24
 """Largest hidden size that a manifest may name."""

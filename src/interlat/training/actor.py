@@ -6,9 +6,9 @@ what stands between ``<bop>`` and ``<eop>`` differs.
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -21,19 +21,16 @@ from interlat.engine.distributed import Ranks
 from interlat.engine.fingerprint import weights_fingerprint
 from interlat.engine.hardware import choose_device
 from interlat.engine.template import TemplateOptions
-from interlat.errors import InputError
 from interlat.experiments.household.corpus import household_corpus
 from interlat.experiments.household.episodes import read_episodes
 from interlat.progress import say
 from interlat.training.adapters import begin_adapter, new_adapter
 from interlat.training.batch_sampler import Order
-from interlat.training.branches import Branch, BranchWeights, Totals
+from interlat.training.branches import Branch, Totals
 from interlat.training.card import model_card, settings_of
-from interlat.training.conversations import ConversationOptions, load_corpus
+from interlat.training.conversations import load_corpus
 from interlat.training.corpus import Corpus
-from interlat.training.curriculum import Curriculum
 from interlat.training.examples import ids_of
-from interlat.training.forward import Precision
 from interlat.training.identity import (
     Identity,
     examples_identity,
@@ -41,14 +38,15 @@ from interlat.training.identity import (
     settings_identity,
     thoughts_identity,
 )
-from interlat.training.loop import Passes, Schedule, check_settings, export_finished, load_finished, run_training
+from interlat.training.loop import Passes, check_settings, export_finished, load_finished, run_training
 from interlat.training.message_tokens import add_message_tokens
 from interlat.training.messages import ScoutMessages
-from interlat.training.model import SmallModel, build_model, compiled_backbone, export_model
+from interlat.training.model import build_model, compiled_backbone, export_model
 from interlat.training.objective import ActorObjective
 from interlat.training.reading import BranchSource, Reading, TrainedOn
+from interlat.training.settings import TrainActor as TrainActor
 from interlat.training.sharding import check_ranks, shard
-from interlat.training.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
+from interlat.training.trained import choose_trained, merge_low_rank, round_frozen
 from interlat.training.validation import mean_loss
 
 _MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
@@ -61,99 +59,6 @@ _MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
 _PLACES = ("episodes", "thoughts", "sender", "start", "tokenizer", "conversations.data")
 ALIGNED_ON = 256
 """Messages that an adapter is aligned and calibrated on."""
-
-
-@dataclass(frozen=True)
-class TrainActor:
-    """Train an actor on expert episodes with messages of one kind."""
-
-    output: str
-    """Folder of the checkpoint; the finished model (and adapter) is in its ``model`` folder."""
-    episodes: str | None = None
-    """household: the training games' ``episodes.jsonl``; None takes the episodes that stand beside the thoughts."""
-    message: TrainedOn = "none"
-    """What stands between <bop> and <eop>. "base": plans written from the exact belief, or nothing."""
-    thoughts: tuple[str, ...] = ()
-    """Latent stores of the scout's thoughts on the episodes, needed for text, list and latent. Of several, each text
-    message is taken from one of them; states come from the first."""
-    sender: str | None = None
-    """Latent only: folder of the scout. With it the adapter begins aligned: a row becomes (nearly, by a linear map) the
-    receiver's embedding of the words that the scout expected there, weighted by their probabilities."""
-    start: str | None = None
-    """Folder of the model to start from; None starts from scratch with the tokenizer in ``tokenizer``."""
-    tokenizer: str | None = None
-    """Folder of the tokenizer where there is no ``start``."""
-    corpus: Literal["household", "conversations"] = "household"
-    """What is learned: expert episodes of household games, or any conversations and solutions."""
-    conversations: ConversationOptions = field(default_factory=ConversationOptions)
-    """conversations: which ones, and how they are written; by default those that stand beside the thoughts."""
-    template: TemplateOptions = field(default_factory=TemplateOptions)
-    """Arguments of the chat template, over those that ``start`` was trained with; the finished actor keeps them."""
-    model: SmallModel = field(default_factory=SmallModel)
-    """Shape of a model from scratch."""
-    schedule: Schedule = field(default_factory=Schedule)
-    """Optimiser settings."""
-    none_share: float = 0.15
-    """Share of episodes that come without a message, so that an actor knows that case."""
-    prefix_share: float = 0.25
-    """Latent only: share of messages cut to a random number of first rows."""
-    losses: BranchWeights = field(default_factory=BranchWeights)
-    """Latent only: weights of separation and alignment beside the cross-entropy."""
-    curriculum: Curriculum = field(default_factory=Curriculum)
-    """Latent only: how much of a message is latent while training goes on; the rest are the words of the plan."""
-    direct_share: float = 0.0
-    """Base only: share of episodes without visits in vain, where the plan names the true places. The reading of a plan
-    is learned there without noise and in few tokens; with 1 there are no others."""
-    search_weight: float = 3.0
-    """Loss weight of where to go; every other token of a command weighs 1."""
-    reading_weight: float = 0.0
-    """Base only: loss weight of every token that is not of a command (rooms, tasks, plans, what is seen). A language
-    model of the world learns to look things up long before one that learns commands only."""
-    validation_share: float = 0.03
-    """Share of the games that is never trained on and gives the validation loss."""
-    adapter_heads: int = 4
-    """Attention heads of the adapter."""
-    adapter_dropout: float = 0.1
-    """Dropout on the adapter's attention weights."""
-    seed: int = 0
-    """Seed of parameters, order and message choices."""
-    trained: Trained = "everything"
-    """everything; low_rank: low-rank updates of the model, and the adapter; adapter: the adapter alone."""
-    low_rank: LowRank = field(default_factory=LowRank)
-    """Shape of the low-rank updates."""
-    device: str = "auto"
-    """Where it trains; auto is the accelerator if there is one."""
-    precision: Precision = "float32"
-    """What the backbone computes in. All that is trained, the adapter and the optimiser's state stay float32."""
-    gradient_checkpointing: bool = False
-    """Keep only what goes into each decoder layer and compute the rest again for the gradient: less memory, more
-    time."""
-    threads: int = 1
-    """Threads of torch on a CPU."""
-    compile: bool = False
-    """Compile the model's step; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
-
-    def __post_init__(self) -> None:
-        if self.message in ("text", "list", "latent") and not self.thoughts:
-            raise InputError(f"message kind {self.message!r} needs the scout's thoughts; set thoughts to their store")
-        if self.corpus == "household" and not self.episodes and not self.thoughts:
-            raise InputError("set episodes to a file of episodes, or thoughts to a store that holds them")
-        if self.corpus == "conversations" and not self.conversations.data and not self.thoughts:
-            raise InputError("set conversations.data to a file or hub id, or thoughts to a store that holds them")
-        if self.corpus == "conversations" and (self.episodes or self.message == "base"):
-            raise InputError("episodes and message base are for household games; leave them out or set corpus")
-        if not self.conversations.place_for_message and self.message != "none":
-            raise InputError("without a place for messages there is nothing to read; set message to none")
-        if not 0 <= self.direct_share <= 1 or (self.direct_share and self.message != "base"):
-            raise InputError(f"direct_share is {self.direct_share}; give 0 to 1, and 0 unless message is base")
-        if self.message != "latent" and (self.losses != BranchWeights() or self.curriculum != Curriculum()):
-            raise InputError("losses and curriculum are for latent messages; leave them out or set message to latent")
-        if self.trained == "adapter" and self.message != "latent":
-            raise InputError("only latent messages have an adapter; set message to latent or trained to everything")
-        if self.reading_weight < 0 or (self.reading_weight and self.message != "base"):
-            raise InputError(f"reading_weight is {self.reading_weight}; give 0 or more, and 0 unless message is base")
-        if not self.start and not self.tokenizer:
-            raise InputError("set start to a model to begin with, or tokenizer to begin from scratch")
 
 
 def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Iterator[tuple[int, dict[str, float]]]:

@@ -5,7 +5,6 @@ reading order, so that row n of every branch predicts the same token of the same
 not belong together, however long the messages are. Logits exist for a few positions at a time, in float32.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,11 +15,11 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from interlat.errors import InputError
+from interlat.training.options import LN2 as LN2
 
 CHUNK_LOGITS = 2**23
 """Logits that exist at a time in one branch: 32 MiB, the largest block that glibc keeps for reuse; larger ones are
 mapped and cleared anew each time, which takes as long as the arithmetic."""
-LN2 = math.log(2.0)
 
 
 class RowLosses(NamedTuple):

@@ -1,15 +1,12 @@
 """The last states of a receiver that reads a batch of conversations."""
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from interlat.engine.rotary import positions_of_rows
 from interlat.training.examples import Batch, embed_batch
-
-Precision = Literal["float32", "bfloat16"]
+from interlat.training.options import Precision as Precision
 
 
 def last_states(

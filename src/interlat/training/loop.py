@@ -8,19 +8,21 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from interlat.engine.distributed import Ranks
-from interlat.errors import CheckpointError, InputError, InterlatError, StorageError
+from interlat.errors import CheckpointError, InterlatError, StorageError
 from interlat.files import append_line, read_lines, write_atomically
 from interlat.progress import say
 from interlat.training.checkpoint_file import Header, read_header, read_tensors, write_tensors
 from interlat.training.identity import Identity, check_identity
+from interlat.training.options import Sample as Sample
+from interlat.training.options import Schedule as Schedule
+from interlat.training.options import in_parts as in_parts
 from interlat.training.sharding import as_split, whole
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -33,63 +35,6 @@ SELECTED_BY = "validation_loss"
 
 Passes = Iterator[tuple[Tensor, Mapping[str, Tensor]]]
 """The passes of a step: the share of each in the loss, and its shares in what is logged; both add up."""
-
-Sample = TypeVar("Sample")
-
-
-def in_parts(samples: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]:
-    """The samples in their order, ``size`` at once."""
-    return (samples[start : start + size] for start in range(0, len(samples), size))
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How the parameters are moved."""
-
-    steps: int = 1000
-    """Optimiser steps over which the learning rate runs its course."""
-    stop_at: int | None = None
-    """End after this many steps, with the learning rate where it then is; None ends after `steps`."""
-    batch_size: int = 32
-    """Examples in one step, of all passes and processes together."""
-    pass_size: int | None = None
-    """Examples in one forward and backward pass of a process; a step takes as many passes as it needs and comes out
-    the same. None takes all of them at once."""
-    learning_rate: float = 1e-3
-    """Peak learning rate; linear warm-up, then cosine to a tenth."""
-    adapter_learning_rate: float = 2e-4
-    """Peak learning rate of what is trained beside the model, such as an adapter. At ten times as much an aligned one
-    loses its map."""
-    warmup_steps: int = 50
-    """Steps of linear warm-up."""
-    weight_decay: float = 0.01
-    """AdamW's decoupled weight decay, on matrices only."""
-    gradient_clip: float = 1.0
-    """Largest norm of the gradient."""
-    checkpoint_every: int = 100
-    """Steps between checkpoints."""
-    validate_every: int = 200
-    """Steps between validations."""
-    patience: int | None = None
-    """End after this many validations without a better loss; None never does."""
-    keep: Literal["best", "last"] = "last"
-    """Which parameters the finished model has: those of the lowest validation loss, or the last ones."""
-
-    def __post_init__(self) -> None:
-        counts = ("steps", "batch_size", "checkpoint_every", "validate_every", "pass_size", "patience", "stop_at")
-        for name in counts:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}; give 1 or more")
-
-    def passes_of(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
-        """The samples of a step, or a process's share of them, as many at once as one pass takes."""
-        return in_parts(samples, self.pass_size or max(1, len(samples)))
-
-    @property
-    def last_step(self) -> int:
-        """Steps that are taken if none is spared by ``patience``."""
-        return self.steps if self.stop_at is None else min(self.steps, self.stop_at)
 
 
 def learning_rate_factor(step: int, schedule: Schedule) -> float:

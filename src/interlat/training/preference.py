@@ -9,9 +9,8 @@ dropout would add noise to each.
 import functools
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -27,11 +26,9 @@ from interlat.store.reading import LatentStore
 from interlat.training.card import model_card, settings_of
 from interlat.training.divergences import losses_of_rows, samples_of_labels, states_at_labels
 from interlat.training.examples import IGNORED, Example, Message, collate, ids_of
-from interlat.training.forward import Precision
 from interlat.training.identity import Identity, records_identity, settings_identity, thoughts_identity
 from interlat.training.loop import (
     Passes,
-    Schedule,
     check_settings,
     export_finished,
     in_parts,
@@ -40,8 +37,10 @@ from interlat.training.loop import (
 )
 from interlat.training.model import compiled_backbone, export_model
 from interlat.training.objective import ActorObjective
+from interlat.training.options import PreferenceSchedule as PreferenceSchedule
 from interlat.training.pairs import Pair, PreferenceData, preference_data, trajectory_example
-from interlat.training.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
+from interlat.training.settings import TrainPreference as TrainPreference
+from interlat.training.trained import choose_trained, merge_low_rank, round_frozen
 from interlat.training.trajectories import (
     Trajectory,
     actor_fingerprint,
@@ -52,75 +51,6 @@ from interlat.training.trajectories import (
 
 VALIDATION_PASS = 16
 """Pairs in one pass of a validation."""
-
-
-@dataclass(frozen=True)
-class PreferenceSchedule(Schedule):
-    """How the parameters are moved; batch_size and pass_size count pairs."""
-
-    steps: int = 200
-    """Optimiser steps over which the learning rate runs its course."""
-    batch_size: int = 16
-    """Pairs in one step."""
-    learning_rate: float = 1e-5
-    """Peak learning rate; linear warm-up, then cosine to a tenth."""
-    adapter_learning_rate: float = 1e-5
-    """Peak learning rate of the adapter."""
-    warmup_steps: int = 10
-    """Steps of linear warm-up."""
-    checkpoint_every: int = 25
-    """Steps between checkpoints."""
-    validate_every: int = 25
-    """Steps between validations."""
-    keep: Literal["best", "last"] = "best"
-    """Which parameters the finished model has: those of the lowest validation loss, or the last ones."""
-
-
-@dataclass(frozen=True)
-class TrainPreference:
-    """Train an actor on pairs of a won and a lost trajectory with the same message."""
-
-    start: str
-    """Folder of the actor to begin with, which is also the reference."""
-    thoughts: str
-    """Latent store of the thoughts that the trajectories were played with."""
-    trajectories: str
-    """Folder that `interlat collect trajectories` wrote."""
-    output: str
-    """Folder of the checkpoint; the finished actor is in its ``model`` folder."""
-    beta: float = 0.1
-    """How much a log-ratio counts: the larger, the nearer to the reference the actor stays."""
-    imitation_weight: float = 0.0
-    """Weight of the mean cross-entropy of the won trajectory's tokens beside the preference (arXiv 2404.19733)."""
-    length_normalised: bool = False
-    """Divide every log-probability by its number of tokens: lost trajectories are mostly the longer ones. It needs a
-    larger beta."""
-    pairs_per_thought: int = 2
-    """Most pairs of one thought."""
-    validation_share: float = 0.1
-    """Share of the games with pairs that is never learned."""
-    schedule: PreferenceSchedule = field(default_factory=PreferenceSchedule)
-    """Optimiser settings."""
-    seed: int = 0
-    """Seed of the choice and order of pairs."""
-    trained: Trained = "everything"
-    """everything; low_rank: low-rank updates of the model, and the adapter; adapter: the adapter alone."""
-    low_rank: LowRank = field(default_factory=LowRank)
-    """Shape of the low-rank updates."""
-    device: str = "auto"
-    """Where it trains; auto is the accelerator if there is one."""
-    precision: Precision = "float32"
-    """What the backbone computes in. All that is trained, the adapter and the optimiser's state stay float32."""
-    threads: int = 1
-    """Threads of torch on a CPU."""
-    compile: bool = False
-    """Compile the model's step; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
-
-    def __post_init__(self) -> None:
-        if self.beta <= 0 or self.imitation_weight < 0:
-            raise InputError(f"beta is {self.beta} and imitation_weight {self.imitation_weight}; give beta above 0")
-        if self.pairs_per_thought < 1 or not 0 < self.validation_share < 1:
-            raise InputError("give 1 or more pairs_per_thought and a validation_share between 0 and 1")
 
 
 class PreferenceLosses(NamedTuple):

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from interlat.engine.chat import ChatFormat
 from interlat.errors import InputError
@@ -13,8 +12,7 @@ from interlat.training.curriculum import Curriculum, cut
 from interlat.training.examples import Example, Mixed, ids_of
 from interlat.training.messages import ScoutMessages
 from interlat.training.negatives import Negatives
-
-TrainedOn = Literal["base", "none", "text", "list", "latent"]
+from interlat.training.options import TrainedOn as TrainedOn
 
 
 @dataclass(frozen=True)

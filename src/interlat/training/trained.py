@@ -1,31 +1,14 @@
 """Which parameters a training moves: everything, low-rank updates beside the adapter, or the adapter alone."""
 
 import importlib.util
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from interlat.errors import InputError
-
-Trained = Literal["everything", "low_rank", "adapter"]
-
-
-@dataclass(frozen=True)
-class LowRank:
-    """Low-rank updates of the backbone's linear maps: ``W + alpha / rank * B A`` (LoRA, arXiv 2106.09685)."""
-
-    rank: int = 8
-    """Rank of the update."""
-    alpha: float = 16.0
-    """Its scale."""
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    """Names of the linear maps that get one."""
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or not self.targets:
-            raise InputError(f"a low-rank update of rank {self.rank} of {len(self.targets)} maps changes nothing")
+from interlat.training.options import LowRank as LowRank
+from interlat.training.options import Trained as Trained
 
 
 def choose_trained(model: nn.Module, trained: Trained, low_rank: LowRank, seed: int) -> None:

@@ -8,7 +8,7 @@ plans with the drawn true place, without the noise of the draw.
 
 import random
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,52 +20,18 @@ from interlat.agents.settings import PLACE_OF_TEXT, AgentSettings
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.distributed import Ranks
-from interlat.engine.template import TemplateOptions
 from interlat.environments.alfworld.game import Layout
 from interlat.errors import InputError
 from interlat.experiments.household.episodes import describe, layout_of, playable_episodes
 from interlat.experiments.household.evidence import draw_evidence
 from interlat.experiments.household.prompts import SCOUT_REQUEST
+from interlat.experiments.household.settings import TrainScout as TrainScout
 from interlat.training.card import model_card, settings_of
 from interlat.training.examples import Example, collate, embed_batch, scout_example
 from interlat.training.identity import Identity, examples_identity, records_identity, settings_identity
-from interlat.training.loop import Passes, Schedule, check_settings, export_finished, load_finished, run_training
+from interlat.training.loop import Passes, check_settings, export_finished, load_finished, run_training
 from interlat.training.losses import supervised_cross_entropy
-from interlat.training.model import SmallModel, build_model, compiled_backbone, export_model
-
-
-@dataclass(frozen=True)
-class TrainScout:
-    """Train a scout from scratch."""
-
-    episodes: str
-    """The training games' ``episodes.jsonl``."""
-    validation: str
-    """``episodes.jsonl`` of games to validate on."""
-    tokenizer: str
-    """Folder of the tokenizer."""
-    output: str
-    """Folder of the checkpoint; the finished model is in its ``model`` folder."""
-    template: TemplateOptions = field(default_factory=TemplateOptions)
-    """Arguments of the chat template; the finished scout keeps them."""
-    model: SmallModel = field(default_factory=SmallModel)
-    """Shape of the model."""
-    schedule: Schedule = field(default_factory=Schedule)
-    """Optimiser settings."""
-    list_share: float = 0.5
-    """Share of plans that name every sighted place in order of belief."""
-    place_weight: float = 4.0
-    """Loss weight of a place in doubt; every other token weighs 1."""
-    seed: int = 0
-    """Seed of parameters and data."""
-    threads: int = 1
-    """Threads of torch on a CPU."""
-    compile: bool = False
-    """Compile the model's step; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
-
-    def __post_init__(self) -> None:
-        if self.schedule.pass_size is not None:
-            raise InputError("a scout's step is one pass; leave schedule.pass_size out")
+from interlat.training.model import build_model, compiled_backbone, export_model
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,6 @@ from interlat.engine.embeddings import input_embeddings, score_factor
 from interlat.engine.fingerprint import weights_fingerprint
 from interlat.engine.hardware import choose_device
 from interlat.engine.prompt import token_ids_of, tokenize
-from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 from interlat.experiments.household.corpus import household_corpus, split_games
 from interlat.experiments.household.on_policy import played_examples
@@ -34,19 +33,18 @@ from interlat.store.reading import LatentStore
 from interlat.training.batch_sampler import Order
 from interlat.training.card import CARD_FILE, base_model, model_card, settings_of
 from interlat.training.compress.compressors import Reasoner, Resampling, Sample
-from interlat.training.compress.losses import CompressionWeights
 from interlat.training.compress.objective import CompressionObjective, CompressionTotals
 from interlat.training.compress.start import uncertain_token
-from interlat.training.conversations import ConversationOptions, load_corpus
+from interlat.training.conversations import load_corpus
 from interlat.training.corpus import Corpus
 from interlat.training.examples import Example, Mixed
-from interlat.training.forward import Precision
 from interlat.training.identity import Identity, examples_identity, settings_identity, thoughts_identity
-from interlat.training.loop import Passes, Schedule, check_settings, export_finished, load_finished, run_training
+from interlat.training.loop import Passes, check_settings, export_finished, load_finished, run_training
 from interlat.training.messages import ScoutMessages
 from interlat.training.model import compiled_backbone, export_model
+from interlat.training.settings import Compress as Compress
 from interlat.training.sharding import check_ranks, shard, split_again
-from interlat.training.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
+from interlat.training.trained import choose_trained, merge_low_rank, round_frozen
 from interlat.training.validation import mean_loss, mean_losses
 
 START_THOUGHTS = 512
@@ -57,97 +55,6 @@ _USE_OF_REASONER = (
 _USE_OF_RESAMPLER = (
     'from interlat.connectors.resampler import Resampler\nresampler = Resampler.load("folder of this file")'
 )
-
-
-@dataclass(frozen=True)
-class Compress:
-    """Train a compressed sender against a frozen receiver."""
-
-    receiver: str
-    """Folder of the trained actor: its model and adapter stay as they are."""
-    thoughts: str
-    """Latent store of the full messages that the receiver was trained on, with the prompts that they answer."""
-    output: str
-    """Folder of the training; the finished sender is in its ``model`` folder."""
-    method: Literal["reasoner", "resampler"] = "reasoner"
-    """reasoner: a model that reads the sender's prompt and thinks K latents, without a word. resampler: K queries over
-    the full message, for comparison: its sender still writes everything."""
-    sender: str = ""
-    """reasoner: folder or hub id of the model that learns to think; best the one that made the thoughts, but any other
-    works too, with a map from its latents to message rows. A compressed sender learns on, with its bridge: with another
-    loss, for another length or another receiver."""
-    template: TemplateOptions = field(default_factory=TemplateOptions)
-    """reasoner: arguments of the sender's chat template, over those of the collection; the finished sender keeps them.
-    The receiver's prompts are written as in its own training."""
-    latent_steps: tuple[int, ...] = (8,)
-    """Lengths K to train. With several every sample in every step is cut to one of them, each as likely."""
-    losses: CompressionWeights = field(default_factory=CompressionWeights)
-    """Weights of agreement and direction beside the cross-entropy."""
-    schedule: Schedule = field(default_factory=lambda: Schedule(learning_rate=5e-4, adapter_learning_rate=5e-4))
-    """Optimiser settings; ``adapter_learning_rate`` is that of the bridge or the resampler."""
-    corpus: Literal["household", "conversations"] = "household"
-    """What the receiver does with the messages: expert episodes of household games, or any conversations."""
-    conversations: ConversationOptions = field(default_factory=ConversationOptions)
-    """conversations: which ones; as in the training of the receiver."""
-    search_weight: float = 3.0
-    """household: loss weight of where to go; every other token of a command weighs 1."""
-    played: tuple[str, ...] = ()
-    """household: ``results.jsonl`` of `interlat evaluate` on the episodes of the thoughts, where the receiver played
-    with compressed messages. The agreement is learned on what it did there too, right or wrong, so that it finds the
-    way on from its own mistakes, which no expert makes. Nothing of it is imitated (on-policy distillation: Agarwal et
-    al., arXiv 2306.13649)."""
-    corrected: bool = False
-    """household: in played games the cross-entropy learns what an expert who knows the sender's evidence would have
-    done in each turn (dataset aggregation: Ross et al., arXiv 1011.0686)."""
-    validation_share: float = 0.03
-    """Share of the games or tasks that is never trained on; the same ones as in the training of the receiver."""
-    validation_limit: int | None = None
-    """Validate on this many of the examples held out; None takes all."""
-    trained: Trained = "everything"
-    """reasoner: everything; low_rank updates of the model, and the bridge; adapter: the bridge alone."""
-    low_rank: LowRank = field(default_factory=LowRank)
-    """Shape of the low-rank updates."""
-    heads: int = 4
-    """resampler: attention heads."""
-    start: Literal["uncertain", "random"] = "uncertain"
-    """reasoner: the first value of the start vector. uncertain: the embedding of the token after which the sender's
-    plans leave most open; random: chance. A model that did not make the thoughts begins at
-    random anyway, and a compressed sender where it was."""
-    gradient_checkpointing: bool = False
-    """reasoner: keep only what goes into each latent step and compute the rest again for the gradient."""
-    seed: int = 0
-    """Seed of first values, order and lengths."""
-    device: str = "auto"
-    """Where it trains; auto is the accelerator if there is one."""
-    precision: Precision = "float32"
-    """What the two models compute in. All that is trained, the adapter and the optimiser's state stay float32."""
-    threads: int = 1
-    """Threads of torch on a CPU."""
-    compile: bool = False
-    """Compile the receiver's pass; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
-
-    def __post_init__(self) -> None:
-        if not self.latent_steps or min(self.latent_steps) < 1:
-            raise InputError(f"latent_steps is {list(self.latent_steps)}; give numbers of at least 1")
-        if self.method == "reasoner" and not self.sender:
-            raise InputError("a reasoner needs a model to begin with; set sender, best to the model of the thoughts")
-        if self.method == "resampler" and (self.sender or self.trained != "everything" or self.gradient_checkpointing):
-            raise InputError(
-                "a resampler has no model that thinks; leave out sender, trained and gradient_checkpointing"
-            )
-        if self.losses.hint and (self.method == "resampler" or len(set(self.latent_steps)) > 1):
-            raise InputError(
-                "the hint is for a reasoner of one length; leave out losses.hint, or give one of latent_steps"
-            )
-        if self.corpus == "conversations" and self.search_weight != type(self).search_weight:
-            raise InputError("search_weight is for household games; leave it out")
-        if self.played and (self.corpus == "conversations" or not (self.losses.agreement or self.corrected)):
-            raise InputError(
-                "played games are household games, and only the agreement learns of them unless they are corrected; "
-                "give losses.agreement a weight, set corrected, or leave out played"
-            )
-        if self.corrected and not self.played:
-            raise InputError("there are no games to correct; give played, or leave out corrected")
 
 
 def compress(config: Compress, ranks: Ranks | None = None) -> Iterator[tuple[int, dict[str, float]]]:

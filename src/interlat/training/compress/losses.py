@@ -1,6 +1,5 @@
 """What a compressed message must do to a frozen receiver that the full message does."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,46 +11,9 @@ from torch.nn import functional
 from interlat.errors import InputError
 from interlat.training.divergences import CHUNK_LOGITS, entropy, kl_divergence
 from interlat.training.fused_losses import rows_with_gradients
+from interlat.training.options import CompressionWeights as CompressionWeights
 
 SMALLEST = 1e-6
-
-
-@dataclasses.dataclass(frozen=True)
-class CompressionWeights:
-    """``L = L_CE + w_agree L_agree + w_dir L_dir + w_hint L_hint``; weights of 0 leave a loss out.
-
-    The first three are those of Interlat (arXiv 2511.09149); the hint is ours.
-    """
-
-    agreement: float = 1.0
-    """Weight of the agreement with the reply under the full message."""
-    direction: float = 0.1
-    """Weight of the direction of the mean adapted row."""
-    hint: float = 0.0
-    """Weight of what the latents say under the sender's own head (see `hint`): for few latents, which
-    find out late what to say by themselves. For one length, and for the model that made the thoughts."""
-    temperature: float = 1.0
-    """tau of the agreement: ``tau^2 KL(p_full^(1/tau) || p^(1/tau))``."""
-    reference_rows: int | None = None
-    """How many first rows of the full message the agreement and the direction compare with; None is all of them."""
-    clip_quantile: float = 0.95
-    """Weights of the agreement above this quantile of a reply's positive ones are cut to it."""
-    floor: float = 0.0
-    """Least weight of a position in the agreement, in nats (ours). Where the full message makes the receiver no surer
-    a position has no weight of its own, and what a compressed message spoils there is not seen."""
-
-    def __post_init__(self) -> None:
-        if min(self.agreement, self.direction, self.hint, self.floor) < 0:
-            raise InputError("agreement, direction, hint and floor are weights; give 0 or more")
-        if self.temperature <= 0 or not 0 < self.clip_quantile <= 1:
-            raise InputError("give a temperature above 0 and a clip_quantile above 0 and at most 1")
-        if self.reference_rows is not None and self.reference_rows < 1:
-            raise InputError(f"reference_rows is {self.reference_rows}; give at least 1, or leave it out")
-
-    @classmethod
-    def published(cls, latent_steps: int) -> "CompressionWeights":
-        """The weights of the released code: both .1, tau 4, compared with as many first rows as there are latents."""
-        return cls(agreement=0.1, direction=0.1, temperature=4.0, reference_rows=latent_steps)
 
 
 class CompressionRows(NamedTuple):

@@ -1,4 +1,4 @@
-"""The commands about checkpoints of other code: `interlat import-checkpoint`."""
+"""`interlat import-checkpoint`."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,6 @@ from tyro.conf import Positional
 
 from interlat.progress import say
 from interlat.states import StateAtSetting
-from interlat.training.published import import_checkpoint
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,16 @@ class ImportCheckpoint:
     json: bool = False
     """Print one JSON object on stdout."""
 
+    def run(self) -> list[str]:
+        """Import; what is unreliable, in sentences."""
+        from interlat.training.published import import_checkpoint
 
-def run_import_checkpoint(config: ImportCheckpoint) -> int:
-    """Import, and say what is unreliable."""
-    unreliable = import_checkpoint(config.source, config.output, config.state_at, base=config.base)
-    for sentence in unreliable:
-        say(f"unreliable: {sentence}")
-    say(f"actor in {config.output}")
-    if config.json:
-        print(json.dumps({"output": config.output, "unreliable": unreliable}, ensure_ascii=False))
-    return 0
+        return import_checkpoint(self.source, self.output, self.state_at, base=self.base)
+
+    def report(self, unreliable: list[str]) -> None:
+        """Say what is unreliable."""
+        for sentence in unreliable:
+            say(f"unreliable: {sentence}")
+        say(f"actor in {self.output}")
+        if self.json:
+            print(json.dumps({"output": self.output, "unreliable": unreliable}, ensure_ascii=False))
