@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,7 +26,7 @@ from interlat.store.encoding import dtype_of
 from interlat.store.index import Entry
 from interlat.store.manifest import Encoding, Manifest
 from interlat.store.reading import LatentStore, Thought
-from interlat.store.sources import IDS, SAVED_STATE, STATES, Source, open_source
+from interlat.store.sources import IDS, SAVED, STATES, Source, open_source
 from interlat.store.writer import StoreWriter, finish
 
 GROUP_BYTES = 64 * 2**20
@@ -156,8 +157,6 @@ def _batch(thoughts: list[Thought], schema: pa.Schema) -> pa.RecordBatch:
 
 def _write_saved(thoughts: Iterable[Thought], schema: pa.Schema, folder: Path) -> None:
     """What `datasets.Dataset.save_to_disk` would write, without holding 1,000 thoughts at once as it does."""
-    import datasets
-
     features = datasets.Features.from_arrow_schema(schema)
     name = "data-00000-of-00001.arrow"
     with pa.ipc.new_stream(folder / name, features.arrow_schema) as writer:
@@ -173,7 +172,7 @@ def _write_saved(thoughts: Iterable[Thought], schema: pa.Schema, folder: Path) -
         "_output_all_columns": False,
         "_split": None,
     }
-    (folder / SAVED_STATE).write_text(json.dumps(state, indent=2), encoding="utf-8")
+    (folder / SAVED[0]).write_text(json.dumps(state, indent=2), encoding="utf-8")
 
 
 def import_store(
