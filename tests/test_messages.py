@@ -224,8 +224,8 @@ def test_values_that_are_not_finite_are_refused(value: float) -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (3, 0), (4,), (1, 3, 4)])
-def test_a_message_without_rows_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(MessageError, match="at least one row"):
+def test_a_message_without_latents_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(MessageError, match="at least one latent"):
         HiddenMessage(torch.zeros(shape))
 
 
@@ -236,9 +236,9 @@ def test_an_empty_text_is_refused(text: str) -> None:
 
 
 def test_parts_of_different_length_are_refused() -> None:
-    with pytest.raises(MessageError, match="3 rows but 2 token ids"):
+    with pytest.raises(MessageError, match="3 latents but 2 token ids"):
         hidden(token_ids=(1, 2))
-    with pytest.raises(MessageError, match="3 rows but 1 positions"):
+    with pytest.raises(MessageError, match="3 latents but 1 positions"):
         hidden(header=Header(positions=(4,)))
     with pytest.raises(MessageError, match=r"hidden_states .* torch\.int64, expected float32"):
         HiddenMessage(torch.zeros(2, 2, dtype=torch.int64))
@@ -322,8 +322,8 @@ def test_a_fitting_message_passes() -> None:
     ("message", "reason"),
     [
         (TextMessage("go", HEADER), "it is a text message"),
-        (hidden(size=5), r"its rows have shape \[3, 5\] \(expected size 4\)"),
-        (hidden(rows=4), "4 rows"),
+        (hidden(size=5), r"its latents have shape \[3, 5\] \(expected size 4\)"),
+        (hidden(rows=4), "4 latents"),
         (
             hidden(header=dataclasses.replace(HEADER, model="x", weights_fingerprint="ef" * 32)),
             r"made by x \[efef",

@@ -13,7 +13,7 @@ from interlat.errors import MessageError, StorageError
 from interlat.store.index import JOURNALS, SHARDS
 from interlat.store.manifest import KeptLayer
 from interlat.store.reading import LatentStore
-from interlat.store.verify import unclaimed_rows
+from interlat.store.verify import StoreCheck
 from interlat.store.writer import StoreWriter, finish, row_norms, writing
 
 
@@ -189,7 +189,7 @@ def test_rows_that_were_written_and_never_announced_are_cut_off(tmp_path, manife
         assert writer.append(entry_of(1), rows_of(1)).offset == end.offset + end.length
     store = LatentStore.open(tmp_path)
     check(store, rows_of, range(2))
-    assert unclaimed_rows(store) == {}
+    assert StoreCheck(store).unclaimed_rows == {}
 
 
 def test_a_journal_with_a_torn_line_is_continued(tmp_path, manifest, entry_of, rows_of):

@@ -185,7 +185,7 @@ def test_what_the_actor_can_read_is_recorded(tmp_path, write):
     agent = interlat.load(tmp_path / "actor", dtype="float32", device="cpu")
     with pytest.raises(MessageError, match="state_at is before_token"):
         agent.read_rows(message(torch.randn(3, SIZE), "before_token"))
-    with pytest.raises(MessageError, match="41 rows"):
+    with pytest.raises(MessageError, match="41 latents"):
         agent.read_rows(message(torch.randn(41, SIZE), "after_token"))
 
 

@@ -38,11 +38,12 @@ class VerifyStore:
     def run(self) -> Verification:
         """Read everything."""
         from interlat.store.reading import LatentStore
-        from interlat.store.verify import lost_shards, unclaimed_rows, verify
+        from interlat.store.verify import StoreCheck
 
         store = LatentStore.open(self.store)
-        bad = [verdict for verdict in gathered(verify(store), len(store), "verify") if verdict.problem]
-        return Verification(len(store), bad, unclaimed_rows(store), lost_shards(store))
+        check = StoreCheck(store)
+        bad = [verdict for verdict in gathered(check.verdicts(), len(store), "verify") if verdict.problem]
+        return Verification(len(store), bad, check.unclaimed_rows, check.lost_shards)
 
     def report(self, found: Verification) -> int:
         """List what is bad on stdout; 1 if anything is."""

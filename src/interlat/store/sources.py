@@ -36,7 +36,7 @@ SAVED = ("state.json", "dataset_dict.json")
 PUBLISHED_FOLDERS = ("hf_dataset", "huggingface_dataset")
 PUBLISHED_FILES = ("data.parquet", "data_full.parquet", "parquet_shards/*.parquet")
 
-_BETWEEN = re.compile(r"[\s,]*")
+_BETWEEN = re.compile(r"[\s,]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,7 +262,8 @@ def _values_of_list(handle: TextIO) -> Iterator[Any]:
     """The values behind the bracket that opens a list, of which only one is in memory."""
     decoder, text, place = json.JSONDecoder(), "", 0
     while True:
-        place = _BETWEEN.match(text, place).end()  # type: ignore[union-attr] (it matches nothing, too)
+        between = _BETWEEN.match(text, place)
+        place = between.end() if between else place
         if text.startswith("]", place):
             return
         try:

@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from interlat.progress import in_bytes
 from interlat.store.index import SHARDS
 from interlat.store.reading import LatentStore
 from interlat.store.shard import SCALE_BYTES
 from interlat.store.writer import shard_format
 
 FINGERPRINT_DIGITS = 12
+LISTED = 12
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,44 @@ class StoreDescription:
     def to_dict(self) -> dict[str, Any]:
         """The description as JSON values."""
         return dataclasses.asdict(self)
+
+    def facts(self) -> dict[str, str]:
+        """What a person asks for first, by name; what is unknown or nothing is left out."""
+        lengths, error = self.lengths, self.encoding_error_mean
+        lost = f"; relative error {error:.2g}, at most {self.encoding_error_max:.2g}" if error else ""
+        prompts = f"; and {self.prompt_rows:,} of prompts" if self.prompt_rows else ""
+        fingerprints = {"weights": self.weights_fingerprint, "tokenizer": self.tokenizer_fingerprint}
+        layers = ", ".join(f"layer {layer['layer']} ({layer['norm']}-norm)" for layer in self.layers)
+        found = {
+            "unfinished": "somebody is, or was, still writing" if self.unfinished else "",
+            "thoughts": f"{self.thoughts:,}; {self.failed:,} failed, {self.filtered:,} filtered out",
+            "finished": f"{100 * self.finished_share:.1f} % ended by themselves" if lengths else "",
+            "rows": f"{self.rows:,}{prompts}",
+            "rows a thought": f"{lengths.minimum:.0f} to {lengths.maximum:.0f}, median {lengths.median:g}, mean "
+            f"{lengths.mean:.1f}, 95 % have at most {lengths.p95:g}"
+            if lengths
+            else "",
+            "norm of a row": f"mean {self.norm_mean:.4g}, largest {self.norm_max:.4g}" if lengths else "",
+            "splits": _listed(self.splits, "no split"),
+            "task types": _listed(self.task_types, "no type"),
+            "states": f"hidden size {self.hidden_size}, {layers}, {self.state_at}",
+            "numbers": f"{self.dtype}, stored {self.encoding}{lost}",
+            "on disk": f"{in_bytes(self.store_bytes)}, of which shards {in_bytes(self.shard_bytes)}; "
+            f"float32 rows would take {in_bytes(self.float32_bytes)} ({self.float32_ratio:.3g} times)",
+            "model": f"{self.model or 'unknown'} {self.revision}".strip(),
+            "fingerprints": ", ".join(f"{name} {digits}" for name, digits in fingerprints.items() if digits),
+            "method": self.method,
+            "made with": f"interlat {self.code_version}",
+        }
+        return {name: value for name, value in found.items() if value}
+
+
+def _listed(counts: Mapping[str, int], unnamed: str) -> str:
+    if not any(counts):
+        return ""
+    shown = [f"{name or unnamed} {count:,}" for name, count in list(counts.items())[:LISTED]]
+    left = len(counts) - len(shown)
+    return ", ".join([*shown, *([f"and {left} more"] if left else [])])
 
 
 def describe(store: LatentStore) -> StoreDescription:
