@@ -555,7 +555,7 @@ def _refuse_constant(name: str) -> None:
 
 def _header_of(fields: Mapping[str, Any], source: str) -> Header:
     fields = {"space_fingerprint": "", "rules": {}, **of_files(fields)}  # the first files have neither of these two
-    free = {name: fields.get(name) for name in ("provenance", "rules")}
+    free: dict[str, Any] = {name: fields.get(name) for name in ("provenance", "rules")}
     try:
         if set(fields) != HEADER_FIELDS or not all(isinstance(value, dict) for value in free.values()):
             raise ValueError("another set of fields")

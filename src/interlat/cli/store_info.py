@@ -46,7 +46,7 @@ def info_table(description: "StoreDescription") -> Table:
     table.add_column(overflow="fold")
     for name, value in {"store": description.directory, **description.facts()}.items():
         table.add_row(name, Text(value))
-    for key, setting in description.settings.items():
+    for key, setting in description.manifest.settings.items():
         if setting in ("", None):
             continue
         text = setting if isinstance(setting, str) else json.dumps(setting, ensure_ascii=False)

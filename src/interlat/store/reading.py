@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -178,10 +178,6 @@ class LatentStore(Sequence[Thought]):
         """The part of the store with the given thoughts; nothing is copied."""
         table = self.table.take(pa.array(list(numbers), type=pa.int64()))
         return LatentStore(self.directory, self.manifest, table, self.excluded, self.unfinished)
-
-    def where(self, accept: Callable[[Entry], bool]) -> "LatentStore":
-        """The part of the store that a function accepts."""
-        return self.select([number for number in range(len(self)) if accept(self.entry(number))])
 
     def split(self, name: str) -> "LatentStore":
         """The thoughts of one split.

@@ -14,6 +14,7 @@ import torch
 
 from interlat.progress import in_bytes
 from interlat.store.index import SHARDS
+from interlat.store.manifest import Manifest
 from interlat.store.reading import LatentStore
 from interlat.store.shard import SCALE_BYTES
 from interlat.store.writer import shard_format
@@ -80,42 +81,27 @@ class StoreDescription:
     """Bytes that the rows would take as plain float32."""
     float32_ratio: float
     """How many times larger a plain float32 row is than a stored one with its scale."""
-    hidden_size: int
-    """D."""
-    layers: tuple[Mapping[str, Any], ...]
-    """Kept layers, counted from the end, and on which side of the final norm they stand."""
-    state_at: str
-    """Whether row t is the state that predicted token t or the one that had just read it."""
-    method: str
-    """See `interlat.store.manifest.Manifest.method`."""
-    dtype: str
-    """Number format of the states."""
-    encoding: str
-    """How they are stored."""
-    model: str
-    """The model that thought; empty if unknown."""
-    revision: str
-    """Its revision."""
-    weights_fingerprint: str
-    """First digits of the fingerprint of its weights."""
-    tokenizer_fingerprint: str
-    """First digits of the fingerprint of its tokenizer."""
-    code_version: str
-    """Version of the code that began the store."""
-    settings: Mapping[str, Any]
-    """How the thoughts were made."""
+    manifest: Manifest
+    """How the rows are to be read, and how they were made."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The description as JSON values."""
-        return dataclasses.asdict(self)
+        """The description as one flat JSON object, with the first digits of the fingerprints."""
+        own, manifest = dataclasses.asdict(self), dataclasses.asdict(self.manifest)
+        del own["manifest"], manifest["prompt_states"]
+        return own | manifest | self._fingerprints
+
+    @property
+    def _fingerprints(self) -> dict[str, str]:
+        names = ("weights_fingerprint", "tokenizer_fingerprint")
+        return {name: getattr(self.manifest, name)[:FINGERPRINT_DIGITS] for name in names}
 
     def facts(self) -> dict[str, str]:
         """What a person asks for first, by name; what is unknown or nothing is left out."""
-        lengths, error = self.lengths, self.encoding_error_mean
+        manifest, lengths, error = self.manifest, self.lengths, self.encoding_error_mean
         lost = f"; relative error {error:.2g}, at most {self.encoding_error_max:.2g}" if error else ""
         prompts = f"; and {self.prompt_rows:,} of prompts" if self.prompt_rows else ""
-        fingerprints = {"weights": self.weights_fingerprint, "tokenizer": self.tokenizer_fingerprint}
-        layers = ", ".join(f"layer {layer['layer']} ({layer['norm']}-norm)" for layer in self.layers)
+        fingerprints = zip(("weights", "tokenizer"), self._fingerprints.values(), strict=True)
+        layers = ", ".join(f"layer {kept.layer} ({kept.norm}-norm)" for kept in manifest.layers)
         found = {
             "unfinished": "somebody is, or was, still writing" if self.unfinished else "",
             "thoughts": f"{self.thoughts:,}; {self.failed:,} failed, {self.filtered:,} filtered out",
@@ -128,14 +114,14 @@ class StoreDescription:
             "norm of a row": f"mean {self.norm_mean:.4g}, largest {self.norm_max:.4g}" if lengths else "",
             "splits": _listed(self.splits, "no split"),
             "task types": _listed(self.task_types, "no type"),
-            "states": f"hidden size {self.hidden_size}, {layers}, {self.state_at}",
-            "numbers": f"{self.dtype}, stored {self.encoding}{lost}",
+            "states": f"hidden size {manifest.hidden_size}, {layers}, {manifest.state_at}",
+            "numbers": f"{manifest.dtype}, stored {manifest.encoding}{lost}",
             "on disk": f"{in_bytes(self.store_bytes)}, of which shards {in_bytes(self.shard_bytes)}; "
             f"float32 rows would take {in_bytes(self.float32_bytes)} ({self.float32_ratio:.3g} times)",
-            "model": f"{self.model or 'unknown'} {self.revision}".strip(),
-            "fingerprints": ", ".join(f"{name} {digits}" for name, digits in fingerprints.items() if digits),
-            "method": self.method,
-            "made with": f"interlat {self.code_version}",
+            "model": f"{manifest.model or 'unknown'} {manifest.revision}".strip(),
+            "fingerprints": ", ".join(f"{name} {digits}" for name, digits in fingerprints if digits),
+            "method": manifest.method,
+            "made with": f"interlat {manifest.code_version}",
         }
         return {name: value for name, value in found.items() if value}
 
@@ -177,18 +163,7 @@ def describe(store: LatentStore) -> StoreDescription:
         store_bytes=store_bytes,
         float32_bytes=(rows + prompt_rows) * wide_row,
         float32_ratio=wide_row / (form.row_bytes + (SCALE_BYTES if form.scaled else 0)),
-        hidden_size=manifest.hidden_size,
-        layers=tuple(dataclasses.asdict(layer) for layer in manifest.layers),
-        state_at=manifest.state_at,
-        method=manifest.method,
-        dtype=manifest.dtype,
-        encoding=manifest.encoding,
-        model=manifest.model,
-        revision=manifest.revision,
-        weights_fingerprint=manifest.weights_fingerprint[:FINGERPRINT_DIGITS],
-        tokenizer_fingerprint=manifest.tokenizer_fingerprint[:FINGERPRINT_DIGITS],
-        code_version=manifest.code_version,
-        settings=manifest.settings,
+        manifest=manifest,
     )
 
 
