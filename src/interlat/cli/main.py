@@ -105,9 +105,13 @@ def _dispatch(words: list[str]) -> int:
         if any(word in _HELP for word in left):
             return _show_help(kind, " ".join(command), members)
         if not (members and left and not left[0].startswith("-")):
-            config: Command = parse(kind, left, " ".join(command))
-            return int(config.report(config.run()) or 0)
+            return execute(parse(kind, left, " ".join(command)))
     return _show_group(words, [" ".join(one) for one in commands])
+
+
+def execute(command: Command) -> int:
+    """Run a command and report its result; the exit code."""
+    return int(command.report(command.run()) or 0)
 
 
 def parse(kind: type[Any], words: Sequence[str], command: str = "") -> Any:
@@ -138,7 +142,7 @@ def _show_help(kind: type[Any], command: str, members: Sequence[str]) -> int:
     about = f"{inspect.getdoc(kind)}\n\nFields may also come from YAML: --config FILE; flags go first."
     if members:
         about += f"\n\nFurther commands: {', '.join(members)}."
-    tyro.cli(kind, args=["--help"], prog=f"interlat {command}", description=about)
+    tyro.cli(kind, args=["--help"], prog=f"interlat {command}", description=about, config=(tyro.conf.AvoidSubcommands,))
     return 0
 
 

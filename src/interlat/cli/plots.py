@@ -9,10 +9,12 @@ from typing import Any
 from rich.console import Console
 from tyro.conf import Positional
 
+from interlat.cli.store_info import open_store
 from interlat.config import write_config
 from interlat.errors import InputError
 from interlat.files import write_atomically
 from interlat.progress import completed
+from interlat.store.manifest import read_manifest
 
 
 class _Plot:
@@ -39,10 +41,9 @@ class PlotStore(_Plot):
 
     def run(self) -> Sequence[Path]:
         """Draw."""
+        store = open_store(self.store)
         from interlat.report.store_figures import plot_store
-        from interlat.store.reading import LatentStore
 
-        store = LatentStore.open(self.store)
         return plot_store(store.split(self.split) if self.split else store, self.output, self.max_rows, self.seed)
 
 
@@ -81,6 +82,7 @@ class PlotParallelism(_Plot):
 
     def run(self) -> Sequence[Path]:
         """Think, read, draw."""
+        read_manifest(self.thoughts)
         from interlat.report.parallelism import parallelism_table, plot_parallelism, steps_of
 
         senders = {"untrained": self._read("untrained"), "trained": self._read("trained")}

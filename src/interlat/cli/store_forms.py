@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 from tyro.conf import Positional
 
 from interlat.choices import Encoding, ExportForm
+from interlat.cli.store_info import open_store
 from interlat.progress import completed, say
 from interlat.states import StateAtSetting
+from interlat.store.manifest import read_manifest
 
 if TYPE_CHECKING:
     from interlat.store.reading import LatentStore
@@ -25,11 +27,12 @@ class MergeStores:
 
     def run(self) -> "LatentStore":
         """Merge."""
+        for store in self.stores:
+            read_manifest(store)
         from interlat.store.merge import merge
-        from interlat.store.reading import LatentStore
 
         merge(self.stores, self.output)
-        return LatentStore.open(self.output)
+        return open_store(self.output)
 
     def report(self, store: "LatentStore") -> None:
         """How many thoughts there are now."""
@@ -49,6 +52,7 @@ class SplitStore:
 
     def run(self) -> dict[str, int]:
         """Split; thoughts by split."""
+        read_manifest(self.store)
         from interlat.store.splits import assign_splits
 
         return assign_splits(self.store, self.shares, self.seed)
@@ -75,10 +79,10 @@ class ExportStore:
 
     def run(self) -> str:
         """Export; the place of the file or folder."""
+        store = open_store(self.store)
         from interlat.store.interchange import export_store
-        from interlat.store.reading import LatentStore
 
-        export_store(LatentStore.open(self.store), self.output, self.form, self.split, self.layer)
+        export_store(store, self.output, self.form, self.split, self.layer)
         return self.output
 
     def report(self, place: str) -> None:
@@ -113,10 +117,9 @@ class ImportStore:
     def run(self) -> "LatentStore":
         """Import."""
         from interlat.store.interchange import import_store
-        from interlat.store.reading import LatentStore
 
         completed(import_store(**asdict(self)), "import")
-        return LatentStore.open(self.output)
+        return open_store(self.output)
 
     def report(self, store: "LatentStore") -> int:
         """What failed; 1 if anything did."""

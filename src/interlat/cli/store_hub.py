@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
+from interlat.cli.store_info import open_store
 from interlat.progress import say
+from interlat.store.manifest import read_manifest
 
 if TYPE_CHECKING:
     from interlat.store.reading import LatentStore
@@ -26,6 +28,7 @@ class PushStore:
 
     def run(self) -> str:
         """Upload; the address of the commit."""
+        read_manifest(self.store)
         from interlat.store.hub import push
 
         return push(self.store, self.repository, self.private, self.revision)
@@ -49,10 +52,9 @@ class PullStore:
     def run(self) -> "LatentStore":
         """Download."""
         from interlat.store.hub import pull
-        from interlat.store.reading import LatentStore
 
         pull(self.repository, self.output, self.revision)
-        return LatentStore.open(self.output)
+        return open_store(self.output)
 
     def report(self, store: "LatentStore") -> None:
         """How much there is."""

@@ -9,10 +9,25 @@ from rich.table import Table
 from rich.text import Text
 from tyro.conf import Positional
 
+from interlat.store.manifest import read_manifest
+
 if TYPE_CHECKING:
+    from interlat.store.reading import LatentStore
     from interlat.store.statistics import StoreDescription
 
 SETTING_WIDTH = 240
+
+
+def open_store(directory: str) -> "LatentStore":
+    """The store in a folder; whether there is one is known before torch is imported.
+
+    Raises:
+        StorageError: there is none, or it is damaged.
+    """
+    read_manifest(directory)
+    from interlat.store.reading import LatentStore
+
+    return LatentStore.open(directory)
 
 
 @dataclass(frozen=True)
@@ -26,10 +41,10 @@ class StoreInfo:
 
     def run(self) -> "StoreDescription":
         """Describe the store."""
-        from interlat.store.reading import LatentStore
+        store = open_store(self.store)
         from interlat.store.statistics import describe
 
-        return describe(LatentStore.open(self.store))
+        return describe(store)
 
     def report(self, description: "StoreDescription") -> None:
         """A table, or JSON."""

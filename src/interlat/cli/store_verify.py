@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
+from interlat.cli.store_info import open_store
 from interlat.progress import gathered, say
 
 if TYPE_CHECKING:
@@ -37,10 +38,9 @@ class VerifyStore:
 
     def run(self) -> Verification:
         """Read everything."""
-        from interlat.store.reading import LatentStore
+        store = open_store(self.store)
         from interlat.store.verify import StoreCheck
 
-        store = LatentStore.open(self.store)
         check = StoreCheck(store)
         bad = [verdict for verdict in gathered(check.verdicts(), len(store), "verify") if verdict.problem]
         return Verification(len(store), bad, check.unclaimed_rows, check.lost_shards)

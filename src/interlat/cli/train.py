@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interlat.progress import say
+from interlat.store.manifest import read_manifest
 from interlat.training.settings import Compress, Tracking, TrainActor, TrainPreference
 
 
@@ -16,6 +17,8 @@ class TrainActorCommand(Tracking, TrainActor):
 
     def run(self) -> Path:
         """Train; the folder of the model."""
+        for store in self.thoughts:
+            read_manifest(store)
         from interlat.report.training_run import shown_training
         from interlat.training.actor import train_actor
 
@@ -31,6 +34,7 @@ class TrainPreferenceCommand(Tracking, TrainPreference):
 
     def run(self) -> Path:
         """Train; the folder of the model."""
+        read_manifest(self.thoughts)
         from interlat.report.training_run import shown_training
         from interlat.training.preference import load_preferences, train_preference
 
@@ -51,6 +55,7 @@ class CompressCommand(Tracking, Compress):
 
     def run(self) -> Path:
         """Train; the folder of the model."""
+        read_manifest(self.thoughts)
         from interlat.report.training_run import shown_training
         from interlat.training.compress.compression import compress
 

@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-from interlat.cli.stages import Evaluate
 from interlat.config import write_config
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
@@ -13,6 +12,7 @@ from interlat.experiments.household import evaluate as household
 from interlat.experiments.household.author import author_games
 from interlat.experiments.household.checkpoints import bundled
 from interlat.experiments.household.collect_episodes import CollectEpisodes, collect_episodes
+from interlat.experiments.household.commands.evaluate import Evaluate
 from interlat.experiments.household.episodes import read_episodes
 from interlat.experiments.household.evaluate import Checkpoints, EvaluateHousehold, evaluate_household, inspect_plans
 from interlat.experiments.household.mini import MINI_ROOMS

@@ -38,9 +38,11 @@ class Evaluate:
 
     def run(self) -> "Results":
         """Play; the episodes."""
+        from interlat.experiments.household.episodes import of_draw, playable_episodes
+
+        records = of_draw(playable_episodes(self.episodes, self.limit), self.draw)
         import torch
 
-        from interlat.experiments.household.episodes import of_draw, playable_episodes
         from interlat.experiments.household.evaluate import (
             check_evidence,
             evaluate_household,
@@ -49,7 +51,6 @@ class Evaluate:
         )
 
         torch.set_num_threads(self.threads)
-        records = of_draw(playable_episodes(self.episodes, self.limit), self.draw)
         check_evidence(self.settings, records)
         steps = evaluate_household(self.settings, records)
         completed(steps, "episodes", begun=lambda: write_config(self, self.settings.output))

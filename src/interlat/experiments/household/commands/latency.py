@@ -35,14 +35,16 @@ class EvaluateLatency:
 
     def run(self) -> "Results":
         """Measure; the measurements."""
+        from interlat.experiments.household.episodes import playable_episodes
+
+        records = playable_episodes(self.episodes, self.limit)
         import torch
 
         from interlat.evaluation.latency import measure_latency, read_measurements
-        from interlat.experiments.household.episodes import playable_episodes
 
         torch.set_num_threads(self.threads)
         settings = self.settings
-        steps = measure_latency(settings, playable_episodes(self.episodes, self.limit))
+        steps = measure_latency(settings, records)
         completed(steps, "messages", begun=lambda: write_config(self, settings.output))
         return read_measurements(settings.output, settings.hash)
 

@@ -2,9 +2,10 @@ import json
 
 import pytest
 
+from interlat.cli.main import execute
 from interlat.errors import InputError
-from interlat.experiments.household import demo
-from interlat.experiments.household.demo import Demo, run_demo
+from interlat.experiments.household.commands import demo
+from interlat.experiments.household.commands.demo import Demo
 from interlat.experiments.household.evaluate import Checkpoints
 
 
@@ -16,8 +17,8 @@ def small(pipeline, monkeypatch):
 
 def test_the_demo_plays_reports_and_prints_one_json_line_an_episode(small, tmp_path, capsys):
     output = tmp_path / "run"
-    config = Demo(games=4, output=str(output), variants=("none", "text", "latent", "zeros"), json=True, threads=1)
-    run_demo(config)
+    config = Demo(limit=4, output=str(output), variants=("none", "text", "latent", "zeros"), json=True, threads=1)
+    execute(config)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(lines) == 16
     assert {"item", "variant", "success", "steps"} <= set(lines[0])
@@ -25,7 +26,7 @@ def test_the_demo_plays_reports_and_prints_one_json_line_an_episode(small, tmp_p
     for name in ("results.jsonl", "report.html", "summary.md", "config.yaml", "figures/success.png"):
         assert (output / name).stat().st_size
     before = (output / "results.jsonl").read_text()
-    run_demo(config)
+    execute(config)
     assert (output / "results.jsonl").read_text() == before
 
 
@@ -40,4 +41,4 @@ def test_demo_games_are_never_training_games(small, tmp_path, pipeline):
 
 def test_too_few_games_are_refused():
     with pytest.raises(InputError, match="at least 2"):
-        Demo(games=1)
+        Demo(limit=1)

@@ -8,7 +8,7 @@ import pytest
 
 from hub_rows import HUB_ROWS
 from interlat.cli.main import main
-from interlat.cli.team_commands import RunTeam
+from interlat.cli.team import RunTeam
 from interlat.config import read_config
 from interlat.engine.hf import Engine
 from interlat.tasks.benchmarks import benchmark_named
@@ -113,9 +113,7 @@ def test_one_model_in_two_folders_is_no_foreign_one(config, capsys):
 
 def test_bad_input_is_one_line(config, capsys):
     assert main(["team", "--config", str(config), "--variants", "text"]) == 2
-    assert capsys.readouterr().err == (
-        "error: variant 'text' is of the teams that come along; members is set, so take team\n"
-    )
+    assert capsys.readouterr().err.startswith(f"error: {config}: variant 'text'")
     config.write_text(config.read_text().replace("reads: [thinker]", "reads: [nobody]"))
     assert main(["team", "--config", str(config)]) == 2
     assert "last listens to nobody, which is no member before it" in capsys.readouterr().err
@@ -125,7 +123,7 @@ def test_teams_need_neither_vllm_nor_a_figure_library():
     """D4 of the released code, of which no part could be imported without vLLM."""
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['vllm', 'matplotlib', 'alfworld', 'peft']));"
-        "import interlat.cli.team_commands"
+        "import interlat.cli.team, interlat.evaluation.teams"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
 
@@ -135,10 +133,10 @@ def test_lessons_are_written(tmp_path, capsys):
     assert main(["collect", "lessons", "--output", str(path), "--count", "4"]) == 0
     assert len(path.read_text().splitlines()) == 12 and "12 conversations in" in capsys.readouterr().err
     assert main(["collect", "lessons", "--output", str(path), "--wrong-plans", "2"]) == 2
-    assert capsys.readouterr().err == "error: wrong_plans is 2.0; give 0 to 1\n"
+    assert "wrong_plans is 2.0" in capsys.readouterr().err
 
 
-FOLDER = Path(__file__).resolve().parents[1] / "recipes" / "latentmas"
+FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "latentmas"
 RECIPES = sorted(set(FOLDER.glob("*-[sh]*l.yaml")) - {FOLDER / "arithmetic-sequential.yaml"})
 TOKENS = {
     "gsm8k": 2048,

@@ -1,31 +1,16 @@
 import dataclasses
 import json
-import os
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pytest
+import yaml
 
 from interlat.cli import main as cli
-from interlat.cli.main import parse
-from interlat.cli.train_commands import (
-    PlotTraining,
-    TrainActorCommand,
-    TrainPreferenceCommand,
-    TrainScoutCommand,
-    TrainTokenizer,
-    run_plot_training,
-    run_train_actor,
-    run_train_preference,
-    run_train_scout,
-    run_train_tokenizer,
-)
+from interlat.cli.main import execute, parse
+from interlat.cli.train import TrainActorCommand, TrainPreferenceCommand
 from interlat.config import write_config
-from interlat.engine.checkpoint import load_tokenizer
-from interlat.errors import InputError
-from interlat.experiments.lessons import CollectLessons, collect_lessons
 from interlat.files import append_line, read_lines
 from interlat.store.reading import LatentStore
 from interlat.training.loop import Schedule
@@ -50,36 +35,18 @@ def actor(pipeline, tmp_path):
 
 
 def test_a_training_leaves_its_configuration_its_picture_and_its_card(actor, tmp_path, capsys):
-    run_train_actor(actor)
+    execute(actor)
     output = capsys.readouterr()
     folder = tmp_path / "actor"
     assert output.out == "" and f"actor (none) in {folder / 'model'}, its losses in {folder / 'loss.png'}" in output.err
     assert "validation_loss" in output.err
     assert {path.name for path in folder.iterdir()} >= {"config.yaml", "metrics.jsonl", "loss.png", "loss.svg", "model"}
     assert (folder / "model" / "README.md").exists()
-    again = parse(TrainActorCommand, ["--config", str(folder / "config.yaml")], "train actor", "help")
+    again = parse(TrainActorCommand, ["--config", str(folder / "config.yaml")])
     assert again == actor
     before = (folder / "model" / "README.md").read_text()
-    run_train_actor(again)
+    execute(again)
     assert (folder / "model" / "README.md").read_text() == before
-
-
-def test_a_tokenizer_is_trained_on_episodes_or_on_conversations(pipeline, tmp_path):
-    lessons = tmp_path / "lessons.jsonl"
-    list(collect_lessons(CollectLessons(str(lessons), count=20)))
-    run_train_tokenizer(TrainTokenizer(str(tmp_path / "words"), conversations=str(lessons), vocabulary_size=500))
-    tokenizer = load_tokenizer(str(tmp_path / "words"))
-    assert len(tokenizer.tokenize(" together and colleagues")) == 3
-    for given in ({}, {"episodes": str(pipeline.episodes), "conversations": str(lessons)}):
-        with pytest.raises(InputError, match="give one of the two files"):
-            run_train_tokenizer(TrainTokenizer(str(tmp_path / "none"), **given))
-
-
-def test_the_tokenizer_is_the_same_every_time(pipeline, tmp_path):
-    for name in ("one", "two"):
-        run_train_tokenizer(TrainTokenizer(str(tmp_path / name), str(pipeline.episodes)))
-    one, two = ((tmp_path / name / "tokenizer.json").read_text() for name in ("one", "two"))
-    assert one == two
 
 
 def test_preferences_say_their_pairs_first_and_leave_an_actor(pipeline, tmp_path, capsys):
@@ -92,33 +59,15 @@ def test_preferences_say_their_pairs_first_and_leave_an_actor(pipeline, tmp_path
             append_line(tmp_path / TRAJECTORIES_FILE, one.record)
     words = ["--start", str(pipeline.actors["latent"]), "--thoughts", str(pipeline.thoughts)]
     words += ["--trajectories", str(tmp_path), "--output", str(tmp_path / "out"), "--schedule.steps", "2"]
-    config = parse(TrainPreferenceCommand, [*words, "--schedule.batch-size", "2"], "train preference", "help")
+    config = parse(TrainPreferenceCommand, [*words, "--schedule.batch-size", "2"])
     assert config.schedule.learning_rate == 1e-5
-    run_train_preference(config)
+    execute(config)
     told = capsys.readouterr().err
     count = len(store)
     assert told.startswith(f"{2 * count} trajectories with {count} thoughts, {count} won; {count} pairs with")
     assert "validation_accuracy" in told and f"actor (preference) in {tmp_path / 'out' / 'model'}" in told
-    again = parse(TrainPreferenceCommand, ["--config", str(tmp_path / "out" / "config.yaml")], "x", "help")
+    again = parse(TrainPreferenceCommand, ["--config", str(tmp_path / "out" / "config.yaml")])
     assert again == config and (tmp_path / "out" / "model" / "adapter.safetensors").exists()
-
-
-def test_a_scout_is_trained_and_tracked(pipeline, tmp_path, monkeypatch, capsys):
-    calls = []
-    package = types.ModuleType("trackio")
-    for name in ("init", "log", "finish"):
-        setattr(package, name, lambda *arguments, _name=name, **options: calls.append((_name, arguments, options)))
-    monkeypatch.setitem(sys.modules, "trackio", package)
-    words = ["--episodes", str(pipeline.episodes), "--validation", str(pipeline.held_out), "--output"]
-    words += [str(tmp_path / "scout"), "--tokenizer", str(pipeline.root / "tokenizer"), "--tracker", "trackio"]
-    words += ["--model.hidden-size", "16", "--model.layers", "1", "--model.heads", "2"]
-    config = parse(TrainScoutCommand, [*words, "--schedule.steps", "2", "--schedule.batch-size", "4"], "x", "help")
-    run_train_scout(config)
-    assert [name for name, _, _ in calls] == ["init", "log", "log", "finish"]
-    assert calls[0][2]["name"] == "scout" and calls[0][2]["config"]["schedule"]["steps"] == 2
-    logged = [{"step": options["step"], **arguments[0]} for _, arguments, options in calls[1:3]]
-    assert logged == read_lines(tmp_path / "scout" / "metrics.jsonl")
-    assert (tmp_path / "scout" / "loss.svg").exists() and "scout in" in capsys.readouterr().err
 
 
 def test_a_missing_tracker_is_said_before_anything_is_trained(actor, tmp_path, monkeypatch, capsys):
@@ -160,35 +109,11 @@ def test_a_finished_training_with_other_settings_is_refused_and_keeps_all_it_has
     assert after == before
 
 
-def test_a_tokenizer_replaces_nothing_but_a_tokenizer(pipeline, tmp_path):
-    config = TrainTokenizer(str(tmp_path), str(pipeline.episodes))
-    (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(InputError, match=r"holds other files than a tokenizer \(thesis.tex\)"):
-        run_train_tokenizer(config)
-    assert os.listdir(tmp_path) == ["thesis.tex"]
-
-
-def test_pictures_are_named_on_stdout(tmp_path, capsys):
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        record = {"step": 1, "loss": 1.0, "validation_loss": 2.0}
-        (tmp_path / name / "metrics.jsonl").write_text(json.dumps(record) + "\n")
-    runs = (str(tmp_path / "a"), str(tmp_path / "b"))
-    run_plot_training(PlotTraining(runs[:1]))
-    assert capsys.readouterr().out.splitlines() == [f"{runs[0]}/loss.png", f"{runs[0]}/loss.svg"]
-    assert cli.main(["plot", "training", *runs, "--output", str(tmp_path / "both")]) == 0
-    assert capsys.readouterr().out.splitlines() == [f"{tmp_path}/both/loss.png", f"{tmp_path}/both/loss.svg"]
-    with pytest.raises(InputError, match="set output"):
-        run_plot_training(PlotTraining(runs))
-    assert cli.main(["plot", "training", str(tmp_path / "c")]) == 2
-    assert "first step" in capsys.readouterr().err
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_training_that_was_killed_twenty_times_ends_as_if_it_had_not_been(pipeline, tmp_path):
     """Parameters, moments, best parameters, the exported agent and the metrics, bit for bit."""
-    script = [sys.executable, str(Path(__file__).with_name("kill_rounds.py")), "--kills", "20", "--folder"]
+    script = [sys.executable, str(Path(__file__).parents[1] / "kill_rounds.py"), "--kills", "20", "--folder"]
     words = ["--episodes", str(pipeline.episodes), "--thoughts", str(pipeline.thoughts), "--message", "latent"]
     words += ["--tokenizer", str(pipeline.root / "tokenizer"), "--model.hidden-size", "16", "--model.layers", "1"]
     words += ["--model.heads", "2", "--adapter-heads", "2", "--validation-share", "0.2", "--schedule.steps", "60"]
@@ -198,3 +123,30 @@ def test_a_training_that_was_killed_twenty_times_ends_as_if_it_had_not_been(pipe
     done = subprocess.run([*script, str(tmp_path), *same, "--", *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout) == {"kills": 20, "differences": [], "leftovers": []}
+
+
+@pytest.fixture(scope="module")
+def trained(pipeline, tmp_path_factory):
+    """A sender trained by the command, and what it printed."""
+    folder = tmp_path_factory.mktemp("commands")
+    config = {
+        "receiver": str(pipeline.actors["latent"]),
+        "thoughts": str(pipeline.thoughts),
+        "sender": str(pipeline.scout),
+        "output": str(folder / "short"),
+        "latent_steps": [1, 2],
+        "schedule": {"steps": 2, "batch_size": 4, "warmup_steps": 1},
+    }
+    (folder / "short.yaml").write_text(yaml.safe_dump(config))
+    assert cli.main(["compress", "--config", str(folder / "short.yaml"), "--schedule.validate-every", "1"]) == 0
+    return folder / "short"
+
+
+def test_a_compression_leaves_its_configuration_its_picture_and_its_card(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert {"config.yaml", "metrics.jsonl", "loss.png", "loss.svg", "model"} <= names
+    lines = read_lines(trained / "metrics.jsonl")
+    assert {"validation_loss", "validation_loss_1", "validation_loss_2", "task", "agreement"} <= lines[0].keys()
+    card = (trained / "model" / "README.md").read_text()
+    assert "messages of 1, 2 rows" in card and "agent.think(" in card
+    assert not list(trained.rglob("*adapter*"))

@@ -2,16 +2,15 @@ import json
 
 import pytest
 
-from interlat.cli import checkpoint_commands
-from interlat.cli.checkpoint_commands import ImportCheckpoint, run_import_checkpoint
-from interlat.cli.main import parse
-from interlat.errors import CheckpointError
+from interlat.cli.import_checkpoint import ImportCheckpoint
+from interlat.cli.main import execute, parse
+from interlat.errors import CheckpointError, InputError
 
 UNRELIABLE = ["the [state_at] is what you said", "a sentence " + 40 * "that is long " + "ends"]
 
 
 def command(*words):
-    return parse(ImportCheckpoint, list(words), "import-checkpoint", "help")
+    return parse(ImportCheckpoint, list(words))
 
 
 @pytest.fixture
@@ -22,7 +21,7 @@ def calls(monkeypatch):
         made.append((arguments, options))
         return UNRELIABLE
 
-    monkeypatch.setattr(checkpoint_commands, "import_checkpoint", import_checkpoint)
+    monkeypatch.setattr("interlat.training.published.import_checkpoint", import_checkpoint)
     return made
 
 
@@ -45,14 +44,13 @@ def test_the_source_is_the_first_word(tmp_path):
         ["a", "--output", "b", "--state-at", "none"],
     ],
 )
-def test_source_output_and_state_at_have_to_be_given(words, capsys):
-    with pytest.raises(SystemExit) as stop:
+def test_source_output_and_state_at_have_to_be_given(words):
+    with pytest.raises(InputError):
         command(*words)
-    assert stop.value.code == 2
 
 
 def test_what_is_unreliable_is_said_a_line_each(calls, capsys):
-    assert run_import_checkpoint(ImportCheckpoint("a", "b", "after_token", "some/model")) == 0
+    assert execute(ImportCheckpoint("a", "b", "after_token", "some/model")) == 0
     assert calls == [(("a", "b", "after_token"), {"base": "some/model"})]
     output = capsys.readouterr()
     assert output.out == ""
@@ -60,7 +58,7 @@ def test_what_is_unreliable_is_said_a_line_each(calls, capsys):
 
 
 def test_json_is_one_object(calls, capsys):
-    assert run_import_checkpoint(ImportCheckpoint("a", "b", "before_token", json=True)) == 0
+    assert execute(ImportCheckpoint("a", "b", "before_token", json=True)) == 0
     output = capsys.readouterr()
     assert json.loads(output.out) == {"output": "b", "unreliable": UNRELIABLE} and output.out.count("\n") == 1
     assert output.err.count("unreliable: ") == 2
@@ -68,5 +66,5 @@ def test_json_is_one_object(calls, capsys):
 
 def test_a_folder_of_another_kind_is_an_error(tmp_path):
     with pytest.raises(CheckpointError, match=r"has no config\.json"):
-        run_import_checkpoint(ImportCheckpoint(str(tmp_path), str(tmp_path / "actor"), "before_token"))
+        execute(ImportCheckpoint(str(tmp_path), str(tmp_path / "actor"), "before_token"))
     assert not (tmp_path / "actor").exists()
