@@ -41,7 +41,7 @@ class Progress:
     """How far a collection is."""
 
     done: int
-    """Thoughts of this rank's share that are dealt with, those of earlier runs included."""
+    """Thoughts of this rank's share that are dealt with, in this run or an earlier one."""
     total: int
     """Thoughts of this rank's share."""
     bytes_written: int
@@ -133,7 +133,7 @@ def _manifest(
     del settings["prompt"]["template_file"]
     arguments = engine.template.record
     if config.prompt.thinking != "default":
-        del arguments["enable_thinking"]  # It stands among the settings of the prompt already.
+        del arguments["enable_thinking"]  # It is among the settings of the prompt already.
     if arguments:
         settings["template"] = arguments
     resolved = {**dataclasses.asdict(config), "align": "identity" if bridge is None else "bridge"}

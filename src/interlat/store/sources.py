@@ -41,7 +41,7 @@ _BETWEEN = re.compile(r"[\s,]+")
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One item as it stands in a source."""
+    """One item as it is in a source."""
 
     fields: Mapping[str, Any]
     """Its other columns."""
