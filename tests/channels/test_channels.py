@@ -112,7 +112,7 @@ def test_the_header_that_is_announced_is_the_one_that_comes(agents, name):
         assert message is None and channel.kind == "none"
         return
     assert message.kind == announced.kind == channel.kind
-    for field in ("weights_fingerprint", "tokenizer_fingerprint", "space_fingerprint", "layer", "norm", "offset"):
+    for field in ("weights_fingerprint", "tokenizer_fingerprint", "space_fingerprint", "layer", "norm", "state_at"):
         assert getattr(message.header, field) == getattr(announced, field), field
     assert dict(message.header.rules) == dict(announced.rules)
 

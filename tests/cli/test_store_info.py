@@ -27,7 +27,7 @@ def test_info_fits_80_columns_and_says_the_first_things_first(make_store, capsys
         "rows a thought 1 to 5, median",
         "splits test 8, train 4",
         "task types heat 8, clean 4",
-        "hidden size 8, layer -1 (post-norm), predicting",
+        "hidden size 8, layer -1 (post-norm), before_token",
         "model some/model",
         "weights 0123456789ab",
         "1,000 characters; --json shows all",
@@ -43,7 +43,7 @@ def test_info_of_unfinished_and_empty_stores(tmp_path, capsys):
     with StoreWriter(tmp_path, MANIFEST):
         execute(StoreInfo(str(tmp_path)))
     text = " ".join(capsys.readouterr().out.split())
-    assert "unfinished somebody is, or was, still writing" in text and "thoughts 0; 0 failed" in text
+    assert "unfinished a process is still writing, or was killed" in text and "thoughts 0; 0 failed" in text
     assert "rows a thought" not in text and "splits" not in text
 
 

@@ -1,14 +1,16 @@
 """Settings of `interlat collect`. They need no torch, so that the command line can read them at once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from interlat.agents.settings import with_thinking
 from interlat.agents.sources import PromptOptions, TaskSource
-from interlat.choices import Encoding, Norm, Offset
+from interlat.choices import Encoding
 from interlat.collect.filters import Filters
 from interlat.engine.options import Sampling, TemplateOptions
 from interlat.errors import InputError
+from interlat.states import Norm, StateAtSetting
 
 if TYPE_CHECKING:
     from interlat.connectors.bridge import Bridge
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CollectThoughts:
-    """Let a model think about tasks and keep its hidden states in a latent store."""
+    """Run a model on tasks and save its hidden states in a latent store."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"offset": "state_at"}
 
     model: str
     """Folder or hub id of the sender: any causal language model."""
@@ -37,13 +41,13 @@ class CollectThoughts:
     latent_steps: int = 8
     """compressed: number of latent steps K."""
     align: Literal["auto", "bridge", "identity"] = "auto"
-    """compressed: the map from a state to the next input. bridge: that of a compressed sender, which makes the rows
-    too; identity: norm-matched, untrained; auto: the bridge of a model that has one."""
+    """compressed: the map from a state to the next input. bridge: the bridge of a compressed sender, which makes the
+    latents, too; identity: norm-matched, untrained; auto: the bridge of a model that has one."""
     layers: tuple[int, ...] = (-1,)
     """Layers whose states are kept: 1 is the first, -1 the last."""
     norm: Norm = "post"
     """Whether the last layer's states are taken after or before the final norm."""
-    offset: Offset = "predicting"
+    state_at: StateAtSetting = "before_token"
     """full: the state that predicted a token, or the one that had just read it."""
     prompt_states: bool = False
     """Keep the states of the prompt too."""
@@ -54,7 +58,7 @@ class CollectThoughts:
     seed: int = 0
     """Seed of the samples."""
     limit: int | None = None
-    """Only this many tasks, chosen by chance and always the same."""
+    """Use a fixed random subset of this many tasks."""
     batch_size: int = 16
     """Thoughts at once. In bfloat16 and float16 a thought depends a little on those beside it; see ``exact``."""
     exact: bool = False
@@ -89,9 +93,9 @@ class CollectThoughts:
     def _check_compressed(self) -> None:
         if self.latent_steps < 1:
             raise InputError(f"latent_steps is {self.latent_steps}; use at least 1")
-        if self.samples > 1 or self.grade or self.filters != Filters() or self.offset != "predicting":
+        if self.samples > 1 or self.grade or self.filters != Filters() or self.state_at != "before_token":
             raise InputError(
-                "latent steps are neither sampled nor answers: leave samples, grade, filters and offset as they are"
+                "latent steps are neither sampled nor answers: leave samples, grade, filters and state_at as they are"
             )
 
     @property
@@ -104,7 +108,7 @@ class CollectThoughts:
 
         Raises:
             CheckpointError: a bridge is asked for and the model has none, or it is damaged.
-            InputError: it makes other rows than those asked for.
+            InputError: it makes other latents than the settings ask for.
         """
         from interlat.connectors.bridge import Bridge
         from interlat.engine.checkpoint import companion_file
@@ -117,6 +121,6 @@ class CollectThoughts:
             return None
         if LayerSelection(self.layers, self.norm) != LayerSelection() or self.prompt_states:
             raise InputError(
-                "a compressed sender makes one row a step: leave layers, norm and prompt_states as they are"
+                "a compressed sender makes one latent a step: leave layers, norm and prompt_states as they are"
             )
         return Bridge.load(self.model if file is None else file.parent)

@@ -41,7 +41,7 @@ class Progress:
     """How far a collection is."""
 
     done: int
-    """Thoughts of this rank's share that are dealt with, those of earlier runs included."""
+    """Thoughts of this rank's share that are dealt with, in this run or an earlier one."""
     total: int
     """Thoughts of this rank's share."""
     bytes_written: int
@@ -133,7 +133,7 @@ def _manifest(
     del settings["prompt"]["template_file"]
     arguments = engine.template.record
     if config.prompt.thinking != "default":
-        del arguments["enable_thinking"]  # It stands among the settings of the prompt already.
+        del arguments["enable_thinking"]  # It is among the settings of the prompt already.
     if arguments:
         settings["template"] = arguments
     resolved = {**dataclasses.asdict(config), "align": "identity" if bridge is None else "bridge"}
@@ -145,7 +145,7 @@ def _manifest(
     return Manifest(
         hidden_size=engine.hidden_size if bridge is None else bridge.config.message_size,
         layers=tuple(KeptLayer(number - count - 1, norm) for number, norm in layers),
-        offset=config.offset,
+        state_at=config.state_at,
         dtype=str(engine.dtype).removeprefix("torch.") if config.store_dtype == "auto" else config.store_dtype,
         encoding=config.encoding,
         method=method,
@@ -269,7 +269,7 @@ class _Collection:
             config.sampling,
             batch_size=config.rows_at_once,
             kept=self.kept,
-            offset=config.offset,
+            state_at=config.state_at,
             prompt_states=config.prompt_states,
         )
         for written in stream:
