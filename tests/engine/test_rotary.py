@@ -109,9 +109,9 @@ def test_an_item_whose_memories_differ_in_kind_fails_alone(make_tokenizer):
     engine = Engine.wrap(model, make_tokenizer("chatml"))
 
     def thinker(name, prompt):
-        return Member(name, prompt, speaks="latents", latent_steps=2)
+        return Member(name, prompt, output="latents", latent_steps=2)
 
-    last = Member("last", "b", reads=("short", "long"), sampling=Sampling(max_new_tokens=2))
+    last = Member("last", "b", inputs=("short", "long"), sampling=Sampling(max_new_tokens=2))
     members = (thinker("short", "a"), thinker("long", "{question}"), last)
     align = NormMatchedIdentity.of_embeddings(engine.input_embeddings)
     team = Teamwork(Team(members), {"": engine}, {"": align})
