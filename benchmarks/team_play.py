@@ -21,8 +21,9 @@ from interlat.engine.hardware import choose_device
 from interlat.engine.hf import Engine
 from interlat.engine.prompt import Prompt, Tokens
 from interlat.engine.sampling import Sampling
-from interlat.teams.runner import Question, Teamwork
+from interlat.teams.runner import Teamwork
 from interlat.teams.team import Member, Team
+from interlat.teams.turns import Question
 
 MEGABYTE = 1e6
 

@@ -13,8 +13,9 @@ from interlat.config import read_config
 from interlat.engine.hf import Engine
 from interlat.messages import CacheMessage
 from interlat.tasks.benchmarks import benchmark_named
-from interlat.teams.runner import TeamRun, Teamwork, Turn
+from interlat.teams.runner import Teamwork
 from interlat.teams.transfer import saved_messages
+from interlat.teams.turns import TeamRun, Turn
 
 MEMBERS = """
   - {name: thinker, prompt: "{question}", output: latents, latent_steps: 2}

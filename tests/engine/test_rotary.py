@@ -15,8 +15,9 @@ from interlat.engine.rotary import check_not_crossing, original_length, position
 from interlat.engine.sampling import Sampling
 from interlat.engine.streaming import Request
 from interlat.errors import CheckpointError, InputError, PromptError
-from interlat.teams.runner import Question, Teamwork
+from interlat.teams.runner import Teamwork
 from interlat.teams.team import Member, Team
+from interlat.teams.turns import Question
 from model_fixtures import make_longrope
 
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}

@@ -20,9 +20,9 @@ from interlat.evaluation import teams as module
 from interlat.evaluation.teams import CONTROLS, EvaluateTeams, evaluate_teams, results_of
 from interlat.progress import drain
 from interlat.tasks.sandbox.execution import Limits
-from interlat.teams.runner import TeamRun, Turn
 from interlat.teams.team import Member
 from interlat.teams.topologies import TeamOptions
+from interlat.teams.turns import TeamRun, Turn
 
 VARIANTS = ("single", "text", "latent", *CONTROLS)
 

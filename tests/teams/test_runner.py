@@ -18,10 +18,11 @@ from interlat.engine.prompt import token_ids_of, tokenize
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError, MessageError, PromptError
-from interlat.teams.runner import Question, TeamRun, Teamwork, Turn
+from interlat.teams.runner import Teamwork
 from interlat.teams.team import Member, Team
 from interlat.teams.topologies import ROLES, TeamOptions, make_team
 from interlat.teams.transfer import save_message, saved_messages
+from interlat.teams.turns import Question, TeamRun, Turn
 from sweep.tiny_models import tiny_model
 
 SAMPLING = Sampling(max_new_tokens=6)
@@ -658,5 +659,8 @@ def test_messages_that_do_not_fit_are_refused(qwen_long, build_model, make_token
     ):
         with pytest.raises(error, match=reason):
             ask(engine, **messages)
+    with pytest.raises(MessageError, match="share_question is True, but not in the run that made the cache of critic"):
+        first = [dataclasses.replace(QUESTIONS[0], messages={"critic": cache})]
+        work(qwen_long, Team(tuple(map(asked_first, mixed().members))), first, share_question=True)
     (done,) = ask(qwen_long, critic=cache, planner=text).values()
     assert not done.failure

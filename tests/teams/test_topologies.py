@@ -6,9 +6,10 @@ from interlat.connectors.identity import NormMatchedIdentity
 from interlat.engine.hf import Engine
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError
-from interlat.teams.runner import Question, Teamwork
+from interlat.teams.runner import Teamwork
 from interlat.teams.team import Team
 from interlat.teams.topologies import ROLES, TeamOptions, make_team
+from interlat.teams.turns import Question
 
 FORMAT = "Write the number alone in the last line."
 OPTIONS = TeamOptions(answer_format=FORMAT, latent_steps=2, sampling=Sampling(max_new_tokens=4))

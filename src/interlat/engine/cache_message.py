@@ -9,6 +9,7 @@ from jaxtyping import Float, Int8
 from torch import Tensor
 
 from interlat.engine.cache import KVCache, LayerShape, layer_shapes, shape_text
+from interlat.engine.checkpoint import load_model_config
 from interlat.engine.hf import Engine
 from interlat.engine.origin import Origin
 from interlat.errors import MessageError
@@ -40,6 +41,7 @@ class CacheModel:
     """A model that makes or reads caches, as far as the other side must know it."""
 
     origin: Origin
+    layer_count: int
     layers: tuple[LayerShape, ...] = ()
     """Heads and sizes of each layer; empty while the model is not loaded."""
     hidden_size: int = 0
@@ -47,17 +49,18 @@ class CacheModel:
     @classmethod
     def of_engine(cls, engine: Engine) -> "CacheModel":
         """A loaded model."""
-        return cls(engine.origin, engine.memory_shape, engine.hidden_size)
+        return cls(engine.origin, engine.config.num_hidden_layers, engine.memory_shape, engine.hidden_size)
 
     @classmethod
     def of_message(cls, message: CacheMessage) -> "CacheModel":
         """The model that made a message, by header and body."""
-        return cls(origin_of(message.header), layer_shapes(message), message.hidden_states.shape[1])
+        size = message.hidden_states.shape[1]
+        return cls(origin_of(message.header), len(message.keys), layer_shapes(message), size)
 
     @classmethod
     def of_checkpoint(cls, place: str) -> "CacheModel":
         """A folder or hub id, without weights. Raises CheckpointError if it holds no model."""
-        return cls(Origin.of_checkpoint(place))
+        return cls(Origin.of_checkpoint(place), load_model_config(place).num_hidden_layers)
 
 
 def check_cache(

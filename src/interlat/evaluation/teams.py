@@ -16,7 +16,6 @@ from interlat.connectors.ridge import ridge_map
 from interlat.connectors.vocabulary import VocabularyMean
 from interlat.controls import cross_task_partners
 from interlat.engine.cache_message import CacheModel
-from interlat.engine.checkpoint import load_model_config
 from interlat.engine.distributed import Ranks
 from interlat.engine.hf import Align, Engine
 from interlat.environments.protocol import Item
@@ -29,9 +28,10 @@ from interlat.results import Results, read_results
 from interlat.tasks.base import Task
 from interlat.tasks.grading import grade
 from interlat.tasks.parallel import map_in_order
-from interlat.teams.runner import Question, TeamRun, Teamwork
+from interlat.teams.runner import Teamwork
 from interlat.teams.team import Member, Team
 from interlat.teams.transfer import check_team, save_message
+from interlat.teams.turns import Question, TeamRun
 
 RESULTS_FILE = "results.jsonl"
 ANSWER_FIELDS: Mapping[str, type] = {
@@ -161,10 +161,9 @@ def load_agents(config: EvaluateTeams, device: str, teams: Iterable[Team]) -> di
     """
     places = {"": config.model, **config.models}
     models = {place: CacheModel.of_checkpoint(place) for place in set(places.values())}
-    layers = {name: load_model_config(place).num_hidden_layers for name, place in places.items()}
-    named = {name: models[place] for name, place in places.items()}
     for team in teams:
-        check_team(team, named, layers, allow_foreign_cache=config.allow_foreign_cache)
+        named = {name: models[place] for name, place in places.items()}
+        check_team(team, named, allow_foreign_cache=config.allow_foreign_cache)
     return {
         name: Agent(load_engine(place, config.template, dtype=config.dtype, device=device)[0])
         for name, place in places.items()

@@ -3,12 +3,9 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any
-
-from jaxtyping import Float
-from torch import Tensor
 
 from interlat.agents.agent import Agent
 from interlat.agents.prompt import chat_prompt
@@ -32,69 +29,9 @@ from interlat.messages import CacheMessage, Message, TextMessage
 from interlat.reasoning import final_part
 from interlat.teams.team import Member, Team, joined_messages
 from interlat.teams.transfer import bytes_of_position, check_team, passed_on
+from interlat.teams.turns import QUESTION, Question, TeamRun, Turn
 
-QUESTION = "/question"
-"""Segment of the common beginning of all prompts, where it is read once. No member can have this name."""
 _CUT = "\x00"
-
-
-@dataclass(frozen=True)
-class Question:
-    """One item for a team."""
-
-    key: str
-    """Name of the item; part of the seeds."""
-    text: str
-    """Replaces ``{question}`` in every prompt."""
-    others: str = ""
-    """Replaces it for all but the final agent: the control of a cache of another question."""
-    messages: Mapping[str, Message] = field(default_factory=dict)
-    """Messages of an earlier run, by sender. Their senders do not run again, nor do members whose messages only these
-    senders need."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What one member did for one item, and its costs."""
-
-    text: str = ""
-    """What it wrote, after `Member.opening` and the opening mark of its reasoning; empty for latent steps."""
-    final: str | None = ""
-    """The text without reasoning, which receivers and graders read (`interlat.reasoning.final_part`); None where the
-    reasoning did not end."""
-    token_ids: tuple[int, ...] = ()
-    """The text in tokens, special ones included."""
-    prompt_tokens: int = 0
-    """Positions that it read, without the caches that it received."""
-    latent_steps: int = 0
-    decoded_tokens: int = 0
-    message_bytes: int = 0
-    """Bytes that a receiver gets: UTF-8 text without reasoning, or the keys and values that are passed on."""
-    cache_positions: int = 0
-    """Positions that are passed on."""
-    forward_passes: int = 0
-    stopped: bool = True
-    """False where a text ran out of tokens or context."""
-    seconds: float = 0.0
-    """Its part of the time of a batch of latent steps; text, written with continuous batching, is not timed."""
-
-
-@dataclass(eq=False)
-class TeamRun:
-    """One item on its way through a team."""
-
-    question: Question
-    turns: dict[str, Turn] = field(default_factory=dict)
-    """What each member did, by name."""
-    latents: dict[str, Float[Tensor, "K D"]] = field(default_factory=dict)
-    """The states of the latent steps, by member."""
-    failure: str = ""
-    """Why the item could not be finished; empty if it could."""
-    shared: tuple[int, ...] = ()
-    """The tokens that all its prompts begin with, where these are read once."""
-    caches: dict[str, MemoryRow] = field(default_factory=dict, repr=False)
-    """Caches on their way to members that have not read them yet: sequences of shared batches, never copied for one
-    item. `QUESTION` names the common beginning."""
 
 
 class Teamwork:
@@ -102,7 +39,8 @@ class Teamwork:
 
     Args:
         team: the members.
-        agents: by name of the model; the empty name is the model of members that name none.
+        agents: by name of the model; the empty name is the model of members that name none. Of an agent the team uses
+            the engine; prompts and sampling are those of the members.
         connectors: for each of these models the map from a state to the next input of a latent step; default: the
             norm-matched identity.
         batch_size: items in one batch.
@@ -148,8 +86,7 @@ class Teamwork:
         self.send = send
         engines = {name: one.engine if isinstance(one, Agent) else one for name, one in agents.items()}
         models = {name: CacheModel.of_engine(engine) for name, engine in engines.items()}
-        layers = {name: engine.config.num_hidden_layers for name, engine in engines.items()}
-        self.foreign_caches = check_team(team, models, layers, allow_foreign_cache=allow_foreign_cache)
+        self.foreign_caches = check_team(team, models, allow_foreign_cache=allow_foreign_cache)
         """Which members read caches of another model, of which one, and what differs between the two."""
         self.members = {
             one.name: Agent(
@@ -223,6 +160,11 @@ class Teamwork:
                 f"{sender.name} sends {sender.output} about {run.question.key}, got a {message.kind} message of shape "
                 f"{list(message.header.shape)}; give the message that it sent"
             )
+        if (QUESTION in message.segment_names) != self.share_question:
+            raise MessageError(
+                f"share_question is {self.share_question}, but not in the run that made the cache of {sender.name}; "
+                "give both the same"
+            )
         readers = [self.members[receiver.name].engine for one, receiver in self.team.cache_edges() if one is sender]
         caches = [memory_of_message(one, message, allow_foreign_cache=self.allow_foreign_cache) for one in readers]
         run.turns[sender.name] = Turn()
@@ -294,12 +236,12 @@ class Teamwork:
         before = [0] * len(batch) if received is None else received.next_position.tolist()
         donated = None if received is None else DonatedCache(received)
         del received  # What nobody else refers to is freed while it is copied.
-        cache = engine.prefill(prompts, donated, segment=member.prompt_segment, room=member.latent_steps)
+        cache = engine.prefill(prompts, donated, segment=f"{member.name}/prompt", room=member.latent_steps)
         read = cache.next_position.tolist()
         donated = DonatedCache(cache)
         del cache
         cache, states = engine.think(
-            donated, member.latent_steps, connector, segment=member.latent_segment, tolerance=member.tolerance
+            donated, member.latent_steps, connector, segment=f"{member.name}/latents", tolerance=member.tolerance
         )
         steps = [end - start for end, start in zip(cache.next_position.tolist(), read, strict=True)]
         for row, run in enumerate(batch):
@@ -310,7 +252,7 @@ class Teamwork:
             )
             if self.keep_latents:
                 run.latents[member.name] = states[row, : steps[row]].clone()
-        if member.passes_cache_on:
+        if member.sends_cache:
             last = cache.hidden_states
             seeds = [row_seed(self.seed, run.question.key, f"{member.name}/columns") for run in batch]
             cache = passed_on(member, engine, cache, lambda: connector(last[:, None]).to(last.dtype), seeds)

@@ -101,18 +101,8 @@ class Member:
         return "".join(part.text for part in self.content(question, words))
 
     @property
-    def prompt_segment(self) -> str:
-        """Name of the positions of its prompt in a cache."""
-        return f"{self.name}/prompt"
-
-    @property
-    def latent_segment(self) -> str:
-        """Name of the positions of its latent steps in a cache."""
-        return f"{self.name}/latents"
-
-    @property
-    def passes_cache_on(self) -> bool:
-        """Whether its message is a cache with anything in it."""
+    def sends_cache(self) -> bool:
+        """Whether its message is a cache; the segments in it are called NAME/prompt and NAME/latents."""
         return self.output == "latents" and self.cache_transfer != "nothing"
 
 
@@ -164,7 +154,7 @@ class Team:
     def cache_edges(self) -> list[tuple[Member, Member]]:
         """Each sender of a cache with each of its receivers."""
         edges = [(self.member(name), receiver) for receiver in self.members for name in receiver.inputs]
-        return [(sender, receiver) for sender, receiver in edges if sender.passes_cache_on]
+        return [(sender, receiver) for sender, receiver in edges if sender.sends_cache]
 
 
 def joined_messages(texts: Sequence[tuple[str, str]]) -> str:

@@ -56,6 +56,7 @@ ROLES: Mapping[str, str] = {
 }
 """The request to each role, after the question and its inputs."""
 
+SEQUENCE = ("planner", "critic", "refiner", "judger")
 EXPERTS = ("mathematician", "scientist", "programmer")
 
 
@@ -139,21 +140,15 @@ def role_prompt(role: str, inputs: str, options: TeamOptions) -> str:
 
 def _places(options: TeamOptions) -> list[tuple[str, str, Sequence[str]]]:
     """Name, role and inputs of each member."""
-    if options.topology == "single":
-        return [("solver", "solver", ())]
-    if options.topology == "sequential":
-        return _in_a_row(("planner", "critic", "refiner"), "judger", options)
     if options.topology == "hierarchical":
         return [*((role, role, ()) for role in EXPERTS), ("summariser", "summariser", EXPERTS)]
-    if options.topology == "chained":
-        return _in_a_row(EXPERTS, "summariser", options)
-    return _debate(options)
-
-
-def _in_a_row(roles: Sequence[str], last: str, options: TeamOptions) -> list[tuple[str, str, Sequence[str]]]:
-    """Latents: each reads the cache before it, which holds all earlier ones. Text: each reads all earlier texts."""
-    first = (lambda place: 0) if options.method == "text" else (lambda place: max(0, place - 1))
-    return [(role, role, roles[first(place) : place]) for place, role in enumerate((*roles, last))]
+    if options.topology == "debate":
+        return _debate(options)
+    rows = {"single": ("solver",), "sequential": SEQUENCE, "chained": (*EXPERTS, "summariser")}
+    roles = rows[options.topology]
+    # Text: each reads all earlier texts. Latents: each reads the cache before it, which holds all earlier ones.
+    first = [0 if options.method == "text" else max(0, place - 1) for place in range(len(roles))]
+    return [(role, role, roles[first[place] : place]) for place, role in enumerate(roles)]
 
 
 def _debate(options: TeamOptions) -> list[tuple[str, str, Sequence[str]]]:

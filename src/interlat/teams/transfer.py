@@ -23,14 +23,13 @@ LONGEST_NAME = 100
 
 
 def check_team(
-    team: Team, models: Mapping[str, CacheModel], layers: Mapping[str, int], *, allow_foreign_cache: bool = False
+    team: Team, models: Mapping[str, CacheModel], *, allow_foreign_cache: bool = False
 ) -> list[dict[str, str]]:
     """Check that the models of all members are there, have the layers that are passed on, and can read their inputs.
 
     Args:
         team: the members.
         models: by the names that members use; of checkpoints or of loaded models.
-        layers: how many layers each of them has.
         allow_foreign_cache: see `interlat.engine.cache_message.check_cache`.
 
     Returns:
@@ -43,18 +42,18 @@ def check_team(
     for member in team.members:
         if member.model not in models:
             raise InputError(f"{member.name} needs the model {member.model!r}, which the team lacks; add it to models")
-        if max(member.layers, default=0) > layers[member.model]:
-            name, count = models[member.model].origin.name, layers[member.model]
-            raise InputError(f"layers of {member.name} is {max(member.layers)}, but {name} has {count} layers")
+        model = models[member.model]
+        if (most := max(member.layers, default=0)) > model.layer_count:
+            raise InputError(
+                f"layers of {member.name} is {most}, but {model.origin.name} has {model.layer_count} layers"
+            )
     foreign = []
     for sender, receiver in team.cache_edges():
         reader, maker = models[receiver.model], models[sender.model]
+        names = {"from": sender.name, "to": receiver.name}
         edge = (receiver.name, sender.name)
-        differing = check_cache(reader, maker, allow_foreign_cache=allow_foreign_cache, edge=edge)
-        if differing:
-            foreign.append(
-                {"from": sender.name, "to": receiver.name, "model": maker.origin.label, "differs": differing}
-            )
+        if differing := check_cache(reader, maker, allow_foreign_cache=allow_foreign_cache, edge=edge):
+            foreign.append({**names, "model": maker.origin.label, "differs": differing})
     return foreign
 
 
