@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from interlat.connectors import ridge as module
-from interlat.connectors.base import Align
+from interlat.connectors.base import Connector
 from interlat.connectors.identity import NormMatchedIdentity
 from interlat.connectors.ridge import RidgeConfig, RidgeMap, cache_folder, ridge_map
 from interlat.engine.hf import Engine
@@ -66,7 +66,7 @@ def test_with_one_table_for_both_it_is_the_identity(tables):
 
 def test_padding_becomes_zero_and_the_dtype_is_kept(tables):
     made = RidgeMap.of_tables(*tables)
-    assert isinstance(made, Align)
+    assert isinstance(made, Connector)
     mapped = made(torch.randn(3, 6).bfloat16(), torch.tensor([True, False, True]))
     assert mapped.dtype == torch.bfloat16 and not mapped[1].any() and mapped[0].any()
 

@@ -63,9 +63,9 @@ def test_a_column_hidden_from_every_layer_is_seen_by_none(wrapped, name):
     engine = wrapped(name)
     memory = engine.prefill([[Tokens(IDS)]])
     seen = torch.tensor([[True, True, False, True, True]])
-    hidden = replace(memory, layer_mask=seen[:, None].repeat(1, 2, 1), room=None)
+    hidden = replace(memory, layer_mask=seen[:, None].repeat(1, 2, 1), spare=None)
     follow = [[Tokens((21, 22))]]
-    unseen = engine.prefill(follow, replace(memory, attention_mask=seen, room=None)).hidden_states
+    unseen = engine.prefill(follow, replace(memory, attention_mask=seen, spare=None)).hidden_states
     torch.testing.assert_close(engine.prefill(follow, hidden).hidden_states, unseen, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(engine.prefill(follow, memory).hidden_states, unseen, rtol=1e-2)
     half = engine.prefill(follow, memory.only_layers([2])).hidden_states

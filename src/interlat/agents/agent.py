@@ -13,15 +13,15 @@ from torch import Tensor
 
 from interlat.agents.settings import PLAN_REQUEST, AgentSettings
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
-from interlat.connectors.base import Align
+from interlat.connectors.base import Connector
 from interlat.connectors.bridge import Bridge, think_over
 from interlat.connectors.identity import NormMatchedIdentity
 from interlat.engine.cache import KVCache
 from interlat.engine.cache_message import header_of
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import at_home, companion_file
-from interlat.engine.hf import Engine
 from interlat.engine.prompt import Latents, Part, Text, Tokens
+from interlat.engine.protocol import Engine, load_model
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.streaming import Request
 from interlat.engine.template import TemplateOptions
@@ -129,7 +129,7 @@ class Agent:
             self._header(offset, range(start, start + count), provenance),
         )
 
-    def think(self, task: str, steps: int | None = None, *, align: Align | None = None) -> HiddenMessage:
+    def think(self, task: str, steps: int | None = None, *, align: Connector | None = None) -> HiddenMessage:
         """Think about ``task`` in latent steps, without a word.
 
         Args:
@@ -157,7 +157,7 @@ class Agent:
         prompt = self.prompt(task, default_template=PLAN_REQUEST)
         if self.bridge is not None and align is None:
             return self._think_over(self.bridge, task, prompt, steps)
-        memory = self.engine.prefill([prompt], room=steps)
+        memory = self.engine.prefill([prompt], spare=steps)
         _, thoughts = self.engine.think(memory, steps, align or self._identity)
         start = int(memory.next_position[0])
         provenance = {"method": "think", "task": task, "steps": steps}
@@ -351,7 +351,6 @@ def load(
     *,
     dtype: str | torch.dtype = "auto",
     device: str | torch.device = "auto",
-    compile: bool = False,
     trust_remote_code: bool = False,
     template: TemplateOptions | None = None,
 ) -> Agent:
@@ -362,16 +361,14 @@ def load(
 
     Args:
         path_or_hub_id: a directory or a hub id.
-        dtype, device, compile, trust_remote_code: see `interlat.engine.hf.Engine.load`.
+        dtype, device, trust_remote_code: see `interlat.engine.hf.HFEngine.load`.
         template: arguments of the chat template, over those in ``agent.json``.
 
     Raises:
         CheckpointError: no usable model in that place, or its parts are damaged or do not fit each other.
     """
     place = at_home(path_or_hub_id)
-    engine, settings = load_engine(
-        place, template, dtype=dtype, device=device, compile=compile, trust_remote_code=trust_remote_code
-    )
+    engine, settings = load_engine(place, template, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
     adapter_file = companion_file(place, CommunicationAdapter.FILE)
     bridge_file = companion_file(place, Bridge.FILE)
     return Agent(
@@ -388,12 +385,12 @@ def load_engine(place: str, template: TemplateOptions | None = None, **options: 
     Args:
         place: a directory or a hub id.
         template: arguments of the chat template, over those in ``agent.json``.
-        options: those of `Engine.load`.
+        options: those of `interlat.engine.protocol.load_model`, ``engine`` among them.
 
     Raises:
         CheckpointError: no usable model in that place, or ``agent.json`` is damaged.
     """
-    engine = Engine.load(place, **options)
+    engine = load_model(place, **options)
     settings = AgentSettings.beside(place)
     if template is not None:
         settings = dataclasses.replace(settings, template=template.over(settings.template))

@@ -22,8 +22,8 @@ from interlat.connectors.bridge import Bridge, think_over
 from interlat.connectors.identity import NormMatchedIdentity
 from interlat.engine.checkpoint import companion_file
 from interlat.engine.distributed import Ranks
-from interlat.engine.hf import Engine
 from interlat.engine.prompt import Latents, Prompt, Tokens, prompt_length, tokenize
+from interlat.engine.protocol import Engine
 from interlat.engine.recorder import LayerSelection
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.streaming import Completion, Request
@@ -226,7 +226,7 @@ def _manifest(
     template: str,
     source: dict[str, Any],
 ) -> Manifest:
-    count = engine.config.num_hidden_layers
+    count = engine.layers
     layers = zip(kept.numbers(count), kept.norms(count), strict=True)
     settings: dict[str, Any] = {
         "source": source,

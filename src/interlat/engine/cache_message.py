@@ -9,8 +9,8 @@ from jaxtyping import Float, Int8
 from torch import Tensor
 
 from interlat.engine.cache import KVCache, layer_shapes, shape_text
-from interlat.engine.hf import Engine
 from interlat.engine.origin import Origin
+from interlat.engine.protocol import Engine
 from interlat.errors import MessageError
 from interlat.messages import CacheMessage, Header
 
@@ -138,7 +138,7 @@ def rounded(memory: KVCache) -> KVCache:
     def once(layer: Float[Tensor, "B H T d"]) -> Float[Tensor, "B H T d"]:
         return _from_int8(*_as_int8(layer)).to(layer.dtype)
 
-    return replace(memory, keys=tuple(map(once, memory.keys)), values=tuple(map(once, memory.values)), room=None)
+    return replace(memory, keys=tuple(map(once, memory.keys)), values=tuple(map(once, memory.values)), spare=None)
 
 
 def _as_int8(layer: Float[Tensor, "B H T d"]) -> tuple[Int8[Tensor, "B H T d"], Float[Tensor, "B H T"]]:

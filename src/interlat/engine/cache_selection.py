@@ -12,8 +12,9 @@ from torch.nn import functional
 from interlat.engine.attention import as_model_mask, layer_windows, visible_columns
 from interlat.engine.backend import masked_layers
 from interlat.engine.buffer import KeyValueBuffer, as_transformers_cache
-from interlat.engine.cache import KVCache
-from interlat.engine.hf import Engine, room_for
+from interlat.engine.cache import KVCache, positions_ahead
+from interlat.engine.hf import HFEngine
+from interlat.engine.protocol import Engine
 from interlat.errors import InputError
 
 Criterion = Literal["attention", "nearest", "farthest", "random"]
@@ -40,10 +41,12 @@ def attention_received(engine: Engine, memory: KVCache, inputs: Float[Tensor, "B
     Raises:
         InputError: the context is full.
     """
+    if not isinstance(engine, HFEngine):
+        raise InputError(f"{engine.name} cannot show its attention; select by nearest, farthest or random")
     engine.check_memory(memory)
     if any(read >= engine.context_after(read) for read in memory.next_position.tolist()):
         raise InputError(f"the memory fills the context of {engine.name}, so its attention cannot be read")
-    attention_mask, position_ids = room_for(memory, 1)
+    attention_mask, position_ids = positions_ahead(memory, 1)
     decoder, width = engine.model.get_decoder(), memory.width
     before = engine.config._attn_implementation
     # Only the eager implementation gives the weights away.

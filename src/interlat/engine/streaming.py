@@ -15,9 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from interlat.engine.buffer import KeyValueBuffer
+from interlat.engine.buffer import KeyValueBuffer, zeros
 from interlat.engine.cache import DonatedCache, KVCache, MemoryRow, join_rows
-from interlat.engine.pages import empty_room
 from interlat.engine.prompt import Prompt
 from interlat.engine.recorder import HiddenStateRecorder, LayerSelection
 from interlat.engine.sampling import Sampling, choose, draw_uniforms
@@ -26,14 +25,12 @@ from interlat.errors import InputError
 from interlat.messages import Offset
 
 if TYPE_CHECKING:
-    from interlat.engine.hf import Engine
+    from interlat.engine.hf import HFEngine
 
 # Columns that the batch may write before everything is moved to the left: moving costs about what two steps cost.
 ROOM = 64
 # A batch is refilled once this share of its rows is free; reading prompts one by one would cost more than it brings.
 REFILL_SHARE = 1 / 8
-# Bytes of a layer of the slots from which it gets pages of its own, which cost time whenever slots move.
-SLOT_PAGES = 2**23
 _UNEVEN_MEMORIES = "either all requests of a stream have a memory, of one row each, or none has"
 
 
@@ -99,7 +96,7 @@ class _Row:
 
 
 def write_stream(
-    engine: "Engine",
+    engine: "HFEngine",
     requests: Iterable[Request],
     sampling: Sampling,
     batch_size: int,
@@ -175,7 +172,7 @@ class _Batch:
 
     def __init__(
         self,
-        engine: "Engine",
+        engine: "HFEngine",
         sampling: Sampling,
         stop_ids: frozenset[int],
         kept: LayerSelection,
@@ -189,7 +186,7 @@ class _Batch:
         self.kept = kept
         self.keep_prompts = prompt_states
         self.draining = False
-        count = engine.config.num_hidden_layers
+        count = engine.layers
         kept.numbers(count)
         self.tap = None if kept.is_default else HiddenStateRecorder(kept, count)
         self.rows: list[_Row | None] = []
@@ -234,7 +231,7 @@ class _Batch:
             self._arrange(list(range(len(self.rows))), max(used, memory.width), max(0, missing))
         slots = [slot for slot, row in enumerate(self.rows) if row is None][: len(rows)]
         layers = list(memory.keys), list(memory.values)
-        memory = replace(memory, keys=(), values=(), room=None)
+        memory = replace(memory, keys=(), values=(), spare=None)
         self._place(slots, memory, layers, row_states, [row.request.seed for row in rows])
         for slot, row in zip(slots, rows, strict=True):
             self.rows[slot] = row
@@ -271,9 +268,7 @@ class _Batch:
         for rooms, layers in ((buffer.keys, old.keys), (buffer.values, old.values)):
             while layers:
                 layer = layers.pop(0)[:, :, old.length - width : old.length]
-                room = empty_room(
-                    (len(slots) + new, layer.shape[1], buffer.capacity, layer.shape[3]), layer, SLOT_PAGES
-                )
+                room = zeros((len(slots) + new, layer.shape[1], buffer.capacity, layer.shape[3]), layer)
                 for start, stop, first in _runs(slots):
                     room[first : first + stop - start, :, length - width : length] = layer[start:stop]
                 rooms.append(room)
@@ -304,7 +299,7 @@ class _Batch:
                 read = tensors.pop(0)
                 if layer == len(rooms):
                     shape = len(self.rows), read.shape[1], self.buffer.capacity, read.shape[3]
-                    rooms.append(empty_room(shape, read, SLOT_PAGES))
+                    rooms.append(zeros(shape, read))
                 _put_rows(rooms[layer], slots, read, length)
         for room, read in ((self.attention_mask, memory.attention_mask), (self.position_ids, memory.position_ids)):
             room[index] = functional.pad(read, [length - width, room.shape[1] - length])

@@ -208,7 +208,7 @@ class _Line:
             memory = clock.time("sender_prefill", lambda: begin_thought(engine, bridge, [prompt], steps))
             rows = clock.time("thinking", lambda: bridge.message(finish_thought(engine, bridge, memory, steps)[1]))
             return rows[0].detach().to(MESSAGE_DTYPE)
-        memory = clock.time("sender_prefill", lambda: engine.prefill([prompt], room=steps))
+        memory = clock.time("sender_prefill", lambda: engine.prefill([prompt], spare=steps))
         if steps:
             _, rows = clock.time("thinking", lambda: engine.think(memory, steps, self.identity()))
             return rows[0].to(MESSAGE_DTYPE)

@@ -7,7 +7,7 @@ from interlat.connectors.adapter import CommunicationAdapter
 from interlat.connectors.bridge import Bridge
 from interlat.connectors.resampler import Resampler
 from interlat.engine.cache_message import header_of
-from interlat.engine.hf import Engine
+from interlat.engine.protocol import Engine
 from interlat.errors import InputError, MessageError
 from interlat.messages import Header, check_receiver
 

@@ -13,15 +13,13 @@ from typing import Any, Literal
 
 from interlat.agents.agent import load_engine
 from interlat.agents.sources import TaskSource, some_tasks
-from interlat.connectors.identity import NormMatchedIdentity
-from interlat.connectors.random import RandomAlignment
-from interlat.connectors.ridge import ridge_map
-from interlat.connectors.vocabulary import VocabularyMean
+from interlat.connectors.base import Connector, build_connector
 from interlat.controls import cross_task_partners
 from interlat.engine.checkpoint import load_model_config
 from interlat.engine.distributed import Ranks
-from interlat.engine.hf import Align, Engine
+from interlat.engine.lens import logit_lens
 from interlat.engine.origin import Origin
+from interlat.engine.protocol import Engine
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 from interlat.experiments.household.evaluate import content_digest
@@ -198,7 +196,7 @@ def _evaluate(config: EvaluateTeams, ranks: Ranks) -> Iterator[tuple[int, int]]:
     yield count, total
     if count == total:
         return
-    aligns = {name: _align(config.align, engine) for name, engine in engines.items()}
+    aligns = {name: build_connector(config.align, engine) for name, engine in engines.items()}
     path = Path(config.output) / (RESULTS_FILE if ranks.world_size == 1 else f"results-{ranks.rank}.jsonl")
     for variant, team in teams.items():
         for record in _ask(config, variant, team, engines, aligns, wanted[variant], everything):
@@ -227,12 +225,12 @@ def _ask(
     variant: str,
     team: Team,
     engines: Mapping[str, Engine],
-    aligns: Mapping[str, Align],
+    aligns: Mapping[str, Connector],
     wanted: Sequence[Task],
     everything: TaskSet,
 ) -> Iterator[dict[str, Any]]:
     if variant == "random_alignment":
-        aligns = {name: _random_align(engine, config.seed) for name, engine in engines.items()}
+        aligns = {name: build_connector("random", engine, seed=config.seed) for name, engine in engines.items()}
     others: dict[str, str] = {}
     if variant == "shuffled_memory":
         # Over the whole set, so that a limit changes nobody's partner.
@@ -322,7 +320,7 @@ def _words(engine: Engine, latents: Any, count: int) -> list[list[str]]:
     """The likeliest tokens of each latent under the model's own head."""
     if latents is None or not count:
         return []
-    ids = engine.logits(latents).topk(count, dim=-1).indices.tolist()
+    ids = logit_lens(engine.logits, latents, count).token_ids.tolist()
     return [[str(engine.tokenizer.decode([token])) for token in row] for row in ids]
 
 
@@ -354,17 +352,3 @@ def _engines(config: EvaluateTeams, ranks: Ranks, teams: Sequence[Team]) -> dict
         name: load_engine(place, config.template, dtype=config.dtype, device=device)[0]
         for name, place in places.items()
     }
-
-
-def _align(name: AlignName, engine: Engine) -> Align:
-    table = engine.input_embeddings
-    if name == "ridge":
-        return ridge_map(engine)
-    if name == "vocabulary":
-        return VocabularyMean(engine.logits, engine.hidden_size, table)
-    return NormMatchedIdentity.of_embeddings(table)
-
-
-def _random_align(engine: Engine, seed: int) -> Align:
-    identity = NormMatchedIdentity.of_embeddings(engine.input_embeddings)
-    return RandomAlignment(identity, seed)

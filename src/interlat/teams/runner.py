@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interlat.connectors.base import Connector
 from interlat.engine.cache import DonatedCache, KVCache, MemoryRow, join_rows, shape_text
 from interlat.engine.cache_message import rounded
 from interlat.engine.cache_selection import Criterion, select_columns
 from interlat.engine.chat import ChatFormat
-from interlat.engine.hf import Align, Engine
 from interlat.engine.prompt import Prompt, Text, Tokens, join_text, token_ids_of, tokenize
+from interlat.engine.protocol import Engine
 from interlat.engine.rotary import crossing, mixes_factors
 from interlat.engine.sampling import row_seed
 from interlat.engine.streaming import Request
@@ -129,7 +130,7 @@ class Teamwork:
         self,
         team: Team,
         engines: Mapping[str, Engine],
-        aligns: Mapping[str, Align],
+        aligns: Mapping[str, Connector],
         *,
         batch_size: int = 16,
         seed: int = 0,
@@ -151,7 +152,7 @@ class Teamwork:
         self._chats: dict[str, ChatFormat] = {}
         if share_question and len({member.model for member in team.members}) > 1:
             raise InputError("the members have different models, so they cannot share what they read; leave it out")
-        check_members(team, {name: (engine.name, engine.config.num_hidden_layers) for name, engine in engines.items()})
+        check_members(team, {name: (engine.name, engine.layers) for name, engine in engines.items()})
         self.allow_foreign_cache = allow_foreign_cache
         self.foreign_caches: list[dict[str, str]] = []
         """Which members read memories of another model, of which one, and what differs between the two."""
@@ -262,7 +263,7 @@ class Teamwork:
         before = [0] * len(batch) if heard is None else heard.next_position.tolist()
         moved = None if heard is None else DonatedCache(heard)
         del heard
-        memory = engine.prefill(prompts, moved, segment=member.prompt_segment, room=member.latent_steps)
+        memory = engine.prefill(prompts, moved, segment=member.prompt_segment, spare=member.latent_steps)
         read = memory.next_position.tolist()
         align = self.aligns[member.model]
         moved = DonatedCache(memory)

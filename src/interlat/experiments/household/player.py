@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interlat.connectors.adapter import CommunicationAdapter
-from interlat.connectors.rows import padded_rows
+from interlat.connectors.base import padded_rows
 from interlat.engine.hf import Engine
 from interlat.engine.prompt import Latents, Part, Text
 from interlat.engine.sampling import Sampling

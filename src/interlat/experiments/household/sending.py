@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interlat.agents.agent import load_engine
+from interlat.connectors.base import padded_rows
 from interlat.connectors.bridge import Bridge, think_over
 from interlat.connectors.identity import NormMatchedIdentity
 from interlat.connectors.resampler import Resampler
-from interlat.connectors.rows import padded_rows
 from interlat.controls import CROSS_TASK, INT8, control_messages, cross_task_partners, is_control
 from interlat.engine.hf import Engine
 from interlat.engine.prompt import Part
@@ -118,7 +118,7 @@ def think(
         memory, rows = think_over(engine, bridge, prompts, latent_steps)
     else:
         assert align is not None, "made above"
-        memory, rows = engine.think(engine.prefill(prompts, room=latent_steps), latent_steps, align)
+        memory, rows = engine.think(engine.prefill(prompts, spare=latent_steps), latent_steps, align)
     seconds = (time.perf_counter() - began) / len(records)
     passes = latent_steps if bridge is not None else latent_steps + 1
     return [

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from interlat.connectors.base import padded_rows
 from interlat.connectors.bridge import Bridge
 from interlat.connectors.resampler import Resampler
-from interlat.connectors.rows import padded_rows
 from interlat.training.compress.rollout import LatentRollout
 from interlat.training.examples import Example
 from interlat.training.forward import Precision

@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interlat.training.divergences import CHUNK_LOGITS, entropy, kl_divergence
+from interlat.engine.lens import logit_lens
+from interlat.training.divergences import CHUNK_LOGITS, kl_divergence
 
 OPEN = 0.1
 """Share of the largest entropy in a message from which a state leaves something open."""
 
 
-@torch.no_grad()
 def open_states(states: Float[Tensor, "T D"], head: Float[Tensor, "V D"], count: int) -> Float[Tensor, "rows D"]:
     """The states after which a language-model head leaves most open, in their order.
 
@@ -24,8 +24,8 @@ def open_states(states: Float[Tensor, "T D"], head: Float[Tensor, "V D"], count:
         head: weights of the head.
         count: how many at most.
     """
-    chunks = states.split(max(1, CHUNK_LOGITS // len(head)))
-    entropies = torch.cat([entropy(_log_p(chunk, head)) for chunk in chunks])
+    rows_at_once = max(1, CHUNK_LOGITS // len(head))
+    entropies = logit_lens(lambda h: h @ head.t(), states.to(head.dtype), 0, rows_at_once=rows_at_once).entropy
     best = entropies.topk(min(count, len(states)))
     chosen = best.indices[best.values >= OPEN * best.values[0]]
     return states[chosen.sort().values]

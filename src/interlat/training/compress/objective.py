@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from interlat.connectors.adapter import CommunicationAdapter
-from interlat.connectors.rows import padded_rows
+from interlat.connectors.base import padded_rows
 from interlat.engine.embeddings import next_token_scores
 from interlat.training.compress.compressors import Reasoner, Resampling, Sample
 from interlat.training.compress.hint import hint
