@@ -312,8 +312,6 @@ def test_results_are_usable_in_training(qwen):
 def test_embeddings_and_their_size(qwen):
     table = qwen.model.get_input_embeddings().weight
     assert torch.equal(qwen.embed(torch.tensor([[3, 4]])), table[[3, 4]][None])
-        table.square().mean().sqrt().item(), rel=1e-5
-    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from interlat.engine.attention import as_model_mask, layer_windows, visible_colu
 from interlat.engine.backend import masked_layers
 from interlat.engine.buffer import KeyValueBuffer, as_transformers_cache
 from interlat.engine.cache import KVCache, positions_ahead
-from interlat.engine.hf import HFEngine
+from interlat.engine.hf import reference_engine
 from interlat.engine.protocol import Engine
 from interlat.errors import InputError
 
@@ -41,8 +41,7 @@ def attention_received(engine: Engine, memory: KVCache, inputs: Float[Tensor, "B
     Raises:
         InputError: the context is full.
     """
-    if not isinstance(engine, HFEngine):
-        raise InputError(f"{engine.name} cannot show its attention; select by nearest, farthest or random")
+    engine = reference_engine(engine)
     engine.check_memory(memory)
     if any(read >= engine.context_after(read) for read in memory.next_position.tolist()):
         raise InputError(f"the memory fills the context of {engine.name}, so its attention cannot be read")

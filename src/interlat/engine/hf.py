@@ -450,6 +450,13 @@ class HFEngine(EngineProtocol):
             )
 
 
+def reference_engine(engine: EngineProtocol) -> HFEngine:
+    """The engine, where its model is needed itself. Raises InputError: it is not one of Hugging Face."""
+    if not isinstance(engine, HFEngine):
+        raise InputError(f"{engine.name} runs in a {type(engine).__name__}, which shows no modules; load it with hf")
+    return engine
+
+
 def _shown(memory: KVCache | DonatedCache) -> KVCache:
     return memory.cache if isinstance(memory, DonatedCache) else memory
 

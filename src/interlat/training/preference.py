@@ -22,6 +22,7 @@ from interlat.agents.agent import Agent, load
 from interlat.engine.distributed import Ranks
 from interlat.engine.embeddings import next_token_scores
 from interlat.engine.hardware import choose_device
+from interlat.engine.hf import reference_engine
 from interlat.errors import InputError
 from interlat.store.reading import LatentStore
 from interlat.training.card import model_card, settings_of
@@ -345,9 +346,10 @@ def _start(config: TrainPreference) -> tuple[Agent, ActorObjective]:
     hidden = agent.settings.message_kind == "hidden"
     if config.trained == "adapter" and not hidden:
         raise InputError(f"{config.start} reads no hidden states, so no adapter can learn; set trained to everything")
-    choose_trained(agent.engine.model, config.trained, config.low_rank, config.seed)
+    model = reference_engine(agent.engine).model
+    choose_trained(model, config.trained, config.low_rank, config.seed)
     adapter = agent.adapter if hidden else None
-    return agent, ActorObjective(agent.engine.model, adapter, precision=config.precision)
+    return agent, ActorObjective(model, adapter, precision=config.precision)
 
 
 def _export(config: TrainPreference) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 from interlat.agents.agent import load_engine
 from interlat.agents.settings import MessageKind
 from interlat.connectors.adapter import CommunicationAdapter
-from interlat.engine.hf import Engine
+from interlat.engine.protocol import Engine
 from interlat.engine.template import TemplateOptions
 from interlat.environments.alfworld.pool import GamePool
 from interlat.errors import InputError

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from interlat.connectors.adapter import CommunicationAdapter
 from interlat.connectors.base import padded_rows
-from interlat.engine.hf import Engine
 from interlat.engine.prompt import Latents, Part, Text
+from interlat.engine.protocol import Engine
 from interlat.engine.sampling import Sampling
 from interlat.environments.alfworld.pool import GamePool
 from interlat.environments.protocol import Observation

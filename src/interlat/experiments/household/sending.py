@@ -15,8 +15,8 @@ from interlat.connectors.bridge import Bridge, think_over
 from interlat.connectors.identity import NormMatchedIdentity
 from interlat.connectors.resampler import Resampler
 from interlat.controls import CROSS_TASK, INT8, control_messages, cross_task_partners, is_control
-from interlat.engine.hf import Engine
 from interlat.engine.prompt import Part
+from interlat.engine.protocol import Engine
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
