@@ -32,9 +32,9 @@ def test_the_last_layer_after_the_norm_needs_nothing_but_the_result():
 
 
 def test_several_layers_stand_side_by_side():
-    tap = HiddenStateRecorder(LayerSelection((1, -1)), 2)
-    tap.see(1, torch.ones(2, 3, 4))
-    taken = tap.take(torch.zeros(2, 3, 4))
+    recorder = HiddenStateRecorder(LayerSelection((1, -1)), 2)
+    recorder.see(1, torch.ones(2, 3, 4))
+    taken = recorder.take(torch.zeros(2, 3, 4))
     assert taken.shape == (2, 3, 2, 4)
     assert bool((taken[:, :, 0] == 1).all()) and bool((taken[:, :, 1] == 0).all())
 

@@ -102,12 +102,6 @@ class RidgeMap(StoredModule):
         made.weight.copy_(torch.linalg.solve(gram, mixed))
         return made.requires_grad_(False).eval()
 
-    @property
-    def distance_to_identity(self) -> float:
-        """``||W_a - I||_F / ||I||_F``: what the map adds to `NormMatchedIdentity`."""
-        identity = torch.eye(self.source_size, device=self.weight.device)
-        return float((self.weight - identity).norm() / identity.norm())
-
     def forward(
         self, hidden_states: Float[Tensor, "*rows D"], mask: Bool[Tensor, "*rows"] | None = None
     ) -> Float[Tensor, "*rows D"]:

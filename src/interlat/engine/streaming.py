@@ -1,10 +1,11 @@
-"""Writing replies to many prompts with continuous refill: a row that has ended makes room for the next prompt.
+"""Continuous batching: a sequence that has ended makes place for the next prompt.
 
-All rows of the batch write at the same column of the buffer, so nothing is moved when a row is replaced: the new
-prompt is read beside the batch and its keys and values are copied into the free row, ending at that column. From time
-to time, when the columns run out, everything is moved to the left.
+All sequences of the batch write at the same position of the buffer, so nothing is moved when one is replaced: the new
+prompt is read beside the batch and its keys and values are copied into the free slot, ending at that position. When the
+positions run out, everything is moved to the left.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -27,9 +28,9 @@ from interlat.messages import Offset
 if TYPE_CHECKING:
     from interlat.engine.hf import HFEngine
 
-# Columns that the batch may write before everything is moved to the left: moving costs about what two steps cost.
-ROOM = 64
-# A batch is refilled once this share of its rows is free; reading prompts one by one would cost more than it brings.
+# Positions that the batch may write before everything is moved to the left: moving costs about what two steps cost.
+SPARE = 64
+# A batch is refilled once this share of its slots is free; reading prompts one by one would cost more than it brings.
 REFILL_SHARE = 1 / 8
 _UNEVEN_MEMORIES = "either all requests of a stream have a memory, of one row each, or none has"
 
@@ -109,13 +110,14 @@ def write_stream(
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; use at least 1")
     waiting = iter(requests)
-    batch = _Batch(engine, sampling, stop_ids, kept, offset, prompt_states)
+    new_batch = functools.partial(_Batch, engine, sampling, stop_ids, kept, offset, prompt_states)
+    batch = new_batch()
     enough = max(1, round(batch_size * REFILL_SHARE))
     more = True
     while True:
         if more and not batch.active:
-            # Whoever makes the next requests may need the room of what has ended.
-            batch = _Batch(engine, sampling, stop_ids, kept, offset, prompt_states)
+            # What makes the next requests may need the memory of what has ended.
+            batch = new_batch()
         free = batch_size - batch.active
         if more and (free >= enough or not batch.active):
             admitted = list(islice(waiting, free))
@@ -188,7 +190,7 @@ class _Batch:
         self.draining = False
         count = engine.layers
         kept.numbers(count)
-        self.tap = None if kept.is_default else HiddenStateRecorder(kept, count)
+        self.recorder = None if kept.is_default else HiddenStateRecorder(kept, count)
         self.rows: list[_Row | None] = []
         self.buffer = KeyValueBuffer(0)
         device = engine.device
@@ -224,7 +226,7 @@ class _Batch:
             own = read - before[index]
             kept = prompts[index] if self.keep_prompts else None
             rows.append(_Row(request, own, columns[index], finite[index], budget, kept))
-        row_states = memory.hidden_states if self.tap is None else torch.stack([states[-1] for states in prompts])
+        row_states = memory.hidden_states if self.recorder is None else torch.stack([states[-1] for states in prompts])
         missing = len(rows) - (len(self.rows) - self.active)
         used = self._longest()
         if missing > 0 or self.buffer.length < memory.width or self._wasteful(max(used, memory.width)):
@@ -243,7 +245,7 @@ class _Batch:
     def _read(self, requests: list[Request]) -> tuple[KVCache, list[Tensor]]:
         prompts = [request.prompt for request in requests]
         memory = _take_memories(requests)
-        if self.keep_prompts or self.tap is not None:
+        if self.keep_prompts or self.recorder is not None:
             return self.engine.prefill_hidden(prompts, memory, kept=self.kept)
         return self.engine.prefill(prompts, memory), []
 
@@ -252,7 +254,7 @@ class _Batch:
         return max(lengths, default=0)
 
     def _wasteful(self, needed: int) -> bool:
-        return self.buffer.length - needed > max(ROOM, needed // 2)
+        return self.buffer.length - needed > max(SPARE, needed // 2)
 
     def _arrange(self, slots: Sequence[int], length: int, new: int = 0) -> None:
         """Lay out the given slots, and ``new`` empty ones, in a buffer of which ``length`` columns are in use."""
@@ -261,9 +263,9 @@ class _Batch:
 
         def moved(mask: Tensor) -> Tensor:
             chosen = mask.index_select(0, index)[..., old.length - width : old.length]
-            return functional.pad(chosen, [length - width, ROOM, *[0, 0] * (mask.ndim - 2), 0, new])
+            return functional.pad(chosen, [length - width, SPARE, *[0, 0] * (mask.ndim - 2), 0, new])
 
-        buffer = KeyValueBuffer(length + ROOM)
+        buffer = KeyValueBuffer(length + SPARE)
         buffer.length = length
         for rooms, layers in ((buffer.keys, old.keys), (buffer.values, old.values)):
             while layers:
@@ -326,7 +328,7 @@ class _Batch:
         if self.layer_mask is not None:
             self.layer_mask[:, :, length:] = True
         self.forward = self.engine.backend.start(
-            self.buffer, self.attention_mask, self.position_ids, self.tap, self.layer_mask
+            self.buffer, self.attention_mask, self.position_ids, self.recorder, self.layer_mask
         )
 
     @torch.no_grad()
@@ -355,7 +357,7 @@ class _Batch:
                 self._restart()
             states = self.forward(self.engine.embed(chosen)[:, None])
             self.hidden_states = states[:, 0]
-            self.row_states = self.hidden_states if self.tap is None else self.tap.take(states)[:, 0]
+            self.row_states = self.hidden_states if self.recorder is None else self.recorder.take(states)[:, 0]
             self.next_position = self.next_position + 1
         if self.offset == "consuming":
             self._keep(reading, written)

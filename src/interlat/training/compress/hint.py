@@ -13,6 +13,7 @@ OPEN = 0.1
 """Share of the largest entropy in a message from which a state leaves something open."""
 
 
+@torch.no_grad()
 def open_states(states: Float[Tensor, "T D"], head: Float[Tensor, "V D"], count: int) -> Float[Tensor, "rows D"]:
     """The states after which a language-model head leaves most open, in their order.
 
