@@ -216,27 +216,18 @@ class KVCache:
             for name in repeated:
                 cache = cache.trim(~cache.segment(name))
             kept.append(cache)
-        names = _all_names(caches)
-        origin = _common_origin(caches)
-        ends = [cache.next_position.tolist() for cache in caches]
-        if origin is not None and any(mixes_factors(origin.original_length, row) for row in zip(*ends, strict=True)):
+        ends = [cache.next_position for cache in kept]
+        hidden_states = kept[-1].hidden_states
+        merged = _joined(
+            kept, lambda parts, at, fill: torch.cat(parts, at), torch.stack(ends).amax(dim=0), hidden_states
+        )
+        origin, rows = merged.origin, zip(*(end.tolist() for end in ends), strict=True)
+        if origin is not None and any(mixes_factors(origin.original_length, row) for row in rows):
             raise InputError(
-                f"caches of rows of up to {origin.original_length} positions cannot be merged with longer ones: "
+                f"caches of sequences of up to {origin.original_length} positions cannot be merged with longer ones: "
                 "their rotary factors differ"
             )
-        return KVCache(
-            keys=tuple(torch.cat(layers, dim=2) for layers in zip(*(m.keys for m in kept), strict=True)),
-            values=tuple(torch.cat(layers, dim=2) for layers in zip(*(m.values for m in kept), strict=True)),
-            attention_mask=torch.cat([m.attention_mask for m in kept], dim=1),
-            position_ids=torch.cat([m.position_ids for m in kept], dim=1),
-            segment_ids=torch.cat([_renumber(m, names) for m in kept], dim=1),
-            segment_names=names,
-            next_position=torch.stack([m.next_position for m in kept]).amax(dim=0),
-            hidden_states=kept[-1].hidden_states,
-            layer_mask=torch.cat([_layer_mask(m) for m in kept], dim=2) if _is_layered(kept) else None,
-            origin=origin,
-            foreign=_all_foreign(caches),
-        ).compact()
+        return merged.compact()
 
     @staticmethod
     def concat(caches: Sequence["KVCache"]) -> "KVCache":
@@ -247,25 +238,12 @@ class KVCache:
         """
         _check_alike(caches)
         width = max(cache.width for cache in caches)
-        names = _all_names(caches)
 
-        def rows(tensors: Sequence[Tensor], dimension: int, fill: int = 0) -> Tensor:
-            return torch.cat([_pad_left(tensor, width, dimension, fill) for tensor in tensors])
+        def stacked(parts: Sequence[Tensor], dimension: int, fill: int) -> Tensor:
+            return torch.cat([_pad_left(part, width, dimension, fill) for part in parts])
 
-        segments = [_renumber(cache, names) for cache in caches]
-        return KVCache(
-            keys=tuple(rows([m.keys[i] for m in caches], 2) for i in range(len(caches[0].keys))),
-            values=tuple(rows([m.values[i] for m in caches], 2) for i in range(len(caches[0].values))),
-            attention_mask=rows([m.attention_mask for m in caches], 1),
-            position_ids=rows([m.position_ids for m in caches], 1),
-            segment_ids=rows(segments, 1, fill=-1),
-            segment_names=names,
-            next_position=torch.cat([m.next_position for m in caches]),
-            hidden_states=torch.cat([m.hidden_states for m in caches]),
-            layer_mask=rows([_layer_mask(m) for m in caches], 2) if _is_layered(caches) else None,
-            origin=_common_origin(caches),
-            foreign=_all_foreign(caches),
-        )
+        next_position = torch.cat([cache.next_position for cache in caches])
+        return _joined(caches, stacked, next_position, torch.cat([cache.hidden_states for cache in caches]))
 
 
 class DonatedCache:
@@ -351,10 +329,6 @@ def _positions_of(keep: Bool[Tensor, "B T"]) -> Int[Tensor, "B N"]:
     return keep.to(torch.int8).argsort(dim=1, stable=True)[:, keep.shape[1] - width :]
 
 
-def _is_layered(caches: Sequence[KVCache]) -> bool:
-    return any(cache.layer_mask is not None for cache in caches)
-
-
 def _layer_mask(cache: KVCache) -> Bool[Tensor, "B L T"]:
     if cache.layer_mask is not None:
         return cache.layer_mask
@@ -378,13 +352,28 @@ def _common_origin(caches: Sequence[KVCache]) -> Origin | None:
     return origins[0] if origins else None
 
 
-def _all_foreign(caches: Sequence[KVCache]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for cache in caches for name in cache.foreign))
-
-
-def _all_names(caches: Sequence[KVCache]) -> tuple[str, ...]:
-    """The segment names of all caches, each once, in the order in which they appear."""
-    return tuple(dict.fromkeys(name for cache in caches for name in cache.segment_names))
+def _joined(
+    caches: Sequence[KVCache],
+    join: Callable[[Sequence[Tensor], int, int], Tensor],
+    next_position: Int[Tensor, "B"],
+    hidden_states: Float[Tensor, "B D"],
+) -> KVCache:
+    """Caches as one: ``join`` gets the tensors of a field, their dimension of positions, and what fills padding."""
+    names = tuple(dict.fromkeys(name for cache in caches for name in cache.segment_names))
+    layered = any(cache.layer_mask is not None for cache in caches)
+    return KVCache(
+        keys=tuple(join(layers, 2, 0) for layers in zip(*(cache.keys for cache in caches), strict=True)),
+        values=tuple(join(layers, 2, 0) for layers in zip(*(cache.values for cache in caches), strict=True)),
+        attention_mask=join([cache.attention_mask for cache in caches], 1, 0),
+        position_ids=join([cache.position_ids for cache in caches], 1, 0),
+        segment_ids=join([_renumber(cache, names) for cache in caches], 1, -1),
+        segment_names=names,
+        next_position=next_position,
+        hidden_states=hidden_states,
+        layer_mask=join([_layer_mask(cache) for cache in caches], 2, 0) if layered else None,
+        origin=_common_origin(caches),
+        foreign=tuple(dict.fromkeys(name for cache in caches for name in cache.foreign)),
+    )
 
 
 def _pad_left(tensor: Tensor, width: int, dimension: int, fill: int) -> Tensor:
