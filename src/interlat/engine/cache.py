@@ -216,12 +216,10 @@ class KVCache:
             for name in repeated:
                 cache = cache.trim(~cache.segment(name))
             kept.append(cache)
-        ends = [cache.next_position for cache in kept]
-        hidden_states = kept[-1].hidden_states
-        merged = _joined(
-            kept, lambda parts, at, fill: torch.cat(parts, at), torch.stack(ends).amax(dim=0), hidden_states
-        )
-        origin, rows = merged.origin, zip(*(end.tolist() for end in ends), strict=True)
+        ends = torch.stack([cache.next_position for cache in kept])
+        last = kept[-1].hidden_states
+        merged = _joined(kept, lambda parts, dimension, fill: torch.cat(parts, dimension), ends.amax(dim=0), last)
+        origin, rows = merged.origin, ends.T.tolist()
         if origin is not None and any(mixes_factors(origin.original_length, row) for row in rows):
             raise InputError(
                 f"caches of sequences of up to {origin.original_length} positions cannot be merged with longer ones: "
@@ -239,7 +237,7 @@ class KVCache:
         _check_alike(caches)
         width = max(cache.width for cache in caches)
 
-        def stacked(parts: Sequence[Tensor], dimension: int, fill: int) -> Tensor:
+        def stacked(parts: list[Tensor], dimension: int, fill: int) -> Tensor:
             return torch.cat([_pad_left(part, width, dimension, fill) for part in parts])
 
         next_position = torch.cat([cache.next_position for cache in caches])
@@ -354,7 +352,7 @@ def _common_origin(caches: Sequence[KVCache]) -> Origin | None:
 
 def _joined(
     caches: Sequence[KVCache],
-    join: Callable[[Sequence[Tensor], int, int], Tensor],
+    join: Callable[[list[Tensor], int, int], Tensor],
     next_position: Int[Tensor, "B"],
     hidden_states: Float[Tensor, "B D"],
 ) -> KVCache:
@@ -362,8 +360,8 @@ def _joined(
     names = tuple(dict.fromkeys(name for cache in caches for name in cache.segment_names))
     layered = any(cache.layer_mask is not None for cache in caches)
     return KVCache(
-        keys=tuple(join(layers, 2, 0) for layers in zip(*(cache.keys for cache in caches), strict=True)),
-        values=tuple(join(layers, 2, 0) for layers in zip(*(cache.values for cache in caches), strict=True)),
+        keys=tuple(join(list(layers), 2, 0) for layers in zip(*(cache.keys for cache in caches), strict=True)),
+        values=tuple(join(list(layers), 2, 0) for layers in zip(*(cache.values for cache in caches), strict=True)),
         attention_mask=join([cache.attention_mask for cache in caches], 1, 0),
         position_ids=join([cache.position_ids for cache in caches], 1, 0),
         segment_ids=join([_renumber(cache, names) for cache in caches], 1, -1),

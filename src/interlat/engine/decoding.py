@@ -1,4 +1,4 @@
-"""The decode loop: one token a row and step, each row stopping on its own."""
+"""The decode loop: one token a sequence and step, each sequence stopping on its own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class DecodeOutput:
-    """What B rows wrote."""
+    """What B sequences wrote."""
 
     memory: KVCache
     """Everything read and written, stop tokens excluded; ready for `Engine.prefill` with a continuation."""
     token_ids: list[list[int]]
-    """The tokens of each row, without the stop token."""
+    """The tokens of each sequence, without the stop token."""
     texts: list[str]
     """The same as text, special tokens left out but for marks of thoughts, see `interlat.engine.text.text_of`."""
     hidden_states: list[Float[Tensor, "T D"]]
     """One state a token (after the final norm), by default the one that predicted it; [] if not kept."""
     stopped: list[bool]
-    """True where a row ended with a stop token, False where it ran out of tokens or context."""
+    """True where a sequence ended with a stop token, False where it ran out of tokens or context."""
     forward_passes: int
     """How often the model ran, for the batch as a whole."""
 
 
 class _Rows:
-    """The rows that are still writing, and the place where the finished ones are kept."""
+    """The sequences that are still writing, and the buffer where the finished ones are kept."""
 
     def __init__(self, engine: "HFEngine", memory: KVCache, steps: int) -> None:
         self.engine = engine
@@ -53,7 +53,7 @@ class _Rows:
         )
 
     def keep(self, writing: Sequence[int]) -> None:
-        """Leave all rows but these (indices among the active ones) at home: they cost nothing any more."""
+        """Leave all sequences but these (indices among the active ones) at home: they cost nothing any more."""
         index = torch.tensor(writing, device=self.active.device)
         self.store()
         self.buffer = self.buffer.select_rows(index)
@@ -81,8 +81,8 @@ def decode_rows(
 ) -> DecodeOutput:
     """See `Engine.decode`; ``offset`` None keeps no states."""
     count = len(memory)
-    room = [engine.context_after(read) - read for read in memory.next_position.tolist()]
-    budgets = [max(0, min(sampling.max_new_tokens, columns)) for columns in room]
+    left = [engine.context_after(read) - read for read in memory.next_position.tolist()]
+    budgets = [max(0, min(sampling.max_new_tokens, positions)) for positions in left]
     steps = max(budgets, default=0)
     uniforms = _uniforms(sampling, seeds, count, steps)
     rows = _Rows(engine, memory, steps)
@@ -145,5 +145,5 @@ def _uniforms(sampling: Sampling, seeds: Sequence[int] | None, rows: int, steps:
         return None
     if seeds is None or len(seeds) != rows:
         given = "none" if seeds is None else str(len(seeds))
-        raise InputError(f"sampling {rows} rows needs {rows} seeds, got {given}; pass row_seed(...) for every row")
+        raise InputError(f"sampling {rows} sequences needs {rows} seeds, got {given}; pass row_seed(...) for each")
     return draw_uniforms(seeds, steps)

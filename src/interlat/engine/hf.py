@@ -329,23 +329,23 @@ class HFEngine(EngineProtocol):
         offset: Offset = "predicting",
         segment: str = "reply",
     ) -> DecodeOutput:
-        """Write tokens until each row stops. Every written token is read back: the memory is exact.
+        """Write tokens until each sequence stops. Every written token is read back: the cache is exact.
 
         The stop token is in nothing that comes back and not in the memory: `ChatFormat.continuation` begins
-        with it. A row also ends after ``max_new_tokens`` tokens or where the context is full, then with
+        with it. A sequence also ends after ``max_new_tokens`` tokens or where the context is full, then with
         ``stopped`` False.
 
         Args:
-            memory: B rows; their ``hidden_states`` predict the first tokens.
+            memory: B sequences; their ``hidden_states`` predict the first tokens.
             sampling: greedy with the default.
-            seeds: one seed a row, needed when ``sampling.temperature`` is positive; see `row_seed`.
-            stop_ids: ids that end a row; by default `Engine.stop_ids`. An empty set never stops.
+            seeds: one seed a sequence, needed when ``sampling.temperature`` is positive; see `row_seed`.
+            stop_ids: ids that end a sequence; by default `Engine.stop_ids`. An empty set never stops.
             keep_hidden_states: also return one state a token.
             offset: row t of the states is the one that *predicted* token t, or the one after *consuming* it.
-            segment: the name that the new columns get.
+            segment: the name that the new positions get.
 
         Raises:
-            InputError: seeds are missing or not one a row, or the memory belongs to another model.
+            InputError: seeds are missing or not one a sequence, or the cache belongs to another model.
         """
         self._check_ready(memory)
         return decode_rows(
@@ -369,7 +369,7 @@ class HFEngine(EngineProtocol):
         offset: Offset = "predicting",
         prompt_states: bool = False,
     ) -> Iterator[Completion]:
-        """Answer any number of prompts, ``batch_size`` at a time; a row that has ended makes room for the next.
+        """Answer any number of prompts, ``batch_size`` at a time, with continuous batching.
 
         What a prompt gets is what `decode` would give it alone. Answers come in the order in which they end. Requests
         are taken as they are needed; the longest first wastes least.
@@ -377,8 +377,8 @@ class HFEngine(EngineProtocol):
         Args:
             requests: prompts with keys and, for sampling, seeds.
             sampling: greedy with the default.
-            batch_size: rows at once.
-            stop_ids: ids that end a row; by default `Engine.stop_ids`.
+            batch_size: sequences at once.
+            stop_ids: ids that end a sequence; by default `Engine.stop_ids`.
             kept: layers whose states come back; by default the last one after the final norm.
             offset: see `decode`.
             prompt_states: also return the states at the positions of the prompt.
@@ -409,10 +409,10 @@ class HFEngine(EngineProtocol):
             self.check_memory(_shown(memory))
 
     def context_after(self, read: int) -> int:
-        """Positions that a row can hold which has read so many: all of the context, except under LongRoPE.
+        """Positions that a sequence can hold that has read so many: all of the context, except under LongRoPE.
 
-        There a row that began with the short factors ends where these end: what it has read would have other keys and
-        values if it were longer. A row that is longer when it begins has the whole context.
+        There a sequence that began with the short factors ends where these end: what it has read would have other keys
+        and values if it were longer. One that is longer when it begins has the whole context.
         """
         if self.original_length is not None and 0 < read <= self.original_length:
             return min(self.context_length, self.original_length)

@@ -46,8 +46,8 @@ class Request:
     seed: int = 0
     """Of a sampled answer, see `interlat.engine.sampling.row_seed`; greedy answers do not use it."""
     memory: KVCache | MemoryRow | None = None
-    """One row that the prompt continues, such as what other agents have read and thought. All requests of a stream have
-    one or none has. Where nobody else refers to it, it is given back while it is read."""
+    """A cache of one sequence that the prompt continues, such as what other agents have read. All requests of a stream
+    have one or none has. Where nothing else refers to it, it is freed while it is read."""
 
     @property
     def memory_row(self) -> MemoryRow | None:
@@ -68,7 +68,7 @@ class Completion:
     """One answer."""
 
     key: str
-    """That of the request."""
+    """The key of the request."""
     token_ids: list[int]
     """Its tokens, without the stop token."""
     text: str
@@ -80,7 +80,7 @@ class Completion:
     stopped: bool
     """True where it ended with a stop token, False where it ran out of tokens or context."""
     prompt_tokens: int
-    """Positions that the prompt took, without those of a memory before it."""
+    """Positions that the prompt took, without those of a cache before it."""
     sound: bool
     """False where the model computes NaN or infinite states for the prompt; then nothing is written."""
 
