@@ -21,8 +21,8 @@ from interlat.collect.settings import CollectThoughts as CollectThoughts
 from interlat.connectors.bridge import Bridge, think_over
 from interlat.connectors.identity import NormMatchedIdentity
 from interlat.engine.distributed import Ranks
-from interlat.engine.hf import Engine
 from interlat.engine.prompt import Latents, Prompt, Tokens, prompt_length, tokenize
+from interlat.engine.protocol import Engine
 from interlat.engine.recorder import LayerSelection
 from interlat.engine.sampling import row_seed
 from interlat.engine.streaming import Completion, Request
@@ -120,7 +120,7 @@ def _manifest(
     template: str,
     source: dict[str, Any],
 ) -> Manifest:
-    count = engine.config.num_hidden_layers
+    count = engine.layers
     layers = zip(kept.numbers(count), kept.norms(count), strict=True)
     settings: dict[str, Any] = {
         "source": source,
