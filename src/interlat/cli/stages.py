@@ -31,11 +31,11 @@ from interlat.experiments.household.evaluate import (
     write_inspections,
 )
 from interlat.experiments.household.mini import MINI_ROOMS
+from interlat.experiments.household.report import build_report
 from interlat.experiments.household.verify import verify_games
 from interlat.files import read_lines, write_atomically
 from interlat.progress import accepted, drain, in_bytes, say, track
 from interlat.report.arms import as_records, compare_arms, markdown_arms, rich_arms
-from interlat.report.build import build_report
 from interlat.results import read_results
 from interlat.store.reading import LatentStore
 from interlat.training.trajectories import TRAJECTORIES_FILE, read_trajectories

@@ -1,11 +1,9 @@
 """Pictures of how many continuations latents hold at once: bands of token mass, and entropy over steps."""
 
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -15,16 +13,15 @@ from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
 from interlat.errors import InputError
-from interlat.files import write_atomically
-from interlat.report.figures import SERIES_COLOURS, STYLE, png_of, svg_of
+from interlat.report.figures import SERIES_COLOURS, STYLE, save_figure
+from interlat.report.summary import Record
+from interlat.report.table import Column, rich_table
 
 BANDS = 6
 """Most probable tokens whose cumulative mass is drawn."""
 COLUMNS = 6
 """Most steps beside each other."""
 _COLOURS = {"untrained": "#8c8c8c", "trained": SERIES_COLOURS[1]}
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -74,19 +71,19 @@ def steps_of(records: Sequence[Record]) -> list[Step]:
 
 
 def parallelism_table(senders: Mapping[str, Sequence[Step]]) -> Table:
-    """Median mass of the kept tokens, of the best one and entropy by step, for a terminal."""
-    table = Table(title="token mass of latents under the language-model head (medians)")
-    table.add_column("step", justify="right")
-    for name in senders:
-        for column in ("best", "top 10", "entropy"):
-            table.add_column(f"{name}\n{column}", justify="right")
-    for rows in zip(*senders.values(), strict=False):
-        cells = [str(rows[0].step)]
-        for row in rows:
-            best = statistics.median((row.bands[:, 0] * row.median_mass).tolist())
-            cells += [f"{best:.3f}", f"{row.median_mass:.3f}", f"{row.entropy[1]:.2f}"]
-        table.add_row(*cells)
-    return table
+    """Median mass of the best token and of the kept ones, and entropy, by step, for a terminal."""
+
+    def columns_of(place: int, name: str) -> list[Column[tuple[Step, ...]]]:
+        return [
+            Column(f"{name}\nbest", lambda of: f"{np.median(of[place].bands[:, 0] * of[place].median_mass):.3f}"),
+            Column(f"{name}\ntop 10", lambda of: f"{of[place].median_mass:.3f}"),
+            Column(f"{name}\nentropy", lambda of: f"{of[place].entropy[1]:.2f}"),
+        ]
+
+    step = Column[tuple[Step, ...]]("step", lambda of: str(of[0].step))
+    columns = [step, *(column for place, name in enumerate(senders) for column in columns_of(place, name))]
+    title = "token mass of latents under the language-model head (medians)"
+    return rich_table(columns, {"": list(zip(*senders.values(), strict=False))}, title=title, lined=True)
 
 
 def plot_parallelism(senders: Mapping[str, Sequence[Record]], directory: str | Path) -> list[Path]:
@@ -114,10 +111,7 @@ def plot_parallelism(senders: Mapping[str, Sequence[Record]], directory: str | P
             panels[0].set_ylabel("cumulative mass")
         last.supxlabel("latent step", fontsize=10)
         _draw_entropies(last.subplots(), found)
-        paths = [Path(directory) / f"parallelism.{form}" for form in ("png", "svg")]
-        write_atomically(paths[0], png_of(figure))
-        write_atomically(paths[1], svg_of(figure))
-    return paths
+    return save_figure(figure, directory, "parallelism")
 
 
 def _colour(name: str) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from interlat.errors import InputError
 from interlat.files import write_atomically
-from interlat.report.figures import INK, ROLE_COLOURS, SERIES_COLOURS, SERIES_MARKS, STYLE, png_of
+from interlat.report.figures import INK, ROLE_COLOURS, SERIES_COLOURS, SERIES_MARKS, STYLE, png_of, tidy
 from interlat.store.reading import LatentStore
 from interlat.store.writer import row_norms
 
@@ -181,11 +181,7 @@ def plane_figure(plane: Plane, task_types: Sequence[str]) -> Figure:
 
 def _panel(width: float = 5.6, height: float = 3.4) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    axes.grid(color=INK, alpha=0.15, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    return figure, tidy(figure.subplots())
 
 
 def _mark_median(axes: Axes, median: float, counted: str) -> None:

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from interlat.errors import InputError
-from interlat.files import write_atomically
-from interlat.report.figures import INK, SERIES_COLOURS, SERIES_MARKS, STYLE, png_of, svg_of
+from interlat.report.figures import INK, SERIES_COLOURS, SERIES_MARKS, STYLE, save_figure, tidy
 from interlat.training.loop import METRICS_FILE, SELECTED_BY, best_record, read_metrics
 
 PICTURE = "loss"
@@ -81,10 +80,7 @@ def plot_training(directories: Sequence[str | Path], output_directory: str | Pat
     trainings = [replace(training, name=name) for training, name in zip(trainings, names, strict=True)]
     figure = training_figure(trainings[0]) if len(trainings) == 1 else comparison_figure(trainings)
     target = Path(directories[0] if output_directory is None else output_directory)
-    paths = [target / f"{PICTURE}.png", target / f"{PICTURE}.svg"]
-    write_atomically(paths[0], png_of(figure))
-    write_atomically(paths[1], svg_of(figure))
-    return paths
+    return save_figure(figure, target, PICTURE)
 
 
 def _distinct_names(directories: Sequence[Path]) -> list[str]:
@@ -233,9 +229,7 @@ def _series(records: Records, name: str) -> tuple[list[int], list[float]]:
 
 
 def _dress(axes: Axes) -> None:
-    axes.grid(color=INK, alpha=0.15, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, steps=(1, 2, 2.5, 5, 10)))
 
 

@@ -27,10 +27,10 @@ from interlat.experiments.household.evaluate import (
     write_inspections,
 )
 from interlat.experiments.household.mini import MINI_ROOMS
+from interlat.experiments.household.report import build_report
 from interlat.experiments.household.sending import check_variants
 from interlat.files import write_atomically
 from interlat.progress import accepted, drain, say, track
-from interlat.report.build import build_report
 
 DEMO_VARIANTS = ("none", "text", "latent", "compressed:8", "cross_task", "zeros", "gaussian")
 _HELD_OUT_SEED = 7
