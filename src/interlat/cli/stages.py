@@ -17,6 +17,7 @@ from interlat.config import write_config
 from interlat.engine.distributed import Ranks
 from interlat.environments.alfworld.splits import check_split
 from interlat.errors import InputError
+from interlat.experiments.household.arms import as_records, compare_arms, markdown_arms, rich_arms
 from interlat.experiments.household.author import AuthorOptions, author_games
 from interlat.experiments.household.collect_episodes import CollectEpisodes, collect_episodes
 from interlat.experiments.household.collect_trajectories import CollectTrajectories, collect_trajectories
@@ -35,7 +36,6 @@ from interlat.experiments.household.report import build_report
 from interlat.experiments.household.verify import verify_games
 from interlat.files import read_lines, write_atomically
 from interlat.progress import accepted, drain, in_bytes, say, track
-from interlat.report.arms import as_records, compare_arms, markdown_arms, rich_arms
 from interlat.results import read_results
 from interlat.store.reading import LatentStore
 from interlat.training.trajectories import TRAJECTORIES_FILE, read_trajectories

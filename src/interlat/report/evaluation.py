@@ -24,7 +24,7 @@ from interlat.report.table import (
     rich_table,
 )
 
-_NARROW, _WIDE = 18, 1000
+_NARROW, _WIDE = 19, 1000
 _COSTS = {
     "tokens\nwritten": "decoded_tokens",
     "\nlatents": "latents",

@@ -131,14 +131,16 @@ def cost_figure(points: Sequence[Point], success: str, cost: str) -> Figure:
         colour, mark = (looks[number % len(SERIES_MARKS)] for looks in (SERIES_COLOURS, SERIES_MARKS))
         x, spread_x = _spread([point.cost for point in of])
         y, spread_y = _spread([_scaled(point.success, 100) for point in of])
-        axes.errorbar(x, y, xerr=spread_x, yerr=spread_y, fmt=f"{mark}-", color=colour, label=kind, capsize=2.5, lw=1.2)
+        known = spread_x if any(map(any, spread_x)) else None
+        axes.errorbar(x, y, xerr=known, yerr=spread_y, fmt=f"{mark}-", color=colour, label=kind, capsize=2.5, lw=1.2)
         for point, left, up in zip(of, x, y, strict=True):
             length = point.name.partition(":")[2]
             if length:
                 axes.annotate(length, (left, up), xytext=(5, 5), textcoords="offset points", color=colour)
     axes.set_xscale("log")
-    # Plain numbers, several within a factor of ten: a figure often spans no power of ten at all.
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    # Plain numbers, several within a factor of ten where the costs span hardly one, and fewer where they would touch.
+    lowest, highest = (edge(point.cost.estimate for point in points) for edge in (min, max))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if highest < 20 * lowest else (1, 3)))
     axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(cost)

@@ -143,7 +143,7 @@ def _quantiles(estimate: float, found: np.ndarray) -> Interval:
     return Interval(float(estimate), float(low), float(high))
 
 
-def markdown_arms(rows: Sequence[ArmRow], baseline: str, share: bool = False, success: str = "% won") -> str:
+def markdown_arms(rows: Sequence[ArmRow], baseline: str, share: bool = False) -> str:
     """The rows as a Markdown table, in percent and points; for a README.
 
     ``share`` adds what is kept of the baseline's success.
@@ -153,7 +153,7 @@ def markdown_arms(rows: Sequence[ArmRow], baseline: str, share: bool = False, su
         by_arm.setdefault(row.arm, {})[row.split] = row
 
     def success_column(split: str) -> Column[dict[str, ArmRow]]:
-        return Column(f"{split}, {success}", lambda of: percent(of[split].success))
+        return Column(f"{split}, % won", lambda of: percent(of[split].success))
 
     def of_last(column: Column[ArmRow]) -> Column[dict[str, ArmRow]]:
         return Column(column.head, lambda of: column.cell(of[rows[-1].split]), column.left)
@@ -164,14 +164,12 @@ def markdown_arms(rows: Sequence[ArmRow], baseline: str, share: bool = False, su
     return markdown_table([arm, trainings, *splits, each, *differences], list(by_arm.values())) + "\n"
 
 
-def rich_arms(
-    rows: Sequence[ArmRow], baseline: str, share: bool = False, success: str = "% won", items: str = "games"
-) -> Table:
+def rich_arms(rows: Sequence[ArmRow], baseline: str, share: bool = False) -> Table:
     """The rows of the last split (all of them together) for a terminal of 80 columns."""
     last = [row for row in rows if row.split == rows[-1].split]
     arm, each, *differences = _columns("points", "% kept" if share else "")
-    rate = Column[ArmRow](success, lambda row: percent(row.success))
-    title = f"success on {last[0].games} {items} ({last[0].split}), against {baseline}"
+    rate = Column[ArmRow]("% won", lambda row: percent(row.success))
+    title = f"success on {last[0].games} games ({last[0].split}), against {baseline}"
     return rich_table([arm, rate, each, *differences], {"": last}, title=title, lined=True)
 
 
