@@ -138,12 +138,8 @@ def mcnemar_exact(first: Sequence[float], second: Sequence[float]) -> PairedTest
     ours, theirs = _paired_scores(first, second)
     better, worse = int((ours > theirs).sum()), int((ours < theirs).sum())
     discordant = better + worse
-    tail, term = 0, 1
-    for count in range(min(better, worse) + 1):
-        tail += term
-        term = term * (discordant - count) // (count + 1)
-    numerator, denominator = 2 * tail, 2**discordant
-    return PairedTest(better, worse, 1.0 if numerator >= denominator else numerator / denominator)
+    tail = sum(math.comb(discordant, count) for count in range(min(better, worse) + 1))
+    return PairedTest(better, worse, min(2 * tail, 2**discordant) / 2**discordant)
 
 
 def sign_flip_exact(first: Sequence[float], second: Sequence[float], denominator: int) -> PairedTest:

@@ -23,7 +23,6 @@ SERIES_COLOURS = (
     *("#56B4E9", "#882255", "#117733", "#332288", "#AA8E39"),
 )
 SERIES_MARKS = "os^DvPXp<>"
-_ROLE_HATCHES = {"control": "////"}
 # Nearly black on paper; on the page it becomes the colour of the text around the figure.
 INK = "#010203"
 STYLE: Any = {
@@ -55,70 +54,55 @@ def tidy(axes: Axes, grid: Any = "both", hidden: Sequence[str] = ("top", "right"
     return axes
 
 
-def _bars(axes: Axes, rows: list[Row], intervals: list[Interval], form: str, longest: float) -> None:
-    for place, (row, interval) in enumerate(zip(rows, intervals, strict=True)):
-        axes.barh(
-            place,
-            interval.estimate,
-            height=0.66,
-            color=ROLE_COLOURS[row.role],
-            alpha=0.55 if row.role == "control" else 1.0,
-            hatch=_ROLE_HATCHES.get(row.role),
-            edgecolor=ROLE_COLOURS[row.role],
-            linewidth=0.8,
-        )
-        _, spread = _spread([interval])
-        axes.errorbar(interval.estimate, place, xerr=spread, fmt="none", ecolor=INK, elinewidth=1.3, capsize=3.5)
-        axes.text(interval.high + 0.025 * longest, place, form.format(interval.estimate), va="center")
-    axes.set_yticks(range(len(rows)), [row.variant for row in rows])
-    axes.invert_yaxis()
-    axes.tick_params(axis="y", length=0)
-    tidy(axes, "x", ("top", "right", "left"))
+def bar_figure(
+    summary: Summary, value: Callable[[Row], Interval], items: str, *, form: str, label: str, longest: float
+) -> Figure:
+    """A value of every arm with its interval, one panel a group.
 
-
-def _panels(summary: Summary, items: str, draw: Callable[[Axes, list[Row]], None]) -> Figure:
-    """One panel a group; the arms are named once where all groups have the same ones."""
+    Args:
+        summary: of which the arms are drawn; they are named once where all groups have the same ones.
+        value: row -> what its bar shows.
+        items: what the items are called, in the title of a panel.
+        form: how the value is written beside its bar.
+        label: of the axis.
+        longest: where a full bar ends.
+    """
     groups, first = summary.groups, [row.variant for row in summary.on(summary.groups[0])]
     width = 0.085 * max(map(len, summary.variants)) + 3.1 * len(groups) + 0.4
     figure = Figure(figsize=(width, 0.36 * len(summary.variants) + 1.15), layout="constrained")
-    for number, (axes, group) in enumerate(
-        zip(figure.subplots(1, len(groups), sharex=True, squeeze=False)[0], groups, strict=True)
-    ):
+    panels = figure.subplots(1, len(groups), sharex=True, squeeze=False)[0]
+    for number, (axes, group) in enumerate(zip(panels, groups, strict=True)):
         rows = summary.on(group)
-        draw(axes, rows)
+        for place, row in enumerate(rows):
+            _bar(axes, place, row, value(row), form, longest)
+        axes.set_yticks(range(len(rows)), [row.variant for row in rows])
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0, labelleft=not number or [row.variant for row in rows] != first)
+        tidy(axes, "x", ("top", "right", "left"))
+        axes.set_xlabel(label)
         fewest, most = min(row.items for row in rows), max(row.items for row in rows)
         counted = f"{most} {items}" if fewest == most else f"{fewest} to {most} {items}"
         axes.set_title(f"{group}, {counted}" if group else counted, fontsize=10.5, loc="left")
-        if number and [row.variant for row in rows] == first:
-            axes.tick_params(labelleft=False)
     return figure
+
+
+def _bar(axes: Axes, place: int, row: Row, interval: Interval, form: str, longest: float) -> None:
+    colour, control = ROLE_COLOURS[row.role], row.role == "control"
+    look: Any = {"alpha": 0.55, "hatch": "////"} if control else {}
+    axes.barh(place, interval.estimate, height=0.66, color=colour, edgecolor=colour, linewidth=0.8, **look)
+    _, spread = _spread([interval])
+    axes.errorbar(interval.estimate, place, xerr=spread, fmt="none", ecolor=INK, elinewidth=1.3, capsize=3.5)
+    axes.text(interval.high + 0.025 * longest, place, form.format(interval.estimate), va="center")
 
 
 def success_figure(summary: Summary, label: str, items: str) -> Figure:
     """Success rate of every arm in percent, with its 95 % Wilson interval."""
-
-    def draw(axes: Axes, rows: list[Row]) -> None:
-        _bars(axes, rows, [_scaled(row.success, 100) for row in rows], "{:.0f}", 100)
-        axes.set_xlim(0, 113)
-        axes.set_xticks(range(0, 101, 25))
-        axes.set_xlabel(label)
-
-    return _panels(summary, items, draw)
-
-
-def steps_figure(summary: Summary, label: str, items: str) -> Figure:
-    """Mean steps of every arm, with a 95 % bootstrap interval; a diamond over successful episodes."""
-    longest = max(row.steps.high for row in summary.rows if row.steps)
-
-    def draw(axes: Axes, rows: list[Row]) -> None:
-        _bars(axes, rows, [row.steps or Interval(0, 0, 0) for row in rows], "{:.1f}", longest)
-        for place, row in enumerate(rows):
-            if row.steps_won is not None:
-                axes.plot(row.steps_won, place, "D", color="white", markeredgecolor=INK, markersize=5.5)
-        axes.set_xlim(0, 1.22 * longest)
-        axes.set_xlabel(label)
-
-    return _panels(summary, items, draw)
+    figure = bar_figure(
+        summary, lambda row: _scaled(row.success, 100), items, form="{:.0f}", label=label, longest=100.0
+    )
+    for axes in figure.axes:
+        axes.set(xlim=(0, 113), xticks=range(0, 101, 25))
+    return figure
 
 
 def cost_figure(points: Sequence[Point], success: str, cost: str) -> Figure:

@@ -30,9 +30,9 @@ NEEDED = ("item", "variant", "success")
 """What no record may lack. Other fields have a default, see `general`."""
 COUNTED = (
     *("prompt_tokens", "decoded_tokens", "sender_tokens", "latent_steps", "forward_passes"),
-    *("message_bytes", "latents", "peak_memory_bytes", "seconds"),
+    *("message_bytes", "latents", "peak_memory_bytes"),
 )
-"""The fields whose means a row has. ``{phase}_seconds`` comes beside them for each phase."""
+"""The fields whose means a row has, beside ``seconds`` and ``{phase}_seconds`` for each phase."""
 
 _SPLIT_ORDER = ("train", "seen", "unseen")
 _DEFAULTS = {"split": "", "task_type": "", "message_kind": "", "seed": 0, "config_hash": "", "failure": ""}
@@ -75,7 +75,7 @@ class Row:
     steps_won: float | None
     """Mean over successful episodes; None without any."""
     means: Mapping[str, float]
-    """Field of `COUNTED` or ``{phase}_seconds`` -> its mean over the episodes that have it."""
+    """Field of `COUNTED`, ``seconds`` or ``{phase}_seconds`` -> its mean over the episodes that have it."""
 
 
 @dataclass(frozen=True)
@@ -240,17 +240,18 @@ def _interval(records: Sequence[Record], field: str) -> Interval | None:
     return mean_interval(_by_item(known, field)) if known else None
 
 
+def _costs(record: Record) -> dict[str, float]:
+    phases = record["seconds"]
+    counted = {name: record[name] for name in COUNTED if record.get(name) is not None}
+    total = {"seconds": sum(phases.values())} if phases else {}
+    return counted | total | {f"{phase}_seconds": seconds for phase, seconds in phases.items()}
+
+
 def _row(arm: Arm, group: str, controlled: bool, records: Sequence[Record]) -> Row:
     won = [record for record in records if record["success"]]
     steps_won = [record["steps"] for record in won if record.get("steps") is not None]
-    numbers: dict[str, list[float]] = {}
-    for record in records:
-        phases = record["seconds"]
-        costs = {**record, "seconds": sum(phases.values()) if phases else None}
-        costs |= {f"{phase}_seconds": seconds for phase, seconds in phases.items()}
-        for name in (*COUNTED, *(f"{phase}_seconds" for phase in phases)):
-            if costs.get(name) is not None:
-                numbers.setdefault(name, []).append(costs[name])
+    costs = [_costs(record) for record in records]
+    names = dict.fromkeys(name for of in costs for name in of)
     return Row(
         variant=arm.variant,
         role=arm.role,
@@ -263,7 +264,7 @@ def _row(arm: Arm, group: str, controlled: bool, records: Sequence[Record]) -> R
         score=_interval(records, "score"),
         steps=_interval(records, "steps"),
         steps_won=statistics.fmean(steps_won) if steps_won else None,
-        means={name: statistics.fmean(values) for name, values in numbers.items()},
+        means={name: statistics.fmean(of[name] for of in costs if name in of) for name in names},
     )
 
 

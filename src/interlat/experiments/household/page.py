@@ -12,8 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from interlat.evaluation.statistics import Interval
 from interlat.experiments.household.games import Inspection, grouped, pack_games
-from interlat.report.figures import INK, STYLE, png_of, steps_figure, success_figure, svg_of
+from interlat.report.figures import INK, STYLE, bar_figure, png_of, success_figure, svg_of
 from interlat.report.summary import ALL, Comparison, Record, Row, Summary
 from interlat.report.table import mean_of, p_text, points
 
@@ -44,8 +45,24 @@ def draw_figures(summary: Summary) -> list[FigureFiles]:
     steps = "Mean steps, with 95 % bootstrap intervals; diamonds: won games only"
     return [
         _figure_files("success", success, lambda: success_figure(summary, "games won, %", "games")),
-        _figure_files("steps", steps, lambda: steps_figure(summary, "mean steps (diamond: won games)", "games")),
+        _figure_files("steps", steps, lambda: steps_figure(summary)),
     ]
+
+
+def steps_figure(summary: Summary) -> Figure:
+    """Mean steps of every variant over all games, with a 95 % bootstrap interval; a diamond over won games."""
+
+    def mean_steps(row: Row) -> Interval:
+        return row.steps or Interval(0.0, 0.0, 0.0)
+
+    longest, label = max(mean_steps(row).high for row in summary.rows), "mean steps (diamond: won games)"
+    figure = bar_figure(summary, mean_steps, "games", form="{:.1f}", label=label, longest=longest)
+    for axes, split in zip(figure.axes, summary.groups, strict=True):
+        for place, row in enumerate(summary.on(split)):
+            if row.steps_won is not None:
+                axes.plot(row.steps_won, place, "D", color="white", markeredgecolor=INK, markersize=5.5)
+        axes.set_xlim(0, 1.22 * longest)
+    return figure
 
 
 def _figure_files(name: str, caption: str, make: Callable[[], Figure]) -> FigureFiles:
