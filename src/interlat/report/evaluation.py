@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from interlat.evaluation.statistics import Interval
 from interlat.files import write_atomically
-from interlat.report.figures import STYLE, Point, cost_figure, save_figure, success_figure
+from interlat.report.figures import Point, cost_figure, save_figure, success_figure
 from interlat.report.summary import Record, Row, Summary, summarise
 from interlat.report.table import (
     Column,
@@ -130,14 +129,13 @@ def json_lines(summary: Summary) -> str:
 
 def draw_figures(summary: Summary, directory: str | Path) -> list[Path]:
     """Draw success by arm, and success against those costs of all items together that several arms have."""
-    with matplotlib.rc_context(STYLE):
-        figures = {"success": success_figure(summary, "success, %", "items")}
-        rows = [row for row in summary.on(summary.groups[-1]) if row.role != "control"]
-        for field, label in (("message_bytes", "bytes of a message"), ("seconds", "seconds per item")):
-            costly = [(row, row.means[field]) for row in rows if row.means.get(field)]
-            if len(costly) > 1:
-                places = [Point(row.variant, row.success, Interval(cost, cost, cost)) for row, cost in costly]
-                figures[f"success_by_{field}"] = cost_figure(places, "success, %", label)
+    figures = {"success": success_figure(summary, "success, %", "items")}
+    rows = [row for row in summary.on(summary.groups[-1]) if row.role != "control"]
+    for field, label in (("message_bytes", "bytes of a message"), ("seconds", "seconds per item")):
+        costly = [(row, row.means[field]) for row in rows if row.means.get(field)]
+        if len(costly) > 1:
+            points = [Point(row.variant, row.success, Interval(cost, cost, cost)) for row, cost in costly]
+            figures[f"success_by_{field}"] = cost_figure(points, "success, %", label)
     return [path for name, figure in figures.items() for path in save_figure(figure, directory, name)]
 
 

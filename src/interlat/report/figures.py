@@ -54,6 +54,7 @@ def tidy(axes: Axes, grid: Any = "both", hidden: Sequence[str] = ("top", "right"
     return axes
 
 
+@matplotlib.rc_context(STYLE)
 def bar_figure(
     summary: Summary, value: Callable[[Row], Interval], items: str, *, form: str, label: str, longest: float
 ) -> Figure:
@@ -95,6 +96,7 @@ def _bar(axes: Axes, place: int, row: Row, interval: Interval, form: str, longes
     axes.text(interval.high + 0.025 * longest, place, form.format(interval.estimate), va="center")
 
 
+@matplotlib.rc_context(STYLE)
 def success_figure(summary: Summary, label: str, items: str) -> Figure:
     """Success rate of every arm in percent, with its 95 % Wilson interval."""
     figure = bar_figure(
@@ -105,6 +107,7 @@ def success_figure(summary: Summary, label: str, items: str) -> Figure:
     return figure
 
 
+@matplotlib.rc_context(STYLE)
 def cost_figure(points: Sequence[Point], success: str, cost: str) -> Figure:
     """Success in percent against a cost, both with their intervals, over a logarithmic axis."""
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
@@ -143,20 +146,20 @@ def _spread(intervals: Sequence[Interval]) -> tuple[list[float], list[list[float
     return [one.estimate for one in intervals], [below, [one.high - one.estimate for one in intervals]]
 
 
+@matplotlib.rc_context(STYLE)
 def png_of(figure: Figure) -> bytes:
     """A figure as a PNG on white."""
     buffer = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(buffer, format="png", dpi=160, facecolor="white")
+    figure.savefig(buffer, format="png", dpi=160, facecolor="white")
     return buffer.getvalue()
 
 
+@matplotlib.rc_context(STYLE)
 def svg_of(figure: Figure, transparent: bool = False) -> str:
     """A figure as an SVG file, on white or transparent."""
     buffer = io.BytesIO()
     # No date and fixed ids: the same records give the same file.
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(buffer, format="svg", transparent=transparent, metadata={"Date": None})
+    figure.savefig(buffer, format="svg", transparent=transparent, metadata={"Date": None})
     return buffer.getvalue().decode()
 
 

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,7 @@ class Plane:
     """Share of the variance along each."""
 
 
+@matplotlib.rc_context(STYLE)
 def plot_store(store: LatentStore, output_directory: str | Path, max_rows: int = 20000, seed: int = 0) -> list[Path]:
     """Write ``lengths.png``, ``norms.png`` and ``pca.png``, each atomically.
 
@@ -74,11 +75,14 @@ def plot_store(store: LatentStore, output_directory: str | Path, max_rows: int =
         raise InputError(f"max_rows is {max_rows}, expected at least 1; raise it")
     sample = sample_of(store, max_rows, seed)
     figures = {
-        "lengths": lambda: lengths_figure(store.lengths),
-        "norms": lambda: norms_figure(sample.norms),
-        "pca": lambda: plane_figure(principal_plane(sample.means), sample.task_types),
+        "lengths": lengths_figure(store.lengths),
+        "norms": norms_figure(sample.norms),
+        "pca": plane_figure(principal_plane(sample.means), sample.task_types),
     }
-    return [_write(make, Path(output_directory) / f"{name}.png") for name, make in figures.items()]
+    paths = [Path(output_directory) / f"{name}.png" for name in figures]
+    for path, figure in zip(paths, figures.values(), strict=True):
+        write_atomically(path, png_of(figure))
+    return paths
 
 
 def sample_of(store: LatentStore, max_rows: int, seed: int) -> Sample:
@@ -184,10 +188,3 @@ def _panel(width: float = 5.6, height: float = 3.4) -> tuple[Figure, Axes]:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
-def _write(make: Callable[[], Figure], path: Path) -> Path:
-    with matplotlib.rc_context(STYLE):
-        figure = make()
-    write_atomically(path, png_of(figure))
-    return path

@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 from rich.table import Table
 
 from interlat.errors import InputError
 from interlat.evaluation.latency import PHASES
 from interlat.evaluation.statistics import Interval, mean_interval, median_interval, wilson_interval
-from interlat.report.figures import STYLE, Point, cost_figure, save_figure
+from interlat.report.figures import Point, cost_figure, save_figure
 from interlat.report.summary import Record
 from interlat.report.table import Column, compact_number, rich_table
 
@@ -110,6 +109,4 @@ def plot_tradeoff(episodes: Sequence[Record], measurements: Sequence[Record], di
     Messages of several lengths from one kind of sender are joined by a line.
     """
     label = "milliseconds from the sender's prompt to the receiver's first action"
-    with matplotlib.rc_context(STYLE):
-        figure = cost_figure(points(episodes, measurements), "games won, %", label)
-    return save_figure(figure, directory, "tradeoff")
+    return save_figure(cost_figure(points(episodes, measurements), "games won, %", label), directory, "tradeoff")

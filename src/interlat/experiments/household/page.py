@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -41,14 +41,15 @@ class FigureFiles:
 
 def draw_figures(summary: Summary) -> list[FigureFiles]:
     """Every figure of the report."""
-    success = "Games won, with 95 % Wilson intervals"
+    success = success_figure(summary, "games won, %", "games")
     steps = "Mean steps, with 95 % bootstrap intervals; diamonds: won games only"
     return [
-        _figure_files("success", success, lambda: success_figure(summary, "games won, %", "games")),
-        _figure_files("steps", steps, lambda: steps_figure(summary)),
+        _figure_files("success", "Games won, with 95 % Wilson intervals", success),
+        _figure_files("steps", steps, steps_figure(summary)),
     ]
 
 
+@matplotlib.rc_context(STYLE)
 def steps_figure(summary: Summary) -> Figure:
     """Mean steps of every variant over all games, with a 95 % bootstrap interval; a diamond over won games."""
 
@@ -65,9 +66,7 @@ def steps_figure(summary: Summary) -> Figure:
     return figure
 
 
-def _figure_files(name: str, caption: str, make: Callable[[], Figure]) -> FigureFiles:
-    with matplotlib.rc_context(STYLE):
-        figure = make()
+def _figure_files(name: str, caption: str, figure: Figure) -> FigureFiles:
     svg = svg_of(figure, transparent=True)
     body = svg[svg.index("<svg") :]
     end = body.index(">")
