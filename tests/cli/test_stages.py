@@ -16,12 +16,12 @@ from interlat.cli.stages import (
 )
 from interlat.config import read_config
 from interlat.errors import InputError, InterlatError, StorageError
-from interlat.evaluation.latency import MeasureLatency, measure_latency
 from interlat.evaluation.teams import EvaluateTeams, evaluate_teams
 from interlat.experiments.household.collect_episodes import CollectEpisodes, collect_episodes
 from interlat.experiments.household.collect_trajectories import CollectTrajectories, collect_trajectories
 from interlat.experiments.household.episodes import read_episodes
 from interlat.experiments.household.evaluate import Checkpoints, EvaluateHousehold, evaluate_household
+from interlat.experiments.household.latency import MeasureLatency, measure_latency
 from interlat.experiments.household.train_scout import TrainScout, train_scout
 from interlat.files import locked, write_atomically
 from interlat.training.actor import TrainActor, train_actor

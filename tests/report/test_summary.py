@@ -161,6 +161,13 @@ def test_a_channel_that_gives_its_receiver_nothing_is_a_control(make_records):
     assert arms_of(records)[0] == Arm("none", "none", "none")
 
 
+def test_a_text_channel_with_an_empty_message_is_one_of_text_still(make_results):
+    records = make_results(items=3)
+    empty = next(record for record in records if record["variant"] == "text")
+    empty |= {"message_kind": "none", "failure": "an empty plan"}
+    assert {arm.variant: arm.role for arm in arms_of(records)}["text"] == "text"
+
+
 def test_bad_records_are_refused(make_results):
     records = make_results(items=2)
     with pytest.raises(InputError, match="nothing was played"):

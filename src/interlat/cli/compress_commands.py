@@ -12,10 +12,11 @@ from tyro.conf import Positional
 
 from interlat.config import write_config
 from interlat.errors import InputError
-from interlat.evaluation.latency import LATENCY_FILE, MeasureLatency, measure_latency, read_measurements
+from interlat.evaluation.latency import LATENCY_FILE, read_measurements
 from interlat.evaluation.parallelism import ReadLatents, read_latents
 from interlat.experiments.household.episodes import playable_episodes
 from interlat.experiments.household.evaluate import read_played
+from interlat.experiments.household.latency import MeasureLatency, measure_latency
 from interlat.files import write_atomically
 from interlat.progress import accepted, drain, say, track
 from interlat.report.parallelism import parallelism_table, plot_parallelism, steps_of

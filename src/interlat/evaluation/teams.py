@@ -11,20 +11,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from interlat.agents.agent import load_engine
+from interlat.agents.loading import load_engine
 from interlat.agents.sources import TaskSource, some_tasks
 from interlat.connectors.identity import NormMatchedIdentity
 from interlat.connectors.random import RandomAlignment
 from interlat.connectors.ridge import ridge_map
 from interlat.connectors.vocabulary import VocabularyMean
-from interlat.controls import cross_task_partners
+from interlat.controls.cross_task import cross_task_partners
 from interlat.engine.checkpoint import load_model_config
 from interlat.engine.distributed import Ranks
+from interlat.engine.fingerprint import content_digest
 from interlat.engine.hf import Align, Engine
 from interlat.engine.origin import Origin
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
-from interlat.experiments.household.evaluate import content_digest
 from interlat.files import append_line
 from interlat.results import Results, read_results
 from interlat.tasks.base import Task, TaskSet

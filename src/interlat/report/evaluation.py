@@ -86,7 +86,9 @@ def notes(summary: Summary) -> list[str]:
     failures = sum(row.failures for row in summary.on(summary.groups[-1]))
     if failures:
         total = sum(row.episodes for row in summary.on(summary.groups[-1]))
-        lines.append(f"{failures} of {total} episodes could not be finished (see failure) and count as no success.")
+        lines.append(
+            f"{failures} of {total} episodes had a failure, such as a text that did not fit; the records say which."
+        )
     alone = list(dict.fromkeys(row.variant for row in summary.rows if not row.controlled))
     if alone:
         lines.append(f"no control: {', '.join(alone)}. A gain may not come from what the message says.")

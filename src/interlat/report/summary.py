@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeVar
 
-from interlat.controls import is_control, shortens
+from interlat.controls.latents import is_control, shortens
 from interlat.errors import InputError
 from interlat.evaluation.statistics import (
     Interval,
@@ -65,7 +65,7 @@ class Row:
     episodes: int
     """More than ``items`` if items were tried under several seeds."""
     failures: int
-    """Episodes that could not be finished; they count as no success."""
+    """Episodes with a failure, such as a text that did not fit or an empty message."""
     success: Interval
     """Rate with its 95 % Wilson interval."""
     score: Interval | None
@@ -194,8 +194,9 @@ def arms_of(records: Sequence[Record]) -> list[Arm]:
     for variant, found in of.items():
         channel, control = found[0]["channel"], found[0]["control"]
         kinds = {record["message_kind"] for record in found}
-        role = "text" if kinds == {"text"} else "latent"
-        if channel == "none":
+        # A sender that wrote nothing for some items sent no message there.
+        role = "text" if kinds - {"none"} == {"text"} else "latent"
+        if variant == "none":
             role = "none"
         elif (control and not shortens(control)) or kinds == {"none"}:
             role = "control"
@@ -243,6 +244,7 @@ def _interval(records: Sequence[Record], field: str) -> Interval | None:
 def _costs(record: Record) -> dict[str, float]:
     phases = record["seconds"]
     counted = {name: record[name] for name in COUNTED if record.get(name) is not None}
+    counted |= {name: value for name, value in record.items() if name.endswith("_seconds")}
     total = {"seconds": sum(phases.values())} if phases else {}
     return counted | total | {f"{phase}_seconds": seconds for phase, seconds in phases.items()}
 

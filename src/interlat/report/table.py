@@ -125,9 +125,9 @@ def points(value: float) -> str:
 
 
 def folded(name: str, width: int) -> str:
-    """``name`` on as many lines as it needs, broken only after ``_``, ``:`` or at a space."""
+    """``name`` on as many lines as it needs, broken only after ``_``, ``:``, ``/`` or at a space."""
     lines = [""]
-    for piece in re.findall(r"[^_: ]+[_: ]?", name):
+    for piece in re.findall(r"[^_:/ ]+[_:/ ]?", name):
         if lines[-1] and len(lines[-1] + piece.rstrip()) > width:
             lines.append("")
         lines[-1] += piece

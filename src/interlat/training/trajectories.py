@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import Float
+from torch import Tensor
+
 from interlat.agents.agent import Agent
 from interlat.engine.fingerprint import weights_fingerprint
 from interlat.errors import CheckpointError, InputError
-from interlat.experiments.household.player import Message
 from interlat.files import read_lines
 from interlat.messages import check_receiver
 from interlat.store.reading import LatentStore
@@ -114,7 +116,7 @@ def check_reader(agent: Agent, store: LatentStore) -> None:
         check_receiver(store.message(0).header, agent.adapter.config.expectations())
 
 
-def stored_message(agent: Agent, store: LatentStore, thought: str) -> Message:
+def stored_message(agent: Agent, store: LatentStore, thought: str) -> str | Float[Tensor, "K D"] | None:
     """A stored thought as the message that an actor reads: its states ``[K, D]`` as stored, its words, or nothing.
 
     Args:

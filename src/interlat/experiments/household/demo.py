@@ -28,7 +28,7 @@ from interlat.experiments.household.evaluate import (
 )
 from interlat.experiments.household.mini import MINI_ROOMS
 from interlat.experiments.household.report import build_report
-from interlat.experiments.household.sending import check_variants
+from interlat.experiments.household.variants import check_variants
 from interlat.files import write_atomically
 from interlat.progress import accepted, drain, say, track
 

@@ -44,7 +44,9 @@ def summarise_games(records: Sequence[Record]) -> Summary:
     Raises:
         InputError: no records, a field that is missing, or an episode that is there twice.
     """
-    return summarise(records, pairs=game_pairs, needed=_NEEDED)
+    # The controls are for every latent variant, whatever its channel; a variant's name says what it is.
+    named = [{name: value for name, value in r.items() if name not in ("channel", "control")} for r in records]
+    return summarise(named, pairs=game_pairs, needed=_NEEDED)
 
 
 def game_pairs(arms: Sequence[Arm]) -> list[tuple[Arm, Arm, str]]:

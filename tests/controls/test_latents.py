@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from interlat.controls import (
+from interlat.controls.latents import (
     control_message,
     control_messages,
     control_names,
