@@ -93,7 +93,7 @@ class Comparison:
     """Success rate of the first minus the second's, with its paired 95 % bootstrap interval."""
     test: PairedTest
     """Exact two-sided McNemar test over items."""
-    adjusted: float = 1.0
+    adjusted: float
     """p value after Holm's correction over all comparisons of the group."""
 
 
@@ -270,16 +270,11 @@ def _row(arm: Arm, group: str, controlled: bool, records: Sequence[Record]) -> R
     )
 
 
-def _compare(first: str, second: str, group: str, about: str, records: Sequence[Record]) -> Comparison | None:
-    def by_key(variant: str) -> dict[tuple[str, str, int], Record]:
-        return {(r["split"], r["item"], r["seed"]): r for r in records if r["variant"] == variant}
-
-    ours, theirs = by_key(first), by_key(second)
-    shared = ours.keys() & theirs.keys()
-    if not shared:
-        return None
-    one, two = (_by_item([of[key] for key in shared], "success") for of in (ours, theirs))
-    return Comparison(first, second, group, about, len(one), paired_difference(one, two), mcnemar_exact(one, two))
+def _shared(ours: Sequence[Record], theirs: Sequence[Record]) -> tuple[list[float], list[float]]:
+    """Success on each item that both arms tried under the same seed, averaged over its seeds."""
+    first, second = ({(r["split"], r["item"], r["seed"]): r for r in of} for of in (ours, theirs))
+    shared = first.keys() & second.keys()
+    return _by_item([first[key] for key in shared], "success"), _by_item([second[key] for key in shared], "success")
 
 
 def summarise(
@@ -306,15 +301,22 @@ def summarise(
     comparisons: list[Comparison] = []
     for group in groups:
         chosen = [record for record in known if group in (str(record[by]), ALL)]
-        played = {record["variant"] for record in chosen}
-        here = [arm for arm in arms if arm.variant in played]
+        of = {arm.variant: [record for record in chosen if record["variant"] == arm.variant] for arm in arms}
+        here = [arm for arm in arms if of[arm.variant]]
         for arm in here:
             controlled = arm.role not in ("text", "latent") or bool(controls_of(arm, here))
-            rows.append(_row(arm, group, controlled, [r for r in chosen if r["variant"] == arm.variant]))
-        tried = (_compare(one.variant, other.variant, group, about, chosen) for one, other, about in pairs(here))
-        compared = [comparison for comparison in tried if comparison is not None]
+            rows.append(_row(arm, group, controlled, of[arm.variant]))
+        compared = []
+        for first, second, about in pairs(here):
+            one, two = _shared(of[first.variant], of[second.variant])
+            if one:
+                difference, test = paired_difference(one, two), mcnemar_exact(one, two)
+                found = Comparison(
+                    first.variant, second.variant, group, about, len(one), difference, test, test.p_value
+                )
+                compared.append(found)
         corrected = holm([comparison.test.p_value for comparison in compared])
-        comparisons += [dataclasses.replace(one, adjusted=p) for one, p in zip(compared, corrected, strict=True)]
+        comparisons += [dataclasses.replace(found, adjusted=p) for found, p in zip(compared, corrected, strict=True)]
     return Summary(
         rows=tuple(rows),
         comparisons=tuple(comparisons),
