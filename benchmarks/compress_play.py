@@ -21,17 +21,17 @@ from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.connectors.bridge import Bridge, BridgeConfig
 from interlat.engine.embeddings import input_embeddings
 from interlat.engine.hardware import choose_device
-from interlat.training.compress.compressors import Reasoner, Sample
-from interlat.training.compress.losses import CompressionWeights
-from interlat.training.compress.objective import CompressionObjective
+from interlat.training.compression_objective import CompressionObjective
+from interlat.training.compressors import Reasoner, Sample
 from interlat.training.examples import IGNORED, Example
+from interlat.training.losses import CompressionWeights
 
 STEPS = 2
 """Timed steps, and as many timed rollouts."""
 LEARNING_RATE = 1e-4
 MESSAGE = 48
 """Rows of a full message."""
-WEIGHTS = CompressionWeights(agreement=1.0, direction=0.1, clip_quantile=1.0)
+WEIGHTS = CompressionWeights(distillation=1.0, mean_cosine=0.1, clip_quantile=1.0)
 
 Step = Callable[[Sequence[Sample]], tuple[Tensor, dict[str, Tensor]]]
 
@@ -133,8 +133,12 @@ def plain_step(objective: CompressionObjective, shape: Shape) -> Step:
             one, other = (adapter(rows[None])[0].mean(0) for rows in (message, sample.message.to(device)))
             directions.append(1 - nn.functional.cosine_similarity(one, other, dim=0))
         task = torch.stack(tasks).sum() / (shape.supervised * len(samples))
-        parts = {"task": task, "agreement": torch.stack(agreements).mean(), "direction": torch.stack(directions).mean()}
-        loss = task + weights.agreement * parts["agreement"] + weights.direction * parts["direction"]
+        parts = {
+            "task": task,
+            "distillation": torch.stack(agreements).mean(),
+            "mean_cosine": torch.stack(directions).mean(),
+        }
+        loss = task + weights.distillation * parts["distillation"] + weights.mean_cosine * parts["mean_cosine"]
         return loss, {name: part.detach() for name, part in parts.items()}
 
     return step

@@ -39,7 +39,7 @@ def published_step(
         padded: T, positions of every sample.
 
     Returns:
-        The loss, and the unweighted losses by name: task, separation, alignment.
+        The loss, and the unweighted losses by name: task, contrastive, plan_distillation.
 
     Raises:
         BenchmarkError: a sample is longer than ``padded``.
@@ -60,7 +60,7 @@ def published_step(
     w_separation = 0.01 + 0.49 * (separation.detach() / MARGIN).clamp_max(1)
     w_alignment = 0.01 + 0.04 * (alignment.detach() / ALIGNMENT_SCALE).clamp_max(1)
     total = own.loss + (w_separation * separation).mean() + (w_alignment * alignment).mean()
-    losses = {"task": own.loss, "separation": separation.mean(), "alignment": alignment.mean()}
+    losses = {"task": own.loss, "contrastive": separation.mean(), "plan_distillation": alignment.mean()}
     return total, {name: loss.detach() for name, loss in losses.items()}
 
 

@@ -21,8 +21,9 @@ from benchmarks.published_step import published_step
 from benchmarks.train_step import Shape
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.engine.hardware import choose_device
-from interlat.training.branches import Branch, BranchWeights, other_message
+from interlat.training.branches import Branch, other_message
 from interlat.training.examples import IGNORED, Example, Mixed
+from interlat.training.losses import BranchWeights
 from interlat.training.objective import ActorObjective
 
 STEPS = 3

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ("model_fixtures", "game_fixtures", "record_fixtures")
+pytest_plugins = ("model_fixtures", "game_fixtures", "pair_fixtures", "record_fixtures")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ def pipeline(tmp_path_factory):
 @pytest.fixture(scope="session")
 def short(pipeline, tmp_path_factory):
     """A compressed sender and a resampler for the latent actor of the pipeline, hardly trained."""
-    from interlat.training.compress.compression import Compress, compress
+    from interlat.training.compression import Compress, compress
     from interlat.training.loop import Schedule
 
     folder = tmp_path_factory.mktemp("short")

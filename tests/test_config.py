@@ -1,22 +1,28 @@
 import dataclasses
+import re
+import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis.strategies import data, integers, sampled_from
+from pydantic import Field
 
-from interlat.cli.compress_commands import EvaluateLatency
-from interlat.cli.stages import Compare, Evaluate
-from interlat.cli.team_commands import RunTeam
+from interlat.cli.main import COMMANDS, parse
+from interlat.cli.team import RunTeam
 from interlat.collect.thoughts import CollectThoughts
-from interlat.config import from_mapping, read_config, write_config
+from interlat.config import CHECKED_BY_CLASS, alternatives, dataclasses_of, from_mapping, read_config, write_config
 from interlat.errors import InputError
+from interlat.experiments.household.commands.compare import Compare
+from interlat.experiments.household.commands.evaluate import Evaluate
+from interlat.experiments.household.commands.latency import EvaluateLatency
 from interlat.experiments.household.train_scout import TrainScout
 from interlat.training.actor import TrainActor
-from interlat.training.branches import BranchWeights
-from interlat.training.compress.compression import Compress
-from interlat.training.compress.losses import CompressionWeights
+from interlat.training.compression import Compress
+from interlat.training.losses import BranchWeights, CompressionWeights
 from interlat.training.preference import TrainPreference
 
 
@@ -174,7 +180,7 @@ class Every:
         ("arms: {a: b}", "arms[a]", "'b'", "a mapping to a list of text"),
         ("place: [a]", "place", "['a']", "text"),
         ("place: 7", "place", "7", "text"),
-        ("inner: {rate: fast}", "inner: rate", "'fast'", "a number"),
+        ("inner: {rate: fast}", "inner.rate", "'fast'", "a number"),
     ],
 )
 def test_a_value_of_another_type_names_file_field_value_and_choices(tmp_path, text, field, value, expected):
@@ -212,18 +218,18 @@ def test_broken_yaml_names_its_line_and_a_folder_is_no_file(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "text", "field"),
     [
-        (TrainActor, "schedule: {adapter_learning_rate: fast}", "schedule: adapter_learning_rate"),
+        (TrainActor, "schedule: {adapter_learning_rate: fast}", "schedule.adapter_learning_rate"),
         (TrainActor, "thoughts: sgt", "thoughts"),
-        (TrainActor, "trained: low-rank", "trained"),
-        (TrainActor, "schedule: {keep: bets}", "schedule: keep"),
+        (TrainActor, "trained: low-rank", "finetune"),
+        (TrainActor, "schedule: {keep: bets}", "schedule.load_best_at_end"),
         (TrainActor, "precision: bf16", "precision"),
         (CollectThoughts, "method: compresed", "method"),
-        (CollectThoughts, "offset: predict", "offset"),
+        (CollectThoughts, "state_at: predict", "state_at"),
         (CollectThoughts, "norm: posst", "norm"),
         (CollectThoughts, "grade: yess", "grade"),
         (CollectThoughts, "encoding: int4", "encoding"),
-        (CollectThoughts, "prompt: {ask: slove}", "prompt: ask"),
-        (CollectThoughts, "sampling: {temperature: high}", "sampling: temperature"),
+        (CollectThoughts, "prompt: {ask: slove}", "prompt.ask"),
+        (CollectThoughts, "sampling: {temperature: high}", "sampling.temperature"),
         (RunTeam, "variants: single", "variants"),
     ],
 )
@@ -245,3 +251,130 @@ def test_older_names_of_fields_are_read():
     assert from_mapping(Renamed, {"micro_batch_size": 4}, "new.yaml") == Renamed(4)
     with pytest.raises(InputError, match="'pass_size' is the older name of 'micro_batch_size'"):
         from_mapping(Renamed, {"pass_size": 4, "micro_batch_size": 4}, "both.yaml")
+
+
+def fields_of(kind, path=()):
+    """(path, type, whether the class checks it) of every field of a settings class, also inside."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for field in dataclasses.fields(kind):
+        yield (*path, field.name), hints[field.name], CHECKED_BY_CLASS in field.metadata
+        for inner in dataclasses_of(hints[field.name]):
+            yield from fields_of(inner, (*path, field.name))
+
+
+WRONG = {
+    str: (7, ["a"], {"a": 1}, True),
+    int: ("many", 2.5, [1], {"a": 1}, True),
+    float: ("fast", [1.0], {"a": 1}, False),
+    bool: ("yess", 7, [True]),
+    tuple: ("text", 7, 0.5),
+    dict: ("text", 7, ["a"]),
+    Literal: ("nonsense", 3, ["a"]),
+}
+EVERY = [
+    pytest.param(COMMANDS[name], path, hint, id=f"{name}:{'.'.join(path)}")
+    for name in COMMANDS.names()
+    for path, hint, free in fields_of(COMMANDS[name])
+    if not free
+]
+
+
+def wrong_values(hint):
+    if dataclasses_of(hint):
+        return ("text", 7, ["a"])
+    kinds = {typing.get_origin(one) or one for one in alternatives(hint)}
+    wrong = {**WRONG, Mapping: WRONG[dict]}
+    return [value for kind in kinds - {type(None)} for value in wrong[kind] if not fits(value, kinds)]
+
+
+def fits(value, kinds):
+    return (str in kinds and isinstance(value, str)) or (float in kinds and isinstance(value, float))
+
+
+@pytest.mark.parametrize(("kind", "path", "hint"), EVERY)
+def test_a_wrong_type_in_any_field_of_any_command_is_one_line_that_names_it(kind, path, hint):
+    for value in wrong_values(hint):
+        fields = value
+        for name in reversed(path):
+            fields = {name: fields}
+        with pytest.raises(InputError) as error:
+            from_mapping(kind, fields, "c.yaml")
+        text = str(error.value)
+        assert text.startswith(f"c.yaml: {'.'.join(path)}") and "\n" not in text
+        if not dataclasses_of(hint):
+            assert "expected" in text
+
+
+@pytest.mark.parametrize(("kind", "path", "hint"), [one for one in EVERY if not dataclasses_of(one.values[2])])
+def test_a_wrong_word_in_any_flag_of_any_command_is_one_line_that_names_it(kind, path, hint):
+    kinds = {typing.get_origin(one) or one for one in alternatives(hint)}
+    if not kinds & {str, tuple, dict}:
+        flag = f"--{'.'.join(path).replace('_', '-')}"
+        with pytest.raises(InputError, match=re.escape(flag)) as error:
+            parse(kind, [f"{flag}=nonsense"])
+        assert "expected" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS.names() if name != "tasks.list"])
+@settings(max_examples=10)
+@given(data())
+def test_a_mistyped_key_is_named_and_the_right_one_is_guessed(name, draw):
+    kind = COMMANDS[name]
+    path, _, _ = draw.draw(sampled_from([one for one in fields_of(kind) if len(one[0][-1]) > 4]))
+    place = draw.draw(integers(1, len(path[-1]) - 1))
+    typo = path[-1][: place - 1] + path[-1][place:]
+    known = {other[-1] for other, _, _ in fields_of(kind) if other[:-1] == path[:-1]}
+    if typo in known:
+        return
+    fields = {typo: 1}
+    for outer in reversed(path[:-1]):
+        fields = {outer: fields}
+    with pytest.raises(InputError) as error:
+        from_mapping(kind, fields, "c.yaml")
+    assert f"unknown field {typo!r}, did you mean " in str(error.value)
+    assert str(error.value).startswith(": ".join(["c.yaml", *([".".join(path[:-1])] if path[:-1] else [])]))
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    path: str
+    kind: Literal["file"] = "file"
+
+
+@dataclasses.dataclass(frozen=True)
+class Generated:
+    RENAMED: ClassVar[Mapping[str, str]] = {"number": "count"}
+    count: int = 3
+    kind: Literal["generated"] = "generated"
+
+
+Source = Annotated[File | Generated, Field(discriminator="kind")]
+
+
+@dataclasses.dataclass(frozen=True)
+class WithUnion:
+    source: Source
+    others: tuple[Source, ...] = ()
+    maybe: File | None = None
+
+
+def test_a_union_is_the_class_that_its_discriminator_names():
+    fields = {"source": {"kind": "file", "path": "p"}, "others": [{"kind": "generated", "number": 2}], "maybe": None}
+    assert from_mapping(WithUnion, fields, "c.yaml") == WithUnion(File("p"), (Generated(2),))
+
+
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [
+        ({"kind": "fil"}, ["source.kind is 'fil'", "file, generated", "did you mean 'file'"]),
+        ({"path": "p"}, ["source.kind is None", "file, generated"]),
+        ({"kind": "file", "path": "p", "count": 3}, ["source.count is for kind generated"]),
+        ({"kind": "file"}, ["source needs path"]),
+        ({"kind": "generated", "count": "x"}, ["source.count is 'x'", "a whole number"]),
+        ("p", ["source"]),
+    ],
+)
+def test_a_mistake_in_a_union_is_named(source, parts):
+    with pytest.raises(InputError) as error:
+        from_mapping(WithUnion, {"source": source}, "c.yaml")
+    assert all(part in str(error.value) for part in parts), str(error.value)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from interlat import progress
 from interlat.errors import InputError
-from interlat.progress import accepted, drain, in_bytes, say, track
+from interlat.progress import completed, drain, gathered, in_bytes, say, track
 
 
 def test_steps_pass_through_unchanged_and_stdout_stays_free(capsys):
@@ -96,13 +96,22 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     assert "3/3" in screen.getvalue() and "\x1b[" in screen.getvalue()
 
 
-def test_something_is_done_at_the_first_step_and_not_before_it():
+def test_a_stage_is_run_to_its_end_and_gives_what_it_returns(capsys):
     done = []
 
-    def steps(count):
-        assert not done
-        yield from range(count)
+    def stage(count):
+        assert not done, "nothing is done before the first step"
+        for number in range(count):
+            yield number, count
+        return "result"
 
-    assert list(accepted(steps(3), lambda: done.append(1))) == [0, 1, 2] and done == [1]
+    assert completed(stage(3), "games", begun=lambda: done.append(1)) == "result" and done == [1]
+    assert "games: 2 of 3" in capsys.readouterr().err
     done.clear()
-    assert list(accepted(steps(0), lambda: done.append(1))) == [] and done == []
+    assert completed(stage(0), "games", begun=lambda: done.append(1)) == "result" and done == []
+    assert completed([(0, 1)], "games") is None
+
+
+def test_items_are_gathered_with_progress(capsys):
+    assert gathered(iter("abc"), 3, "letters") == ["a", "b", "c"]
+    assert "letters: 1 of 3" in capsys.readouterr().err

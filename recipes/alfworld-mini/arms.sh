@@ -3,28 +3,28 @@
 # Needs what reproduce.sh makes up to the thoughts and the base. Every step continues where it was interrupted.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-separation="--losses.separation 0.5 --losses.adaptive"
-alignment="--losses.alignment 0.05 --losses.adaptive"
+contrastive="--losses.contrastive 0.5 --losses.adaptive"
+plan_distillation="--losses.plan-distillation 0.05 --losses.adaptive"
 curriculum="--curriculum.kind uniform"
-full="$separation $alignment $curriculum"
+full="$contrastive $plan_distillation $curriculum"
 
 arm() { # name, seed, further options
     local name=$1 seed=$2
     shift 2
     "$interlat" train actor --config $here/actor.yaml --message latent --seed "$seed" \
-        --output "$run/arms/$name-$seed" --schedule.validate-every 50 "$@"
+        --output "$run/arms/$name-$seed" --schedule.eval-every 50 "$@"
 }
 
 # Two processes with one thread each are faster on two cores than one process with two threads.
 {
     for seed in 0 1 2; do arm full $seed $full; done
-    arm no-curriculum 0 $separation $alignment
+    arm no-curriculum 0 $contrastive $plan_distillation
 } &
 for seed in 0 1 2; do arm cross-entropy $seed; done
-arm no-separation 0 $alignment $curriculum
-arm no-alignment 0 $separation $curriculum
-arm adapter 0 $full --trained adapter
-arm low-rank 0 $full --trained low_rank --schedule.learning-rate 0.002
+arm no-separation 0 $plan_distillation $curriculum
+arm no-alignment 0 $contrastive $curriculum
+arm adapter 0 $full --finetune adapter
+arm low-rank 0 $full --finetune lora --schedule.learning-rate 0.002
 wait %1
 
 trajectories=$run/arms/trajectories

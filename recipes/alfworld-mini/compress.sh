@@ -9,13 +9,13 @@ train() { # name, further options
     shift
     "$interlat" compress --config $here/compress.yaml --output "$short/$name" "$@"
 }
-cross_entropy="--losses.agreement 0"
-published="--losses.agreement 0.1 --losses.direction 0.1 --losses.temperature 4 --losses.reference-rows 8"
+cross_entropy="--losses.distillation 0"
+published="--losses.distillation 0.1 --losses.mean-cosine 0.1 --losses.temperature 4 --losses.reference-rows 8"
 low_rates="--schedule.learning-rate 0.0002 --schedule.adapter-learning-rate 0.0002"
 middle_rates="--schedule.learning-rate 0.0003 --schedule.adapter-learning-rate 0.0003"
 several="--latent-steps 1 2 4 8 16"
 # The first comparison of losses: shorter trainings that begin at a random vector.
-short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --schedule.validate-every 50 --start random"
+short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --schedule.eval-every 50 --start random"
 
 # Further draws of the evidence of the training games: two latents overfit on the first ones (docs/log.md).
 "$interlat" collect episodes --games $run/games --split train --output $run/train-more.jsonl --draws 5 --seed 1
@@ -26,10 +26,10 @@ short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --sched
     # Two latents: the hint says that both objects' places belong in them, they learn on without it, and at last with
     # more agreement.
     for seed in 0 1 2; do
-        train hinted-$seed --seed $seed --latent-steps 2 --schedule.steps 800 --losses.hint 0.5
+        train hinted-$seed --seed $seed --latent-steps 2 --schedule.steps 800 --losses.lens-distillation 0.5
         train settled-$seed --seed $seed --latent-steps 2 --schedule.steps 400 --sender $short/hinted-$seed/model $low_rates
         train further-$seed --seed $seed --latent-steps 2 --schedule.steps 400 --sender $short/settled-$seed/model \
-            $low_rates --losses.agreement 8
+            $low_rates --losses.distillation 8
     done
     # Instead of the second and the third stage: one on further draws, at the full rate.
     for seed in 0 1 2; do
@@ -44,15 +44,15 @@ short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --sched
             --games 4000 --threads 1 --settings.output "$short/played/$seed-draw-$draw" \
             --settings.checkpoints.compressed $short/hinted-$seed/model --settings.variants compressed:2
     done
-    on_policy="$middle_rates --thoughts $run/thoughts-more --played"
+    on_policy="$middle_rates --thoughts $run/thoughts-more --on-policy"
     for seed in 0 1 2; do
         train played-$seed --seed $seed --latent-steps 2 --schedule.steps 450 --sender $short/settled-$seed/model \
-            --losses.agreement 8 --losses.floor 0.3 $on_policy $short/played/{0-draw-0,1-draw-1,2-draw-2,0-draw-3}/results.jsonl
+            --losses.distillation 8 --losses.min-position-weight 0.3 $on_policy $short/played/{0-draw-0,1-draw-1,2-draw-2,0-draw-3}/results.jsonl
     done
     # And from there: in the same played games also what the expert would have done in the actor's place.
     for seed in 0 1 2; do
         train corrected-$seed --seed $seed --latent-steps 2 --schedule.steps 700 --sender $short/played-$seed/model \
-            --losses.agreement 4 --losses.floor 0.3 --corrected $on_policy \
+            --losses.distillation 4 --losses.min-position-weight 0.3 --dagger $on_policy \
             $short/played/{0-draw-0,1-draw-1,2-draw-2,0-draw-3}/results.jsonl
     done
     # Once more, on what the actor does with these senders.
@@ -64,19 +64,19 @@ short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --sched
     done
     for seed in 0 1 2; do
         train again-$seed --seed $seed --latent-steps 2 --schedule.steps 300 --sender $short/corrected-$seed/model \
-            $low_rates --thoughts $run/thoughts-more --losses.agreement 4 --losses.floor 0.3 --corrected --played \
+            $low_rates --thoughts $run/thoughts-more --losses.distillation 4 --losses.min-position-weight 0.3 --dagger --on-policy \
             $short/played/again-{0-draw-4,1-draw-2}/results.jsonl
     done
     # Instead of the last three, without the floor and for longer.
     train distilled-1 --seed 1 --latent-steps 2 --schedule.steps 600 --sender $short/settled-1/model \
         $on_policy $short/played/{0-draw-0,1-draw-1,2-draw-2,0-draw-3}/results.jsonl
-    train heavy-0 --seed 0 --latent-steps 2 --schedule.steps 400 --sender $short/settled-0/model --losses.agreement 8
+    train heavy-0 --seed 0 --latent-steps 2 --schedule.steps 400 --sender $short/settled-0/model --losses.distillation 8
     # Without a hint only seed 0 learns the second place, and from there the agreement helps.
     for seed in 0 1 2; do train two-first-$seed --seed $seed --latent-steps 2 --schedule.steps 800 $cross_entropy; done
     train two-0 --latent-steps 2 --schedule.steps 400 --sender $short/two-first-0/model
-    train hint-0 --seed 0 --latent-steps 2 --schedule.steps 800 $cross_entropy --losses.hint 0.3
-    train hint-1 --seed 1 --latent-steps 2 --schedule.steps 800 $cross_entropy --losses.hint 0.1
-    train hint-2 --seed 2 --latent-steps 2 --schedule.steps 800 $cross_entropy --losses.hint 0.3
+    train hint-0 --seed 0 --latent-steps 2 --schedule.steps 800 $cross_entropy --losses.lens-distillation 0.3
+    train hint-1 --seed 1 --latent-steps 2 --schedule.steps 800 $cross_entropy --losses.lens-distillation 0.1
+    train hint-2 --seed 2 --latent-steps 2 --schedule.steps 800 $cross_entropy --losses.lens-distillation 0.3
     train follow-1 --seed 1 --latent-steps 2 --schedule.steps 400 --sender $short/hint-1/model
     train two-agreement-0 --latent-steps 2 --schedule.steps 600
 } &
@@ -90,7 +90,7 @@ done
 train random-start-0 --latent-steps 2 4 8 16 --start random $cross_entropy
 train resampler-0 --method resampler --sender "" $several $cross_entropy
 train cross-entropy-200 $short_training $cross_entropy
-train agreement-200 $short_training --losses.agreement 1 --losses.direction 0.1
+train agreement-200 $short_training --losses.distillation 1 --losses.mean-cosine 0.1
 wait %1
 
 evaluate() { # games of each split, folder, compressed sender or "", variants

@@ -7,7 +7,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 "$interlat" train actor --config $here/llama-base.yaml
 # What 700 steps left undone, see README.md.
 "$interlat" train actor --config $here/llama-base.yaml --start $run/llama-base/model --output $run/llama-base-2 \
-    --schedule.steps 500 --schedule.learning-rate 0.0015 --schedule.validate-every 250
+    --schedule.steps 500 --schedule.learning-rate 0.0015 --schedule.eval-every 250
 train() { # message kind, stores of thoughts
     local kind=$1
     shift

@@ -5,8 +5,8 @@ import itertools
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import Any, TypeVar, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -24,7 +24,7 @@ from rich.text import Text
 
 INTERVAL = 30.0
 """Seconds between two lines where stderr is no terminal."""
-Step = TypeVar("Step")
+Item = TypeVar("Item")
 
 
 class RateColumn(ProgressColumn):
@@ -46,12 +46,47 @@ def drain(steps: Iterable[object]) -> None:
         pass
 
 
-def accepted(steps: Iterable[Step], then: Callable[[], object]) -> Iterator[Step]:
-    """Pass steps on and do something at the first one: what is refused has none, and leaves everything as it was."""
-    for number, step in enumerate(steps):
-        if not number:
-            then()
-        yield step
+def completed(
+    stage: Iterable[tuple[int, int]],
+    title: str,
+    notes: Mapping[str, str] | None = None,
+    begun: Callable[[], object] = lambda: None,
+) -> Any:
+    """Run a stage to its end and show its progress, see `track`; what its generator returns.
+
+    Args:
+        stage: (done, total) pairs, most often a generator.
+        title: the word before the bar.
+        notes: see `track`.
+        begun: called at the first step: what is refused has none, and leaves everything as it was.
+    """
+    generator = cast("Generator[tuple[int, int], None, Any]", stage)
+    returned: list[Any] = []
+
+    def steps() -> Iterator[tuple[int, int]]:
+        for number, step in enumerate(delegated()):
+            if not number:
+                begun()
+            yield step
+
+    def delegated() -> Iterator[tuple[int, int]]:
+        returned.append((yield from generator))
+
+    drain(track(steps(), title, notes))
+    return returned[0]
+
+
+def gathered(items: Iterable[Item], total: int, title: str) -> list[Item]:
+    """All items, with progress while they are made."""
+    found: list[Item] = []
+
+    def steps() -> Iterator[tuple[int, int]]:
+        for item in items:
+            found.append(item)
+            yield len(found), total
+
+    completed(steps(), title)
+    return found
 
 
 def in_bytes(count: float) -> str:

@@ -5,7 +5,7 @@ from interlat.errors import BenchmarkError
 
 FIELDS = {"bench", "case", "metric", "unit", "ours", "reference", "ratio", "machine"}
 TINY = bench.Shape(300, 3, 64, 40, 12, 32)
-LOSSES = [{"total": 5.0, "task": 4.5, "separation": 0.6, "alignment": 0.4}]
+LOSSES = [{"total": 5.0, "task": 4.5, "contrastive": 0.6, "plan_distillation": 0.4}]
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ def test_both_sides_have_the_same_losses_and_still_after_updates(size):
     for mine, theirs in zip(ours["losses"], published["losses"], strict=True):
         assert mine == pytest.approx(theirs, abs=1e-5)
     first, *_, last = ours["losses"]
-    assert set(first) == {"total", "task", "separation", "alignment"}
+    assert set(first) == {"total", "task", "contrastive", "plan_distillation"}
     assert last["total"] < first["total"] - 0.1
     # Branches that are alike, or as different as can be, would compare nothing.
-    assert 0.05 < first["separation"] < 0.68 and first["alignment"] > 0.05
+    assert 0.05 < first["contrastive"] < 0.68 and first["plan_distillation"] > 0.05
 
 
 def test_both_sides_have_the_same_gradients():

@@ -1,4 +1,3 @@
-import importlib
 import json
 import subprocess
 import sys
@@ -7,15 +6,15 @@ import pytest
 import yaml
 
 from interlat.cli.main import COMMANDS, main, parse
-from interlat.cli.train_commands import TrainScoutCommand
 from interlat.config import write_config
 from interlat.engine.template import TemplateOptions
+from interlat.experiments.household.commands.collect import TrainScoutCommand
 
 
 def test_every_command_can_be_imported_and_says_what_its_fields_mean(capsys):
-    for command in COMMANDS:
+    for command in COMMANDS.names():
         with pytest.raises(SystemExit) as stop:
-            main([*command, "--help"])
+            main([*command.split("."), "--help"])
         assert stop.value.code == 0
         assert "--" in capsys.readouterr().out
 
@@ -50,9 +49,53 @@ def test_usage_and_version(capsys):
     assert capsys.readouterr().out.strip() == "0.1.0"
 
 
-def test_help_is_quick_to_import():
-    code = "import sys, interlat.cli.main; interlat.cli.main.main([]); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+HEAVY = ("torch", "transformers", "pyarrow", "matplotlib", "datasets")
+QUICK = f"""
+import contextlib, json, os, sys
+from interlat.cli.main import COMMANDS, main
+words, found = json.loads(sys.argv[1]), []
+for one in words:
+    with contextlib.redirect_stdout(open(os.devnull, "w")), contextlib.redirect_stderr(open(os.devnull, "w")):
+        try:
+            code = main(one)
+        except SystemExit as stop:
+            code = stop.code
+    heavy = [name for name in {HEAVY} if name in sys.modules]
+    found.append((code, heavy))
+    if heavy:
+        break
+print(json.dumps(found))
+"""
+
+
+def quick(lines, tmp_path):
+    """(exit code, heavy packages that are imported by then) of each command line, in one process of their own."""
+    done = subprocess.run(
+        [sys.executable, "-c", QUICK, json.dumps(lines)], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    return json.loads(done.stdout)
+
+
+def test_help_of_every_command_imports_no_torch(tmp_path):
+    lines = [[], ["store"], ["tasks", "--help"], *([*name.split("."), "--help"] for name in COMMANDS.names())]
+    assert quick(lines, tmp_path) == [[0, []]] * len(lines)
+
+
+def test_a_bad_call_of_every_command_imports_no_torch(tmp_path):
+    for name, text in (("key", "nonsense: 1"), ("yaml", "a: ["), ("list", "- a")):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    lines = []
+    for name in COMMANDS.names():
+        command = name.split(".")
+        lines += [[*command, "--nonsense"], [*command, "--config", "none.yaml"]]
+        lines += [[*command, "--config", f"{one}.yaml"] for one in ("key", "yaml", "list")]
+        if name != "tasks.list":
+            lines.append([*command, "x", "--output"])
+    lines += [["train", "actor", "--schedule.keep", "bets"], ["collect", "--limit", "many"], ["fly"], ["store", "fly"]]
+    lines += [["store", one, "none"] for one in ("info", "verify")]
+    found = quick(lines, tmp_path)
+    assert [line for line, one in zip(lines, found, strict=True) if one != [2, []]] == []
+    assert len(list(tmp_path.iterdir())) == 3, "a bad call left something behind"
 
 
 def test_make_alfworld_prints_one_json_line_a_game(capsys, tmp_path):
@@ -106,17 +149,16 @@ CHECKPOINTS = [f"--settings.checkpoints.{role}={role}" for role in ("scout", "no
     ],
 )
 def test_template_arguments_can_be_set_wherever_prompts_are_written(command, needed, place, tmp_path):
-    module, name, _, description = COMMANDS[tuple(command.split())]
-    kind = getattr(importlib.import_module(module), name)
-    loud = parse(kind, [*needed, f"--{place}template.enable-thinking", "true"], command, description)
+    kind = COMMANDS[command.replace(" ", ".")]
+    loud = parse(kind, [*needed, f"--{place}template.enable-thinking", "true"])
     assert (loud.settings if place else loud).template == TemplateOptions(enable_thinking=True)
     flags = [f"--{place}template.enable-thinking=false", f"--{place}template.date=2026-11-28"]
     flags += [f"--{place}template.arguments", "a", "1"]
-    config = parse(kind, [*needed, *flags], command, description)
+    config = parse(kind, [*needed, *flags])
     template = (config.settings if place else config).template
     assert template == TemplateOptions(False, "2026-11-28", {"a": "1"})
     write_config(config, tmp_path)
-    assert parse(kind, ["--config", str(tmp_path / "config.yaml")], command, description) == config
+    assert parse(kind, ["--config", str(tmp_path / "config.yaml")]) == config
 
 
 def test_template_arguments_of_a_file_have_any_values(tmp_path):
@@ -125,6 +167,6 @@ def test_template_arguments_of_a_file_have_any_values(tmp_path):
     words = ["--config", str(written), "--episodes", "e", "--validation", "v", "--tokenizer", "t", "--output", "o"]
     fields = yaml.safe_load(written.read_text()) | dict.fromkeys(("episodes", "validation", "tokenizer", "output"), "x")
     written.write_text(yaml.safe_dump(fields))
-    found = parse(TrainScoutCommand, words, "train scout", "").template
+    found = parse(TrainScoutCommand, words).template
     assert found == TemplateOptions(False, "2026-11-28", {"a": [1, "x"], "b": True, "c": True})
     assert found.variables["a"] == [1, "x"] and found.variables["b"] is True

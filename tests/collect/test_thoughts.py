@@ -18,7 +18,8 @@ from chat_templates import FORMS
 from interlat.agents.prompting import PromptMaker
 from interlat.agents.settings import AgentSettings
 from interlat.agents.sources import PromptOptions, TaskSource
-from interlat.cli.stages import Collect, run_collect
+from interlat.cli.collect import Collect
+from interlat.cli.main import execute
 from interlat.collect.filters import Filters
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.config import write_config
@@ -31,6 +32,7 @@ from interlat.experiments.household.checkpoints import bundled
 from interlat.files import read_lines
 from interlat.store.reading import LatentStore
 from interlat.store.seal import SEAL_FILE
+from interlat.tasks.records import RecordFields
 from kill_rounds import kill_rounds
 
 REAL_MODELS = os.environ.get("INTERLAT_TEST_MODELS", "")
@@ -77,9 +79,9 @@ def check_same(one, other):
         assert torch.allclose(first.hidden_states, second.hidden_states, atol=1e-5)
 
 
-@pytest.mark.parametrize("offset", ["predicting", "consuming"])
-def test_stored_rows_equal_one_plain_forward_pass(config, offset):
-    store = collect(dataclasses.replace(config, offset=offset, prompt_states=True))
+@pytest.mark.parametrize("state_at", ["before_token", "after_token"])
+def test_stored_rows_equal_one_plain_forward_pass(config, state_at):
+    store = collect(dataclasses.replace(config, state_at=state_at, prompt_states=True))
     assert len(store) == COUNT and store.ids == [f"t{n}" for n in range(COUNT)]
     engine = Engine.load(config.model, dtype="float32")
     for number in range(COUNT):
@@ -90,7 +92,7 @@ def test_stored_rows_equal_one_plain_forward_pass(config, offset):
         with torch.no_grad():
             output = engine.model(torch.tensor([ids + written]), output_hidden_states=True)
         states = output.hidden_states[-1][0]
-        first = len(ids) - (offset == "predicting")
+        first = len(ids) - (state_at == "before_token")
         assert torch.allclose(thought.hidden_states, states[first : first + len(written)], atol=1e-5)
         assert torch.allclose(store.prompt_states(number), states[: len(ids)], atol=1e-5)
         greedy = output.logits[0, len(ids) - 1 : len(ids) - 1 + len(written)].argmax(-1).tolist()
@@ -241,7 +243,7 @@ def test_bad_items_are_named_and_the_rest_goes_on(pipeline, config, tmp_path, ca
         dtype="float32",
         json=True,
     )
-    assert run_collect(run) == 1
+    assert execute(run) == 1
     store = LatentStore.open(config.output)
     reasons = {key: one.reason for key, one in store.excluded.items()}
     assert reasons.keys() >= bad.keys()
@@ -253,7 +255,7 @@ def test_bad_items_are_named_and_the_rest_goes_on(pipeline, config, tmp_path, ca
     captured = capsys.readouterr()
     assert json.loads(captured.out.splitlines()[-1])["failed"] == len(store.excluded)
     assert "prompt too long" in captured.err and "failed" in captured.err
-    assert run_collect(run) == 1, "what failed is not tried again by itself, and still counts"
+    assert execute(run) == 1, "what failed is not tried again by itself, and still counts"
 
 
 def test_an_empty_plan_is_a_failure_that_can_be_tried_again(config, monkeypatch):
@@ -300,6 +302,15 @@ def test_a_thought_that_the_prompt_opens_and_nobody_closes_has_no_answer(config,
         assert entry.plan and entry.metadata.get("opened_thought", "") == opened
         assert entry.said == ("" if opened else entry.plan)
         assert entry.metadata["verdict"]["how"] == "unparsed" if opened else entry.metadata["verdict"]
+
+
+def test_the_sender_is_told_the_notes_and_the_store_keeps_them(config, tmp_path):
+    path = tmp_path / "noted.jsonl"
+    path.write_text('{"question": "Where is it?", "facts": "It is on shelf 1."}\n{"question": "Where?"}\n')
+    source = TaskSource("records", str(path), fields=RecordFields(notes="facts"))
+    noted, bare = collect(dataclasses.replace(config, source=source))
+    assert noted.entry.task == "It is on shelf 1.\n\nWhere is it?" and bare.entry.task == "Where?"
+    assert noted.entry.metadata == {"sender_notes": "It is on shelf 1."} and bare.entry.metadata == {}
 
 
 def test_right_answers_need_answers(config, tmp_path):
@@ -354,10 +365,11 @@ def test_the_number_format_is_the_one_asked_for(config, tmp_path):
 def test_a_store_of_other_settings_is_left_alone(config, tmp_path, capsys):
     before = collect(config)
     other = Collect(
-        **{field.name: getattr(config, field.name) for field in dataclasses.fields(config)} | {"offset": "consuming"}
+        **{field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+        | {"state_at": "after_token"}
     )
-    with pytest.raises(StorageError, match="another offset"):
-        run_collect(other)
+    with pytest.raises(StorageError, match="another state_at"):
+        execute(other)
     assert not (tmp_path / "store" / "config.yaml").exists()
     check_same(before, LatentStore.open(config.output))
 
@@ -418,22 +430,6 @@ def test_more_tasks_can_be_added_later(config, tmp_path):
     assert len(few) == 4
     everything = collect(config)
     check_same(everything, collect(dataclasses.replace(config, output=str(tmp_path / "at once"))))
-
-
-@pytest.mark.parametrize(
-    "changes, words",
-    [
-        ({"samples": 2}, "temperature"),
-        ({"samples": 0}, "at least 1"),
-        ({"batch_size": 0}, "at least 1"),
-        ({"method": "compressed", "latent_steps": 0}, "latent_steps"),
-        ({"method": "compressed", "grade": True}, "neither sampled nor answers"),
-        ({"method": "compressed", "offset": "consuming"}, "offset"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(config, changes, words):
-    with pytest.raises(InputError, match=words):
-        dataclasses.replace(config, **changes)
 
 
 def test_what_is_no_unicode_fails_alone(config, tmp_path):
@@ -524,13 +520,6 @@ def test_template_arguments_reach_the_prompt_and_the_manifest(config, thinker, t
 
 def test_a_manifest_names_no_template_arguments_where_none_are_set(config):
     assert "template" not in collect(dataclasses.replace(config, limit=1)).manifest.settings
-
-
-def test_two_switches_for_thoughts_must_not_contradict_each_other(config):
-    with pytest.raises(InputError, match=r"prompt\.thinking is on and template\.enable_thinking is False"):
-        dataclasses.replace(
-            config, prompt=PromptOptions(thinking="on"), template=TemplateOptions(enable_thinking=False)
-        )
 
 
 @pytest.mark.skipif(not REAL_MODELS, reason="INTERLAT_TEST_MODELS names no folder with gemma-3-270m")

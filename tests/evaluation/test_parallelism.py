@@ -10,7 +10,7 @@ from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 from interlat.evaluation.parallelism import ReadLatents, read_latents
 from interlat.store.reading import LatentStore
-from interlat.training.compress.compression import Compress, compress
+from interlat.training.compression import Compress, compress
 from interlat.training.loop import Schedule
 
 

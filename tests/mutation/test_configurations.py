@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 import yaml
 
-from interlat.cli.compress_commands import EvaluateLatency
-from interlat.cli.stages import Compare, Evaluate
-from interlat.cli.team_commands import RunTeam
-from interlat.cli.train_commands import CompressCommand, TrainActorCommand, TrainPreferenceCommand, TrainScoutCommand
+from interlat.cli.team import RunTeam
+from interlat.cli.train import CompressCommand, TrainActorCommand, TrainPreferenceCommand
 from interlat.collect.thoughts import CollectThoughts
 from interlat.config import read_config, write_config
 from interlat.errors import InterlatError
+from interlat.experiments.household.commands.collect import TrainScoutCommand
+from interlat.experiments.household.commands.compare import Compare
+from interlat.experiments.household.commands.evaluate import Evaluate
+from interlat.experiments.household.commands.latency import EvaluateLatency
 from mutation.mutate import damage_bytes, damage_json
 
 ROOT = Path(__file__).parents[2]

@@ -46,7 +46,7 @@ def legend_of(figure):
 
 
 def test_the_picture_stands_in_the_folder_of_its_training_and_is_the_same_again(make_run):
-    run = make_run(parts=("separation", "alignment"), another=True)
+    run = make_run(parts=("contrastive", "plan_distillation"), another=True)
     paths = plot_training([run])
     assert paths == [run / "loss.png", run / "loss.svg"]
     before = [path.read_bytes() for path in paths]
@@ -72,7 +72,7 @@ def test_training_validation_and_the_best_of_it(make_run):
 
 
 def test_other_losses_have_panels_of_their_own_beside_the_cross_entropy(make_run):
-    for parts in (("separation",), ("alignment",), ("separation", "alignment")):
+    for parts in (("contrastive",), ("plan_distillation",), ("contrastive", "plan_distillation")):
         figure = training_figure(Training.read(make_run("-".join(parts), parts=parts)))
         first, *others = figure.axes
         titles = [axes.get_title(loc="left").split(":")[0] for axes in others]
@@ -97,7 +97,7 @@ def test_a_training_that_has_just_begun(make_run, steps):
 
 
 def test_a_separation_that_has_reached_its_margin_is_drawn(make_run):
-    run = make_run(steps=1, parts=("separation",))
+    run = make_run(steps=1, parts=("contrastive",))
     assert lines_of(training_figure(Training.read(run)).axes[1]) == {"training": [0.0]}
     plot_training([run])
 

@@ -3,7 +3,9 @@ import json
 
 import pytest
 
-from interlat.tasks.answer_lines import KINDS, graded_lines
+from hub_rows import HUB_ROWS
+from interlat.tasks.answer_lines import LOADER, graded_lines
+from interlat.tasks.grading import GRADERS
 
 PROGRAM = "```python\ndef twice(n):\n    return 2 * n\n```"
 LINES = [
@@ -37,7 +39,7 @@ def test_every_kind_is_graded_in_order():
         {"id": "s", "correct": True, "how": "exact", "extracted": "9"},
         {"id": "6", "correct": True, "how": "numeric", "extracted": "7.0"},
     ]
-    assert {row["kind"] for row in LINES} == set(KINDS)
+    assert {row["kind"] for row in LINES} == {*GRADERS.names(), LOADER}
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,8 @@ def test_every_kind_is_graded_in_order():
         (b'{"kind": "choice", "gold": "A", "answer": "A", "options": {"A": 1}}', "options is {'A': 1}"),
         (b'{"kind": "code", "answer": "x", "tests": "1", "functions": "f"}', "functions is 'f'"),
         (b'{"kind": "loader", "answer": "3", "solution": "no box"}', "no \\boxed"),
+        (b'{"kind": "gsm8k", "answer": "3", "record": "?"}', 'record is "?", expected an object'),
+        (b'{"kind": "gsm8k", "answer": "3", "record": {"question": "?"}}', "has no 'answer'; its columns are question"),
     ],
 )
 def test_a_bad_line_says_why_and_the_rest_goes_on(line, said):
@@ -78,3 +82,11 @@ def test_lines_are_read_as_they_are_needed():
     found = graded_lines(endless, workers=1)
     assert [next(found).id for _ in range(5)] == ["m"] * 5
     found.close()
+
+
+def test_a_line_may_hold_the_row_of_a_benchmark():
+    rows = {name: HUB_ROWS[name][0] for name in ("gsm8k", "medqa", "humaneval")}
+    lines = [{"kind": name, "record": row, "answer": "\\boxed{A}"} for name, row in rows.items()]
+    found = list(graded_lines(encoded(lines)))
+    assert [one.error for one in found] == ["", "", ""]
+    assert [one.verdict.how for one in found] == ["symbolic", "exact", "unparsed"]

@@ -94,3 +94,19 @@ def test_the_same_problem_comes_whatever_the_number_asked_for():
 def test_what_makes_no_sense_is_refused(call):
     with pytest.raises(InputError):
         call()
+
+
+def test_facts_can_be_split_off_for_the_sender():
+    """The same problems under the same ids; the question alone has no number, and its answer is another each time."""
+    whole = arithmetic_problems(300, "test")
+    split = arithmetic_problems(300, "test", ArithmeticOptions(split_facts=True))
+    answers = {}
+    for one, two in zip(whole.tasks, split.tasks, strict=True):
+        assert (one.id, one.answer, one.metadata, one.notes) == (two.id, two.answer, two.metadata, "")
+        assert one.text == f"{two.notes} {two.text}" and two.told == f"{two.notes}\n\n{two.text}"
+        assert not re.search(r"\d", two.text) and two.text.startswith("How many")
+        assert int(two.answer) == solved_by_reading(two.told)
+        answers.setdefault(two.text, set()).add(two.answer)
+    assert max(map(len, answers.values())) > 2
+    assert whole.origin == {"data": "generated, ArithmeticOptions(statements=(3, 5), seed=0)"}
+    assert split.origin != whole.origin

@@ -97,7 +97,7 @@ def test_any_text_has_a_box_that_stands_in_it_or_none(text: str) -> None:
 
 
 def test_boxes_that_are_never_closed_cost_linear_time() -> None:
-    started = time.perf_counter()
+    began = time.process_time()
     assert last_boxed(r"\boxed{1}" + r"\boxed{" * 100_000) == "1"
     assert boxed_answer(r"\boxed{1} and " * 20_000) == "1"
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - began < 2

@@ -60,7 +60,7 @@ def test_a_conversation_may_begin_with_its_task(tmp_path: Path) -> None:
         ({"id": "t1", "conversations": [{"role": "system", "content": ""}] * 3}, "'t1' .* has turn 0 by 'system'"),
         ({"id": "t1", "conversations": ["a", "b", "c"]}, "'t1' .* has turn 0 by None"),
         ({"id": "t1", "conversations": [*turns(TEXTS[:2]), {"from": "human", "value": None}]}, "'t1' .* has turn 2"),
-        ({"conversations": turns(TEXTS)}, "row 1 of .* has no 'id'"),
+        ({"conversations": turns(TEXTS)}, "record 1 of .* has no 'id'"),
     ],
 )
 def test_a_conversation_that_is_none_is_named(tmp_path: Path, row: dict[str, Any], message: str) -> None:

@@ -2,7 +2,7 @@ import pytest
 
 from interlat.errors import InputError
 from interlat.tasks.base import Task
-from interlat.tasks.grading import ANSWER_FORMATS, extracted_answer, grade
+from interlat.tasks.grading import GRADERS, extracted_answer, grade
 
 CODE = Task("c", "", metadata={"tests": "assert f() == 1", "functions": ["f"]}, grader="code")
 
@@ -54,8 +54,8 @@ def test_thoughts_are_not_graded(task, thought, said):
 
 def test_every_grader_says_what_it_wants_to_see():
     """A reply that does just that can be read."""
-    assert r"\boxed{}" in ANSWER_FORMATS["mathematics"] and r"\boxed{}" in ANSWER_FORMATS["choice"]
-    assert "```python" in ANSWER_FORMATS["code"]
+    assert r"\boxed{}" in GRADERS["mathematics"].answer_format and r"\boxed{}" in GRADERS["choice"].answer_format
+    assert "```python" in GRADERS["code"].answer_format
 
 
 def test_no_reply_ends_a_run():

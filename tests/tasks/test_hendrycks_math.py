@@ -8,10 +8,11 @@ import datasets
 import huggingface_hub
 import pytest
 
+from hub_rows import HUB_ROWS
 from interlat.errors import InputError
 from interlat.tasks.graders.mathematics import grade_mathematics as grade
 from interlat.tasks.grading import grade as grade_task
-from interlat.tasks.hendrycks_math import SUBJECTS, answers_of, load_math
+from interlat.tasks.hendrycks_math import MATH, MATH_500, SUBJECTS, answers_of
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "math_test_500.jsonl"
 TITLES = {subject: subject.replace("_and_", " & ").replace("_", " ").title() for subject in SUBJECTS}
@@ -43,7 +44,7 @@ def written(path: Path, rows: list[dict[str, str]]) -> str:
 
 
 def test_one_file_may_hold_all_subjects(tmp_path: Path) -> None:
-    tasks = load_math(written(tmp_path / "x.jsonl", MIXED)).tasks
+    tasks = MATH.load(written(tmp_path / "x.jsonl", MIXED)).tasks
     assert [task.id for task in tasks] == [
         "math/test/algebra/0",
         "math/test/algebra/1",
@@ -62,40 +63,40 @@ def test_one_file_may_hold_all_subjects(tmp_path: Path) -> None:
 @pytest.mark.parametrize("levels", [(), (5,), (2, 5)])
 def test_ids_do_not_depend_on_the_subset(tmp_path: Path, subjects: tuple[str, ...], levels: tuple[int, ...]) -> None:
     data = written(tmp_path / "x.jsonl", MIXED)
-    whole = load_math(data).tasks
+    whole = MATH.load(data).tasks
     expected = [
         task
         for task in whole
         if (not subjects or task.task_type in subjects) and (not levels or task.metadata["level"] in levels)
     ]
-    assert list(load_math(data, subjects=subjects, levels=levels).tasks) == expected
+    assert list(MATH.load(data, subjects=subjects, levels=levels).tasks) == expected
 
 
 def test_ids_differ_between_splits(tmp_path: Path) -> None:
     data = written(tmp_path / "x.jsonl", MIXED)
-    assert not {task.id for task in load_math(data, "train").tasks} & {task.id for task in load_math(data).tasks}
+    assert not {task.id for task in MATH.load(data, "train").tasks} & {task.id for task in MATH.load(data).tasks}
 
 
 def test_a_folder_may_hold_a_file_or_a_folder_for_each_subject(tmp_path: Path) -> None:
-    expected = load_math(written(tmp_path / "x.jsonl", MIXED))
+    expected = MATH.load(written(tmp_path / "x.jsonl", MIXED))
     of = {subject: [line for line in MIXED if line["type"] == TITLES[subject]] for subject in SUBJECTS}
     for subject in ("algebra", "counting_and_probability"):
         written(tmp_path / "parts" / subject / "test.jsonl", of[subject])
         written(tmp_path / "parts" / subject / "train.jsonl", of[subject][:1])
     written(tmp_path / "parts" / "geometry.jsonl", of["geometry"])
-    found = load_math(str(tmp_path / "parts"))
+    found = MATH.load(str(tmp_path / "parts"))
     assert found.tasks == expected.tasks
     assert found.origin["data"] == str(tmp_path / "parts")
-    assert found.origin["sha256"] == load_math(str(tmp_path / "parts")).origin["sha256"]
+    assert found.origin["sha256"] == MATH.load(str(tmp_path / "parts")).origin["sha256"]
     written(tmp_path / "parts" / "geometry.jsonl", of["geometry"][:1])
-    assert found.origin["sha256"] != load_math(str(tmp_path / "parts")).origin["sha256"]
+    assert found.origin["sha256"] != MATH.load(str(tmp_path / "parts")).origin["sha256"]
     with pytest.raises(InputError, match="has nothing of prealgebra"):
-        load_math(str(tmp_path / "parts"), subjects=("algebra", "prealgebra"))
+        MATH.load(str(tmp_path / "parts"), subjects=("algebra", "prealgebra"))
 
 
 def test_a_folder_may_hold_a_mixed_file_for_each_split(tmp_path: Path) -> None:
     written(tmp_path / "all" / "test.jsonl", MIXED)
-    assert len(load_math(str(tmp_path / "all")).tasks) == len(MIXED)
+    assert len(MATH.load(str(tmp_path / "all")).tasks) == len(MIXED)
 
 
 def test_the_hub_is_asked_for_each_subject_at_one_commit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,14 +113,14 @@ def test_the_hub_is_asked_for_each_subject_at_one_commit(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
-    found = load_math(split="train", subjects=("precalculus", "algebra"), levels=(4,))
+    found = MATH.load(split="train", subjects=("precalculus", "algebra"), levels=(4,))
     named = {"split": "train", "revision": "a" * 40}
     assert asked == [("EleutherAI/hendrycks_math", name, named) for name in ("algebra", "precalculus")]
     assert resolved == [None]
     assert found.origin == {"data": "EleutherAI/hendrycks_math", "revision": "a" * 40}
     assert [task.id for task in found.tasks] == ["math/train/algebra/1", "math/train/precalculus/1"]
     asked.clear()
-    assert len(load_math().tasks) == 14
+    assert len(MATH.load().tasks) == 14
     assert [name for _, name, _ in asked] == list(SUBJECTS)
 
 
@@ -128,34 +129,34 @@ def test_the_hub_is_asked_for_each_subject_at_one_commit(monkeypatch: pytest.Mon
     [
         ({"solution": "It is 7."}, r"math/test/algebra/1 has no \\boxed"),
         ({"level": "Level 6"}, r"math/test/algebra/1 has the level 'Level 6'"),
-        ({"type": "Topology"}, "row 1 of .* has the type 'Topology', expected one of algebra"),
+        ({"type": "Topology"}, "record 1 of .* has the type 'Topology', expected one of algebra"),
     ],
 )
 def test_a_row_that_is_not_of_math_is_named(tmp_path: Path, changes: dict[str, str], message: str) -> None:
     data = written(tmp_path / "x.jsonl", [row("algebra", 0), row("algebra", 1) | changes])
     with pytest.raises(InputError, match=message):
-        load_math(data)
+        MATH.load(data)
 
 
 def test_unknown_subjects_and_levels_are_refused_before_anything_is_read() -> None:
     with pytest.raises(InputError, match="subjects are algebra, topology; choose among algebra, counting"):
-        load_math("nowhere.jsonl", subjects=("algebra", "topology"))
+        MATH.load("nowhere.jsonl", subjects=("algebra", "topology"))
     for level in (0, 6):
         with pytest.raises(InputError, match=f"levels are {level}; choose among 1, 2, 3, 4, 5"):
-            load_math("nowhere.jsonl", levels=(level,))
+            MATH.load("nowhere.jsonl", levels=(level,))
 
 
 def test_a_subset_without_problems_is_an_error(tmp_path: Path) -> None:
     data = written(tmp_path / "x.jsonl", MIXED)
     with pytest.raises(InputError, match="has no tasks"):
-        load_math(data, levels=(3,))
+        MATH.load(data, levels=(3,))
     with pytest.raises(InputError, match="has nothing of prealgebra"):
-        load_math(data, subjects=("prealgebra",))
+        MATH.load(data, subjects=("prealgebra",))
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real problems are not on this machine")
 def test_the_real_problems_load_and_their_solutions_are_right() -> None:
-    tasks = load_math(str(REAL)).tasks
+    tasks = MATH.load(str(REAL)).tasks
     assert len(tasks) == 500
     assert {task.task_type for task in tasks} == set(SUBJECTS)
     assert {task.metadata["level"] for task in tasks} == {1, 2, 3, 4, 5}
@@ -164,7 +165,7 @@ def test_the_real_problems_load_and_their_solutions_are_right() -> None:
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real problems are not on this machine")
 def test_the_real_numbers_changed_by_one_are_wrong() -> None:
-    whole = [task for task in load_math(str(REAL)).tasks if task.answer.isdecimal()]
+    whole = [task for task in MATH.load(str(REAL)).tasks if task.answer.isdecimal()]
     assert len(whole) > 300
     for task in whole:
         assert not grade(f"\\boxed{{{int(task.answer) + 1}}}", task.answer).correct, task.id
@@ -208,8 +209,24 @@ def test_each_accepted_answer_is_right(tmp_path: Path) -> None:
         row("algebra", 0) | {"solution": r"So $d=\boxed{-3}$. Note: $\boxed{3}$ is also accepted as an answer."},
         row("algebra", 1) | {"problem": LISTED, "solution": r"$b=\boxed{-7}.$ But if not, $b=\boxed{7}.$"},
     ]
-    either, both = load_math(written(tmp_path / "x.jsonl", rows)).tasks
+    either, both = MATH.load(written(tmp_path / "x.jsonl", rows)).tasks
     assert [grade_task(f"\\boxed{{{answer}}}", either).correct for answer in ("3", "-3", "3,-3", "4")] == [
         True, True, False, False,
     ]  # fmt: skip
     assert [grade_task(f"\\boxed{{{answer}}}", both).correct for answer in ("7,-7", "7", "-7")] == [True, False, False]
+
+
+def test_the_answer_has_a_column_of_its_own(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in HUB_ROWS["math500"]))
+    _, second = MATH_500.load(str(path)).tasks
+    assert (second.answer, second.task_type) == (r"\sqrt{2}", "Algebra")
+    assert second.metadata == {"level": 2, "solution": r"$\boxed{\sqrt{2}}$"}
+
+
+def test_the_column_may_hold_one_of_several_boxes(tmp_path):
+    row = HUB_ROWS["math500"][0] | {"solution": r"Both $\boxed{-4}$ and $\boxed{9}$ are roots.", "answer": "9"}
+    (tmp_path / "x.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | {"answer": "-4, 9"}) + "\n")
+    for task in MATH_500.load(str(tmp_path / "x.jsonl")).tasks:
+        assert task.answer == "-4, 9"
+        assert grade_task(r"\boxed{9,-4}", task).correct and not grade_task(r"\boxed{9}", task).correct

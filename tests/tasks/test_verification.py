@@ -5,7 +5,7 @@ import pytest
 from interlat.errors import InputError
 from interlat.tasks.base import Task
 from interlat.tasks.benchmarks import BENCHMARKS
-from interlat.tasks.verification import corrupted_reply, reference_reply, verified
+from interlat.tasks.verification import verified
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -31,16 +31,17 @@ REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 )
 def test_a_mathematical_answer_gets_a_mistake(answer, corrupted):
     task = Task("t", "", answer)
-    assert reference_reply(task) == f"\\boxed{{{answer}}}" and corrupted_reply(task) == f"\\boxed{{{corrupted}}}"
     [found] = verified([task])
+    assert found.corruption == f"\\boxed{{{corrupted}}}"
     assert found.reference.correct and not found.corrupted.correct
 
 
 def test_a_choice_gets_the_next_option():
     options = {"1": "a", "2": "b"}
     tasks = [Task("t", "", label, options=options, grader="choice") for label in options]
-    assert [corrupted_reply(task) for task in tasks] == [r"\boxed{2}", r"\boxed{1}"]
-    assert [(one.reference.correct, one.corrupted.correct) for one in verified(tasks)] == [(True, False)] * 2
+    found = list(verified(tasks))
+    assert [one.corruption for one in found] == [r"\boxed{2}", r"\boxed{1}"]
+    assert [(one.reference.correct, one.corrupted.correct) for one in found] == [(True, False)] * 2
 
 
 def test_a_data_set_that_cannot_be_graded_is_found_out():

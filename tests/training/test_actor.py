@@ -26,15 +26,15 @@ from interlat.store.index import Entry
 from interlat.store.reading import LatentStore
 from interlat.training import actor
 from interlat.training.actor import TrainActor, train_actor
-from interlat.training.branches import BranchWeights
 from interlat.training.conversations import ConversationOptions, Conversations, load_corpus
-from interlat.training.curriculum import Curriculum
 from interlat.training.examples import ids_of
+from interlat.training.finetune import Lora
 from interlat.training.loop import Schedule, step_of
-from interlat.training.messages import ScoutMessages
+from interlat.training.losses import BranchWeights
+from interlat.training.messages import StoredMessages
 from interlat.training.model import SmallModel
+from interlat.training.reading import Curriculum
 from interlat.training.tokenizer import train_tokenizer
-from interlat.training.trained import LowRank
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def config(pipeline, tmp_path):
         thoughts=(str(pipeline.thoughts),),
         tokenizer=str(pipeline.root / "tokenizer"),
         model=SmallModel(hidden_size=16, layers=1, heads=2, intermediate_size=16),
-        schedule=Schedule(steps=3, batch_size=4, checkpoint_every=1, validate_every=3),
+        schedule=Schedule(steps=3, batch_size=4, checkpoint_every=1, eval_every=3),
         adapter_heads=2,
         validation_share=0.2,
     )
@@ -81,8 +81,8 @@ def test_a_message_is_measured_as_it_is_read(config, pipeline, monkeypatch, mess
         measured.append((rows_of(store.ids[0]), len(ids_of(said, chat)), store.length(store.ids[0])))
         return Conversations(None, 0, 0, 0, 0)
 
-    thoughts = ScoutMessages([str(pipeline.thoughts)])
-    monkeypatch.setattr(ScoutMessages, "entries", lambda self, item: [Entry(item, plan=f"<think>no</think>{said}")])
+    thoughts = StoredMessages([str(pipeline.thoughts)])
+    monkeypatch.setattr(StoredMessages, "entries", lambda self, item: [Entry(item, plan=f"<think>no</think>{said}")])
     monkeypatch.setattr(actor, "load_corpus", load)
     monkeypatch.setattr(Conversations, "counts", "")
     chat = ChatFormat(load_tokenizer(str(pipeline.root / "tokenizer")))
@@ -140,13 +140,13 @@ def test_the_whole_recipe_is_killed_and_continued_to_the_same_adapter(config, tm
     """Separation, alignment and curriculum draw by the step, so a second life draws what the first would have drawn."""
     whole = dataclasses.replace(
         config,
-        losses=BranchWeights(separation=0.5, alignment=0.1, adaptive=True),
+        losses=BranchWeights(contrastive=0.5, plan_distillation=0.1, adaptive=True),
         curriculum=Curriculum("uniform"),
         none_share=0.0,
         prefix_share=0.0,
     )
     steps = [metrics for _, metrics in train_actor(whole)]
-    assert all({"task", "separation", "alignment"} <= metrics.keys() for metrics in steps)
+    assert all({"task", "contrastive", "plan_distillation"} <= metrics.keys() for metrics in steps)
     killed = dataclasses.replace(whole, output=str(tmp_path / "killed"))
     for step, _ in train_actor(killed):
         if step == 2:
@@ -162,11 +162,11 @@ def test_latent_losses_are_refused_for_words(config, field, value):
         dataclasses.replace(config, message="text", **{field: value})
 
 
-@pytest.mark.parametrize("trained", ["low_rank", "adapter"])
+@pytest.mark.parametrize("trained", ["lora", "adapter"])
 def test_only_what_is_trained_changes_and_a_killed_run_continues(pipeline, config, tmp_path, trained):
     """The base is a trained text actor; what is frozen comes out as it went in, bit for bit."""
     start = str(pipeline.actors["text"])
-    settings = dataclasses.replace(config, start=start, trained=trained, low_rank=LowRank(rank=2))
+    settings = dataclasses.replace(config, start=start, finetune=trained, lora=Lora(rank=2))
     list(train_actor(settings))
     killed = dataclasses.replace(settings, output=str(tmp_path / "killed"))
     for step, _ in train_actor(killed):
@@ -179,14 +179,14 @@ def test_only_what_is_trained_changes_and_a_killed_run_continues(pipeline, confi
     )
     assert all(torch.equal(whole[name], again[name]) for name in whole)
     changed = {name for name in whole if not torch.equal(whole[name], before[name])}
-    assert bool(changed) == (trained == "low_rank") and all("proj" in name for name in changed)
+    assert bool(changed) == (trained == "lora") and all("proj" in name for name in changed)
     adapters = [CommunicationAdapter.load(f"{c.output}/model").state_dict() for c in (settings, killed)]
     assert all(torch.equal(adapters[0][name], adapters[1][name]) for name in adapters[0])
 
 
 def test_an_adapter_alone_needs_latent_messages(config):
     with pytest.raises(InputError, match="adapter"):
-        dataclasses.replace(config, message="text", trained="adapter")
+        dataclasses.replace(config, message="text", finetune="adapter")
 
 
 def test_bfloat16_is_near_float32_and_leaves_float32_weights(config, tmp_path):
@@ -200,7 +200,7 @@ def test_bfloat16_is_near_float32_and_leaves_float32_weights(config, tmp_path):
 def test_a_step_in_several_passes_is_the_same_step(config, tmp_path):
     """Dropout is drawn by the pass, so an adapter-free training shows it; accumulated shares equal one pass."""
     text = dataclasses.replace(config, message="text")
-    schedule = dataclasses.replace(text.schedule, pass_size=1)
+    schedule = dataclasses.replace(text.schedule, micro_batch_size=1)
     several = dataclasses.replace(text, schedule=schedule, output=str(tmp_path / "several"))
     losses = [[m["loss"] for _, m in train_actor(c)] for c in (text, several)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
@@ -214,7 +214,7 @@ def test_gradient_checkpointing_changes_no_number(config, tmp_path):
 
 def test_the_finished_model_has_the_best_parameters_if_asked(config, tmp_path, monkeypatch):
     """Validation losses of 3, 1 and 2: the best parameters are those of step 2, the last ones those of step 3."""
-    schedule = Schedule(steps=3, batch_size=4, checkpoint_every=1, validate_every=1, warmup_steps=1)
+    schedule = Schedule(steps=3, batch_size=4, checkpoint_every=1, eval_every=1, warmup_steps=1)
     kept = {}
     for keep in ("best", "last"):
         losses = iter([3.0, 1.0, 2.0])
@@ -259,7 +259,7 @@ def test_any_conversations_train_an_actor(pipeline, tmp_path, message):
         message=message,
         thoughts=(store,),
         start=str(pipeline.actors["text"]),
-        schedule=Schedule(steps=2, batch_size=3, validate_every=1, learning_rate=1e-9, adapter_learning_rate=1e-9),
+        schedule=Schedule(steps=2, batch_size=3, eval_every=1, learning_rate=1e-9, adapter_learning_rate=1e-9),
         losses=BranchWeights(0.1, 0.1) if message == "latent" else BranchWeights(),
         curriculum=Curriculum("uniform") if message == "latent" else Curriculum(),
         validation_share=0.3,
@@ -334,7 +334,7 @@ def test_what_is_learned_is_said_whatever_the_generation_prompt_ends_with(name, 
         corpus="conversations",
         conversations=ConversationOptions(data=str(tmp_path / "rows.jsonl"), kind="records"),
         template=TemplateOptions(date=date),
-        schedule=Schedule(steps=45, batch_size=8, learning_rate=1e-2, warmup_steps=3, validate_every=45),
+        schedule=Schedule(steps=45, batch_size=8, learning_rate=1e-2, warmup_steps=3, eval_every=45),
     )
     *_, (_, metrics) = train_actor(config)
     assert metrics["validation_loss"] < 0.05

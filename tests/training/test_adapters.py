@@ -5,12 +5,12 @@ from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.hf import Engine
 from interlat.errors import InputError
 from interlat.training.adapters import begin_adapter, new_adapter
-from interlat.training.messages import ScoutMessages
+from interlat.training.messages import StoredMessages
 
 
 def test_with_its_sender_the_adapter_begins_as_the_words_it_expected(pipeline):
     """Where the sender is sure of a word, the row that the receiver gets points to the embedding of that word."""
-    thoughts = ScoutMessages([str(pipeline.thoughts)])
+    thoughts = StoredMessages([str(pipeline.thoughts)])
     receiver = Engine.load(str(pipeline.actors["text"]), dtype="float32")
     items = thoughts.stores[0].ids
     adapter = new_adapter(thoughts.manifest, receiver.model.config.hidden_size, 2, 0.1, aligned=True, seed=0).eval()

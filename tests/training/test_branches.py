@@ -1,24 +1,30 @@
 """How the losses of samples weigh, and the shape of the other message."""
 
+import random
+from collections import Counter
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from interlat.errors import InputError
-from interlat.training.branches import Branch, BranchWeights, other_message
-from interlat.training.divergences import LN2
+from interlat.training.branches import Branch, Negatives, as_long_as, other_message
 from interlat.training.examples import Example, Mixed
+from interlat.training.losses import LN2, BranchWeights
 
 EXAMPLE = Example((1, 2), (3, 4), (-100, 4), (1.0, 1.0))
 
 
 def test_adaptive_weights_follow_each_sample_and_have_no_gradient():
     losses = torch.tensor([0.0, 0.345, 0.69, 5.0, float("inf")], requires_grad=True)
-    weighted = BranchWeights(0.5, adaptive=True).weighted(0.5, losses, 0.69)
+    adaptive, fixed = BranchWeights(0.5, adaptive=True), BranchWeights(0.5)
+    weighted = adaptive.weighted(adaptive.terms[0], losses)
     expected = [0.01, 0.01 + 0.49 / 2, 0.5, 0.5, 0.5]
     assert weighted[1:4].tolist() == pytest.approx([w * v for w, v in zip(expected, losses.tolist(), strict=True)][1:4])
     weighted[:4].sum().backward()
     assert losses.grad[:4].tolist() == pytest.approx(expected[:4])
-    assert BranchWeights(0.5).weighted(0.5, losses, 0.69)[3].item() == 2.5
+    assert fixed.weighted(fixed.terms[0], losses)[3].item() == 2.5
 
 
 def test_the_published_weights():
@@ -42,8 +48,36 @@ def test_latent_is_what_reads_a_latent_row():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"separation": -1.0}, {"alignment": -0.1}, {"margin": LN2 + 1e-3}, {"margin": 0.0}, {"kl_share": 2.0}]
+    "settings",
+    [{"contrastive": -1.0}, {"plan_distillation": -1}, {"margin": LN2 + 1e-3}, {"margin": 0.0}, {"kl_share": 2.0}],
 )
 def test_nonsense_is_refused(settings):
     with pytest.raises(InputError):
         BranchWeights(**settings)
+
+
+@given(st.lists(st.sampled_from("abcd"), min_size=2, max_size=20).filter(lambda t: len(set(t)) > 1), st.integers(0, 9))
+def test_nobody_gets_a_message_of_its_own_task(tasks, seed):
+    task_of = {str(number): task for number, task in enumerate(tasks)}
+    negatives, rng = Negatives(list(task_of), task_of), random.Random(seed)
+    for item, task in task_of.items():
+        assert task_of[negatives.of(item, rng)] != task
+
+
+def test_every_sample_of_another_task_is_as_likely():
+    negatives, rng = Negatives("01234", dict(zip("01234", "aabcc", strict=True))), random.Random(0)
+    drawn = Counter(negatives.of("1", rng) for _ in range(3000))
+    assert set(drawn) == {"2", "3", "4"} and min(drawn.values()) > 900
+
+
+@pytest.mark.parametrize("tasks", [[], ["a"], ["a", "a"]])
+def test_one_task_has_no_negatives(tasks):
+    with pytest.raises(InputError, match="one task"):
+        Negatives([str(number) for number in range(len(tasks))], dict(enumerate(tasks)) | {"0": "a", "1": "a"})
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7])
+def test_length_is_matched_without_noise(rows):
+    message = torch.arange(6.0).reshape(3, 2)
+    matched = as_long_as(message, rows)
+    assert matched.tolist() == [message[row % 3].tolist() for row in range(rows)]

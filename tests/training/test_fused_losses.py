@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
 
 from interlat.training.fused_losses import rows_with_gradients
 
@@ -64,15 +63,3 @@ def test_without_a_gradient_nothing_is_taken(given):
     frozen, _ = rows_with_gradients(losses_of(weight), states.detach(), [targets], 3)
     assert not frozen.requires_grad
     torch.testing.assert_close(frozen, found)
-
-
-def test_a_function_may_have_nothing_beside_its_losses(given):
-    states, _, targets = given
-
-    def function(states, targets):
-        return nn.functional.mse_loss(states, torch.zeros_like(states), reduction="none"), None
-
-    found, rest = rows_with_gradients(function, states, [targets], 2)
-    assert rest is None
-    (gradient,) = torch.autograd.grad(found.sum(), states)
-    torch.testing.assert_close(gradient, 2 * states)

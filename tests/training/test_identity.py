@@ -30,7 +30,7 @@ def identity(config=CONFIG):
     "changes",
     [
         {"output": "elsewhere", "threads": 2, "device": "cpu", "compile": True, "gradient_checkpointing": True},
-        {"schedule": Schedule(steps=7, stop_at=3, patience=2, pass_size=1, checkpoint_every=5)},
+        {"schedule": Schedule(steps=7, stop_at=3, patience=2, micro_batch_size=1, checkpoint_every=5)},
         {"episodes": "moved.jsonl", "start": "moved"},
     ],
     ids=["machine", "length", "places"],
@@ -46,8 +46,8 @@ def test_where_and_how_long_it_runs_is_free(changes):
         ({"search_weight": 1.0}, "search_weight"),
         ({"schedule": Schedule(learning_rate=1e-2)}, "schedule.learning_rate"),
         ({"schedule": Schedule(batch_size=4)}, "schedule.batch_size"),
-        ({"schedule": Schedule(keep="best")}, "schedule.keep"),
-        ({"low_rank": dataclasses.replace(CONFIG.low_rank, targets=("q_proj",))}, "low_rank.targets"),
+        ({"schedule": Schedule(load_best_at_end=True)}, "schedule.load_best_at_end"),
+        ({"lora": dataclasses.replace(CONFIG.lora, targets=("q_proj",))}, "lora.targets"),
     ],
 )
 def test_other_settings_are_refused_by_name_and_value(changes, name):
@@ -107,3 +107,15 @@ def test_a_store_is_known_by_its_thoughts(pipeline, tmp_path):
     moved.symlink_to(pipeline.thoughts)
     assert thoughts_identity(store) == thoughts_identity(LatentStore.open(moved))
     assert len({thoughts_identity(*stores) for stores in ([store], [store, store], [store[:3]], [store[::-1]])}) == 4
+
+
+def test_the_checkpoint_of_an_older_version_is_the_same_training():
+    now = settings_identity(TrainActor, CONFIG)
+    names = {"finetune": "trained", "lora.rank": "low_rank.rank", "losses.contrastive": "losses.separation"}
+    names |= {"schedule.load_best_at_end": "schedule.keep", "schedule.max_grad_norm": "schedule.gradient_clip"}
+    old = {names.get(name, name): value for name, value in now.items() if name != "losses.more"}
+    old |= {"trained": "everything", "schedule.keep": "last"}
+    check_identity("x", old, now)
+    for name, value in (("trained", "low_rank"), ("schedule.keep", "best"), ("losses.separation", 0.5)):
+        with pytest.raises(CheckpointError):
+            check_identity("x", {**old, name: value}, now)

@@ -24,7 +24,7 @@ from interlat.training.loop import (
     trained_parameters,
 )
 
-SCHEDULE = Schedule(steps=12, checkpoint_every=4, validate_every=6, warmup_steps=3)
+SCHEDULE = Schedule(steps=12, checkpoint_every=4, eval_every=6, warmup_steps=3)
 
 
 def parts():
@@ -35,12 +35,14 @@ def parts():
 def train(directory, stop_after=None, modules=None, schedule=SCHEDULE, identity=None):
     modules = modules or parts()
 
-    def passes_of_step(step):
+    def micro_batches_of_step(step):
         generator = torch.Generator().manual_seed(step)
         x = torch.randn(16, 4, generator=generator)
         yield (modules["model"](x).squeeze() - x.sum(dim=1)).square().mean(), {}
 
-    steps = run_training(directory, modules, schedule, 0, passes_of_step, lambda: {"loss": 1.0}, identity=identity)
+    steps = run_training(
+        directory, modules, schedule, 0, micro_batches_of_step, lambda: {"loss": 1.0}, identity=identity
+    )
     for step, _ in steps:
         if step == stop_after:
             break
@@ -206,13 +208,13 @@ def test_passes_add_up(tmp_path):
         torch.manual_seed(3)
         model = torch.nn.Linear(4, 1)
 
-        def passes_of_step(step, model=model, size=size):
+        def micro_batches_of_step(step, model=model, size=size):
             x = torch.randn(16, 4, generator=torch.Generator().manual_seed(step))
             for part in x.split(size):
                 loss = (model(part).squeeze() - part.sum(dim=1)).square().sum() / 16
                 yield loss, {"twice": 2 * loss.detach()}
 
-        steps = list(run_training(tmp_path / name, {"model": model}, SCHEDULE, 0, passes_of_step))
+        steps = list(run_training(tmp_path / name, {"model": model}, SCHEDULE, 0, micro_batches_of_step))
         assert all(metrics["twice"] == pytest.approx(2 * metrics["loss"]) for _, metrics in steps)
         results.append(model.weight.detach())
     assert torch.allclose(*results, atol=1e-6)
@@ -221,7 +223,7 @@ def test_passes_add_up(tmp_path):
 def validated(directory, losses, stop_after=None, **fields):
     """A training whose parameter is the number of its step and whose validation loss is given; what it leaves."""
     modules = {"model": torch.nn.Linear(1, 1)}
-    schedule = Schedule(steps=len(losses), checkpoint_every=3, validate_every=1, warmup_steps=0, **fields)
+    schedule = Schedule(steps=len(losses), checkpoint_every=3, eval_every=1, warmup_steps=0, **fields)
     step = iter(range(step_of(directory / CHECKPOINT_FILE) or 0, len(losses)))
 
     def validate():
@@ -267,11 +269,22 @@ def test_best_parameters_from_behind_the_checkpoint_are_made_again(tmp_path):
 
 def test_a_step_is_cut_into_passes_that_hold_every_sample_once():
     samples = list(range(7))
-    assert [list(part) for part in Schedule(pass_size=3).passes_of(samples)] == [[0, 1, 2], [3, 4, 5], [6]]
-    assert list(Schedule().passes_of(samples)) == [samples] and list(Schedule().passes_of([])) == []
+    assert [list(part) for part in Schedule(micro_batch_size=3).micro_batches_of(samples)] == [
+        [0, 1, 2],
+        [3, 4, 5],
+        [6],
+    ]
+    assert list(Schedule().micro_batches_of(samples)) == [samples] and list(Schedule().micro_batches_of([])) == []
 
 
-@pytest.mark.parametrize("name", ["steps", "batch_size", "pass_size", "patience", "validate_every", "stop_at"])
+@pytest.mark.parametrize("name", ["steps", "batch_size", "micro_batch_size", "patience", "eval_every", "stop_at"])
 def test_counts_are_positive(name):
     with pytest.raises(InputError, match=name):
         Schedule(**{name: 0})
+
+
+def test_metrics_of_an_older_version_have_the_names_of_today(tmp_path):
+    old = {"step": 1, "loss": 1.0, "separation": 0.5, "validation_played_agreement_2": 0.1, "validation_loss": 2.0}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(old) + "\n")
+    new = {"step": 1, "loss": 1.0, "contrastive": 0.5, "validation_on_policy_distillation_2": 0.1}
+    assert read_metrics(tmp_path) == [{**new, "validation_loss": 2.0}]

@@ -7,9 +7,8 @@ from interlat.agents.sources import TaskSource
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError
-from interlat.experiments.household.episodes import read_episodes
 from interlat.store.reading import LatentStore
-from interlat.training.messages import ScoutMessages
+from interlat.training.messages import StoredMessages
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +21,7 @@ def sampled(pipeline, tmp_path_factory):
 
 
 def test_messages_are_those_of_the_item(pipeline, sampled):
-    messages = ScoutMessages([str(pipeline.thoughts), sampled])
+    messages = StoredMessages([str(pipeline.thoughts), sampled])
     stores = [LatentStore.open(pipeline.thoughts), LatentStore.open(sampled)]
     seen = [set(), set()]
     for item in stores[0].ids:
@@ -35,20 +34,15 @@ def test_messages_are_those_of_the_item(pipeline, sampled):
     assert seen[0] == seen[1] == set(stores[0].ids)
 
 
-def test_episodes_come_back_as_they_were(pipeline):
-    episodes = ScoutMessages([str(pipeline.thoughts)]).episodes()
-    assert episodes == [record for record in read_episodes(pipeline.episodes) if record["episodes"]]
-
-
 def test_stores_that_do_not_fit_are_named(pipeline, sampled, tmp_path):
     with pytest.raises(InputError, match="no stores"):
-        ScoutMessages([])
+        StoredMessages([])
     source = TaskSource("alfworld", str(pipeline.episodes))
     short = Sampling(max_new_tokens=4)
     few = CollectThoughts(str(pipeline.scout), source, str(tmp_path / "few"), sampling=short, limit=2)
     list(collect_thoughts(few))
     with pytest.raises(InputError, match="has no thought about"):
-        ScoutMessages([sampled, few.output])
+        StoredMessages([sampled, few.output])
     both = dataclasses.replace(few, output=str(tmp_path / "both"), layers=(-1, 1), norm="pre")
     with pytest.raises(InputError, match="of a model of 1 layers"):
         list(collect_thoughts(both))

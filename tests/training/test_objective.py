@@ -9,11 +9,14 @@ from torch import nn
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
-from interlat.training.branches import Branch, BranchWeights, Totals, other_message
-from interlat.training.curriculum import cut
+from interlat.engine.rotary import read_rows_apart
+from interlat.training.branches import Branch, Totals, other_message
 from interlat.training.examples import Example, Mixed, collate
+from interlat.training.losses import BranchWeights
 from interlat.training.objective import ActorObjective
 from interlat.training.preference import score_trajectories
+from interlat.training.reading import cut
+from model_fixtures import make_longrope
 from sweep.tiny_models import tiny_model
 
 SIZE, VOCABULARY = 16, 40
@@ -93,22 +96,22 @@ def test_losses_equal_those_of_single_samples(parts, branches, ratio):
         own = Mixed(branch.own.rows, taken, branch.plan[first:])
         other = other_message(own, branch.other.rows, (3, 1, 4, 1, 5))
         branches[number] = Branch(branch.example, own, other, branch.plan)
-    total, metrics = losses(parts, branches, BranchWeights(separation=0.5, alignment=2.0, margin=0.6))
-    separation, alignment = [], []
+    total, metrics = losses(parts, branches, BranchWeights(contrastive=0.5, plan_distillation=2.0, margin=0.6))
+    contrastive, alignment = [], []
     for branch in branches:
         p = slow_distributions(parts, branch.example, branch.own)
         q = slow_distributions(parts, branch.example, branch.other)
         m = (p + q) / 2
         js = ((p * (p / m).log()).sum(-1) + (q * (q / m).log()).sum(-1)) / 2
-        separation.append(max(0.0, 0.6 - js.mean().item()))
+        contrastive.append(max(0.0, 0.6 - js.mean().item()))
         plan = slow_distributions(parts, branch.example, branch.plan)
         kl = (plan * (plan / p).log()).sum(-1)
         cosine = (plan * p).sum(-1) / (plan.norm(dim=-1) * p.norm(dim=-1))
         alignment.append((0.7 * kl + 0.3 * (1 - cosine)).mean().item())
-    assert metrics["separation"] == pytest.approx(sum(separation) / 3, abs=1e-5)
-    assert metrics["alignment"] == pytest.approx(sum(alignment) / 3, rel=1e-4)
-    assert total.item() == pytest.approx(0.5 * metrics["separation"] + 2 * metrics["alignment"], rel=1e-6)
-    assert 0 < metrics["separation"] < 0.6
+    assert metrics["contrastive"] == pytest.approx(sum(contrastive) / 3, abs=1e-5)
+    assert metrics["plan_distillation"] == pytest.approx(sum(alignment) / 3, rel=1e-4)
+    assert total.item() == pytest.approx(0.5 * metrics["contrastive"] + 2 * metrics["plan_distillation"], rel=1e-6)
+    assert 0 < metrics["contrastive"] < 0.6
 
 
 @pytest.mark.parametrize("ratio", [0.1, 0.3, 0.5, 0.9, 1.0])
@@ -119,8 +122,8 @@ def test_the_same_message_as_negative_gives_the_largest_loss_at_every_ratio(part
         taken, first = cut(ratio, len(branch.own.rows), len(branch.plan))
         own = Mixed(branch.own.rows, max(1, taken), branch.plan[first:])
         same.append(Branch(branch.example, own, other_message(own, branch.own.rows, branch.plan)))
-    _, metrics = losses(parts, same, BranchWeights(separation=1.0))
-    assert metrics["separation"] == pytest.approx(0.69, abs=1e-6)
+    _, metrics = losses(parts, same, BranchWeights(contrastive=1.0))
+    assert metrics["contrastive"] == pytest.approx(0.69, abs=1e-6)
 
 
 def test_the_plan_read_as_the_message_aligns_wholly(parts, branches):
@@ -133,19 +136,19 @@ def test_the_plan_read_as_the_message_aligns_wholly(parts, branches):
             return rows
 
     own = [Branch(b.example, Mixed(table[list(b.plan)], len(b.plan)), None, b.plan) for b in branches]
-    _total, metrics = losses((model, Same()), own, BranchWeights(alignment=1.0))
-    assert metrics["alignment"] == pytest.approx(0.0, abs=1e-5)
+    _total, metrics = losses((model, Same()), own, BranchWeights(plan_distillation=1.0))
+    assert metrics["plan_distillation"] == pytest.approx(0.0, abs=1e-5)
 
 
 def test_samples_without_a_latent_message_take_no_part(parts, branches):
-    weights = BranchWeights(separation=1.0, alignment=1.0)
+    weights = BranchWeights(contrastive=1.0, plan_distillation=1.0)
     _only, expected = losses(parts, branches[:2], weights)
     mixed = [branches[0], Branch(branches[2].example, None), Branch(branches[2].example, (4, 5)), branches[1]]
     _total, metrics = losses(parts, mixed, weights)
-    for name in ("separation", "alignment"):
+    for name in ("contrastive", "plan_distillation"):
         assert metrics[name] == pytest.approx(expected[name], abs=1e-6)
     nothing, none = losses(parts, mixed[1:3], weights)
-    assert nothing.item() == 0 and (none["separation"], none["alignment"]) == (0, 0)
+    assert nothing.item() == 0 and (none["contrastive"], none["plan_distillation"]) == (0, 0)
 
 
 def test_the_task_is_the_weighted_mean_over_all_labels(parts, branches):
@@ -223,9 +226,9 @@ def test_other_branches_and_adaptive_weights_get_no_gradient(parts, branches):
 
     for branch in branches:
         adaptive, metrics = gradient(branch, BranchWeights(0.5, 0.05, adaptive=True))
-        separation = 0.01 + 0.49 * min(1.0, metrics["separation"].item() / 0.69)
-        alignment = 0.01 + 0.04 * min(1.0, metrics["alignment"].item() / 4)
-        fixed, _ = gradient(branch, BranchWeights(separation, alignment))
+        contrastive = 0.01 + 0.49 * min(1.0, metrics["contrastive"].item() / 0.69)
+        alignment = 0.01 + 0.04 * min(1.0, metrics["plan_distillation"].item() / 4)
+        fixed, _ = gradient(branch, BranchWeights(contrastive, alignment))
         assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(adaptive, fixed, strict=True))
 
 
@@ -237,7 +240,7 @@ def test_references_are_read_without_dropout(parts, branches):
     dropping = CommunicationAdapter(AdapterConfig(SIZE, SIZE, heads=2, output_scale=2.0, dropout=0.5))
     seen = []
     dropping.register_forward_hook(lambda module, inputs, output: seen.append(module.training))
-    losses((model, dropping), branches, BranchWeights(separation=0.5))
+    losses((model, dropping), branches, BranchWeights(contrastive=0.5))
     assert seen == [False, True]
 
 
@@ -265,3 +268,49 @@ def test_the_loss_is_made_of_the_scores_that_the_model_gives(name):
     assert loss.item() == pytest.approx(expected.mean().item(), rel=1e-4)
     scores = score_trajectories(ActorObjective(model, None).eval(), [branch.example], [None])
     assert scores.log_probabilities.item() == pytest.approx(-expected.sum().item(), rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=30, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1,
+    )  # fmt: skip
+    return Qwen2ForCausalLM(config).eval()
+
+
+def states_of(model, batch, precision="float32"):
+    return ActorObjective(model, None, precision=precision).states(batch)
+
+
+def batch_of(*lengths):
+    ids = [tuple(range(1, length + 1)) for length in lengths]
+    return collate([Example((7,), one, one, (1.0,) * len(one)) for one in ids], [None] * len(ids))
+
+
+def test_padding_changes_no_state(model):
+    together = states_of(model, batch_of(3, 9))
+    alone = states_of(model, batch_of(3))
+    torch.testing.assert_close(together[0, :4], alone[0], atol=1e-6, rtol=1e-5)
+    expected = model(input_ids=torch.tensor([[7, 1, 2, 3]]), output_hidden_states=True).hidden_states[-1]
+    torch.testing.assert_close(alone, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_bfloat16_is_the_arithmetic_and_not_the_result(model):
+    batch = batch_of(6)
+    exact, rough = (states_of(model, batch, p) for p in ("float32", "bfloat16"))
+    assert rough.dtype == torch.float32 and not torch.equal(exact, rough)
+    torch.testing.assert_close(rough, exact, atol=0.1, rtol=0.1)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
+def test_a_row_beside_one_that_is_longer_than_its_rotary_factors_last_is_read_as_if_alone():
+    """The factors of LongRoPE change after 32 positions; the expected states are those of a model by itself."""
+    model, untouched = make_longrope(), make_longrope()
+    read_rows_apart(model)
+    together = states_of(model, batch_of(11, 60))
+    for row, length in enumerate((11, 60)):
+        ids = torch.tensor([[7, *range(1, length + 1)]])
+        expected = untouched(input_ids=ids, output_hidden_states=True).hidden_states[-1][0]
+        torch.testing.assert_close(together[row, : length + 1], expected, atol=1e-4, rtol=1e-4)

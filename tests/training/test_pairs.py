@@ -6,10 +6,9 @@ from interlat.agents.loading import load
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import InputError
-from interlat.experiments.household.corpus import household_corpus
+from interlat.experiments.household.corpus import HOUSEHOLD, household_corpus, stored_episodes
 from interlat.store.reading import LatentStore
-from interlat.training.messages import ScoutMessages
-from interlat.training.pairs import draw_pairs, preference_data, trajectory_example
+from interlat.training.pairs import draw_pairs, preference_data
 from interlat.training.trajectories import Trajectory
 
 
@@ -36,7 +35,7 @@ def played(store):
 
 def data(played, store, **changes):
     settings = {"per_thought": 2, "validation_share": 0.3, "seed": 0} | changes
-    return preference_data(played, store, **settings)
+    return preference_data(played, store, HOUSEHOLD, **settings)
 
 
 def test_pairs_never_mix_thoughts_and_are_won_before_lost():
@@ -80,7 +79,7 @@ def test_no_game_is_both_learned_and_held_out(store, played):
 def test_what_the_actor_did_not_learn_is_held_out_first(pipeline, store, played):
     chat = ChatFormat(load_tokenizer(str(pipeline.scout)))
     for share in (0.1, 0.3, 0.5):
-        actor = household_corpus(ScoutMessages([str(pipeline.thoughts)]).episodes(), chat, validation_share=share)
+        actor = household_corpus(stored_episodes(store), chat, validation_share=share)
         held_out = {pair.won.item for pair in data(played, store, validation_share=share).validation}
         assert held_out == {actor.task_of[example.item] for example in actor.validation}
 
@@ -97,7 +96,7 @@ def test_data_that_do_not_go_together_are_refused(store, played):
 def test_an_actor_learns_its_commands_and_the_ends_of_its_turns(pipeline, store, played):
     agent = load(pipeline.actors["latent"], dtype="float32")
     one = dataclasses.replace(played[4], turns=(("go to shelf 1", "You see it."), ("", "Nothing happens.")))
-    example = trajectory_example(one, store, agent.engine.chat)
+    example = HOUSEHOLD.trajectory(store.entry(one.id).metadata, one.turns, agent.engine.chat)
     learned = [token for token in example.labels if token != -100]
     end = agent.engine.tokenizer.eos_token
     assert agent.engine.tokenizer.decode(learned) == f"go to shelf 1{end}{end}"

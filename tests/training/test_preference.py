@@ -12,7 +12,8 @@ from interlat.connectors.adapter import CommunicationAdapter
 from interlat.errors import CheckpointError, InputError
 from interlat.files import append_line, read_lines
 from interlat.store.reading import LatentStore
-from interlat.training import divergences
+from interlat.training import fused_losses
+from interlat.training.finetune import Lora
 from interlat.training.objective import ActorObjective
 from interlat.training.preference import (
     Preference,
@@ -24,7 +25,6 @@ from interlat.training.preference import (
     score_trajectories,
     train_preference,
 )
-from interlat.training.trained import LowRank
 from interlat.training.trajectories import TRAJECTORIES_FILE, Trajectory
 
 
@@ -56,7 +56,7 @@ def config(pipeline, trajectories, tmp_path):
         validation_share=0.3,
         schedule=PreferenceSchedule(
             steps=4, batch_size=4, learning_rate=1e-3, adapter_learning_rate=1e-3, warmup_steps=1, checkpoint_every=1,
-            validate_every=2,
+            eval_every=2,
         ),
         device="cpu",
     )  # fmt: skip
@@ -145,7 +145,7 @@ def test_a_policy_that_is_the_reference_loses_ln_2():
 @pytest.mark.parametrize("kind", ["none", "text", "latent"])
 @pytest.mark.parametrize("chunk", [2**24, 4000])
 def test_scores_of_a_batch_are_those_of_single_conversations(pipeline, config, kind, chunk, monkeypatch):
-    monkeypatch.setattr(divergences, "CHUNK_LOGITS", chunk)
+    monkeypatch.setattr(fused_losses, "CHUNK_LOGITS", chunk)
     config = dataclasses.replace(config, start=str(pipeline.actors[kind]))
     scorer, pairs = preference(config)
     store = LatentStore.open(config.thoughts)
@@ -219,10 +219,10 @@ def parameters(folder):
     return {**agent.engine.model.state_dict(), **(agent.adapter.state_dict() if agent.adapter else {})}
 
 
-@pytest.mark.parametrize("trained", ["everything", "low_rank", "adapter"])
+@pytest.mark.parametrize("trained", ["full", "lora", "adapter"])
 def test_a_killed_training_continues_to_the_same_actor(config, tmp_path, trained):
     """Only what is trained changes, the first step begins at ln 2, and a second life has the reference of the first."""
-    config = dataclasses.replace(config, trained=trained, low_rank=LowRank(rank=2))
+    config = dataclasses.replace(config, finetune=trained, lora=Lora(rank=2))
     metrics = run(config)
     assert metrics[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
     assert metrics[-1]["loss"] < metrics[0]["loss"]
@@ -239,7 +239,7 @@ def test_a_killed_training_continues_to_the_same_actor(config, tmp_path, trained
     changed = {name for name in whole if not torch.equal(whole[name], start[name])}
     assert changed & adapter.keys()
     assert bool(changed - adapter.keys()) == (trained != "adapter")
-    assert trained != "low_rank" or all("proj" in name for name in changed - adapter.keys())
+    assert trained != "lora" or all("proj" in name for name in changed - adapter.keys())
 
 
 def test_the_finished_actor_is_the_best_one_as_an_actor_is_written(config, tmp_path):
@@ -266,11 +266,11 @@ def test_actors_that_read_words_or_nothing_learn_too(pipeline, config, kind, tmp
     assert metrics[-1]["loss"] < metrics[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
     assert load(f"{config.output}/model").adapter is None
     with pytest.raises(InputError, match="no adapter can learn"):
-        run(dataclasses.replace(config, trained="adapter", output=str(tmp_path / "other")))
+        run(dataclasses.replace(config, finetune="adapter", output=str(tmp_path / "other")))
 
 
 def test_a_step_in_several_passes_is_the_same_step(config, tmp_path):
-    schedule = dataclasses.replace(config.schedule, pass_size=3)
+    schedule = dataclasses.replace(config.schedule, micro_batch_size=3)
     several = dataclasses.replace(config, schedule=schedule, output=str(tmp_path / "several"))
     one, other = run(config), run(several)
     for name in ("loss", "margin", "gradient_norm"):
@@ -312,7 +312,7 @@ def test_an_actor_without_its_adapter_is_refused(pipeline, config, tmp_path):
 
 
 def test_bfloat16_is_near_float32_and_begins_at_the_reference_too(config, tmp_path):
-    half = dataclasses.replace(config, precision="bfloat16", trained="low_rank", output=str(tmp_path / "half"))
-    losses = [[m["loss"] for m in run(dataclasses.replace(c, trained="low_rank"))] for c in (config, half)]
+    half = dataclasses.replace(config, precision="bfloat16", finetune="lora", output=str(tmp_path / "half"))
+    losses = [[m["loss"] for m in run(dataclasses.replace(c, finetune="lora"))] for c in (config, half)]
     assert losses[1][0] == pytest.approx(math.log(2), abs=0.02)
     assert losses[0] == pytest.approx(losses[1], rel=0.05) and losses[0] != losses[1]

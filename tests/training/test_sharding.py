@@ -13,9 +13,9 @@ from interlat.config import write_config
 from interlat.engine.hf import Engine
 from interlat.files import read_lines
 from interlat.training.actor import TrainActor, train_actor
-from interlat.training.branches import BranchWeights
-from interlat.training.curriculum import Curriculum
 from interlat.training.loop import Schedule
+from interlat.training.losses import BranchWeights
+from interlat.training.reading import Curriculum
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def config(pipeline, tmp_path):
             steps=4,
             batch_size=4,
             checkpoint_every=2,
-            validate_every=2,
+            eval_every=2,
             warmup_steps=1,
             learning_rate=1e-4,
             adapter_learning_rate=1e-4,
@@ -59,7 +59,7 @@ def close(one, other, tolerance):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, pytest.param({"trained": "low_rank"}, marks=pytest.mark.slow)], ids=["everything", "low_rank"]
+    "changes", [{}, pytest.param({"finetune": "lora"}, marks=pytest.mark.slow)], ids=["full", "lora"]
 )
 def test_two_processes_train_as_one(config, tmp_path, changes):
     config = dataclasses.replace(config, **changes)

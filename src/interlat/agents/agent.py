@@ -25,8 +25,9 @@ from interlat.engine.prompt import Latents, Part, Text, Tokens
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.streaming import Request
 from interlat.errors import CheckpointError, InputError, MessageError
-from interlat.messages import CacheMessage, Header, HiddenMessage, Message, Offset, TextMessage, check_receiver
+from interlat.messages import CacheMessage, Header, HiddenMessage, Message, TextMessage, check_receiver
 from interlat.reasoning import final_part
+from interlat.states import StateAt
 
 DEFAULT_STEPS = 8
 """Latents of a thought where nobody says how many."""
@@ -89,7 +90,7 @@ class Agent:
         sampling: Sampling | None = None,
         max_new_tokens: int | None = None,
         seed: int = 0,
-        offset: Offset = "predicting",
+        state_at: StateAt = "before_token",
     ) -> HiddenMessage:
         """Write a plan for ``task`` and keep the states that it was made with.
 
@@ -99,7 +100,7 @@ class Agent:
             max_new_tokens: at most this many tokens in the plan; by default the limit of ``sampling``. Whether the plan
                 ended by itself is under ``stopped`` in the provenance of the message.
             seed: of a sample; greedy writing does not use it.
-            offset: row t is the state (last layer, after the final norm) that predicted plan token t, or that
+            state_at: row t is the state (last layer, after the final norm) that predicted plan token t, or that
                 had just read it.
 
         Returns:
@@ -109,7 +110,7 @@ class Agent:
             MessageError: the plan is empty.
             PromptError: the task is no text, or does not fit into the context.
         """
-        made = self._write([task], sampling, max_new_tokens, seed, None, offset)
+        made = self._write([task], sampling, max_new_tokens, seed, None, state_at)
         return _hidden(made)[0]
 
     def write_many(
@@ -120,14 +121,14 @@ class Agent:
         max_new_tokens: int | None = None,
         seed: int = 0,
         keys: Sequence[str] | None = None,
-        offset: Offset = "predicting",
+        state_at: StateAt = "before_token",
         batch_size: int = 16,
     ) -> list[HiddenMessage]:
         """Write a plan for each of several tasks; each message is the one that `write` makes of its task alone.
 
         Args:
             tasks: what goes into the prompt template.
-            sampling, max_new_tokens, seed, offset: as for `write`.
+            sampling, max_new_tokens, seed, state_at: as for `write`.
             keys: names of the tasks, which seed their samples; by default their texts.
             batch_size: tasks in one batch.
 
@@ -138,7 +139,7 @@ class Agent:
         made = []
         for part in _parts(tasks, batch_size):
             made += self._write(
-                tasks[part], sampling, max_new_tokens, seed, None if keys is None else keys[part], offset
+                tasks[part], sampling, max_new_tokens, seed, None if keys is None else keys[part], state_at
             )
         return _hidden(made)
 
@@ -149,12 +150,12 @@ class Agent:
         max_new_tokens: int | None,
         seed: int,
         keys: Sequence[str] | None,
-        offset: Offset,
+        state_at: StateAt,
     ) -> list[SenderOutput]:
         chosen = self._sampling(sampling, max_new_tokens)
         seeds = [self.seed(seed, key) for key in keys or tasks]
         said = {"seed": seed, "sampling": dataclasses.asdict(chosen)}
-        return write(self, tasks, chosen, seeds, offset=offset, provenance=said)
+        return write(self, tasks, chosen, seeds, state_at=state_at, provenance=said)
 
     def think(self, task: str, steps: int | None = None, *, align: Align | None = None) -> HiddenMessage:
         """Think about ``task`` in latent steps, without a word.
@@ -167,7 +168,7 @@ class Agent:
 
         Returns:
             ``hidden_states`` [K, D] in the model's dtype: row k is the state (last layer, after the final
-            norm) after k + 1 steps, from which the next input would be made ("predicting"). Those of a compressed
+            norm) after k + 1 steps, from which the next input would be made ("before_token"). Those of a compressed
             sender are what it was trained to send to its receiver.
 
         Raises:
@@ -226,7 +227,7 @@ class Agent:
 
         Raises:
             CheckpointError: a hidden message, but this agent has no adapter to read it.
-            MessageError: the message does not fit the sender, layer, norm or offset that the adapter was
+            MessageError: the message does not fit the sender, layer, norm or state_at that the adapter was
                 trained with; or the reply ends inside a thought, so that there is no answer.
             PromptError: text or message is no text, or they do not fit into the context.
         """
@@ -404,7 +405,7 @@ class Agent:
 
         Raises:
             CheckpointError: a hidden message, but this agent has no adapter to read it.
-            MessageError: another sender, layer, norm or offset than the adapter was trained with, or the cache of
+            MessageError: another sender, layer, norm or state_at than the adapter was trained with, or the cache of
                 another model; names everything that differs.
         """
         if header.kind == "hidden":

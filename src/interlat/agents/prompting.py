@@ -1,17 +1,17 @@
 """How the text of a task becomes a sender's prompt: the same at collection, in training and at play."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from interlat.agents.settings import PLACE_OF_TEXT
+from interlat.agents.settings import Thinking as Thinking
+from interlat.agents.settings import with_thinking as with_thinking
 from interlat.config import from_mapping
 from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Part, Text, begun, filled
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 from interlat.reasoning import opened_thought
-
-Thinking = Literal["default", "on", "off"]
 
 
 class PromptMaker:
@@ -91,20 +91,6 @@ class PromptMaker:
             return begun(content, self.tokenizer) if self.begin else [*content]
         turns = [("system", [Text(self.system)])] if self.system else []
         return self.chat.opening([*turns, ("user", content)])
-
-
-def with_thinking(thinking: Thinking, options: TemplateOptions) -> TemplateOptions:
-    """The options with the switch that `interlat collect` has for ``enable_thinking``.
-
-    Raises:
-        InputError: the two contradict each other.
-    """
-    wanted = {"default": None, "on": True, "off": False}[thinking]
-    if None not in (wanted, options.enable_thinking) and wanted != options.enable_thinking:
-        raise InputError(
-            f"prompt.thinking is {thinking} and template.enable_thinking is {options.enable_thinking}; set one of them"
-        )
-    return TemplateOptions(enable_thinking=wanted).over(options)
 
 
 def collected_options(settings: Mapping[str, Any]) -> TemplateOptions:

@@ -12,7 +12,8 @@ from interlat.connectors.bridge import Bridge, begin_thought, finish_thought
 from interlat.engine.cache import KVCache
 from interlat.engine.cache_message import header_of, message_of_memory
 from interlat.engine.sampling import Sampling
-from interlat.messages import Header, HiddenMessage, Message, Offset
+from interlat.messages import Header, HiddenMessage, Message
+from interlat.states import StateAt
 
 if TYPE_CHECKING:
     from interlat.agents.agent import Agent
@@ -70,7 +71,7 @@ def write(
     sampling: Sampling,
     seeds: Sequence[int],
     *,
-    offset: Offset = "predicting",
+    state_at: StateAt = "before_token",
     provenance: Mapping[str, Any] | None = None,
     cache: bool = False,
 ) -> list[SenderOutput]:
@@ -81,7 +82,7 @@ def write(
         tasks: what goes into its prompt template.
         sampling: how it writes.
         seeds: one a task.
-        offset: which state belongs to a token, see `Agent.write`.
+        state_at: which state belongs to a token, see `Agent.write`.
         provenance: what the headers say besides.
         cache: hand over the KV cache of prompt and plan instead of the states.
 
@@ -91,18 +92,18 @@ def write(
     engine, clock = agent.engine, Clock(len(tasks))
     memory = engine.prefill([agent.task_prompt(task) for task in tasks])
     clock.lap(PREFILL)
-    decoded = engine.decode(memory, sampling, seeds, keep_hidden_states=True, offset=offset)
+    decoded = engine.decode(memory, sampling, seeds, keep_hidden_states=True, state_at=state_at)
     clock.lap(THINKING)
     made = []
     for row, task in enumerate(tasks):
         text, ids = engine.chat.opened_thought + decoded.texts[row], decoded.token_ids[row]
-        start = int(memory.next_position[row]) - (offset == "predicting")
+        start = int(memory.next_position[row]) - (state_at == "before_token")
         said = {"method": "write", "task": task, **(provenance or {}), "stopped": decoded.stopped[row]}
         message: Message | None = None
         if cache:
             message = _cache_message(agent, decoded.memory, row, said)
         elif decoded.texts[row].strip():
-            header = header_for(agent, offset, range(start, start + len(ids)), said)
+            header = header_for(agent, state_at, range(start, start + len(ids)), said)
             message = HiddenMessage(decoded.hidden_states[row], decoded.texts[row], tuple(ids), header)
         made.append(
             SenderOutput(
@@ -170,20 +171,20 @@ def think(
 def thought_header(agent: "Agent", bridge: Bridge | None, positions: range, provenance: Mapping[str, Any]) -> Header:
     """The header of latents; a compressed sender's stand for the states that its receiver was trained to read."""
     if bridge is None:
-        return header_for(agent, "predicting", positions, provenance)
+        return header_for(agent, "before_token", positions, provenance)
     config = bridge.config
     return dataclasses.replace(
-        header_for(agent, config.offset, positions, provenance),
+        header_for(agent, config.state_at, positions, provenance),
         space_fingerprint=config.sender_fingerprint,
         layer=config.layer,
         norm=config.norm,
     )
 
 
-def header_for(agent: "Agent", offset: Offset, positions: range, provenance: Mapping[str, Any]) -> Header:
+def header_for(agent: "Agent", state_at: StateAt, positions: range, provenance: Mapping[str, Any]) -> Header:
     """The header of states of the last layer, after its norm."""
     header = header_of(agent.engine, {"role": agent.settings.role, **provenance})
-    return dataclasses.replace(header, offset=offset, positions=tuple(positions))
+    return dataclasses.replace(header, state_at=state_at, positions=tuple(positions))
 
 
 def _cache_message(agent: "Agent", memory: KVCache, row: int, provenance: Mapping[str, Any]) -> Message:

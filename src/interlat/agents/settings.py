@@ -5,10 +5,8 @@ import json
 from pathlib import Path
 from typing import Literal, get_args
 
-from interlat.engine.checkpoint import companion_file
-from interlat.engine.prompt import Text, filled
-from interlat.engine.sampling import Sampling
-from interlat.engine.template import TemplateOptions
+from interlat.engine.options import Sampling, TemplateOptions
+from interlat.engine.prompt_text import Text, filled
 from interlat.errors import CheckpointError, InputError
 from interlat.files import write_atomically
 from interlat.typed import typed
@@ -91,5 +89,24 @@ class AgentSettings:
         Raises:
             CheckpointError: as `read`.
         """
+        from interlat.engine.checkpoint import companion_file
+
         file = companion_file(str(place), SETTINGS_FILE)
         return cls.read(file) if file else cls()
+
+
+Thinking = Literal["default", "on", "off"]
+
+
+def with_thinking(thinking: Thinking, options: TemplateOptions) -> TemplateOptions:
+    """The options with the switch that `interlat collect` has for ``enable_thinking``.
+
+    Raises:
+        InputError: the two contradict each other.
+    """
+    wanted = {"default": None, "on": True, "off": False}[thinking]
+    if None not in (wanted, options.enable_thinking) and wanted != options.enable_thinking:
+        raise InputError(
+            f"prompt.thinking is {thinking} and template.enable_thinking is {options.enable_thinking}; set one of them"
+        )
+    return TemplateOptions(enable_thinking=wanted).over(options)

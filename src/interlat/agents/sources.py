@@ -1,50 +1,38 @@
-"""Where the tasks of a collection come from, and how a task becomes a prompt."""
+"""Where the tasks of a collection come from, and how a task becomes a prompt.
 
+A kind of task source is a plug-in: another package adds one by an entry point of ``interlat.task_sources`` that names a
+`SourceKind`. Every benchmark is a kind, too.
+"""
+
+import dataclasses
 import random
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from interlat.agents.prompting import PromptMaker, Thinking, with_thinking
-from interlat.agents.settings import PLACE_OF_TEXT, PLAN_REQUEST
-from interlat.engine.template import TemplateOptions
+from interlat.agents.settings import PLACE_OF_TEXT, PLAN_REQUEST, Thinking, with_thinking
+from interlat.config import did_you_mean
+from interlat.engine.options import TemplateOptions
 from interlat.errors import InputError
-from interlat.experiments.household.episodes import read_episodes
-from interlat.experiments.household.prompts import room_and_task, scout_prompt
-from interlat.files import sha256_of
+from interlat.registry import Registry
 from interlat.tasks.arithmetic import ArithmeticOptions, arithmetic_problems
-from interlat.tasks.base import Grader, Task, TaskSet
+from interlat.tasks.base import Task, TaskSet
 from interlat.tasks.benchmarks import BENCHMARKS
 from interlat.tasks.conversations import load_conversations
-from interlat.tasks.grading import ANSWER_FORMATS, PLACE_OF_FORMAT
-from interlat.tasks.hendrycks_math import MATH, load_math
+from interlat.tasks.grading import GRADERS, PLACE_OF_FORMAT
+from interlat.tasks.hendrycks_math import MATH
 from interlat.tasks.records import RecordFields, load_records
 
-Kind = Literal[
-    "alfworld",
-    "conversations",
-    "arithmetic",
-    "records",
-    "gsm8k",
-    "math",
-    "math500",
-    "aime2024",
-    "aime2025",
-    "gpqa",
-    "arc_easy",
-    "arc_challenge",
-    "winogrande",
-    "medqa",
-    "mbppplus",
-    "humaneval",
-    "humanevalplus",
-]
+if TYPE_CHECKING:
+    from interlat.agents.prompting import PromptMaker
+
 Ask = Literal["default", "text", "plan", "list", "solve"]
 
 TEMPLATES: dict[Ask, str] = {
     "text": PLACE_OF_TEXT,
     "plan": PLAN_REQUEST,
+    "list": PLAN_REQUEST,
     "solve": f"{PLACE_OF_TEXT}\n\nThink step by step. {PLACE_OF_FORMAT}",
 }
 HINT = (
@@ -55,12 +43,12 @@ HINT = (
 
 @dataclass(frozen=True)
 class TaskSource:
-    """A set of tasks."""
+    """A set of tasks. A field that another kind takes is refused."""
 
-    kind: Kind
-    """alfworld: episodes of authored games (`interlat collect episodes`). conversations: ALFWorld trajectories as
-    conversation JSON. arithmetic: generated word problems. records: any JSON, JSONL, Parquet or CSV file or hub data
-    set. All others: the benchmarks (`interlat tasks list`)."""
+    kind: str
+    """conversations: ALFWorld trajectories as conversation JSON. arithmetic: generated word problems. records: any
+    JSON, JSONL, Parquet or CSV file or hub data set. alfworld: episodes of authored games (`interlat collect
+    episodes`). All others: the benchmarks (`interlat tasks list`), and what other packages add."""
     data: str = ""
     """File, folder or hub id; empty is the benchmark's own place on the hub."""
     split: str = ""
@@ -77,24 +65,37 @@ class TaskSource:
     fields: RecordFields = field(default_factory=RecordFields)
     """records: which columns hold what."""
     notes: bool = True
-    """alfworld: give the sender the scout's private notes; without them it gets the opening text."""
+    """alfworld, records, arithmetic: give the sender the notes that only it may see; without them it gets the text
+    that the receiver gets."""
     count: int = 200
     """arithmetic: number of problems."""
     problems: ArithmeticOptions = field(default_factory=ArithmeticOptions)
     """arithmetic: how hard they are, and which."""
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise InputError(f"there are no tasks of kind {self.kind!r}; take one of {', '.join(get_args(Kind))}")
-        if not self.data and self.kind in ("alfworld", "conversations", "records"):
+        if self.kind not in TASK_SOURCES:
+            names = TASK_SOURCES.names()
+            guess = did_you_mean(self.kind, names)
+            raise InputError(f"kind is {self.kind!r}, expected one of {', '.join(names)}{guess}; correct it")
+        takes = self.how.takes
+        for one in dataclasses.fields(self)[1:]:
+            default = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
+            if one.name not in takes and getattr(self, one.name) != default:
+                raise InputError(
+                    f"{one.name} is set, and tasks of kind {self.kind} take {', '.join(takes)}; leave {one.name} out"
+                )
+        if self.how.needs_data and not self.data:
             raise InputError(f"tasks of kind {self.kind} have no place of their own; set data to a file or hub id")
 
     @property
-    def grader(self) -> Grader:
-        """Who judges replies to the tasks."""
-        if self.kind in BENCHMARKS:
-            return BENCHMARKS[self.kind].grader
-        return self.fields.grader if self.kind == "records" else "mathematics"
+    def how(self) -> "SourceKind":
+        """What its kind says."""
+        return TASK_SOURCES[self.kind]
+
+    @property
+    def grader(self) -> str:
+        """Name of the grader that judges replies to the tasks."""
+        return self.how.grader(self)
 
     def load(self, ask: Ask) -> TaskSet:
         """The tasks, in the order of their data set.
@@ -102,56 +103,140 @@ class TaskSource:
         Raises:
             InputError: no such data, or it cannot be understood.
         """
-        if self.kind == "alfworld":
-            return household_tasks(self.data, ask, self.notes)
-        if self.kind == "conversations":
-            return load_conversations(self.data, self.split)
-        if self.kind == "math" and (self.subjects or self.levels):
-            data, split = self.data or MATH.data, self.split or MATH.split
-            return load_math(data, split, self.subjects, self.levels, self.revision)
-        if self.kind in BENCHMARKS:
-            return BENCHMARKS[self.kind].load(self.data, self.split, self.name, self.revision)
-        if self.kind == "arithmetic":
-            return arithmetic_problems(self.count, self.split or "test", self.problems)
-        return load_records(self.data, self.split, self.fields, self.name, self.revision)
+        return self.how.load(self, ask)
 
     def describe(self, origin: Mapping[str, str]) -> dict[str, Any]:
         """What a manifest says of the source; which subset was chosen does not matter for the tasks in it."""
         # A file is known by its content, wherever it lies.
-        described: dict[str, Any] = {k: v for k, v in origin.items() if k != "data" or "sha256" not in origin}
-        if self.kind == "alfworld":
-            described["notes"] = self.notes
-        if self.kind == "records":
-            described["fields"] = asdict(self.fields)
-        return {"kind": self.kind, **described}
+        described = {k: v for k, v in origin.items() if k != "data" or "sha256" not in origin}
+        return {"kind": self.kind, **described, **self.how.described(self)}
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """All fields as hashes of runs have them: without what older versions did not know and is not used."""
+        record = asdict(self) | {"fields": self.fields.record}
+        if not self.problems.split_facts:
+            del record["problems"]["split_facts"]
+        return record
 
 
-def household_tasks(path: str, ask: Ask, notes: bool) -> TaskSet:
-    """One task for each stored episode, whose record goes into the metadata: training needs nothing else.
+class SourceKind:
+    """One kind of task source: how its tasks are read, and what is asked for."""
 
-    Args:
-        path: ``episodes.jsonl`` of authored games.
-        ask: "plan" or "list", see `interlat.experiments.household.prompts.SCOUT_REQUEST`.
-        notes: whether the prompt has the private notes and the scout's request, or only the opening text.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"there is no file {path}; make it with `interlat collect episodes`")
-    tasks = []
-    for record in read_episodes(path):
-        scene = {key: value for key, value in record.items() if key != "episodes"}
-        for episode in record["episodes"]:
-            style = "list" if ask == "list" else "plan"
-            opening, evidence = record["opening"], episode["evidence"]
-            tasks.append(
-                Task(
-                    id=f"{record['item']}#{episode['draw']}",
-                    text=scout_prompt(opening, evidence, style) if notes else room_and_task(opening),
-                    split=record["split"],
-                    task_type=record["task_type"],
-                    metadata={"record": scene, "episode": episode},
-                )
-            )
-    return TaskSet(tuple(tasks), {"data": path, "sha256": sha256_of(Path(path).read_bytes())})
+    takes: ClassVar[tuple[str, ...]] = ("data", "split", "name", "revision")
+    """The fields of a `TaskSource` that it looks at."""
+    needs_data: ClassVar[bool] = False
+    """Whether ``data`` must be set."""
+    ask: ClassVar[Ask] = "solve"
+    """What is asked for by default."""
+    asks: ClassVar[tuple[Ask, ...]] = ("text", "plan", "solve")
+    """What can be asked for."""
+
+    def load(self, source: TaskSource, ask: Ask) -> TaskSet:
+        """The tasks, in the order of their data set."""
+        raise NotImplementedError
+
+    def grader(self, source: TaskSource) -> str:
+        """Name of the grader that judges replies to the tasks."""
+        return "mathematics"
+
+    def described(self, source: TaskSource) -> dict[str, Any]:
+        """What a manifest says besides the kind and the origin."""
+        return {}
+
+    def template(self, source: TaskSource, ask: Ask) -> str:
+        """The user turn, with ``{text}`` where the task goes and ``{format}`` for how answers are to be written."""
+        return TEMPLATES[ask]
+
+
+class BenchmarkKind(SourceKind):
+    """The tasks of a benchmark."""
+
+    def load(self, source: TaskSource, ask: Ask) -> TaskSet:
+        return BENCHMARKS[source.kind].load(source.data, source.split, source.name, source.revision)
+
+    def grader(self, source: TaskSource) -> str:
+        return BENCHMARKS[source.kind].grader
+
+
+class MathKind(BenchmarkKind):
+    """MATH, of which a sender writes a hint."""
+
+    takes = (*BenchmarkKind.takes, "subjects", "levels")
+    ask = "plan"
+
+    def load(self, source: TaskSource, ask: Ask) -> TaskSet:
+        return MATH.load(source.data, source.split, source.name, source.revision, source.subjects, source.levels)
+
+    def template(self, source: TaskSource, ask: Ask) -> str:
+        return HINT if ask == "plan" else TEMPLATES[ask]
+
+
+class ConversationsKind(SourceKind):
+    """Trajectories as conversations."""
+
+    takes = ("data", "split")
+    needs_data = True
+    ask = "plan"
+
+    def load(self, source: TaskSource, ask: Ask) -> TaskSet:
+        return load_conversations(source.data, source.split)
+
+
+class ArithmeticKind(SourceKind):
+    """Generated word problems."""
+
+    takes = ("split", "count", "problems", "notes")
+
+    def load(self, source: TaskSource, ask: Ask) -> TaskSet:
+        return _noted(arithmetic_problems(source.count, source.split or "test", source.problems), source)
+
+    def described(self, source: TaskSource) -> dict[str, Any]:
+        return {} if source.notes else {"notes": False}
+
+
+class RecordsKind(SourceKind):
+    """Any data set."""
+
+    takes = (*SourceKind.takes, "fields", "notes")
+    needs_data = True
+    ask = "text"
+
+    def load(self, source: TaskSource, ask: Ask) -> TaskSet:
+        return _noted(load_records(source.data, source.split, source.fields, source.name, source.revision), source)
+
+    def grader(self, source: TaskSource) -> str:
+        return source.fields.grader
+
+    def described(self, source: TaskSource) -> dict[str, Any]:
+        return {"fields": source.fields.record} | ({} if source.notes else {"notes": False})
+
+
+def _noted(tasks: TaskSet, source: TaskSource) -> TaskSet:
+    """The tasks without their notes if the source leaves these out."""
+    return tasks if source.notes else replace(tasks, tasks=tuple(replace(task, notes="") for task in tasks.tasks))
+
+
+class TaskSources(Registry[SourceKind]):
+    """Kinds of task sources; every benchmark is one, too."""
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*super().names(), *BENCHMARKS.names())))
+
+    def __getitem__(self, name: str) -> SourceKind:
+        return super().__getitem__(name) if name in super().names() or name not in BENCHMARKS else BenchmarkKind()
+
+
+CONVERSATIONS, ARITHMETIC, RECORDS, MATH_PROBLEMS = ConversationsKind(), ArithmeticKind(), RecordsKind(), MathKind()
+TASK_SOURCES = TaskSources(
+    "task_sources",
+    {
+        "conversations": "interlat.agents.sources:CONVERSATIONS",
+        "arithmetic": "interlat.agents.sources:ARITHMETIC",
+        "records": "interlat.agents.sources:RECORDS",
+        "math": "interlat.agents.sources:MATH_PROBLEMS",
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -181,8 +266,10 @@ class PromptOptions:
         if self.template and PLACE_OF_TEXT not in self.template:
             raise InputError(f"the template {self.template!r} has no {PLACE_OF_TEXT}; write where the task goes")
 
-    def maker(self, template: str, tokenizer: Any, options: TemplateOptions | None = None) -> PromptMaker:
+    def maker(self, template: str, tokenizer: Any, options: TemplateOptions | None = None) -> "PromptMaker":
         """Makes the prompts of one model, with a template as `resolved_template` gives it."""
+        from interlat.agents.prompting import PromptMaker
+
         options = with_thinking(self.thinking, options or TemplateOptions())
         return PromptMaker(
             template,
@@ -193,14 +280,20 @@ class PromptOptions:
             allow_special_tokens=self.allow_special_tokens,
         )
 
-    def resolved_ask(self, kind: Kind) -> Ask:
-        """What is asked for, with the default of a kind of task filled in."""
-        if self.ask != "default":
-            if self.ask == "list" and kind != "alfworld":
-                raise InputError("only the household plan can be asked for as a list; use plan, solve or text")
-            return self.ask
-        asks: dict[Kind, Ask] = {"alfworld": "plan", "conversations": "plan", "math": "plan", "records": "text"}
-        return asks.get(kind, "solve")
+    def resolved_ask(self, kind: str) -> Ask:
+        """What is asked for, with the default of a kind of task filled in.
+
+        Raises:
+            InputError: tasks of the kind cannot be asked for that.
+        """
+        how = TASK_SOURCES[kind]
+        if self.ask == "default":
+            return how.ask
+        if self.ask not in how.asks:
+            raise InputError(
+                f"ask is {self.ask}, and tasks of kind {kind} take {', '.join(how.asks)}; use one of these"
+            )
+        return self.ask
 
     def resolved_template(self, source: TaskSource) -> str:
         """The text of the user turn, with ``{text}`` where the task goes.
@@ -218,12 +311,8 @@ class PromptOptions:
             if PLACE_OF_TEXT not in template:
                 raise InputError(f"{path} has no {PLACE_OF_TEXT}; write where the task goes")
             return template
-        ask = self.resolved_ask(source.kind)
-        if source.kind == "alfworld" and source.notes and ask in ("plan", "list"):
-            return TEMPLATES["text"]  # the scout's own prompt ends with its request
-        if source.kind == "math" and ask == "plan":
-            return HINT
-        return TEMPLATES["plan" if ask == "list" else ask].replace(PLACE_OF_FORMAT, ANSWER_FORMATS[source.grader])
+        found = source.how.template(source, self.resolved_ask(source.kind))
+        return found.replace(PLACE_OF_FORMAT, GRADERS[source.grader].answer_format)
 
 
 def some_tasks(tasks: TaskSet, limit: int | None) -> list[tuple[int, Task]]:

@@ -4,134 +4,70 @@ Each takes ``--config FILE`` (YAML) and flags that override it. Progress and mes
 Exit codes: 0 done, 1 done with failed items, 2 bad input, 130 interrupted.
 """
 
-import importlib
+import inspect
 import io
 import os
-import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from interlat.errors import InputError, InterlatError
+from interlat.registry import Registry
 
 
-def _store(class_name: str, function_name: str, description: str) -> tuple[str, str, str, str]:
-    return "interlat.cli.store_commands", class_name, function_name, description
+class Command(Protocol):
+    """A command: a frozen dataclass of its settings, whose docstring is its help.
+
+    Its module imports no torch, so that help and bad input are quick; what runs is imported in ``run``.
+    """
+
+    def run(self) -> Any:
+        """Do the work, with progress on stderr; the result."""
+
+    def report(self, result: Any) -> int | None:
+        """Show the result; the exit code, if it is not 0."""
 
 
-def _train(class_name: str, function_name: str, description: str) -> tuple[str, str, str, str]:
-    return "interlat.cli.train_commands", class_name, function_name, description
-
-
-def _compress(class_name: str, function_name: str, description: str) -> tuple[str, str, str, str]:
-    return "interlat.cli.compress_commands", class_name, function_name, description
-
-
-# Command words -> (module, configuration class, function that runs it, one line of help). Imported only when asked for.
-COMMANDS: dict[tuple[str, ...], tuple[str, str, str, str]] = {
-    ("demo",): (
-        "interlat.experiments.household.demo",
-        "Demo",
-        "run_demo",
-        "scout and actor play held-out games; a table and a page",
-    ),
-    ("worlds", "make", "alfworld"): (
-        "interlat.cli.stages",
-        "MakeAlfworld",
-        "run_make_alfworld",
-        "author ALFWorld games of all six task types",
-    ),
-    ("collect", "episodes"): (
-        "interlat.cli.stages",
-        "CollectEpisodes",
-        "run_collect_episodes",
-        "play games with an expert and keep evidence and episodes",
-    ),
-    ("collect", "trajectories"): (
-        "interlat.cli.stages",
-        "CollectTrajectories",
-        "run_collect_trajectories",
-        "let a trained actor play training games several times with stored thoughts",
-    ),
-    ("collect", "lessons"): (
-        "interlat.cli.team_commands",
-        "CollectLessons",
-        "run_collect_lessons",
-        "conversations that teach a small model to solve word problems in a team",
-    ),
-    ("collect",): (
-        "interlat.cli.stages",
-        "Collect",
-        "run_collect",
-        "let a model think about tasks; its states in a store",
-    ),
-    ("store", "info"): _store("StoreInfo", "run_store_info", "what a latent store holds and how it was made"),
-    ("store", "verify"): _store("VerifyStore", "run_verify_store", "check every thought of a store"),
-    ("store", "merge"): _store("MergeStores", "run_merge_stores", "put several stores of one kind into a new one"),
-    ("store", "export"): _store("ExportStore", "run_export_store", "write a store as JSON, Parquet or a data set"),
-    ("store", "import"): _store("ImportStore", "run_import_store", "make a store of JSON, Parquet or a data set"),
-    ("store", "plot"): _store("PlotStore", "run_plot_store", "pictures of lengths, norms and principal components"),
-    ("store", "split"): _store("SplitStore", "run_split_store", "give every thought a split, by its task"),
-    ("store", "push"): _store("PushStore", "run_push_store", "upload a store to the Hugging Face hub"),
-    ("store", "pull"): _store("PullStore", "run_pull_store", "download a store from the Hugging Face hub"),
-    ("train", "tokenizer"): _train("TrainTokenizer", "run_train_tokenizer", "train a tokenizer"),
-    ("train", "scout"): _train("TrainScoutCommand", "run_train_scout", "train a scout from scratch"),
-    ("train", "actor"): _train("TrainActorCommand", "run_train_actor", "train an actor to read messages"),
-    ("plot", "training"): _train("PlotTraining", "run_plot_training", "loss curves of one training or of several"),
-    ("train", "preference"): (
-        "interlat.cli.train_commands",
-        "TrainPreferenceCommand",
-        "run_train_preference",
-        "train an actor to prefer its won trajectories to its lost ones",
-    ),
-    ("compress",): _train("CompressCommand", "run_compress", "train a sender to send a few latents to an actor"),
-    ("evaluate", "latency"): _compress(
-        "EvaluateLatency", "run_evaluate_latency", "time of a message from the sender's prompt to the first action"
-    ),
-    ("plot", "tradeoff"): _compress("PlotTradeoff", "run_plot_tradeoff", "success against latency"),
-    ("plot", "parallelism"): _compress(
-        "PlotParallelism", "run_plot_parallelism", "how many continuations latents hold at once"
-    ),
-    ("evaluate",): (
-        "interlat.cli.stages",
-        "Evaluate",
-        "run_evaluate",
-        "play held-out games under variants and controls",
-    ),
-    ("team",): (
-        "interlat.cli.team_commands",
-        "RunTeam",
-        "run_team",
-        "one agent, teams and controls on the same questions",
-    ),
-    ("tasks", "list"): ("interlat.cli.task_commands", "ListTasks", "run_list_tasks", "the benchmarks"),
-    ("tasks", "show"): ("interlat.cli.task_commands", "ShowTasks", "run_show_tasks", "what a benchmark asks"),
-    ("tasks", "verify"): (
-        "interlat.cli.task_commands",
-        "VerifyTasks",
-        "run_verify_tasks",
-        "grade the answers of a data set and corrupted ones",
-    ),
-    ("tasks", "grade"): (
-        "interlat.cli.task_commands",
-        "GradeAnswers",
-        "run_grade_answers",
-        "grade the answers in a file",
-    ),
-    ("compare",): (
-        "interlat.cli.stages",
-        "Compare",
-        "run_compare",
-        "compare trained arms on the games that all played",
-    ),
-    ("import-checkpoint",): (
-        "interlat.cli.checkpoint_commands",
-        "ImportCheckpoint",
-        "run_import_checkpoint",
-        "make an actor of a checkpoint of the published Interlat code",
-    ),
-}
+_HOUSEHOLD = "interlat.experiments.household.commands"
+COMMANDS: Registry[Any] = Registry(
+    "commands",
+    {
+        "demo": f"{_HOUSEHOLD}.demo:Demo",
+        "worlds.make.alfworld": f"{_HOUSEHOLD}.make_alfworld:MakeAlfworld",
+        "collect": "interlat.cli.collect:Collect",
+        "collect.episodes": f"{_HOUSEHOLD}.collect:CollectEpisodesCommand",
+        "collect.trajectories": f"{_HOUSEHOLD}.collect:CollectTrajectoriesCommand",
+        "collect.lessons": "interlat.experiments.lessons:CollectLessons",
+        "store.info": "interlat.cli.store_info:StoreInfo",
+        "store.verify": "interlat.cli.store_verify:VerifyStore",
+        "store.merge": "interlat.cli.store_forms:MergeStores",
+        "store.export": "interlat.cli.store_forms:ExportStore",
+        "store.import": "interlat.cli.store_forms:ImportStore",
+        "store.split": "interlat.cli.store_forms:SplitStore",
+        "store.plot": "interlat.cli.plots:PlotStore",
+        "store.push": "interlat.cli.store_hub:PushStore",
+        "store.pull": "interlat.cli.store_hub:PullStore",
+        "train.tokenizer": "interlat.cli.train_tokenizer:TrainTokenizer",
+        "train.scout": f"{_HOUSEHOLD}.collect:TrainScoutCommand",
+        "train.actor": "interlat.cli.train:TrainActorCommand",
+        "train.preference": "interlat.cli.train:TrainPreferenceCommand",
+        "compress": "interlat.cli.train:CompressCommand",
+        "evaluate": f"{_HOUSEHOLD}.evaluate:Evaluate",
+        "evaluate.latency": f"{_HOUSEHOLD}.latency:EvaluateLatency",
+        "team": "interlat.cli.team:RunTeam",
+        "compare": f"{_HOUSEHOLD}.compare:Compare",
+        "plot.training": "interlat.cli.plots:PlotTraining",
+        "plot.tradeoff": f"{_HOUSEHOLD}.latency:PlotTradeoff",
+        "plot.parallelism": "interlat.cli.plots:PlotParallelism",
+        "tasks.list": "interlat.cli.tasks_show:ListTasks",
+        "tasks.show": "interlat.cli.tasks_show:ShowTasks",
+        "tasks.verify": "interlat.cli.tasks_verify:VerifyTasks",
+        "tasks.grade": "interlat.cli.tasks_grade:GradeAnswers",
+        "import-checkpoint": "interlat.cli.import_checkpoint:ImportCheckpoint",
+    },
+)
+"""The words of a command, with dots between them, and its class; another package adds one by an entry point."""
+_HELP = ("-h", "--help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,68 +91,90 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help"):
-        print(usage())
+    if words == ["--version"]:
+        from interlat import __version__
+
+        print(__version__)
         return 0
-    if words[0] == "--version":
-        from importlib.metadata import version
-
-        print(version("interlat"))
-        return 0
-    for command, (module_name, class_name, function_name, description) in COMMANDS.items():
-        if tuple(words[: len(command)]) == command:
-            module = importlib.import_module(module_name)
-            config = parse(getattr(module, class_name), words[len(command) :], " ".join(command), description)
-            return int(getattr(module, function_name)(config) or 0)
-    group = words[0]
-    members = [" ".join(command) for command in COMMANDS if command[0] == group]
-    if members and (words[1:] or ["--help"])[0] in ("-h", "--help"):
-        print(usage(group))
-        return 0
-    asked = " ".join(word for word in words[:3] if not word.startswith("-"))
-    known = members or [" ".join(command) for command in COMMANDS]
-    from interlat.config import did_you_mean
-
-    raise InputError(
-        f"unknown command {asked!r}{did_you_mean(asked, known)}; "
-        + (f"expected one of: {', '.join(known)}" if members else "`interlat --help` lists the commands")
-    )
+    commands = {tuple(name.split(".")): name for name in COMMANDS.names()}
+    count = next(count for count in range(len(words), -1, -1) if tuple(words[:count]) in commands or not count)
+    command, left = tuple(words[:count]), words[count:]
+    if command:
+        kind = COMMANDS[commands[command]]
+        members = [" ".join(one) for one in commands if one[:count] == command and len(one) > count]
+        if any(word in _HELP for word in left):
+            return _show_help(kind, " ".join(command), members)
+        if not (members and left and not left[0].startswith("-")):
+            return execute(parse(kind, left, " ".join(command)))
+    return _show_group(words, [" ".join(one) for one in commands])
 
 
-def parse(kind: type[Any], words: list[str], command: str, description: str) -> Any:
-    """The configuration from ``--config`` and flags."""
+def execute(command: Command) -> int:
+    """Run a command and report its result; the exit code."""
+    return int(command.report(command.run()) or 0)
+
+
+def parse(kind: type[Any], words: Sequence[str], command: str = "") -> Any:
+    """The settings from the file of ``--config`` and from flags, which go first.
+
+    Raises:
+        InputError: a flag, a file or a value that is wrong, or one that is missing.
+    """
+    from interlat.cli.flags import given_fields
+    from interlat.config import from_mapping, read_fields
+
+    words, fields, source = list(words), {}, f"interlat {command}".strip()
+    place = next((place for place, word in enumerate(words) if word.partition("=")[0] == "--config"), None)
+    if place is not None:
+        source = words[place].partition("=")[2] or "".join(words[place + 1 : place + 2])
+        if not source or source.startswith("--"):
+            raise InputError("--config needs the path of a YAML file")
+        del words[place : place + 1 + ("=" not in words[place])]
+    given = given_fields(kind, words)
+    if place is not None:
+        fields = read_fields(source)
+    return from_mapping(kind, fields, source, given=given)
+
+
+def _show_help(kind: type[Any], command: str, members: Sequence[str]) -> int:
     import tyro
 
-    from interlat.config import read_config
-
-    default = None
-    if "--config" in words:
-        place = words.index("--config")
-        if place + 1 >= len(words):
-            raise InputError("--config needs the path of a YAML file")
-        default = read_config(kind, words[place + 1])
-        words = words[:place] + words[place + 2 :]
-    # A shell expands ~/x where it is a word of its own, but not in --output=~/x.
-    words = [re.sub(r"^(--[\w.-]+=)?~/", lambda match: f"{match[1] or ''}{Path.home()}/", word) for word in words]
-    words = [_capitalised(word, before) for word, before in zip(words, ["", *words], strict=False)]
-    return tyro.cli(kind, args=words, default=default, prog=f"interlat {command}", description=description)
+    about = f"{inspect.getdoc(kind)}\n\nFields may also come from YAML: --config FILE; flags go first."
+    if members:
+        about += f"\n\nFurther commands: {', '.join(members)}."
+    tyro.cli(kind, args=["--help"], prog=f"interlat {command}", description=about, config=(tyro.conf.AvoidSubcommands,))
+    return 0
 
 
-def _capitalised(word: str, before: str) -> str:
-    """The value of ``--template.enable-thinking`` as Python writes it, which is all that tyro reads."""
-    flag, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
-    if not flag.replace("_", "-").endswith(".enable-thinking") or value not in ("true", "false", "none"):
-        return word
-    return f"{flag}={value.capitalize()}" if equals else value.capitalize()
+def _show_group(words: Sequence[str], commands: Sequence[str]) -> int:
+    """Help on all commands, or on those that begin with these words; or the error that there are none."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    asked = " ".join(word for word in words if not word.startswith("-"))
+    chosen = [one for one in commands if f"{one} ".startswith(f"{asked} " if asked else "")]
+    if not chosen or asked in commands or [word for word in words if word.startswith("-") and word not in _HELP]:
+        _refuse(words, commands)
+    console = Console()
+    console.print(Text(f"usage: interlat {asked and f'{asked} '}COMMAND [--config FILE] [--field value ...]"))
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="bold cyan", no_wrap=True)
+    table.add_column()
+    for one in chosen:
+        about = " ".join((inspect.getdoc(COMMANDS[one.replace(" ", ".")]) or "").split("\n\n")[0].split())
+        table.add_row(f"  {one}", about)
+    console.print("", table, "", Text("interlat COMMAND --help lists the fields of a command."), sep="\n")
+    return 0
 
 
-def usage(group: str = "") -> str:
-    """The list of commands; with a first word, such as store, those that begin with it."""
-    chosen = {command: entry for command, entry in COMMANDS.items() if group in ("", command[0])}
-    width = max(len(" ".join(command)) for command in chosen)
-    lines = ["usage: interlat COMMAND [--config FILE] [--field value ...]", ""]
-    lines += [f"  {' '.join(command):<{width}}  {entry[3]}" for command, entry in chosen.items()]
-    return "\n".join([*lines, "", "interlat COMMAND --help lists the fields of a command."])
+def _refuse(words: Sequence[str], commands: Sequence[str]) -> None:
+    from interlat.config import did_you_mean
+
+    asked = " ".join(word for word in words[:3] if not word.startswith("-")) or words[0]
+    group = [one for one in commands if one.split()[0] == words[0] and " " in one]
+    known = f"expected one of: {', '.join(group)}" if group else "`interlat --help` lists the commands"
+    raise InputError(f"unknown command {asked!r}{did_you_mean(asked, group or commands)}; {known}")
 
 
 if __name__ == "__main__":

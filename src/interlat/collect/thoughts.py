@@ -7,139 +7,33 @@ does not depend on the other tasks, the batch size, the order or the number of p
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from interlat.agents.loading import load_engine
 from interlat.agents.prompting import PromptMaker, with_thinking
-from interlat.agents.sources import PromptOptions, TaskSource, some_tasks
-from interlat.collect.filters import Filters
+from interlat.agents.sources import some_tasks
+from interlat.collect.settings import CollectThoughts as CollectThoughts
 from interlat.connectors.bridge import Bridge, think_over
 from interlat.connectors.identity import NormMatchedIdentity
-from interlat.engine.checkpoint import companion_file
 from interlat.engine.distributed import Ranks
 from interlat.engine.hf import Engine
 from interlat.engine.prompt import Latents, Prompt, Tokens, prompt_length, tokenize
 from interlat.engine.recorder import LayerSelection
-from interlat.engine.sampling import Sampling, row_seed
+from interlat.engine.sampling import row_seed
 from interlat.engine.streaming import Completion, Request
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError, MessageError, PromptError
-from interlat.messages import Norm, Offset
 from interlat.store.index import OPENED_THOUGHT, Entry
-from interlat.store.manifest import MANIFEST_FILE, Encoding, KeptLayer, Manifest, Method, read_manifest
+from interlat.store.manifest import MANIFEST_FILE, KeptLayer, Manifest, Method, read_manifest
 from interlat.store.writer import StoreWriter, finish
-from interlat.tasks.base import Task
+from interlat.tasks.base import SENDER_NOTES, Task
 from interlat.tasks.graders.verdict import Verdict
 from interlat.tasks.grading import grade
-
-
-@dataclass(frozen=True)
-class CollectThoughts:
-    """Let a model think about tasks and keep its hidden states in a latent store."""
-
-    model: str
-    """Folder or hub id of the sender: any causal language model."""
-    source: TaskSource
-    """The tasks."""
-    output: str
-    """Folder of the store, to begin or to continue."""
-    prompt: PromptOptions = field(default_factory=PromptOptions)
-    """How a task becomes a prompt."""
-    template: TemplateOptions = field(default_factory=TemplateOptions)
-    """Arguments of the chat template, over those that the model was trained with."""
-    method: Literal["full", "compressed"] = "full"
-    """full: the model writes, one state for each token. compressed: latent steps without words."""
-    sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=1024))
-    """full: how the model writes; greedy by default."""
-    samples: int = 1
-    """full: thoughts about each task, with seeds of their own."""
-    latent_steps: int = 8
-    """compressed: number of latent steps K."""
-    align: Literal["auto", "bridge", "identity"] = "auto"
-    """compressed: the map from a state to the next input. bridge: that of a compressed sender, which makes the rows
-    too; identity: norm-matched, untrained; auto: the bridge of a model that has one."""
-    layers: tuple[int, ...] = (-1,)
-    """Layers whose states are kept: 1 is the first, -1 the last."""
-    norm: Norm = "post"
-    """Whether the last layer's states are taken after or before the final norm."""
-    offset: Offset = "predicting"
-    """full: the state that predicted a token, or the one that had just read it."""
-    prompt_states: bool = False
-    """Keep the states of the prompt too."""
-    filters: Filters = field(default_factory=Filters)
-    """Which thoughts are kept."""
-    grade: bool = False
-    """Judge each answer and keep the verdict in the metadata; needs tasks with answers."""
-    seed: int = 0
-    """Seed of the samples."""
-    limit: int | None = None
-    """Only this many tasks, chosen by chance and always the same."""
-    batch_size: int = 16
-    """Thoughts at once. In bfloat16 and float16 a thought depends a little on those beside it; see ``exact``."""
-    exact: bool = False
-    """Compute every thought alone, so that it is the same bit for bit whatever ran before it and after a kill, in any
-    number format. Slower."""
-    dtype: str = "auto"
-    """Number format that the model computes in."""
-    device: str = "auto"
-    """Where it computes."""
-    store_dtype: str = "auto"
-    """Number format of the stored states: auto is the one they were computed in."""
-    encoding: Encoding = "plain"
-    """int8 and float8 store a number in one byte, with a scale for each row."""
-    shard_megabytes: int = 256
-    """Size of a shard."""
-    retry_failed: bool = False
-    """Try again what failed in an earlier run."""
-    threads: int | None = None
-    """Threads of torch on a CPU; None leaves them."""
-    trust_remote_code: bool = False
-    """Let transformers run code that the checkpoint brings along."""
-
-    def __post_init__(self) -> None:
-        if self.samples < 1 or self.batch_size < 1 or self.shard_megabytes < 1:
-            raise InputError("samples, batch_size and shard_megabytes must be at least 1")
-        with_thinking(self.prompt.thinking, self.template)
-        if self.method == "compressed":
-            self._check_compressed()
-        if self.samples > 1 and self.sampling.temperature == 0:
-            raise InputError(f"{self.samples} greedy samples of a task would be the same; set sampling.temperature")
-
-    def _check_compressed(self) -> None:
-        if self.latent_steps < 1:
-            raise InputError(f"latent_steps is {self.latent_steps}; use at least 1")
-        if self.samples > 1 or self.grade or self.filters != Filters() or self.offset != "predicting":
-            raise InputError(
-                "latent steps are neither sampled nor answers: leave samples, grade, filters and offset as they are"
-            )
-
-    @property
-    def rows_at_once(self) -> int:
-        """Thoughts in one batch."""
-        return 1 if self.exact else self.batch_size
-
-    def bridge(self) -> Bridge | None:
-        """The bridge that the latent steps go through; None where they take the identity, or there are none.
-
-        Raises:
-            CheckpointError: a bridge is asked for and the model has none, or it is damaged.
-            InputError: it makes other rows than those asked for.
-        """
-        if self.method == "full" or self.align == "identity":
-            return None
-        file = companion_file(self.model, Bridge.FILE)
-        if file is None and self.align == "auto":
-            return None
-        if LayerSelection(self.layers, self.norm) != LayerSelection() or self.prompt_states:
-            raise InputError(
-                "a compressed sender makes one row a step: leave layers, norm and prompt_states as they are"
-            )
-        return Bridge.load(self.model if file is None else file.parent)
 
 
 @dataclass(frozen=True)
@@ -147,7 +41,7 @@ class Progress:
     """How far a collection is."""
 
     done: int
-    """Thoughts of this rank's share that are dealt with, those of earlier runs included."""
+    """Thoughts of this rank's share that are dealt with, in this run or an earlier one."""
     total: int
     """Thoughts of this rank's share."""
     bytes_written: int
@@ -239,7 +133,7 @@ def _manifest(
     del settings["prompt"]["template_file"]
     arguments = engine.template.record
     if config.prompt.thinking != "default":
-        del arguments["enable_thinking"]  # It stands among the settings of the prompt already.
+        del arguments["enable_thinking"]  # It is among the settings of the prompt already.
     if arguments:
         settings["template"] = arguments
     resolved = {**dataclasses.asdict(config), "align": "identity" if bridge is None else "bridge"}
@@ -251,7 +145,7 @@ def _manifest(
     return Manifest(
         hidden_size=engine.hidden_size if bridge is None else bridge.config.message_size,
         layers=tuple(KeptLayer(number - count - 1, norm) for number, norm in layers),
-        offset=config.offset,
+        state_at=config.state_at,
         dtype=str(engine.dtype).removeprefix("torch.") if config.store_dtype == "auto" else config.store_dtype,
         encoding=config.encoding,
         method=method,
@@ -309,8 +203,8 @@ def _items(
         prompt: list[Tokens | Latents] = []
         fault = opened = ""
         try:
-            prompt = tokenize(make_prompt(task.text), engine.tokenizer)
-            opened = make_prompt.opened_thought(task.text)
+            prompt = tokenize(make_prompt(task.told), engine.tokenizer)
+            opened = make_prompt.opened_thought(task.told)
         except PromptError as error:
             fault = str(error)
         for sample in range(config.samples):
@@ -375,7 +269,7 @@ class _Collection:
             config.sampling,
             batch_size=config.rows_at_once,
             kept=self.kept,
-            offset=config.offset,
+            state_at=config.state_at,
             prompt_states=config.prompt_states,
         )
         for written in stream:
@@ -428,13 +322,15 @@ class _Collection:
         metadata = dict(task.metadata)
         if task.answer:
             metadata["answer"] = task.answer
+        if task.notes:
+            metadata[SENDER_NOTES] = task.notes
         if plan and item.opened_thought:
             metadata[OPENED_THOUGHT] = item.opened_thought
         if verdict is not None:
             metadata["verdict"] = {"correct": verdict.correct, "how": verdict.how}
         return Entry(
             id=item.id,
-            task=task.text,
+            task=task.told,
             plan=plan,
             task_id=task.id,
             sample=item.sample,

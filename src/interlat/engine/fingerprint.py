@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,15 +48,3 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
         "chat_template": tokenizer.chat_template,
     }
     return hashlib.sha256(json.dumps(description, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
-
-
-def content_digest(place: str) -> str:
-    """Digest of the files of a checkpoint's folder without its card; the name itself for a hub id."""
-    files = sorted(path for path in Path(place).glob("*") if path.is_file() and path.name != "README.md")
-    if not files:
-        return place
-    digest = hashlib.sha256()
-    for path in files:
-        with open(path, "rb") as handle:
-            digest.update(path.name.encode() + hashlib.file_digest(handle, "sha256").digest())
-    return digest.hexdigest()

@@ -1,7 +1,6 @@
 """A prompt is a list of parts: text, token ids, or latent rows; and how parts become model inputs."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,28 +9,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from interlat.engine.control_tokens import Stretch, control_tokens
+from interlat.engine.prompt_text import Text as Text
+from interlat.engine.prompt_text import filled as filled
 from interlat.errors import PromptError
-from interlat.files import lone_surrogate
-
-
-@dataclass(frozen=True)
-class Text:
-    """Text that the tokenizer of the model splits. Raises PromptError if it is no text that a tokenizer can read."""
-
-    text: str
-    literal: bool = False
-    """False: special tokens written in it are special tokens. True, for all that comes from outside: they are words
-    like any others, see `interlat.engine.control_tokens`."""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.text, str):
-            raise PromptError(f"a text is of the type {type(self.text).__name__}, expected a string; convert it")
-        lone = lone_surrogate(self.text)
-        if lone:
-            raise PromptError(
-                f"the text holds the lone surrogate {lone[0]!r} at character {lone.start()}, which no tokenizer can "
-                "read; correct or remove it"
-            )
 
 
 @dataclass(frozen=True)
@@ -65,21 +45,6 @@ def as_parts(content: Prompt | str, *, literal: bool = False) -> list[Part]:
             f"a prompt is of the type {type(content).__name__}, expected a string or a list of parts; convert it"
         )
     return list(content)
-
-
-def filled(template: str, values: Mapping[str, str], *, literal: bool = True) -> list[Text]:
-    """A template with values in some places; what stands in the values is never a place.
-
-    Args:
-        template: whose special tokens are special tokens.
-        values: place, as it is written in the template -> what goes there.
-        literal: whether the values come from outside.
-
-    Raises:
-        PromptError: a value is no text.
-    """
-    pieces = re.split(f"({'|'.join(map(re.escape, values))})", template)
-    return [Text(values[piece], literal) if number % 2 else Text(piece) for number, piece in enumerate(pieces)]
 
 
 def join_text(parts: Prompt) -> list[Part]:

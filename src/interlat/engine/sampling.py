@@ -1,39 +1,14 @@
 """How the next token is chosen: greedy, or sampled with a generator for every row."""
 
 import hashlib
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interlat.engine.options import Sampling as Sampling
 from interlat.errors import InputError
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to decode."""
-
-    temperature: float = 0.0
-    """0 is greedy and exact; 1 samples from the model's own distribution."""
-    top_p: float = 1.0
-    """Sample from the smallest set of tokens that holds this probability (nucleus sampling, 1904.09751)."""
-    top_k: int = 0
-    """Sample from this many most probable tokens; 0 means all."""
-    max_new_tokens: int = 64
-    """Most tokens that a row may get."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
-            raise InputError(f"temperature is {self.temperature}; use 0 for greedy or a positive number")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"top_p is {self.top_p}; use a number above 0 and at most 1")
-        if self.top_k < 0:
-            raise InputError(f"top_k is {self.top_k}; use 0 for all tokens or a positive number")
-        if self.max_new_tokens < 1:
-            raise InputError(f"max_new_tokens is {self.max_new_tokens}; use at least 1")
 
 
 def row_seed(run_seed: int, item_id: str, agent: str) -> int:

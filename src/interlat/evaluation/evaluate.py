@@ -14,16 +14,16 @@ from interlat.agents.sources import TEMPLATES, TaskSource, some_tasks
 from interlat.channels.protocol import SendOptions, channel_named
 from interlat.controls.messages import control_named, controls_of
 from interlat.engine.distributed import Ranks
-from interlat.engine.fingerprint import content_digest
 from interlat.engine.sampling import Sampling
 from interlat.environments.protocol import ENVIRONMENTS, Environment, EnvironmentOptions
 from interlat.environments.question import QuestionEnvironment
 from interlat.errors import InputError
 from interlat.evaluation.run import Arm, Play, check_arms, read_run, run
 from interlat.evaluation.settings import ALL, Evaluate
+from interlat.files import content_digest
 from interlat.results import Results
 from interlat.tasks.base import TaskSet
-from interlat.tasks.grading import ANSWER_FORMATS, PLACE_OF_FORMAT
+from interlat.tasks.grading import GRADERS, PLACE_OF_FORMAT
 
 SENDER, RECEIVER = "sender", "receiver"
 _PLACES = ("output", "batch_size", "workers", "device", "json", "channels", "controls", "limit")
@@ -125,7 +125,7 @@ def environment_of(config: Evaluate, receiver: Agent) -> Environment:
     if len(config.data) > 1:
         raise InputError(f"data is {list(config.data)}, expected one file, folder or hub id of {config.environment}")
     source = TaskSource(
-        kind=config.environment,  # type: ignore[arg-type] # checked there
+        kind=config.environment,
         data="".join(config.data),
         split=config.split,
         fields=config.fields,
@@ -135,7 +135,7 @@ def environment_of(config: Evaluate, receiver: Agent) -> Environment:
     ask = config.ask if config.ask != "default" else "text" if receiver.marks_messages else "solve"
     tasks = source.load(ask)
     chosen = tuple(task for _, task in some_tasks(tasks, config.limit))
-    template = TEMPLATES[ask].replace(PLACE_OF_FORMAT, ANSWER_FORMATS[source.grader])
+    template = TEMPLATES[ask].replace(PLACE_OF_FORMAT, GRADERS[source.grader].answer_format)
     return QuestionEnvironment(
         config.environment, TaskSet(chosen, tasks.origin), template=template, workers=config.workers
     )

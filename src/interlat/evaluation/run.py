@@ -201,6 +201,8 @@ def _is_cross_task(arm: Arm) -> bool:
 def text_for(item: Item, sees: Sees) -> str:
     """What a sender reads of an item."""
     if sees == "all":
+        if item.everything:
+            return item.everything
         return f"{item.question}\n{item.notes}" if item.notes else item.question
     return item.notes if sees == "notes" else item.question
 
@@ -241,7 +243,7 @@ def _played(
     sampling: Sampling,
     seeds: Sequence[int],
 ) -> list[tuple[Episode, str]]:
-    """The episodes, with why one could not be played: a text or message that does not fit ends its own episode alone."""
+    """The episodes, with why one could not be played: what does not fit ends its own episode alone."""
     try:
         return [(one, "") for one in play(environment, items, receiver, messages, sampling, seeds)]
     except (PromptError, MessageError) as error:

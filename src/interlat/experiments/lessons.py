@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from interlat.errors import InputError
 from interlat.files import write_atomically
+from interlat.progress import completed, say
 from interlat.tasks.arithmetic import PEOPLE, ArithmeticOptions, arithmetic_problems
 from interlat.tasks.base import Task
 from interlat.tasks.boxed import ASK_FOR_BOX
@@ -42,6 +43,15 @@ class CollectLessons:
     def __post_init__(self) -> None:
         if not 0 <= self.wrong_plans <= 1:
             raise InputError(f"wrong_plans is {self.wrong_plans}; give 0 to 1")
+
+    def run(self) -> int:
+        """Write the file; the number of conversations."""
+        completed(collect_lessons(self), "problems")
+        return 3 * self.count
+
+    def report(self, conversations: int) -> None:
+        """How many there are."""
+        say(f"{conversations} conversations in {self.output}")
 
 
 def collect_lessons(config: CollectLessons) -> Iterator[tuple[int, int]]:

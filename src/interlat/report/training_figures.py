@@ -19,8 +19,8 @@ from interlat.training.loop import METRICS_FILE, SELECTED_BY, best_record, read_
 PICTURE = "loss"
 ANOTHER = f"{SELECTED_BY}_of_another_message"
 PARTS = {
-    "separation": "separation: nats short of the margin",
-    "alignment": "alignment: distance to the plan in words",
+    "contrastive": "contrastive: nats short of the margin",
+    "plan_distillation": "plan distillation: distance to the plan in words",
 }
 """What may be trained beside the cross-entropy, by the names in the metrics."""
 SMOOTHED_OVER = 1 / 40

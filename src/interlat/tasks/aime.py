@@ -6,19 +6,19 @@ from typing import Any
 
 from interlat.errors import InputError
 from interlat.tasks.base import Task
-from interlat.tasks.benchmark import Benchmark
-from interlat.tasks.records import value_of
+from interlat.tasks.benchmarks import Benchmark
+from interlat.tasks.reading import value_of
 
 
-def _task(row: Mapping[str, Any], where: str) -> Task:
-    answer = value_of(row, "answer", where).strip()
+def _task(record: Mapping[str, Any], where: str) -> Task:
+    answer = value_of(record, "answer", where).strip()
     if not re.fullmatch(r"\d{1,3}", answer):
-        raise InputError(f"{where} has the answer {answer!r}, expected a whole number from 0 to 999; correct the row")
+        raise InputError(f"{where} has the answer {answer!r}, expected a number from 0 to 999; correct the record")
     return Task(
         id=where,
-        text=value_of(row, "problem", where),
+        text=value_of(record, "problem", where),
         answer=answer,
-        metadata={"solution": str(row.get("solution") or "")},
+        metadata={"solution": str(record.get("solution") or "")},
     )
 
 

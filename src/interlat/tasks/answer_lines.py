@@ -2,20 +2,19 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from interlat.errors import InputError, InterlatError
 from interlat.tasks.base import Task
 from interlat.tasks.benchmarks import BENCHMARKS
-from interlat.tasks.graders.verdict import Verdict
-from interlat.tasks.grading import extracted_answer, grade
+from interlat.tasks.graders.verdict import Verdict, text_in
+from interlat.tasks.grading import GRADERS, extracted_answer, grade
 from interlat.tasks.parallel import map_in_order
-from interlat.tasks.records import lettered
 from interlat.tasks.sandbox.execution import Limits
 
-KINDS = ("mathematics", "choice", "code", "loader")
-"""What a line may be; ``loader`` is mathematics whose right answer is taken out of a solution of MATH."""
+LOADER = "loader"
+"""Kind of a line of mathematics whose right answer is taken out of a solution of MATH."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,10 @@ class GradedLine:
 def graded_lines(lines: Iterable[bytes], limits: Limits | None = None, workers: int = 2) -> Iterator[GradedLine]:
     """Grade each line that is not blank, in their order, reading no further ahead than the workers need.
 
-    A line is a JSON object with ``kind`` (one of `KINDS`), ``answer`` (the whole reply) and, if it has one, ``id``;
-    further ``gold`` (mathematics; choice, where it is the label), ``options`` (choice: an object, or a list for A, B,
-    ...), ``tests``, ``functions`` and ``before`` (code), ``solution`` (loader). Other fields are not looked at.
+    A line is a JSON object with ``kind`` (a grader, a benchmark or `LOADER`), ``answer`` (the whole reply) and, if it
+    has one, ``id``; further ``gold`` (mathematics; choice, where it is the label), ``options`` (choice: an object, or a
+    list for A, B, ...), ``tests``, ``functions`` and ``before`` (code), ``solution`` (loader), ``record`` (a benchmark:
+    one of its data set). Other fields are not looked at.
 
     Args:
         lines: as they are in the file.
@@ -66,56 +66,35 @@ def graded_lines(lines: Iterable[bytes], limits: Limits | None = None, workers: 
 def _graded(number: int, line: bytes, limits: Limits | None) -> GradedLine:
     identifier = str(number)
     try:
-        row = _row(line)
-        identifier = str(row.get("id", number))
-        task, reply = _task(row, identifier), _text(row, "answer")
+        fields = _fields_of(line)
+        identifier = str(fields.get("id", number))
+        task, reply = _task(fields, identifier), text_in(fields, "answer")
         return GradedLine(identifier, grade(reply, task, limits), extracted_answer(reply, task), "")
     except InterlatError as error:
         return GradedLine(identifier, None, None, f"line {number}: {' '.join(str(error).split())}")
 
 
-def _row(line: bytes) -> Mapping[str, Any]:
+def _fields_of(line: bytes) -> Mapping[str, Any]:
     try:
-        row = json.loads(line)
+        fields = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise InputError(f"this is no JSON ({error}); write one object a line") from error
-    if not isinstance(row, dict):
-        raise InputError(f"this is {type(row).__name__} in JSON, expected an object with kind, gold and answer")
-    return row
+    if not isinstance(fields, dict):
+        raise InputError(f"this is {type(fields).__name__} in JSON, expected an object with kind, gold and answer")
+    return fields
 
 
-def _task(row: Mapping[str, Any], identifier: str) -> Task:
-    kind = row.get("kind")
-    if kind == "mathematics":
-        return Task(identifier, "", _text(row, "gold"))
-    if kind == "choice":
-        return Task(identifier, "", _text(row, "gold"), options=_options(row), grader="choice")
-    if kind == "code":
-        functions = row.get("functions")
-        if not isinstance(functions, list) or not all(isinstance(name, str) for name in functions):
-            raise InputError(f"functions is {functions!r}, expected a list of the names that the tests call")
-        before = _text(row, "before") if "before" in row else ""
-        metadata = {"tests": _text(row, "tests"), "functions": functions, "before": before}
-        return Task(identifier, "", metadata=metadata, grader="code")
-    if kind == "loader":
-        solution = {"problem": "?", "level": "?", "type": "algebra", "solution": _text(row, "solution")}
-        return BENCHMARKS["math"].task_of(solution, identifier)
-    raise InputError(f"kind is {kind!r}, expected one of {', '.join(KINDS)}")
-
-
-def _text(row: Mapping[str, Any], name: str) -> str:
-    value = row.get(name)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise InputError(f"{name} is {json.dumps(value)}, expected a text; add it to the line")
-    return value
-
-
-def _options(row: Mapping[str, Any]) -> dict[str, str]:
-    options = row.get("options")
-    if isinstance(options, list):
-        options = lettered(options)
-    if not isinstance(options, dict) or not options or not all(isinstance(text, str) for text in options.values()):
-        raise InputError(f"options is {options!r}, expected an object of label and text, or a list of texts")
-    return options
+def _task(fields: Mapping[str, Any], identifier: str) -> Task:
+    kind = fields.get("kind")
+    if kind == LOADER:
+        fields = {"problem": "?", "level": "?", "type": "algebra", "solution": text_in(fields, "solution")}
+        return BENCHMARKS["math"].task_of(fields, identifier)
+    if kind in GRADERS:
+        return GRADERS[str(kind)].task_of(fields, str(kind), identifier)
+    if kind in BENCHMARKS:
+        benchmark = BENCHMARKS[str(kind)]
+        if not isinstance(held := fields.get("record"), dict):
+            raise InputError(f"record is {json.dumps(held)}, expected an object as the data set of {kind} has it")
+        return replace(benchmark.task_of(held, identifier), grader=benchmark.grader)
+    names = ", ".join((*GRADERS.names(), LOADER))
+    raise InputError(f"kind is {kind!r}, expected one of {names}, or a benchmark ({', '.join(BENCHMARKS.names())})")

@@ -28,6 +28,9 @@ class ArithmeticOptions:
     """Fewest and most statements of a problem."""
     seed: int = 0
     """Other seeds draw other problems."""
+    split_facts: bool = field(default=False, repr=False)
+    """Tell the statements to the sender alone, as the notes of a task: the question by itself, such as how many apples
+    Ben has, then has no answer, and a channel has something to carry. The problems and their ids stay the same."""
 
     def __post_init__(self) -> None:
         fewest, most = self.statements
@@ -77,14 +80,16 @@ def arithmetic_problems(count: int, split: str, options: ArithmeticOptions | Non
         raise InputError(f"there is no split {split!r}; take train or test")
     tasks: list[Task] = []
     seen: set[str] = set()
-    for text, answer, metadata in _problems(options):
+    for facts, question, answer, metadata in _problems(options):
+        text = f"{facts} {question}"
         if text in seen or _split_of(text) != split:
             continue
         seen.add(text)
         tasks.append(
             Task(
                 id=f"arithmetic/{split}/{options.seed}/{len(tasks)}",
-                text=text,
+                text=question if options.split_facts else text,
+                notes=facts if options.split_facts else "",
                 answer=str(answer),
                 split=split,
                 task_type=f"{metadata['statements']} statements",
@@ -93,7 +98,8 @@ def arithmetic_problems(count: int, split: str, options: ArithmeticOptions | Non
         )
         if len(tasks) == count:
             break
-    return TaskSet(tuple(tasks), {"data": f"generated, {options}"})
+    facts = ", facts split off" if options.split_facts else ""
+    return TaskSet(tuple(tasks), {"data": f"generated, {options}{facts}"})
 
 
 def _split_of(text: str) -> Literal["train", "test"]:
@@ -101,7 +107,8 @@ def _split_of(text: str) -> Literal["train", "test"]:
     return "test" if digest < TEST_SHARE * 2**64 else "train"
 
 
-def _problems(options: ArithmeticOptions) -> Iterator[tuple[str, int, dict[str, object]]]:
+def _problems(options: ArithmeticOptions) -> Iterator[tuple[str, str, int, dict[str, object]]]:
+    """Facts, question, answer and metadata of one problem after the other."""
     rng = random.Random(f"arithmetic/{options.seed}")
     while True:
         story = _Story(rng.choice(THINGS))
@@ -112,7 +119,8 @@ def _problems(options: ArithmeticOptions) -> Iterator[tuple[str, int, dict[str, 
         asked, answer, question, last = _question(rng, story)
         needed = _needed(story, asked)
         yield (
-            " ".join([*story.sentences, question]),
+            " ".join(story.sentences),
+            question,
             answer,
             {
                 "plan": " ".join([*(f"{who}." for who in dict.fromkeys(story.steps[i][0] for i in needed)), "Answer."]),
@@ -164,16 +172,13 @@ def _compares(rng: random.Random, story: _Story, people: Sequence[str]) -> None:
         return
     other = rng.choice(list(story.counts))
     known, difference, factor = story.counts[other], rng.randint(1, 12), rng.choice((2, 3))
-    kind = rng.choice(("more", "fewer", "times"))
-    if kind == "more" and known + difference <= LARGEST:
-        sentence = f"{who} has {story.some(difference, 'more ')} than {other}."
-        story.tell(who, known + difference, sentence, [other], f"{known} + {difference}")
-    elif kind == "fewer" and known > difference:
-        sentence = f"{who} has {story.some(difference, 'fewer ')} than {other}."
-        story.tell(who, known - difference, sentence, [other], f"{known} - {difference}")
-    elif kind == "times" and 0 < known * factor <= LARGEST:
-        sentence = f"{who} has {factor} times as many {story.things} as {other}."
-        story.tell(who, known * factor, sentence, [other], f"{known} * {factor}")
+    count, words, sum_ = {
+        "more": (known + difference, f"{story.some(difference, 'more ')} than", f"{known} + {difference}"),
+        "fewer": (known - difference, f"{story.some(difference, 'fewer ')} than", f"{known} - {difference}"),
+        "times": (known * factor, f"{factor} times as many {story.things} as", f"{known} * {factor}"),
+    }[rng.choice(("more", "fewer", "times"))]
+    if 0 < count <= LARGEST:
+        story.tell(who, count, f"{who} has {words} {other}.", [other], sum_)
 
 
 def _joins(rng: random.Random, story: _Story, people: Sequence[str]) -> None:

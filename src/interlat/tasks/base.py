@@ -1,12 +1,15 @@
 """A task is a question with its answer; a task set says where its tasks come from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from itertools import product
+from string import ascii_uppercase
+from typing import Any
 
 from interlat.errors import InputError
 
-Grader = Literal["mathematics", "choice", "code"]
+SENDER_NOTES = "sender_notes"
+"""Key of the metadata of a stored thought with the notes of its task, where it has any."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,17 @@ class Task:
     """JSON values: level, the reference solution, ..."""
     options: Mapping[str, str] = field(default_factory=dict)
     """What there is to choose from, by label; ``answer`` is the label of the right one."""
-    grader: Grader = "mathematics"
-    """Who says whether a reply is right, see `interlat.tasks.grading`."""
+    grader: str = "mathematics"
+    """Name of the grader that judges replies, see `interlat.tasks.grading.GRADERS`."""
     alternatives: tuple[str, ...] = ()
     """Further answers to a question of mathematics that are as right as ``answer``."""
+    notes: str = ""
+    """What only the sender may see, such as the facts of the question; a receiver gets the ``text`` alone."""
+
+    @property
+    def told(self) -> str:
+        """What a sender that may see everything is told: the notes, an empty line, the text."""
+        return f"{self.notes}\n\n{self.text}" if self.notes else self.text
 
 
 @dataclass(frozen=True)
@@ -54,3 +64,15 @@ class TaskSet:
                     "rename one or name another id column"
                 )
             seen.add(task.id)
+
+
+def lettered(texts: Sequence[str]) -> dict[str, str]:
+    """Options under the labels A to Z, AA, AB and so on."""
+    lengths = range(1, 2 + len(texts) // len(ascii_uppercase))
+    labels = ("".join(letters) for length in lengths for letters in product(ascii_uppercase, repeat=length))
+    return dict(zip(labels, texts, strict=False))
+
+
+def with_options(question: str, options: Mapping[str, str]) -> str:
+    """A question and its options, one a line behind its label."""
+    return "\n".join([question.rstrip(), "", *(f"{label}: {text}" for label, text in options.items())])

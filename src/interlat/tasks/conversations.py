@@ -6,7 +6,7 @@ from typing import Any
 
 from interlat.errors import InputError
 from interlat.tasks.base import Task, TaskSet
-from interlat.tasks.records import read_rows, value_of
+from interlat.tasks.reading import read_records, value_of
 
 TASK_TYPES = (
     "pick_and_place_simple",
@@ -28,25 +28,25 @@ _TYPE = re.compile("|".join(TASK_TYPES))
 def load_conversations(data: str, split: str = "", task_turn: int = TASK_TURN) -> TaskSet:
     """Each conversation as a task whose text is the room and the goal.
 
-    A row has an ``id`` (or ``item_id``) and ``conversations``, a list of ``{"from": "human" | "gpt", "value": ...}``
+    A record has an ``id`` (or ``item_id``) and ``conversations``, a list of ``{"from": "human" | "gpt", "value": ...}``
     or ``{"role": "user" | "assistant", "content": ...}``: instruction, OK, task, then replies and observations by
     turns. ``metadata["conversations"]`` has all of them in the first form. The task type is the one of `TASK_TYPES`
-    that stands in the id or in the task, or empty.
+    in the id or in the task, or empty.
 
     Args:
-        data: what `read_rows` reads.
+        data: what `read_records` reads.
         split: which split.
         task_turn: the place of the turn that is the task; 0 for conversations that begin with it.
 
     Raises:
-        InputError: what `read_rows` raises, or a conversation that is too short or has the wrong speakers.
+        InputError: what `read_records` raises, or a conversation that is too short or has the wrong speakers.
     """
-    rows, origin = read_rows(data, split)
+    records, origin = read_records(data, split)
     tasks = []
-    for number, row in enumerate(rows):
-        where = f"row {number} of {data}"
-        identifier = value_of(row, "item_id" if "item_id" in row and "id" not in row else "id", where)
-        turns = turns_of(row, f"conversation {identifier!r} ({where})", task_turn)
+    for number, record in enumerate(records):
+        where = f"record {number} of {data}"
+        identifier = value_of(record, "item_id" if "item_id" in record and "id" not in record else "id", where)
+        turns = turns_of(record, f"conversation {identifier!r} ({where})", task_turn)
         text = turns[task_turn]["value"]
         task_type = _TYPE.search(identifier) or _TYPE.search(text)
         task = Task(
@@ -60,18 +60,18 @@ def load_conversations(data: str, split: str = "", task_turn: int = TASK_TURN) -
     return TaskSet(tuple(tasks), origin)
 
 
-def turns_of(row: Mapping[str, Any], where: str, task_turn: int = TASK_TURN) -> list[dict[str, str]]:
-    """The turns in ``row["conversations"]`` as ``{"from": "human" | "gpt", "value": ...}``.
+def turns_of(record: Mapping[str, Any], where: str, task_turn: int = TASK_TURN) -> list[dict[str, str]]:
+    """The turns in ``record["conversations"]`` as ``{"from": "human" | "gpt", "value": ...}``.
 
     Args:
-        row: one row, or the metadata of a task.
+        record: one record, or the metadata of a task.
         where: which one it is, for the message.
         task_turn: the place of the turn that is the task.
 
     Raises:
         InputError: the conversation ends before the task, or has the wrong speakers.
     """
-    conversation = row.get("conversations")
+    conversation = record.get("conversations")
     if not isinstance(conversation, list) or len(conversation) <= task_turn:
         raise InputError(
             f"{where} is too short, expected a list of turns of which turn {task_turn} is the task; leave it out"

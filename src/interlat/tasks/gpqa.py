@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from interlat.errors import InputError
-from interlat.tasks.base import Task
-from interlat.tasks.benchmark import Benchmark
-from interlat.tasks.records import lettered, value_of, with_options
+from interlat.tasks.base import Task, lettered, with_options
+from interlat.tasks.benchmarks import Benchmark
+from interlat.tasks.reading import value_of
 
 _OPTIONS = re.compile(
     r"(?:.*\n)?[ \t]*\(?A[).:](?P<A>.*)\n[ \t]*\(?B[).:](?P<B>.*)\n[ \t]*\(?C[).:](?P<C>.*)\n[ \t]*\(?D[).:](?P<D>.*)",
@@ -21,22 +21,25 @@ _OPTIONS = re.compile(
 )
 
 
-def _task(row: Mapping[str, Any], where: str) -> Task:
-    if row.get("Correct Answer") is not None:
-        return _task_of_columns(row, where)
-    question, answer = value_of(row, "question", where), value_of(row, "answer", where).strip().strip("()").upper()
+def _task(record: Mapping[str, Any], where: str) -> Task:
+    if record.get("Correct Answer") is not None:
+        return _task_of_columns(record, where)
+    question, answer = (
+        value_of(record, "question", where),
+        value_of(record, "answer", where).strip().strip("()").upper(),
+    )
     # The last four in their order, since a question may begin a line with a letter, too. An option may have many lines.
     found = _OPTIONS.fullmatch(question)
     options = {label: found[label].strip() if found else "" for label in "ABCD"}
     if answer not in options:
-        raise InputError(f"{where} has the answer {answer!r}, expected A, B, C or D; correct the row")
+        raise InputError(f"{where} has the answer {answer!r}, expected A, B, C or D; correct the record")
     return Task(id=where, text=question, answer=answer, options=options)
 
 
-def _task_of_columns(row: Mapping[str, Any], where: str) -> Task:
-    question, right = value_of(row, "Question", where).strip(), value_of(row, "Correct Answer", where).strip()
-    texts = [right, *(value_of(row, f"Incorrect Answer {number}", where).strip() for number in (1, 2, 3))]
-    # By the question, so that an order stays the same whichever rows there are.
+def _task_of_columns(record: Mapping[str, Any], where: str) -> Task:
+    question, right = value_of(record, "Question", where).strip(), value_of(record, "Correct Answer", where).strip()
+    texts = [right, *(value_of(record, f"Incorrect Answer {number}", where).strip() for number in (1, 2, 3))]
+    # By the question, so that an order stays the same whichever records there are.
     order = random.Random(question).sample(range(4), 4)
     options = lettered([texts[place] for place in order])
     return Task(
@@ -44,7 +47,7 @@ def _task_of_columns(row: Mapping[str, Any], where: str) -> Task:
         text=with_options(question, options),
         answer=list(options)[order.index(0)],
         options=options,
-        task_type=str(row.get("High-level domain") or ""),
+        task_type=str(record.get("High-level domain") or ""),
     )
 
 

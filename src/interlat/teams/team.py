@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from interlat.engine.prompt import Text, filled
-from interlat.engine.sampling import Sampling
-from interlat.engine.template import TemplateOptions
+from interlat.engine.options import Sampling, TemplateOptions
+from interlat.engine.prompt_text import Text, filled
 from interlat.errors import InputError
 
 PLACE_OF_QUESTION = "{question}"

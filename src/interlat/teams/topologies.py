@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from interlat.engine.sampling import Sampling
+from interlat.engine.options import Sampling
 from interlat.errors import InputError
 from interlat.tasks.grading import PLACE_OF_FORMAT
 from interlat.teams.team import PLACE_OF_MESSAGES, PLACE_OF_QUESTION, HandsOver, Member, Speaks, Team

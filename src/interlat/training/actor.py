@@ -5,10 +5,10 @@ what stands between ``<bop>`` and ``<eop>`` differs.
 """
 
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -19,36 +19,28 @@ from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_checkpoint, load_tokenizer
 from interlat.engine.distributed import Ranks
 from interlat.engine.fingerprint import weights_fingerprint
-from interlat.engine.hardware import choose_device
 from interlat.engine.template import TemplateOptions
-from interlat.errors import InputError
-from interlat.experiments.household.corpus import household_corpus
-from interlat.experiments.household.episodes import read_episodes
 from interlat.progress import say
 from interlat.training.adapters import begin_adapter, new_adapter
 from interlat.training.batch_sampler import Order
-from interlat.training.branches import Branch, BranchWeights, Totals
-from interlat.training.card import model_card, settings_of
-from interlat.training.conversations import ConversationOptions, load_corpus
-from interlat.training.corpus import Corpus
-from interlat.training.curriculum import Curriculum
+from interlat.training.branches import Branch, Totals
+from interlat.training.corpus import CORPORA, Corpus
 from interlat.training.examples import ids_of
-from interlat.training.forward import Precision
+from interlat.training.finetune import choose_finetuned, merge_lora
 from interlat.training.identity import (
     Identity,
     examples_identity,
     records_identity,
-    settings_identity,
     thoughts_identity,
 )
-from interlat.training.loop import Passes, Schedule, check_settings, export_finished, load_finished, run_training
+from interlat.training.loop import MicroBatches, export_finished, load_finished, run_training
 from interlat.training.message_tokens import add_message_tokens
-from interlat.training.messages import ScoutMessages
-from interlat.training.model import SmallModel, build_model, compiled_backbone, export_model
+from interlat.training.messages import StoredMessages
+from interlat.training.model import build_model, compiled_backbone
 from interlat.training.objective import ActorObjective
 from interlat.training.reading import BranchSource, Reading, TrainedOn
-from interlat.training.sharding import check_ranks, shard
-from interlat.training.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
+from interlat.training.settings import TrainActor as TrainActor
+from interlat.training.stage import Steps, export_agent, place_objective, run_stage
 from interlat.training.validation import mean_loss
 
 _MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
@@ -63,100 +55,7 @@ ALIGNED_ON = 256
 """Messages that an adapter is aligned and calibrated on."""
 
 
-@dataclass(frozen=True)
-class TrainActor:
-    """Train an actor on expert episodes with messages of one kind."""
-
-    output: str
-    """Folder of the checkpoint; the finished model (and adapter) is in its ``model`` folder."""
-    episodes: str | None = None
-    """household: the training games' ``episodes.jsonl``; None takes the episodes that stand beside the thoughts."""
-    message: TrainedOn = "none"
-    """What stands between <bop> and <eop>. "base": plans written from the exact belief, or nothing."""
-    thoughts: tuple[str, ...] = ()
-    """Latent stores of the scout's thoughts on the episodes, needed for text, list and latent. Of several, each text
-    message is taken from one of them; states come from the first."""
-    sender: str | None = None
-    """Latent only: folder of the scout. With it the adapter begins aligned: a row becomes (nearly, by a linear map) the
-    receiver's embedding of the words that the scout expected there, weighted by their probabilities."""
-    start: str | None = None
-    """Folder of the model to start from; None starts from scratch with the tokenizer in ``tokenizer``."""
-    tokenizer: str | None = None
-    """Folder of the tokenizer where there is no ``start``."""
-    corpus: Literal["household", "conversations"] = "household"
-    """What is learned: expert episodes of household games, or any conversations and solutions."""
-    conversations: ConversationOptions = field(default_factory=ConversationOptions)
-    """conversations: which ones, and how they are written; by default those that stand beside the thoughts."""
-    template: TemplateOptions = field(default_factory=TemplateOptions)
-    """Arguments of the chat template, over those that ``start`` was trained with; the finished actor keeps them."""
-    model: SmallModel = field(default_factory=SmallModel)
-    """Shape of a model from scratch."""
-    schedule: Schedule = field(default_factory=Schedule)
-    """Optimiser settings."""
-    none_share: float = 0.15
-    """Share of episodes that come without a message, so that an actor knows that case."""
-    prefix_share: float = 0.25
-    """Latent only: share of messages cut to a random number of first rows."""
-    losses: BranchWeights = field(default_factory=BranchWeights)
-    """Latent only: weights of separation and alignment beside the cross-entropy."""
-    curriculum: Curriculum = field(default_factory=Curriculum)
-    """Latent only: how much of a message is latent while training goes on; the rest are the words of the plan."""
-    direct_share: float = 0.0
-    """Base only: share of episodes without visits in vain, where the plan names the true places. The reading of a plan
-    is learned there without noise and in few tokens; with 1 there are no others."""
-    search_weight: float = 3.0
-    """Loss weight of where to go; every other token of a command weighs 1."""
-    reading_weight: float = 0.0
-    """Base only: loss weight of every token that is not of a command (rooms, tasks, plans, what is seen). A language
-    model of the world learns to look things up long before one that learns commands only."""
-    validation_share: float = 0.03
-    """Share of the games that is never trained on and gives the validation loss."""
-    adapter_heads: int = 4
-    """Attention heads of the adapter."""
-    adapter_dropout: float = 0.1
-    """Dropout on the adapter's attention weights."""
-    seed: int = 0
-    """Seed of parameters, order and message choices."""
-    trained: Trained = "everything"
-    """everything; low_rank: low-rank updates of the model, and the adapter; adapter: the adapter alone."""
-    low_rank: LowRank = field(default_factory=LowRank)
-    """Shape of the low-rank updates."""
-    device: str = "auto"
-    """Where it trains; auto is the accelerator if there is one."""
-    precision: Precision = "float32"
-    """What the backbone computes in. All that is trained, the adapter and the optimiser's state stay float32."""
-    gradient_checkpointing: bool = False
-    """Keep only what goes into each decoder layer and compute the rest again for the gradient: less memory, more
-    time."""
-    threads: int = 1
-    """Threads of torch on a CPU."""
-    compile: bool = False
-    """Compile the model's step; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
-
-    def __post_init__(self) -> None:
-        if self.message in ("text", "list", "latent") and not self.thoughts:
-            raise InputError(f"message kind {self.message!r} needs the scout's thoughts; set thoughts to their store")
-        if self.corpus == "household" and not self.episodes and not self.thoughts:
-            raise InputError("set episodes to a file of episodes, or thoughts to a store that holds them")
-        if self.corpus == "conversations" and not self.conversations.data and not self.thoughts:
-            raise InputError("set conversations.data to a file or hub id, or thoughts to a store that holds them")
-        if self.corpus == "conversations" and (self.episodes or self.message == "base"):
-            raise InputError("episodes and message base are for household games; leave them out or set corpus")
-        if not self.conversations.place_for_message and self.message != "none":
-            raise InputError("without a place for messages there is nothing to read; set message to none")
-        if not 0 <= self.direct_share <= 1 or (self.direct_share and self.message != "base"):
-            raise InputError(f"direct_share is {self.direct_share}; give 0 to 1, and 0 unless message is base")
-        if self.message != "latent" and (self.losses != BranchWeights() or self.curriculum != Curriculum()):
-            raise InputError("losses and curriculum are for latent messages; leave them out or set message to latent")
-        if self.trained == "adapter" and self.message != "latent":
-            raise InputError("only latent messages have an adapter; set message to latent or trained to everything")
-        if self.reading_weight < 0 or (self.reading_weight and self.message != "base"):
-            raise InputError(f"reading_weight is {self.reading_weight}; give 0 or more, and 0 unless message is base")
-        if not self.start and not self.tokenizer:
-            raise InputError("set start to a model to begin with, or tokenizer to begin from scratch")
-
-
-def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Iterator[tuple[int, dict[str, float]]]:
+def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Steps:
     """Run or continue the training; yields (finished steps, metrics). Ends with the exported model.
 
     Args:
@@ -169,17 +68,12 @@ def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Iterator[tupl
         StorageError: another process trains into that folder, or the file system refused.
     """
     ranks = ranks or Ranks()
-    check_ranks(ranks, config.schedule.batch_size, config.compile)
-    settings = settings_identity(TrainActor, config, _PLACES) | {"sender": config.sender is not None}
-    with ranks.alone_in(config.output):
-        check_settings(config.output, settings)
-        yield from _train(config, ranks, settings)
+    more = {"sender": config.sender is not None}
+    return run_stage(TrainActor, config, _PLACES, lambda settings: _train(config, ranks, settings), ranks, **more)
 
 
-def _train(config: TrainActor, ranks: Ranks, settings: Identity) -> Iterator[tuple[int, dict[str, float]]]:
-    torch.set_num_threads(config.threads)
-    directory = Path(config.output)
-    thoughts = ScoutMessages(config.thoughts) if config.thoughts else None
+def _train(config: TrainActor, ranks: Ranks, settings: Identity) -> Steps:
+    thoughts = StoredMessages(config.thoughts) if config.thoughts else None
     model, tokenizer = _start(config)
     start = weights_fingerprint(model) if config.start else None
     adapter = _prepare(config, model, tokenizer, thoughts)
@@ -191,25 +85,22 @@ def _train(config: TrainActor, ranks: Ranks, settings: Identity) -> Iterator[tup
     if adapter is not None and thoughts is not None:
         items = [example.item for example in corpus.training[:ALIGNED_ON]]
         begin_adapter(adapter, thoughts, items, model, tokenizer, config.sender)
-    device = choose_device(ranks.device(config.device))
-    objective = ActorObjective(model, adapter, config.losses, config.precision).to(device)
-    if config.precision == "bfloat16":
-        round_frozen(model)
+    objective = ActorObjective(model, adapter, config.losses, config.precision)
     if config.gradient_checkpointing:
         # transformers renamed it between the versions that are supported.
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
-    shard(objective, [model], ranks, device)
+    place_objective(objective, config, [model], ranks)
     objective.use_backbone(compiled_backbone(model, config.compile))
     order = Order(corpus.training, config.schedule.batch_size, config.seed)
 
-    def passes_of_step(step: int) -> Passes:
+    def micro_batches_of_step(step: int) -> MicroBatches:
         branches = []
         for place, example in enumerate(order.of(step)):
             rng = random.Random(f"messages/{config.seed}/{step}/{place}")
             branches.append(source.branch(example, rng, step / config.schedule.steps))
         totals = Totals.of(branches, config.reading_weight)
-        for part in config.schedule.passes_of(ranks.share(branches)):
+        for part in config.schedule.micro_batches_of(ranks.share(branches)):
             yield objective(part, totals, config.reading_weight)
 
     def loss_of(branches: Sequence[Branch]) -> float:
@@ -224,14 +115,15 @@ def _train(config: TrainActor, ranks: Ranks, settings: Identity) -> Iterator[tup
         return losses
 
     identity = {**settings, "start": start, **_data_identity(config, corpus, thoughts)}
+    directory = Path(config.output)
     yield from run_training(
-        directory, objective.parts, config.schedule, config.seed, passes_of_step, validate, ranks, identity
+        directory, objective.parts, config.schedule, config.seed, micro_batches_of_step, validate, ranks, identity
     )
     if ranks.is_first:
         export_finished(directory, lambda: _export(config, thoughts))
 
 
-def _data_identity(config: TrainActor, corpus: Corpus, thoughts: ScoutMessages | None) -> Identity:
+def _data_identity(config: TrainActor, corpus: Corpus, thoughts: StoredMessages | None) -> Identity:
     """What is learned, and what is read."""
     examples = [*corpus.training, *corpus.validation]
     identity: dict[str, Any] = {"examples": examples_identity(corpus.training, corpus.validation)}
@@ -243,24 +135,11 @@ def _data_identity(config: TrainActor, corpus: Corpus, thoughts: ScoutMessages |
     return identity
 
 
-def _corpus(config: TrainActor, thoughts: ScoutMessages | None, chat: ChatFormat, ranks: Ranks) -> Corpus:
-    if config.corpus == "conversations":
-        return _conversations(config, thoughts, chat, ranks)
-    records = read_episodes(config.episodes) if config.episodes else thoughts.episodes() if thoughts else []
-    return household_corpus(
-        records,
-        chat,
-        validation_share=config.validation_share,
-        search_weight=config.search_weight,
-        direct_share=config.direct_share,
-    )
-
-
-def _conversations(config: TrainActor, thoughts: ScoutMessages | None, chat: ChatFormat, ranks: Ranks) -> Corpus:
-    mixes = bool(config.losses.alignment) or config.curriculum.kind != "none"
+def _corpus(config: TrainActor, thoughts: StoredMessages | None, chat: ChatFormat, ranks: Ranks) -> Corpus:
+    mixes = "plan" in config.losses.references or config.curriculum.kind != "none"
     literal = _settings(config).literal
 
-    def rows_of(item: str) -> int:
+    def length_of(item: str) -> int:
         if thoughts is None or config.message == "none":
             return 0
         if config.message != "latent":
@@ -268,11 +147,10 @@ def _conversations(config: TrainActor, thoughts: ScoutMessages | None, chat: Cha
         words = [len(ids_of(entry.plan, chat, literal)) for entry in thoughts.entries(item)] if mixes else []
         return max([*words, thoughts.rows(item)])
 
-    store = thoughts.stores[0] if thoughts else None
-    found = load_corpus(config.conversations, chat, store, rows_of, config.validation_share)
-    if ranks.is_first:
-        say(found.counts)
-    return found.corpus
+    corpus = CORPORA[config.corpus].load(vars(config), chat, thoughts, length_of)
+    if corpus.counts and ranks.is_first:
+        say(corpus.counts)
+    return corpus
 
 
 def _start(config: TrainActor) -> tuple[Any, PreTrainedTokenizerBase]:
@@ -284,11 +162,11 @@ def _start(config: TrainActor) -> tuple[Any, PreTrainedTokenizerBase]:
 
 
 def _prepare(
-    config: TrainActor, model: Any, tokenizer: PreTrainedTokenizerBase, thoughts: ScoutMessages | None
+    config: TrainActor, model: Any, tokenizer: PreTrainedTokenizerBase, thoughts: StoredMessages | None
 ) -> CommunicationAdapter | None:
     """Make them ready for messages, in place; for latent ones there is an adapter, which knows nothing yet."""
     add_message_tokens(model, tokenizer)
-    choose_trained(model, config.trained, config.low_rank, config.seed + 2)
+    choose_finetuned(model, config.finetune, config.lora, config.seed + 2)
     if config.message != "latent" or thoughts is None:
         return None
     size, aligned = model.config.hidden_size, config.sender is not None
@@ -297,11 +175,7 @@ def _prepare(
 
 
 def _settings(config: TrainActor) -> AgentSettings:
-    kind = _MESSAGE_KINDS[config.message]
-    if config.corpus == "conversations":
-        settings = config.conversations.settings(kind)
-    else:
-        settings = AgentSettings(role="actor", message_kind=kind)
+    settings = CORPORA[config.corpus].agent_settings(vars(config), _MESSAGE_KINDS[config.message])
     return replace(settings, template=_template(config))
 
 
@@ -309,24 +183,20 @@ def _template(config: TrainActor) -> TemplateOptions:
     return config.template.over(AgentSettings.beside(config.start).template) if config.start else config.template
 
 
-def _export(config: TrainActor, thoughts: ScoutMessages | None) -> None:
+def _export(config: TrainActor, thoughts: StoredMessages | None) -> None:
     """Write the finished model: made anew, with the trained parameters in it, so that nothing is sharded or rounded."""
-    directory = Path(config.output)
     model, tokenizer = _start(config)
     adapter = _prepare(config, model, tokenizer, thoughts)
-    load_finished(directory, ActorObjective(model, adapter).parts, config.schedule)
-    merge_low_rank(model)
-    settings = _settings(config)
-    card = model_card(
-        directory,
+    load_finished(Path(config.output), ActorObjective(model, adapter).parts, config.schedule)
+    merge_lora(model)
+    export_agent(
         "interlat train actor",
-        role=settings.role,
-        reads=settings.message_kind,
-        settings=settings_of(TrainActor, config),
-        kept=config.schedule.keep,
+        TrainActor,
+        config,
+        model,
+        tokenizer,
+        _settings(config),
         start=config.start,
         adapter=None if adapter is None else adapter.config,
-    )
-    export_model(
-        model, tokenizer, directory / "model", settings=settings, beside=[adapter] if adapter else [], card=card
+        beside=[adapter],
     )

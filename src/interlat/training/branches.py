@@ -1,53 +1,14 @@
-"""The branches of a sample: the own message, another task's message, the plan in words; and how their losses weigh."""
+"""The branches of a sample: the own message, another task's message, the plan in words."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
 
 from interlat.errors import InputError
-from interlat.training.divergences import LN2
 from interlat.training.examples import IGNORED, Example, Message, Mixed
-from interlat.training.negatives import as_long_as
-
-WEIGHT_FLOOR = 0.01
-ALIGNMENT_SCALE = 4.0
-
-
-@dataclass(frozen=True)
-class BranchWeights:
-    """``L = L_task + w_S L_sep + w_A L_align`` (Interlat, arXiv 2511.09149); weights of 0 leave a loss out."""
-
-    separation: float = 0.0
-    """w_S: the reply under the own message must differ from that under another task's."""
-    alignment: float = 0.0
-    """w_A: the reply under the own message must be like that under the plan in words."""
-    adaptive: bool = False
-    """Let each weight follow its loss: ``0.01 + (w - 0.01) min(1, L / scale)`` for each sample, where the scale is the
-    margin for L_sep and 4 nats for L_align, as published; here no gradient flows through the weights, and a sample's
-    weight does not depend on the others."""
-    margin: float = 0.69
-    """Divergence in nats that is enough; at most ln 2."""
-    kl_share: float = 0.7
-    """Share of the divergence in L_align, the rest is the cosine's."""
-
-    def __post_init__(self) -> None:
-        if self.separation < 0 or self.alignment < 0:
-            raise InputError("separation and alignment are weights; give 0 or more")
-        if not 0 < self.margin <= LN2 or not 0 <= self.kl_share <= 1:
-            raise InputError(f"give a margin above 0 and at most ln 2 = {LN2:.4f}, and a kl_share from 0 to 1")
-
-    @classmethod
-    def published(cls) -> "BranchWeights":
-        """The weights of the released code: 0.01 to 0.5 for separation, 0.01 to 0.05 for alignment, adaptive."""
-        return cls(separation=0.5, alignment=0.05, adaptive=True)
-
-    def weighted(self, weight: float, losses: Float[Tensor, "S"], scale: float) -> Float[Tensor, "S"]:
-        """The losses of some samples times the weight that each of them gets."""
-        if not self.adaptive:
-            return weight * losses
-        return (WEIGHT_FLOOR + (weight - WEIGHT_FLOOR) * (losses.detach() / scale).clamp_max(1.0)) * losses
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,3 +70,37 @@ def other_message(own: Mixed, rows: Float[Tensor, "K D"], plan: Sequence[int] = 
     count = len(own.words)
     words = tuple(plan) * -(-count // max(1, len(plan))) if count else ()
     return Mixed(as_long_as(rows, len(own.rows)), own.taken, words[len(words) - count :])
+
+
+class Negatives:
+    """Draws, for an item, another one of another task, from all that there are.
+
+    Not only from the batch, where samples of similar length meet and a small one may hold a single task; and every
+    rank can draw by itself, since stored messages are mapped into memory.
+
+    Args:
+        items: what is drawn from.
+        task_of: task of each item; items of one task are no negatives of each other.
+
+    Raises:
+        InputError: all items are of one task.
+    """
+
+    def __init__(self, items: Sequence[str], task_of: Mapping[str, str]) -> None:
+        self.items = list(items)
+        self.task_of = task_of
+        if len({task_of[item] for item in self.items}) < 2:
+            raise InputError("all samples are of one task, so there is no message of another one; give more tasks")
+
+    def of(self, item: str, rng: random.Random) -> str:
+        """An item of another task, each of them as likely."""
+        while True:
+            other = rng.choice(self.items)
+            if self.task_of[other] != self.task_of[item]:
+                return other
+
+
+def as_long_as(message: Float[Tensor, "K D"], rows: int) -> Float[Tensor, "{rows} D"]:
+    """A message cut or repeated to ``rows`` rows, so that length alone tells nothing."""
+    repeats = -(-rows // len(message))
+    return message.repeat(repeats, 1)[:rows]

@@ -8,7 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -19,13 +19,15 @@ from interlat.errors import InputError, InterlatError, PromptError
 from interlat.store.reading import LatentStore
 from interlat.tasks.base import Task
 from interlat.tasks.boxed import last_boxed
-from interlat.tasks.conversations import TASK_TURN, load_conversations, turns_of
+from interlat.tasks.conversations import load_conversations, turns_of
 from interlat.tasks.gsm8k import ANSWER_MARK
-from interlat.tasks.records import RecordFields, load_records
+from interlat.tasks.records import load_records
 from interlat.training.assistant_mask import Supervised, supervised_conversation
-from interlat.training.corpus import Corpus
+from interlat.training.corpus import Corpus, CorpusSource, LengthOf, Options
 from interlat.training.examples import IGNORED, Example
 from interlat.training.message_tokens import MESSAGE_TOKENS
+from interlat.training.messages import StoredMessages
+from interlat.training.options import ConversationOptions as ConversationOptions
 
 VALIDATION = "validation"
 TEST = "test"
@@ -33,62 +35,6 @@ _OTHER_SPLIT = (
     ", from another split: collect with --source.split train, or give stored thoughts other splits with "
     "`interlat store split`"
 )
-
-
-@dataclass(frozen=True)
-class ConversationOptions:
-    """Which conversations an actor learns, and how they are written."""
-
-    data: str = ""
-    """File, folder or hub id of the conversations; empty takes those that stand beside the thoughts in their store."""
-    kind: Literal["conversations", "records"] = "conversations"
-    """conversations: ids with lists of turns. records: questions with their solutions, one a row."""
-    split: str = ""
-    """Which split of the data."""
-    name: str = ""
-    """records: configuration of a hub data set."""
-    fields: RecordFields = field(default_factory=RecordFields)
-    """records: which columns hold what. Learned is the column ``solution``, and where there is none, the answer."""
-    task_turn: int = TASK_TURN
-    """Which turn of a conversation is the task. The human turns before it and the task are one user turn, and the
-    replies before it are left out: 2 for ALFWorld (instruction, OK, task), 0 for chats that begin with the task."""
-    prompt_template: str = ""
-    """The first user turn, with ``{text}`` in the place of the task (of a conversation: of what comes before the first
-    reply); empty is the text itself."""
-    system_prompt: str = ""
-    """System turn; empty is no system turn."""
-    connector: str = AgentSettings.connector
-    """What stands between the first user turn's text and the message."""
-    place_for_message: bool = True
-    """Whether ``<bop>`` and ``<eop>`` stand at the end of the first user turn even where there is no message. False
-    writes conversations as they are, for models that get no such messages, as the members of a team."""
-    allow_special_tokens: bool = False
-    """Let control tokens that are written in the data, such as ``<|im_end|>``, be control tokens instead of words."""
-    max_length: int | None = None
-    """Most positions of a conversation with its message; what is behind them is cut off. None cuts nothing."""
-    missing: Literal["error", "drop"] = "error"
-    """What to do with a task of the data without a thought in the store."""
-    too_long: Literal["error", "drop"] = "error"
-    """What to do with an item of which max_length leaves no reply."""
-
-    def __post_init__(self) -> None:
-        if self.task_turn < 0 or self.task_turn % 2:
-            raise InputError(f"task_turn is {self.task_turn}, expected an even number: every second turn is a human's")
-        if self.max_length is not None and self.max_length < 1:
-            raise InputError(f"max_length is {self.max_length}, expected a positive number; raise it or leave it out")
-        # Checks the template.
-        self.settings()
-
-    def settings(self, message_kind: MessageKind = "") -> AgentSettings:
-        """The settings with which an agent's prompts are those of the training."""
-        return AgentSettings(
-            role="actor",
-            system_prompt=self.system_prompt,
-            prompt_template=self.prompt_template,
-            connector=self.connector,
-            message_kind=message_kind,
-            allow_special_tokens=self.allow_special_tokens,
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +65,31 @@ class Conversations:
             f"{len(self.corpus.training)} conversations to learn, {len(self.corpus.validation)} held out, "
             f"{self.cut} cut at the end; left out: {left_out}"
         )
+
+
+class ConversationCorpus(CorpusSource):
+    """Any conversations: of a file, a folder or the hub, or those that stand beside the messages in their store."""
+
+    name = "conversations"
+
+    def check(self, options: Options) -> None:
+        """Refuse a configuration without conversations."""
+        if not options["conversations"].data and not options["thoughts"]:
+            raise InputError("set conversations.data to a file or hub id, or thoughts to a store that holds them")
+
+    def load(self, options: Options, chat: ChatFormat, messages: StoredMessages | None, length_of: LengthOf) -> Corpus:
+        """The conversations, see `load_corpus`."""
+        store = messages.stores[0] if messages else None
+        found = load_corpus(options["conversations"], chat, store, length_of, options["validation_share"])
+        return replace(found.corpus, counts=found.counts)
+
+    def agent_settings(self, options: Options, message_kind: MessageKind) -> AgentSettings:
+        """The settings of the conversations."""
+        settings: AgentSettings = options["conversations"].settings(message_kind)
+        return settings
+
+
+CONVERSATIONS = ConversationCorpus()
 
 
 def load_corpus(

@@ -1,21 +1,150 @@
-"""Losses of rows under a frozen head, with their gradients taken at once instead of computing everything twice."""
+"""What a reply costs at each supervised position, with the head over a few positions at a time.
 
-from collections.abc import Callable, Sequence
-from typing import Any
+A branch is the same conversation with another message in it. Its states are gathered at the supervised positions, in
+reading order, so that position n of every branch predicts the same token of the same reply: nothing is compared that
+does not belong together, however long the messages are. Logits exist for a few positions at a time, in float32.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
-RowFunction = Callable[..., tuple[Float[Tensor, "n L"], Tensor | None]]
+from interlat.errors import InputError
+
+CHUNK_LOGITS = 2**23
+"""Logits that exist at a time in one branch: 32 MiB, the largest block that glibc keeps for reuse; larger ones are
+mapped and cleared anew each time, which takes as long as the arithmetic."""
+
+Head = Callable[[Tensor], Tensor]
+"""Maps states ``[N, D]`` to the scores ``[N, V]`` that the model gives."""
+RowFunction = Callable[..., tuple[Float[Tensor, "n L"], Tensor]]
 """Maps n states and n rows of other tensors to L losses of each row, which depend on the state of that row alone, and
 something of each row that needs no gradient."""
 
 
+class Scores:
+    """What a head says after some states; float32 at least.
+
+    Args:
+        logits: scores of every token.
+    """
+
+    def __init__(self, logits: Float[Tensor, "n V"]) -> None:
+        self.logits = logits if logits.dtype == torch.float64 else logits.float()
+
+    @functools.cached_property
+    def log_p(self) -> Float[Tensor, "n V"]:
+        """Log-probabilities, in nats."""
+        return self.logits.log_softmax(dim=-1)
+
+
+PositionLoss = Callable[[Scores, Mapping[str, Scores]], tuple[Float[Tensor, "n"], Float[Tensor, "n"] | None]]
+"""Maps the scores of the own branch, and without gradient those of the references, to a loss of each position, and
+something of each position that needs no gradient."""
+
+
+class PositionLosses(NamedTuple):
+    """Losses at supervised positions, in nats."""
+
+    cross_entropy: Float[Tensor, "N"]
+    """``-log p[target]``."""
+    terms: list[Float[Tensor, "N"]]
+    """One tensor for each of the position losses that were asked for."""
+    asides: list[Float[Tensor, "N"] | None]
+    """What goes with each of them without gradient."""
+
+
+def states_at_labels(hidden_states: Float[Tensor, "B T D"], labels: Int[Tensor, "B T"]) -> Float[Tensor, "N D"]:
+    """The states that predict the supervised labels, in reading order: position t - 1 predicts label t."""
+    return hidden_states[:, :-1][labels[:, 1:] != -100]
+
+
+def samples_of_labels(labels: Int[Tensor, "B T"]) -> Int[Tensor, "N"]:
+    """For each row of `states_at_labels` the sample that it belongs to."""
+    return (labels[:, 1:] != -100).nonzero()[:, 0]
+
+
+def position_losses(
+    states: Float[Tensor, "N D"],
+    targets: Int[Tensor, "N"],
+    head: Head,
+    vocabulary_size: int,
+    terms: Sequence[PositionLoss] = (),
+    references: Mapping[str, Float[Tensor, "N D"]] | None = None,
+    *,
+    frozen_head: bool = False,
+) -> PositionLosses:
+    """All that is lost at each position, from one pass of the head over some positions after the others.
+
+    Gradients flow through the own branch alone, in the head as well.
+
+    Args:
+        states: of the branch with the own message.
+        targets: the tokens to be predicted.
+        head: of the model that replies.
+        vocabulary_size: V, from which follows how many positions are taken at a time.
+        terms: what is lost beside the cross-entropy.
+        references: states of the branches that the terms compare with, by name.
+        frozen_head: whether the head is not trained: logits are then computed once instead of twice.
+
+    Raises:
+        InputError: the branches have different positions.
+    """
+    references = references or {}
+    for branch in references.values():
+        if branch.shape != states.shape:
+            raise InputError(
+                f"the branches have {len(states)} and {len(branch)} supervised positions; give the same reply to all"
+            )
+
+    asides: list[bool] = []
+
+    def chunk(states: Tensor, targets: Tensor, *branches: Tensor) -> tuple[Tensor, Tensor]:
+        own = Scores(head(states))
+        # A head that is trained gets no gradient from what the own branch is only compared with.
+        with torch.no_grad():
+            others = {name: Scores(head(branch)) for name, branch in zip(references, branches, strict=True)}
+        cross_entropy = functional.nll_loss(own.log_p, targets, reduction="none")
+        found = [term(own, others) for term in terms]
+        asides[:] = [aside is not None for _, aside in found]
+        quiet = [aside.detach() for _, aside in found if aside is not None]
+        losses = torch.stack([cross_entropy, *(loss for loss, _ in found)], dim=-1)
+        return losses, torch.stack(quiet, dim=-1) if quiet else losses.new_zeros(len(states), 0)
+
+    rows = CHUNK_LOGITS // vocabulary_size
+    losses, quiet = (rows_with_gradients if frozen_head else in_chunks)(
+        chunk, states, [targets, *references.values()], rows
+    )
+    left = iter(quiet.unbind(dim=-1))
+    return PositionLosses(losses[:, 0], list(losses[:, 1:].unbind(dim=-1)), [next(left) if x else None for x in asides])
+
+
+def in_chunks(
+    function: RowFunction, states: Float[Tensor, "N D"], others: Sequence[Tensor], rows: int
+) -> tuple[Float[Tensor, "N L"], Float[Tensor, "N ..."]]:
+    """``function`` applied to ``rows`` rows after the others; what it computes inside is not kept for the gradient."""
+    if len(states) <= rows:
+        return function(states, *others)
+    again = functools.partial(checkpoint, function, use_reentrant=False) if torch.is_grad_enabled() else function
+    return _joined(again, states, others, rows)
+
+
+def _joined(function: RowFunction, states: Tensor, others: Sequence[Tensor], rows: int) -> tuple[Tensor, Tensor]:
+    parts = zip(*(tensor.split(max(1, rows)) for tensor in (states, *others)), strict=True)
+    losses, rest = zip(*(function(*part) for part in parts), strict=True)
+    return torch.cat(losses), torch.cat(rest)
+
+
 def rows_with_gradients(
     function: RowFunction, states: Float[Tensor, "N D"], others: Sequence[Tensor], rows: int
-) -> tuple[Float[Tensor, "N L"], Float[Tensor, "N"] | None]:
+) -> tuple[Float[Tensor, "N L"], Float[Tensor, "N ..."]]:
     """``function`` applied to some rows after the others; its logits are computed once and kept for no gradient.
 
     A loss of a row has a gradient in the state of that row alone, so the whole Jacobian is ``[N, L, D]``, far smaller
@@ -27,29 +156,20 @@ def rows_with_gradients(
         others: what else belongs to each row.
         rows: how many are taken at a time; at least one is.
     """
-    if torch.is_grad_enabled() and states.requires_grad:
-        losses, *rest = _RowsWithGradients.apply(states, function, others, rows)
-    else:
-        losses, rest = _in_chunks(function, states, others, rows)
-    return losses, rest[0] if rest else None
-
-
-def _in_chunks(
-    function: RowFunction, states: Tensor, others: Sequence[Tensor], rows: int
-) -> tuple[Tensor, list[Tensor]]:
-    parts = zip(*(tensor.split(max(1, rows)) for tensor in (states, *others)), strict=True)
-    losses, rest = zip(*(function(*part) for part in parts), strict=True)
-    return torch.cat(losses), [torch.cat(rest)] if rest[0] is not None else []
+    if not (torch.is_grad_enabled() and states.requires_grad):
+        return _joined(function, states, others, rows)
+    losses, rest = _RowsWithGradients.apply(states, function, others, rows)
+    return losses, rest
 
 
 class _RowsWithGradients(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, states: Tensor, function: RowFunction, others: Sequence[Tensor], rows: int
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[Tensor, Tensor]:
         jacobians = []
 
-        def with_gradients(states: Tensor, *others: Tensor) -> tuple[Tensor, Tensor | None]:
+        def with_gradients(states: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
             with torch.enable_grad():
                 states = states.detach().requires_grad_()
                 losses, rest = function(states, *others)
@@ -58,10 +178,10 @@ class _RowsWithGradients(torch.autograd.Function):
             jacobians.append(torch.stack(gradients, dim=1))
             return losses.detach(), rest
 
-        losses, rest = _in_chunks(with_gradients, states, others, rows)
+        losses, rest = _joined(with_gradients, states, others, rows)
         ctx.save_for_backward(torch.cat(jacobians))
-        ctx.mark_non_differentiable(*rest)
-        return losses, *rest
+        ctx.mark_non_differentiable(rest)
+        return losses, rest
 
     @staticmethod
     @once_differentiable

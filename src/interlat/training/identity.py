@@ -9,6 +9,7 @@ from typing import Any
 import xxhash
 
 from interlat.errors import CheckpointError
+from interlat.states import IN_FILES
 from interlat.store.reading import LatentStore
 from interlat.training.examples import Example
 
@@ -25,11 +26,32 @@ FREE = frozenset(
         "schedule.steps",
         "schedule.stop_at",
         "schedule.patience",
-        "schedule.pass_size",
+        "schedule.micro_batch_size",
         "schedule.checkpoint_every",
     }
 )
 """Settings that say where and for how long a training runs, and not what it learns."""
+_RENAMED = {
+    "trained": "finetune",
+    "corrected": "dagger",
+    "low_rank.rank": "lora.rank",
+    "low_rank.alpha": "lora.alpha",
+    "low_rank.targets": "lora.targets",
+    "losses.separation": "losses.contrastive",
+    "losses.alignment": "losses.plan_distillation",
+    "losses.agreement": "losses.distillation",
+    "losses.direction": "losses.mean_cosine",
+    "losses.hint": "losses.lens_distillation",
+    "losses.floor": "losses.min_position_weight",
+    "schedule.gradient_clip": "schedule.max_grad_norm",
+    "schedule.validate_every": "schedule.eval_every",
+    "schedule.keep": "schedule.load_best_at_end",
+}
+"""Names of settings in the checkpoints of an older version -> those of today."""
+_RENAMED_VALUES: Mapping[str, Mapping[Any, Any]] = {
+    "finetune": {"everything": "full", "low_rank": "lora"},
+    "schedule.load_best_at_end": {"best": True, "last": False},
+}
 
 
 def settings_identity(kind: type[Any], config: Any, places: Collection[str] = ()) -> dict[str, Any]:
@@ -86,7 +108,7 @@ def thoughts_identity(*stores: LatentStore) -> str:
         for store in stores:
             manifest = store.manifest
             layers = [dataclasses.astuple(layer) for layer in manifest.layers]
-            yield [manifest.weights_fingerprint, layers, manifest.offset, manifest.settings.get("prompt")]
+            yield [manifest.weights_fingerprint, layers, IN_FILES[manifest.state_at], manifest.settings.get("prompt")]
             yield from zip(*(store.table.column(name).to_pylist() for name in columns), strict=True)
 
     return records_identity(records())
@@ -105,6 +127,7 @@ def check_identity(place: Any, known: Identity, now: Identity) -> None:
     Raises:
         CheckpointError: something differs; the text names what, the value in the checkpoint and the one now.
     """
+    known = of_today(known)
     different = [name for name in now if name in known and known[name] != now[name]]
     if different:
         shown = "; ".join(f"{name} was {_short(known[name])} and is now {_short(now[name])}" for name in different)
@@ -112,6 +135,15 @@ def check_identity(place: Any, known: Identity, now: Identity) -> None:
             f"{place} is of another training: {shown}; give the settings and data that it was begun "
             "with, or another output folder"
         )
+
+
+def of_today(identity: Identity) -> dict[str, Any]:
+    """An identity under the names that settings have now."""
+    renamed = {_RENAMED.get(name, name): value for name, value in identity.items()}
+    return {
+        name: _RENAMED_VALUES[name].get(value, value) if name in _RENAMED_VALUES else value
+        for name, value in renamed.items()
+    }
 
 
 def _short(value: Any) -> str:

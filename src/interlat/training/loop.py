@@ -8,19 +8,21 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from interlat.engine.distributed import Ranks
-from interlat.errors import CheckpointError, InputError, InterlatError, StorageError
+from interlat.errors import CheckpointError, InterlatError, StorageError
 from interlat.files import append_line, read_lines, write_atomically
 from interlat.progress import say
 from interlat.training.checkpoint_file import Header, read_header, read_tensors, write_tensors
 from interlat.training.identity import Identity, check_identity
+from interlat.training.options import Sample as Sample
+from interlat.training.options import Schedule as Schedule
+from interlat.training.options import in_parts as in_parts
 from interlat.training.sharding import as_split, whole
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -30,66 +32,18 @@ EXPORTED_FILE = "exported.json"
 """Which checkpoint the finished model was made of."""
 MODEL_FOLDER = "model"
 SELECTED_BY = "validation_loss"
+_RENAMED_METRICS = {
+    "separation": "contrastive",
+    "alignment": "plan_distillation",
+    "agreement": "distillation",
+    "direction": "mean_cosine",
+    "hint": "lens_distillation",
+    "played": "on_policy",
+}
+"""Words in the names of metrics that an older version wrote -> those of today."""
 
-Passes = Iterator[tuple[Tensor, Mapping[str, Tensor]]]
-"""The passes of a step: the share of each in the loss, and its shares in what is logged; both add up."""
-
-Sample = TypeVar("Sample")
-
-
-def in_parts(samples: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]:
-    """The samples in their order, ``size`` at once."""
-    return (samples[start : start + size] for start in range(0, len(samples), size))
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How the parameters are moved."""
-
-    steps: int = 1000
-    """Optimiser steps over which the learning rate runs its course."""
-    stop_at: int | None = None
-    """End after this many steps, with the learning rate where it then is; None ends after `steps`."""
-    batch_size: int = 32
-    """Examples in one step, of all passes and processes together."""
-    pass_size: int | None = None
-    """Examples in one forward and backward pass of a process; a step takes as many passes as it needs and comes out
-    the same. None takes all of them at once."""
-    learning_rate: float = 1e-3
-    """Peak learning rate; linear warm-up, then cosine to a tenth."""
-    adapter_learning_rate: float = 2e-4
-    """Peak learning rate of what is trained beside the model, such as an adapter. At ten times as much an aligned one
-    loses its map."""
-    warmup_steps: int = 50
-    """Steps of linear warm-up."""
-    weight_decay: float = 0.01
-    """AdamW's decoupled weight decay, on matrices only."""
-    gradient_clip: float = 1.0
-    """Largest norm of the gradient."""
-    checkpoint_every: int = 100
-    """Steps between checkpoints."""
-    validate_every: int = 200
-    """Steps between validations."""
-    patience: int | None = None
-    """End after this many validations without a better loss; None never does."""
-    keep: Literal["best", "last"] = "last"
-    """Which parameters the finished model has: those of the lowest validation loss, or the last ones."""
-
-    def __post_init__(self) -> None:
-        counts = ("steps", "batch_size", "checkpoint_every", "validate_every", "pass_size", "patience", "stop_at")
-        for name in counts:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}; give 1 or more")
-
-    def passes_of(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
-        """The samples of a step, or a process's share of them, as many at once as one pass takes."""
-        return in_parts(samples, self.pass_size or max(1, len(samples)))
-
-    @property
-    def last_step(self) -> int:
-        """Steps that are taken if none is spared by ``patience``."""
-        return self.steps if self.stop_at is None else min(self.steps, self.stop_at)
+MicroBatches = Iterator[tuple[Tensor, Mapping[str, Tensor]]]
+"""The micro-batches of a step: the share of each in the loss, and its shares in what is logged; both add up."""
 
 
 def learning_rate_factor(step: int, schedule: Schedule) -> float:
@@ -185,7 +139,9 @@ def load_finished(directory: Path, parts: Mapping[str, nn.Module], schedule: Sch
     Raises:
         CheckpointError: the training is of another model.
     """
-    load_parameters(directory / (BEST_FILE if schedule.keep == "best" else CHECKPOINT_FILE), trained_parameters(parts))
+    load_parameters(
+        directory / (BEST_FILE if schedule.load_best_at_end else CHECKPOINT_FILE), trained_parameters(parts)
+    )
 
 
 def check_settings(directory: str | Path, identity: Identity) -> None:
@@ -214,8 +170,12 @@ def read_metrics(directory: str | Path) -> list[dict[str, Any]]:
                 f"step {record['step']} in {path} has {SELECTED_BY} {record[SELECTED_BY]!r}, expected a number; remove "
                 "that line"
             )
-        of_step.setdefault(record["step"], record)
+        of_step.setdefault(record["step"], {_of_today(name): value for name, value in record.items()})
     return [of_step[step] for step in sorted(of_step)]
+
+
+def _of_today(metric: str) -> str:
+    return "_".join(_RENAMED_METRICS.get(word, word) for word in metric.split("_"))
 
 
 def export_finished(directory: Path, export: Callable[[], None]) -> None:
@@ -255,7 +215,7 @@ def run_training(
     parts: Mapping[str, nn.Module],
     schedule: Schedule,
     seed: int,
-    passes_of_step: Callable[[int], Passes],
+    micro_batches_of_step: Callable[[int], MicroBatches],
     validate: Callable[[], dict[str, float]] | None = None,
     ranks: Ranks | None = None,
     identity: Identity | None = None,
@@ -266,8 +226,8 @@ def run_training(
         directory: holds the checkpoint, the best parameters so far and ``metrics.jsonl``. All ranks see it.
         parts: what is trained, by name; sharded if there are several ranks, with gradients averaged over them.
         schedule: optimiser settings.
-        seed: of dropout and of nothing else; ``passes_of_step`` seeds its own data by the step.
-        passes_of_step: the passes of this rank in one step.
+        seed: of dropout and of nothing else; ``micro_batches_of_step`` seeds its own data by the step.
+        micro_batches_of_step: the micro-batches of this rank in one step.
         validate: a deterministic validation with the same result on all ranks, or None. With "loss" in it, the
             parameters of the lowest one are kept in a file of their own.
         ranks: the processes that take part; one by default.
@@ -309,13 +269,13 @@ def run_training(
             group["lr"] = group["peak"] * factor
         optimizer.zero_grad(set_to_none=True)
         shares: dict[str, float] = {}
-        for loss, logged in passes_of_step(step):
+        for loss, logged in micro_batches_of_step(step):
             # Ranks are averaged where their shares must add up.
             (loss * ranks.world_size).backward()
             for name, value in {"loss": loss.detach(), **logged}.items():
                 shares[name] = shares.get(name, 0.0) + value.item()
         metrics = ranks.sum(shares)
-        norm = whole(torch.nn.utils.clip_grad_norm_(list(trained.values()), schedule.gradient_clip))
+        norm = whole(torch.nn.utils.clip_grad_norm_(list(trained.values()), schedule.max_grad_norm))
         if not torch.isfinite(norm):
             raise InterlatError(
                 f"step {step + 1}: the gradient is not finite (loss {metrics['loss']}); lower the learning rate and "
@@ -325,7 +285,7 @@ def run_training(
         metrics["gradient_norm"] = norm.item()
         finished = step + 1
         last = finished == schedule.last_step
-        if validate and (finished % schedule.validate_every == 0 or last):
+        if validate and (finished % schedule.eval_every == 0 or last):
             for module in parts.values():
                 module.eval()
             with torch.no_grad():

@@ -1,8 +1,7 @@
-"""A scout's stored thoughts as messages, and the episodes that they belong to."""
+"""Stored messages, by the item that they are about."""
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -13,15 +12,15 @@ from interlat.store.manifest import Manifest
 from interlat.store.reading import LatentStore
 
 
-class ScoutMessages:
-    """The thoughts in latent stores, by the id of the episode that they are about.
+class StoredMessages:
+    """The messages in latent stores, by the id of the item that they are about.
 
     Args:
-        directories: stores about the same episodes. States come from the first one; a text message is the plan in one
-            of them, each as likely, so that a reader meets greedy and sampled plans.
+        directories: stores about the same items. Hidden states come from the first one; a text message is the plan in
+            a random one of them, so that a receiver meets greedy and sampled plans.
 
     Raises:
-        InputError: no stores, rows of several layers, latent steps without words, or an episode is missing in one.
+        InputError: no stores, states of several layers, or an item is missing in one.
     """
 
     def __init__(self, directories: Sequence[str]) -> None:
@@ -45,11 +44,11 @@ class ScoutMessages:
         return self.stores[0].manifest
 
     def text(self, item: str, rng: random.Random) -> str:
-        """The plan about an episode, of one of the stores, with its thoughts: a word for each state."""
+        """The plan about an item, of one of the stores, with its reasoning: a token for each state."""
         return self._entry(item, rng).plan
 
     def said(self, item: str, rng: random.Random) -> str:
-        """The same without thoughts: what a message in words says."""
+        """The same without the reasoning: what a text message says."""
         return self._entry(item, rng).said
 
     def _entry(self, item: str, rng: random.Random) -> Entry:
@@ -57,7 +56,7 @@ class ScoutMessages:
         return store.entry(item)
 
     def entries(self, item: str) -> list[Entry]:
-        """The thoughts about an episode, one of each store."""
+        """The entries about an item, one of each store."""
         return [store.entry(item) for store in self.stores]
 
     def rows(self, item: str) -> int:
@@ -67,24 +66,3 @@ class ScoutMessages:
     def states(self, item: str) -> Float[Tensor, "T D"]:
         """The states of the plan."""
         return self.stores[0].hidden_states(item)
-
-    def episodes(self) -> list[dict[str, Any]]:
-        """The records of the games and their episodes, as `read_episodes` gives them.
-
-        Raises:
-            InputError: the thoughts are not about episodes of authored games.
-        """
-        records: dict[str, dict[str, Any]] = {}
-        store = self.stores[0]
-        for number in range(len(store)):
-            metadata = store.entry(number).metadata
-            if not {"record", "episode"} <= metadata.keys():
-                raise InputError(
-                    f"{store.directory} holds no episodes of games; give --corpus conversations for other tasks, or "
-                    "collect it with source.kind alfworld"
-                )
-            record = metadata["record"]
-            records.setdefault(record["item"], {**record, "episodes": []})["episodes"].append(metadata["episode"])
-        for record in records.values():
-            record["episodes"].sort(key=lambda episode: episode["draw"])
-        return [records[item] for item in sorted(records)]

@@ -1,7 +1,6 @@
 """Small causal language models built from scratch, and how checkpoints are written."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -17,10 +16,12 @@ from transformers import (
 )
 
 from interlat.agents.settings import AgentSettings
+from interlat.choices import TokenizerFamily
 from interlat.engine.checkpoint import bar_for_large_models
 from interlat.files import atomic_folder, write_atomically
 from interlat.training.card import CARD_FILE
-from interlat.training.tokenizer import Family
+from interlat.training.options import Precision as Precision
+from interlat.training.options import SmallModel as SmallModel
 
 
 class SavedBeside(Protocol):
@@ -31,27 +32,7 @@ class SavedBeside(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class SmallModel:
-    """Shape of a model."""
-
-    family: Family = "qwen2"
-    """Architecture: Qwen2 or Llama."""
-    hidden_size: int = 128
-    """D."""
-    layers: int = 4
-    """Decoder layers."""
-    heads: int = 4
-    """Attention heads; keys and values have as many."""
-    intermediate_size: int = 384
-    """Width of the gated MLP."""
-    context_length: int = 1024
-    """Most positions."""
-    tied: bool = True
-    """Whether the head is the transposed table of input embeddings."""
-
-
-_CLASSES: dict[Family, tuple[Any, type[PreTrainedModel]]] = {
+_CLASSES: dict[TokenizerFamily, tuple[Any, type[PreTrainedModel]]] = {
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),
     "llama": (LlamaConfig, LlamaForCausalLM),
 }

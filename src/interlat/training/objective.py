@@ -9,16 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from interlat.engine.embeddings import next_token_scores
-from interlat.training.branches import ALIGNMENT_SCALE, Branch, BranchWeights, Totals
-from interlat.training.divergences import (
-    hinge,
-    losses_of_rows,
-    mean_by_sample,
-    samples_of_labels,
-    states_at_labels,
-)
-from interlat.training.examples import Batch, Message, collate
-from interlat.training.forward import Precision, last_states
+from interlat.engine.rotary import positions_of_rows
+from interlat.training.branches import Branch, Totals
+from interlat.training.examples import Batch, Message, Mixed, collate, embed_batch
+from interlat.training.fused_losses import position_losses, samples_of_labels, states_at_labels
+from interlat.training.losses import BranchWeights, Replies, measure, references_of
+from interlat.training.model import Precision
 
 
 class ActorObjective(nn.Module):
@@ -29,7 +25,7 @@ class ActorObjective(nn.Module):
     Args:
         model: the actor's language model.
         adapter: reads latent messages; None where there are none.
-        weights: of separation and alignment.
+        weights: of the losses beside the cross-entropy.
         precision: what the backbone computes in; bfloat16 by autocast, which leaves the weights as they are.
     """
 
@@ -56,50 +52,44 @@ class ActorObjective(nn.Module):
         Args:
             branches: samples with their messages.
             totals: of the whole step; by default that of these samples. The sum of all shares is the loss of the step:
-                the weighted mean of the cross-entropy over all labels, and the means of L_sep and L_align over all
-                samples with a latent message.
+                the weighted mean of the cross-entropy over all labels, and the means of the others over all samples
+                with a latent message.
             reading_weight: see `interlat.training.examples.collate`.
 
         Returns:
             The loss, and in training mode with other losses than the cross-entropy the share of each in the step,
-            unweighted: "task", "separation", "alignment".
+            unweighted: "task", and the losses by name.
         """
         totals = totals or Totals.of(branches, reading_weight)
-        weights = self.weights
+        terms = self.weights.terms if self.model.training else []
         latent = [number for number, branch in enumerate(branches) if branch.is_latent]
-        compared = self.model.training and bool(weights.separation or weights.alignment)
-        other = plan = None
         # The references come first, so that what the own branch keeps for its gradient is not in memory beside them.
-        if compared and weights.separation:
-            other = self._reference(branches, latent, [branches[number].other for number in latent])
-        if compared and weights.alignment:
-            plan = self._reference(branches, latent, [branches[number].plan for number in latent])
+        references = {
+            name: self._reference(branches, latent, [getattr(branches[number], name) for number in latent])
+            for name in references_of(terms)
+        }
         batch = collate([b.example for b in branches], [b.own for b in branches], reading_weight).to(self.device)
         own = states_at_labels(self.states(batch), batch.labels)
         supervised = batch.labels[:, 1:] != -100
         targets, label_weights = batch.labels[:, 1:][supervised], batch.weights[:, 1:][supervised]
         samples = samples_of_labels(batch.labels)
         head, size = functools.partial(next_token_scores, self.model), self.model.config.vocab_size
-        if not compared:
-            task = (losses_of_rows(own, targets, head, size).cross_entropy * label_weights).sum() / totals.weight
+        if not terms:
+            task = (position_losses(own, targets, head, size).cross_entropy * label_weights).sum() / totals.weight
             return task, {}
         chosen = torch.isin(samples, torch.tensor(latent, device=samples.device, dtype=samples.dtype))
-        rest = losses_of_rows(own[~chosen], targets[~chosen], head, size).cross_entropy
-        rows = losses_of_rows(
-            own[chosen], targets[chosen], head, size, other=other, plan=plan, kl_share=weights.kl_share
-        )
-        task = (rows.cross_entropy * label_weights[chosen]).sum() + (rest * label_weights[~chosen]).sum()
+        rest = position_losses(own[~chosen], targets[~chosen], head, size).cross_entropy
+        messages = [branches[number].own for number in latent]
+        rows = [message.rows for message in messages if isinstance(message, Mixed)]
+        replies = Replies(samples[chosen], rows, rows, self.adapter)
+        cross_entropy, found = measure(terms, own[chosen], targets[chosen], head, size, references, replies)
+        task = (cross_entropy * label_weights[chosen]).sum() + (rest * label_weights[~chosen]).sum()
         task = task / totals.weight
         loss, metrics = task, {"task": task.detach()}
         divided_by = max(1, totals.latent)
-        if rows.divergence is not None:
-            lacking = hinge(mean_by_sample(rows.divergence, samples[chosen]), weights.margin)
-            loss = loss + weights.weighted(weights.separation, lacking, weights.margin).sum() / divided_by
-            metrics["separation"] = lacking.detach().sum() / divided_by
-        if rows.alignment is not None:
-            apart = mean_by_sample(rows.alignment, samples[chosen])
-            loss = loss + weights.weighted(weights.alignment, apart, ALIGNMENT_SCALE).sum() / divided_by
-            metrics["alignment"] = apart.detach().sum() / divided_by
+        for term, losses in found:
+            loss = loss + self.weights.weighted(term, losses).sum() / divided_by
+            metrics[term.name] = losses.detach().sum() / divided_by
         return loss, metrics
 
     @property
@@ -118,14 +108,18 @@ class ActorObjective(nn.Module):
         return device
 
     def states(self, batch: Batch) -> Float[Tensor, "B T D"]:
-        """The model's last states of a batch on its device, before the head; float32."""
-        return last_states(self._backbone[0], self.model.get_input_embeddings(), self.adapter, batch, self.precision)
+        """The model's last states of a batch on its device, after the final norm and before the head; float32."""
+        embeddings = embed_batch(batch, self.model.get_input_embeddings(), self.adapter)
+        with torch.autocast(embeddings.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            positions = positions_of_rows(self._backbone[0], batch.real)
+            states: Tensor = self._backbone[0](inputs_embeds=embeddings, use_cache=False, **positions).last_hidden_state
+        return states if states.dtype == torch.float64 else states.float()
 
     def _reference(
         self, branches: Sequence[Branch], latent: Sequence[int], messages: Sequence[Message]
     ) -> Float[Tensor, "N D"]:
         """States of other branches at their labels: without gradient, and without dropout, for what the own branch is
-        compared with must not differ from it by chance."""
+        compared with must not differ from it at random."""
         # Ranks of a sharded model must all run it equally often, so one without latent messages runs it for nothing.
         examples = [branches[number].example for number in latent] or [branches[0].example]
         batch = collate(examples, messages or [None]).to(self.device)

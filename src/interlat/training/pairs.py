@@ -4,11 +4,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from interlat.engine.chat import ChatFormat
 from interlat.errors import InputError
-from interlat.experiments.household.corpus import in_validation_order
 from interlat.store.reading import LatentStore
-from interlat.training.examples import Example, actor_example
+from interlat.training.corpus import CorpusSource
 from interlat.training.trajectories import Trajectory
 
 
@@ -65,7 +63,13 @@ def draw_pairs(trajectories: Sequence[Trajectory], per_thought: int, seed: int) 
 
 
 def preference_data(
-    trajectories: Sequence[Trajectory], store: LatentStore, *, per_thought: int, validation_share: float, seed: int
+    trajectories: Sequence[Trajectory],
+    store: LatentStore,
+    source: CorpusSource,
+    *,
+    per_thought: int,
+    validation_share: float,
+    seed: int,
 ) -> PreferenceData:
     """Pairs of trajectories, each game either learned or held out.
 
@@ -74,6 +78,7 @@ def preference_data(
     Args:
         trajectories: played with the thoughts of ``store``.
         store: the thoughts.
+        source: the corpus that the thoughts are about.
         per_thought: most pairs of one thought.
         validation_share: share of the games with pairs that is held out, at least one game.
         seed: of the choice of pairs.
@@ -91,8 +96,7 @@ def preference_data(
     with_pairs = {pair.won.item for pair in pairs}
     if len(with_pairs) < 2:
         raise InputError("all pairs are of one game, and one game is held out; collect trajectories of more games")
-    everything = sorted({store.entry(number).metadata["record"]["item"] for number in range(len(store))})
-    games = [item for item in in_validation_order(everything) if item in with_pairs]
+    games = [item for item in source.held_out_order(store) if item in with_pairs]
     held_out = set(games[: max(1, round(validation_share * len(games)))])
     training = [pair for pair in pairs if pair.won.item not in held_out]
     validation = [pair for pair in pairs if pair.won.item in held_out]
@@ -104,13 +108,3 @@ def preference_data(
         f"thoughts: {len(training)} to learn from, {len(validation)} of {len(held_out)} held-out games"
     )
     return PreferenceData(training, validation, counts)
-
-
-def trajectory_example(trajectory: Trajectory, store: LatentStore, chat: ChatFormat) -> Example:
-    """A trajectory as the actor's conversation; learned are all of its commands and the ends of its turns.
-
-    A command that was cut off at its longest length has an end here all the same.
-    """
-    metadata = store.entry(trajectory.id).metadata
-    turns = [(command, answer, True) for command, answer in trajectory.turns]
-    return actor_example(metadata["record"], {**metadata["episode"], "turns": turns}, chat)

@@ -8,10 +8,9 @@ dropout would add noise to each.
 
 import functools
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -22,27 +21,25 @@ from interlat.agents.agent import Agent
 from interlat.agents.loading import load
 from interlat.engine.distributed import Ranks
 from interlat.engine.embeddings import next_token_scores
-from interlat.engine.hardware import choose_device
 from interlat.errors import InputError
 from interlat.store.reading import LatentStore
-from interlat.training.card import model_card, settings_of
-from interlat.training.divergences import losses_of_rows, samples_of_labels, states_at_labels
+from interlat.training.corpus import CORPORA
 from interlat.training.examples import IGNORED, Example, Message, collate, ids_of
-from interlat.training.forward import Precision
-from interlat.training.identity import Identity, records_identity, settings_identity, thoughts_identity
+from interlat.training.finetune import choose_finetuned, merge_lora
+from interlat.training.fused_losses import position_losses, samples_of_labels, states_at_labels
+from interlat.training.identity import Identity, records_identity, thoughts_identity
 from interlat.training.loop import (
-    Passes,
-    Schedule,
-    check_settings,
+    MicroBatches,
     export_finished,
-    in_parts,
     load_finished,
     run_training,
 )
-from interlat.training.model import compiled_backbone, export_model
+from interlat.training.model import compiled_backbone
 from interlat.training.objective import ActorObjective
-from interlat.training.pairs import Pair, PreferenceData, preference_data, trajectory_example
-from interlat.training.trained import LowRank, Trained, choose_trained, merge_low_rank, round_frozen
+from interlat.training.options import PreferenceSchedule as PreferenceSchedule
+from interlat.training.pairs import Pair, PreferenceData, preference_data
+from interlat.training.settings import TrainPreference as TrainPreference
+from interlat.training.stage import Steps, export_agent, place_objective, run_stage
 from interlat.training.trajectories import (
     Trajectory,
     actor_fingerprint,
@@ -50,78 +47,10 @@ from interlat.training.trajectories import (
     read_trajectories,
     stored_message,
 )
+from interlat.training.validation import mean_losses
 
 VALIDATION_PASS = 16
 """Pairs in one pass of a validation."""
-
-
-@dataclass(frozen=True)
-class PreferenceSchedule(Schedule):
-    """How the parameters are moved; batch_size and pass_size count pairs."""
-
-    steps: int = 200
-    """Optimiser steps over which the learning rate runs its course."""
-    batch_size: int = 16
-    """Pairs in one step."""
-    learning_rate: float = 1e-5
-    """Peak learning rate; linear warm-up, then cosine to a tenth."""
-    adapter_learning_rate: float = 1e-5
-    """Peak learning rate of the adapter."""
-    warmup_steps: int = 10
-    """Steps of linear warm-up."""
-    checkpoint_every: int = 25
-    """Steps between checkpoints."""
-    validate_every: int = 25
-    """Steps between validations."""
-    keep: Literal["best", "last"] = "best"
-    """Which parameters the finished model has: those of the lowest validation loss, or the last ones."""
-
-
-@dataclass(frozen=True)
-class TrainPreference:
-    """Train an actor on pairs of a won and a lost trajectory with the same message."""
-
-    start: str
-    """Folder of the actor to begin with, which is also the reference."""
-    thoughts: str
-    """Latent store of the thoughts that the trajectories were played with."""
-    trajectories: str
-    """Folder that `interlat collect trajectories` wrote."""
-    output: str
-    """Folder of the checkpoint; the finished actor is in its ``model`` folder."""
-    beta: float = 0.1
-    """How much a log-ratio counts: the larger, the nearer to the reference the actor stays."""
-    imitation_weight: float = 0.0
-    """Weight of the mean cross-entropy of the won trajectory's tokens beside the preference (arXiv 2404.19733)."""
-    length_normalised: bool = False
-    """Divide every log-probability by its number of tokens: lost trajectories are mostly the longer ones. It needs a
-    larger beta."""
-    pairs_per_thought: int = 2
-    """Most pairs of one thought."""
-    validation_share: float = 0.1
-    """Share of the games with pairs that is never learned."""
-    schedule: PreferenceSchedule = field(default_factory=PreferenceSchedule)
-    """Optimiser settings."""
-    seed: int = 0
-    """Seed of the choice and order of pairs."""
-    trained: Trained = "everything"
-    """everything; low_rank: low-rank updates of the model, and the adapter; adapter: the adapter alone."""
-    low_rank: LowRank = field(default_factory=LowRank)
-    """Shape of the low-rank updates."""
-    device: str = "auto"
-    """Where it trains; auto is the accelerator if there is one."""
-    precision: Precision = "float32"
-    """What the backbone computes in. All that is trained, the adapter and the optimiser's state stay float32."""
-    threads: int = 1
-    """Threads of torch on a CPU."""
-    compile: bool = False
-    """Compile the model's step; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
-
-    def __post_init__(self) -> None:
-        if self.beta <= 0 or self.imitation_weight < 0:
-            raise InputError(f"beta is {self.beta} and imitation_weight {self.imitation_weight}; give beta above 0")
-        if self.pairs_per_thought < 1 or not 0 < self.validation_share < 1:
-            raise InputError("give 1 or more pairs_per_thought and a validation_share between 0 and 1")
 
 
 class PreferenceLosses(NamedTuple):
@@ -169,7 +98,7 @@ def score_trajectories(
     states = states_at_labels(objective.states(batch), batch.labels)
     following = batch.labels[:, 1:]
     head, size = functools.partial(next_token_scores, objective.model), objective.model.config.vocab_size
-    losses = losses_of_rows(states, following[following != IGNORED], head, size).cross_entropy
+    losses = position_losses(states, following[following != IGNORED], head, size).cross_entropy
     tokens = torch.bincount(samples_of_labels(batch.labels), minlength=len(examples))
     # Slices and not index_add, which adds in another order each time on a GPU: a run must repeat itself bit for bit.
     sums = torch.stack([part.sum() for part in losses.split(tokens.tolist())])
@@ -202,8 +131,11 @@ class Preference:
         self.objective = objective.eval()
         self.store = store
         trajectories = {one.key: one for pair in pairs for one in pair.both}
-        chat = agent.chat
-        self.examples = {key: trajectory_example(one, store, chat) for key, one in trajectories.items()}
+        source = CORPORA[config.corpus]
+        self.examples = {
+            key: source.trajectory(store.entry(one.id).metadata, one.turns, agent.chat)
+            for key, one in trajectories.items()
+        }
         with torch.no_grad():
             self.reference = {key: self._counted(self._score([one])).item() for key, one in trajectories.items()}
 
@@ -259,15 +191,14 @@ def load_preferences(config: TrainPreference) -> PreferenceData:
     return preference_data(
         trajectories,
         LatentStore.open(config.thoughts),
+        CORPORA[config.corpus],
         per_thought=config.pairs_per_thought,
         validation_share=config.validation_share,
         seed=config.seed,
     )
 
 
-def train_preference(
-    config: TrainPreference, data: PreferenceData | None = None
-) -> Iterator[tuple[int, dict[str, float]]]:
+def train_preference(config: TrainPreference, data: PreferenceData | None = None) -> Steps:
     """Run or continue the training; yields (finished steps, metrics). Ends with the exported actor.
 
     Args:
@@ -282,17 +213,11 @@ def train_preference(
     """
     if Ranks.from_environment().world_size > 1:
         raise InputError("preferences are trained by one process; start it without torchrun")
-    settings = settings_identity(TrainPreference, config, ("start", "thoughts", "trajectories"))
-    with Ranks().alone_in(config.output):
-        check_settings(config.output, settings)
-        yield from _train(config, data, settings)
+    places = ("start", "thoughts", "trajectories")
+    return run_stage(TrainPreference, config, places, lambda settings: _train(config, data, settings), Ranks())
 
 
-def _train(
-    config: TrainPreference, data: PreferenceData | None, settings: Identity
-) -> Iterator[tuple[int, dict[str, float]]]:
-    torch.set_num_threads(config.threads)
-    directory = Path(config.output)
+def _train(config: TrainPreference, data: PreferenceData | None, settings: Identity) -> Steps:
     store = LatentStore.open(config.thoughts)
     data = data or load_preferences(config)
     agent, objective = _start(config)
@@ -304,27 +229,22 @@ def _train(
         "pairs": records_identity([len(data.training), *pairs]),
         "thoughts": thoughts_identity(store),
     }
-    objective.to(choose_device(config.device))
-    if config.precision == "bfloat16":
-        round_frozen(objective.model)
+    place_objective(objective, config, [objective.model], Ranks())
     preference = Preference(config, agent, objective, store, [*data.training, *data.validation])
+
     objective.use_backbone(compiled_backbone(objective.model, config.compile))
 
-    def passes_of_step(step: int) -> Passes:
+    def micro_batches_of_step(step: int) -> MicroBatches:
         pairs = pairs_of_step(data.training, step, config.schedule.batch_size, config.seed)
-        for part in config.schedule.passes_of(pairs):
+        for part in config.schedule.micro_batches_of(pairs):
             yield preference.share(part, len(pairs))
 
     def validate() -> dict[str, float]:
-        totals: dict[str, float] = {}
-        for part in in_parts(data.validation, VALIDATION_PASS):
-            loss, logged = preference.share(part, len(data.validation))
-            for name, value in {"loss": loss, **logged}.items():
-                totals[name] = totals.get(name, 0.0) + value.item()
-        return totals
+        return mean_losses(preference.share, data.validation, len(data.validation), Ranks(), VALIDATION_PASS)
 
+    directory = Path(config.output)
     yield from run_training(
-        directory, objective.parts, config.schedule, config.seed, passes_of_step, validate, identity=identity
+        directory, objective.parts, config.schedule, config.seed, micro_batches_of_step, validate, identity=identity
     )
     export_finished(directory, lambda: _export(config))
 
@@ -344,37 +264,29 @@ def _start(config: TrainPreference) -> tuple[Agent, ActorObjective]:
     """The actor to begin with, and its model and adapter with those parameters set to learn that shall."""
     agent = load(config.start, dtype="float32", device="cpu")
     hidden = agent.settings.message_kind == "hidden"
-    if config.trained == "adapter" and not hidden:
-        raise InputError(f"{config.start} reads no hidden states, so no adapter can learn; set trained to everything")
-    choose_trained(agent.engine.model, config.trained, config.low_rank, config.seed)
+    if config.finetune == "adapter" and not hidden:
+        raise InputError(f"{config.start} reads no hidden states, so no adapter can learn; set finetune to full")
+    choose_finetuned(agent.engine.model, config.finetune, config.lora, config.seed)
     adapter = agent.adapter if hidden else None
     return agent, ActorObjective(agent.engine.model, adapter, precision=config.precision)
 
 
 def _export(config: TrainPreference) -> None:
     """Write the finished actor: made anew, with the trained parameters in it, so that nothing is rounded."""
-    directory = Path(config.output)
     agent, objective = _start(config)
-    load_finished(directory, objective.parts, config.schedule)
-    merge_low_rank(objective.model)
-    card = model_card(
-        directory,
-        "interlat train preference",
-        role=agent.settings.role,
-        reads=agent.settings.message_kind,
-        settings=settings_of(TrainPreference, config),
-        kept=config.schedule.keep,
-        start=config.start,
-        adapter=None if agent.adapter is None else agent.adapter.config,
-    )
+    load_finished(Path(config.output), objective.parts, config.schedule)
+    merge_lora(objective.model)
     # The start is a file of bfloat16: most of what is learned here is less than half a step from it to the next such
     # number, and would be rounded away.
-    export_model(
+    export_agent(
+        "interlat train preference",
+        TrainPreference,
+        config,
         objective.model,
         agent.engine.tokenizer,
-        directory / "model",
-        settings=agent.settings,
-        beside=[] if agent.adapter is None else [agent.adapter],
-        card=card,
+        agent.settings,
+        start=config.start,
+        adapter=None if agent.adapter is None else agent.adapter.config,
+        beside=[agent.adapter],
         dtype=torch.float32,
     )

@@ -3,18 +3,32 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from interlat.engine.chat import ChatFormat
 from interlat.errors import InputError
-from interlat.training.branches import Branch, BranchWeights, other_message
+from interlat.training.branches import Branch, Negatives, other_message
 from interlat.training.corpus import Corpus
-from interlat.training.curriculum import Curriculum, cut
 from interlat.training.examples import Example, Mixed, ids_of
-from interlat.training.messages import ScoutMessages
-from interlat.training.negatives import Negatives
+from interlat.training.losses import BranchWeights
+from interlat.training.messages import StoredMessages
+from interlat.training.options import STEPS_OF_RATIO as STEPS_OF_RATIO
+from interlat.training.options import Curriculum as Curriculum
+from interlat.training.options import Kind as Kind
+from interlat.training.options import TrainedOn as TrainedOn
 
-TrainedOn = Literal["base", "none", "text", "list", "latent"]
+
+def cut(ratio: float, rows: int, words: int) -> tuple[int, int]:
+    """How a message is put together: its first rows, and the words from this one on.
+
+    Args:
+        ratio: latent share.
+        rows: latent rows L.
+        words: tokens P of the plan.
+
+    Returns:
+        ``(round(ratio L), round(ratio P))``; for a ratio of 1 all rows and no word, for 0 the plan alone.
+    """
+    return round(ratio * rows), round(ratio * words)
 
 
 @dataclass(frozen=True)
@@ -48,14 +62,15 @@ class BranchSource:
         InputError: messages are needed and there are none, or separation has only one task to learn from.
     """
 
-    def __init__(self, reading: Reading, corpus: Corpus, thoughts: ScoutMessages | None, chat: ChatFormat) -> None:
+    def __init__(self, reading: Reading, corpus: Corpus, thoughts: StoredMessages | None, chat: ChatFormat) -> None:
         self.reading = reading
         self.corpus = corpus
         self.thoughts = thoughts
         self.chat = chat
+        self.references = reading.losses.references
         if reading.message == "base" and corpus.written_plan is None:
-            raise InputError("only household episodes have plans written from the exact belief; choose another message")
-        if reading.losses.separation:
+            raise InputError("this corpus has no plans written from the exact belief; choose another message")
+        if "other" in self.references:
             self.negatives = Negatives([example.item for example in corpus.training], corpus.task_of)
 
     def branch(self, example: Example, rng: random.Random, progress: float | None = None) -> Branch:
@@ -84,13 +99,13 @@ class BranchSource:
         if is_cut:
             message = message[: rng.randint(1, len(message))]
         mixed = not is_cut and reading.curriculum.kind != "none"
-        plan = self._plan(example.item, rng) if mixed or reading.losses.alignment else ()
+        plan = self._plan(example.item, rng) if mixed or "plan" in self.references else ()
         own = Mixed(message, len(message))
         if mixed:
             taken, first_word = cut(reading.curriculum.ratio(progress, rng), len(message), len(plan))
             own = Mixed(message, taken, plan[first_word:])
         other = None
-        if reading.losses.separation:
+        if "other" in self.references:
             negative = self.negatives.of(example.item, rng)
             other = other_message(own, thoughts.states(negative), self._plan(negative, rng) if own.words else ())
         return Branch(example, own, other, plan)

@@ -8,26 +8,16 @@ import json
 import secrets
 import sys
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from interlat.errors import InputError
 from interlat.files import read_lines, write_atomically
 from interlat.training.loop import read_metrics
+from interlat.training.settings import Tracker as Tracker
+from interlat.training.settings import Tracking as Tracking
 
-Tracker = Literal["none", "trackio", "wandb"]
 TRACKING_FILE = "tracking.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tracking:
-    """Where the metrics of a training go, beside its folder."""
-
-    tracker: Tracker = "none"
-    """Show the metrics of every step in trackio or wandb too; both are in the extra interlat[track]."""
-    project: str = "interlat"
-    """Project of the tracker. The run there has the name of the output folder."""
 
 
 def tracked(

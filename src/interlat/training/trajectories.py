@@ -20,6 +20,8 @@ from interlat.store.reading import LatentStore
 from interlat.typed import typed
 
 TRAJECTORIES_FILE = "trajectories.jsonl"
+Read = str | Float[Tensor, "K D"] | None
+"""What an actor reads: words, hidden states, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,10 @@ def check_reader(agent: Agent, store: LatentStore) -> None:
     if kind == "hidden":
         if agent.adapter is None:
             raise CheckpointError(f"{agent.engine.name} reads hidden states but has no adapter; train the actor again")
-        check_receiver(store.message(0).header, agent.adapter.config.expectations())
+        check_receiver(store.header(), agent.adapter.config.expectations(), f"the store {store.directory}")
 
 
-def stored_message(agent: Agent, store: LatentStore, thought: str) -> str | Float[Tensor, "K D"] | None:
+def stored_message(agent: Agent, store: LatentStore, thought: str) -> Read:
     """A stored thought as the message that an actor reads: its states ``[K, D]`` as stored, its words, or nothing.
 
     Args:

@@ -19,6 +19,7 @@ def mean_losses(
     samples: Sequence[Sample],
     totals: Any,
     ranks: Ranks,
+    size: int = VALIDATION_PASS,
 ) -> dict[str, float]:
     """The sums of the shares of some samples in the losses; each rank takes some of the passes.
 
@@ -27,11 +28,12 @@ def mean_losses(
         samples: all of them, on every rank.
         totals: of all of them.
         ranks: the processes that take part.
+        size: samples in one pass.
 
     Returns:
         "loss", and the parts by their names.
     """
-    passes = list(in_parts(samples, VALIDATION_PASS))
+    passes = list(in_parts(samples, size))
     sums: dict[str, float] = {}
     for first in range(0, len(passes), ranks.world_size):
         number = first + ranks.rank

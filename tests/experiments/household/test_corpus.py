@@ -5,8 +5,16 @@ import pytest
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import InputError
-from interlat.experiments.household.corpus import believed_plan, household_corpus, in_validation_order
+from interlat.experiments.household.corpus import (
+    HOUSEHOLD,
+    believed_plan,
+    household_corpus,
+    in_validation_order,
+    stored_episodes,
+)
 from interlat.experiments.household.episodes import read_episodes
+from interlat.store.reading import LatentStore
+from interlat.training.corpus import CORPORA
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +99,13 @@ def test_without_direct_episodes_the_share_is_an_error(records, chat):
     ]
     with pytest.raises(InputError, match="direct_share"):
         household_corpus(stumbled, chat, validation_share=0.2, direct_share=0.5)
+
+
+def test_episodes_come_back_as_they_were(pipeline):
+    episodes = stored_episodes(LatentStore.open(pipeline.thoughts))
+    assert episodes == [record for record in read_episodes(pipeline.episodes) if record["episodes"]]
+
+
+def test_the_experiment_is_a_corpus_by_its_entry_point():
+    assert CORPORA["household"] is HOUSEHOLD and HOUSEHOLD.has_games
+    assert "household" in CORPORA.names()

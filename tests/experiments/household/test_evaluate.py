@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import interlat
-from interlat.cli.stages import Evaluate
 from interlat.config import write_config
 from interlat.engine.sampling import Sampling
 from interlat.engine.template import TemplateOptions
@@ -17,6 +16,7 @@ from interlat.experiments.household import evaluate as household
 from interlat.experiments.household.author import author_games
 from interlat.experiments.household.checkpoints import bundled
 from interlat.experiments.household.collect_episodes import CollectEpisodes, collect_episodes
+from interlat.experiments.household.commands.evaluate import Evaluate
 from interlat.experiments.household.episodes import read_episodes
 from interlat.experiments.household.evaluate import Checkpoints, EvaluateHousehold, evaluate_household, inspect_plans
 from interlat.experiments.household.mini import MINI_ROOMS

@@ -6,8 +6,9 @@ from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import InputError
 from interlat.experiments.household.episodes import read_episodes
+from interlat.experiments.household.examples import actor_example
 from interlat.experiments.household.on_policy import expert_advice, played_examples
-from interlat.training.examples import IGNORED, actor_example
+from interlat.training.examples import IGNORED
 
 
 @pytest.fixture(scope="module")

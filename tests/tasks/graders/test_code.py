@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from interlat.tasks.base import Task
-from interlat.tasks.graders.code import grade_code
+from interlat.tasks.graders.code import CODE
 from interlat.tasks.sandbox.execution import Limits
 
 TASK = Task(
@@ -24,17 +24,17 @@ RIGHT = "def double(n):\n    return n + n\n"
 
 @pytest.mark.parametrize("reply", ["", "I cannot.", "```bash\nls\n```", "double", "1 + 1", "```\u00e4"])
 def test_a_reply_without_a_program_is_unparsed(reply):
-    verdict = grade_code(reply, TASK)
+    verdict = CODE.grade(reply, TASK)
     assert (verdict.correct, verdict.how, verdict.reason) == (False, "unparsed", "there is no program in the reply")
 
 
 def test_programs_are_judged_by_the_tests():
-    right = grade_code(f"```python\n{RIGHT}```", TASK)
+    right = CODE.grade(f"```python\n{RIGHT}```", TASK)
     assert right.correct and right.how == "executed" and "seccomp" in right.isolation
-    wrong = grade_code("```python\ndef double(n):\n    return n * n\n```", TASK)
+    wrong = CODE.grade("```python\ndef double(n):\n    return n * n\n```", TASK)
     assert not wrong.correct and "AssertionError" in wrong.reason
-    assert "SyntaxError" in grade_code("```python\ndef double(n) return n\n```", TASK).reason
-    given = grade_code("```python\ndef double(n):\n    return math.floor(2 * n)\n```", TASK)
+    assert "SyntaxError" in CODE.grade("```python\ndef double(n) return n\n```", TASK).reason
+    given = CODE.grade("```python\ndef double(n):\n    return math.floor(2 * n)\n```", TASK)
     assert given.correct
 
 
@@ -55,7 +55,7 @@ def test_verdicts(name):
     head = 'def double(n: int) -> int:\n    """Twice."""\n'
     task = replace(TASK, metadata={**TASK.metadata, "before": head})
     reply, expected = CASES[name]
-    assert grade_code(reply, task).correct is expected
+    assert CODE.grade(reply, task).correct is expected
 
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "cases" / "graders.jsonl"
@@ -68,13 +68,13 @@ def test_the_cases_of_the_report():
     assert len(code) == 17
     for case in code:
         metadata = {key: case[key] for key in ("tests", "functions", "before")}
-        verdict = grade_code(case["answer"], Task(case["id"], "", "", metadata=metadata, grader="code"))
+        verdict = CODE.grade(case["answer"], Task(case["id"], "", "", metadata=metadata, grader="code"))
         assert verdict.correct is case["expected"], (case["id"], verdict)
 
 
 def test_time_is_limited_and_the_record_says_which():
-    endless = grade_code("```python\ndef double(n):\n    while True: pass\n```", TASK, Limits(seconds=1.0))
+    endless = CODE.grade("```python\ndef double(n):\n    while True: pass\n```", TASK, Limits(seconds=1.0))
     assert not endless.correct and endless.reason == "1 seconds of processor time are over"
     asleep = "```python\nimport time\ndef double(n):\n    time.sleep(99)\n```"
-    verdict = grade_code(asleep, TASK, Limits(wall_seconds=0.5))
+    verdict = CODE.grade(asleep, TASK, Limits(wall_seconds=0.5))
     assert not verdict.correct and verdict.reason == "0.5 seconds of wall time are over"

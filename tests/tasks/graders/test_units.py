@@ -63,7 +63,7 @@ def test_words_around_a_number(before, after, changes):
 
 
 def test_long_answers_cost_little():
-    began = time.perf_counter()
+    began = time.process_time()
     for piece in ("5 a ", "5) ", r"5\text{ m}", "5 m/", "a" * 50, "5 (a "):
         without_unit((piece * 1000)[:1000])
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2

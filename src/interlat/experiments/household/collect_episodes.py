@@ -9,7 +9,7 @@ import multiprocessing
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,39 +19,8 @@ from interlat.errors import InputError
 from interlat.experiments.household.episodes import describe
 from interlat.experiments.household.evidence import Evidence, draw_evidence
 from interlat.experiments.household.expert import Expert, optimal_steps
+from interlat.experiments.household.settings import CollectEpisodes as CollectEpisodes
 from interlat.files import append_line, locked, read_lines
-
-
-@dataclass(frozen=True)
-class CollectEpisodes:
-    """Play games with an expert that knows the scout's evidence, and keep what it saw and did."""
-
-    games: str
-    """Folder of the games."""
-    split: str
-    """train, seen or unseen."""
-    output: str
-    """The JSON-lines file to write or continue."""
-    draws: int = 3
-    """Evidence draws (episodes) for each game."""
-    patience: int = 3
-    """Steps that may be wasted: the step cap of an episode is its optimal number of steps plus this."""
-    stumble: float = 0.12
-    """Probability before each command after the first that the expert is pushed into a useless one: repeating
-    a visit, going back to a place, opening what cannot be opened. A learner sees those and does not imitate them; it
-    learns what to do after a mistake of its own."""
-    play: bool = True
-    """Play the expert's episode; False keeps scene and evidence only."""
-    seed: int = 0
-    """Seed of the evidence."""
-    workers: int = 2
-    """Worker processes."""
-    limit: int | None = None
-    """Use the first games only."""
-
-    def __post_init__(self) -> None:
-        if self.draws < 1 or self.workers < 1 or self.patience < 0:
-            raise InputError("draws and workers must be at least 1 and patience at least 0")
 
 
 @cache

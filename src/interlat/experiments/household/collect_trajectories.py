@@ -16,11 +16,12 @@ import torch
 from interlat.agents.agent import Agent
 from interlat.agents.loading import load
 from interlat.engine.distributed import Ranks
-from interlat.engine.sampling import Sampling, row_seed
+from interlat.engine.sampling import row_seed
 from interlat.environments.protocol import EnvironmentOptions, Item
 from interlat.errors import InputError
 from interlat.evaluation.episodes import play
 from interlat.experiments.household.environment import HouseholdEnvironment
+from interlat.experiments.household.settings import CollectTrajectories as CollectTrajectories
 from interlat.files import append_line, locked
 from interlat.messages import Message, TextMessage
 from interlat.store.reading import LatentStore
@@ -31,51 +32,6 @@ from interlat.training.trajectories import (
     check_reader,
     read_trajectories,
 )
-
-
-@dataclass(frozen=True)
-class CollectTrajectories:
-    """Let a trained actor play training games several times with the stored thoughts about them."""
-
-    actor: str
-    """Folder of the actor: model, agent.json, and an adapter where it reads hidden states."""
-    thoughts: str
-    """Latent store of the thoughts about the games (collected with source.kind alfworld)."""
-    output: str
-    """Folder of ``trajectories.jsonl``, to begin or to continue."""
-    attempts: int = 4
-    """Trajectories with each thought."""
-    limit: int | None = None
-    """Only this many thoughts, chosen by chance and always the same."""
-    temperature: float = 1.0
-    """Of the sampled commands; 1 is the actor's own distribution."""
-    max_command_tokens: int = 16
-    """Most tokens of a command."""
-    seed: int = 0
-    """Seed of the samples."""
-    batch_size: int = 50
-    """Games at once."""
-    workers: int = 2
-    """Processes that run the games."""
-    dtype: str = "float32"
-    """Number format that the actor computes in."""
-    device: str = "auto"
-    """Where it computes."""
-    threads: int | None = None
-    """Threads of torch on a CPU; None leaves them."""
-
-    def __post_init__(self) -> None:
-        for name in ("attempts", "batch_size", "workers", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}; give 1 or more")
-        if self.attempts > 1 and self.temperature == 0:
-            raise InputError(f"{self.attempts} greedy attempts with a thought would be the same; set temperature")
-
-    @property
-    def sampling(self) -> Sampling:
-        """How a command is decoded. Raises InputError for settings that make no sense."""
-        return Sampling(temperature=self.temperature, max_new_tokens=self.max_command_tokens)
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,101 @@
-"""Expert episodes of household games as what an actor learns from."""
+"""Expert episodes of household games as what an actor learns from: the corpus ``household`` of `CORPORA`."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from interlat.engine.chat import ChatFormat
 from interlat.errors import InputError
-from interlat.experiments.household.episodes import direct_episode, evidence_of, layout_of
+from interlat.experiments.household.episodes import direct_episode, evidence_of, layout_of, read_episodes
+from interlat.experiments.household.examples import actor_example
+from interlat.experiments.household.on_policy import played_examples
 from interlat.experiments.household.prompts import plan_text
-from interlat.training.corpus import Corpus
-from interlat.training.examples import Example, actor_example
+from interlat.results import RESULT_FIELDS, read_results
+from interlat.store.reading import LatentStore
+from interlat.training.corpus import Corpus, CorpusSource, LengthOf, Options
+from interlat.training.examples import Example
+from interlat.training.messages import StoredMessages
 
 Told = tuple[Example, dict[str, Any], dict[str, Any]]
 """An example, its game and its episode."""
 Game = TypeVar("Game")
+
+
+class HouseholdCorpus(CorpusSource):
+    """Episodes of authored games: of a file, or those that stand beside the messages in their store."""
+
+    name = "household"
+    has_games = True
+
+    def check(self, options: Options) -> None:
+        """Refuse a configuration without episodes."""
+        if not options.get("episodes") and not options["thoughts"]:
+            raise InputError("set episodes to a file of episodes, or thoughts to a store that holds them")
+
+    def load(self, options: Options, chat: ChatFormat, messages: StoredMessages | None, length_of: LengthOf) -> Corpus:
+        """The episodes, each game either learned or held out."""
+        path = options.get("episodes")
+        records = read_episodes(path) if path else stored_episodes(messages.stores[0]) if messages else []
+        return household_corpus(
+            records,
+            chat,
+            validation_share=options["validation_share"],
+            search_weight=options["search_weight"],
+            direct_share=options.get("direct_share", 0.0),
+        )
+
+    def on_policy(
+        self, options: Options, chat: ChatFormat, messages: StoredMessages
+    ) -> tuple[list[Example], list[Example]]:
+        """Games that the receiver played with compressed messages, see `played_examples`."""
+        lines = []
+        for path in options["on_policy"]:
+            # Other actors have other habits: what they do is not what the receiver meets.
+            read = read_results([path], base={**RESULT_FIELDS, "actor": str, "turns": list})
+            found = [line for line in read.records if line["actor"] == "latent"]
+            if not found:
+                raise InputError(f"no game of the latent actor in {path}; give results.jsonl of `interlat evaluate`")
+            lines += found
+        learned, held_out = split_games(stored_episodes(messages.stores[0]), options["validation_share"])
+        weight, dagger = options["search_weight"], options["dagger"]
+        return (
+            played_examples(lines, learned, chat, search_weight=weight, corrected=dagger),
+            played_examples(lines, held_out, chat, corrected=dagger),
+        )
+
+    def held_out_order(self, store: LatentStore) -> list[str]:
+        """All games in a store, those that a training of the actor on it holds out first."""
+        items = {store.entry(number).metadata["record"]["item"] for number in range(len(store))}
+        return in_validation_order(sorted(items))
+
+    def trajectory(self, metadata: Mapping[str, Any], turns: Sequence[tuple[str, str]], chat: ChatFormat) -> Example:
+        """A played game; a command that was cut off at its longest length has an end here all the same."""
+        learned = [(command, answer, True) for command, answer in turns]
+        return actor_example(metadata["record"], {**metadata["episode"], "turns": learned}, chat)
+
+
+HOUSEHOLD = HouseholdCorpus()
+
+
+def stored_episodes(store: LatentStore) -> list[dict[str, Any]]:
+    """The records of the games and their episodes that a store's messages are about, as `read_episodes` gives them.
+
+    Raises:
+        InputError: the messages are not about episodes of authored games.
+    """
+    records: dict[str, dict[str, Any]] = {}
+    for number in range(len(store)):
+        metadata = store.entry(number).metadata
+        if not {"record", "episode"} <= metadata.keys():
+            raise InputError(
+                f"{store.directory} holds no episodes of games; give --corpus conversations for other tasks, or "
+                "collect it with source.kind alfworld"
+            )
+        record = metadata["record"]
+        records.setdefault(record["item"], {**record, "episodes": []})["episodes"].append(metadata["episode"])
+    for record in records.values():
+        record["episodes"].sort(key=lambda episode: episode["draw"])
+    return [records[item] for item in sorted(records)]
 
 
 def household_corpus(

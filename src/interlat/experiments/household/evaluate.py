@@ -8,11 +8,8 @@ of the latent actor. One JSON line an episode in ``results.jsonl``; what is ther
 """
 
 import dataclasses
-import functools
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +29,7 @@ from interlat.channels.thought import ThoughtChannel
 from interlat.connectors.resampler import Resampler
 from interlat.controls.latents import INT8
 from interlat.engine.distributed import Ranks
-from interlat.engine.fingerprint import content_digest
 from interlat.engine.sampling import Sampling
-from interlat.engine.template import TemplateOptions
 from interlat.environments.protocol import EnvironmentOptions, Item
 from interlat.errors import InputError
 from interlat.evaluation.episodes import ENVIRONMENT, Episode
@@ -42,14 +37,17 @@ from interlat.evaluation.run import Arm, Play, play_arms, text_for
 from interlat.evaluation.sends import Sends
 from interlat.experiments.household.environment import HouseholdEnvironment
 from interlat.experiments.household.prompts import SCOUT_REQUEST
-from interlat.experiments.household.variants import COMPRESSED, RESAMPLED, ROLLOUT, check_variants, rows_of
+from interlat.experiments.household.settings import COMPRESSED, ROLLOUT
+from interlat.experiments.household.settings import DEFAULT_VARIANTS as DEFAULT_VARIANTS
+from interlat.experiments.household.settings import Checkpoints as Checkpoints
+from interlat.experiments.household.settings import EvaluateHousehold as EvaluateHousehold
+from interlat.experiments.household.variants import rows_of
 from interlat.files import locked, write_atomically
 from interlat.messages import HiddenMessage, Message
 from interlat.results import RESULT_FIELDS, Results, read_results
 
 RESULTS_FILE = "results.jsonl"
 INSPECTIONS_FILE = "inspections.json"
-DEFAULT_VARIANTS = ("none", "text", "latent", "cross_task", "zeros", "gaussian")
 DTYPE = "float32"
 """Number format of the models: here an episode does not depend on those beside it."""
 EPISODE_FIELDS: Mapping[str, type] = {
@@ -77,75 +75,6 @@ EPISODE_FIELDS: Mapping[str, type] = {
 """What every line of this configuration has beside item, variant and hash, so that a report can be made of it."""
 _READS: dict[str, MessageKind] = {"none": "none", "text": "text", "list": "text", "latent": "hidden"}
 """Actor -> the kind of message that it was trained with."""
-
-
-@dataclass(frozen=True)
-class Checkpoints:
-    """Folders of the trained models."""
-
-    scout: str
-    """The sender."""
-    none: str
-    """Actor trained without messages."""
-    text: str
-    """Actor trained on text plans."""
-    latent: str
-    """Actor and adapter trained on hidden states."""
-    list: str | None = None
-    """Actor trained on plans that name every place."""
-    compressed: str | None = None
-    """Sender trained to send the latent actor a few latents."""
-    resampler: str | None = None
-    """Resampler trained to sum the scout's states up for the latent actor."""
-
-
-@dataclass(frozen=True)
-class EvaluateHousehold:
-    """Play held-out games under several variants of the message."""
-
-    checkpoints: Checkpoints
-    """The models."""
-    output: str
-    """The run directory."""
-    variants: tuple[str, ...] = DEFAULT_VARIANTS
-    """What stands between scout and actor."""
-    batch_size: int = 50
-    """Games in one batch."""
-    seed: int = 0
-    """Seed of sampled plans and controls."""
-    workers: int = 2
-    """Processes that run the games."""
-    max_plan_tokens: int = 80
-    """Most tokens of a plan."""
-    template: TemplateOptions = field(default_factory=TemplateOptions)
-    """Arguments of the chat templates, over those that the models were trained with."""
-
-    def __post_init__(self) -> None:
-        check_variants(self.variants)
-        for name, folder, what in (
-            ("list", self.checkpoints.list, "an actor trained on list plans"),
-            (COMPRESSED, self.checkpoints.compressed, "a compressed sender"),
-            (RESAMPLED, self.checkpoints.resampler, "a resampler"),
-        ):
-            wanted = [variant for variant in self.variants if variant.partition(":")[0] == name]
-            if wanted and folder is None:
-                raise InputError(f"variant {wanted[0]!r} needs the checkpoint of {what}; name its folder")
-
-    @functools.cached_property
-    def hash(self) -> str:
-        """Twelve digits of all that decides a result: every setting but output, workers and variants, and every model.
-
-        A folder is known by its content and not by its name, so that a model that was trained on is another one.
-        It is read once, at the first use: a run has one hash from its first episode to its last.
-        """
-        fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("output", "workers", "variants")}
-        fields["template"] = self.template.record
-        if not fields["template"]:
-            del fields["template"]
-        fields["checkpoints"] = {
-            role: content_digest(place) for role, place in fields["checkpoints"].items() if place is not None
-        }
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, Any]]) -> Iterator[tuple[int, int]]:

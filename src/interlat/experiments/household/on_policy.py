@@ -8,8 +8,9 @@ from interlat.environments.alfworld.game import Layout, type_of
 from interlat.environments.protocol import Observation
 from interlat.errors import InputError
 from interlat.experiments.household.episodes import evidence_of, layout_of
+from interlat.experiments.household.examples import actor_example
 from interlat.experiments.household.expert import NOTHING_HAPPENS, Expert
-from interlat.training.examples import Example, actor_example
+from interlat.training.examples import Example
 
 
 def played_examples(

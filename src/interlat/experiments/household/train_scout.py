@@ -7,65 +7,32 @@ plans with the drawn true place, without the noise of the draw.
 """
 
 import random
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
 from interlat.agents.settings import PLACE_OF_TEXT, AgentSettings
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.distributed import Ranks
-from interlat.engine.template import TemplateOptions
 from interlat.environments.alfworld.game import Layout
 from interlat.errors import InputError
 from interlat.experiments.household.episodes import describe, layout_of, playable_episodes
 from interlat.experiments.household.evidence import draw_evidence
+from interlat.experiments.household.examples import scout_example
 from interlat.experiments.household.prompts import SCOUT_REQUEST
-from interlat.training.card import model_card, settings_of
-from interlat.training.examples import Example, collate, embed_batch, scout_example
-from interlat.training.identity import Identity, examples_identity, records_identity, settings_identity
-from interlat.training.loop import Passes, Schedule, check_settings, export_finished, load_finished, run_training
-from interlat.training.losses import supervised_cross_entropy
-from interlat.training.model import SmallModel, build_model, compiled_backbone, export_model
-
-
-@dataclass(frozen=True)
-class TrainScout:
-    """Train a scout from scratch."""
-
-    episodes: str
-    """The training games' ``episodes.jsonl``."""
-    validation: str
-    """``episodes.jsonl`` of games to validate on."""
-    tokenizer: str
-    """Folder of the tokenizer."""
-    output: str
-    """Folder of the checkpoint; the finished model is in its ``model`` folder."""
-    template: TemplateOptions = field(default_factory=TemplateOptions)
-    """Arguments of the chat template; the finished scout keeps them."""
-    model: SmallModel = field(default_factory=SmallModel)
-    """Shape of the model."""
-    schedule: Schedule = field(default_factory=Schedule)
-    """Optimiser settings."""
-    list_share: float = 0.5
-    """Share of plans that name every sighted place in order of belief."""
-    place_weight: float = 4.0
-    """Loss weight of a place in doubt; every other token weighs 1."""
-    seed: int = 0
-    """Seed of parameters and data."""
-    threads: int = 1
-    """Threads of torch on a CPU."""
-    compile: bool = False
-    """Compile the model's step; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
-
-    def __post_init__(self) -> None:
-        if self.schedule.pass_size is not None:
-            raise InputError("a scout's step is one pass; leave schedule.pass_size out")
+from interlat.experiments.household.settings import TrainScout as TrainScout
+from interlat.training.examples import Example, collate, embed_batch
+from interlat.training.identity import Identity, examples_identity, records_identity
+from interlat.training.loop import MicroBatches, export_finished, load_finished, run_training
+from interlat.training.model import build_model, compiled_backbone
+from interlat.training.stage import Steps, export_agent, run_stage
 
 
 @dataclass(frozen=True)
@@ -92,7 +59,7 @@ def draw_example(scene: Scene, rng: random.Random, list_share: float, place_weig
     return scout_example(scene.opening, texts["evidence"], texts[style], style, beliefs, place_weight, chat)
 
 
-def train_scout(config: TrainScout) -> Iterator[tuple[int, dict[str, float]]]:
+def train_scout(config: TrainScout) -> Steps:
     """Run or continue the training; yields (finished steps, metrics). Ends with the exported model.
 
     Raises:
@@ -100,14 +67,11 @@ def train_scout(config: TrainScout) -> Iterator[tuple[int, dict[str, float]]]:
         CheckpointError: the output folder holds another training, or a damaged one.
         StorageError: another process trains into that folder, or the file system refused.
     """
-    settings = settings_identity(TrainScout, config, ("episodes", "validation", "tokenizer"))
-    with Ranks().alone_in(config.output):
-        check_settings(config.output, settings)
-        yield from _train(config, settings)
+    places = ("episodes", "validation", "tokenizer")
+    return run_stage(TrainScout, config, places, lambda settings: _train(config, settings), Ranks())
 
 
-def _train(config: TrainScout, settings: Identity) -> Iterator[tuple[int, dict[str, float]]]:
-    torch.set_num_threads(config.threads)
+def _train(config: TrainScout, settings: Identity) -> Steps:
     directory = Path(config.output)
     scenes = scenes_of(config.episodes)
     tokenizer = load_tokenizer(config.tokenizer)
@@ -133,7 +97,7 @@ def _train(config: TrainScout, settings: Identity) -> Iterator[tuple[int, dict[s
             metrics["place_loss"] = losses[in_doubt].mean()
         return loss, metrics
 
-    def passes_of_step(step: int) -> Passes:
+    def micro_batches_of_step(step: int) -> MicroBatches:
         rng = random.Random(f"scout/{config.seed}/{step}")
         chosen = rng.choices(scenes, k=config.schedule.batch_size)
         yield loss_of([draw_example(scene, rng, config.list_share, config.place_weight, chat) for scene in chosen])
@@ -153,8 +117,54 @@ def _train(config: TrainScout, settings: Identity) -> Iterator[tuple[int, dict[s
         "validation": _scenes_identity(held_out),
         "tokenizer": examples_identity([tokenized]),
     }
-    yield from run_training(directory, parts, config.schedule, config.seed, passes_of_step, validate, identity=identity)
+    yield from run_training(
+        directory, parts, config.schedule, config.seed, micro_batches_of_step, validate, identity=identity
+    )
     export_finished(directory, lambda: _export(config, model, tokenizer))
+
+
+def supervised_cross_entropy(
+    hidden_states: Float[Tensor, "B T D"],
+    labels: Int[Tensor, "B T"],
+    head: nn.Module,
+    weights: Float[Tensor, "B T"] | None = None,
+    soft_targets: Float[Tensor, "S V"] | None = None,
+    soft_positions: Bool[Tensor, "B T"] | None = None,
+) -> tuple[Float[Tensor, ""], Float[Tensor, "N"]]:
+    """Next-token cross-entropy where there is a label.
+
+    The state at position t - 1 predicts the label at position t. The head is applied to the states of supervised
+    positions only, so logits of shape [B, T, V] never exist; the arithmetic is float32.
+
+    Args:
+        hidden_states: post-final-norm states.
+        labels: token ids, -100 where nothing is to be learned. Position 0 cannot be predicted and is ignored.
+        head: maps ``[N, D]`` to ``[N, V]``.
+        weights: weight of each label; None weighs all alike.
+        soft_targets: distributions that replace the labels at ``soft_positions``, in reading order. Where a label is
+            one draw from a known distribution, the distribution gives the same expected gradient without the noise
+            of the draw.
+        soft_positions: where those labels stand; a subset of the supervised positions.
+
+    Returns:
+        The weighted mean in nats, and the unweighted loss of each supervised position in reading order.
+
+    Raises:
+        InputError: no position is supervised.
+    """
+    targets = labels[:, 1:]
+    supervised = targets != -100
+    if not bool(supervised.any()):
+        raise InputError("no supervised token in the batch; check the chat template and the label spans")
+    logits = head(hidden_states[:, :-1][supervised]).float()
+    losses = functional.cross_entropy(logits, targets[supervised], reduction="none")
+    if soft_targets is not None and soft_positions is not None:
+        soft = soft_positions[:, 1:][supervised]
+        losses = losses.masked_scatter(soft, -(soft_targets * logits[soft].log_softmax(dim=-1)).sum(dim=-1))
+    if weights is None:
+        return losses.mean(), losses.detach()
+    chosen = weights[:, 1:][supervised].to(losses)
+    return (losses * chosen).sum() / chosen.sum(), losses.detach()
 
 
 def _scenes_identity(scenes: list[Scene]) -> str:
@@ -162,20 +172,11 @@ def _scenes_identity(scenes: list[Scene]) -> str:
 
 
 def _export(config: TrainScout, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    directory = Path(config.output)
-    load_finished(directory, {"model": model}, config.schedule)
+    load_finished(Path(config.output), {"model": model}, config.schedule)
     settings = AgentSettings(
         role="scout", prompt_template=f"{PLACE_OF_TEXT}\n{SCOUT_REQUEST['plan']}", template=config.template
     )
-    card = model_card(
-        directory,
-        "interlat train scout",
-        role=settings.role,
-        reads=settings.message_kind,
-        settings=settings_of(TrainScout, config),
-        kept=config.schedule.keep,
-    )
-    export_model(model, tokenizer, directory / "model", settings=settings, card=card)
+    export_agent("interlat train scout", TrainScout, config, model, tokenizer, settings)
 
 
 def expected_place_loss(records: list[dict[str, Any]]) -> float:

@@ -9,10 +9,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 from interlat.errors import InputError
+from interlat.tasks.base import Task, lettered
 from interlat.tasks.boxed import boxed_answer, last_boxed
-from interlat.tasks.graders.verdict import Verdict
+from interlat.tasks.graders.verdict import Grader, Verdict, text_in
+from interlat.tasks.sandbox.execution import Limits
 
 _IS = r"(?:is|would\s+be|must\s+be|should\s+be|will\s+be|has\s+to\s+be)\b"
 _HEDGE = (
@@ -379,3 +382,34 @@ def _labels(options: Mapping[str, str]) -> str:
 def _known(label: str, options: Mapping[str, str]) -> str:
     """A label as the task spells it."""
     return next(known for known in options if known.casefold() == label.casefold())
+
+
+class Choice(Grader):
+    """Compares the label that a reply ends with, see `grade_choice`."""
+
+    answer_format = "End with the label of the right option, and nothing else, in \\boxed{}."
+    has_options = True
+
+    def grade(self, reply: str, task: Task, limits: Limits | None = None) -> Verdict:
+        return grade_choice(reply, task.answer, task.options)
+
+    def extracted(self, reply: str, task: Task) -> str | None:
+        return chosen_option(reply, task.options)
+
+    def corruptions(self, task: Task) -> Iterable[str]:
+        """The next option with another text than the right one."""
+        labels, right = list(task.options), task.options[task.answer].strip()
+        place = labels.index(task.answer) + 1
+        wrong = [label for label in labels[place:] + labels[: place - 1] if task.options[label].strip() != right]
+        yield f"\\boxed{{{next(iter(wrong or labels[place:] + labels))}}}"
+
+    def task_of(self, line: Mapping[str, Any], kind: str, identifier: str) -> Task:
+        options = line.get("options")
+        if isinstance(options, list):
+            options = lettered(options)
+        if not isinstance(options, dict) or not options or not all(isinstance(text, str) for text in options.values()):
+            raise InputError(f"options is {options!r}, expected an object of label and text, or a list of texts")
+        return Task(identifier, "", text_in(line, "gold"), options=options, grader=kind)
+
+
+CHOICE = Choice()

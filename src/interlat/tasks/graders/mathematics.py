@@ -13,15 +13,18 @@ so that nearly no verdict depends on how fast the machine is.
 
 import math
 import re
+from collections.abc import Iterable
 
 from interlat.errors import InputError
+from interlat.tasks.base import Task
 from interlat.tasks.graders.final_answer import final_answer
 from interlat.tasks.graders.notation import in_one_spelling
 from interlat.tasks.graders.numbers import number_in
 from interlat.tasks.graders.shapes import comparable, in_one_form
 from interlat.tasks.graders.symbolic import same_expression
 from interlat.tasks.graders.units import without_unit
-from interlat.tasks.graders.verdict import Verdict
+from interlat.tasks.graders.verdict import Grader, Verdict
+from interlat.tasks.sandbox.execution import Limits
 
 LONGEST_ANSWER = 1000
 """Characters; a longer one is no answer."""
@@ -155,3 +158,42 @@ def _explodes(text: str) -> bool:
     largest = max((int(digits) for digits in re.findall(r"\d+", text)), default=0)
     limit = _LARGEST_ARGUMENT if powers == 1 else _LARGEST_OF_BOTH
     return max(powers, largest) > limit or bool(re.search(r"[!)}]\s*!", text))
+
+
+class Mathematics(Grader):
+    """Compares the final answer with the right one and its alternatives, see `grade_mathematics`."""
+
+    def grade(self, reply: str, task: Task, limits: Limits | None = None) -> Verdict:
+        verdict = grade_mathematics(reply, task.answer)
+        for answer in task.alternatives:
+            verdict = verdict if verdict.correct else grade_mathematics(reply, answer)
+        return verdict
+
+    def extracted(self, reply: str, task: Task) -> str | None:
+        return final_answer(reply)
+
+    def corruptions(self, task: Task) -> Iterable[str]:
+        """The last digit changed by one; where there is no digit, another word or one more summand."""
+        yield f"\\boxed{{{_with_mistake(task.answer)}}}"
+
+
+_LAST_DIGIT = re.compile(r"\d(?=\D*$)")
+_WORDS_ALONE = re.compile(r"[A-Za-z]{2,}(?![A-Za-z]*\{)")
+
+
+def _with_mistake(answer: str) -> str:
+    plain = in_one_spelling(answer)
+    value = without_unit(plain)
+    # Not the exponent of a unit, which the grader leaves out.
+    answer = value if value != plain else answer
+    if digit := _LAST_DIGIT.search(answer):
+        return f"{answer[: digit.start()]}{(int(digit[0]) + 1) % 10}{answer[digit.end() :]}"
+    choice = re.search(r"(?<![A-Za-z\\])[A-Z](?![A-Za-z])", answer)
+    if choice and re.fullmatch(r"\(?[A-Z]\)?|\\text\{\(?[A-Z]\)?\}", answer):
+        return f"{answer[: choice.start()]}{'B' if choice[0] == 'A' else 'A'}{answer[choice.end() :]}"
+    if answer.startswith("\\text{"):
+        return answer.replace("\\text{", "\\text{not ", 1)
+    return f"not {answer}" if _WORDS_ALONE.fullmatch(answer) else f"{answer} + 1"
+
+
+MATHEMATICS = Mathematics()

@@ -3,18 +3,26 @@
 math-verify's own time-outs use ``signal.alarm``, which fails outside the main thread. Here every comparison has an end,
 in whichever thread it is asked for: the process gives up when it has used up its computing time, and one that does not
 answer at all is killed and another one takes its place.
+
+The process is ``python -m interlat.tasks.graders.symbolic MEMORY SECONDS``. One JSON line a request on standard input,
+``[right answer, found answer]``; one line an answer: true, false, or null for what cannot be read as an expression or
+takes more than SECONDS of the processor's time, so that no answer depends on what else the machine does. The first line
+says that it is ready.
 """
 
 import atexit
 import contextlib
 import json
+import logging
 import os
 import queue
+import resource
 import select
+import signal
 import subprocess
 import sys
 
-from interlat.errors import InputError, InterlatError
+from interlat.errors import InterlatError
 
 SECONDS = 5.0
 """Of the processor for one comparison, whatever else the machine does meanwhile."""
@@ -31,21 +39,13 @@ class ComparisonPool:
     The workers are fresh interpreters, so a script needs no ``if __name__ == "__main__"``. They end with this process.
 
     Args:
-        workers: processes at most, and comparisons at once.
+        workers: processes at most, and comparisons at once; at least 1.
         seconds: of computing time after which a comparison is given up.
         patience: seconds by the clock after which a process is killed.
-
-    Raises:
-        InputError: fewer than one worker, or no time.
     """
 
     def __init__(self, workers: int = 2, seconds: float = SECONDS, patience: float = PATIENCE) -> None:
-        if workers < 1 or min(seconds, patience) <= 0:
-            raise InputError(
-                f"workers is {workers}, seconds {seconds} and patience {patience}; give at least 1 worker and some time"
-            )
-        self.seconds = seconds
-        self.patience = patience
+        self.seconds, self.patience = seconds, patience
         self._places: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         for _ in range(workers):
             self._places.put(None)
@@ -62,11 +62,13 @@ class ComparisonPool:
         """
         worker = self._places.get()
         try:
-            if worker is None:
-                worker = _Worker(self.seconds)
-            answered, same = worker.ask([gold, found], self.patience)
-            if not answered:
+            worker = worker or _Worker(self.seconds)
+            line = worker.ask([gold, found], self.patience)
+            if not line.endswith(b"\n"):
+                worker.end()
                 worker = None
+                return None
+            same: bool | None = json.loads(line)
             return same
         finally:
             self._places.put(worker)
@@ -74,8 +76,7 @@ class ComparisonPool:
     def close(self) -> None:
         """End the workers that wait for work; the pool can be used again."""
         for _ in range(self._places.qsize()):
-            worker = self._places.get()
-            if worker is not None:
+            if worker := self._places.get():
                 worker.end()
             self._places.put(None)
 
@@ -84,17 +85,16 @@ class _Worker:
     """One process and the pipes to it."""
 
     def __init__(self, seconds: float) -> None:
-        command = [sys.executable, "-m", "interlat.tasks.graders.symbolic_worker", str(MEMORY), str(seconds)]
+        command = [sys.executable, "-m", "interlat.tasks.graders.symbolic", str(MEMORY), str(seconds)]
+        places = os.pathsep.join(path for path in sys.path if path)
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={**os.environ, "PYTHONPATH": places},
         )
-        assert self._process.stdin and self._process.stdout
-        self._requests, self._answers = self._process.stdin, self._process.stdout
         if self._answer(SECONDS_TO_START) != b'"ready"\n':
             self.end()
             raise InterlatError(
@@ -102,29 +102,26 @@ class _Worker:
                 f"`{' '.join(command)}` to see why"
             )
 
-    def ask(self, request: list[str], patience: float) -> tuple[bool, bool | None]:
-        """Whether there was an answer, and the answer. Without one the worker is gone."""
+    def ask(self, request: list[str], patience: float) -> bytes:
+        """The line that is the answer; without an end if there is none in time, or the process is gone."""
+        assert self._process.stdin
         with contextlib.suppress(BrokenPipeError):
-            self._requests.write(json.dumps(request).encode() + b"\n")
-        line = self._answer(patience)
-        if not line.endswith(b"\n"):
-            self.end()
-            return False, None
-        same: bool | None = json.loads(line)
-        return True, same
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        return self._answer(patience)
 
     def _answer(self, seconds: float) -> bytes:
-        ready, _, _ = select.select([self._answers], [], [], seconds)
-        return self._answers.readline() if ready else b""
+        assert self._process.stdout
+        ready, _, _ = select.select([self._process.stdout], [], [], seconds)
+        return self._process.stdout.readline() if ready else b""
 
     def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._requests.close()
-        self._answers.close()
+        """Kill the process."""
+        with self._process:
+            self._process.kill()
 
 
 _pool = ComparisonPool()
+atexit.register(_pool.close)
 
 
 def same_expression(gold: str, found: str) -> bool | None:
@@ -132,4 +129,49 @@ def same_expression(gold: str, found: str) -> bool | None:
     return _pool.same(gold, found)
 
 
-atexit.register(_pool.close)
+class _OutOfTimeError(BaseException):
+    """Ends a comparison; no Exception, since sympy and math-verify catch those."""
+
+
+def compare(gold: str, found: str) -> bool | None:
+    """Whether two answers in plain LaTeX are the same expression.
+
+    Args:
+        gold: the right answer; it goes first, since the comparison is not symmetric.
+        found: the answer of a reply.
+    """
+    from interlat.tasks.graders.expressions import read, same
+
+    expressions = [read(text) for text in (gold, found)]
+    return None if any(expression is None for expression in expressions) else same(*expressions)
+
+
+def main(arguments: list[str]) -> None:
+    """Answer until standard input ends."""
+    memory, seconds = int(arguments[0]), float(arguments[1])
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    # It warns once a process that its time-out is off.
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    answers = os.fdopen(os.dup(1), "w")
+    # What libraries print is no answer.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    compare("1", "1")
+    signal.signal(signal.SIGVTALRM, _stop)
+    print(json.dumps("ready"), file=answers, flush=True)
+    for line in sys.stdin:
+        try:
+            signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+            same = compare(*json.loads(line))
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        except (_OutOfTimeError, MemoryError, RecursionError, ArithmeticError):
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            same = None
+        print(json.dumps(same), file=answers, flush=True)
+
+
+def _stop(*_: object) -> None:
+    raise _OutOfTimeError
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

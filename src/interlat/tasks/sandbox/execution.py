@@ -13,13 +13,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from interlat.errors import InputError
-from interlat.tasks.parallel import map_in_order
 
 GRACE_SECONDS = 5.0
 """What the two processes get to start, on top of the limit."""
@@ -66,8 +63,6 @@ class Execution:
     """Whether all tests passed."""
     reason: str
     """Why not; empty if they did."""
-    seconds: float
-    """How long it took, starting the processes included."""
     isolation: tuple[str, ...]
     """By what the code was confined, see `interlat.tasks.sandbox.confinement.confine`; empty where it never began."""
 
@@ -81,33 +76,16 @@ def execute(job: Job, limits: Limits | None = None) -> Execution:
     if os.name != "posix":
         raise InputError("generated code is only run on Linux and macOS; run this there or in a container")
     limits = limits or Limits()
-    began = time.perf_counter()
     nonce = secrets.token_hex(16)
-    task = {
-        "program": job.program,
-        "tests": job.tests,
-        "functions": list(job.functions),
-        "before": job.before,
-        "nonce": nonce,
-    }
+    task = asdict(job) | {"nonce": nonce}
     with tempfile.TemporaryDirectory(prefix="interlat-", ignore_cleanup_errors=True) as folder:
         found = _verdict(json.dumps(task).encode(), limits, folder)
     verdict = found if found.get("nonce") == nonce else {"reason": found.get("reason", "no verdict was given")}
     return Execution(
         passed=verdict.get("passed") is True,
         reason=str(verdict.get("reason", "")),
-        seconds=time.perf_counter() - began,
         isolation=tuple(verdict.get("isolation", ())),
     )
-
-
-def execute_all(jobs: Iterable[Job], limits: Limits | None = None, workers: int = 2) -> Iterator[Execution]:
-    """The verdicts about some jobs, in their order; jobs are taken as they are needed.
-
-    Raises:
-        InputError: fewer than one worker, or as `execute`.
-    """
-    yield from map_in_order(lambda job: execute(job, limits), jobs, workers)
 
 
 def _verdict(task: bytes, limits: Limits, folder: str) -> dict[str, Any]:

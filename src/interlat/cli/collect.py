@@ -1,0 +1,64 @@
+"""`interlat collect`."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from interlat.collect.settings import CollectThoughts
+from interlat.config import write_config
+from interlat.progress import completed, drain, in_bytes, say
+
+if TYPE_CHECKING:
+    from interlat.store.reading import LatentStore
+
+
+@dataclass(frozen=True)
+class Collect(CollectThoughts):
+    """Run a model on tasks and save its hidden states in a latent store."""
+
+    json: bool = False
+    """Print what was left out, and at the end the counts, as JSON lines on stdout."""
+
+    def run(self) -> "LatentStore | None":
+        """Collect; the store. Under torchrun the first process reports for all, and the others return None."""
+        from interlat.collect.thoughts import collect_thoughts
+        from interlat.engine.distributed import Ranks
+        from interlat.store.reading import LatentStore
+
+        ranks = Ranks.from_environment()
+        notes = {"text": ""}
+
+        def steps() -> Iterator[tuple[int, int]]:
+            for progress in collect_thoughts(self, ranks):
+                notes["text"] = in_bytes(progress.bytes_written)
+                yield progress.done, progress.total
+
+        if not ranks.is_first:
+            # The bar and the exit code are the first one's; torchrun would end it for a failure that it is to report.
+            drain(steps())
+            return None
+        several = f" (1 of {ranks.world_size} ranks)" if ranks.world_size > 1 else ""
+        completed(steps(), f"thoughts{several}", notes, begun=lambda: write_config(self, self.output))
+        return LatentStore.open(self.output)
+
+    def report(self, store: "LatentStore | None") -> int:
+        """The counts, and why thoughts were left out; 1 if some failed."""
+        if store is None:
+            return 0
+        excluded = store.excluded.values()
+        counts = Counter(one.status for one in excluded)
+        if self.json:
+            for one in excluded:
+                print(json.dumps(asdict(one), ensure_ascii=False))
+            left_out = {status: counts[status] for status in ("failed", "filtered")}
+            print(json.dumps({"store": self.output, "kept": len(store), **left_out}))
+        said = f"{counts['filtered']} filtered out, {counts['failed']} failed"
+        say(f"{len(store)} thoughts in {self.output}, {said}")
+        for status in ("filtered", "failed"):
+            reasons = Counter(one.reason for one in excluded if one.status == status)
+            for reason, count in reasons.most_common(5):
+                example = next(one.id for one in excluded if (one.status, one.reason) == (status, reason))
+                say(f"  {count:6d} {status}: {reason}, such as {example}")
+        return int(counts["failed"] > 0)

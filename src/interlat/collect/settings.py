@@ -1,0 +1,126 @@
+"""Settings of `interlat collect`. They need no torch, so that the command line can read them at once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from interlat.agents.settings import with_thinking
+from interlat.agents.sources import PromptOptions, TaskSource
+from interlat.choices import Encoding
+from interlat.collect.filters import Filters
+from interlat.engine.options import Sampling, TemplateOptions
+from interlat.errors import InputError
+from interlat.states import Norm, StateAtSetting
+
+if TYPE_CHECKING:
+    from interlat.connectors.bridge import Bridge
+
+
+@dataclass(frozen=True)
+class CollectThoughts:
+    """Run a model on tasks and save its hidden states in a latent store."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"offset": "state_at"}
+
+    model: str
+    """Folder or hub id of the sender: any causal language model."""
+    source: TaskSource
+    """The tasks."""
+    output: str
+    """Folder of the store, to begin or to continue."""
+    prompt: PromptOptions = field(default_factory=PromptOptions)
+    """How a task becomes a prompt."""
+    template: TemplateOptions = field(default_factory=TemplateOptions)
+    """Arguments of the chat template, over those that the model was trained with."""
+    method: Literal["full", "compressed"] = "full"
+    """full: the model writes, one state for each token. compressed: latent steps without words."""
+    sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=1024))
+    """full: how the model writes; greedy by default."""
+    samples: int = 1
+    """full: thoughts about each task, with seeds of their own."""
+    latent_steps: int = 8
+    """compressed: number of latent steps K."""
+    align: Literal["auto", "bridge", "identity"] = "auto"
+    """compressed: the map from a state to the next input. bridge: the bridge of a compressed sender, which makes the
+    latents, too; identity: norm-matched, untrained; auto: the bridge of a model that has one."""
+    layers: tuple[int, ...] = (-1,)
+    """Layers whose states are kept: 1 is the first, -1 the last."""
+    norm: Norm = "post"
+    """Whether the last layer's states are taken after or before the final norm."""
+    state_at: StateAtSetting = "before_token"
+    """full: the state that predicted a token, or the one that had just read it."""
+    prompt_states: bool = False
+    """Keep the states of the prompt too."""
+    filters: Filters = field(default_factory=Filters)
+    """Which thoughts are kept."""
+    grade: bool = False
+    """Judge each answer and keep the verdict in the metadata; needs tasks with answers."""
+    seed: int = 0
+    """Seed of the samples."""
+    limit: int | None = None
+    """Use a fixed random subset of this many tasks."""
+    batch_size: int = 16
+    """Thoughts at once. In bfloat16 and float16 a thought depends a little on those beside it; see ``exact``."""
+    exact: bool = False
+    """Compute every thought alone, so that it is the same bit for bit whatever ran before it and after a kill, in any
+    number format. Slower."""
+    dtype: str = "auto"
+    """Number format that the model computes in."""
+    device: str = "auto"
+    """Where it computes."""
+    store_dtype: str = "auto"
+    """Number format of the stored states: auto is the one they were computed in."""
+    encoding: Encoding = "plain"
+    """int8 and float8 store a number in one byte, with a scale for each row."""
+    shard_megabytes: int = 256
+    """Size of a shard."""
+    retry_failed: bool = False
+    """Try again what failed in an earlier run."""
+    threads: int | None = None
+    """Threads of torch on a CPU; None leaves them."""
+    trust_remote_code: bool = False
+    """Let transformers run code that the checkpoint brings along."""
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or self.batch_size < 1 or self.shard_megabytes < 1:
+            raise InputError("samples, batch_size and shard_megabytes must be at least 1")
+        with_thinking(self.prompt.thinking, self.template)
+        if self.method == "compressed":
+            self._check_compressed()
+        if self.samples > 1 and self.sampling.temperature == 0:
+            raise InputError(f"{self.samples} greedy samples of a task would be the same; set sampling.temperature")
+
+    def _check_compressed(self) -> None:
+        if self.latent_steps < 1:
+            raise InputError(f"latent_steps is {self.latent_steps}; use at least 1")
+        if self.samples > 1 or self.grade or self.filters != Filters() or self.state_at != "before_token":
+            raise InputError(
+                "latent steps are neither sampled nor answers: leave samples, grade, filters and state_at as they are"
+            )
+
+    @property
+    def rows_at_once(self) -> int:
+        """Thoughts in one batch."""
+        return 1 if self.exact else self.batch_size
+
+    def bridge(self) -> "Bridge | None":
+        """The bridge that the latent steps go through; None where they take the identity, or there are none.
+
+        Raises:
+            CheckpointError: a bridge is asked for and the model has none, or it is damaged.
+            InputError: it makes other latents than the settings ask for.
+        """
+        from interlat.connectors.bridge import Bridge
+        from interlat.engine.checkpoint import companion_file
+        from interlat.engine.recorder import LayerSelection
+
+        if self.method == "full" or self.align == "identity":
+            return None
+        file = companion_file(self.model, Bridge.FILE)
+        if file is None and self.align == "auto":
+            return None
+        if LayerSelection(self.layers, self.norm) != LayerSelection() or self.prompt_states:
+            raise InputError(
+                "a compressed sender makes one latent a step: leave layers, norm and prompt_states as they are"
+            )
+        return Bridge.load(self.model if file is None else file.parent)

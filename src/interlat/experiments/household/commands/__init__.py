@@ -1,0 +1,1 @@
+"""The commands of the household experiment; `interlat.cli.main` names them."""

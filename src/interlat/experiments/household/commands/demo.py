@@ -1,0 +1,134 @@
+"""`interlat demo`: a scout and an actor play held-out games under several kinds of message."""
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rich.console import Console
+
+from interlat.config import write_config
+from interlat.errors import InputError
+from interlat.files import write_atomically
+from interlat.progress import completed, gathered, say
+
+if TYPE_CHECKING:
+    from interlat.experiments.household.settings import Checkpoints
+    from interlat.results import Results
+
+DEMO_VARIANTS = ("none", "text", "latent", "compressed:8", "cross_task", "zeros", "gaussian")
+_HELD_OUT_SEED = 7
+"""Seed of the demo's games; the recipe trains and evaluates on games of other seeds."""
+_SPLITS = ("seen", "unseen")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Play held-out household games with the bundled models under several kinds of message."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"games": "limit"}
+    limit: int = 120
+    """Games, half of them in scenes of the training split, half in unseen ones."""
+    variants: tuple[str, ...] = DEMO_VARIANTS
+    """none, text, text_sampled, list, latent, latent_unsent, latent_told, compressed:K, rollout:K, or any control."""
+    output: str = "runs/demo"
+    """The run directory."""
+    seed: int = 0
+    """Seed of controls and sampled plans."""
+    workers: int = 2
+    """Processes that run the games."""
+    threads: int = 2
+    """Threads of torch on a CPU."""
+    json: bool = False
+    """Print one JSON line an episode on stdout."""
+
+    def __post_init__(self) -> None:
+        if self.limit < 2:
+            raise InputError(f"limit is {self.limit}; the demo needs at least 2 games")
+        if self.variants != DEMO_VARIANTS:
+            from interlat.experiments.household.variants import check_variants
+
+            check_variants(self.variants)
+
+    def run(self) -> "Results":
+        """Play; the episodes of these games and variants."""
+        import torch
+
+        from interlat.experiments.household.evaluate import (
+            EvaluateHousehold,
+            evaluate_household,
+            resolved,
+            results_of,
+            write_inspections,
+        )
+
+        torch.set_num_threads(self.threads)
+        settings = EvaluateHousehold(
+            checkpoints=bundled_checkpoints(),
+            output=self.output,
+            variants=self.variants,
+            seed=self.seed,
+            workers=self.workers,
+        )
+        records = demo_games(self.output, self.limit)
+
+        def write_settings() -> None:
+            write_config(self, self.output)
+            write_atomically(Path(self.output) / "settings.json", json.dumps(resolved(settings), indent=1))
+
+        completed(evaluate_household(settings, records), "episodes", begun=write_settings)
+        write_inspections(settings, records)
+        items = {record["item"] for record in records}
+        found = results_of(settings)
+        played = [line for line in found.records if line["item"] in items and line["variant"] in self.variants]
+        return replace(found, records=played)
+
+    def report(self, played: "Results") -> None:
+        """The table, and the report."""
+        from interlat.experiments.household.evaluate import INSPECTIONS_FILE, RESULTS_FILE
+        from interlat.experiments.household.report import build_report
+
+        folder = Path(self.output)
+        inspections = json.loads((folder / INSPECTIONS_FILE).read_text())
+        report = build_report(played.records, folder, inspections=inspections, command=shlex.join(sys.argv))
+        if self.json:
+            for line in played.records:
+                print(json.dumps(line, ensure_ascii=False))
+        Console(stderr=self.json).print(report.table)
+        if played.note:
+            say(played.note)
+        say(f"episodes: {folder / RESULTS_FILE}\nreport:   {report.page}")
+
+
+def demo_games(output: str, games: int) -> list[dict[str, Any]]:
+    """Author the demo's games and draw their evidence; what is there is used again.
+
+    The number of games authored is a little larger than asked for: some are no search problem.
+    """
+    from interlat.experiments.household.author import author_games
+    from interlat.experiments.household.collect_episodes import CollectEpisodes, collect_episodes
+    from interlat.experiments.household.episodes import playable_episodes
+    from interlat.experiments.household.mini import MINI_ROOMS
+
+    records: list[dict[str, Any]] = []
+    for split, count in zip(_SPLITS, (games - games // 2, games // 2), strict=True):
+        wanted = count + count // 5 + 4
+        root = Path(output) / "games" / f"{split}-{wanted}"
+        episodes = root.with_name(f"{root.name}.jsonl")
+        gathered(author_games(root, wanted, split, _HELD_OUT_SEED, MINI_ROOMS), wanted, f"{split} games")
+        config = CollectEpisodes(str(root), split, str(episodes), draws=1, play=False)
+        completed(collect_episodes(config), f"{split} evidence")
+        records += playable_episodes([episodes], count)
+    return records
+
+
+def bundled_checkpoints() -> "Checkpoints":
+    """The models of the bundled experiment."""
+    from interlat.experiments.household.checkpoints import bundled
+    from interlat.experiments.household.settings import Checkpoints
+
+    kinds = ("scout", "none", "text", "latent", "list", "compressed")
+    return Checkpoints(**{kind: bundled(f"alfworld-mini/{kind}") for kind in kinds})

@@ -1,0 +1,75 @@
+"""`interlat worlds make alfworld`."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from interlat.environments.alfworld.splits import check_split
+from interlat.experiments.household.author import AuthorOptions, author_games
+from interlat.experiments.household.mini import MINI_ROOMS
+from interlat.experiments.household.verify import Verdict, verify_games
+from interlat.progress import gathered, say
+
+
+@dataclass(frozen=True)
+class AuthoredGames:
+    """Games, and what the expert made of them if it was asked to."""
+
+    games: list[Path]
+    verdicts: list[Verdict]
+
+    @property
+    def lost(self) -> list[Verdict]:
+        """The games that the expert lost."""
+        return [verdict for verdict in self.verdicts if not verdict.won]
+
+
+@dataclass(frozen=True)
+class MakeAlfworld:
+    """Author ALFWorld games of all six task types, deterministic for a seed."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"games": "count"}
+    output: str
+    """Folder for the games, in the layout of the official files."""
+    count: int
+    """How many."""
+    split: str
+    """train or seen (ALFRED's training scenes), or unseen."""
+    seed: int = 0
+    """Seed of placements and tasks."""
+    mini: bool = False
+    """The small rooms of the bundled experiment instead of whole rooms; the options below are then ignored."""
+    options: AuthorOptions = field(default_factory=AuthorOptions)
+    """How full and how large the rooms are."""
+    json: bool = False
+    """Print one JSON line a game on stdout."""
+    verify: bool = False
+    """Let the expert play every game afterwards; exit code 1 if it loses one."""
+
+    def __post_init__(self) -> None:
+        check_split(self.split)
+
+    def run(self) -> AuthoredGames:
+        """Author the games, and let the expert play them if asked to."""
+        options = MINI_ROOMS if self.mini else self.options
+        paths = author_games(self.output, self.count, self.split, self.seed, options)
+        games = gathered(paths, self.count, f"{self.split} games")
+        return AuthoredGames(games, gathered(verify_games(games), len(games), "expert") if self.verify else [])
+
+    def report(self, made: AuthoredGames) -> int:
+        """How many of which task type; 1 if the expert lost one."""
+        types = [path.parts[-3].split("-")[0] for path in made.games]
+        if self.json:
+            for path, task_type in zip(made.games, types, strict=True):
+                print(json.dumps({"game": str(path), "split": self.split, "task_type": task_type}))
+        say(f"{len(made.games)} {self.split} games in {self.output}")
+        for task_type, count in sorted(Counter(types).items()):
+            say(f"  {count:5d} {task_type}")
+        if self.verify:
+            say(f"the expert won {len(made.verdicts) - len(made.lost)} of {len(made.verdicts)} games")
+        for verdict in made.lost[:10]:
+            say(f"  lost {verdict.game}")
+        return int(bool(made.lost))

@@ -1,0 +1,63 @@
+"""The household as a task source: stored episodes of authored games, for `interlat collect`."""
+
+from pathlib import Path
+from typing import Any
+
+from interlat.agents.sources import TEMPLATES, Ask, SourceKind, TaskSource
+from interlat.errors import InputError
+from interlat.experiments.household.episodes import read_episodes
+from interlat.experiments.household.prompts import room_and_task, scout_prompt
+from interlat.files import sha256_of
+from interlat.tasks.base import Task, TaskSet
+
+
+class HouseholdKind(SourceKind):
+    """The kind ``alfworld``. The text of a task is all of the scout's prompt, request included, if it has its notes."""
+
+    takes = ("data", "notes")
+    needs_data = True
+    ask = "plan"
+    asks = ("text", "plan", "list", "solve")
+
+    def load(self, source: TaskSource, ask: Ask) -> TaskSet:
+        return household_tasks(source.data, ask, source.notes)
+
+    def described(self, source: TaskSource) -> dict[str, Any]:
+        return {"notes": source.notes}
+
+    def template(self, source: TaskSource, ask: Ask) -> str:
+        return TEMPLATES["text" if source.notes and ask in ("plan", "list") else ask]
+
+
+HOUSEHOLD = HouseholdKind()
+
+
+def household_tasks(path: str, ask: Ask, notes: bool) -> TaskSet:
+    """One task for each stored episode, whose record goes into the metadata: training needs nothing else.
+
+    Args:
+        path: ``episodes.jsonl`` of authored games.
+        ask: "plan" or "list", see `interlat.experiments.household.prompts.SCOUT_REQUEST`.
+        notes: whether the prompt has the private notes and the scout's request, or only the opening text.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"there is no file {path}; make it with `interlat collect episodes`")
+    tasks = []
+    for record in read_episodes(path):
+        scene = {key: value for key, value in record.items() if key != "episodes"}
+        for episode in record["episodes"]:
+            style = "list" if ask == "list" else "plan"
+            opening, evidence = record["opening"], episode["evidence"]
+            tasks.append(
+                Task(
+                    id=f"{record['item']}#{episode['draw']}",
+                    text=scout_prompt(opening, evidence, style) if notes else room_and_task(opening),
+                    split=record["split"],
+                    task_type=record["task_type"],
+                    metadata={"record": scene, "episode": episode},
+                )
+            )
+    return TaskSet(tuple(tasks), {"data": path, "sha256": sha256_of(Path(path).read_bytes())})

@@ -1,0 +1,103 @@
+"""Write a Python function: HumanEval (arXiv 2107.03374), HumanEval+ and MBPP+ (arXiv 2108.07732).
+
+The tests of the + are of EvalPlus (arXiv 2305.01210), as it has written them out for the hub, with what its own program
+checks besides. It refuses a result of another type or length before it looks whether numbers are close, and asserts
+what it has compared. The tests of the hub lack the first everywhere, and the second for three functions of MBPP+ that
+may return whatever is true: what these return is never looked at.
+"""
+
+import ast
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from interlat.errors import InputError
+from interlat.tasks.base import Task
+from interlat.tasks.benchmarks import Benchmark
+from interlat.tasks.reading import value_of
+
+_PARAMETERS = ["out", "exp", "atol"]
+_TYPES = "assert type(out) == type(exp) and (not isinstance(exp, (list, tuple)) or len(out) == len(exp))"
+_COMPARED = "assert exact_match"
+
+
+def complete(tests: str) -> str:
+    """The tests with both checks in their ``assertion``; others as they are."""
+    if "def assertion(" not in tests:
+        return tests
+    lines = tests.split("\n")
+    # From the end, so that the numbers of lines stay true.
+    for node in reversed(ast.parse(tests).body):
+        if isinstance(node, ast.FunctionDef) and [one.arg for one in node.args.args] == _PARAMETERS:
+            checks = [inner for inner in ast.walk(node) if isinstance(inner, ast.Assert)]
+            names = [one for one in ast.walk(node) if isinstance(one, ast.Name)]
+            assigned = {one.id for one in names if isinstance(one.ctx, ast.Store)}
+            if not checks and "exact_match" in assigned and node.end_lineno:
+                lines.insert(node.end_lineno, f"{' ' * node.body[0].col_offset}{_COMPARED}")
+            for close in reversed(checks):
+                # Where sets are compared, lists and tuples may stand for each other.
+                if "allclose" in ast.unparse(close) and "out" not in assigned:
+                    lines.insert(close.lineno - 1, f"{' ' * close.col_offset}{_TYPES}")
+    return "\n".join(lines)
+
+
+def _humaneval_task(record: Mapping[str, Any], where: str) -> Task:
+    prompt, function = value_of(record, "prompt", where), value_of(record, "entry_point", where)
+    return Task(
+        id=where,
+        text=(
+            "Write the Python function that is begun here. Write all that it needs, with its imports.\n\n"
+            f"```python\n{prompt.strip()}\n```"
+        ),
+        answer=prompt + value_of(record, "canonical_solution", where),
+        metadata={
+            "tests": complete(f"{value_of(record, 'test', where)}\ncheck({function})\n"),
+            "functions": [function],
+            # Some tests use the helper functions that stand there.
+            "before": prompt,
+        },
+    )
+
+
+_human_eval = partial(Benchmark, task_of=_humaneval_task, size=164, grader="code")
+HUMANEVAL = _human_eval("humaneval", "HumanEval (arXiv 2107.03374)", data="openai/openai_humaneval")
+HUMANEVAL_PLUS = _human_eval("humanevalplus", "HumanEval+ (arXiv 2305.01210)", data="evalplus/humanevalplus")
+
+_SHOWN = 3
+"""Assertions that are shown, since a sentence names no function; the same as in LatentMAS (arXiv 2511.20639)."""
+
+
+def _mbpp_task(record: Mapping[str, Any], where: str) -> Task:
+    solution, tests = value_of(record, "code", where), value_of(record, "test", where)
+    shown = record.get("test_list")
+    defined = {node.name for node in _tree(solution, f"code of {where}").body if isinstance(node, ast.FunctionDef)}
+    called = ast.walk(_tree("\n".join(shown or ()), f"test_list of {where}"))
+    functions = defined & {node.id for node in called if isinstance(node, ast.Name)}
+    if not functions:
+        raise InputError(f"{where} has no function in its code that its test_list calls; correct the record")
+    examples = "\n".join(list(shown or ())[:_SHOWN])
+    return Task(
+        id=where,
+        text=(
+            f"{value_of(record, 'prompt', where).strip()} Write Python, with all its imports. It should satisfy\n\n"
+            f"```python\n{examples}\n```"
+        ),
+        answer=solution,
+        metadata={
+            "tests": complete("\n".join([*(record.get("test_imports") or ()), tests])),
+            "functions": sorted(functions),
+            "before": "",
+        },
+    )
+
+
+def _tree(program: str, where: str) -> ast.Module:
+    try:
+        return ast.parse(program)
+    except SyntaxError as error:
+        raise InputError(f"the {where} is no Python ({error.msg}); correct the record") from error
+
+
+MBPP_PLUS = Benchmark(
+    "mbppplus", "MBPP+ (arXiv 2305.01210)", data="evalplus/mbppplus", task_of=_mbpp_task, size=378, grader="code"
+)

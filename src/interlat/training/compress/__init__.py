@@ -1,1 +1,0 @@
-"""Training a sender to emit a few latents for a frozen receiver."""

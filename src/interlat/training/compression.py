@@ -1,0 +1,345 @@
+"""Train a sender to say in a few latents what a frozen receiver reads in a full message."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from interlat.agents.prompting import PromptMaker, collected_options
+from interlat.agents.settings import AgentSettings
+from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
+from interlat.connectors.bridge import Bridge, BridgeConfig
+from interlat.connectors.resampler import Resampler, ResamplerConfig
+from interlat.engine.chat import ChatFormat
+from interlat.engine.checkpoint import companion_file, load_checkpoint
+from interlat.engine.distributed import Ranks
+from interlat.engine.embeddings import input_embeddings, score_factor
+from interlat.engine.fingerprint import weights_fingerprint
+from interlat.engine.prompt import token_ids_of, tokenize
+from interlat.errors import InputError
+from interlat.files import atomic_folder, write_atomically
+from interlat.messages import check_receiver
+from interlat.progress import say
+from interlat.store.manifest import Manifest
+from interlat.store.reading import LatentStore
+from interlat.training.batch_sampler import Order
+from interlat.training.card import CARD_FILE, base_model
+from interlat.training.compression_objective import CompressionObjective, CompressionTotals
+from interlat.training.compressors import Reasoner, Resampling, Sample, uncertain_token
+from interlat.training.corpus import CORPORA, Corpus
+from interlat.training.examples import Example, Mixed
+from interlat.training.finetune import choose_finetuned, merge_lora
+from interlat.training.identity import Identity, examples_identity, thoughts_identity
+from interlat.training.loop import MODEL_FOLDER, MicroBatches, export_finished, load_finished, run_training
+from interlat.training.messages import StoredMessages
+from interlat.training.model import compiled_backbone
+from interlat.training.settings import Compress as Compress
+from interlat.training.sharding import split_again
+from interlat.training.stage import Steps, export_agent, place_objective, run_stage, training_card
+from interlat.training.validation import mean_loss, mean_losses
+
+START_THOUGHTS = 512
+"""Plans that the start vector is chosen by, at least if there are as many."""
+_USE_OF_REASONER = (
+    'agent = interlat.load("folder or hub id of this model")\nagent.think("...").save("thought.safetensors")'
+)
+_USE_OF_RESAMPLER = (
+    'from interlat.connectors.resampler import Resampler\nresampler = Resampler.load("folder of this file")'
+)
+
+
+def compress(config: Compress, ranks: Ranks | None = None) -> Steps:
+    """Run or continue the training; yields (finished steps, metrics). Ends with the exported sender.
+
+    ``validation_loss`` is the mean over the trained lengths, ``validation_loss_K`` that of one,
+    ``validation_distillation_K`` the distillation on the same examples, and
+    ``validation_on_policy_distillation_K`` the same on on-policy games that are held out;
+    ``validation_on_policy_loss_K`` is the loss on these with dagger. What
+    the receiver loses with the full message and without one, the bounds in between which a compressed one lies, is
+    said at the start.
+
+    Args:
+        config: the settings.
+        ranks: the processes that take part, already connected; one by default.
+
+    Raises:
+        InputError: settings, thoughts and sender do not go together.
+        MessageError: the receiver was not trained to read thoughts like these.
+        CheckpointError: the output folder holds another training, or a damaged one.
+        StorageError: another process trains into that folder, or the file system refused.
+    """
+    ranks = ranks or Ranks()
+    places = ("receiver", "thoughts", "sender", "conversations.data", "on_policy")
+    return run_stage(Compress, config, places, lambda settings: _train(config, ranks, settings), ranks)
+
+
+def _train(config: Compress, ranks: Ranks, settings: Identity) -> Steps:
+    thoughts = StoredMessages([config.thoughts])
+    receiver, tokenizer = load_checkpoint(config.receiver, torch.float32, "cpu", False)
+    adapter = _adapter(config, thoughts.stores[0])
+    chat = ChatFormat(tokenizer, AgentSettings.beside(config.receiver).template)
+    corpus = _corpus(config, thoughts, chat, ranks)
+    on_policy: list[Example] = []
+    on_policy_held_out: list[Example] = []
+    if config.on_policy:
+        on_policy, on_policy_held_out = CORPORA[config.corpus].on_policy(vars(config), chat, thoughts)
+    compressor = _new_compressor(config, thoughts, adapter.config, receiver)
+    identity = {
+        **settings,
+        "examples": examples_identity(corpus.training, on_policy, corpus.validation, on_policy_held_out),
+        "thoughts": thoughts_identity(*thoughts.stores),
+        "receiver": [weights_fingerprint(receiver), weights_fingerprint(adapter)],
+        "sender": compressor.start,
+    }
+    source = _Source(config, thoughts, compressor)
+    objective = CompressionObjective(
+        compressor.module, receiver, adapter, config.losses, config.precision, compressor.head
+    )
+    models = [model for model in (compressor.model, receiver) if model is not None]
+    place_objective(objective, config, models, ranks)
+    objective.use_backbone(compiled_backbone(receiver, config.compile))
+    order = Order([*corpus.training, *on_policy], config.schedule.batch_size, config.seed)
+    held_out = list(corpus.validation[: config.validation_limit])
+    on_policy_held_out = on_policy_held_out[: config.validation_limit]
+    on_policy_measures = ("loss", "distillation") if config.dagger else ("distillation",)
+
+    def micro_batches_of_step(step: int) -> MicroBatches:
+        samples = []
+        for place, example in enumerate(order.of(step)):
+            rng = random.Random(f"lengths/{config.seed}/{step}/{place}")
+            samples.append(source.sample(example, rng.choice(config.latent_steps)))
+        totals = CompressionTotals.of(samples)
+        for part in config.schedule.micro_batches_of(ranks.share(samples)):
+            yield objective(part, totals)
+
+    def measured(examples: Sequence[Example], steps: int) -> dict[str, float]:
+        samples = [source.sample(example, steps) for example in examples]
+        return mean_losses(objective, samples, CompressionTotals.of(samples), ranks)
+
+    def validate() -> dict[str, float]:
+        found: dict[str, float] = {}
+        for steps in config.latent_steps:
+            losses = measured(held_out, steps)
+            found |= {f"{name}_{steps}": losses[name] for name in ("loss", "distillation") if name in losses}
+            if on_policy_held_out:
+                losses = measured(on_policy_held_out, steps)
+                found |= {f"on_policy_{name}_{steps}": losses[name] for name in on_policy_measures if name in losses}
+        loss = sum(found[f"loss_{steps}"] for steps in config.latent_steps) / len(config.latent_steps)
+        return {"loss": loss, **found}
+
+    _say_bounds(objective, [source.sample(example, 1) for example in held_out], ranks)
+    parts = compressor.module.parts
+    directory = Path(config.output)
+    yield from run_training(
+        directory, parts, config.schedule, config.seed, micro_batches_of_step, validate, ranks, identity
+    )
+    if ranks.is_first:
+        export_finished(directory, lambda: _export(config, thoughts, adapter.config))
+
+
+@dataclass(frozen=True, eq=False)
+class _Compressor:
+    """What is trained, with the tokenizer of the model that thinks if there is one, and its head if a hint is given."""
+
+    module: Reasoner | Resampling
+    tokenizer: Any = None
+    head: Tensor | None = None
+    start: str = ""
+    """Fingerprint of the model that it began as."""
+
+    @property
+    def model(self) -> Any:
+        return self.module.model if isinstance(self.module, Reasoner) else None
+
+
+class _Source:
+    """Makes samples of examples: the sender's prompt, as it was at collection, and its full message."""
+
+    def __init__(self, config: Compress, thoughts: StoredMessages, compressor: _Compressor) -> None:
+        self.thoughts = thoughts
+        self.tokenizer = compressor.tokenizer
+        self.make_prompt = None
+        self.longest = max(config.latent_steps)
+        if self.tokenizer is not None:
+            self.context: int = compressor.model.config.get_text_config(decoder=True).max_position_embeddings
+            self.make_prompt = PromptMaker.as_collected(thoughts.manifest.settings, self.tokenizer, config.template)
+
+    def sample(self, example: Example, latent_steps: int) -> Sample:
+        """An example with what its message is made of."""
+        prompt: tuple[int, ...] = ()
+        if self.make_prompt is not None:
+            task = self.thoughts.stores[0].entry(example.item).task
+            prompt = tuple(token_ids_of(tokenize(self.make_prompt(task), self.tokenizer)))
+            if len(prompt) + self.longest > self.context:
+                raise InputError(
+                    f"the prompt of {example.item!r} has {len(prompt)} positions, with {self.longest} latents "
+                    f"more than the context of the sender, {self.context}; leave the item out or take another sender"
+                )
+        return Sample(example, prompt, self.thoughts.states(example.item), latent_steps)
+
+
+@torch.no_grad()
+def _say_bounds(objective: CompressionObjective, samples: Sequence[Sample], ranks: Ranks) -> None:
+    def full(part: Sequence[Sample], totals: CompressionTotals) -> tuple[Tensor, Any]:
+        return objective(part, totals, [Mixed(sample.message, len(sample.message)) for sample in part])
+
+    def none(part: Sequence[Sample], totals: CompressionTotals) -> tuple[Tensor, Any]:
+        return objective(part, totals, [None] * len(part))
+
+    totals = CompressionTotals.of(samples)
+    with_all, without = (mean_loss(bound, samples, totals, ranks) for bound in (full, none))
+    split_again(objective)
+    if ranks.is_first:
+        say(
+            f"the receiver's loss on {len(samples)} examples held out: {with_all:.4f} with the full message, "
+            f"{without:.4f} without one"
+        )
+
+
+def _adapter(config: Compress, store: LatentStore) -> CommunicationAdapter:
+    adapter = CommunicationAdapter.load(config.receiver)
+    check_receiver(store.header(), adapter.config.expectations(), f"the store {store.directory}")
+    return adapter
+
+
+def _corpus(config: Compress, thoughts: StoredMessages, chat: ChatFormat, ranks: Ranks) -> Corpus:
+    longest = max(config.latent_steps)
+    corpus = CORPORA[config.corpus].load(vars(config), chat, thoughts, lambda item: max(longest, thoughts.rows(item)))
+    if corpus.counts and ranks.is_first:
+        say(corpus.counts)
+    return corpus
+
+
+def _new_compressor(
+    config: Compress, thoughts: StoredMessages, adapter: AdapterConfig, receiver: nn.Module
+) -> _Compressor:
+    """What the training starts from."""
+    manifest = thoughts.manifest
+    receiver_fingerprint = weights_fingerprint(receiver)
+    if config.method == "resampler":
+        resampler = Resampler(
+            ResamplerConfig(
+                size=manifest.hidden_size,
+                queries=max(config.latent_steps),
+                heads=config.heads,
+                latent_steps=config.latent_steps,
+                sender_fingerprint=manifest.weights_fingerprint,
+                receiver_fingerprint=receiver_fingerprint,
+            )
+        )
+        resampler.begin(config.seed)
+        return _Compressor(Resampling(resampler))
+    model: Any
+    model, tokenizer = load_checkpoint(config.sender, torch.float32, "cpu", False)
+    start = weights_fingerprint(model)
+    settings = BridgeConfig(
+        hidden_size=model.config.get_text_config(decoder=True).hidden_size,
+        message_size=manifest.hidden_size,
+        project=start != manifest.weights_fingerprint,
+        latent_steps=config.latent_steps,
+        sender=manifest.model,
+        sender_fingerprint=manifest.weights_fingerprint,
+        layer=adapter.layer,
+        norm=adapter.norm,
+        state_at=adapter.state_at,
+        receiver_fingerprint=receiver_fingerprint,
+    )
+    # A model that made the thoughts needs no projection. Asked here, before low-rank updates make another model of it.
+    reads_thoughts = not settings.project and (adapter.layer, adapter.norm) == (-1, "post")
+    if config.losses.lens_distillation and not reads_thoughts:
+        raise InputError(
+            f"lens_distillation reads the thoughts with the head of the sender, and {config.sender} did not make "
+            f"those in {config.thoughts}; leave it out of losses, or give the model that made them"
+        )
+    bridge = _bridge(config, thoughts, settings, model, reads_thoughts)
+    head = model.get_output_embeddings().weight * score_factor(model) if config.losses.lens_distillation else None
+    choose_finetuned(model, config.finetune, config.lora, config.seed + 2)
+    reasoner = Reasoner(model, bridge, config.gradient_checkpointing, config.precision)
+    return _Compressor(reasoner, tokenizer, head, start)
+
+
+def _bridge(
+    config: Compress, thoughts: StoredMessages, settings: BridgeConfig, model: Any, reads_thoughts: bool
+) -> Bridge:
+    """A new bridge, or the one that the sender already has."""
+    file = companion_file(config.sender, Bridge.FILE)
+    if file is not None:
+        bridge = Bridge.load(file.parent)
+        known = bridge.config
+        names = ("message_size", "sender_fingerprint", "layer", "norm", "state_at")
+        other = [name for name in names if getattr(known, name) != getattr(settings, name)]
+        if other:
+            raise InputError(
+                f"the compressed sender {config.sender} makes latents like those of "
+                f"{known.sender or 'an unnamed model'}, and the thoughts in {config.thoughts} are of "
+                f"{settings.sender or 'another'} (they differ in {', '.join(other)}); give another sender"
+            )
+        bridge.config = replace(settings, project=known.project)
+        return bridge.train()
+    bridge = Bridge(settings)
+    torch.manual_seed(config.seed)
+    if bridge.projector is not None:
+        bridge.projector.reset_parameters()
+    table = input_embeddings(model)
+    bridge.begin(table, config.seed)
+    if config.start == "uncertain" and reads_thoughts:
+        token = _start_token(model, thoughts)
+        if token is not None:
+            with torch.no_grad():
+                bridge.start.copy_(table[token])
+    return bridge
+
+
+def _start_token(model: Any, thoughts: StoredMessages) -> int | None:
+    """The token to begin behind."""
+    store = thoughts.stores[0]
+    # Evenly over the store.
+    ids = store.ids[:: max(1, len(store) // START_THOUGHTS)]
+    plans = ((thoughts.states(item), store.entry(item).token_ids) for item in ids)
+    return uncertain_token(model, plans, thoughts.manifest.state_at)
+
+
+def _export(config: Compress, thoughts: StoredMessages, adapter: AdapterConfig) -> None:
+    """Write the finished sender: what was trained and its bridge, nothing of the receiver."""
+    receiver, _ = load_checkpoint(config.receiver, torch.float32, "cpu", False)
+    compressor = _new_compressor(config, thoughts, adapter, receiver)
+    load_finished(Path(config.output), compressor.module.parts, config.schedule)
+    lengths = ", ".join(map(str, config.latent_steps))
+    about = f"It was trained to send messages of {lengths} rows to `{base_model(config.receiver)}`."
+    command, start = "interlat compress", config.sender or None
+    if isinstance(compressor.module, Reasoner):
+        merge_lora(compressor.model)
+        export_agent(
+            command,
+            Compress,
+            config,
+            compressor.model,
+            compressor.tokenizer,
+            _settings(config, thoughts.manifest),
+            start=start,
+            beside=[compressor.module.bridge],
+            about=about,
+            use=_USE_OF_REASONER,
+        )
+        return
+    role = AgentSettings(role="resampler")
+    card = training_card(command, Compress, config, role, start=start, about=about, use=_USE_OF_RESAMPLER)
+    with atomic_folder(Path(config.output) / MODEL_FOLDER) as temporary:
+        compressor.module.resampler.save(temporary)
+        write_atomically(temporary / CARD_FILE, card)
+
+
+def _settings(config: Compress, manifest: Manifest) -> AgentSettings:
+    """The settings with which `Agent.think` makes the prompts of the collection."""
+    prompt = manifest.settings.get("prompt", {})
+    return AgentSettings(
+        role="sender",
+        prompt_template=prompt.get("template", ""),
+        system_prompt=prompt.get("system", ""),
+        template=config.template.over(collected_options(manifest.settings)),
+        allow_special_tokens=prompt.get("allow_special_tokens", False),
+    )

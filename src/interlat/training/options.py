@@ -1,0 +1,268 @@
+"""Settings that several trainings share. They need no torch, so that the command line can read them at once."""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeVar, get_args
+
+from interlat.agents.settings import AgentSettings, MessageKind
+from interlat.choices import TokenizerFamily
+from interlat.errors import InputError
+from interlat.tasks.conversations import TASK_TURN
+from interlat.tasks.records import RecordFields
+
+Precision = Literal["float32", "bfloat16"]
+"""What a model computes in; bfloat16 by autocast, which leaves the weights as they are."""
+
+
+@dataclass(frozen=True)
+class SmallModel:
+    """Shape of a model."""
+
+    family: TokenizerFamily = "qwen2"
+    """Architecture: Qwen2 or Llama."""
+    hidden_size: int = 128
+    """D."""
+    layers: int = 4
+    """Decoder layers."""
+    heads: int = 4
+    """Attention heads; keys and values have as many."""
+    intermediate_size: int = 384
+    """Width of the gated MLP."""
+    context_length: int = 1024
+    """Most positions."""
+    tied: bool = True
+    """Whether the head is the transposed table of input embeddings."""
+
+
+Sample = TypeVar("Sample")
+
+
+def in_parts(samples: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]:
+    """The samples in their order, ``size`` at once."""
+    return (samples[start : start + size] for start in range(0, len(samples), size))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the parameters are moved."""
+
+    steps: int = 1000
+    """Optimiser steps over which the learning rate runs its course."""
+    stop_at: int | None = None
+    """End after this many steps, with the learning rate where it then is; None ends after `steps`."""
+    batch_size: int = 32
+    """Examples in one step, of all micro-batches and processes together."""
+    micro_batch_size: int | None = None
+    """Examples in one forward and backward pass of a process; a step accumulates the gradients of as many micro-batches
+    as it needs and comes out the same. None takes all of them at once."""
+    learning_rate: float = 1e-3
+    """Peak learning rate; linear warm-up, then cosine to a tenth."""
+    adapter_learning_rate: float = 2e-4
+    """Peak learning rate of what is trained beside the model, such as an adapter. At ten times as much an aligned one
+    loses its map."""
+    warmup_steps: int = 50
+    """Steps of linear warm-up."""
+    weight_decay: float = 0.01
+    """AdamW's decoupled weight decay, on matrices only."""
+    max_grad_norm: float = 1.0
+    """Largest norm of the gradient."""
+    checkpoint_every: int = 100
+    """Steps between checkpoints."""
+    eval_every: int = 200
+    """Steps between validations."""
+    patience: int | None = None
+    """End after this many validations without a better loss; None never does."""
+    load_best_at_end: bool = False
+    """Whether the finished model has the parameters of the lowest validation loss instead of the last ones."""
+    RENAMED: ClassVar[Mapping[str, str]] = {
+        "pass_size": "micro_batch_size",
+        "gradient_clip": "max_grad_norm",
+        "validate_every": "eval_every",
+        "keep": "load_best_at_end",
+    }
+    RENAMED_VALUES: ClassVar[Mapping[str, Mapping[str, Any]]] = {"load_best_at_end": {"best": True, "last": False}}
+
+    def __post_init__(self) -> None:
+        counts = ("steps", "batch_size", "checkpoint_every", "eval_every", "micro_batch_size", "patience", "stop_at")
+        for name in counts:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}; give 1 or more")
+
+    def micro_batches_of(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+        """The samples of a step, or a process's share of them, as many at once as one micro-batch takes."""
+        return in_parts(samples, self.micro_batch_size or max(1, len(samples)))
+
+    @property
+    def last_step(self) -> int:
+        """Steps that are taken if none is spared by ``patience``."""
+        return self.steps if self.stop_at is None else min(self.steps, self.stop_at)
+
+
+@dataclass(frozen=True)
+class PreferenceSchedule(Schedule):
+    """How the parameters are moved; batch_size and micro_batch_size count pairs."""
+
+    steps: int = 200
+    """Optimiser steps over which the learning rate runs its course."""
+    batch_size: int = 16
+    """Pairs in one step."""
+    learning_rate: float = 1e-5
+    """Peak learning rate; linear warm-up, then cosine to a tenth."""
+    adapter_learning_rate: float = 1e-5
+    """Peak learning rate of the adapter."""
+    warmup_steps: int = 10
+    """Steps of linear warm-up."""
+    checkpoint_every: int = 25
+    """Steps between checkpoints."""
+    eval_every: int = 25
+    """Steps between validations."""
+    load_best_at_end: bool = True
+    """Whether the finished model has the parameters of the lowest validation loss instead of the last ones."""
+
+
+Finetune = Literal["full", "lora", "adapter"]
+FINETUNE_RENAMED = {"everything": "full", "low_rank": "lora"}
+"""Older words for `Finetune`."""
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank updates of the backbone's linear maps: ``W + alpha / rank * B A`` (LoRA, arXiv 2106.09685)."""
+
+    rank: int = 8
+    """Rank of the update."""
+    alpha: float = 16.0
+    """Its scale."""
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Names of the linear maps that get one."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not self.targets:
+            raise InputError(f"a low-rank update of rank {self.rank} of {len(self.targets)} maps changes nothing")
+
+
+Kind = Literal["none", "uniform", "linear"]
+STEPS_OF_RATIO = 10
+TrainedOn = Literal["base", "none", "text", "list", "latent"]
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """Which share of a message's rows is latent, from its first row on, while training goes on.
+
+    Interlat (arXiv 2511.09149) draws the share uniformly from 0.1 to 0.9 all the time, so that the whole message, which
+    is all that an actor ever gets at play, is never trained on. Here the whole message takes over.
+    """
+
+    kind: Kind = "none"
+    """none: always the whole message. uniform: 0.1 to 0.9 as published, or the whole message with a probability that
+    grows from ``whole_at_start`` to 1. linear: uniform between a bound that grows from 0 to 1, and 1."""
+    whole_at_start: float = 0.1
+    """uniform: probability of the whole message in the first step."""
+    full_after: float = 0.8
+    """Share of the training after which every message is whole."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise InputError(f"curriculum is {self.kind!r}; use {', '.join(get_args(Kind))}")
+        if not 0 <= self.whole_at_start <= 1 or not 0 < self.full_after <= 1:
+            raise InputError("whole_at_start must lie in [0, 1] and full_after in (0, 1]")
+
+    def ratio(self, progress: float, rng: random.Random) -> float:
+        """The latent share of one message.
+
+        Args:
+            progress: share of the training that is over, in [0, 1].
+            rng: draws the share; one draw serves all branches of a sample.
+        """
+        if self.kind == "none":
+            return 1.0
+        done = min(1.0, progress / self.full_after)
+        if done >= 1.0:
+            return 1.0
+        if self.kind == "linear":
+            return done + (1.0 - done) * rng.random()
+        whole = self.whole_at_start + (1.0 - self.whole_at_start) * done
+        return 1.0 if rng.random() < whole else rng.randint(1, STEPS_OF_RATIO - 1) / STEPS_OF_RATIO
+
+
+@dataclass(frozen=True)
+class ConversationOptions:
+    """Which conversations an actor learns, and how they are written."""
+
+    data: str = ""
+    """File, folder or hub id of the conversations; empty takes those that stand beside the thoughts in their store."""
+    kind: Literal["conversations", "records"] = "conversations"
+    """conversations: ids with lists of turns. records: questions with their solutions, one a row."""
+    split: str = ""
+    """Which split of the data."""
+    name: str = ""
+    """records: configuration of a hub data set."""
+    fields: RecordFields = field(default_factory=RecordFields)
+    """records: which columns hold what. Learned is the column ``solution``, and where there is none, the answer."""
+    task_turn: int = TASK_TURN
+    """Which turn of a conversation is the task. The human turns before it and the task are one user turn, and the
+    replies before it are left out: 2 for ALFWorld (instruction, OK, task), 0 for chats that begin with the task."""
+    prompt_template: str = ""
+    """The first user turn, with ``{text}`` in the place of the task (of a conversation: of what comes before the first
+    reply); empty is the text itself."""
+    system_prompt: str = ""
+    """System turn; empty is no system turn."""
+    connector: str = AgentSettings.connector
+    """What stands between the first user turn's text and the message."""
+    place_for_message: bool = True
+    """Whether ``<bop>`` and ``<eop>`` stand at the end of the first user turn even where there is no message. False
+    writes conversations as they are, for models that get no such messages, as the members of a team."""
+    allow_special_tokens: bool = False
+    """Let control tokens that are written in the data, such as ``<|im_end|>``, be control tokens instead of words."""
+    max_length: int | None = None
+    """Most positions of a conversation with its message; what is behind them is cut off. None cuts nothing."""
+    missing: Literal["error", "drop"] = "error"
+    """What to do with a task of the data without a thought in the store."""
+    too_long: Literal["error", "drop"] = "error"
+    """What to do with an item of which max_length leaves no reply."""
+
+    def __post_init__(self) -> None:
+        if self.task_turn < 0 or self.task_turn % 2:
+            raise InputError(f"task_turn is {self.task_turn}, expected an even number: every second turn is a human's")
+        if self.max_length is not None and self.max_length < 1:
+            raise InputError(f"max_length is {self.max_length}, expected a positive number; raise it or leave it out")
+        # Checks the template.
+        self.settings()
+
+    def settings(self, message_kind: MessageKind = "") -> AgentSettings:
+        """The settings with which an agent's prompts are those of the training."""
+        return AgentSettings(
+            role="actor",
+            system_prompt=self.system_prompt,
+            prompt_template=self.prompt_template,
+            connector=self.connector,
+            message_kind=message_kind,
+            allow_special_tokens=self.allow_special_tokens,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """The options of every training that starts from a model."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"trained": "finetune", "low_rank": "lora"}
+    RENAMED_VALUES: ClassVar[Mapping[str, Mapping[str, Any]]] = {"finetune": FINETUNE_RENAMED}
+
+    finetune: Finetune = "full"
+    """full: all parameters; lora: low-rank updates of the model, and the adapter or bridge; adapter: these alone."""
+    lora: Lora = field(default_factory=Lora)
+    """Shape of the low-rank updates."""
+    seed: int = 0
+    """Seed of first values, order, and all other choices."""
+    device: str = "auto"
+    """Where it trains; auto is the accelerator if there is one."""
+    precision: Precision = "float32"
+    """What the models compute in. All that is trained, the adapter and the optimiser's state stay float32."""
+    threads: int = 1
+    """Threads of torch on a CPU."""
+    compile: bool = False
+    """Compile the step of the model that replies; on a CPU that takes a minute and a C++ compiler, and pays in long
+    trainings."""

@@ -1,0 +1,44 @@
+import json
+
+import pytest
+
+from interlat.cli.main import execute
+from interlat.errors import InputError
+from interlat.experiments.household.commands import demo
+from interlat.experiments.household.commands.demo import Demo
+from interlat.experiments.household.evaluate import Checkpoints
+
+
+@pytest.fixture
+def small(pipeline, monkeypatch):
+    models = {kind: str(pipeline.actors[kind]) for kind in ("none", "text", "latent")}
+    monkeypatch.setattr(demo, "bundled_checkpoints", lambda: Checkpoints(scout=str(pipeline.scout), **models))
+
+
+def test_the_demo_plays_reports_and_prints_one_json_line_an_episode(small, tmp_path, capsys):
+    output = tmp_path / "run"
+    config = Demo(limit=4, output=str(output), variants=("none", "text", "latent", "zeros"), json=True, threads=1)
+    execute(config)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 16
+    assert {"item", "variant", "success", "steps"} <= set(lines[0])
+    assert sorted({line["split"] for line in lines}) == ["seen", "unseen"]
+    for name in ("results.jsonl", "report.html", "summary.md", "config.yaml", "figures/success.png"):
+        assert (output / name).stat().st_size
+    before = (output / "results.jsonl").read_text()
+    execute(config)
+    assert (output / "results.jsonl").read_text() == before
+
+
+def test_demo_games_are_never_training_games(small, tmp_path, pipeline):
+    from interlat.experiments.household.episodes import read_episodes
+
+    layouts = {json.dumps(r["layout"], sort_keys=True) for r in read_episodes(pipeline.episodes)}
+    records = demo.demo_games(str(tmp_path), 4)
+    assert not layouts & {json.dumps(r["layout"], sort_keys=True) for r in records}
+    assert {r["split"] for r in records} == {"seen", "unseen"}
+
+
+def test_too_few_games_are_refused():
+    with pytest.raises(InputError, match="at least 2"):
+        Demo(limit=1)
