@@ -89,7 +89,7 @@ class Demo:
     def report(self, played: "Results") -> None:
         """The table, and the report."""
         from interlat.experiments.household.evaluate import INSPECTIONS_FILE, RESULTS_FILE
-        from interlat.report.build import build_report
+        from interlat.experiments.household.report import build_report
 
         folder = Path(self.output)
         inspections = json.loads((folder / INSPECTIONS_FILE).read_text())
