@@ -22,6 +22,7 @@ def load(
     device: str | torch.device = "auto",
     trust_remote_code: bool = False,
     template: TemplateOptions | None = None,
+    engine: str = "hf",
 ) -> Agent:
     """Load an agent: any Hugging Face causal language model, with what interlat keeps beside it.
 
@@ -32,16 +33,20 @@ def load(
         path_or_hub_id: a directory or a hub id.
         dtype, device, trust_remote_code: see `interlat.engine.hf.HFEngine.load`.
         template: arguments of the chat template, over those in ``agent.json``.
+        engine: what runs the model, by its name among `interlat.engine.protocol.ENGINES`.
 
     Raises:
+        InputError: there is no such engine.
         CheckpointError: no usable model in that place, or its parts are damaged or do not fit each other.
     """
     place = at_home(path_or_hub_id)
-    engine, settings = load_engine(place, template, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    runs, settings = load_engine(
+        place, template, engine=engine, dtype=dtype, device=device, trust_remote_code=trust_remote_code
+    )
     adapter_file = companion_file(place, CommunicationAdapter.FILE)
     bridge_file = companion_file(place, Bridge.FILE)
     return Agent(
-        engine,
+        runs,
         CommunicationAdapter.load(adapter_file.parent) if adapter_file else None,
         settings,
         Bridge.load(bridge_file.parent) if bridge_file else None,

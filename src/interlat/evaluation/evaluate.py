@@ -92,6 +92,7 @@ def load_agents(config: Evaluate, ranks: Ranks) -> dict[str, Agent]:
     def loaded(place: str) -> Agent:
         return load(
             place,
+            engine=config.engine,
             dtype=config.dtype,
             device=device,
             template=config.template,
