@@ -4,7 +4,6 @@ import os
 
 import pytest
 
-from interlat.agents.sources import TaskSource
 from interlat.cli.stages import (
     Compare,
     Evaluate,
@@ -24,6 +23,7 @@ from interlat.experiments.household.episodes import read_episodes
 from interlat.experiments.household.evaluate import Checkpoints, EvaluateHousehold, evaluate_household
 from interlat.experiments.household.train_scout import TrainScout, train_scout
 from interlat.files import locked, write_atomically
+from interlat.tasks.sources import TaskSource
 from interlat.training.actor import TrainActor, train_actor
 from interlat.training.compress.compression import Compress, compress
 from interlat.training.preference import TrainPreference, train_preference

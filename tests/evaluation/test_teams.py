@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from interlat import bundled
-from interlat.agents.sources import TaskSource
 from interlat.config import write_config
 from interlat.engine.distributed import Ranks
 from interlat.engine.sampling import Sampling
@@ -19,6 +18,7 @@ from interlat.evaluation import teams as module
 from interlat.evaluation.teams import CONTROLS, EvaluateTeams, evaluate_teams, results_of
 from interlat.progress import drain
 from interlat.tasks.sandbox.execution import Limits
+from interlat.tasks.sources import TaskSource
 from interlat.teams.runner import TeamRun, Turn
 from interlat.teams.team import Member
 from interlat.teams.topologies import TeamOptions

@@ -3,12 +3,12 @@ import random
 
 import pytest
 
-from interlat.agents.sources import TaskSource
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError
 from interlat.experiments.household.episodes import read_episodes
 from interlat.store.reading import LatentStore
+from interlat.tasks.sources import TaskSource
 from interlat.training.messages import ScoutMessages
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from interlat.agents.settings import PLACE_OF_TEXT
 from interlat.config import from_mapping
 from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Part, Text, begun, filled
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 from interlat.reasoning import opened_thought
+from interlat.tasks.sources import PLACE_OF_TEXT
 
 Thinking = Literal["default", "on", "off"]
 

@@ -17,7 +17,6 @@ from rich.table import Table
 from rich.text import Text
 from tyro.conf import Positional
 
-from interlat.agents.sources import TaskSource, some_tasks
 from interlat.config import read_config
 from interlat.errors import InputError
 from interlat.files import utf8
@@ -28,6 +27,7 @@ from interlat.tasks.benchmarks import BENCHMARKS, benchmark_named
 from interlat.tasks.grading import GRADERS
 from interlat.tasks.records import AMBIGUOUS
 from interlat.tasks.sandbox.execution import Limits
+from interlat.tasks.sources import TaskSource, some_tasks
 from interlat.tasks.verification import Verification, verified
 
 NAMED_FAILURES = 10

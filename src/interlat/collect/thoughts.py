@@ -16,7 +16,7 @@ from torch import Tensor
 
 from interlat.agents.agent import load_engine
 from interlat.agents.prompting import PromptMaker, with_thinking
-from interlat.agents.sources import PromptOptions, TaskSource, some_tasks
+from interlat.agents.sources import PromptOptions
 from interlat.collect.filters import Filters
 from interlat.connectors.bridge import Bridge, think_over
 from interlat.connectors.identity import NormMatchedIdentity
@@ -36,6 +36,7 @@ from interlat.store.writer import StoreWriter, finish
 from interlat.tasks.base import SENDER_NOTES, Task
 from interlat.tasks.graders.verdict import Verdict
 from interlat.tasks.grading import grade
+from interlat.tasks.sources import TaskSource, some_tasks
 
 
 @dataclass(frozen=True)

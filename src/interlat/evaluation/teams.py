@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from interlat.agents.agent import load_engine
-from interlat.agents.sources import TaskSource, some_tasks
 from interlat.connectors.identity import NormMatchedIdentity
 from interlat.connectors.random import RandomAlignment
 from interlat.connectors.ridge import ridge_map
@@ -33,6 +32,7 @@ from interlat.tasks.grading import GRADERS as TASK_GRADERS
 from interlat.tasks.grading import grade
 from interlat.tasks.parallel import map_in_order
 from interlat.tasks.sandbox.execution import Limits
+from interlat.tasks.sources import TaskSource, some_tasks
 from interlat.teams.runner import Question, TeamRun, Teamwork, check_members, foreign_cache, hand_overs
 from interlat.teams.team import Member, Team
 from interlat.teams.topologies import TeamOptions, make_team

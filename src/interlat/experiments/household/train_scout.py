@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from interlat.agents.settings import PLACE_OF_TEXT, AgentSettings
+from interlat.agents.settings import AgentSettings
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.distributed import Ranks
@@ -26,6 +26,7 @@ from interlat.errors import InputError
 from interlat.experiments.household.episodes import describe, layout_of, playable_episodes
 from interlat.experiments.household.evidence import draw_evidence
 from interlat.experiments.household.prompts import SCOUT_REQUEST
+from interlat.tasks.sources import PLACE_OF_TEXT
 from interlat.training.card import model_card, settings_of
 from interlat.training.examples import Example, collate, embed_batch, scout_example
 from interlat.training.identity import Identity, examples_identity, records_identity, settings_identity
