@@ -20,7 +20,6 @@ class Pipeline:
 
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory):
-    from interlat.agents.sources import TaskSource
     from interlat.collect.thoughts import CollectThoughts, collect_thoughts
     from interlat.engine.sampling import Sampling
     from interlat.experiments.household.author import author_games
@@ -28,6 +27,7 @@ def pipeline(tmp_path_factory):
     from interlat.experiments.household.episodes import read_episodes, texts_of
     from interlat.experiments.household.mini import MINI_ROOMS
     from interlat.experiments.household.train_scout import TrainScout, train_scout
+    from interlat.tasks.sources import TaskSource
     from interlat.training.actor import TrainActor, train_actor
     from interlat.training.loop import Schedule
     from interlat.training.model import SmallModel

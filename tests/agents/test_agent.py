@@ -18,7 +18,7 @@ import interlat
 from chat_templates import FORMS
 from interlat.agents.agent import Agent
 from interlat.agents.loading import load
-from interlat.agents.settings import PLAN_REQUEST, AgentSettings
+from interlat.agents.settings import AgentSettings
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.engine.cache_message import message_of_memory
 from interlat.engine.hf import Engine
@@ -27,6 +27,7 @@ from interlat.engine.sampling import Sampling
 from interlat.engine.template import TemplateOptions
 from interlat.errors import CheckpointError, InputError, MessageError, PromptError
 from interlat.messages import HiddenMessage, TextMessage, load_message
+from interlat.tasks.sources import PLAN_REQUEST
 
 REAL_MODELS = os.environ.get("INTERLAT_TEST_MODELS", "")
 TASK = "put the kettle on the stove"

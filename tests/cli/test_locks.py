@@ -2,7 +2,6 @@ import os
 
 import pytest
 
-from interlat.agents.sources import TaskSource
 from interlat.errors import InterlatError, StorageError
 from interlat.evaluation.teams import EvaluateTeams, evaluate_teams
 from interlat.experiments.household.collect_episodes import CollectEpisodes, collect_episodes
@@ -11,6 +10,7 @@ from interlat.experiments.household.evaluate import Checkpoints, EvaluateHouseho
 from interlat.experiments.household.latency import MeasureLatency, measure_latency
 from interlat.experiments.household.train_scout import TrainScout, train_scout
 from interlat.files import locked
+from interlat.tasks.sources import TaskSource
 from interlat.training.actor import TrainActor, train_actor
 from interlat.training.compression import Compress, compress
 from interlat.training.preference import TrainPreference, train_preference

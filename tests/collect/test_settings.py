@@ -4,10 +4,11 @@ from subprocess import run
 
 import pytest
 
-from interlat.agents.sources import PromptOptions, TaskSource
+from interlat.agents.sources import PromptOptions
 from interlat.collect.settings import CollectThoughts
 from interlat.engine.options import TemplateOptions
 from interlat.errors import InputError
+from interlat.tasks.sources import TaskSource
 
 
 @pytest.fixture

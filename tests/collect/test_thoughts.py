@@ -17,7 +17,7 @@ import torch
 from chat_templates import FORMS
 from interlat.agents.prompting import PromptMaker
 from interlat.agents.settings import AgentSettings
-from interlat.agents.sources import PromptOptions, TaskSource
+from interlat.agents.sources import PromptOptions
 from interlat.cli.collect import Collect
 from interlat.cli.main import execute
 from interlat.collect.filters import Filters
@@ -33,6 +33,7 @@ from interlat.files import read_lines
 from interlat.store.reading import LatentStore
 from interlat.store.seal import SEAL_FILE
 from interlat.tasks.records import RecordFields
+from interlat.tasks.sources import TaskSource
 from kill_rounds import kill_rounds
 
 REAL_MODELS = os.environ.get("INTERLAT_TEST_MODELS", "")

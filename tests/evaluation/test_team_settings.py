@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from interlat import bundled
-from interlat.agents.sources import TaskSource
 from interlat.config import from_mapping
 from interlat.evaluation.team_settings import EvaluateTeams
+from interlat.tasks.sources import TaskSource
 
 OLD = {
     "model": "scout",

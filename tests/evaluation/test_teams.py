@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from interlat import bundled
-from interlat.agents.sources import TaskSource
 from interlat.config import write_config
 from interlat.engine.distributed import Ranks
 from interlat.engine.hf import Engine

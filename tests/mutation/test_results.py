@@ -90,7 +90,7 @@ def test_damaged_episodes_make_a_report_or_an_error(config: EvaluateHousehold, t
 
 
 def test_damaged_answers(tmp_path: Path) -> None:
-    from interlat.agents.sources import TaskSource
+    from interlat.tasks.sources import TaskSource
 
     config = teams.EvaluateTeams("m", str(tmp_path), TaskSource("gsm8k"))
     values = {str: "x", bool: True, int: 1, float: 0.5, dict: {}, list: []}

@@ -9,10 +9,10 @@ import pyarrow.parquet
 import pytest
 
 from hub_rows import HUB_ROWS
-from interlat.agents.sources import TASK_SOURCES, TaskSource
 from interlat.errors import InputError
 from interlat.tasks.base import Task
 from interlat.tasks.benchmarks import BENCHMARKS, Benchmark, benchmark_named
+from interlat.tasks.sources import TASK_SOURCES, TaskSource
 from interlat.tasks.verification import verified
 
 

@@ -8,7 +8,6 @@ from safetensors.torch import load_file
 
 import interlat
 from chat_templates import FORMS
-from interlat.agents.sources import TaskSource
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.connectors.adapter import CommunicationAdapter
 from interlat.engine.chat import ChatFormat
@@ -24,6 +23,7 @@ from interlat.files import read_lines
 from interlat.messages import TextMessage
 from interlat.store.index import Entry
 from interlat.store.reading import LatentStore
+from interlat.tasks.sources import TaskSource
 from interlat.training import actor
 from interlat.training.actor import TrainActor, train_actor
 from interlat.training.conversations import ConversationOptions, Conversations, load_corpus

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import load_file
 
 import interlat
-from interlat.agents.sources import TaskSource
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.config import write_config
 from interlat.connectors.bridge import Bridge, think_over
@@ -28,6 +27,7 @@ from interlat.experiments.household.episodes import playable_episodes, read_epis
 from interlat.experiments.household.evaluate import Checkpoints, EvaluateHousehold, evaluate_household
 from interlat.files import read_lines
 from interlat.store.reading import LatentStore
+from interlat.tasks.sources import TaskSource
 from interlat.training.actor import TrainActor, train_actor
 from interlat.training.compression import Compress, compress
 from interlat.training.conversations import ConversationOptions

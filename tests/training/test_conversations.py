@@ -11,7 +11,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from interlat.agents.agent import Agent
-from interlat.agents.sources import TaskSource
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.engine.chat import ChatFormat
@@ -28,6 +27,7 @@ from interlat.store.writer import writing
 from interlat.tasks.base import Task
 from interlat.tasks.gsm8k import GSM8K
 from interlat.tasks.records import RecordFields
+from interlat.tasks.sources import TaskSource
 from interlat.training.conversations import ConversationOptions, conversation_example, load_corpus
 from interlat.training.examples import IGNORED, Example, collate, ids_of
 

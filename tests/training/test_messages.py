@@ -3,7 +3,6 @@ import random
 
 import pytest
 
-from interlat.agents.sources import TaskSource
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError

@@ -13,7 +13,6 @@ import pytest
 from interlat.training.compress.compression import Compress, compress
 
 import interlat
-from interlat.agents.sources import TaskSource
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.connectors.adapter import CommunicationAdapter
 from interlat.engine.sampling import Sampling
@@ -23,6 +22,7 @@ from interlat.store.manifest import KeptLayer, read_manifest
 from interlat.store.merge import merge
 from interlat.store.reading import LatentStore
 from interlat.store.seal import write_seal
+from interlat.tasks.sources import TaskSource
 from interlat.training.actor import TrainActor, train_actor
 from interlat.training.loop import Schedule
 from interlat.training.model import SmallModel

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from interlat.agents.conversations import Conversations, caches_of
 from interlat.agents.sender import SenderOutput, think, write
-from interlat.agents.settings import PLACE_OF_TEXT, PLAN_REQUEST, AgentSettings
+from interlat.agents.settings import AgentSettings
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.connectors.base import Connector, padded_rows
 from interlat.connectors.bridge import Bridge
@@ -27,6 +27,7 @@ from interlat.errors import CheckpointError, InputError, MessageError
 from interlat.messages import CacheMessage, Header, HiddenMessage, Message, TextMessage, check_receiver
 from interlat.reasoning import final_part
 from interlat.states import StateAt
+from interlat.tasks.sources import PLACE_OF_TEXT, PLAN_REQUEST
 
 DEFAULT_STEPS = 8
 """Latents of a thought where nobody says how many."""

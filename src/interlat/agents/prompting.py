@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from interlat.agents.settings import PLACE_OF_TEXT
 from interlat.agents.settings import Thinking as Thinking
 from interlat.agents.settings import with_thinking as with_thinking
 from interlat.config import from_mapping
@@ -12,6 +11,7 @@ from interlat.engine.prompt import Part, Text, begun, filled
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 from interlat.reasoning import opened_thought
+from interlat.tasks.sources import PLACE_OF_TEXT
 
 
 class PromptMaker:

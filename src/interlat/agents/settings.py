@@ -9,11 +9,11 @@ from interlat.engine.options import Sampling, TemplateOptions
 from interlat.engine.prompt_text import Text, filled
 from interlat.errors import CheckpointError, InputError
 from interlat.files import write_atomically
+from interlat.tasks.sources import PLACE_OF_TEXT
+from interlat.tasks.sources import PLAN_REQUEST as PLAN_REQUEST
 from interlat.typed import typed
 
 SETTINGS_FILE = "agent.json"
-PLACE_OF_TEXT = "{text}"
-PLAN_REQUEST = f"{PLACE_OF_TEXT}\n\nWrite a short step-by-step plan for this task."
 
 MessageKind = Literal["", "none", "text", "hidden"]
 

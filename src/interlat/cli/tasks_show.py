@@ -72,7 +72,7 @@ class ChosenTasks:
             return benchmark_named(self.name).load(self.file, self.split, revision=self.revision)
         if self.file or self.split or self.revision:
             raise InputError(f"{self.name} says where its tasks are; set data, split and revision in that file")
-        from interlat.agents.sources import TaskSource
+        from interlat.tasks.sources import TaskSource
 
         return read_config(TaskSource, self.name).load("solve")
 
@@ -91,8 +91,8 @@ class ShowTasks(ChosenTasks):
 
     def report(self, tasks: "TaskSet") -> None:
         """Show some tasks as an agent sees them, with their answers."""
-        from interlat.agents.sources import some_tasks
         from interlat.tasks.grading import GRADERS
+        from interlat.tasks.sources import some_tasks
 
         console = Console()
         for _, task in some_tasks(tasks, self.limit):

@@ -69,7 +69,7 @@ class VerifyTasks(ChosenTasks):
 
     def run(self) -> TaskVerification:
         """Grade."""
-        from interlat.agents.sources import some_tasks
+        from interlat.tasks.sources import some_tasks
         from interlat.tasks.verification import verified
 
         began = time.perf_counter()

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from interlat.agents.settings import with_thinking
-from interlat.agents.sources import PromptOptions, TaskSource
+from interlat.agents.sources import PromptOptions
 from interlat.choices import Encoding
 from interlat.collect.filters import Filters
 from interlat.engine.options import Sampling, TemplateOptions
 from interlat.errors import InputError
 from interlat.states import Norm, StateAtSetting
+from interlat.tasks.sources import TaskSource
 
 if TYPE_CHECKING:
     from interlat.connectors.bridge import Bridge

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from interlat.agents.loading import load_engine
 from interlat.agents.prompting import PromptMaker, with_thinking
-from interlat.agents.sources import some_tasks
 from interlat.collect.settings import CollectThoughts as CollectThoughts
 from interlat.connectors.bridge import Bridge, think_over
 from interlat.connectors.identity import NormMatchedIdentity
@@ -34,6 +33,7 @@ from interlat.store.writer import StoreWriter, finish
 from interlat.tasks.base import SENDER_NOTES, Task
 from interlat.tasks.graders.verdict import Verdict
 from interlat.tasks.grading import grade
+from interlat.tasks.sources import some_tasks
 
 
 @dataclass(frozen=True)

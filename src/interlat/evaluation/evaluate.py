@@ -10,7 +10,6 @@ import torch
 
 from interlat.agents.agent import Agent
 from interlat.agents.loading import load
-from interlat.agents.sources import TEMPLATES, TaskSource, some_tasks
 from interlat.channels.protocol import SendOptions, channel_named
 from interlat.controls.messages import control_named, controls_of
 from interlat.engine.distributed import Ranks
@@ -24,6 +23,7 @@ from interlat.files import content_digest
 from interlat.results import Results
 from interlat.tasks.base import TaskSet
 from interlat.tasks.grading import GRADERS, PLACE_OF_FORMAT
+from interlat.tasks.sources import TEMPLATES, TaskSource, some_tasks
 
 SENDER, RECEIVER = "sender", "receiver"
 _UNHASHED = ("output", "batch_size", "workers", "device", "channels", "controls", "limit", "data")

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
-from interlat.agents.sources import TaskSource
 from interlat.engine.options import TemplateOptions
 from interlat.errors import InputError
 from interlat.files import content_digest
 from interlat.tasks.grading import GRADERS
 from interlat.tasks.sandbox.execution import Limits
+from interlat.tasks.sources import TaskSource
 from interlat.teams.team import Member, Team
 from interlat.teams.topologies import TeamOptions, make_team
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from interlat.agents.agent import Agent
 from interlat.agents.loading import load_engine
-from interlat.agents.sources import some_tasks
 from interlat.connectors.base import Connector, build_connector
 from interlat.controls.cross_task import cross_task_partners
 from interlat.engine.cache_message import CacheModel
@@ -27,6 +26,7 @@ from interlat.results import Results, read_results
 from interlat.tasks.base import Task
 from interlat.tasks.grading import grade
 from interlat.tasks.parallel import map_in_order
+from interlat.tasks.sources import some_tasks
 from interlat.teams.runner import Teamwork
 from interlat.teams.team import Member, Team
 from interlat.teams.transfer import check_team, save_message

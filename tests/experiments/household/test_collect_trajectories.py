@@ -154,8 +154,8 @@ def test_what_cannot_be_played_is_said(config, monkeypatch):
 
 def test_games_for_evaluation_are_not_played(pipeline, config, tmp_path):
     """A store of thoughts about seen games: nothing may be learned from those."""
-    from interlat.agents.sources import TaskSource
     from interlat.collect.thoughts import CollectThoughts, collect_thoughts
+    from interlat.tasks.sources import TaskSource
 
     source = TaskSource("alfworld", str(pipeline.held_out))
     thoughts = CollectThoughts(

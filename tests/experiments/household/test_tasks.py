@@ -1,9 +1,10 @@
 import pytest
 
-from interlat.agents.sources import TASK_SOURCES, PromptOptions, TaskSource
+from interlat.agents.sources import PromptOptions
 from interlat.errors import InputError
 from interlat.experiments.household.episodes import read_episodes
 from interlat.experiments.household.tasks import HOUSEHOLD, household_tasks
+from interlat.tasks.sources import TASK_SOURCES, TaskSource
 
 
 def test_the_household_is_a_task_source_like_that_of_any_other_package(pipeline):

@@ -19,7 +19,7 @@ from interlat.agents.agent import Agent
 from interlat.agents.inspection import inspect
 from interlat.agents.loading import load
 from interlat.agents.sender import SenderOutput
-from interlat.agents.settings import PLACE_OF_TEXT, AgentSettings, MessageKind
+from interlat.agents.settings import AgentSettings, MessageKind
 from interlat.channels.hidden import HiddenChannel
 from interlat.channels.none import NoChannel
 from interlat.channels.protocol import SendOptions
@@ -45,6 +45,7 @@ from interlat.experiments.household.variants import rows_of
 from interlat.files import locked, write_atomically
 from interlat.messages import HiddenMessage, Message
 from interlat.results import RESULT_FIELDS, Results, read_results
+from interlat.tasks.sources import PLACE_OF_TEXT
 
 RESULTS_FILE = "results.jsonl"
 INSPECTIONS_FILE = "inspections.json"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
-from interlat.agents.settings import PLACE_OF_TEXT, AgentSettings
+from interlat.agents.settings import AgentSettings
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.distributed import Ranks
@@ -28,6 +28,7 @@ from interlat.experiments.household.evidence import draw_evidence
 from interlat.experiments.household.examples import scout_example
 from interlat.experiments.household.prompts import SCOUT_REQUEST
 from interlat.experiments.household.settings import TrainScout as TrainScout
+from interlat.tasks.sources import PLACE_OF_TEXT
 from interlat.training.examples import Example, collate, embed_batch
 from interlat.training.identity import Identity, examples_identity, records_identity
 from interlat.training.loop import MicroBatches, export_finished, load_finished, run_training

@@ -1,0 +1,249 @@
+"""Where the tasks of a run come from.
+
+A kind of task source is a plug-in: another package adds one by an entry point of ``interlat.task_sources`` that names a
+`SourceKind`. Every benchmark is a kind, too.
+"""
+
+import dataclasses
+import random
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar, Literal
+
+from interlat.config import did_you_mean
+from interlat.errors import InputError
+from interlat.registry import Registry
+from interlat.tasks.arithmetic import ArithmeticOptions, arithmetic_problems
+from interlat.tasks.base import Task, TaskSet
+from interlat.tasks.benchmarks import BENCHMARKS
+from interlat.tasks.conversations import load_conversations
+from interlat.tasks.grading import PLACE_OF_FORMAT
+from interlat.tasks.hendrycks_math import MATH
+from interlat.tasks.records import RecordFields, load_records
+
+PLACE_OF_TEXT = "{text}"
+"""Where a prompt has the text of a task."""
+PLAN_REQUEST = f"{PLACE_OF_TEXT}\n\nWrite a short step-by-step plan for this task."
+
+Ask = Literal["default", "text", "plan", "list", "solve"]
+
+TEMPLATES: dict[Ask, str] = {
+    "text": PLACE_OF_TEXT,
+    "plan": PLAN_REQUEST,
+    "list": PLAN_REQUEST,
+    "solve": f"{PLACE_OF_TEXT}\n\nThink step by step. {PLACE_OF_FORMAT}",
+}
+HINT = (
+    f"{PLACE_OF_TEXT}\n\nWrite a short plan that would lead somebody else to the solution: which ideas are needed, in "
+    "which order. Leave out the calculations and the final answer."
+)
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """A set of tasks. A field that another kind takes is refused."""
+
+    kind: str
+    """conversations: ALFWorld trajectories as conversation JSON. arithmetic: generated word problems. records: any
+    JSON, JSONL, Parquet or CSV file or hub data set. alfworld: episodes of authored games (`interlat collect
+    episodes`). All others: the benchmarks (`interlat tasks list`), and what other packages add."""
+    data: str = ""
+    """File, folder or hub id; empty is the benchmark's own place on the hub."""
+    split: str = ""
+    """Such as train or test; empty is the split that results of a benchmark are reported for, and everything for
+    files."""
+    name: str = ""
+    """Configuration of a hub data set; empty is a benchmark's own."""
+    revision: str = ""
+    """Revision of a hub data set."""
+    subjects: tuple[str, ...] = ()
+    """math: only these of the seven subjects."""
+    levels: tuple[int, ...] = ()
+    """math: only these levels, 1 to 5."""
+    fields: RecordFields = field(default_factory=RecordFields)
+    """records: which columns hold what."""
+    notes: bool = True
+    """alfworld, records, arithmetic: give the sender the notes that only it may see; without them it gets the text
+    that the receiver gets."""
+    count: int = 200
+    """arithmetic: number of problems."""
+    problems: ArithmeticOptions = field(default_factory=ArithmeticOptions)
+    """arithmetic: how hard they are, and which."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in TASK_SOURCES:
+            names = TASK_SOURCES.names()
+            guess = did_you_mean(self.kind, names)
+            raise InputError(f"kind is {self.kind!r}, expected one of {', '.join(names)}{guess}; correct it")
+        takes = self.how.takes
+        for one in dataclasses.fields(self)[1:]:
+            default = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
+            if one.name not in takes and getattr(self, one.name) != default:
+                raise InputError(
+                    f"{one.name} is set, and tasks of kind {self.kind} take {', '.join(takes)}; leave {one.name} out"
+                )
+        if self.how.needs_data and not self.data:
+            raise InputError(f"tasks of kind {self.kind} have no place of their own; set data to a file or hub id")
+
+    @property
+    def how(self) -> "SourceKind":
+        """What its kind says."""
+        return TASK_SOURCES[self.kind]
+
+    @property
+    def grader(self) -> str:
+        """Name of the grader that judges replies to the tasks."""
+        return self.how.grader(self)
+
+    def load(self, ask: Ask) -> TaskSet:
+        """The tasks, in the order of their data set.
+
+        Raises:
+            InputError: no such data, or it cannot be understood.
+        """
+        return self.how.load(self, ask)
+
+    def describe(self, origin: Mapping[str, str]) -> dict[str, Any]:
+        """What a manifest says of the source; which subset was chosen does not matter for the tasks in it."""
+        # A file is known by its content, wherever it lies.
+        described = {k: v for k, v in origin.items() if k != "data" or "sha256" not in origin}
+        return {"kind": self.kind, **described, **self.how.described(self)}
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """All fields as hashes of runs have them: without what older versions did not know and is not used."""
+        record = asdict(self) | {"fields": self.fields.record}
+        if not self.problems.split_facts:
+            del record["problems"]["split_facts"]
+        return record
+
+
+class SourceKind:
+    """One kind of task source: how its tasks are read, and what is asked for."""
+
+    takes: ClassVar[tuple[str, ...]] = ("data", "split", "name", "revision")
+    """The fields of a `TaskSource` that it looks at."""
+    needs_data: ClassVar[bool] = False
+    """Whether ``data`` must be set."""
+    ask: ClassVar[Ask] = "solve"
+    """What is asked for by default."""
+    asks: ClassVar[tuple[Ask, ...]] = ("text", "plan", "solve")
+    """What can be asked for."""
+
+    def load(self, source: TaskSource, ask: Ask) -> TaskSet:
+        """The tasks, in the order of their data set."""
+        raise NotImplementedError
+
+    def grader(self, source: TaskSource) -> str:
+        """Name of the grader that judges replies to the tasks."""
+        return "mathematics"
+
+    def described(self, source: TaskSource) -> dict[str, Any]:
+        """What a manifest says besides the kind and the origin."""
+        return {}
+
+    def template(self, source: TaskSource, ask: Ask) -> str:
+        """The user turn, with ``{text}`` where the task goes and ``{format}`` for how answers are to be written."""
+        return TEMPLATES[ask]
+
+
+class BenchmarkKind(SourceKind):
+    """The tasks of a benchmark."""
+
+    def load(self, source: TaskSource, ask: Ask) -> TaskSet:
+        return BENCHMARKS[source.kind].load(source.data, source.split, source.name, source.revision)
+
+    def grader(self, source: TaskSource) -> str:
+        return BENCHMARKS[source.kind].grader
+
+
+class MathKind(BenchmarkKind):
+    """MATH, of which a sender writes a hint."""
+
+    takes = (*BenchmarkKind.takes, "subjects", "levels")
+    ask = "plan"
+
+    def load(self, source: TaskSource, ask: Ask) -> TaskSet:
+        return MATH.load(source.data, source.split, source.name, source.revision, source.subjects, source.levels)
+
+    def template(self, source: TaskSource, ask: Ask) -> str:
+        return HINT if ask == "plan" else TEMPLATES[ask]
+
+
+class ConversationsKind(SourceKind):
+    """Trajectories as conversations."""
+
+    takes = ("data", "split")
+    needs_data = True
+    ask = "plan"
+
+    def load(self, source: TaskSource, ask: Ask) -> TaskSet:
+        return load_conversations(source.data, source.split)
+
+
+class ArithmeticKind(SourceKind):
+    """Generated word problems."""
+
+    takes = ("split", "count", "problems", "notes")
+
+    def load(self, source: TaskSource, ask: Ask) -> TaskSet:
+        return _noted(arithmetic_problems(source.count, source.split or "test", source.problems), source)
+
+    def described(self, source: TaskSource) -> dict[str, Any]:
+        return {} if source.notes else {"notes": False}
+
+
+class RecordsKind(SourceKind):
+    """Any data set."""
+
+    takes = (*SourceKind.takes, "fields", "notes")
+    needs_data = True
+    ask = "text"
+
+    def load(self, source: TaskSource, ask: Ask) -> TaskSet:
+        return _noted(load_records(source.data, source.split, source.fields, source.name, source.revision), source)
+
+    def grader(self, source: TaskSource) -> str:
+        return source.fields.grader
+
+    def described(self, source: TaskSource) -> dict[str, Any]:
+        return {"fields": source.fields.record} | ({} if source.notes else {"notes": False})
+
+
+def _noted(tasks: TaskSet, source: TaskSource) -> TaskSet:
+    """The tasks without their notes if the source leaves these out."""
+    return tasks if source.notes else replace(tasks, tasks=tuple(replace(task, notes="") for task in tasks.tasks))
+
+
+class TaskSources(Registry[SourceKind]):
+    """Kinds of task sources; every benchmark is one, too."""
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*super().names(), *BENCHMARKS.names())))
+
+    def __getitem__(self, name: str) -> SourceKind:
+        return super().__getitem__(name) if name in super().names() or name not in BENCHMARKS else BenchmarkKind()
+
+
+CONVERSATIONS, ARITHMETIC, RECORDS, MATH_PROBLEMS = ConversationsKind(), ArithmeticKind(), RecordsKind(), MathKind()
+TASK_SOURCES = TaskSources(
+    "task_sources",
+    {
+        "conversations": "interlat.tasks.sources:CONVERSATIONS",
+        "arithmetic": "interlat.tasks.sources:ARITHMETIC",
+        "records": "interlat.tasks.sources:RECORDS",
+        "math": "interlat.tasks.sources:MATH_PROBLEMS",
+    },
+)
+
+
+def some_tasks(tasks: TaskSet, limit: int | None) -> list[tuple[int, Task]]:
+    """Tasks with their places in the set: ``limit`` of them by chance, always the same ones, or all."""
+    if limit is not None and limit < 1:
+        raise InputError(f"limit is {limit}, expected at least 1; leave it out to take all tasks")
+    numbered = list(enumerate(tasks.tasks))
+    if limit is None or limit >= len(numbered):
+        return numbered
+    # Shuffled and cut, so that a larger limit keeps what a smaller one chose.
+    random.Random("some of the tasks").shuffle(numbered)
+    return sorted(numbered[:limit], key=lambda pair: pair[0])
