@@ -96,6 +96,7 @@ def test_damaged_messages() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_many_damaged_messages() -> None:
     check(100_000, seed=12)
 

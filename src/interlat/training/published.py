@@ -7,8 +7,6 @@ missing or doubtful is returned in words, to be read by the person who imports.
 
 import functools
 import json
-import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +15,17 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from interlat.agents.settings import AgentSettings
-from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
+from interlat.connectors.adapter import AdapterConfig
 from interlat.engine.checkpoint import VOCABULARY_FILES, load_checkpoint, load_tokenizer
 from interlat.errors import CheckpointError, InputError
 from interlat.files import require_empty
 from interlat.states import StateAt
 from interlat.store.hub import hub_errors
 from interlat.training.model import export_model
+from interlat.training.published_adapter import INITIAL_VALUES, AdapterState, make_adapter, read_adapter_state
 
 CONFIG_FILE = "config.json"
 ADAPTER_STATE_FILE = "hidden_mha_state.pt"
@@ -43,43 +41,6 @@ SYSTEM_PROMPT = "You are a helpful assistant."
 CONNECTOR = "\nNow, you are given a step-by-step plan to complete this task as follow: "
 MARKER_TOKEN = "<FIRST_HUMAN_END>"
 
-# Published name of each parameter -> name in `CommunicationAdapter`.
-PARAMETERS = {
-    "pre_ln.weight": "input_norm.weight",
-    "pre_ln.bias": "input_norm.bias",
-    "hidden_mha.in_proj_weight": "attention.queries_keys_values.weight",
-    "hidden_mha.in_proj_bias": "attention.queries_keys_values.bias",
-    "hidden_mha.out_proj.weight": "attention.output.weight",
-    "hidden_mha.out_proj.bias": "attention.output.bias",
-    "post_ln.weight": "attention_norm.weight",
-    "post_ln.bias": "attention_norm.bias",
-    "adaptive_proj.scale": "projection.input_scale",
-    "adaptive_proj.proj.0.weight": "projection.expand.weight",
-    "adaptive_proj.proj.0.bias": "projection.expand.bias",
-    "adaptive_proj.proj.2.weight": "projection.norm.weight",
-    "adaptive_proj.proj.2.bias": "projection.norm.bias",
-    "adaptive_proj.proj.3.weight": "projection.contract.weight",
-    "adaptive_proj.proj.3.bias": "projection.contract.bias",
-    "adaptive_proj.output_scale": "projection.output_scale",
-}
-# Copies of the two scales beside the parameters; the published code can leave them behind while it trains.
-SCALES = ("scale", "output_scale")
-# What a parameter is in every element before training, for those that do not begin at random.
-INITIAL_VALUES = {
-    "pre_ln.weight": 1.0,
-    "pre_ln.bias": 0.0,
-    "hidden_mha.in_proj_bias": 0.0,
-    "hidden_mha.out_proj.bias": 0.0,
-    "post_ln.weight": 1.0,
-    "post_ln.bias": 0.0,
-    "adaptive_proj.scale": 0.2,
-    "adaptive_proj.proj.0.bias": 0.0,
-    "adaptive_proj.proj.2.weight": 1.0,
-    "adaptive_proj.proj.2.bias": 0.0,
-    "adaptive_proj.proj.3.bias": 0.0,
-    "adaptive_proj.output_scale": 0.1,
-}
-GET_WEIGHTS = "get the weights as torch.save writes them, or as a safetensors file"
 # Names of safetensors for the formats that weights come in.
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -98,16 +59,6 @@ class _Prepended:
     """Whether there was a learnable state for a missing message."""
     loss_weights: Mapping[str, Any]
     """The two weights of the loss that it names."""
-
-
-@dataclass(frozen=True)
-class _AdapterState:
-    """What ``hidden_mha_state.pt`` holds."""
-
-    parameters: Mapping[str, Tensor]
-    """By published name, as stored."""
-    scales: Mapping[str, float]
-    """The numbers beside them."""
 
 
 def import_checkpoint(source: str | Path, output: str | Path, state_at: StateAt, *, base: str = "") -> list[str]:
@@ -139,7 +90,7 @@ def import_checkpoint(source: str | Path, output: str | Path, state_at: StateAt,
             "give such a folder, downloaded if it is on the hub"
         )
     prepended = _read_prepended(folder / PREPENDED_FILE)
-    state = _read_adapter_state(folder / ADAPTER_STATE_FILE)
+    state = read_adapter_state(folder / ADAPTER_STATE_FILE)
     config = AdapterConfig(
         source_size=prepended.hidden_size,
         target_size=prepended.hidden_size,
@@ -147,7 +98,7 @@ def import_checkpoint(source: str | Path, output: str | Path, state_at: StateAt,
         state_at=state_at,
         max_rows=prepended.kept_rows,
     )
-    adapter = _make_adapter(config, state, folder / ADAPTER_STATE_FILE)
+    adapter = make_adapter(config, state, folder / ADAPTER_STATE_FILE)
     backbone = _backbone_folder(folder, base)
     dtype = _saved_dtype(backbone)
     model, tokenizer = load_checkpoint(str(backbone), dtype, "cpu", False)
@@ -191,99 +142,6 @@ def _read_prepended(path: Path) -> _Prepended:
         bool(fields.get("prepended_learnable")),
         {name: fields[name] for name in ("plan_similarity_weight", "random_contrast_weight") if name in fields},
     )
-
-
-def _read_adapter_state(path: Path) -> _AdapterState:
-    parameters: dict[str, Any] = {}
-    scales: dict[str, Any] = {}
-    for part, content in read_weights(path).items():
-        if part in SCALES:
-            scales[part] = content
-        elif isinstance(content, dict):
-            parameters |= {f"{part}.{name}": tensor for name, tensor in content.items()}
-        else:
-            parameters[part] = content
-    odd = {name for name, value in parameters.items() if not _is_plain(value)}
-    odd |= {name for name, value in scales.items() if type(value) is not float}
-    wrong = sorted(map(str, odd | (PARAMETERS.keys() ^ parameters.keys())))
-    if wrong:
-        raise CheckpointError(
-            f"{path} is not the state of a published adapter: missing, unknown or of a wrong type are "
-            f"{', '.join(map(repr, wrong))[:200]}; give one that holds pre_ln, hidden_mha, post_ln and adaptive_proj, "
-            "as the current published code saves it"
-        )
-    return _AdapterState(parameters, scales)
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether a value is a tensor of floating-point numbers in memory, neither sparse nor without contents."""
-    return (
-        isinstance(value, Tensor)
-        and value.is_floating_point()
-        and value.layout == torch.strided
-        and value.device.type == "cpu"
-    )
-
-
-def read_weights(path: str | Path) -> dict[Any, Any]:
-    """The dictionary in a file of `torch.save`, without running what its pickle says (``weights_only``).
-
-    The tensors are mapped into memory. Mapping checks no sums of the zip archive and takes compressed entries as they
-    are, so both are checked before.
-
-    Raises:
-        CheckpointError: no such file, damaged, not of this format, or anything in it is not plain weights.
-    """
-    place = Path(path)
-    if not place.is_file():
-        raise CheckpointError(f"there is no file {place}; expected one that torch.save wrote")
-    try:
-        with zipfile.ZipFile(place) as archive:
-            packed = [entry.filename for entry in archive.infolist() if entry.compress_type or entry.flag_bits & 1]
-            damaged = None if packed else archive.testzip()
-        content = None if packed or damaged else torch.load(place, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # zipfile and torch raise whatever they come across in bytes that make no sense
-        name = re.search(r"GLOBAL (\S+)", str(error))
-        if name is not None:
-            raise CheckpointError(f"{place} names {name[1][:60]}, which is not plain weights; {GET_WEIGHTS}") from error
-        reason = " ".join(str(error).split())[:60] or type(error).__name__
-        raise CheckpointError(
-            f"{place} is damaged or older than torch 1.6 ({reason}); copy it again, or {GET_WEIGHTS}"
-        ) from error
-    if damaged:
-        raise CheckpointError(f"{place} is damaged (the checksum of {damaged[:60]!r} is wrong); copy it again")
-    if not isinstance(content, dict):
-        raise CheckpointError(
-            f"{place} holds {'compressed or encrypted entries' if packed else f'a {type(content).__name__}'}, which is "
-            f"not plain weights; {GET_WEIGHTS}"
-        )
-    return content
-
-
-def _make_adapter(config: AdapterConfig, state: _AdapterState, path: Path) -> CommunicationAdapter:
-    stored = list(state.parameters["pre_ln.weight"].shape)
-    if stored != [config.target_size]:
-        raise CheckpointError(
-            f"{path} holds an adapter of size {stored}, but {PREPENDED_FILE} says hidden_size {config.target_size}; "
-            "use files of one checkpoint"
-        )
-    with torch.device("meta"):
-        adapter = CommunicationAdapter(config)
-    expected = {name: tensor.shape for name, tensor in adapter.state_dict().items()}
-    tensors = {}
-    for published, name in PARAMETERS.items():
-        tensor = state.parameters[published].detach()
-        # The scales have no dimension there and one here. The shape first: a small file can describe a huge tensor.
-        fits = (tuple(tensor.shape) or (1,)) == tuple(expected[name])
-        if fits:
-            tensors[name] = tensor.to(torch.float32, copy=True).reshape(expected[name]).contiguous()
-        if not fits or not tensors[name].isfinite().all():
-            raise CheckpointError(
-                f"{published} of {path} has shape {list(tensor.shape)}, expected finite numbers of shape "
-                f"{list(expected[name])}; use files of one checkpoint"
-            )
-    adapter.load_state_dict(tensors, assign=True)
-    return adapter
 
 
 def _backbone_folder(folder: Path, base: str) -> Path:
@@ -385,7 +243,7 @@ def _about_messages(config: AdapterConfig) -> Iterator[str]:
     )
 
 
-def _about_adapter(state: _AdapterState, prepended: _Prepended, has_default_state: bool) -> Iterator[str]:
+def _about_adapter(state: AdapterState, prepended: _Prepended, has_default_state: bool) -> Iterator[str]:
     dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in state.parameters.values()} - {"float32"}
     if dtypes:
         yield f"the adapter was saved as {', '.join(sorted(dtypes))}; its float32 numbers, if there were any, are lost"
