@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from interlat.agents.prompt import chat_prompt
 from interlat.agents.settings import Thinking as Thinking
 from interlat.agents.settings import with_thinking as with_thinking
 from interlat.config import from_mapping
 from interlat.engine.chat import ChatFormat
-from interlat.engine.prompt import Part, Text, begun, filled
+from interlat.engine.prompt import Part, begun, filled
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 from interlat.reasoning import opened_thought
@@ -89,8 +90,7 @@ class PromptMaker:
         content = filled(self.template, {PLACE_OF_TEXT: text}, literal=self.literal)
         if self.chat is None:
             return begun(content, self.tokenizer) if self.begin else [*content]
-        turns = [("system", [Text(self.system)])] if self.system else []
-        return self.chat.opening([*turns, ("user", content)])
+        return chat_prompt(self.chat, content, system=self.system)
 
 
 def collected_options(settings: Mapping[str, Any]) -> TemplateOptions:

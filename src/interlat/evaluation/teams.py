@@ -1,6 +1,7 @@
 """What a team is worth: the same questions to one agent, to teams that write, to teams that think, and to controls."""
 
 import dataclasses
+import functools
 import resource
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,15 +17,15 @@ from interlat.engine.cache_message import CacheModel
 from interlat.engine.distributed import Ranks
 from interlat.engine.lens import logit_lens
 from interlat.engine.protocol import Engine
-from interlat.environments.protocol import Item
+from interlat.environments.protocol import Environment, Item
+from interlat.environments.question import QuestionEnvironment
 from interlat.errors import InputError
 from interlat.evaluation.team_settings import CONTROLS as CONTROLS
 from interlat.evaluation.team_settings import EvaluateTeams as EvaluateTeams
 from interlat.files import append_line
 from interlat.messages import Message
 from interlat.results import Results, read_results
-from interlat.tasks.base import Task
-from interlat.tasks.grading import grade
+from interlat.tasks.base import TaskSet
 from interlat.tasks.parallel import map_in_order
 from interlat.tasks.sources import some_tasks
 from interlat.teams.runner import Teamwork
@@ -188,10 +189,8 @@ def _logit_lens(engine: Engine, latents: Any, count: int) -> list[list[str]]:
 
 def _evaluate(config: EvaluateTeams, ranks: Ranks) -> Iterator[tuple[int, int]]:
     everything = config.task.load("solve")
-    tasks = {task.id: task for _, task in some_tasks(everything, config.limit)}
-    without = next((task for task in tasks.values() if not task.answer.strip()), None)
-    if without is not None:
-        raise InputError(f"{without.id} has no answer to grade against; add it, or leave the task out")
+    some = TaskSet(tuple(task for _, task in some_tasks(everything, config.limit)), everything.origin)
+    environment = QuestionEnvironment(config.task.kind, some, limits=config.limits, workers=1)
     teams = [config.team_of(variant) for variant in config.variants]
     found = results_of(config)
     if any(line["data"] != everything.origin for line in found):
@@ -200,8 +199,8 @@ def _evaluate(config: EvaluateTeams, ranks: Ranks) -> Iterator[tuple[int, int]]:
             f"{dict(everything.origin)}; use another output folder"
         )
     done = {(line["variant"], line["item"]) for line in found}
-    share = ranks.share(list(tasks))
-    wanted = {variant: [item for item in share if (variant, item) not in done] for variant in config.variants}
+    share = ranks.share(environment.items())
+    wanted = {variant: [item for item in share if (variant, item.id) not in done] for variant in config.variants}
     total, count = len(share) * len(wanted), sum(len(share) - len(missing) for missing in wanted.values())
     # Before the first word of progress: what is refused here has written nothing.
     agents = load_agents(config, ranks.device(config.device), teams) if count < total else {}
@@ -211,8 +210,7 @@ def _evaluate(config: EvaluateTeams, ranks: Ranks) -> Iterator[tuple[int, int]]:
     for variant, missing in wanted.items() if count < total else ():
         arm = make_arm(config, variant, agents, questions)
         began = time.perf_counter()
-        played = arm.play(Item(item, questions[item]) for item in missing)
-        for record in _graded(config, tasks, played):
+        for record in map_in_order(functools.partial(_graded, environment), arm.play(missing), GRADERS, MOST_UNGRADED):
             # The time since the last answer: they add up to the time of the run.
             seconds, began = time.perf_counter() - began, time.perf_counter()
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -237,24 +235,9 @@ def read_answers(config: EvaluateTeams) -> Results:
     return read_results(paths, config.hash, fields=ANSWER_FIELDS)
 
 
-def _graded(
-    config: EvaluateTeams, tasks: Mapping[str, Task], played: Iterator[tuple[Item, dict[str, Any]]]
-) -> Iterator[dict[str, Any]]:
-    """The records with verdicts; programs run beside the team, so that a slow one delays no other item."""
-
-    def graded(pair: tuple[Item, dict[str, Any]]) -> dict[str, Any]:
-        item, record = pair
-        task = tasks[item.id]
-        verdict = grade(record["reply"], task, config.limits)
-        return {
-            "item": task.id,
-            "task_type": task.task_type,
-            "success": verdict.correct,
-            "how": verdict.how,
-            "reason": verdict.reason,
-            "isolation": list(verdict.isolation),
-            "answer": task.answer,
-            **record,
-        }
-
-    yield from map_in_order(graded, played, GRADERS, MOST_UNGRADED)
+def _graded(environment: Environment, played: tuple[Item, dict[str, Any]]) -> dict[str, Any]:
+    """The record with its verdict; on a thread, so that a slow program delays no other item."""
+    item, record = played
+    (outcome,) = environment.step([item], [record["reply"]])
+    verdict = {"success": outcome.success, **outcome.facts, **item.facts}
+    return {"item": item.id, "task_type": item.task_type, **verdict, **record}
