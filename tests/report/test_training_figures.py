@@ -76,7 +76,7 @@ def test_other_losses_have_panels_of_their_own_beside_the_cross_entropy(make_run
         figure = training_figure(Training.read(make_run("-".join(parts), parts=parts)))
         first, *others = figure.axes
         titles = [axes.get_title(loc="left").split(":")[0] for axes in others]
-        assert titles == list(parts)
+        assert titles == [part.replace("_", " ") for part in parts]
         assert max(lines_of(first)["training, every step"]) < 1, "the sum of all losses, which validation is not"
         assert all(axes.get_ylim()[0] == 0 and axes.get_ylim()[1] > 0.69 for axes in others)
         assert len(legend_of(figure)) == len(set(legend_of(figure))) == 4
