@@ -224,7 +224,7 @@ def test_broken_yaml_names_its_line_and_a_folder_is_no_file(tmp_path):
         (TrainActor, "schedule: {keep: bets}", "schedule.load_best_at_end"),
         (TrainActor, "precision: bf16", "precision"),
         (CollectThoughts, "method: compresed", "method"),
-        (CollectThoughts, "offset: predict", "offset"),
+        (CollectThoughts, "state_at: predict", "state_at"),
         (CollectThoughts, "norm: posst", "norm"),
         (CollectThoughts, "grade: yess", "grade"),
         (CollectThoughts, "encoding: int4", "encoding"),

@@ -78,7 +78,7 @@ def test_what_is_saved_is_what_is_loaded(message: Message, tmp_path: Path) -> No
     assert type(loaded) is type(message)
     assert equal(loaded, message)
     assert loaded.header.sha256 and not message.header.sha256
-    assert loaded.byte_size == message.byte_size and loaded.rows == message.rows
+    assert loaded.byte_size == message.byte_size and loaded.latents == message.latents
     assert os.listdir(path.parent) == ["message.safetensors"]
 
 
@@ -94,7 +94,7 @@ def test_the_same_message_gives_the_same_bytes(message: Message) -> None:
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16, torch.float64]),
     text=st.text(max_size=12).filter(lambda text: text.isprintable()),
     with_tokens=st.booleans(),
-    offset=st.sampled_from(["predicting", "consuming"]),
+    state_at=st.sampled_from(["before_token", "after_token"]),
     norm=st.sampled_from(["post", "pre"]),
     layer=st.integers(-40, 40),
     provenance=st.dictionaries(
@@ -224,8 +224,8 @@ def test_values_that_are_not_finite_are_refused(value: float) -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (3, 0), (4,), (1, 3, 4)])
-def test_a_message_without_rows_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(MessageError, match="at least one row"):
+def test_a_message_without_latents_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(MessageError, match="at least one latent"):
         HiddenMessage(torch.zeros(shape))
 
 
@@ -236,9 +236,9 @@ def test_an_empty_text_is_refused(text: str) -> None:
 
 
 def test_parts_of_different_length_are_refused() -> None:
-    with pytest.raises(MessageError, match="3 rows but 2 token ids"):
+    with pytest.raises(MessageError, match="3 latents but 2 token ids"):
         hidden(token_ids=(1, 2))
-    with pytest.raises(MessageError, match="3 rows but 1 positions"):
+    with pytest.raises(MessageError, match="3 latents but 1 positions"):
         hidden(header=Header(positions=(4,)))
     with pytest.raises(MessageError, match=r"hidden_states .* torch\.int64, expected float32"):
         HiddenMessage(torch.zeros(2, 2, dtype=torch.int64))
@@ -269,9 +269,9 @@ def test_a_cache_whose_parts_disagree_is_refused(fields: dict[str, Any], reason:
 def test_sizes_count_what_the_receiver_gets() -> None:
     assert TextMessage("über").byte_size == 5
     assert hidden(3, 4, torch.bfloat16).byte_size == 3 * 4 * 2
-    assert hidden(3).rows == 3
+    assert hidden(3).latents == 3
     assert cache().byte_size == (4 * 24 + 10) * 4 + 6 + (6 + 6 + 2) * 8
-    assert cache().rows == 3
+    assert cache().latents == 3
 
 
 def test_the_header_follows_the_body() -> None:
@@ -309,7 +309,7 @@ EXPECTED = Expectations(
     sender="scout",
     weights_fingerprints=("ab" * 32,),
     tokenizer_fingerprint="cd" * 32,
-    max_rows=3,
+    max_latents=3,
 )
 
 
@@ -322,8 +322,8 @@ def test_a_fitting_message_passes() -> None:
     ("message", "reason"),
     [
         (TextMessage("go", HEADER), "it is a text message"),
-        (hidden(size=5), r"its rows have shape \[3, 5\] \(expected size 4\)"),
-        (hidden(rows=4), "4 rows"),
+        (hidden(size=5), r"its latents have shape \[3, 5\] \(expected size 4\)"),
+        (hidden(rows=4), "4 latents"),
         (
             hidden(header=dataclasses.replace(HEADER, model="x", weights_fingerprint="ef" * 32)),
             r"made by x \[efef",
@@ -332,7 +332,7 @@ def test_a_fitting_message_passes() -> None:
         (hidden(header=dataclasses.replace(HEADER, tokenizer_fingerprint="ef")), "another tokenizer"),
         (hidden(header=dataclasses.replace(HEADER, layer=7)), r"its layer is 7 \(expected -1\)"),
         (hidden(header=dataclasses.replace(HEADER, norm="pre")), r"its norm is pre \(expected post\)"),
-        (hidden(header=dataclasses.replace(HEADER, offset="consuming")), "its offset is consuming"),
+        (hidden(header=dataclasses.replace(HEADER, state_at="after_token")), "its state_at is after_token"),
     ],
 )
 def test_what_does_not_fit_is_named(message: Message, reason: str) -> None:
@@ -400,7 +400,7 @@ def test_a_cache_whose_keys_values_and_layers_differ_in_shape_travels(in_eight_b
             keys=keys["tensors"], values=values["tensors"], key_scales=keys["scales"], value_scales=values["scales"]
         )
     found = from_bytes(message.to_bytes())
-    assert isinstance(found, CacheMessage) and equal(found, message) and found.rows == 3
+    assert isinstance(found, CacheMessage) and equal(found, message) and found.latents == 3
     assert found.header.shape == (3, 2, 3, 4, 6, 4, 5, 1, 8, 2, 8, 1, 4, 1, 4)
     numbers = sum(tensor.numel() for tensor in (*message.keys, *message.values))
     scales = sum(tensor[..., 0].numel() for tensor in (*message.keys, *message.values))

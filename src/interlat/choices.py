@@ -2,10 +2,6 @@
 
 from typing import Literal
 
-Norm = Literal["post", "pre"]
-"""Whether states are taken after or before the final norm."""
-Offset = Literal["predicting", "consuming"]
-"""Whether a state predicted its token, or had just read it."""
 Encoding = Literal["plain", "int8", "float8"]
 """How a store keeps numbers."""
 ExportForm = Literal["jsonl", "json", "parquet", "hf"]

@@ -9,9 +9,9 @@ import abc
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,10 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from interlat.choices import Norm as Norm
-from interlat.choices import Offset as Offset
 from interlat.errors import MessageError
 from interlat.files import sha256_of, write_atomically
+from interlat.states import Norm, StateAt, in_files, of_files
+from interlat.typed import typed
 
 Kind = Literal["text", "hidden", "cache"]
 
@@ -57,16 +57,16 @@ class Header:
     tokenizer_fingerprint: str = ""
     """Fingerprint of its tokenizer."""
     space_fingerprint: str = ""
-    """Fingerprint of the weights whose hidden states the rows stand for, where that is not the producing model: a
+    """Fingerprint of the weights whose hidden states the latents stand for, where that is not the producing model: a
     compressed sender is trained to be read like another one. Empty: the producing model's own."""
     layer: int = -1
     """Layer of the hidden states; -1 is the last one. No meaning for text."""
     norm: Norm = "post"
     """Whether the states were taken after or before the final norm. No meaning for text."""
-    offset: Offset = "predicting"
-    """Row t is the state that predicted token t ("predicting") or that had just read it ("consuming")."""
+    state_at: StateAt = "before_token"
+    """Latent t is the state that predicted token t ("before_token"), or that had just read it ("after_token")."""
     positions: tuple[int, ...] = ()
-    """Position of each row in the sender's sequence; empty if unknown or without meaning."""
+    """Position of each latent in the sender's sequence; empty if unknown or without meaning."""
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Whatever else should be known (task, seed, sampling); JSON values."""
     kind: Kind = "hidden"
@@ -85,17 +85,20 @@ class Header:
     """Version of the file format."""
 
 
+HEADER_FIELDS = {field.name for field in dataclasses.fields(Header)}
+
+
 @dataclasses.dataclass(frozen=True)
 class Expectations:
     """Which hidden messages a receiver can read; see `check_receiver`."""
 
     hidden_size: int
-    """Size D of the message rows."""
+    """Size D of the latents."""
     layer: int = -1
-    """Layer that the rows must come from."""
+    """Layer that they must come from."""
     norm: Norm = "post"
     """Side of the final norm that they must come from."""
-    offset: Offset = "predicting"
+    state_at: StateAt = "before_token"
     """Which state belongs to which token."""
     sender: str = ""
     """Name of the sender trained with, for the error text."""
@@ -103,7 +106,7 @@ class Expectations:
     """Fingerprints of the senders trained with; empty accepts any."""
     tokenizer_fingerprint: str = ""
     """Fingerprint of the sender's tokenizer; empty accepts any."""
-    max_rows: int | None = None
+    max_latents: int | None = None
     """Longest message trained with; None is no limit."""
 
 
@@ -120,17 +123,17 @@ class Message(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def rows(self) -> int:
-        """Latent rows or positions in the body."""
+    def latents(self) -> int:
+        """Latents, or positions of a cache, in the body."""
 
     @abc.abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """The body by name, as it stands in the file."""
+        """The body by name, as it is in the file."""
 
     def to_bytes(self) -> bytes:
         """The message as a safetensors file in memory."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors().items()}
-        header = dataclasses.asdict(dataclasses.replace(self.header, sha256=_digest(tensors)))
+        header = in_files(dataclasses.asdict(dataclasses.replace(self.header, sha256=_digest(tensors))))
         if not header["rules"]:
             del header["rules"]
         envelope = {
@@ -168,8 +171,8 @@ class TextMessage(Message):
         return len(_encode(self.text))
 
     @property
-    def rows(self) -> int:
-        """Always 0: a text message has no latent rows."""
+    def latents(self) -> int:
+        """Always 0."""
         return 0
 
     def tensors(self) -> dict[str, Tensor]:
@@ -180,14 +183,14 @@ class TextMessage(Message):
 class HiddenMessage(Message):
     """A message of hidden states, and the words they belong to if there were any.
 
-    Raises MessageError if there are no rows, if a value is NaN or infinite, or if parts disagree in length.
+    Raises MessageError if there are no latents, if a value is NaN or infinite, or if parts disagree in length.
     """
 
     hidden_states: Float[Tensor, "T D"]
     text: str = ""
     """What the sender said while it had these states; empty for a thought without words."""
     token_ids: tuple[int, ...] = ()
-    """The token of each row in the sender's vocabulary; empty if unknown or wordless."""
+    """The token of each latent in the sender's vocabulary; empty if unknown or wordless."""
     header: Header = dataclasses.field(default_factory=Header)
     kind = "hidden"
 
@@ -195,26 +198,26 @@ class HiddenMessage(Message):
         shape = tuple(self.hidden_states.shape)
         if len(shape) != 2 or 0 in shape:
             raise MessageError(
-                f"the hidden message has shape {list(shape)}, expected [rows, hidden size] with at least one "
-                "row; let the sender write a plan that is not empty"
+                f"the hidden message has shape {list(shape)}, expected [latents, hidden size] with at least "
+                "one latent; let the sender write a plan that is not empty"
             )
         _check_floating({"hidden_states": self.hidden_states})
         _check_numbers("token ids", self.token_ids)
         for name, count in (("token ids", len(self.token_ids)), ("positions", len(self.header.positions))):
             if count not in (0, shape[0]):
                 raise MessageError(
-                    f"the message has {shape[0]} rows but {count} {name}, expected one a row; {MAKE_AGAIN}"
+                    f"the message has {shape[0]} latents but {count} {name}, expected one for each; {MAKE_AGAIN}"
                 )
         _complete(self, self.hidden_states.dtype, shape)
 
     @property
     def byte_size(self) -> int:
-        """Bytes that the receiver gets: the rows. Words and header are for people and are not counted."""
+        """Bytes that the receiver gets: the latents. Words and header are for people and are not counted."""
         return self.hidden_states.numel() * self.hidden_states.element_size()
 
     @property
-    def rows(self) -> int:
-        """Number of rows T."""
+    def latents(self) -> int:
+        """Number of latents T."""
         return self.hidden_states.shape[0]
 
     def tensors(self) -> dict[str, Tensor]:
@@ -228,10 +231,10 @@ class HiddenMessage(Message):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CacheMessage(Message):
-    """A message that is a memory: keys and values of every layer, with mask, true positions and segments.
+    """A KV cache as a message: keys and values of every layer, with mask, true positions and segments.
 
     The fields are those of `interlat.engine.cache.KVCache`, as plain tensors. Keys and values are floating, or int8
-    with scales. Raises MessageError if there are no layers or columns, if a value is not finite, or if shapes disagree.
+    with scales. Raises MessageError if there are no layers or positions, a value is not finite, or shapes disagree.
     """
 
     keys: Sequence[Float[Tensor, "B H T d"]]
@@ -239,22 +242,22 @@ class CacheMessage(Message):
     values: Sequence[Float[Tensor, "B H T d"]]
     """One tensor a layer."""
     attention_mask: Bool[Tensor, "B T"]
-    """True where a column of a row holds something."""
+    """True where a sequence has something."""
     position_ids: Int[Tensor, "B T"]
-    """The position that each column was computed at."""
+    """The position that each was computed at."""
     segment_ids: Int[Tensor, "B T"]
-    """Index into ``segment_names`` of what each column is; -1 where the mask is False."""
+    """Index into ``segment_names`` of what each position is; -1 where the mask is False."""
     segment_names: tuple[str, ...]
     """Names of the segments."""
     next_position: Int[Tensor, " B"]
-    """The position that the next input of each row takes."""
+    """The position that the next input of each sequence takes."""
     hidden_states: Float[Tensor, "B D"]
-    """State that predicts the next token of each row."""
+    """State that predicts the next token of each sequence."""
     header: Header = dataclasses.field(default_factory=Header)
     layer_mask: Bool[Tensor, "B L T"] | None = None
-    """True where a layer may look at a column; None where all layers look at all."""
+    """True where a layer may look at a position; None where all layers look at all."""
     key_scales: Sequence[Float[Tensor, "B H T"]] = ()
-    """One tensor a layer where keys are int8: what each column of a head is multiplied by. Empty for plain keys."""
+    """One tensor a layer where keys are int8: what each position of a head is multiplied by. Empty for plain keys."""
     value_scales: Sequence[Float[Tensor, "B H T"]] = ()
     """The same for values."""
     kind = "cache"
@@ -264,21 +267,21 @@ class CacheMessage(Message):
         if len(first) != 4 or 0 in first:
             raise MessageError(
                 f"the cache message has {len(self.keys)} layers of shape {list(first)}, expected at least "
-                f"one of shape [batch, heads, columns, size] with nothing empty; {MAKE_AGAIN}"
+                f"one of shape [batch, heads, positions, size] with nothing empty; {MAKE_AGAIN}"
             )
-        batch, _, columns, _ = first
+        batch, _, positions, _ = first
         layers = {name: self._fitting(name) for name in self._layer_names()}
         expected = {
             **{name: (shape, self.keys[0].dtype) for name, shape in layers.items()},
-            "attention_mask": ((batch, columns), torch.bool),
-            "position_ids": ((batch, columns), torch.int64),
-            "segment_ids": ((batch, columns), torch.int64),
+            "attention_mask": ((batch, positions), torch.bool),
+            "position_ids": ((batch, positions), torch.int64),
+            "segment_ids": ((batch, positions), torch.int64),
             "next_position": ((batch,), torch.int64),
             "hidden_states": ((batch, *self.hidden_states.shape[1:2]), self.hidden_states.dtype),
         }
         scaled = self.keys[0].dtype == torch.int8
         if self.layer_mask is not None:
-            expected["layer_mask"] = ((batch, len(self.keys), columns), torch.bool)
+            expected["layer_mask"] = ((batch, len(self.keys), positions), torch.bool)
         if scaled:
             scales = zip(self._layer_names("key_scales", "value_scales"), layers.values(), strict=True)
             expected |= {name: (shape[:3], torch.float32) for name, shape in scales}
@@ -287,7 +290,7 @@ class CacheMessage(Message):
         if misfits:
             raise MessageError(
                 f"{', '.join(misfits)} of the cache message do not fit its first layer {list(first)}, "
-                f"expected its rows, columns and dtype in all layers and one flag, position and segment a column; "
+                f"expected its sequences, positions and dtype in all layers and one flag, position and segment each; "
                 f"{MAKE_AGAIN}"
             )
         floating = {*self._layer_names(*(("key_scales", "value_scales") if scaled else LAYERS)), "hidden_states"}
@@ -295,11 +298,11 @@ class CacheMessage(Message):
         self._check_positions()
         one = len({tuple(tensor.shape) for tensor in (*self.keys, *self.values)}) == 1
         sizes = (size for pair in zip(self.keys, self.values, strict=True) for t in pair for size in t.shape[1::2])
-        shape = first if one else (batch, columns, *sizes)
+        shape = first if one else (batch, positions, *sizes)
         _complete(self, self.keys[0].dtype, (len(self.keys), *shape))
 
     def _fitting(self, name: str) -> tuple[int, ...]:
-        """The shape that keys or values need to have: rows and columns of the first layer, their own heads and size."""
+        """The shape that keys or values need: sequences and positions of the first layer, their own heads and size."""
         part, _, layer = name.partition(".")
         first, tensors = self.keys[0].shape, getattr(self, part)
         own = tensors[int(layer)].shape if int(layer) < len(tensors) else first
@@ -339,8 +342,8 @@ class CacheMessage(Message):
         return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors().values())
 
     @property
-    def rows(self) -> int:
-        """Number of columns T, padding included."""
+    def latents(self) -> int:
+        """Number of positions T, padding included."""
         return self.keys[0].shape[2]
 
     def tensors(self) -> dict[str, Tensor]:
@@ -402,8 +405,13 @@ def _form(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.S
     return {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
 
 
-def check_receiver(header: Header, expectations: Expectations) -> None:
+def check_receiver(header: Header, expectations: Expectations, name: str = "the message") -> None:
     """Check, before the body is used, that a receiver was trained to read messages like this one.
+
+    Args:
+        header: of the message.
+        expectations: of the receiver.
+        name: what the error text calls the message.
 
     Raises:
         MessageError: names in one sentence everything that does not fit.
@@ -412,9 +420,9 @@ def check_receiver(header: Header, expectations: Expectations) -> None:
     if header.kind != "hidden":
         misfits.append(f"it is a {header.kind} message (expected hidden states)")
     elif len(header.shape) != 2 or header.shape[1] != expectations.hidden_size:
-        misfits.append(f"its rows have shape {list(header.shape)} (expected size {expectations.hidden_size})")
-    elif expectations.max_rows is not None and header.shape[0] > expectations.max_rows:
-        misfits.append(f"it has {header.shape[0]} rows (expected at most {expectations.max_rows})")
+        misfits.append(f"its latents have shape {list(header.shape)} (expected size {expectations.hidden_size})")
+    elif expectations.max_latents is not None and header.shape[0] > expectations.max_latents:
+        misfits.append(f"it has {header.shape[0]} latents (expected at most {expectations.max_latents})")
     space = header.space_fingerprint or header.weights_fingerprint
     if expectations.weights_fingerprints and space not in expectations.weights_fingerprints:
         misfits.append(
@@ -424,13 +432,13 @@ def check_receiver(header: Header, expectations: Expectations) -> None:
     if own and expectations.tokenizer_fingerprint not in ("", header.tokenizer_fingerprint):
         misfits.append("its sender has another tokenizer")
     if header.kind == "hidden":
-        for field in ("layer", "norm", "offset"):
+        for field in ("layer", "norm", "state_at"):
             given, wanted = getattr(header, field), getattr(expectations, field)
             if given != wanted:
                 misfits.append(f"its {field} is {given} (expected {wanted})")
     if misfits:
         raise MessageError(
-            f"the message does not fit this receiver: {', '.join(misfits)}; "
+            f"{name} does not fit this receiver: {', '.join(misfits)}; "
             "let the sender that the receiver was trained with write it, or load the receiver of this sender"
         )
 
@@ -468,12 +476,9 @@ def _is_shallow(value: Any) -> bool:
     """Whether JSON is nested at most `DEEPEST` levels deep."""
     level = [value]
     for _ in range(DEEPEST):
-        level = [inner for one in level if isinstance(one, (dict, list)) for inner in _inside(one)]
+        nested = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list)))
+        level = [inner for one in nested for inner in one]
     return not level
-
-
-def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value
 
 
 def _check_numbers(name: str, numbers: Sequence[int]) -> None:
@@ -549,24 +554,18 @@ def _refuse_constant(name: str) -> None:
 
 
 def _header_of(fields: Mapping[str, Any], source: str) -> Header:
-    lists = {"shape": fields.get("shape"), "positions": fields.get("positions")}
-    fields = {"space_fingerprint": "", "rules": {}, **fields}  # files from before they were there have none
-    sound = (
-        set(fields) == {field.name for field in dataclasses.fields(Header)}
-        and all(type(fields[name]) is str for name in ("model", "revision", "weights_fingerprint", "dtype", "sha256"))
-        and type(fields["space_fingerprint"]) is str
-        and type(fields["tokenizer_fingerprint"]) is str
-        and type(fields["layer"]) is int
-        and fields["kind"] in get_args(Kind)
-        and fields["norm"] in get_args(Norm)
-        and fields["offset"] in get_args(Offset)
-        and isinstance(fields["provenance"], dict)
-        and isinstance(fields["rules"], dict)
-        and all(isinstance(value, list) and all(type(item) is int for item in value) for value in lists.values())
-    )
-    if not sound:
-        raise MessageError(f"the header of {source} lacks a field or has one of a wrong type; {MAKE_AGAIN}")
-    return Header(**{**fields, **{name: tuple(value or ()) for name, value in lists.items()}})
+    fields = {"space_fingerprint": "", "rules": {}, **of_files(fields)}  # the first files have neither of these two
+    free: dict[str, Any] = {name: fields.get(name) for name in ("provenance", "rules")}
+    try:
+        if set(fields) != HEADER_FIELDS or not all(isinstance(value, dict) for value in free.values()):
+            raise ValueError("another set of fields")
+        # The free parts may hold what pydantic takes for no text, such as half a pair of surrogates.
+        header = typed(Header, {**fields, "provenance": {}, "rules": {}})
+    except ValueError as error:
+        raise MessageError(
+            f"the header of {source} lacks a field or has one of a wrong type ({error}); {MAKE_AGAIN}"
+        ) from error
+    return dataclasses.replace(header, **free)
 
 
 def _build(tensors: Mapping[str, Tensor], header: Header, source: str) -> Message:

@@ -75,7 +75,7 @@ def test_a_plan_has_one_state_a_token_and_says_where_it_comes_from(scout: Agent)
     assert engine.logits(plan.hidden_states).argmax(dim=-1).tolist() == list(plan.token_ids)
     header = plan.header
     assert header.model == engine.name and header.weights_fingerprint == engine.weights_fingerprint
-    assert (header.layer, header.norm, header.offset) == (-1, "post", "predicting")
+    assert (header.layer, header.norm, header.state_at) == (-1, "post", "before_token")
     assert header.provenance["task"] == TASK and header.provenance["method"] == "write"
     prompt_length = len(
         ids(
@@ -88,8 +88,8 @@ def test_a_plan_has_one_state_a_token_and_says_where_it_comes_from(scout: Agent)
 
 def test_the_consuming_states_are_one_step_later(scout: Agent) -> None:
     predicting = scout.write(TASK, sampling=SHORT)
-    consuming = scout.write(TASK, sampling=SHORT, offset="consuming")
-    assert consuming.token_ids == predicting.token_ids and consuming.header.offset == "consuming"
+    consuming = scout.write(TASK, sampling=SHORT, state_at="after_token")
+    assert consuming.token_ids == predicting.token_ids and consuming.header.state_at == "after_token"
     torch.testing.assert_close(consuming.hidden_states[:-1], predicting.hidden_states[1:])
     assert consuming.header.positions == tuple(p + 1 for p in predicting.header.positions)
 
@@ -379,7 +379,7 @@ def test_a_cut_reply_says_so(scout: Agent) -> None:
         longer = agent.reply("Where is the kettle?", max_new_tokens=9)
         assert longer.startswith(reply) and len(longer) > len(reply)
     assert agent.write("Boil water.", max_new_tokens=3).header.provenance["stopped"] is False
-    assert agent.write("Boil water.", max_new_tokens=3).rows == 3
+    assert agent.write("Boil water.", max_new_tokens=3).latents == 3
 
 
 def test_a_whole_reply_says_so(scout: Agent, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ def test_the_first_candidate_of_a_row_is_what_was_said(scout: Agent, plan: Hidde
     assert inspection.same_model and inspection.text == plan.text
     assert [row.candidates[0].token_id for row in inspection.rows] == list(plan.token_ids)
     assert all(row.token == row.candidates[0].text for row in inspection.rows)
-    assert [row.index for row in inspection.rows] == list(range(plan.rows))
+    assert [row.index for row in inspection.rows] == list(range(plan.latents))
 
 
 def test_probabilities_entropy_and_norm_are_those_of_the_definition(scout: Agent, plan: HiddenMessage) -> None:

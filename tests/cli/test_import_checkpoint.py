@@ -6,7 +6,7 @@ from interlat.cli.import_checkpoint import ImportCheckpoint
 from interlat.cli.main import execute, parse
 from interlat.errors import CheckpointError, InputError
 
-UNRELIABLE = ["the [offset] is what you said", "a sentence " + 40 * "that is long " + "ends"]
+UNRELIABLE = ["the [state_at] is what you said", "a sentence " + 40 * "that is long " + "ends"]
 
 
 def command(*words):
@@ -26,39 +26,39 @@ def calls(monkeypatch):
 
 
 def test_the_source_is_the_first_word(tmp_path):
-    words = ("run/checkpoint-9", "--output", "actor", "--offset", "consuming")
-    assert command(*words) == ImportCheckpoint("run/checkpoint-9", "actor", "consuming")
+    words = ("run/checkpoint-9", "--output", "actor", "--state-at", "after_token")
+    assert command(*words) == ImportCheckpoint("run/checkpoint-9", "actor", "after_token")
     assert command(*words, "--base", "some/model", "--json") == ImportCheckpoint(
-        "run/checkpoint-9", "actor", "consuming", "some/model", json=True
+        "run/checkpoint-9", "actor", "after_token", "some/model", json=True
     )
-    (tmp_path / "import.yaml").write_text("source: a\noutput: b\noffset: predicting\n")
-    assert command("--config", str(tmp_path / "import.yaml")) == ImportCheckpoint("a", "b", "predicting")
+    (tmp_path / "import.yaml").write_text("source: a\noutput: b\nstate_at: before_token\n")
+    assert command("--config", str(tmp_path / "import.yaml")) == ImportCheckpoint("a", "b", "before_token")
 
 
 @pytest.mark.parametrize(
     "words",
     [
         ["a", "--output", "b"],
-        ["a", "--offset", "consuming"],
-        ["--output", "b", "--offset", "consuming"],
-        ["a", "--output", "b", "--offset", "none"],
+        ["a", "--state-at", "after_token"],
+        ["--output", "b", "--state-at", "after_token"],
+        ["a", "--output", "b", "--state-at", "none"],
     ],
 )
-def test_source_output_and_offset_have_to_be_given(words):
+def test_source_output_and_state_at_have_to_be_given(words):
     with pytest.raises(InputError):
         command(*words)
 
 
 def test_what_is_unreliable_is_said_a_line_each(calls, capsys):
-    assert execute(ImportCheckpoint("a", "b", "consuming", "some/model")) == 0
-    assert calls == [(("a", "b", "consuming"), {"base": "some/model"})]
+    assert execute(ImportCheckpoint("a", "b", "after_token", "some/model")) == 0
+    assert calls == [(("a", "b", "after_token"), {"base": "some/model"})]
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.splitlines() == [*(f"unreliable: {sentence}" for sentence in UNRELIABLE), "actor in b"]
 
 
 def test_json_is_one_object(calls, capsys):
-    assert execute(ImportCheckpoint("a", "b", "predicting", json=True)) == 0
+    assert execute(ImportCheckpoint("a", "b", "before_token", json=True)) == 0
     output = capsys.readouterr()
     assert json.loads(output.out) == {"output": "b", "unreliable": UNRELIABLE} and output.out.count("\n") == 1
     assert output.err.count("unreliable: ") == 2
@@ -66,5 +66,5 @@ def test_json_is_one_object(calls, capsys):
 
 def test_a_folder_of_another_kind_is_an_error(tmp_path):
     with pytest.raises(CheckpointError, match=r"has no config\.json"):
-        execute(ImportCheckpoint(str(tmp_path), str(tmp_path / "actor"), "predicting"))
+        execute(ImportCheckpoint(str(tmp_path), str(tmp_path / "actor"), "before_token"))
     assert not (tmp_path / "actor").exists()

@@ -24,7 +24,7 @@ def test_the_store_is_the_first_word_of_every_command():
     assert command(ExportStore, "a", "--output", "x", "--form", "hf", "--layer", "1") == ExportStore(
         "a", "x", "hf", layer=1
     )
-    assert command(ImportStore, "x.jsonl", "--output", "a", "--offset", "consuming").offset == "consuming"
+    assert command(ImportStore, "x.jsonl", "--output", "a", "--state-at", "after_token").state_at == "after_token"
     assert command(PlotStore, "a", "--output", "x", "--max-rows", "5") == PlotStore("a", "x", max_rows=5)
     shares = {"train": 0.9, "test": 0.1}
     assert command(SplitStore, "a", "--shares", "train", "0.9", "test", "0.1") == SplitStore("a", shares)
@@ -38,7 +38,7 @@ def test_the_store_is_the_first_word_of_every_command():
         (StoreInfo, "store: a\njson: true\n", StoreInfo("a", True)),
         (MergeStores, "stores: [a, b]\noutput: c\n", MergeStores(("a", "b"), "c")),
         (SplitStore, "store: a\nshares: {x: 0.5, y: 0.5}\n", SplitStore("a", {"x": 0.5, "y": 0.5})),
-        (ImportStore, "source: s\noutput: a\noffset: predicting\n", ImportStore("s", "a", "predicting")),
+        (ImportStore, "source: s\noutput: a\nstate_at: before_token\n", ImportStore("s", "a", "before_token")),
     ],
 )
 def test_a_configuration_file_fills_the_fields(tmp_path, kind, text, wanted):
@@ -52,8 +52,8 @@ def test_a_word_overrides_the_configuration_file(tmp_path):
 
 
 @pytest.mark.parametrize("missing", [[], ["a"], ["--output", "x"]])
-def test_the_offset_has_to_be_given(missing):
-    with pytest.raises(InputError, match="offset"):
+def test_the_state_has_to_be_given(missing):
+    with pytest.raises(InputError, match="state_at"):
         command(ImportStore, *missing)
 
 
@@ -70,7 +70,7 @@ def test_a_store_goes_out_and_comes_in_again(make_store, tmp_path, capsys, form)
     store = make_store()
     target = str(tmp_path / f"x.{form}")
     execute(ExportStore(store, target, form, split="test"))
-    assert execute(ImportStore(target, str(tmp_path / "back"), "predicting", model="m")) == 0
+    assert execute(ImportStore(target, str(tmp_path / "back"), "before_token", model="m")) == 0
     back = LatentStore.open(tmp_path / "back")
     assert back.ids == LatentStore.open(store).split("test").ids and back.manifest.model == "m"
     output = capsys.readouterr()
@@ -80,14 +80,14 @@ def test_a_store_goes_out_and_comes_in_again(make_store, tmp_path, capsys, form)
 def test_an_import_with_failed_items_ends_with_1(tmp_path, capsys):
     items = [{"task_id": f"t{n}", "task": "x", "hidden_state": [[1.0]] if n else []} for n in range(3)]
     (tmp_path / "x.json").write_text(json.dumps(items))
-    assert execute(ImportStore(str(tmp_path / "x.json"), str(tmp_path / "store"), "consuming")) == 1
+    assert execute(ImportStore(str(tmp_path / "x.json"), str(tmp_path / "store"), "after_token")) == 1
     error = capsys.readouterr().err
     assert "2 thoughts in" in error and "1 items failed" in error and "failed t0: its hidden_state has shape" in error
 
 
 def test_a_source_that_cannot_be_used_shows_no_bar(tmp_path, capsys):
     with pytest.raises(InputError, match="cannot read"):
-        execute(ImportStore(str(tmp_path / "x.jsonl"), str(tmp_path / "store"), "consuming"))
+        execute(ImportStore(str(tmp_path / "x.jsonl"), str(tmp_path / "store"), "after_token"))
     output = capsys.readouterr()
     assert output.out == output.err == "" and not list(tmp_path.iterdir())
 

@@ -27,7 +27,7 @@ def test_info_fits_80_columns_and_says_the_first_things_first(make_store, capsys
         "rows a thought 1 to 5, median",
         "splits test 8, train 4",
         "task types heat 8, clean 4",
-        "hidden size 8, layer -1 (post-norm), predicting",
+        "hidden size 8, layer -1 (post-norm), before_token",
         "model some/model",
         "weights 0123456789ab",
         "1,000 characters; --json shows all",

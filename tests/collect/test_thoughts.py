@@ -79,9 +79,9 @@ def check_same(one, other):
         assert torch.allclose(first.hidden_states, second.hidden_states, atol=1e-5)
 
 
-@pytest.mark.parametrize("offset", ["predicting", "consuming"])
-def test_stored_rows_equal_one_plain_forward_pass(config, offset):
-    store = collect(dataclasses.replace(config, offset=offset, prompt_states=True))
+@pytest.mark.parametrize("state_at", ["before_token", "after_token"])
+def test_stored_rows_equal_one_plain_forward_pass(config, state_at):
+    store = collect(dataclasses.replace(config, state_at=state_at, prompt_states=True))
     assert len(store) == COUNT and store.ids == [f"t{n}" for n in range(COUNT)]
     engine = Engine.load(config.model, dtype="float32")
     for number in range(COUNT):
@@ -92,7 +92,7 @@ def test_stored_rows_equal_one_plain_forward_pass(config, offset):
         with torch.no_grad():
             output = engine.model(torch.tensor([ids + written]), output_hidden_states=True)
         states = output.hidden_states[-1][0]
-        first = len(ids) - (offset == "predicting")
+        first = len(ids) - (state_at == "before_token")
         assert torch.allclose(thought.hidden_states, states[first : first + len(written)], atol=1e-5)
         assert torch.allclose(store.prompt_states(number), states[: len(ids)], atol=1e-5)
         greedy = output.logits[0, len(ids) - 1 : len(ids) - 1 + len(written)].argmax(-1).tolist()
@@ -365,9 +365,10 @@ def test_the_number_format_is_the_one_asked_for(config, tmp_path):
 def test_a_store_of_other_settings_is_left_alone(config, tmp_path, capsys):
     before = collect(config)
     other = Collect(
-        **{field.name: getattr(config, field.name) for field in dataclasses.fields(config)} | {"offset": "consuming"}
+        **{field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+        | {"state_at": "after_token"}
     )
-    with pytest.raises(StorageError, match="another offset"):
+    with pytest.raises(StorageError, match="another state_at"):
         execute(other)
     assert not (tmp_path / "store" / "config.yaml").exists()
     check_same(before, LatentStore.open(config.output))
@@ -439,7 +440,7 @@ def test_more_tasks_can_be_added_later(config, tmp_path):
         ({"batch_size": 0}, "at least 1"),
         ({"method": "compressed", "latent_steps": 0}, "latent_steps"),
         ({"method": "compressed", "grade": True}, "neither sampled nor answers"),
-        ({"method": "compressed", "offset": "consuming"}, "offset"),
+        ({"method": "compressed", "state_at": "after_token"}, "state_at"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(config, changes, words):

@@ -239,7 +239,7 @@ def test_a_mask_of_another_shape_is_refused() -> None:
         {"dropout": 1.0},
         {"positions": "rotary"},
         {"norm": "none"},
-        {"offset": "late"},
+        {"state_at": "late"},
         {"max_rows": 0},
     ],
 )

@@ -186,7 +186,7 @@ def test_states_of_decoded_tokens_are_those_of_a_full_forward_pass(engine, slow_
     memory = engine.prefill(prompts)
     predicting = engine.decode(memory, Sampling(max_new_tokens=6), stop_ids=(), keep_hidden_states=True)
     consuming = engine.decode(
-        memory, Sampling(max_new_tokens=6), stop_ids=(), keep_hidden_states=True, offset="consuming"
+        memory, Sampling(max_new_tokens=6), stop_ids=(), keep_hidden_states=True, state_at="after_token"
     )
     for row, prompt in enumerate(prompts):
         ids = predicting.token_ids[row]

@@ -35,30 +35,32 @@ def requests(count=9):
     return [Request(f"item {i}", prompt, row_seed(3, f"item {i}", "")) for i, prompt in enumerate(prompts)]
 
 
-def alone(engine, request, sampling, offset="predicting"):
+def alone(engine, request, sampling, state_at="before_token"):
     memory = engine.prefill([request.prompt])
-    return engine.decode(memory, sampling, [request.seed], None, True, offset=offset)
+    return engine.decode(memory, sampling, [request.seed], None, True, state_at=state_at)
 
 
-def check(engine, answers, wanted, sampling, offset="predicting"):
+def check(engine, answers, wanted, sampling, state_at="before_token"):
     assert sorted(answer.key for answer in answers) == sorted(request.key for request in wanted)
     by_key = {answer.key: answer for answer in answers}
     for request in wanted:
-        answer, expected = by_key[request.key], alone(engine, request, sampling, offset)
+        answer, expected = by_key[request.key], alone(engine, request, sampling, state_at)
         assert answer.token_ids == expected.token_ids[0]
         assert answer.text == expected.texts[0] and answer.stopped == expected.stopped[0]
         assert answer.hidden_states.shape == expected.hidden_states[0].shape
         assert torch.allclose(answer.hidden_states, expected.hidden_states[0], atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("offset", ["predicting", "consuming"])
-def test_greedy_and_sampled_streams_equal_single_rows(engine, offset):
+@pytest.mark.parametrize("state_at", ["before_token", "after_token"])
+def test_greedy_and_sampled_streams_equal_single_rows(engine, state_at):
     for sampling in (
         Sampling(max_new_tokens=12),
         Sampling(temperature=1.5, top_p=0.95, top_k=200, max_new_tokens=12),
     ):
         wanted = requests()
-        check(engine, list(engine.stream(wanted, sampling, batch_size=4, offset=offset)), wanted, sampling, offset)
+        check(
+            engine, list(engine.stream(wanted, sampling, batch_size=4, state_at=state_at)), wanted, sampling, state_at
+        )
 
 
 @settings(max_examples=15)
@@ -94,13 +96,15 @@ def test_the_generic_backend_gives_the_same_layers(build_model, make_tokenizer, 
         assert torch.allclose(answer.hidden_states, other[key].hidden_states, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("offset", ["predicting", "consuming"])
+@pytest.mark.parametrize("state_at", ["before_token", "after_token"])
 @pytest.mark.parametrize("kept", [LayerSelection((1,)), LayerSelection((-1,), "pre"), LayerSelection((2, 1))], ids=str)
-def test_kept_layers_are_those_of_a_plain_forward_pass(engine, kept, offset):
+def test_kept_layers_are_those_of_a_plain_forward_pass(engine, kept, state_at):
     """One pass over prompt and answer; what transformers calls hidden_states[n] is the stream after layer n."""
     sampling = Sampling(max_new_tokens=8)
     wanted = requests(4)
-    answers = engine.stream(wanted, sampling, batch_size=3, kept=kept, offset=offset, prompt_states=True, stop_ids=())
+    answers = engine.stream(
+        wanted, sampling, batch_size=3, kept=kept, state_at=state_at, prompt_states=True, stop_ids=()
+    )
     prompts = {request.key: request.prompt for request in wanted}
     for answer in answers:
         ids = engine.tokenizer(prompts[answer.key], add_special_tokens=False)["input_ids"]
@@ -108,7 +112,7 @@ def test_kept_layers_are_those_of_a_plain_forward_pass(engine, kept, offset):
         last = engine.config.num_hidden_layers
         numbers = [last + 1 if n == last and kept.norm == "post" else n for n in kept.numbers(last)]
         rows = torch.stack([states[n] for n in numbers], dim=1) if len(numbers) > 1 else states[numbers[0]]
-        first = len(ids) - (offset == "predicting")
+        first = len(ids) - (state_at == "before_token")
         assert answer.prompt_tokens == len(ids)
         assert torch.allclose(answer.prompt_states, rows[: len(ids)], atol=TOLERANCE)
         assert torch.allclose(answer.hidden_states, rows[first : first + 8], atol=TOLERANCE)

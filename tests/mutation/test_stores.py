@@ -16,7 +16,7 @@ from interlat.store.manifest import MANIFEST_FILE, Manifest
 from interlat.store.reading import LatentStore
 from interlat.store.seal import SEAL_FILE
 from interlat.store.statistics import describe
-from interlat.store.verify import lost_shards, unclaimed_rows, verify
+from interlat.store.verify import StoreCheck, verify
 from interlat.store.writer import StoreWriter, writing
 from mutation.mutate import damage_bytes, damage_json
 
@@ -91,7 +91,7 @@ def read_all(folder: Path) -> dict[str, tuple[Entry, list[float]]]:
     """Everything that a reader can ask for."""
     store = LatentStore.open(folder)
     describe(store)
-    unclaimed_rows(store), lost_shards(store)
+    StoreCheck(store).lost_shards  # noqa: B018 (that it can be asked)
     whole = {verdict.id for verdict in verify(store) if not verdict.problem}
     found = {}
     for number, identifier in enumerate(store.ids):

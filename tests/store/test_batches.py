@@ -3,7 +3,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from interlat.errors import InputError
-from interlat.store.batches import LengthBatches, ThoughtDataset, collate_thoughts, length_sorted_batches
+from interlat.store.batches import LengthBatches, collate_thoughts, length_sorted_batches
 
 
 def test_batches_of_an_epoch_hold_each_example_once_and_are_sorted_by_length():
@@ -18,7 +18,7 @@ def test_batches_of_an_epoch_hold_each_example_once_and_are_sorted_by_length():
 def test_a_data_loader_gives_every_thought_once_padded_with_zeros(make_store, rows_of):
     store = make_store(20)
     batches = LengthBatches(store.lengths, 4, seed=1)
-    loader = DataLoader(ThoughtDataset(store), batch_sampler=batches, collate_fn=collate_thoughts)
+    loader = DataLoader(store, batch_sampler=batches, collate_fn=collate_thoughts)
     seen = []
     for batch in loader:
         for entry, rows, mask in zip(batch.entries, batch.hidden_states, batch.mask, strict=True):
@@ -34,7 +34,7 @@ def test_worker_processes_read_the_same(make_store):
     store.hidden_states(0)
     loaders = [
         DataLoader(
-            ThoughtDataset(store),
+            store,
             batch_sampler=LengthBatches(store.lengths, 4),
             collate_fn=collate_thoughts,
             num_workers=workers,

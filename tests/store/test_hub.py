@@ -130,14 +130,14 @@ def test_the_card_says_what_it_is(make_store):
     assert yaml.safe_load(header)["configs"] == [{"config_name": "index", "data_files": "index.parquet"}]
     for words in (
         f"# {REPOSITORY}",
-        "| thoughts | 20 |",
+        "| thoughts | 20; 0 failed, 0 filtered out |",
         "1 to 7, median",
         "| splits | train 13, test 7 |",
-        "| scout |",
+        "| model | scout |",
     ):
         assert words in body
     assert f"interlat store pull {REPOSITORY} --output store" in body
-    assert "| revision |" not in body
+    assert str(store.directory) not in card and "| unfinished |" not in body
     code = body.split("```python\n")[1].split("```")[0].replace('"store"', repr(str(store.directory)))
     exec(code, {})
 

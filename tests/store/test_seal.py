@@ -11,7 +11,7 @@ from interlat.store.manifest import MANIFEST_FILE
 from interlat.store.reading import LatentStore
 from interlat.store.seal import SEAL_FILE
 from interlat.store.splits import assign_splits
-from interlat.store.verify import lost_shards, verify
+from interlat.store.verify import StoreCheck, verify
 from interlat.store.writer import StoreWriter, writing
 
 
@@ -107,5 +107,5 @@ def test_an_emptied_journal_is_noticed(tmp_path, manifest, entry_of, rows_of):
     shutil.copytree(tmp_path / "s", tmp_path / "lost")
     (journal,) = (tmp_path / "lost" / JOURNALS).iterdir()
     journal.write_text("")
-    assert lost_shards(LatentStore.open(tmp_path / "s")) == []
-    assert lost_shards(LatentStore.open(tmp_path / "lost")) == ["00000-000000"]
+    assert StoreCheck(LatentStore.open(tmp_path / "s")).lost_shards == []
+    assert StoreCheck(LatentStore.open(tmp_path / "lost")).lost_shards == ["00000-000000"]

@@ -54,8 +54,9 @@ def test_what_is_not_in_the_store_is_counted_and_an_unfinished_store_described(t
         found = describe(LatentStore.open(tmp_path))
     assert found.unfinished and (found.thoughts, found.failed, found.filtered) == (1, 1, 2)
     assert (found.rows, found.prompt_rows, found.float32_bytes) == (5, 2, 7 * 2 * 8 * 4)
-    assert found.layers == ({"layer": -1, "norm": "post"}, {"layer": -2, "norm": "pre"})
-    assert found.settings == {"seed": 3} and found.weights_fingerprint == "w" * 12
+    written = found.to_dict()
+    assert [kept["layer"] for kept in written["layers"]] == [-1, -2]
+    assert written["settings"] == {"seed": 3} and written["weights_fingerprint"] == "w" * 12
 
 
 def test_an_empty_store_and_a_part_of_one(make_store, manifest):

@@ -10,7 +10,7 @@ from interlat.store.index import INDEX_FILE, SCHEMA, SHARDS
 from interlat.store.reading import LatentStore
 from interlat.store.seal import write_seal
 from interlat.store.shard import HEADER_BYTES
-from interlat.store.verify import unclaimed_rows, verify
+from interlat.store.verify import StoreCheck, verify
 from interlat.store.writer import StoreWriter, writing
 
 SMALL = HEADER_BYTES + 300
@@ -32,7 +32,7 @@ def change_index(store, change):
 def test_a_good_store_is_good(make_store, manifest, encoding):
     store = make_store(20, manifest=dataclasses.replace(manifest, encoding=encoding), shard_bytes=SMALL)
     assert [verdict.id for verdict in verify(store)] == store.ids
-    assert bad(store) == {} and unclaimed_rows(store) == {}
+    assert bad(store) == {} and StoreCheck(store).unclaimed_rows == {}
 
 
 @pytest.mark.parametrize("encoding", ["plain", "int8"])
@@ -65,7 +65,7 @@ def test_a_truncated_shard_names_the_thoughts_in_it(make_store):
     problems = bad(store)
     assert list(problems) == [key for key, shard in zip(store.ids, shards, strict=True) if shard == shards[8]]
     assert all("damaged" in problem for problem in problems.values())
-    assert unclaimed_rows(store) == {}
+    assert StoreCheck(store).unclaimed_rows == {}
 
 
 def test_a_missing_shard_names_the_thoughts_in_it(make_store):
@@ -98,7 +98,7 @@ def test_prompt_rows_are_checked_too(tmp_path, manifest, rows_of, entry_of, monk
     data[HEADER_BYTES] ^= 1
     path.write_bytes(data)
     assert list(bad(store)) == ["item/1", "item/3"]
-    assert unclaimed_rows(store) == {}
+    assert StoreCheck(store).unclaimed_rows == {}
 
 
 def test_a_duplicated_line_is_named(make_store):
@@ -117,7 +117,7 @@ def test_overlapping_thoughts_are_named_after_the_first(make_store):
     change_index(store, overlap)
     problems = bad(store)
     assert list(problems) == ["item/3"] and "overlap with those of item/2" in problems["item/3"]
-    assert unclaimed_rows(LatentStore.open(store.directory)) == {"00000-000000": 1}
+    assert StoreCheck(LatentStore.open(store.directory)).unclaimed_rows == {"00000-000000": 1}
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_rows_of_nobody_are_no_error(make_store):
     change_index(store, lambda rows: [row for row in rows if row["id"] != "item/6" and row["shard"] != shards[-1]])
     store = LatentStore.open(store.directory)
     assert bad(store) == {}
-    unclaimed = unclaimed_rows(store)
+    unclaimed = StoreCheck(store).unclaimed_rows
     assert unclaimed.pop(shards[6]) == 7
     assert list(unclaimed) == [shards[-1]]
 
@@ -168,11 +168,11 @@ def test_an_unfinished_store_can_be_checked(tmp_path, manifest, rows_of, entry_o
         assert [(verdict.id, verdict.problem) for verdict in verify(tmp_path)] == [
             (f"item/{number}", "") for number in range(3)
         ]
-        assert unclaimed_rows(LatentStore.open(tmp_path)) == {}
+        assert StoreCheck(LatentStore.open(tmp_path)).unclaimed_rows == {}
 
 
 def test_an_empty_store_is_good_and_no_store_an_error(make_store, tmp_path):
     store = make_store(0)
-    assert list(verify(store)) == [] and unclaimed_rows(store) == {}
+    assert list(verify(store)) == [] and StoreCheck(store).unclaimed_rows == {}
     with pytest.raises(StorageError, match="no latent store"):
         list(verify(tmp_path / "nothing"))

@@ -13,7 +13,7 @@ from interlat.errors import MessageError, StorageError
 from interlat.store.index import JOURNALS, SHARDS
 from interlat.store.manifest import KeptLayer
 from interlat.store.reading import LatentStore
-from interlat.store.verify import unclaimed_rows
+from interlat.store.verify import StoreCheck
 from interlat.store.writer import StoreWriter, finish, row_norms, writing
 
 
@@ -71,8 +71,8 @@ def test_a_store_that_somebody_writes_to_cannot_be_finished(tmp_path, manifest):
 
 def test_other_settings_are_refused_and_nothing_is_lost(make_store, manifest, rows_of):
     store = make_store(4)
-    with pytest.raises(StorageError, match=r"another offset, settings\.seed"):
-        StoreWriter(store.directory, dataclasses.replace(manifest, offset="consuming", settings={"seed": 1}))
+    with pytest.raises(StorageError, match=r"another state_at, settings\.seed"):
+        StoreWriter(store.directory, dataclasses.replace(manifest, state_at="after_token", settings={"seed": 1}))
     check(LatentStore.open(store.directory), rows_of, range(4))
 
 
@@ -189,7 +189,7 @@ def test_rows_that_were_written_and_never_announced_are_cut_off(tmp_path, manife
         assert writer.append(entry_of(1), rows_of(1)).offset == end.offset + end.length
     store = LatentStore.open(tmp_path)
     check(store, rows_of, range(2))
-    assert unclaimed_rows(store) == {}
+    assert StoreCheck(store).unclaimed_rows == {}
 
 
 def test_a_journal_with_a_torn_line_is_continued(tmp_path, manifest, entry_of, rows_of):

@@ -72,13 +72,15 @@ def test_the_header_is_what_the_hub_reads(run, tmp_path):
 
 
 def test_an_adapter_names_the_sender_that_it_reads(run):
-    adapter = AdapterConfig(8, 16, 2, sender="scout", sender_fingerprints=("aa", "bb"), layer=-2, offset="consuming")
+    adapter = AdapterConfig(
+        8, 16, 2, sender="scout", sender_fingerprints=("aa", "bb"), layer=-2, state_at="after_token"
+    )
     text = card(run((1, {})), reads="hidden", adapter=adapter)
     for line in (
         "| sender | scout |",
         "| fingerprints of its weights | aa, bb |",
         "| layer | -2 (post-norm) |",
-        "| offset | consuming their tokens |",
+        "| state_at | after_token |",
         "| rows | 8 numbers a row, turned into 16 |",
     ):
         assert line in text

@@ -1,6 +1,10 @@
+import io
 import json
 import os
+import pickle
+import random
 import shutil
+import zipfile
 
 import pytest
 import torch
@@ -15,7 +19,7 @@ from interlat.engine.prompt import join_text
 from interlat.errors import CheckpointError, InputError, MessageError
 from interlat.messages import Header, HiddenMessage
 from interlat.training import published
-from interlat.training.published import import_checkpoint
+from interlat.training.published import import_checkpoint, read_weights
 from interlat.training.tokenizer import train_tokenizer
 
 SIZE = 32
@@ -118,8 +122,8 @@ def write(tmp_path, tokenizer):
     return write
 
 
-def message(rows, offset="predicting"):
-    return HiddenMessage(rows, header=Header(layer=-1, norm="post", offset=offset))
+def message(rows, state_at="before_token"):
+    return HiddenMessage(rows, header=Header(layer=-1, norm="post", state_at=state_at))
 
 
 def logits_of(model, tokenizer):
@@ -131,7 +135,7 @@ def logits_of(model, tokenizer):
 @pytest.mark.parametrize("heads", [1, 4, 8])
 def test_messages_are_read_as_the_published_adapter_reads_them(tmp_path, write, heads):
     theirs = make_adapter(heads, seed=heads)
-    import_checkpoint(write(theirs, heads=heads), tmp_path / "actor", "predicting")
+    import_checkpoint(write(theirs, heads=heads), tmp_path / "actor", "before_token")
     agent = interlat.load(tmp_path / "actor", dtype="float32", device="cpu")
     for count in (1, 5, 40):
         rows = torch.randn(count, SIZE, generator=torch.Generator().manual_seed(count)) * 3
@@ -148,7 +152,7 @@ def test_the_language_model_gives_identical_logits(tmp_path, write, tokenizer, k
     folder = write(model=model)
     change_json(folder / "config.json", tie_word_embeddings=kind != "untied")
     assert ("lm_head.weight" in load_file(folder / "model.safetensors")) == (kind != "tied")
-    unreliable = import_checkpoint(folder, tmp_path / "actor", "predicting")
+    unreliable = import_checkpoint(folder, tmp_path / "actor", "before_token")
     agent = interlat.load(tmp_path / "actor", dtype="float32", device="cpu")
     assert torch.equal(logits_of(agent.engine.model, tokenizer), logits_of(model, tokenizer))
     assert agent.engine.model.config.tie_word_embeddings == (kind == "tied")
@@ -156,10 +160,10 @@ def test_the_language_model_gives_identical_logits(tmp_path, write, tokenizer, k
 
 
 def test_an_imported_actor_is_prompted_as_it_was_trained(tmp_path, write, tokenizer):
-    import_checkpoint(write(), tmp_path / "actor", "consuming")
+    import_checkpoint(write(), tmp_path / "actor", "after_token")
     agent = interlat.load(tmp_path / "actor", dtype="float32", device="cpu")
     assert agent.settings.message_kind == "hidden" and agent.settings.role == "actor"
-    parts = join_text(agent.prompt("find the mug.", message(torch.randn(3, SIZE), "consuming")))
+    parts = join_text(agent.prompt("find the mug.", message(torch.randn(3, SIZE), "after_token")))
     system, bop, rows, eop, end = (getattr(part, name) for part, name in zip(parts, FIELDS, strict=True))
     connector = "Now, you are given a step-by-step plan to complete this task as follow: "
     assert system == (
@@ -169,27 +173,27 @@ def test_an_imported_actor_is_prompted_as_it_was_trained(tmp_path, write, tokeni
     assert rows.shape == (3, SIZE) and end == "<|im_end|>\n<|im_start|>assistant\n"
     assert agent.engine.tokenizer.get_vocab() == tokenizer.get_vocab()
     assert agent.engine.tokenizer(TEXT).input_ids == tokenizer(TEXT).input_ids
-    assert isinstance(agent.reply("find the mug.", message(torch.randn(3, SIZE), "consuming")), str)
+    assert isinstance(agent.reply("find the mug.", message(torch.randn(3, SIZE), "after_token")), str)
 
 
 def test_what_the_actor_can_read_is_recorded(tmp_path, write):
-    import_checkpoint(write(heads=8), tmp_path / "actor", "consuming")
+    import_checkpoint(write(heads=8), tmp_path / "actor", "after_token")
     config = CommunicationAdapter.load(tmp_path / "actor").config
     assert (config.source_size, config.target_size, config.heads, config.max_rows) == (SIZE, SIZE, 8, 40)
-    assert (config.layer, config.norm, config.offset, config.dropout) == (-1, "post", "consuming", 0.1)
+    assert (config.layer, config.norm, config.state_at, config.dropout) == (-1, "post", "after_token", 0.1)
     assert (config.bop_token, config.eop_token, config.sender, config.sender_fingerprints) == ("<bop>", "<eop>", "", ())
     agent = interlat.load(tmp_path / "actor", dtype="float32", device="cpu")
-    with pytest.raises(MessageError, match="offset is predicting"):
-        agent.read_rows(message(torch.randn(3, SIZE), "predicting"))
-    with pytest.raises(MessageError, match="41 rows"):
-        agent.read_rows(message(torch.randn(41, SIZE), "consuming"))
+    with pytest.raises(MessageError, match="state_at is before_token"):
+        agent.read_rows(message(torch.randn(3, SIZE), "before_token"))
+    with pytest.raises(MessageError, match="41 latents"):
+        agent.read_rows(message(torch.randn(41, SIZE), "after_token"))
 
 
 @pytest.mark.parametrize("length", [0, None, True, "40"])
 def test_without_a_number_of_rows_any_number_is_read(tmp_path, write, length):
     folder = write()
     change_json(folder / "prepended_config.json", prepended_length=length)
-    assert not said(import_checkpoint(folder, tmp_path / "actor", "predicting"), "prepended_length")
+    assert not said(import_checkpoint(folder, tmp_path / "actor", "before_token"), "prepended_length")
     assert CommunicationAdapter.load(tmp_path / "actor").config.max_rows is None
 
 
@@ -202,7 +206,7 @@ def test_weights_keep_their_values_and_their_dtype(tmp_path, write, tokenizer, d
     theirs = make_adapter().to(dtype)
     model = make_backbone(tokenizer, tied=True).to(dtype)
     folder = write(theirs, model)
-    unreliable = import_checkpoint(folder, tmp_path / "actor", "predicting")
+    unreliable = import_checkpoint(folder, tmp_path / "actor", "before_token")
     before, after = (load_file(place / "model.safetensors") for place in (folder, tmp_path / "actor"))
     assert before.keys() == after.keys()
     assert all(tensor.dtype == dtype and torch.equal(tensor, before[name]) for name, tensor in after.items())
@@ -223,7 +227,7 @@ def test_weights_of_several_dtypes_are_held_exactly(tmp_path, write):
     tensors["lm_head.weight"] = tensors["lm_head.weight"].bfloat16()
     save_file({name: tensors[name] for name in sorted(tensors)}, folder / "model.safetensors", {"format": "pt"})
     change_json(folder / "config.json", dtype="bfloat16")
-    import_checkpoint(folder, tmp_path / "actor", "predicting")
+    import_checkpoint(folder, tmp_path / "actor", "before_token")
     after = load_file(tmp_path / "actor" / "model.safetensors")
     assert all(torch.equal(after[name], tensor.float()) for name, tensor in tensors.items())
 
@@ -232,18 +236,18 @@ def test_sharded_weights_are_read(tmp_path, write, tokenizer):
     model = make_backbone(tokenizer, tied=False)
     folder = write(model=model, max_shard_size="60KB")
     assert len(list(folder.glob("model-*.safetensors"))) > 1
-    import_checkpoint(folder, tmp_path / "actor", "predicting")
+    import_checkpoint(folder, tmp_path / "actor", "before_token")
     agent = interlat.load(tmp_path / "actor", dtype="float32", device="cpu")
     assert torch.equal(logits_of(agent.engine.model, tokenizer), logits_of(model, tokenizer))
 
 
 def test_what_no_checkpoint_of_this_format_says(tmp_path, write, tokenizer):
-    unreliable = import_checkpoint(write(), tmp_path / "actor", "consuming")
+    unreliable = import_checkpoint(write(), tmp_path / "actor", "after_token")
     assert all("\n" not in sentence for sentence in unreliable)
     assert len(unreliable) == 9, unreliable
     first, second, third = (tokenizer.convert_tokens_to_ids(t) for t in ("<bop>", "<eop>", "<FIRST_HUMAN_END>"))
     for words in (
-        ("offset is not recorded", "'consuming'", "ALFWorld data are consuming", "MATH predicting"),
+        ("state_at is not recorded", "'after_token'", "ALFWorld data are after_token", "MATH before_token"),
         ("sender is not recorded", f"{SIZE} numbers"),
         ("input projection is not saved",),
         ("prepended_length 40",),
@@ -264,7 +268,7 @@ def test_parameters_that_training_did_not_move_are_named(tmp_path, write):
         theirs.post_ln.weight.fill_(1.0)[0] = 1.01
         theirs.hidden_mha.in_proj_bias.zero_()
     for name, adapter in (("float32", theirs), ("bfloat16", theirs.to(torch.bfloat16))):
-        unreliable = import_checkpoint(write(adapter, name=f"from {name}"), tmp_path / name, "predicting")
+        unreliable = import_checkpoint(write(adapter, name=f"from {name}"), tmp_path / name, "before_token")
         [sentence] = said(unreliable, "did not move")
         assert sentence.startswith("pre_ln.weight, hidden_mha.in_proj_bias, adaptive_proj.scale of the adapter")
 
@@ -274,13 +278,13 @@ def test_the_trained_scales_are_imported_and_stale_copies_reported(tmp_path, wri
     with torch.no_grad():
         theirs.adaptive_proj.scale.fill_(0.37)
     state = theirs.state() | {"scale": 0.2001953125}
-    unreliable = import_checkpoint(write(state=state), tmp_path / "actor", "predicting")
+    unreliable = import_checkpoint(write(state=state), tmp_path / "actor", "before_token")
     assert said(unreliable, "scale is 0.37 among", "0.200195 beside") and not said(unreliable, "output_scale is")
     adapter = CommunicationAdapter.load(tmp_path / "actor")
     assert adapter.projection.input_scale.item() == pytest.approx(0.37)
     assert adapter.projection.output_scale.item() == theirs.adaptive_proj.output_scale.item()
     del state["scale"], state["output_scale"]
-    unreliable = import_checkpoint(write(state=state), tmp_path / "without", "predicting")
+    unreliable = import_checkpoint(write(state=state), tmp_path / "without", "before_token")
     assert not said(unreliable, "beside them")
     assert CommunicationAdapter.load(tmp_path / "without").projection.input_scale.item() == pytest.approx(0.37)
 
@@ -292,13 +296,13 @@ def test_a_default_state_is_left_out(tmp_path, write, how):
         torch.save(nn.Parameter(torch.zeros(40, SIZE)), folder / "default_prepended_hidden_state.pt")
     else:
         change_json(folder / "prepended_config.json", prepended_learnable=True)
-    assert said(import_checkpoint(folder, tmp_path / "actor", "predicting"), "default state")
+    assert said(import_checkpoint(folder, tmp_path / "actor", "before_token"), "default state")
 
 
 def test_settings_without_loss_weights_say_nothing_of_them(tmp_path, write):
     folder = write()
     (folder / "prepended_config.json").write_text(json.dumps({"hidden_size": SIZE, "mha_num_heads": 4}))
-    assert not said(import_checkpoint(folder, tmp_path / "actor", "predicting"), "last step")
+    assert not said(import_checkpoint(folder, tmp_path / "actor", "before_token"), "last step")
 
 
 def without_weights(folder):
@@ -311,7 +315,7 @@ def test_the_language_model_can_come_from_elsewhere(tmp_path, write, tokenizer):
     make_backbone(tokenizer, tied=True).bfloat16().save_pretrained(base)
     train_tokenizer(["other words"] * 5, 300, ()).save_pretrained(base)
     folder = without_weights(write())
-    unreliable = import_checkpoint(folder, tmp_path / "actor", "predicting", base=str(base))
+    unreliable = import_checkpoint(folder, tmp_path / "actor", "before_token", base=str(base))
     assert said(unreliable, f"language model is {base} itself") and said(unreliable, "was saved as bfloat16")
     agent = interlat.load(tmp_path / "actor", dtype="float32", device="cpu")
     whole = Qwen2ForCausalLM.from_pretrained(base, dtype=torch.float32)
@@ -321,7 +325,7 @@ def test_the_language_model_can_come_from_elsewhere(tmp_path, write, tokenizer):
     tokenizer.save_pretrained(base)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
-    import_checkpoint(folder, tmp_path / "second", "predicting", base=str(base))
+    import_checkpoint(folder, tmp_path / "second", "before_token", base=str(base))
     assert load_tokenizer(str(tmp_path / "second")).get_vocab() == tokenizer.get_vocab()
 
 
@@ -335,12 +339,12 @@ def test_the_language_model_can_come_from_the_hub(tmp_path, write, tokenizer, mo
         return str(base)
 
     monkeypatch.setattr(published, "snapshot_download", snapshot_download)
-    import_checkpoint(without_weights(write()), tmp_path / "actor", "predicting", base="some/model")
+    import_checkpoint(without_weights(write()), tmp_path / "actor", "before_token", base="some/model")
     [(name, patterns)] = asked
     assert name == "some/model" and not any("bin" in pattern or pattern == "*" for pattern in patterns)
     monkeypatch.setattr(published, "snapshot_download", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
     with pytest.raises(InputError, match="some/model on the hub is out of reach: no network"):
-        import_checkpoint(tmp_path / "checkpoint-7", tmp_path / "second", "predicting", base="some/model")
+        import_checkpoint(tmp_path / "checkpoint-7", tmp_path / "second", "before_token", base="some/model")
 
 
 @pytest.mark.parametrize("change", [{"vocab_size": 999}, {"hidden_size": 48}, {"vocab_size": None}])
@@ -357,7 +361,7 @@ def test_a_base_of_another_size_is_refused(tmp_path, write, tokenizer, change):
 def fails(tmp_path, folder, *words, error=CheckpointError, **options):
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(error) as caught:
-        import_checkpoint(folder, tmp_path / "failed", "predicting", **options)
+        import_checkpoint(folder, tmp_path / "failed", "before_token", **options)
     text = str(caught.value)
     assert "\n" not in text
     for word in words:
@@ -466,7 +470,9 @@ def test_tokens_without_an_embedding_are_refused(tmp_path, write, tokenizer):
     last = max(tokenizer.convert_tokens_to_ids(["<bop>", "<eop>"]))
     folder = write(model=make_backbone(tokenizer, tied=True, rows=last))
     fails(tmp_path, folder, f"is token {last}, but the language model has {last} embeddings")
-    import_checkpoint(write(model=make_backbone(tokenizer, tied=True, rows=last + 1)), tmp_path / "enough", "consuming")
+    import_checkpoint(
+        write(model=make_backbone(tokenizer, tied=True, rows=last + 1)), tmp_path / "enough", "after_token"
+    )
 
 
 def test_damaged_weights_and_tokenizers_are_refused(tmp_path, write, tokenizer):
@@ -493,8 +499,202 @@ def test_an_output_that_is_not_empty_is_left_alone(tmp_path, write):
 def test_the_source_is_only_read(tmp_path, write):
     folder = write()
     content = {path.name: path.read_bytes() for path in folder.iterdir()}
-    import_checkpoint(folder, tmp_path / "actor", "predicting")
+    import_checkpoint(folder, tmp_path / "actor", "before_token")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == content
     shutil.rmtree(folder)
     assert interlat.load(tmp_path / "actor", device="cpu").adapter is not None, "the actor needs nothing of the source"
     assert not list((tmp_path / "actor").glob("*.bin")) + list((tmp_path / "actor").glob("*.pt"))
+
+
+# What follows is about the file of the adapter alone.
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(content, name="weights.pt", **options):
+        torch.save(content, tmp_path / name, **options)
+        return tmp_path / name
+
+    return save
+
+
+def entries_of(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+
+
+def write_entries(path, entries, *, root="weights/", **options):
+    with zipfile.ZipFile(path, "w", **options) as archive:
+        for name, data in entries.items():
+            archive.writestr(root + name, data)
+    return path
+
+
+def described(path, *words):
+    """The file with another description: instructions as bytes, in the order given, between PROTO and STOP."""
+    return write_entries(path, entries_of(path) | {"data.pkl": b"\x80\x02" + b"".join(words) + b"."})
+
+
+def refused(path, *words):
+    with pytest.raises(CheckpointError) as caught:
+        read_weights(path)
+    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64], ids=str)
+def test_weights_are_read_as_they_were_written(saved, dtype):
+    whole = torch.randint(0, 100, (3, 5)).to(dtype)
+    read = read_weights(saved({"state": {"a": whole, "t": whole.t(), "scalar": whole[0, 0].clone()}, "scale": 0.25}))
+    assert list(read) == ["state", "scale"] and read["scale"] == 0.25
+    assert torch.equal(read["state"]["a"], whole) and torch.equal(read["state"]["t"], whole.t())
+    assert read["state"]["a"].dtype == dtype and read["state"]["scalar"].shape == ()
+
+
+class Runs:
+    """Pickled as a call."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_pickle_that_runs_something_is_refused_and_does_not_run(saved, tmp_path, protocol):
+    proof = tmp_path / "proof"
+    for call in (
+        Runs(os.system, f"touch {proof}"),
+        Runs(eval, f"open({str(proof)!r}, 'w')"),
+        Runs(getattr, str, "format"),
+        Runs(io.open, str(proof), "w"),
+        Runs(torch.zeros, 3),
+        Runs(pickle.loads, pickle.dumps(Runs(os.system, f"touch {proof}"))),
+    ):
+        refused(described(saved({"a": torch.arange(6.0)}), pickle.dumps({"a": call}, protocol)[2:-1]))
+        refused(saved({"a": call}), "plain weights")
+    assert not proof.exists()
+
+
+def test_the_name_that_is_refused_is_said(saved):
+    refused(saved({"a": Runs(os.system, "true")}), f"names {os.system.__module__}.system", "safetensors")
+    refused(saved({"a": nn.Linear(2, 2)}), "torch.nn.modules.linear.Linear")
+
+
+@pytest.mark.parametrize(
+    "instructions",
+    [
+        b"",
+        b"s",
+        b"R",
+        b"b",
+        b"t",
+        b"u",
+        b"\x87",
+        b"}h\x05",
+        b"q\x00",
+        b"\xff",
+        b"}X\xff\xff\xff\x7fa",
+        b"\x82\x01",
+        b"Px\n",
+    ],
+)
+def test_a_description_that_makes_no_sense_is_damaged(saved, instructions):
+    refused(described(saved({"a": torch.arange(6.0)}), instructions), "damaged")
+
+
+def test_other_files_are_refused(saved, tmp_path):
+    refused(
+        saved({"a": torch.zeros(2)}, _use_new_zipfile_serialization=False), "not a zip file", "older than torch 1.6"
+    )
+    (tmp_path / "plain").write_bytes(pickle.dumps({"a": 1}))
+    refused(tmp_path / "plain", "not a zip file")
+    refused(tmp_path / "missing", "there is no file")
+    refused(tmp_path, "there is no file")
+    refused(saved(torch.zeros(2)), "a Tensor", "plain weights")
+    refused(saved([torch.zeros(2)]), "a list", "plain weights")
+
+
+def test_missing_entries_are_damage(saved):
+    path = saved({"a": torch.arange(6.0), "b": torch.zeros(2)})
+    entries = entries_of(path)
+    for name in ("data.pkl", "data/1"):
+        write_entries(path, {key: data for key, data in entries.items() if key != name})
+        refused(path, "damaged")
+    refused(write_entries(path, {}), "damaged")
+
+
+def test_a_zip_bomb_is_refused_before_anything_is_unpacked(saved, monkeypatch):
+    path = saved({"a": torch.arange(6.0)})
+    bomb = entries_of(path) | {"data/0": bytes(50_000_000)}
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda *_: pytest.fail("an entry was read"))
+    refused(write_entries(path, bomb, compression=zipfile.ZIP_DEFLATED), "compressed or encrypted")
+
+
+def test_an_encrypted_entry_is_refused(saved):
+    path = saved({"a": torch.arange(6.0)})
+    raw = bytearray(path.read_bytes())
+    raw[raw.rindex(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(raw)
+    refused(path, "compressed or encrypted")
+
+
+@pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning", "ignore:Detected pickle protocol")
+def test_changed_bytes_do_nothing_but_fail(saved):
+    """Of the description, then of the file: a dictionary comes out, or the one error."""
+    path = saved({"state": nn.LayerNorm(4).state_dict(), "scale": 0.2})
+    entries, whole = entries_of(path), path.read_bytes()
+    rng = random.Random(0)
+    for data in (entries["data.pkl"], whole):
+        outcomes = set()
+        for _ in range(200):
+            changed = bytearray(data)
+            for _ in range(rng.choice([1, 1, 3])):
+                changed[rng.randrange(len(data))] = rng.randrange(256)
+            if data is whole:
+                path.write_bytes(changed)
+            else:
+                write_entries(path, entries | {"data.pkl": bytes(changed)})
+            try:
+                outcomes.add(type(read_weights(path)))
+            except CheckpointError as error:
+                assert "\n" not in str(error)
+                outcomes.add(CheckpointError)
+        assert outcomes == {dict, CheckpointError}
+
+
+def test_a_changed_number_is_damage(saved):
+    path = saved({"a": torch.arange(6.0)})
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(torch.tensor(5.0).numpy().tobytes(), torch.tensor(6.0).numpy().tobytes()))
+    refused(path, "the checksum of 'weights/data/0' is wrong")
+
+
+def test_no_truncated_file_is_read(saved):
+    path = saved({"state": nn.LayerNorm(4).state_dict()})
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 41):
+        path.write_bytes(whole[:length])
+        refused(path)
+
+
+def huge():
+    """One number under many names: a small file that describes a huge tensor."""
+    return torch.zeros(1).expand(10**12)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        huge(),
+        torch.zeros(32, dtype=torch.complex64),
+        torch.zeros(32).to_sparse(),
+        torch.zeros(32, device="meta"),
+        [0.0] * 32,
+    ],
+    ids=["huge", "complex", "sparse", "meta", "list"],
+)
+def test_a_parameter_that_is_no_plain_tensor_is_refused(tmp_path, write, value):
+    fails(tmp_path, write(state=changed("pre_ln", "bias", value)), "hidden_mha_state.pt", "pre_ln.bias")

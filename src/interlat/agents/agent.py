@@ -26,8 +26,9 @@ from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.streaming import Request
 from interlat.engine.template import TemplateOptions
 from interlat.errors import CheckpointError, InputError, MessageError
-from interlat.messages import Header, HiddenMessage, Message, Offset, TextMessage, check_receiver
+from interlat.messages import Header, HiddenMessage, Message, TextMessage, check_receiver
 from interlat.reasoning import final_part
+from interlat.states import StateAt
 
 DEFAULT_STEPS = 8
 """Latents of a thought where nobody says how many."""
@@ -90,7 +91,7 @@ class Agent:
         sampling: Sampling | None = None,
         max_new_tokens: int | None = None,
         seed: int = 0,
-        offset: Offset = "predicting",
+        state_at: StateAt = "before_token",
     ) -> HiddenMessage:
         """Write a plan for ``task`` and keep the states that it was made with.
 
@@ -100,7 +101,7 @@ class Agent:
             max_new_tokens: at most this many tokens in the plan; by default the limit of ``sampling``. Whether the plan
                 ended by itself is under ``stopped`` in the provenance of the message.
             seed: of a sample; greedy writing does not use it.
-            offset: row t is the state (last layer, after the final norm) that predicted plan token t, or that
+            state_at: row t is the state (last layer, after the final norm) that predicted plan token t, or that
                 had just read it.
 
         Returns:
@@ -112,13 +113,13 @@ class Agent:
         """
         sampling = self._sampling(sampling, max_new_tokens)
         memory = self._read(self.prompt(task, default_template=PLAN_REQUEST))
-        decoded = self.engine.decode(memory, sampling, [self._seed(seed, task)], None, True, offset=offset)
+        decoded = self.engine.decode(memory, sampling, [self._seed(seed, task)], None, True, state_at=state_at)
         if not decoded.texts[0].strip():
             raise MessageError(
                 f"{self.engine.name} wrote an empty plan, expected at least one word; check its prompt "
                 "template, or sample with a temperature"
             )
-        start = int(memory.next_position[0]) - (offset == "predicting")
+        start = int(memory.next_position[0]) - (state_at == "before_token")
         count = len(decoded.token_ids[0])
         provenance = {"method": "write", "task": task, "seed": seed, "sampling": dataclasses.asdict(sampling)}
         provenance["stopped"] = decoded.stopped[0]
@@ -126,7 +127,7 @@ class Agent:
             decoded.hidden_states[0],
             decoded.texts[0],
             tuple(decoded.token_ids[0]),
-            self._header(offset, range(start, start + count), provenance),
+            self._header(state_at, range(start, start + count), provenance),
         )
 
     def think(self, task: str, steps: int | None = None, *, align: Align | None = None) -> HiddenMessage:
@@ -140,7 +141,7 @@ class Agent:
 
         Returns:
             ``hidden_states`` [K, D] in the model's dtype: row k is the state (last layer, after the final
-            norm) after k + 1 steps, from which the next input would be made ("predicting"). Those of a compressed
+            norm) after k + 1 steps, from which the next input would be made ("before_token"). Those of a compressed
             sender are what it was trained to send to its receiver.
 
         Raises:
@@ -161,7 +162,7 @@ class Agent:
         _, thoughts = self.engine.think(memory, steps, align or self._identity)
         start = int(memory.next_position[0])
         provenance = {"method": "think", "task": task, "steps": steps}
-        return HiddenMessage(thoughts[0], header=self._header("predicting", range(start, start + steps), provenance))
+        return HiddenMessage(thoughts[0], header=self._header("before_token", range(start, start + steps), provenance))
 
     def _think_over(self, bridge: Bridge, task: str, prompt: list[Part], steps: int) -> HiddenMessage:
         memory, rows = think_over(self.engine, bridge, [prompt], steps)
@@ -169,7 +170,7 @@ class Agent:
         config = bridge.config
         header = dataclasses.replace(
             self._header(
-                config.offset, range(end - steps, end), {"method": "compressed", "task": task, "steps": steps}
+                config.state_at, range(end - steps, end), {"method": "compressed", "task": task, "steps": steps}
             ),
             space_fingerprint=config.sender_fingerprint,
             layer=config.layer,
@@ -199,7 +200,7 @@ class Agent:
 
         Raises:
             CheckpointError: a hidden message, but this agent has no adapter to read it.
-            MessageError: the message does not fit the sender, layer, norm or offset that the adapter was
+            MessageError: the message does not fit the sender, layer, norm or state_at that the adapter was
                 trained with; or the reply ends inside a thought, so that there is no answer.
             PromptError: text or message is no text, or they do not fit into the context.
         """
@@ -341,9 +342,9 @@ class Agent:
     def _seed(self, seed: int, text: str) -> int:
         return row_seed(seed, text, self.settings.role)
 
-    def _header(self, offset: Offset, positions: range, provenance: dict[str, Any]) -> Header:
+    def _header(self, state_at: StateAt, positions: range, provenance: dict[str, Any]) -> Header:
         header = header_of(self.engine, {"role": self.settings.role, **provenance})
-        return dataclasses.replace(header, offset=offset, positions=tuple(positions))
+        return dataclasses.replace(header, state_at=state_at, positions=tuple(positions))
 
 
 def load(

@@ -115,9 +115,9 @@ def inspect(message: Message, model: Agent | Engine, *, top_k: int = 5) -> Inspe
             f"the rows have size {message.hidden_states.shape[1]}, but {engine.name} has "
             f"{engine.hidden_size}; inspect the message with the model that made it"
         )
-    tokens = [str(engine.tokenizer.decode([token])) for token in message.token_ids] or [""] * message.rows
+    tokens = [str(engine.tokenizer.decode([token])) for token in message.token_ids] or [""] * message.latents
     rows: list[InspectedRow] = []
-    for start in range(0, message.rows, ROWS_AT_ONCE):
+    for start in range(0, message.latents, ROWS_AT_ONCE):
         states = message.hidden_states[start : start + ROWS_AT_ONCE].to(engine.device, engine.dtype)
         logarithms = engine.logits(states).float().log_softmax(dim=-1)
         probabilities = logarithms.exp()

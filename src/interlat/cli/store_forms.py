@@ -1,13 +1,15 @@
 """The commands that make one store of another, or of files: `interlat store merge`, `split`, `import`, `export`."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from tyro.conf import Positional
 
-from interlat.choices import Encoding, ExportForm, Offset
+from interlat.choices import Encoding, ExportForm
 from interlat.cli.store_info import open_store
 from interlat.progress import completed, say
+from interlat.states import StateAtSetting
 from interlat.store.manifest import read_manifest
 
 if TYPE_CHECKING:
@@ -92,12 +94,15 @@ class ExportStore:
 class ImportStore:
     """Make a store of hidden states in JSON, Parquet, a saved data set or one on the hub; exit code 1 if items fail."""
 
+    RENAMED: ClassVar[Mapping[str, str]] = {"offset": "state_at"}
+
     source: Positional[str]
     """A .json, .jsonl or .parquet file, a folder that datasets or the published collectors saved, or a hub id."""
     output: str
     """Folder of the store; an interrupted import goes on there."""
-    offset: Offset
-    """Whether row t had just read token t (consuming: published ALFWorld data) or predicted it (predicting: MATH)."""
+    state_at: StateAtSetting
+    """Whether latent t predicted token t (before_token: published MATH data) or had just read it (after_token:
+    ALFWorld)."""
     dtype: str = "float32"
     """Number format of the states: float32, bfloat16, float16 or float64."""
     encoding: Encoding = "plain"

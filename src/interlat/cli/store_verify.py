@@ -39,10 +39,11 @@ class VerifyStore:
     def run(self) -> Verification:
         """Read everything."""
         store = open_store(self.store)
-        from interlat.store.verify import lost_shards, unclaimed_rows, verify
+        from interlat.store.verify import StoreCheck
 
-        bad = [verdict for verdict in gathered(verify(store), len(store), "verify") if verdict.problem]
-        return Verification(len(store), bad, unclaimed_rows(store), lost_shards(store))
+        check = StoreCheck(store)
+        bad = [verdict for verdict in gathered(check.verdicts(), len(store), "verify") if verdict.problem]
+        return Verification(len(store), bad, check.unclaimed_rows, check.lost_shards)
 
     def report(self, found: Verification) -> int:
         """List what is bad on stdout; 1 if anything is."""

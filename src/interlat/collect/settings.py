@@ -1,14 +1,16 @@
 """Settings of `interlat collect`. They need no torch, so that the command line can read them at once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from interlat.agents.settings import with_thinking
 from interlat.agents.sources import PromptOptions, TaskSource
-from interlat.choices import Encoding, Norm, Offset
+from interlat.choices import Encoding
 from interlat.collect.filters import Filters
 from interlat.engine.options import Sampling, TemplateOptions
 from interlat.errors import InputError
+from interlat.states import Norm, StateAtSetting
 
 if TYPE_CHECKING:
     from interlat.connectors.bridge import Bridge
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class CollectThoughts:
     """Let a model think about tasks and keep its hidden states in a latent store."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"offset": "state_at"}
 
     model: str
     """Folder or hub id of the sender: any causal language model."""
@@ -43,7 +47,7 @@ class CollectThoughts:
     """Layers whose states are kept: 1 is the first, -1 the last."""
     norm: Norm = "post"
     """Whether the last layer's states are taken after or before the final norm."""
-    offset: Offset = "predicting"
+    state_at: StateAtSetting = "before_token"
     """full: the state that predicted a token, or the one that had just read it."""
     prompt_states: bool = False
     """Keep the states of the prompt too."""
@@ -89,9 +93,9 @@ class CollectThoughts:
     def _check_compressed(self) -> None:
         if self.latent_steps < 1:
             raise InputError(f"latent_steps is {self.latent_steps}; use at least 1")
-        if self.samples > 1 or self.grade or self.filters != Filters() or self.offset != "predicting":
+        if self.samples > 1 or self.grade or self.filters != Filters() or self.state_at != "before_token":
             raise InputError(
-                "latent steps are neither sampled nor answers: leave samples, grade, filters and offset as they are"
+                "latent steps are neither sampled nor answers: leave samples, grade, filters and state_at as they are"
             )
 
     @property

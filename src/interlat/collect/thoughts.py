@@ -145,7 +145,7 @@ def _manifest(
     return Manifest(
         hidden_size=engine.hidden_size if bridge is None else bridge.config.message_size,
         layers=tuple(KeptLayer(number - count - 1, norm) for number, norm in layers),
-        offset=config.offset,
+        state_at=config.state_at,
         dtype=str(engine.dtype).removeprefix("torch.") if config.store_dtype == "auto" else config.store_dtype,
         encoding=config.encoding,
         method=method,
@@ -269,7 +269,7 @@ class _Collection:
             config.sampling,
             batch_size=config.rows_at_once,
             kept=self.kept,
-            offset=config.offset,
+            state_at=config.state_at,
             prompt_states=config.prompt_states,
         )
         for written in stream:

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from interlat.connectors.module_file import StoredModule
 from interlat.errors import InputError
-from interlat.messages import Expectations, Norm, Offset
+from interlat.messages import Expectations
+from interlat.states import Norm, StateAt
 
 Positions = Literal["none", "sinusoidal"]
 
@@ -49,8 +50,8 @@ class AdapterConfig:
     """Layer of the sender whose states were trained on; -1 is the last one."""
     norm: Norm = "post"
     """Whether the states were taken after ("post") or before ("pre") the final norm."""
-    offset: Offset = "predicting"
-    """Row t is the state that predicted token t ("predicting") or that had just read it ("consuming")."""
+    state_at: StateAt = "before_token"
+    """Row t is the state that predicted token t ("before_token") or that had just read it ("after_token")."""
     sender: str = ""
     """Name of the sending model, for error texts."""
     sender_fingerprints: tuple[str, ...] = ()
@@ -75,7 +76,7 @@ class AdapterConfig:
         choices: dict[str, tuple[str, ...]] = {
             "positions": get_args(Positions),
             "norm": get_args(Norm),
-            "offset": get_args(Offset),
+            "state_at": get_args(StateAt),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -89,11 +90,11 @@ class AdapterConfig:
             hidden_size=self.source_size,
             layer=self.layer,
             norm=self.norm,
-            offset=self.offset,
+            state_at=self.state_at,
             sender=self.sender,
             weights_fingerprints=self.sender_fingerprints,
             tokenizer_fingerprint=self.sender_tokenizer_fingerprint,
-            max_rows=self.max_rows,
+            max_latents=self.max_rows,
         )
 
 

@@ -12,7 +12,7 @@ from interlat.engine.cache import KVCache
 from interlat.engine.hf import Engine
 from interlat.engine.prompt import Latents, Prompt, whole
 from interlat.errors import InputError
-from interlat.messages import Norm, Offset
+from interlat.states import Norm, StateAt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class BridgeConfig:
     """Layer of those states."""
     norm: Norm = "post"
     """Side of the final norm that they come from."""
-    offset: Offset = "predicting"
+    state_at: StateAt = "before_token"
     """Which state belonged to which token."""
     receiver_fingerprint: str = ""
     """Fingerprint of the weights of the receiver that it was trained for."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from interlat.errors import CheckpointError, InputError
 from interlat.files import write_atomically
+from interlat.states import in_files, of_files
 from interlat.typed import typed
 
 METADATA_KEY = "interlat"
@@ -52,7 +53,7 @@ class StoredModule(nn.Module):
         Raises:
             StorageError: the file system refused.
         """
-        config = dataclasses.asdict(self.config)
+        config = in_files(dataclasses.asdict(self.config))
         description = {"format": self.FORMAT, "format_version": FORMAT_VERSION, "config": config}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         path = Path(directory) / self.FILE
@@ -109,4 +110,4 @@ def _settings_in(metadata: dict[str, str], path: Path, file_format: str, kind: s
             f"{path} has format {found[0]} version {found[1]}, expected {file_format} version {FORMAT_VERSION}; "
             "use the version of interlat that wrote it"
         )
-    return settings
+    return of_files(settings)

@@ -13,7 +13,7 @@ from interlat.engine.cache import KVCache, with_columns, with_segment
 from interlat.engine.sampling import Sampling, choose, draw_uniforms
 from interlat.engine.text import text_of
 from interlat.errors import InputError
-from interlat.messages import Offset
+from interlat.states import StateAt
 
 if TYPE_CHECKING:
     from interlat.engine.hf import Engine
@@ -78,10 +78,10 @@ def decode_rows(
     sampling: Sampling,
     seeds: Sequence[int] | None,
     stop_ids: frozenset[int],
-    offset: Offset | None,
+    state_at: StateAt | None,
     segment: str,
 ) -> DecodeOutput:
-    """See `Engine.decode`; ``offset`` None keeps no states."""
+    """See `Engine.decode`; ``state_at`` None keeps no states."""
     count = len(memory)
     room = [engine.context_after(read) - read for read in memory.next_position.tolist()]
     budgets = [max(0, min(sampling.max_new_tokens, columns)) for columns in room]
@@ -89,7 +89,7 @@ def decode_rows(
     uniforms = _uniforms(sampling, seeds, count, steps)
     rows = _Rows(engine, memory, steps)
     hidden_states = memory.hidden_states.clone()
-    kept = hidden_states.new_zeros(count, steps if offset else 0, engine.hidden_size)
+    kept = hidden_states.new_zeros(count, steps if state_at else 0, engine.hidden_size)
     token_ids: list[list[int]] = [[] for _ in range(count)]
     stopped = [False] * count
     passes = 0
@@ -120,12 +120,12 @@ def decode_rows(
             reading = list(range(len(reading)))
         index_of = torch.tensor(reading, device=engine.device)
         places = rows.active[index_of]
-        if offset == "predicting":
+        if state_at == "before_token":
             kept[places, step] = hidden_states[places]
         states = rows.forward(engine.embed(chosen)[:, None])[:, 0]
         passes += 1
         hidden_states[places] = states[index_of]
-        if offset == "consuming":
+        if state_at == "after_token":
             kept[places, step] = hidden_states[places]
         active = [row for row in places.tolist() if len(token_ids[row]) < budgets[row]]
     rows.store()
@@ -134,7 +134,7 @@ def decode_rows(
         memory=_memory_after(rows, memory, hidden_states, lengths, segment),
         token_ids=token_ids,
         texts=[text_of(ids, engine.tokenizer) for ids in token_ids],
-        hidden_states=[kept[row, :length].clone() for row, length in enumerate(lengths)] if offset else [],
+        hidden_states=[kept[row, :length].clone() for row, length in enumerate(lengths)] if state_at else [],
         stopped=stopped,
         forward_passes=passes,
     )

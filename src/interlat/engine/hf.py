@@ -35,7 +35,7 @@ from interlat.engine.self_check import check_against_plain_forward
 from interlat.engine.streaming import Completion, Request, write_stream
 from interlat.engine.template import TemplateOptions
 from interlat.errors import CheckpointError, InputError, PromptError
-from interlat.messages import Offset
+from interlat.states import StateAt
 
 Align = Callable[[Float[Tensor, "B 1 D"]], Float[Tensor, "B 1 D"]]
 """From the hidden states of the last position to the input embeddings of the next one."""
@@ -400,7 +400,7 @@ class Engine:
         stop_ids: Collection[int] | None = None,
         keep_hidden_states: bool = False,
         *,
-        offset: Offset = "predicting",
+        state_at: StateAt = "before_token",
         segment: str = "reply",
     ) -> DecodeOutput:
         """Write tokens until each row stops. Every written token is read back: the memory is exact.
@@ -415,7 +415,7 @@ class Engine:
             seeds: one seed a row, needed when ``sampling.temperature`` is positive; see `row_seed`.
             stop_ids: ids that end a row; by default `Engine.stop_ids`. An empty set never stops.
             keep_hidden_states: also return one state a token.
-            offset: row t of the states is the one that *predicted* token t, or the one after *consuming* it.
+            state_at: row t of the states is the one that *predicted* token t, or the one after *consuming* it.
             segment: the name that the new columns get.
 
         Raises:
@@ -428,7 +428,7 @@ class Engine:
             sampling or Sampling(),
             seeds,
             self.stop_ids if stop_ids is None else frozenset(stop_ids),
-            offset if keep_hidden_states else None,
+            state_at if keep_hidden_states else None,
             segment,
         )
 
@@ -440,7 +440,7 @@ class Engine:
         batch_size: int = 16,
         stop_ids: Collection[int] | None = None,
         kept: LayerSelection | None = None,
-        offset: Offset = "predicting",
+        state_at: StateAt = "before_token",
         prompt_states: bool = False,
     ) -> Iterator[Completion]:
         """Answer any number of prompts, ``batch_size`` at a time; a row that has ended makes room for the next.
@@ -454,7 +454,7 @@ class Engine:
             batch_size: rows at once.
             stop_ids: ids that end a row; by default `Engine.stop_ids`.
             kept: layers whose states come back; by default the last one after the final norm.
-            offset: see `decode`.
+            state_at: see `decode`.
             prompt_states: also return the states at the positions of the prompt.
 
         Raises:
@@ -464,7 +464,7 @@ class Engine:
         self._check_ready(None)
         ends = self.stop_ids if stop_ids is None else frozenset(stop_ids)
         return write_stream(
-            self, requests, sampling or Sampling(), batch_size, ends, kept or LayerSelection(), offset, prompt_states
+            self, requests, sampling or Sampling(), batch_size, ends, kept or LayerSelection(), state_at, prompt_states
         )
 
     def _empty_memory(self, rows: int) -> KVCache:

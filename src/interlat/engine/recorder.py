@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interlat.errors import InputError
-from interlat.messages import Norm
+from interlat.states import Norm
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from interlat.engine.recorder import HiddenStateRecorder, LayerSelection
 from interlat.engine.sampling import Sampling, choose, draw_uniforms
 from interlat.engine.text import text_of
 from interlat.errors import InputError
-from interlat.messages import Offset
+from interlat.states import StateAt
 
 if TYPE_CHECKING:
     from interlat.engine.hf import Engine
@@ -105,20 +105,20 @@ def write_stream(
     batch_size: int,
     stop_ids: frozenset[int],
     kept: LayerSelection,
-    offset: Offset,
+    state_at: StateAt,
     prompt_states: bool,
 ) -> Iterator[Completion]:
     """See `Engine.stream`."""
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; use at least 1")
     waiting = iter(requests)
-    batch = _Batch(engine, sampling, stop_ids, kept, offset, prompt_states)
+    batch = _Batch(engine, sampling, stop_ids, kept, state_at, prompt_states)
     enough = max(1, round(batch_size * REFILL_SHARE))
     more = True
     while True:
         if more and not batch.active:
             # Whoever makes the next requests may need the room of what has ended.
-            batch = _Batch(engine, sampling, stop_ids, kept, offset, prompt_states)
+            batch = _Batch(engine, sampling, stop_ids, kept, state_at, prompt_states)
         free = batch_size - batch.active
         if more and (free >= enough or not batch.active):
             admitted = list(islice(waiting, free))
@@ -179,13 +179,13 @@ class _Batch:
         sampling: Sampling,
         stop_ids: frozenset[int],
         kept: LayerSelection,
-        offset: Offset,
+        state_at: StateAt,
         prompt_states: bool,
     ) -> None:
         self.engine = engine
         self.sampling = sampling
         self.stop_ids = stop_ids
-        self.offset = offset
+        self.state_at = state_at
         self.kept = kept
         self.keep_prompts = prompt_states
         self.draining = False
@@ -351,10 +351,10 @@ class _Batch:
                 continue
             row.token_ids.append(token)
             reading.append(slot)
-        if self.offset == "predicting":
+        if self.state_at == "before_token":
             self._keep(reading, written)
         full = [slot for slot in reading if self._is_full(slot)]
-        if len(full) < len(reading) or (full and self.offset == "consuming"):
+        if len(full) < len(reading) or (full and self.state_at == "after_token"):
             if self.buffer.length == self.buffer.capacity:
                 self._arrange(list(range(len(self.rows))), self._longest() - 1)
                 self._restart()
@@ -362,7 +362,7 @@ class _Batch:
             self.hidden_states = states[:, 0]
             self.row_states = self.hidden_states if self.tap is None else self.tap.take(states)[:, 0]
             self.next_position = self.next_position + 1
-        if self.offset == "consuming":
+        if self.state_at == "after_token":
             self._keep(reading, written)
         for slot in full:
             ended.append((slot, False))

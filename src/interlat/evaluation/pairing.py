@@ -51,7 +51,7 @@ def _header(engine: Engine, bridge: Bridge | None) -> Header:
         space_fingerprint=config.sender_fingerprint,
         layer=config.layer,
         norm=config.norm,
-        offset=config.offset,
+        state_at=config.state_at,
     )
 
 

@@ -1,4 +1,5 @@
-"""A store as a torch data set: batches of similar length, padded, in an order that a seed decides."""
+"""Batches of a store for `torch.utils.data.DataLoader`, whose data set is the store itself: of similar length, padded,
+in an order that a seed decides."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -7,26 +8,13 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 
 from interlat.errors import InputError
 from interlat.store.index import Entry
-from interlat.store.reading import LatentStore, Thought
+from interlat.store.reading import Thought
 
 BATCHES_OF_A_CHUNK = 16
-
-
-class ThoughtDataset(Dataset[Thought]):
-    """The thoughts of a store for `torch.utils.data.DataLoader`; use it with `LengthBatches` and `collate_thoughts`."""
-
-    def __init__(self, store: LatentStore) -> None:
-        self.store = store
-
-    def __len__(self) -> int:
-        return len(self.store)
-
-    def __getitem__(self, index: int) -> Thought:
-        return self.store[index]
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,11 +2,10 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import DatasetCard, DatasetCardData, HfApi, snapshot_download
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # the root of all that the client raises
 
 from interlat.errors import InputError
@@ -124,48 +123,26 @@ def pull(repository: str, output: str | Path, revision: str = "") -> None:
             shutil.copyfile(path, copy)
 
 
-def card_of(description: StoreDescription, repository: str) -> str:
-    """The data set card of a store: what it is, how much, and how to open it."""
-    configuration = {"config_name": "index", "data_files": INDEX_FILE}
-    header = {"tags": ["interlat", "latent-store", "hidden-states"], "configs": [configuration]}
-    layers = ", ".join(f"{layer['layer']} ({layer['norm']}-norm)" for layer in description.layers)
-    lengths = description.lengths
-    spread = f"{lengths.minimum:.0f} to {lengths.maximum:.0f}, median {lengths.median:g}" if lengths else ""
-    facts = {
-        "thoughts": str(description.thoughts),
-        "rows": str(description.rows),
-        "rows a thought": spread,
-        "hidden size": str(description.hidden_size),
-        "layers": layers,
-        "offset": description.offset,
-        "method": description.method,
-        "numbers": f"{description.dtype}, stored {description.encoding}",
-        "splits": _listed(description.splits),
-        "task types": _listed(description.task_types),
-        "model": description.model,
-        "revision": description.revision,
-        "weights fingerprint": description.weights_fingerprint,
-        "made with": f"interlat {description.code_version}",
-    }
-    lines = [f"| {name} | {value.replace('|', '/')} |" for name, value in facts.items() if value]
-    return f"""---
-{yaml.safe_dump(header, sort_keys=False).strip()}
+CARD = """---
+{{ card_data }}
 ---
 
-# {repository}
+# {{ repository }}
 
 Hidden states of a language model, one matrix of rows a thought, with the task and the words that belong to them: a
 latent store of the Python package `interlat`.
 
 | | |
 | --- | --- |
-{chr(10).join(lines)}
+{%- for name, value in facts.items() %}
+| {{ name }} | {{ value | replace("|", "/") }} |
+{%- endfor %}
 
-`{INDEX_FILE}` says what each thought is about and where its rows stand in `{SHARDS}/`; `{MANIFEST_FILE}` says how the
-rows are to be read and how they were made.
+`index.parquet` says what each thought is about and where its rows are in `shards/`; `manifest.json` says how the rows
+are to be read and how they were made.
 
 ```sh
-interlat store pull {repository} --output store
+interlat store pull {{ repository }} --output store
 interlat store info store
 ```
 
@@ -179,5 +156,9 @@ print(thought.entry.task, thought.entry.plan, thought.hidden_states.shape)
 """
 
 
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items() if name)
+def card_of(description: StoreDescription, repository: str) -> str:
+    """The data set card of a store: what it is, how much, and how to open it."""
+    index = {"config_name": "index", "data_files": INDEX_FILE}
+    data = DatasetCardData(tags=["interlat", "latent-store", "hidden-states"], configs=[index])
+    facts = description.facts()
+    return str(DatasetCard.from_template(data, template_str=CARD, repository=repository, facts=facts))

@@ -7,7 +7,7 @@ thought (a process killed between writing the one and removing the other): it co
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -250,6 +250,12 @@ def remove_journals(directory: Path) -> None:
 def table_of(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Index lines as a table."""
     return pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
+
+
+def with_column(table: pa.Table, name: str, values: Sequence[Any]) -> pa.Table:
+    """Index lines with other values in one column."""
+    place = SCHEMA.get_field_index(name)
+    return table.set_column(place, SCHEMA.field(place), pa.array(values, SCHEMA.field(place).type))
 
 
 def _sorted(table: pa.Table) -> pa.Table:

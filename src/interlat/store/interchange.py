@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,12 +21,12 @@ import torch
 from interlat.choices import ExportForm as Form
 from interlat.errors import InputError, MessageError
 from interlat.files import atomic_folder, atomic_path, utf8
-from interlat.messages import Offset
+from interlat.states import StateAt
 from interlat.store.encoding import dtype_of
 from interlat.store.index import Entry
 from interlat.store.manifest import Encoding, Manifest
 from interlat.store.reading import LatentStore, Thought
-from interlat.store.sources import IDS, SAVED_STATE, STATES, Source, open_source
+from interlat.store.sources import IDS, SAVED, STATES, Source, open_source
 from interlat.store.writer import StoreWriter, finish
 
 GROUP_BYTES = 64 * 2**20
@@ -156,8 +157,6 @@ def _batch(thoughts: list[Thought], schema: pa.Schema) -> pa.RecordBatch:
 
 def _write_saved(thoughts: Iterable[Thought], schema: pa.Schema, folder: Path) -> None:
     """What `datasets.Dataset.save_to_disk` would write, without holding 1,000 thoughts at once as it does."""
-    import datasets
-
     features = datasets.Features.from_arrow_schema(schema)
     name = "data-00000-of-00001.arrow"
     with pa.ipc.new_stream(folder / name, features.arrow_schema) as writer:
@@ -173,14 +172,14 @@ def _write_saved(thoughts: Iterable[Thought], schema: pa.Schema, folder: Path) -
         "_output_all_columns": False,
         "_split": None,
     }
-    (folder / SAVED_STATE).write_text(json.dumps(state, indent=2), encoding="utf-8")
+    (folder / SAVED[0]).write_text(json.dumps(state, indent=2), encoding="utf-8")
 
 
 def import_store(
     source: str | Path,
     output: str | Path,
     *,
-    offset: Offset,
+    state_at: StateAt,
     dtype: str = "float32",
     encoding: Encoding = "plain",
     model: str = "",
@@ -196,8 +195,8 @@ def import_store(
     Args:
         source: see `interlat.store.sources.open_source`; also what `export_store` wrote.
         output: folder of the store.
-        offset: whether row t had just read token t ("consuming", the published ALFWorld data) or predicted it
-            ("predicting", the published MATH data); no file says.
+        state_at: whether row t had just read token t ("after_token", the published ALFWorld data) or predicted it
+            ("before_token", the published MATH data); no file says.
         dtype: number format of the states in the store.
         encoding: how they are stored.
         model: the model that thought, if known.
@@ -208,7 +207,7 @@ def import_store(
         InputError: no such source, a damaged one, missing columns, nothing usable in it, or an unknown choice.
         StorageError: the store there was made differently, or the file system refused.
     """
-    _check_choice("offset", offset, Offset)
+    _check_choice("state_at", state_at, StateAt)
     _check_choice("encoding", encoding, Encoding)
     # An unknown format is found before anything is read.
     dtype_of(dtype)
@@ -216,7 +215,7 @@ def import_store(
     settings = {"imported_from": opened.name, **opened.identity, "split": split, "task_type_field": task_type_field}
     manifest = Manifest(
         hidden_size=_hidden_size(opened),
-        offset=offset,
+        state_at=state_at,
         dtype=dtype,
         encoding=encoding,
         method="imported",

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from interlat.choices import Encoding as Encoding
-from interlat.choices import Norm, Offset
 from interlat.errors import StorageError
 from interlat.files import write_atomically
+from interlat.states import Norm, StateAt, in_files, of_files
 from interlat.typed import typed
 
 MANIFEST_FILE = "manifest.json"
@@ -61,7 +61,7 @@ class Manifest:
     """D."""
     layers: tuple[KeptLayer, ...] = (KeptLayer(-1, "post"),)
     """Rows are ``[T, D]`` for one layer and ``[T, layers, D]`` for several."""
-    offset: Offset = "predicting"
+    state_at: StateAt = "before_token"
     """Row t is the state that predicted token t, or the one that had just read it."""
     dtype: str = "float32"
     """Number format of the states, as they are read from the store."""
@@ -102,12 +102,12 @@ class Manifest:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over all that changes what is stored, see `differences`."""
-        fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in _NAMES_ONLY}
+        fields = {name: value for name, value in in_files(dataclasses.asdict(self)).items() if name not in _NAMES_ONLY}
         return hashlib.sha256(json.dumps(fields, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
     def write(self, directory: str | Path) -> None:
         """Write ``manifest.json``, atomically."""
-        content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
+        content = {"format": FORMAT, "format_version": FORMAT_VERSION, **in_files(dataclasses.asdict(self))}
         write_atomically(Path(directory) / MANIFEST_FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def differences(self, other: "Manifest", fields: tuple[str, ...] = ()) -> list[str]:
@@ -141,7 +141,7 @@ def read_manifest(directory: str | Path) -> Manifest:
                 f"{path} has format {found[0]} version {found[1]}, expected {FORMAT} version {FORMAT_VERSION}; "
                 "use the version of interlat that wrote it"
             )
-        manifest = typed(Manifest, content)
+        manifest = typed(Manifest, of_files(content))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StorageError(f"{path} is damaged ({error}); restore it or collect the store again") from error
     return manifest

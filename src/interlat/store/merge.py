@@ -10,14 +10,14 @@ import pyarrow as pa
 
 from interlat.errors import InputError, StorageError
 from interlat.files import atomic_folder, require_empty
-from interlat.store.index import SCHEMA, SHARDS, Excluded, write_contents
+from interlat.store.index import SHARDS, Excluded, with_column, write_contents
 from interlat.store.manifest import Manifest
 from interlat.store.reading import LatentStore
 from interlat.store.seal import write_seal
 from interlat.store.shard import ENDING
 
 MUST_AGREE = (
-    *("hidden_size", "layers", "offset", "dtype", "encoding", "method", "prompt_states"),
+    *("hidden_size", "layers", "state_at", "dtype", "encoding", "method", "prompt_states"),
     *("weights_fingerprint", "tokenizer_fingerprint"),
 )
 
@@ -59,9 +59,9 @@ def merge(sources: Sequence[str | Path], output: str | Path) -> None:
             for name, new_name in new_names.items():
                 shutil.copyfile(_shard(store.directory, name), _shard(temporary, new_name))
             column = [new_names[name] for name in table.column("shard").to_pylist()]
-            renamed.append(_replaced(table, "shard", pa.array(column, pa.string())))
+            renamed.append(with_column(table, "shard", column))
         rows = pa.concat_tables(renamed)
-        rows = _replaced(rows, "order", pa.array(range(len(rows)), pa.int64()))
+        rows = with_column(rows, "order", range(len(rows)))
         kept = set(rows.column("id").to_pylist())
         write_contents(temporary, rows, [one for key, one in excluded.items() if key not in kept])
         _manifest(stores).write(temporary)
@@ -105,11 +105,6 @@ def _without_duplicates(stores: Sequence[LatentStore]) -> list[pa.Table]:
                 )
         tables.append(store.table.take(pa.array(new, pa.int64())))
     return tables
-
-
-def _replaced(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
-    number = SCHEMA.get_field_index(name)
-    return table.set_column(number, SCHEMA.field(number), column)
 
 
 def _manifest(stores: Sequence[LatentStore]) -> Manifest:

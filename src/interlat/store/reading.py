@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -147,36 +147,37 @@ class LatentStore(Sequence[Thought]):
         end = self._offsets[number]
         return self._decoded(number, end - self._prompt_rows[number], end)
 
-    def message(self, key: int | str) -> HiddenMessage:
-        """A thought as the message that its sender would send; see `interlat.messages`.
+    def header(self) -> Header:
+        """The header of the longest message in the store: what `check_receiver` needs to know of all of them.
 
         Raises:
             MessageError: the store keeps several layers, and a message has one.
         """
-        if len(self.manifest.layers) != 1:
-            raise MessageError(f"{self.directory} keeps {len(self.manifest.layers)} layers, but a message has one")
-        thought = self[key]
-        layer = self.manifest.layers[0]
-        header = Header(
-            model=self.manifest.model,
-            revision=self.manifest.revision,
-            weights_fingerprint=self.manifest.weights_fingerprint,
-            tokenizer_fingerprint=self.manifest.tokenizer_fingerprint,
-            layer=layer.layer,
-            norm=layer.norm,
-            offset=self.manifest.offset,
-            provenance={"store": str(self.directory), "id": thought.entry.id, "task": thought.entry.task},
+        manifest = self.manifest
+        if len(manifest.layers) != 1:
+            raise MessageError(f"{self.directory} keeps {len(manifest.layers)} layers, but a message has one")
+        return Header(
+            model=manifest.model,
+            revision=manifest.revision,
+            weights_fingerprint=manifest.weights_fingerprint,
+            tokenizer_fingerprint=manifest.tokenizer_fingerprint,
+            layer=manifest.layers[0].layer,
+            norm=manifest.layers[0].norm,
+            state_at=manifest.state_at,
+            shape=(int(self._lengths.max(initial=0)), manifest.hidden_size),
         )
-        return HiddenMessage(thought.hidden_states, thought.entry.plan, thought.entry.token_ids, header)
+
+    def message(self, key: int | str) -> HiddenMessage:
+        """A thought as the message that its sender would send; raises as `header`."""
+        header, entry = self.header(), self.entry(key)
+        provenance = {"store": str(self.directory), "id": entry.id, "task": entry.task}
+        header = dataclasses.replace(header, provenance=provenance)
+        return HiddenMessage(self.hidden_states(key), entry.plan, entry.token_ids, header)
 
     def select(self, numbers: Sequence[int]) -> "LatentStore":
         """The part of the store with the given thoughts; nothing is copied."""
         table = self.table.take(pa.array(list(numbers), type=pa.int64()))
         return LatentStore(self.directory, self.manifest, table, self.excluded, self.unfinished)
-
-    def where(self, accept: Callable[[Entry], bool]) -> "LatentStore":
-        """The part of the store that a function accepts."""
-        return self.select([number for number in range(len(self)) if accept(self.entry(number))])
 
     def split(self, name: str) -> "LatentStore":
         """The thoughts of one split.

@@ -21,28 +21,13 @@ RESTORE = "copy the store again, restore the file, or collect the store again"
 
 
 def write_seal(directory: Path, thoughts: int) -> None:
-    """Write the seal of a store whose other files are complete.
-
-    Args:
-        directory: the store.
-        thoughts: how many the index names.
-
-    Raises:
-        StorageError: the file system refused.
-    """
+    """Write the seal of a store whose other files are complete and whose index names this many thoughts."""
     content = {"thoughts": thoughts, "xxh3": {name: _digest(directory / name) for name in SEALED}}
     write_atomically(directory / SEAL_FILE, json.dumps(content, indent=2) + "\n")
 
 
 def remove_seal(directory: Path) -> None:
-    """Before a finished store is changed: a process that is killed then leaves one without a seal, not a wrong one.
-
-    Args:
-        directory: the store.
-
-    Raises:
-        StorageError: the file system refused.
-    """
+    """Before a finished store is changed: a process that is killed then leaves one without a seal, not a wrong one."""
     path = directory / SEAL_FILE
     with storage_errors(path):
         path.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,13 +30,13 @@ IDS = ("task_id", "id")
 BATCH_BYTES = 64 * 2**20
 ROWS_OF_A_BATCH = 1000
 CHUNK = 2**20
-SAVED_STATE = "state.json"
-SAVED_SPLITS = "dataset_dict.json"
+# What a folder of `save_to_disk` has: one of a data set, one of several splits.
+SAVED = ("state.json", "dataset_dict.json")
 # Where the published collectors leave their data inside the folder that they are given, in this order.
 PUBLISHED_FOLDERS = ("hf_dataset", "huggingface_dataset")
 PUBLISHED_FILES = ("data.parquet", "data_full.parquet", "parquet_shards/*.parquet")
 
-_MARKS = re.compile(r'["{}\\]')
+_BETWEEN = re.compile(r"[\s,]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +59,11 @@ class Item:
         if self.problem:
             raise MessageError(self.problem)
         if isinstance(self.states, pa.Scalar):
-            return _tensor_of_arrow(self.states)
-        return _tensor_of_lists(self.states)
+            return _matrix(self.states)
+        try:
+            return _matrix(pa.array([self.states])[0])
+        except (pa.ArrowException, OverflowError) as error:
+            raise MessageError(f"the rows of its {STATES} are no numbers of one length") from error
 
 
 @dataclass(frozen=True)
@@ -97,81 +101,59 @@ def open_source(source: str | Path, split: str = "") -> Source:
 
 def _folder_source(folder: Path, split: str) -> Source:
     for saved in (folder, *(folder / name for name in PUBLISHED_FOLDERS)):
-        if (saved / SAVED_SPLITS).is_file():
-            saved = saved / _chosen(_value_in(saved / SAVED_SPLITS, "splits"), split, str(folder))
-        if (saved / SAVED_STATE).is_file():
-            files = _value_in(saved / SAVED_STATE, "_data_files")
-            return _arrow_source([saved / file["filename"] for file in files], str(folder))
+        if any((saved / name).is_file() for name in SAVED):
+            with _readable(saved):
+                loaded = datasets.load_from_disk(str(saved))
+            table = _chosen(loaded, split, str(folder))
+            return _table_source(str(folder), table, _sha256([Path(file["filename"]) for file in table.cache_files]))
     for pattern in PUBLISHED_FILES:
         if found := sorted(folder.glob(pattern)):
             return _file_source(found, str(folder))
-    places = ", ".join((SAVED_STATE, *PUBLISHED_FOLDERS, *PUBLISHED_FILES))
+    places = ", ".join((SAVED[0], *PUBLISHED_FOLDERS, *PUBLISHED_FILES))
     raise InputError(f"{folder} holds no data set that can be read (none of {places}); give the file itself")
 
 
-def _value_in(path: Path, key: str) -> Any:
-    with _readable(path):
-        return json.loads(path.read_text(encoding="utf-8"))[key]
-
-
 def _file_source(paths: Sequence[Path], name: str) -> Source:
-    if paths[0].suffix == ".parquet":
-        with _readable(paths[0]):
-            _require(pq.read_schema(paths[0]).names, name)
-            count = sum(pq.read_metadata(path).num_rows for path in paths)
+    path = paths[0]
+    if path.suffix == ".parquet":
+        with _readable(path):
+            _require(pq.read_schema(path).names, name)
+            count = sum(pq.read_metadata(one).num_rows for one in paths)
         return Source(name, _sha256(paths), count, lambda: _arrow_items(_parquet_batches(paths)))
-    if paths[0].suffix not in (".json", ".jsonl"):
+    if path.suffix not in (".json", ".jsonl"):
         raise InputError(f"{name} has no known format; give a .json, .jsonl or .parquet file, or a folder")
-
-    def items() -> Iterator[Item]:
-        return _json_items(paths[0])
-
     identity = _sha256(paths)
-    columns: list[str] = []
-    for item in items():
-        columns = [*item.fields, *([] if item.states is None else [STATES])]
-        if item.states is not None:
-            break
-    _require(columns, name)
-    with _readable(paths[0]):
-        count = sum(1 for _ in _json_texts(paths[0]))
-    return Source(name, identity, count, items)
-
-
-def _arrow_source(paths: Sequence[Path], name: str) -> Source:
-    count = 0
-    for batch in _arrow_batches(paths):
-        if not count:
-            _require(batch.schema.names, name)
-        count += len(batch)
-    return Source(name, _sha256(paths), count, lambda: _arrow_items(_arrow_batches(paths)))
+    with_states = (item for item in _json_items(path) if item.states is not None)
+    first = next(with_states, None) or next(_json_items(path), None)
+    known = [] if first is None else [*first.fields, *([] if first.states is None else [STATES])]
+    _require(known, name)
+    with _readable(path):
+        count = sum(1 for _ in _json_values(path))
+    return Source(name, identity, count, lambda: _json_items(path))
 
 
 def _hub_source(name: str, split: str) -> Source:
-    import datasets
-
     with hub_errors(name, datasets.exceptions.DatasetsError):
         revision = HfApi().dataset_info(name).sha
         loaded = datasets.load_dataset(name, split=split or None, revision=revision)
-    if isinstance(loaded, datasets.DatasetDict):
-        loaded = loaded[_chosen(list(loaded), split, name)]
-    _require(loaded.column_names, name)
-    table = loaded.data
-    return Source(
-        name,
-        {"revision": str(revision)},
-        len(loaded),
-        lambda: _arrow_items(table.to_batches(max_chunksize=ROWS_OF_A_BATCH)),
-    )
+    return _table_source(name, _chosen(loaded, split, name), {"revision": str(revision)})
 
 
-def _chosen(splits: Sequence[str], split: str, name: str) -> str:
-    if not split and len(splits) == 1:
-        return splits[0]
-    if split not in splits:
+def _table_source(name: str, table: datasets.Dataset, identity: Mapping[str, str]) -> Source:
+    _require(table.column_names, name)
+    rows = ROWS_OF_A_BATCH
+    return Source(name, identity, len(table), lambda: _arrow_items(table.data.to_batches(max_chunksize=rows)))
+
+
+def _chosen(loaded: datasets.Dataset | datasets.DatasetDict, split: str, name: str) -> datasets.Dataset:
+    if isinstance(loaded, datasets.Dataset):
+        return loaded
+    if not split and len(loaded) == 1:
+        return next(iter(loaded.values()))
+    if split not in loaded:
         asked = f"no split {split!r}" if split else "several splits"
-        raise InputError(f"{name} has {asked}; choose one of {', '.join(splits)}")
-    return split
+        raise InputError(f"{name} has {asked}; choose one of {', '.join(loaded)}")
+    return loaded[split]
 
 
 def _require(columns: Sequence[str], name: str) -> None:
@@ -210,12 +192,6 @@ def _parquet_batches(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
             yield from file.iter_batches(batch_size=rows, use_threads=False)
 
 
-def _arrow_batches(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
-    for path in paths:
-        with _readable(path), pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
-            yield from reader
-
-
 def _arrow_items(batches: Iterable[pa.RecordBatch]) -> Iterator[Item]:
     for batch in batches:
         states = batch.column(STATES)
@@ -234,7 +210,7 @@ def _is_list(kind: Any) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
-def _tensor_of_arrow(states: Any) -> Tensor:
+def _matrix(states: Any) -> Tensor:
     if not states.is_valid:
         raise MessageError(f"it has no {STATES}")
     if not _is_list(states.type) or not _is_list(states.type.value_type):
@@ -254,25 +230,11 @@ def _tensor_of_arrow(states: Any) -> Tensor:
     return torch.from_numpy(np.array(values.to_numpy(zero_copy_only=False))).reshape(len(rows), widths[0])
 
 
-def _tensor_of_lists(states: Any) -> Tensor:
-    if states is None:
-        raise MessageError(f"it has no {STATES}")
-    try:
-        values = np.array(states, dtype=np.float64)
-    except (ValueError, TypeError) as error:
-        raise MessageError(f"the rows of its {STATES} are no numbers of one length") from error
-    if values.ndim == 3 and len(values) == 1:
-        values = values[0]
-    if values.ndim != 2 or not values.size:
-        raise MessageError(f"its {STATES} has shape {list(values.shape)}, expected [T, D] or [1, T, D] with rows")
-    return torch.from_numpy(values)
-
-
 def _json_items(path: Path) -> Iterator[Item]:
     with _readable(path):
-        for text in _json_texts(path):
+        for value in _json_values(path):
             try:
-                fields = json.loads(text)
+                fields = json.loads(value) if isinstance(value, str) else value
             except json.JSONDecodeError as error:
                 yield Item({}, None, f"it is not JSON ({error})")
                 continue
@@ -283,49 +245,36 @@ def _json_items(path: Path) -> Iterator[Item]:
                 yield Item({}, None, f"it is {type(fields).__name__} and not a JSON object")
 
 
-def _json_texts(path: Path) -> Iterator[str]:
-    """The text of each object of a JSON list, or each line of JSON lines."""
+def _json_values(path: Path) -> Iterator[Any]:
+    """The values of a JSON list, or the lines of JSON lines as text."""
     with open(path, encoding="utf-8-sig") as handle:
         character = handle.read(1)
         while character.isspace():
             character = handle.read(1)
-        handle.seek(0)
         if character == "[" and path.suffix == ".json":
-            yield from _objects(handle, path)
+            yield from _values_of_list(handle)
         else:
+            handle.seek(0)
             yield from (line for line in handle if line.strip())
 
 
-def _objects(handle: TextIO, path: Path) -> Iterator[str]:
-    """The text of each object of a list, of which only one is in memory."""
-    parts: list[str] = []
-    depth, quoted = 0, False
-    while chunk := _chunk(handle):
-        start = place = 0
-        while mark := _MARKS.search(chunk, place):
-            place = mark.end()
-            match mark.group(), quoted:
-                case "\\", _:
-                    place += 1
-                case '"', _:
-                    quoted = not quoted
-                case "{", False:
-                    start = start if depth else mark.start()
-                    depth += 1
-                case "}", False:
-                    depth -= 1
-                    if not depth:
-                        yield "".join([*parts, chunk[start:place]])
-                        parts.clear()
-        if depth:
-            parts.append(chunk[start:])
-    if depth:
-        raise InputError(f"{path} ends in the middle of an item; copy the file again")
-
-
-def _chunk(handle: TextIO) -> str:
-    chunk = handle.read(CHUNK)
-    # A backslash and what it escapes stay together.
-    while chunk.endswith("\\") and (following := handle.read(1)):
-        chunk += following
-    return chunk
+def _values_of_list(handle: TextIO) -> Iterator[Any]:
+    """The values behind the bracket that opens a list, of which only one is in memory."""
+    decoder, text, place = json.JSONDecoder(), "", 0
+    while True:
+        between = _BETWEEN.match(text, place)
+        place = between.end() if between else place
+        if text.startswith("]", place):
+            return
+        try:
+            value, end = decoder.raw_decode(text, place)
+            if end == len(text):
+                raise json.JSONDecodeError("the list has no end", text, end)  # or the value, a number, goes on
+        except json.JSONDecodeError:
+            chunk = handle.read(max(CHUNK, len(text) - place))
+            if not chunk:
+                raise
+            text, place = text[place:] + chunk, 0
+            continue
+        yield value
+        place = end

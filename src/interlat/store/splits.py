@@ -5,11 +5,10 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-import pyarrow as pa
 import xxhash
 
 from interlat.errors import InputError
-from interlat.store.index import SCHEMA, write_contents
+from interlat.store.index import with_column, write_contents
 from interlat.store.reading import LatentStore
 from interlat.store.seal import remove_seal, write_seal
 
@@ -53,8 +52,7 @@ def assign_splits(directory: str | Path, shares: Mapping[str, float], seed: int 
     task_ids: list[str] = store.table.column("task_id").to_pylist()
     found = {task_id: split_of(task_id, shares, seed) for task_id in set(task_ids)}
     splits = [found[task_id] for task_id in task_ids]
-    column = SCHEMA.get_field_index("split")
-    table = store.table.set_column(column, SCHEMA.field(column), pa.array(splits, pa.string()))
+    table = with_column(store.table, "split", splits)
     remove_seal(store.directory)
     write_contents(store.directory, table, store.excluded.values())
     write_seal(store.directory, len(table))

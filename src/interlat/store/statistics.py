@@ -12,12 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from interlat.progress import in_bytes
 from interlat.store.index import SHARDS
+from interlat.store.manifest import Manifest
 from interlat.store.reading import LatentStore
 from interlat.store.shard import SCALE_BYTES
 from interlat.store.writer import shard_format
 
 FINGERPRINT_DIGITS = 12
+LISTED = 12
 
 
 @dataclass(frozen=True)
@@ -78,34 +81,57 @@ class StoreDescription:
     """Bytes that the rows would take as plain float32."""
     float32_ratio: float
     """How many times larger a plain float32 row is than a stored one with its scale."""
-    hidden_size: int
-    """D."""
-    layers: tuple[Mapping[str, Any], ...]
-    """Kept layers, counted from the end, and on which side of the final norm they stand."""
-    offset: str
-    """Whether row t is the state that predicted token t or the one that had just read it."""
-    method: str
-    """See `interlat.store.manifest.Manifest.method`."""
-    dtype: str
-    """Number format of the states."""
-    encoding: str
-    """How they are stored."""
-    model: str
-    """The model that thought; empty if unknown."""
-    revision: str
-    """Its revision."""
-    weights_fingerprint: str
-    """First digits of the fingerprint of its weights."""
-    tokenizer_fingerprint: str
-    """First digits of the fingerprint of its tokenizer."""
-    code_version: str
-    """Version of the code that began the store."""
-    settings: Mapping[str, Any]
-    """How the thoughts were made."""
+    manifest: Manifest
+    """How the rows are to be read, and how they were made."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The description as JSON values."""
-        return dataclasses.asdict(self)
+        """The description as one flat JSON object, with the first digits of the fingerprints."""
+        own, manifest = dataclasses.asdict(self), dataclasses.asdict(self.manifest)
+        del own["manifest"], manifest["prompt_states"]
+        return own | manifest | self._fingerprints
+
+    @property
+    def _fingerprints(self) -> dict[str, str]:
+        names = ("weights_fingerprint", "tokenizer_fingerprint")
+        return {name: getattr(self.manifest, name)[:FINGERPRINT_DIGITS] for name in names}
+
+    def facts(self) -> dict[str, str]:
+        """What a person asks for first, by name; what is unknown or nothing is left out."""
+        manifest, lengths, error = self.manifest, self.lengths, self.encoding_error_mean
+        lost = f"; relative error {error:.2g}, at most {self.encoding_error_max:.2g}" if error else ""
+        prompts = f"; and {self.prompt_rows:,} of prompts" if self.prompt_rows else ""
+        fingerprints = zip(("weights", "tokenizer"), self._fingerprints.values(), strict=True)
+        layers = ", ".join(f"layer {kept.layer} ({kept.norm}-norm)" for kept in manifest.layers)
+        found = {
+            "unfinished": "somebody is, or was, still writing" if self.unfinished else "",
+            "thoughts": f"{self.thoughts:,}; {self.failed:,} failed, {self.filtered:,} filtered out",
+            "finished": f"{100 * self.finished_share:.1f} % ended by themselves" if lengths else "",
+            "rows": f"{self.rows:,}{prompts}",
+            "rows a thought": f"{lengths.minimum:.0f} to {lengths.maximum:.0f}, median {lengths.median:g}, mean "
+            f"{lengths.mean:.1f}, 95 % have at most {lengths.p95:g}"
+            if lengths
+            else "",
+            "norm of a row": f"mean {self.norm_mean:.4g}, largest {self.norm_max:.4g}" if lengths else "",
+            "splits": _listed(self.splits, "no split"),
+            "task types": _listed(self.task_types, "no type"),
+            "states": f"hidden size {manifest.hidden_size}, {layers}, {manifest.state_at}",
+            "numbers": f"{manifest.dtype}, stored {manifest.encoding}{lost}",
+            "on disk": f"{in_bytes(self.store_bytes)}, of which shards {in_bytes(self.shard_bytes)}; "
+            f"float32 rows would take {in_bytes(self.float32_bytes)} ({self.float32_ratio:.3g} times)",
+            "model": f"{manifest.model or 'unknown'} {manifest.revision}".strip(),
+            "fingerprints": ", ".join(f"{name} {digits}" for name, digits in fingerprints if digits),
+            "method": manifest.method,
+            "made with": f"interlat {manifest.code_version}",
+        }
+        return {name: value for name, value in found.items() if value}
+
+
+def _listed(counts: Mapping[str, int], unnamed: str) -> str:
+    if not any(counts):
+        return ""
+    shown = [f"{name or unnamed} {count:,}" for name, count in list(counts.items())[:LISTED]]
+    left = len(counts) - len(shown)
+    return ", ".join([*shown, *([f"and {left} more"] if left else [])])
 
 
 def describe(store: LatentStore) -> StoreDescription:
@@ -137,18 +163,7 @@ def describe(store: LatentStore) -> StoreDescription:
         store_bytes=store_bytes,
         float32_bytes=(rows + prompt_rows) * wide_row,
         float32_ratio=wide_row / (form.row_bytes + (SCALE_BYTES if form.scaled else 0)),
-        hidden_size=manifest.hidden_size,
-        layers=tuple(dataclasses.asdict(layer) for layer in manifest.layers),
-        offset=manifest.offset,
-        method=manifest.method,
-        dtype=manifest.dtype,
-        encoding=manifest.encoding,
-        model=manifest.model,
-        revision=manifest.revision,
-        weights_fingerprint=manifest.weights_fingerprint[:FINGERPRINT_DIGITS],
-        tokenizer_fingerprint=manifest.tokenizer_fingerprint[:FINGERPRINT_DIGITS],
-        code_version=manifest.code_version,
-        settings=manifest.settings,
+        manifest=manifest,
     )
 
 

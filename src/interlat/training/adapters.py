@@ -42,7 +42,7 @@ def new_adapter(
             project_input=aligned,
             layer=layer.layer,
             norm=layer.norm,
-            offset=manifest.offset,
+            state_at=manifest.state_at,
             sender=manifest.model,
             sender_fingerprints=(manifest.weights_fingerprint,),
             sender_tokenizer_fingerprint=manifest.tokenizer_fingerprint,
@@ -71,7 +71,7 @@ def begin_adapter(
             Sender and receiver may differ in width, architecture and tokenizer.
 
     Raises:
-        InputError: the model in ``sender`` did not make these thoughts.
+        InputError: the model in ``sender`` did not make these thoughts, or its head cannot read them.
     """
     states = [thoughts.states(item).float() for item in items]
     table = input_embeddings(model).float().cpu()
@@ -93,6 +93,12 @@ def _expected_embeddings(
     engine = Engine.load(sender, dtype="float32", device="cpu")
     if engine.weights_fingerprint != manifest.weights_fingerprint:
         raise InputError(f"{sender} did not make these thoughts; give the model of {manifest.model}")
+    layer = manifest.layers[0]
+    if (layer.layer, layer.norm) != (-1, "post"):
+        raise InputError(
+            f"the thoughts are states of layer {layer.layer}, {layer.norm}-norm, but the head of the sender reads its "
+            "last layer after the final norm; leave out sender, or collect such states"
+        )
     words, known = embeddings_of_tokens(engine.tokenizer, tokenizer, table)
     expected: Tensor = VocabularyMean(engine.logits, engine.hidden_size, words, known)(rows)
     return expected

@@ -140,7 +140,7 @@ def _senders(adapter: AdapterConfig) -> list[tuple[str, object]]:
         "fingerprints of its weights": adapter.sender_fingerprints,
         "fingerprint of its tokenizer": adapter.sender_tokenizer_fingerprint,
         "layer": f"{adapter.layer} ({adapter.norm}-norm)",
-        "offset": f"{adapter.offset} their tokens",
+        "state_at": adapter.state_at,
         "rows": rows if adapter.max_rows is None else f"{rows}; at most {adapter.max_rows}",
     }
     return [(name, value) for name, value in facts.items() if value]

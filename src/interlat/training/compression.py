@@ -22,8 +22,10 @@ from interlat.engine.fingerprint import weights_fingerprint
 from interlat.engine.prompt import token_ids_of, tokenize
 from interlat.errors import InputError
 from interlat.files import atomic_folder, write_atomically
+from interlat.messages import check_receiver
 from interlat.progress import say
 from interlat.store.manifest import Manifest
+from interlat.store.reading import LatentStore
 from interlat.training.batch_sampler import Order
 from interlat.training.card import CARD_FILE, base_model
 from interlat.training.compression_objective import CompressionObjective, CompressionTotals
@@ -65,7 +67,8 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Steps:
         ranks: the processes that take part, already connected; one by default.
 
     Raises:
-        InputError: settings, thoughts and receiver do not go together.
+        InputError: settings, thoughts and sender do not go together.
+        MessageError: the receiver was not trained to read thoughts like these.
         CheckpointError: the output folder holds another training, or a damaged one.
         StorageError: another process trains into that folder, or the file system refused.
     """
@@ -77,7 +80,7 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Steps:
 def _train(config: Compress, ranks: Ranks, settings: Identity) -> Steps:
     thoughts = StoredMessages([config.thoughts])
     receiver, tokenizer = load_checkpoint(config.receiver, torch.float32, "cpu", False)
-    adapter = _adapter(config, thoughts.manifest)
+    adapter = _adapter(config, thoughts.stores[0])
     chat = ChatFormat(tokenizer, AgentSettings.beside(config.receiver).template)
     corpus = _corpus(config, thoughts, chat, ranks)
     on_policy: list[Example] = []
@@ -197,19 +200,9 @@ def _say_bounds(objective: CompressionObjective, samples: Sequence[Sample], rank
         )
 
 
-def _adapter(config: Compress, manifest: Manifest) -> CommunicationAdapter:
+def _adapter(config: Compress, store: LatentStore) -> CommunicationAdapter:
     adapter = CommunicationAdapter.load(config.receiver)
-    known = adapter.config.sender_fingerprints
-    if known and manifest.weights_fingerprint not in known:
-        raise InputError(
-            f"the receiver in {config.receiver} was not trained on the thoughts in {config.thoughts}, those of "
-            f"{manifest.model or 'an unnamed model'}; give the store that it was trained with"
-        )
-    if manifest.hidden_size != adapter.source_size:
-        raise InputError(
-            f"the thoughts in {config.thoughts} have rows of size {manifest.hidden_size}, and the receiver reads "
-            f"{adapter.source_size}; give the store that it was trained with"
-        )
+    check_receiver(store.header(), adapter.config.expectations(), f"the store {store.directory}")
     return adapter
 
 
@@ -252,7 +245,7 @@ def _new_compressor(
         sender_fingerprint=manifest.weights_fingerprint,
         layer=adapter.layer,
         norm=adapter.norm,
-        offset=adapter.offset,
+        state_at=adapter.state_at,
         receiver_fingerprint=receiver_fingerprint,
     )
     # A model that made the thoughts needs no projection. Asked here, before low-rank updates make another model of it.
@@ -277,11 +270,13 @@ def _bridge(
     if file is not None:
         bridge = Bridge.load(file.parent)
         known = bridge.config
-        if known.sender_fingerprint != settings.sender_fingerprint:
+        names = ("message_size", "sender_fingerprint", "layer", "norm", "state_at")
+        other = [name for name in names if getattr(known, name) != getattr(settings, name)]
+        if other:
             raise InputError(
-                f"the compressed sender {config.sender} makes rows like those of {known.sender or 'an unnamed model'}, "
-                f"and the thoughts in {config.thoughts} are those of "
-                f"{settings.sender or 'another'}; give another sender"
+                f"the compressed sender {config.sender} makes latents like those of "
+                f"{known.sender or 'an unnamed model'}, and the thoughts in {config.thoughts} are of "
+                f"{settings.sender or 'another'} (they differ in {', '.join(other)}); give another sender"
             )
         bridge.config = replace(settings, project=known.project)
         return bridge.train()
@@ -305,7 +300,7 @@ def _start_token(model: Any, thoughts: StoredMessages) -> int | None:
     # Evenly over the store.
     ids = store.ids[:: max(1, len(store) // START_THOUGHTS)]
     plans = ((thoughts.states(item), store.entry(item).token_ids) for item in ids)
-    return uncertain_token(model, plans, thoughts.manifest.offset)
+    return uncertain_token(model, plans, thoughts.manifest.state_at)
 
 
 def _export(config: Compress, thoughts: StoredMessages, adapter: AdapterConfig) -> None:

@@ -12,7 +12,7 @@ from interlat.connectors.bridge import Bridge
 from interlat.connectors.resampler import Resampler
 from interlat.connectors.rows import padded_rows
 from interlat.engine.embeddings import next_token_scores
-from interlat.messages import Offset
+from interlat.states import StateAt
 from interlat.training.cached_decoder import ColumnDecoder, Columns
 from interlat.training.examples import Example
 from interlat.training.losses import entropy
@@ -151,7 +151,7 @@ class Resampling(nn.Module):
 
 @torch.no_grad()
 def uncertain_token(
-    model: Any, thoughts: Iterable[tuple[Float[Tensor, "T D"], tuple[int, ...]]], offset: Offset
+    model: Any, thoughts: Iterable[tuple[Float[Tensor, "T D"], tuple[int, ...]]], state_at: StateAt
 ) -> int | None:
     """The token after which the model's own plans leave most open: ``argmax_v mean H(p(. | ... v))``.
 
@@ -162,7 +162,7 @@ def uncertain_token(
     Args:
         model: the sender, whose head reads the states.
         thoughts: the states of some of its plans (last layer, after the final norm), and their tokens.
-        offset: whether state t predicted token t or had consumed it.
+        state_at: whether state t predicted token t or had consumed it.
 
     Returns:
         The token with the largest mean entropy among those that occur at least `FEWEST` times; None if none does.
@@ -175,7 +175,7 @@ def uncertain_token(
         log_p = scores.float().log_softmax(dim=-1)
         entropies = entropy(log_p).double().cpu()
         consumed = torch.tensor(tokens)
-        if offset == "predicting":
+        if state_at == "before_token":
             # What stands before the first token is the prompt.
             entropies, consumed = entropies[1:], consumed[:-1]
         total.index_add_(0, consumed, entropies)

@@ -9,6 +9,7 @@ from typing import Any
 import xxhash
 
 from interlat.errors import CheckpointError
+from interlat.states import IN_FILES
 from interlat.store.reading import LatentStore
 from interlat.training.examples import Example
 
@@ -107,7 +108,7 @@ def thoughts_identity(*stores: LatentStore) -> str:
         for store in stores:
             manifest = store.manifest
             layers = [dataclasses.astuple(layer) for layer in manifest.layers]
-            yield [manifest.weights_fingerprint, layers, manifest.offset, manifest.settings.get("prompt")]
+            yield [manifest.weights_fingerprint, layers, IN_FILES[manifest.state_at], manifest.settings.get("prompt")]
             yield from zip(*(store.table.column(name).to_pylist() for name in columns), strict=True)
 
     return records_identity(records())

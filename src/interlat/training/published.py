@@ -7,6 +7,8 @@ missing or doubtful is returned in words, to be read by the person who imports.
 
 import functools
 import json
+import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +25,9 @@ from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.engine.checkpoint import VOCABULARY_FILES, load_checkpoint, load_tokenizer
 from interlat.errors import CheckpointError, InputError
 from interlat.files import require_empty
-from interlat.messages import Offset
+from interlat.states import StateAt
 from interlat.store.hub import hub_errors
 from interlat.training.model import export_model
-from interlat.training.torch_zip import read_torch_zip
 
 CONFIG_FILE = "config.json"
 ADAPTER_STATE_FILE = "hidden_mha_state.pt"
@@ -78,6 +79,7 @@ INITIAL_VALUES = {
     "adaptive_proj.proj.3.bias": 0.0,
     "adaptive_proj.output_scale": 0.1,
 }
+GET_WEIGHTS = "get the weights as torch.save writes them, or as a safetensors file"
 # Names of safetensors for the formats that weights come in.
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -108,7 +110,7 @@ class _AdapterState:
     """The numbers beside them."""
 
 
-def import_checkpoint(source: str | Path, output: str | Path, offset: Offset, *, base: str = "") -> list[str]:
+def import_checkpoint(source: str | Path, output: str | Path, state_at: StateAt, *, base: str = "") -> list[str]:
     """Write the published checkpoint in ``source`` as an actor that `interlat.load` reads.
 
     The weights keep their values and their dtype; those of the adapter become float32. A head that was trained apart
@@ -118,7 +120,7 @@ def import_checkpoint(source: str | Path, output: str | Path, offset: Offset, *,
     Args:
         source: folder that the published training code wrote.
         output: folder for the actor; new, or empty.
-        offset: which state of each token the messages of its training held; no file of the format says so.
+        state_at: which state of each token the messages of its training held; no file of the format says so.
         base: folder or hub id to take the language model from, for a ``source`` without its weights.
 
     Returns:
@@ -142,7 +144,7 @@ def import_checkpoint(source: str | Path, output: str | Path, offset: Offset, *,
         source_size=prepended.hidden_size,
         target_size=prepended.hidden_size,
         heads=prepended.heads,
-        offset=offset,
+        state_at=state_at,
         max_rows=prepended.kept_rows,
     )
     adapter = _make_adapter(config, state, folder / ADAPTER_STATE_FILE)
@@ -194,16 +196,16 @@ def _read_prepended(path: Path) -> _Prepended:
 def _read_adapter_state(path: Path) -> _AdapterState:
     parameters: dict[str, Any] = {}
     scales: dict[str, Any] = {}
-    for part, content in read_torch_zip(path).items():
+    for part, content in read_weights(path).items():
         if part in SCALES:
             scales[part] = content
         elif isinstance(content, dict):
             parameters |= {f"{part}.{name}": tensor for name, tensor in content.items()}
         else:
             parameters[part] = content
-    odd = [name for name, value in parameters.items() if not isinstance(value, Tensor) or not value.is_floating_point()]
-    odd += [name for name, value in scales.items() if not isinstance(value, float)]
-    wrong = sorted({*odd, *(PARAMETERS.keys() ^ parameters.keys())})
+    odd = {name for name, value in parameters.items() if not _is_plain(value)}
+    odd |= {name for name, value in scales.items() if type(value) is not float}
+    wrong = sorted(map(str, odd | (PARAMETERS.keys() ^ parameters.keys())))
     if wrong:
         raise CheckpointError(
             f"{path} is not the state of a published adapter: missing, unknown or of a wrong type are "
@@ -211,6 +213,51 @@ def _read_adapter_state(path: Path) -> _AdapterState:
             "as the current published code saves it"
         )
     return _AdapterState(parameters, scales)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is a tensor of floating-point numbers in memory, neither sparse nor without contents."""
+    return (
+        isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+    )
+
+
+def read_weights(path: str | Path) -> dict[Any, Any]:
+    """The dictionary in a file of `torch.save`, without running what its pickle says (``weights_only``).
+
+    The tensors are mapped into memory. Mapping checks no sums of the zip archive and takes compressed entries as they
+    are, so both are checked before.
+
+    Raises:
+        CheckpointError: no such file, damaged, not of this format, or anything in it is not plain weights.
+    """
+    place = Path(path)
+    if not place.is_file():
+        raise CheckpointError(f"there is no file {place}; expected one that torch.save wrote")
+    try:
+        with zipfile.ZipFile(place) as archive:
+            packed = [entry.filename for entry in archive.infolist() if entry.compress_type or entry.flag_bits & 1]
+            damaged = None if packed else archive.testzip()
+        content = None if packed or damaged else torch.load(place, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # zipfile and torch raise whatever they come across in bytes that make no sense
+        name = re.search(r"GLOBAL (\S+)", str(error))
+        if name is not None:
+            raise CheckpointError(f"{place} names {name[1][:60]}, which is not plain weights; {GET_WEIGHTS}") from error
+        reason = " ".join(str(error).split())[:60] or type(error).__name__
+        raise CheckpointError(
+            f"{place} is damaged or older than torch 1.6 ({reason}); copy it again, or {GET_WEIGHTS}"
+        ) from error
+    if damaged:
+        raise CheckpointError(f"{place} is damaged (the checksum of {damaged[:60]!r} is wrong); copy it again")
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"{place} holds {'compressed or encrypted entries' if packed else f'a {type(content).__name__}'}, which is "
+            f"not plain weights; {GET_WEIGHTS}"
+        )
+    return content
 
 
 def _make_adapter(config: AdapterConfig, state: _AdapterState, path: Path) -> CommunicationAdapter:
@@ -225,10 +272,12 @@ def _make_adapter(config: AdapterConfig, state: _AdapterState, path: Path) -> Co
     expected = {name: tensor.shape for name, tensor in adapter.state_dict().items()}
     tensors = {}
     for published, name in PARAMETERS.items():
-        tensor = state.parameters[published].to(torch.float32, copy=True).contiguous()
-        # The scales have no dimension there and one here.
-        tensors[name] = tensor.reshape(1) if tensor.ndim == 0 else tensor
-        if tensors[name].shape != expected[name] or not tensor.isfinite().all():
+        tensor = state.parameters[published].detach()
+        # The scales have no dimension there and one here. The shape first: a small file can describe a huge tensor.
+        fits = (tuple(tensor.shape) or (1,)) == tuple(expected[name])
+        if fits:
+            tensors[name] = tensor.to(torch.float32, copy=True).reshape(expected[name]).contiguous()
+        if not fits or not tensors[name].isfinite().all():
             raise CheckpointError(
                 f"{published} of {path} has shape {list(tensor.shape)}, expected finite numbers of shape "
                 f"{list(expected[name])}; use files of one checkpoint"
@@ -319,8 +368,8 @@ def _untie_if_apart(model: Any) -> bool:
 def _about_messages(config: AdapterConfig) -> Iterator[str]:
     size = config.source_size
     yield (
-        f"the offset is not recorded: {config.offset!r} is what you said (the published ALFWorld data are consuming, "
-        "MATH predicting); layer -1 after the final norm is what the published code collects"
+        f"state_at is not recorded: {config.state_at!r} is what you said (the published ALFWorld data are after_token, "
+        "MATH before_token); layer -1 after the final norm is what the published code collects"
     )
     yield f"the sender is not recorded: messages of any sender with {size} numbers a row are accepted"
     yield f"an input projection is not saved: if the sender of the training had another size than {size}, it is lost"

@@ -115,7 +115,7 @@ def check_reader(agent: Agent, store: LatentStore) -> None:
     if kind == "hidden":
         if agent.adapter is None:
             raise CheckpointError(f"{agent.engine.name} reads hidden states but has no adapter; train the actor again")
-        check_receiver(store.message(0).header, agent.adapter.config.expectations())
+        check_receiver(store.header(), agent.adapter.config.expectations(), f"the store {store.directory}")
 
 
 def stored_message(agent: Agent, store: LatentStore, thought: str) -> Read:
