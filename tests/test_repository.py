@@ -17,6 +17,17 @@ MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
 
 TESTED_ELSEWHERE: dict[str, str] = {
     # module: why there is no tests/<folder>/test_<module>.py
+    "agents/conversations.py": "through Agent.converse against games played alone, in evaluation/test_run.py",
+    "agents/loading.py": "the front door's load, in test_agent.py",
+    "agents/sender.py": "through Agent.write and think in test_agent.py, and channels/test_channels.py",
+    **{
+        f"channels/{name}.py": "every channel against the agent's own methods, in test_channels.py"
+        for name in ("cache", "hidden", "none", "protocol", "resampled", "text", "thought")
+    },
+    "evaluation/episodes.py": "against episodes played alone, in test_run.py",
+    "evaluation/latency.py": "on the household's messages, in experiments/household/test_latency.py",
+    "evaluation/sends.py": "with the run that it serves, in test_run.py",
+    "evaluation/settings.py": "with the evaluation that they are of, in test_evaluate.py",
     "environments/alfworld/scene.py": "tested through games made of scenes, in experiments/household/test_author.py",
     "environments/alfworld/state.py": "bit-equality with the stock engine, in test_fast.py",
     "engine/backend.py": "both backends are tested through Engine on every architecture, in test_hf.py",

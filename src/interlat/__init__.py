@@ -8,8 +8,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from interlat.agents.agent import Agent, load
+    from interlat.agents.agent import Agent
     from interlat.agents.inspection import Inspection, inspect
+    from interlat.agents.loading import load
+    from interlat.evaluation.evaluate import evaluate
     from interlat.experiments.household.checkpoints import bundled
     from interlat.messages import CacheMessage, HiddenMessage, TextMessage, load_message
 
@@ -22,8 +24,9 @@ _HOMES = {
     "Inspection": "interlat.agents.inspection",
     "TextMessage": "interlat.messages",
     "bundled": "interlat.experiments.household.checkpoints",
+    "evaluate": "interlat.evaluation.evaluate",
     "inspect": "interlat.agents.inspection",
-    "load": "interlat.agents.agent",
+    "load": "interlat.agents.loading",
     "load_message": "interlat.messages",
 }
 
@@ -34,6 +37,7 @@ __all__ = [
     "Inspection",
     "TextMessage",
     "bundled",
+    "evaluate",
     "inspect",
     "load",
     "load_message",

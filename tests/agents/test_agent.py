@@ -16,7 +16,8 @@ import torch
 
 import interlat
 from chat_templates import FORMS
-from interlat.agents.agent import Agent, load
+from interlat.agents.agent import Agent
+from interlat.agents.loading import load
 from interlat.agents.settings import PLAN_REQUEST, AgentSettings
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.engine.cache_message import message_of_memory
@@ -249,11 +250,42 @@ def test_a_prompt_longer_than_the_context_is_refused(scout: Agent) -> None:
         scout.reply("drawer " * 200)
 
 
-def test_a_cache_is_no_part_of_a_prompt(actor: Agent) -> None:
+def test_a_cache_is_continued_and_is_no_part_of_a_prompt(actor: Agent) -> None:
     memory = actor.engine.prefill(["the drawer"])
     message = message_of_memory(actor.engine, memory)
-    with pytest.raises(InputError, match="a cache enters as memory"):
+    assert actor.prompt("A room.", message) == actor.prompt("A room.")
+    continued = actor.engine.prefill([actor.prompt("A room.")], memory)
+    assert actor.reply("A room.", message, sampling=SHORT) == actor.engine.decode(continued, SHORT).texts[0]
+    assert actor.reply_many(["A room.", "A hall."], [message, message], sampling=SHORT)[0] == actor.reply(
+        "A room.", message, sampling=SHORT
+    )
+    with pytest.raises(InputError, match="no message came beside KV caches"):
+        actor.reply_many(["A room.", "A hall."], [message, None])
+    several = message_of_memory(actor.engine, actor.engine.prefill(["the drawer", "a lamp"]))
+    with pytest.raises(InputError, match="2 conversations"):
+        actor.reply("A room.", several)
+
+
+def test_a_cache_of_another_model_is_refused(scout: Agent, actor: Agent) -> None:
+    message = message_of_memory(scout.engine, scout.engine.prefill(["the drawer"]))
+    with pytest.raises(MessageError, match="2 layers of 2 heads"):
         actor.reply("A room.", message)
+    with pytest.raises(MessageError, match="cache of"):
+        actor.check(message.header)
+
+
+def test_many_messages_are_those_of_one(scout: Agent) -> None:
+    tasks = [TASK, "Find a mug.", "Open the drawer near the lamp."]
+    for together, alone in (
+        (scout.write_many(tasks, batch_size=2), [scout.write(task) for task in tasks]),
+        (scout.think_many(tasks, 3, batch_size=2), [scout.think(task, 3) for task in tasks]),
+    ):
+        for one, other in zip(together, alone, strict=True):
+            assert (one.text, one.token_ids) == (other.text, other.token_ids)
+            assert one.header == other.header
+            torch.testing.assert_close(one.hidden_states, other.hidden_states, atol=1e-5, rtol=1e-4)
+    with pytest.raises(InputError, match="list of texts"):
+        scout.write_many(TASK)
 
 
 def test_settings_shape_the_prompt(scout: Agent) -> None:

@@ -7,8 +7,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from interlat.agents.agent import Agent, load
+from interlat.agents.agent import Agent
 from interlat.agents.inspection import inspect
+from interlat.agents.loading import load
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError, MessageError
 from interlat.messages import HiddenMessage, TextMessage

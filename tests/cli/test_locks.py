@@ -4,11 +4,11 @@ import pytest
 
 from interlat.agents.sources import TaskSource
 from interlat.errors import InterlatError, StorageError
-from interlat.evaluation.latency import MeasureLatency, measure_latency
 from interlat.evaluation.teams import EvaluateTeams, evaluate_teams
 from interlat.experiments.household.collect_episodes import CollectEpisodes, collect_episodes
 from interlat.experiments.household.collect_trajectories import CollectTrajectories, collect_trajectories
 from interlat.experiments.household.evaluate import Checkpoints, EvaluateHousehold, evaluate_household
+from interlat.experiments.household.latency import MeasureLatency, measure_latency
 from interlat.experiments.household.train_scout import TrainScout, train_scout
 from interlat.files import locked
 from interlat.training.actor import TrainActor, train_actor

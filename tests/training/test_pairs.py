@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from interlat.agents.agent import load
+from interlat.agents.loading import load
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import InputError

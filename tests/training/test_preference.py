@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from interlat.agents.agent import load
+from interlat.agents.loading import load
 from interlat.connectors.adapter import CommunicationAdapter
 from interlat.errors import CheckpointError, InputError
 from interlat.files import append_line, read_lines

@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 import torch
 
-from interlat.agents.agent import Agent, load
+from interlat.agents.agent import Agent
+from interlat.agents.loading import load
 from interlat.agents.settings import AgentSettings
 from interlat.errors import CheckpointError, InputError, MessageError
 from interlat.files import append_line

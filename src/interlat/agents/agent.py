@@ -3,30 +3,29 @@
 import dataclasses
 import functools
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interlat.agents.settings import PLAN_REQUEST, AgentSettings
+from interlat.agents.conversations import Conversations, caches_of
+from interlat.agents.sender import SenderOutput, think, write
+from interlat.agents.settings import PLACE_OF_TEXT, PLAN_REQUEST, AgentSettings
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.connectors.base import Align
-from interlat.connectors.bridge import Bridge, think_over
+from interlat.connectors.bridge import Bridge
 from interlat.connectors.identity import NormMatchedIdentity
-from interlat.engine.cache import KVCache
-from interlat.engine.cache_message import header_of
+from interlat.connectors.rows import padded_rows
+from interlat.engine.cache import KVCache, MemoryRow
+from interlat.engine.cache_message import memory_of_message, origin_of
 from interlat.engine.chat import ChatFormat
-from interlat.engine.checkpoint import at_home, companion_file
 from interlat.engine.hf import Engine
 from interlat.engine.prompt import Latents, Part, Text, Tokens
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.streaming import Request
-from interlat.engine.template import TemplateOptions
 from interlat.errors import CheckpointError, InputError, MessageError
-from interlat.messages import Header, HiddenMessage, Message, TextMessage, check_receiver
+from interlat.messages import CacheMessage, Header, HiddenMessage, Message, TextMessage, check_receiver
 from interlat.reasoning import final_part
 from interlat.states import StateAt
 
@@ -78,7 +77,7 @@ class Agent:
                     f"{self.engine.hidden_size}; load the adapter that was trained with this model"
                 )
             self.adapter.to(self.engine.device).eval()
-        if self._marks_messages and self._delimiters is None:
+        if self.marks_messages and self._delimiters is None:
             raise CheckpointError(
                 f"the tokenizer of {self.engine.name} lacks {' or '.join(self._delimiter_tokens)}, which "
                 "stand around a message; load the tokenizer that the model was trained with"
@@ -111,24 +110,52 @@ class Agent:
             MessageError: the plan is empty.
             PromptError: the task is no text, or does not fit into the context.
         """
-        sampling = self._sampling(sampling, max_new_tokens)
-        memory = self._read(self.prompt(task, default_template=PLAN_REQUEST))
-        decoded = self.engine.decode(memory, sampling, [self._seed(seed, task)], None, True, state_at=state_at)
-        if not decoded.texts[0].strip():
-            raise MessageError(
-                f"{self.engine.name} wrote an empty plan, expected at least one word; check its prompt "
-                "template, or sample with a temperature"
+        made = self._write([task], sampling, max_new_tokens, seed, None, state_at)
+        return _hidden(made)[0]
+
+    def write_many(
+        self,
+        tasks: Sequence[str],
+        *,
+        sampling: Sampling | None = None,
+        max_new_tokens: int | None = None,
+        seed: int = 0,
+        keys: Sequence[str] | None = None,
+        state_at: StateAt = "before_token",
+        batch_size: int = 16,
+    ) -> list[HiddenMessage]:
+        """Write a plan for each of several tasks; each message is the one that `write` makes of its task alone.
+
+        Args:
+            tasks: what goes into the prompt template.
+            sampling, max_new_tokens, seed, state_at: as for `write`.
+            keys: names of the tasks, which seed their samples; by default their texts.
+            batch_size: tasks in one batch.
+
+        Raises:
+            MessageError: a plan is empty.
+            PromptError: as `write`, for any of the tasks.
+        """
+        made = []
+        for part in _parts(tasks, batch_size):
+            made += self._write(
+                tasks[part], sampling, max_new_tokens, seed, None if keys is None else keys[part], state_at
             )
-        start = int(memory.next_position[0]) - (state_at == "before_token")
-        count = len(decoded.token_ids[0])
-        provenance = {"method": "write", "task": task, "seed": seed, "sampling": dataclasses.asdict(sampling)}
-        provenance["stopped"] = decoded.stopped[0]
-        return HiddenMessage(
-            decoded.hidden_states[0],
-            decoded.texts[0],
-            tuple(decoded.token_ids[0]),
-            self._header(state_at, range(start, start + count), provenance),
-        )
+        return _hidden(made)
+
+    def _write(
+        self,
+        tasks: Sequence[str],
+        sampling: Sampling | None,
+        max_new_tokens: int | None,
+        seed: int,
+        keys: Sequence[str] | None,
+        state_at: StateAt,
+    ) -> list[SenderOutput]:
+        chosen = self._sampling(sampling, max_new_tokens)
+        seeds = [self.seed(seed, key) for key in keys or tasks]
+        said = {"seed": seed, "sampling": dataclasses.asdict(chosen)}
+        return write(self, tasks, chosen, seeds, state_at=state_at, provenance=said)
 
     def think(self, task: str, steps: int | None = None, *, align: Align | None = None) -> HiddenMessage:
         """Think about ``task`` in latent steps, without a word.
@@ -149,34 +176,34 @@ class Agent:
             MessageError: ``steps`` is below 1, which would be an empty message.
             PromptError: the task is no text, or does not fit into the context.
         """
+        return self.think_many([task], steps, align=align)[0]
+
+    def think_many(
+        self, tasks: Sequence[str], steps: int | None = None, *, align: Align | None = None, batch_size: int = 16
+    ) -> list[HiddenMessage]:
+        """Think about each of several tasks; each message is the one that `think` makes of its task alone.
+
+        Args, raises: as `think`; ``batch_size`` tasks are in one batch.
+        """
+        steps = self.latent_steps(steps)
+        return _hidden(
+            [one for part in _parts(tasks, batch_size) for one in think(self, tasks[part], steps, connector=align)]
+        )
+
+    def latent_steps(self, steps: int | None = None) -> int:
+        """The number of latent steps, by default the most that a compressed sender was trained with, else 8.
+
+        Raises:
+            InputError: no whole number.
+            MessageError: below 1.
+        """
         if steps is None:
-            steps = max(self.bridge.config.latent_steps) if self.bridge is not None else DEFAULT_STEPS
+            return max(self.bridge.config.latent_steps) if self.bridge is not None else DEFAULT_STEPS
         if not isinstance(steps, int):
             raise InputError(f"steps is {steps!r}, expected a whole number of latent steps")
         if steps < 1:
             raise MessageError(f"a thought of {steps} steps is an empty message, expected at least 1; raise steps")
-        prompt = self.prompt(task, default_template=PLAN_REQUEST)
-        if self.bridge is not None and align is None:
-            return self._think_over(self.bridge, task, prompt, steps)
-        memory = self.engine.prefill([prompt], room=steps)
-        _, thoughts = self.engine.think(memory, steps, align or self._identity)
-        start = int(memory.next_position[0])
-        provenance = {"method": "think", "task": task, "steps": steps}
-        return HiddenMessage(thoughts[0], header=self._header("before_token", range(start, start + steps), provenance))
-
-    def _think_over(self, bridge: Bridge, task: str, prompt: list[Part], steps: int) -> HiddenMessage:
-        memory, rows = think_over(self.engine, bridge, [prompt], steps)
-        end = int(memory.next_position[0])
-        config = bridge.config
-        header = dataclasses.replace(
-            self._header(
-                config.state_at, range(end - steps, end), {"method": "compressed", "task": task, "steps": steps}
-            ),
-            space_fingerprint=config.sender_fingerprint,
-            layer=config.layer,
-            norm=config.norm,
-        )
-        return HiddenMessage(rows[0].to(self.engine.dtype), header=header)
+        return steps
 
     def reply(
         self,
@@ -205,7 +232,8 @@ class Agent:
             PromptError: text or message is no text, or they do not fit into the context.
         """
         limit = self._sampling(sampling, max_new_tokens)
-        decoded = self.engine.decode(self._read(self.prompt(text, message)), limit, [self._seed(seed, text)])
+        prompts, memory = self.prompts([text], [message])
+        decoded = self.engine.decode(self.engine.prefill(prompts, memory), limit, [self.seed(seed, text)])
         answer = final_part(self.chat.opened_thought + decoded.texts[0])
         if answer is None:
             raise MessageError(
@@ -247,9 +275,9 @@ class Agent:
         given = [None] * len(texts) if messages is None else list(messages)
         if isinstance(texts, str) or len(given) != len(texts):
             raise InputError(f"{len(given)} messages for {len(texts)} texts, expected a list of texts and one for each")
-        prompts = [self.prompt(text, message) for text, message in zip(texts, given, strict=True)]
+        prompts, memory = self.prompts(texts, given)
         requests = [
-            Request(str(number), prompt, self._seed(seed, text))
+            Request(str(number), prompt, self.seed(seed, text), None if memory is None else MemoryRow(memory, number))
             for number, (text, prompt) in enumerate(zip(texts, prompts, strict=True))
         ]
         replies: dict[str, Reply] = {}
@@ -265,19 +293,67 @@ class Agent:
     def prompt(self, text: str, message: Message | None = None, *, default_template: str = "{text}") -> list[Part]:
         """The opening of a conversation, ready for `Engine.prefill`.
 
-        The message stands at the end of the first user turn: ``text connector <bop> message <eop>``. An agent
+        The message is at the end of the first user turn: ``text message_prefix <bop> message <eop>``. An agent
         that was trained with messages sees ``<bop><eop>`` also where there is none; to any other model a text
-        message is plain text after the connector. Control tokens written in the text or in a message are words
-        like any others, unless the settings allow them.
+        message is plain text after the prefix. A cache message is no part of the prompt, it comes before it: see
+        `prompts`. Control tokens written in the text or in a message are words like any others, unless the settings
+        allow them.
 
         Raises:
             CheckpointError, MessageError, PromptError: as `reply`.
         """
+        latents = self.read_rows(message) if isinstance(message, HiddenMessage) else None
+        return self._opening(text, message, latents, default_template)
+
+    def prompts(
+        self,
+        texts: Sequence[str],
+        messages: Sequence[Message | None],
+        latents: Sequence[Tensor | None] | None = None,
+    ) -> tuple[list[list[Part]], KVCache | None]:
+        """The openings of several conversations, and the caches of their messages that they continue, if any.
+
+        Args:
+            texts: the first user turns.
+            messages: one for each.
+            latents: what `read_many` makes of the messages; None lets it.
+
+        Raises:
+            CheckpointError, MessageError, PromptError: as `reply`.
+            InputError: only some of the messages are caches.
+        """
+        read = self.read_many(messages) if latents is None else latents
+        openings = [
+            self._opening(text, message, rows) for text, message, rows in zip(texts, messages, read, strict=True)
+        ]
+        return openings, caches_of(self, messages)
+
+    def task_prompt(self, task: str) -> list[Part]:
+        """What a sender reads about a task. Raises PromptError if the task is no text."""
+        return self.prompt(task, default_template=PLAN_REQUEST)
+
+    def _opening(
+        self, text: str, message: Message | None, latents: Tensor | None, default_template: str = PLACE_OF_TEXT
+    ) -> list[Part]:
         content: list[Part] = [*self.settings.content(text, default_template)]
-        if message is not None or self._marks_messages:
-            content += [Text(self.settings.connector), *self._delimited(message)]
+        if isinstance(message, CacheMessage):
+            message = None
+        if message is not None or self.marks_messages:
+            content += [Text(self.settings.connector), *self._delimited(message, latents)]
         turns = [("system", [Text(self.settings.system_prompt)])] if self.settings.system_prompt else []
         return self.chat.opening([*turns, ("user", content)])
+
+    def converse(self, texts: Sequence[str], messages: Sequence[Message | None] | None = None) -> Conversations:
+        """Open several conversations, one batch; each goes as it would alone.
+
+        Args:
+            texts: the first user turns.
+            messages: one for each text, or None for none.
+
+        Raises:
+            CheckpointError, MessageError, PromptError: as `reply`.
+        """
+        return Conversations(self, texts, [None] * len(texts) if messages is None else messages)
 
     @property
     def chat(self) -> ChatFormat:
@@ -290,35 +366,84 @@ class Agent:
         Raises:
             CheckpointError, MessageError: as `reply`.
         """
-        if self.adapter is None:
-            raise CheckpointError(
-                f"{self.engine.name} is a checkpoint without an adapter, so it cannot read a hidden message; "
-                "load a trained receiver, or give it the words: TextMessage(message.text)"
-            )
-        check_receiver(message.header, self.adapter.config.expectations())
-        with torch.no_grad():
-            rows = message.hidden_states.to(self.engine.device).unsqueeze(0)
-            read: Tensor = self.adapter(rows, dtype=self.engine.dtype)
-        return read[0]
+        return self._adapted([message])[0]
 
-    def _delimited(self, message: Message | None) -> list[Part]:
+    def read_many(self, messages: Sequence[Message | None]) -> list[Float[Tensor, "_ D"] | None]:
+        """The input rows for each of several messages that is a hidden one, None for the others; one batch.
+
+        Raises:
+            CheckpointError, MessageError: as `reply`.
+        """
+        hidden = [number for number, message in enumerate(messages) if isinstance(message, HiddenMessage)]
+        rows: list[Tensor | None] = [None] * len(messages)
+        if hidden:
+            chosen = [message for message in messages if isinstance(message, HiddenMessage)]
+            for number, adapted in zip(hidden, self._adapted(chosen), strict=True):
+                rows[number] = adapted
+        return rows
+
+    def _adapted(self, messages: Sequence[HiddenMessage]) -> list[Tensor]:
+        for message in messages:
+            self.check(message.header)
+        assert self.adapter is not None, "checked with the first header"
+        with torch.no_grad():
+            if len(messages) == 1:
+                rows = messages[0].hidden_states.to(self.engine.device).unsqueeze(0)
+                return [self.adapter(rows, dtype=self.engine.dtype)[0]]
+            rows, mask = padded_rows([message.hidden_states for message in messages], self.engine.device)
+            read = self.adapter(rows, mask, dtype=self.engine.dtype)
+        return [adapted[real] for adapted, real in zip(read, mask, strict=True)]
+
+    def cache_of(self, message: CacheMessage) -> KVCache:
+        """The KV cache in a message, ready to be continued. Raises MessageError if another model made it."""
+        return memory_of_message(self.engine, message)
+
+    def check(self, header: Header) -> None:
+        """Check that this agent can read messages with such a header, before any is made or used.
+
+        A text is read by every agent that was not trained to do without messages.
+
+        Raises:
+            CheckpointError: a hidden message, but this agent has no adapter to read it.
+            MessageError: another sender, layer, norm or state_at than the adapter was trained with, or the cache of
+                another model; names everything that differs.
+        """
+        if header.kind == "hidden":
+            if self.adapter is None:
+                raise CheckpointError(
+                    f"{self.engine.name} is a checkpoint without an adapter, so it cannot read a hidden message; "
+                    "load a trained receiver, or give it the words: TextMessage(message.text)"
+                )
+            check_receiver(header, self.adapter.config.expectations())
+        elif header.kind == "cache":
+            maker = origin_of(header)
+            if differing := self.engine.origin.differences(maker):
+                raise MessageError(
+                    f"{self.engine.name} cannot continue the cache of {maker.name}: {differing}; give both one model, "
+                    "or send hidden states or text between these two"
+                )
+        elif self.settings.message_kind == "none":
+            raise MessageError(
+                f"{self.engine.name} was trained to do without messages (message_kind is none), got a text message; "
+                "give a receiver that was trained to read text, or send nothing"
+            )
+
+    def _delimited(self, message: Message | None, latents: Tensor | None) -> list[Part]:
         body: list[Part] = []
-        if isinstance(message, HiddenMessage):
-            body = [Latents(self.read_rows(message))]
+        if latents is not None:
+            body = [Latents(latents)]
         elif isinstance(message, TextMessage):
             body = [Text(message.text, self.settings.literal)]
         elif message is not None:
-            raise InputError(
-                f"reply reads text and hidden messages, got a {type(message).__name__}; a cache enters as "
-                "memory: Engine.prefill(prompts, memory)"
-            )
+            raise InputError(f"a message is a {type(message).__name__}, expected a message of interlat or None")
         if self._delimiters is None:
             return body
         begin, end = self._delimiters
         return [Tokens((begin,)), *body, Tokens((end,))]
 
     @property
-    def _marks_messages(self) -> bool:
+    def marks_messages(self) -> bool:
+        """Whether it was trained with messages, and so sees their delimiters also where there is none."""
         return self.adapter is not None or bool(self.settings.message_kind)
 
     @property
@@ -333,69 +458,28 @@ class Agent:
         return (vocabulary[begin], vocabulary[end]) if begin in vocabulary and end in vocabulary else None
 
     @functools.cached_property
-    def _identity(self) -> NormMatchedIdentity:
+    def identity(self) -> NormMatchedIdentity:
+        """The connector of untrained latent steps: a state with the norm of an embedding."""
         return NormMatchedIdentity.of_embeddings(self.engine.input_embeddings)
 
-    def _read(self, prompt: list[Part]) -> KVCache:
-        return self.engine.prefill([prompt])
-
-    def _seed(self, seed: int, text: str) -> int:
-        return row_seed(seed, text, self.settings.role)
-
-    def _header(self, state_at: StateAt, positions: range, provenance: dict[str, Any]) -> Header:
-        header = header_of(self.engine, {"role": self.settings.role, **provenance})
-        return dataclasses.replace(header, state_at=state_at, positions=tuple(positions))
+    def seed(self, seed: int, key: str) -> int:
+        """The seed of a sample of this agent, from the seed of a run and the name of what it is about."""
+        return row_seed(seed, key, self.settings.role)
 
 
-def load(
-    path_or_hub_id: str | Path,
-    *,
-    dtype: str | torch.dtype = "auto",
-    device: str | torch.device = "auto",
-    compile: bool = False,
-    trust_remote_code: bool = False,
-    template: TemplateOptions | None = None,
-) -> Agent:
-    """Load an agent: any Hugging Face causal language model, with what interlat keeps beside it.
-
-    Beside the model may stand ``adapter.safetensors`` (it reads hidden messages), ``bridge.safetensors`` (it was
-    trained to send a few latents) and ``agent.json`` (role, prompts, sampling; see `AgentSettings`).
-
-    Args:
-        path_or_hub_id: a directory or a hub id.
-        dtype, device, compile, trust_remote_code: see `interlat.engine.hf.Engine.load`.
-        template: arguments of the chat template, over those in ``agent.json``.
-
-    Raises:
-        CheckpointError: no usable model in that place, or its parts are damaged or do not fit each other.
-    """
-    place = at_home(path_or_hub_id)
-    engine, settings = load_engine(
-        place, template, dtype=dtype, device=device, compile=compile, trust_remote_code=trust_remote_code
-    )
-    adapter_file = companion_file(place, CommunicationAdapter.FILE)
-    bridge_file = companion_file(place, Bridge.FILE)
-    return Agent(
-        engine,
-        CommunicationAdapter.load(adapter_file.parent) if adapter_file else None,
-        settings,
-        Bridge.load(bridge_file.parent) if bridge_file else None,
-    )
+def _hidden(made: Sequence[SenderOutput]) -> list[HiddenMessage]:
+    """The messages of a sender. Raises MessageError where there is none."""
+    for one in made:
+        if one.message is None:
+            raise MessageError(
+                f"{one.failure}, expected at least one word; check its prompt template, or sample with a temperature"
+            )
+    return [one.message for one in made if isinstance(one.message, HiddenMessage)]
 
 
-def load_engine(place: str, template: TemplateOptions | None = None, **options: Any) -> tuple[Engine, AgentSettings]:
-    """The model of an agent, which writes prompts as in its training, and its settings.
-
-    Args:
-        place: a directory or a hub id.
-        template: arguments of the chat template, over those in ``agent.json``.
-        options: those of `Engine.load`.
-
-    Raises:
-        CheckpointError: no usable model in that place, or ``agent.json`` is damaged.
-    """
-    engine = Engine.load(place, **options)
-    settings = AgentSettings.beside(place)
-    if template is not None:
-        settings = dataclasses.replace(settings, template=template.over(settings.template))
-    return engine.with_template(settings.template), settings
+def _parts(tasks: Sequence[str], size: int) -> Iterator[slice]:
+    """Places of batches. Raises InputError: a bare string, or an impossible size."""
+    if isinstance(tasks, str) or size < 1:
+        raise InputError(f"tasks is {tasks!r:.40} and batch_size {size}, expected a list of texts and at least 1")
+    for start in range(0, len(tasks), size):
+        yield slice(start, start + size)

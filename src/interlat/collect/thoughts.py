@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interlat.agents.agent import load_engine
+from interlat.agents.loading import load_engine
 from interlat.agents.prompting import PromptMaker, with_thinking
 from interlat.agents.sources import some_tasks
 from interlat.collect.settings import CollectThoughts as CollectThoughts

@@ -1,8 +1,10 @@
 """The protocol of every environment: it shows text and takes actions until it says how it went."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from interlat.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Outcome:
     """A finer measure, where the environment has one."""
     steps: int = 0
     """Actions taken since the start."""
+    action: str | None = None
+    """What the environment took the reply for; None is the whole of it."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """JSON values that the result of the episode repeats, such as why an answer is wrong."""
 
@@ -54,6 +58,8 @@ class Environment(Protocol):
     """As results and commands spell it."""
     origin: Mapping[str, Any]
     """Where the items come from; results on other data are not mixed with these."""
+    reply_tokens: int
+    """Most tokens of a reply, where a run does not say."""
 
     def items(self) -> Sequence[Item]:
         """All items, in the order of the data.
@@ -68,12 +74,37 @@ class Environment(Protocol):
         ...
 
     def step(self, items: Sequence[Item], replies: Sequence[str]) -> Sequence[Outcome]:
-        """Take the final part of the receiver's reply to each item, find the action in it, and answer."""
+        """Find the action in the receiver's reply to each item, take it, and answer.
+
+        Args:
+            items: those whose episodes go on.
+            replies: all that the receiver wrote, thoughts included; see `interlat.reasoning.final_part`.
+        """
         ...
 
     def close(self) -> None:
         """End what runs beside the program."""
         ...
+
+
+@dataclass(frozen=True)
+class EnvironmentOptions:
+    """What an environment is made of; each takes what it needs."""
+
+    data: tuple[str, ...] = ()
+    """Files, folders or hub ids; empty is the environment's own place, if it has one."""
+    split: str = ""
+    """Part of the data."""
+    limit: int | None = None
+    """A fixed random subset of this size; None is everything."""
+    workers: int = 2
+    """Processes or threads beside the program."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Further options, by name."""
+
+
+ENVIRONMENTS: Registry[Callable[[EnvironmentOptions], Environment]] = Registry("environments")
+"""Environments of many actions, by name. Every benchmark is an environment besides, see `question`."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from interlat.agents.agent import load_engine
+from interlat.agents.loading import load_engine
 from interlat.agents.prompting import PromptMaker
 from interlat.connectors.bridge import Bridge, begin_thought, finish_thought
 from interlat.connectors.identity import NormMatchedIdentity

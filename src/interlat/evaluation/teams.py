@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from interlat.agents.agent import load_engine
+from interlat.agents.loading import load_engine
 from interlat.agents.sources import some_tasks
 from interlat.connectors.identity import NormMatchedIdentity
 from interlat.connectors.random import RandomAlignment
 from interlat.connectors.ridge import ridge_map
 from interlat.connectors.vocabulary import VocabularyMean
-from interlat.controls import cross_task_partners
+from interlat.controls.cross_task import cross_task_partners
 from interlat.engine.checkpoint import load_model_config
 from interlat.engine.distributed import Ranks
 from interlat.engine.hf import Align, Engine

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from interlat.controls import is_control, shortens
+from interlat.controls.latents import is_control, shortens
 from interlat.errors import InputError
 from interlat.evaluation.statistics import (
     Interval,

@@ -17,7 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from interlat.agents.agent import Agent, load
+from interlat.agents.agent import Agent
+from interlat.agents.loading import load
 from interlat.engine.distributed import Ranks
 from interlat.engine.embeddings import next_token_scores
 from interlat.errors import InputError

@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from interlat.agents.agent import load
+from interlat.agents.loading import load
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.environments.alfworld.pool import GamePool
 from interlat.errors import InputError
@@ -20,10 +20,10 @@ from interlat.experiments.household.collect_trajectories import (
     _batches,
     collect_trajectories,
 )
-from interlat.experiments.household.player import play_games
 from interlat.files import read_lines
 from interlat.store.reading import LatentStore
-from interlat.training.trajectories import TRAJECTORIES_FILE, read_trajectories, stored_message
+from interlat.training.trajectories import TRAJECTORIES_FILE, read_trajectories
+from slow_game import slow_game
 
 
 @pytest.fixture
@@ -58,13 +58,12 @@ def test_a_trajectory_is_the_game_played_alone(pipeline, config, kind):
     with GamePool(1) as pool:
         for one in played:
             record = store.entry(one.id).metadata["record"]
-            message = stored_message(agent, store, one.id)
+            states, said = store.hidden_states(one.id), store.entry(one.id).said
+            message = {"none": None, "text": said, "latent": states}[kind]
             seed = row_seed(0, one.id, f"attempt {one.attempt}")
-            (alone,) = play_games(
-                agent.engine, pool, [record["game"]], [message], [record["max_steps"]], agent.adapter,
-                Sampling(temperature=1.0, max_new_tokens=6), [seed],
-            )  # fmt: skip
-            assert tuple(alone.turns) == one.turns and (alone.won, alone.steps) == (one.won, one.steps)
+            sampling = Sampling(temperature=1.0, max_new_tokens=6)
+            turns, won, steps, _ = slow_game(agent, pool, record, message, sampling, seed)
+            assert turns == one.turns and (won, steps) == (one.won, one.steps)
             assert (one.item, one.max_steps, one.seed) == (record["item"], record["max_steps"], seed)
             assert one.steps == len(one.turns) <= one.max_steps
 

@@ -4,9 +4,13 @@ import shutil
 import sys
 
 import pytest
+import torch
 
+import interlat
 from interlat.config import write_config
+from interlat.engine.sampling import Sampling
 from interlat.engine.template import TemplateOptions
+from interlat.environments.alfworld.pool import GamePool
 from interlat.errors import InputError
 from interlat.experiments.household import evaluate as household
 from interlat.experiments.household.author import author_games
@@ -16,9 +20,10 @@ from interlat.experiments.household.commands.evaluate import Evaluate
 from interlat.experiments.household.episodes import read_episodes
 from interlat.experiments.household.evaluate import Checkpoints, EvaluateHousehold, evaluate_household, inspect_plans
 from interlat.experiments.household.mini import MINI_ROOMS
-from interlat.experiments.household.sending import Sender
+from interlat.experiments.household.prompts import scout_prompt
 from interlat.files import read_lines
 from kill_rounds import kill_rounds, same_lines
+from slow_game import slow_game
 
 
 def settings(pipeline, output, **changes):
@@ -175,14 +180,40 @@ def test_short_variants_without_their_models_are_refused(pipeline, tmp_path):
 
 def test_template_arguments_reach_sender_and_actors_and_change_the_hash(pipeline, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(household, "play_games", lambda engine, *rest: seen.append(engine.template) or 1 / 0)
+    monkeypatch.setattr(household, "play_arms", lambda environment, agents, *rest: seen.append(agents) or 1 / 0)
     quiet = TemplateOptions(enable_thinking=False)
     plain, config = (settings(pipeline, tmp_path, variants=("text",), template=t) for t in (TemplateOptions(), quiet))
     assert plain.hash == settings(pipeline, tmp_path).hash != config.hash
     with pytest.raises(ZeroDivisionError):
         list(evaluate_household(config, read_episodes(pipeline.held_out)))
-    assert seen == [quiet]
-    assert Sender(str(pipeline.scout), [], template=quiet).engine.template == quiet
+    [agents] = seen
+    assert {role: agents[role].engine.template for role in ("scout", "text")} == {"scout": quiet, "text": quiet}
+
+
+def test_every_episode_is_the_game_played_alone(played, pipeline):
+    _, records, lines = played
+    games = {record["item"]: record for record in records}
+    scout = interlat.load(pipeline.scout, dtype="float32")
+    sampling = Sampling(max_new_tokens=16)
+    with GamePool(1) as pool:
+        for line in lines:
+            if line["variant"] == "cross_task":
+                continue
+            record = games[line["item"]]
+            [memory] = [scout.engine.prefill([scout.chat.opening([("user", scout_text(record))])])]
+            plan = scout.engine.decode(memory, Sampling(max_new_tokens=8), keep_hidden_states=True)
+            states = plan.hidden_states[0].bfloat16()
+            message = {"none": None, "text": plan.texts[0], "latent_told": plan.texts[0], "latent": states}.get(
+                line["variant"], torch.zeros_like(states)
+            )
+            actor = interlat.load(pipeline.actors[line["actor"]], dtype="float32")
+            turns, won, steps, read = slow_game(actor, pool, record, message, sampling)
+            assert [(turn["action"], turn["observation"]) for turn in line["turns"]] == list(turns), line["variant"]
+            assert (line["success"], line["steps"], line["prompt_tokens"]) == (won, steps, read)
+
+
+def scout_text(record):
+    return scout_prompt(record["opening"], record["episodes"][0]["evidence"])
 
 
 @pytest.mark.slow

@@ -6,21 +6,24 @@ not depend on the others, the batch size or the order: each attempt has a seed o
 
 import dataclasses
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from interlat.agents.agent import Agent, load
+from interlat.agents.agent import Agent
+from interlat.agents.loading import load
 from interlat.engine.distributed import Ranks
 from interlat.engine.sampling import row_seed
-from interlat.environments.alfworld.pool import GamePool
+from interlat.environments.protocol import EnvironmentOptions, Item
 from interlat.errors import InputError
-from interlat.experiments.household.player import play_games
+from interlat.evaluation.episodes import play
+from interlat.experiments.household.environment import HouseholdEnvironment
 from interlat.experiments.household.settings import CollectTrajectories as CollectTrajectories
 from interlat.files import append_line, locked
+from interlat.messages import Message, TextMessage
 from interlat.store.reading import LatentStore
 from interlat.training.trajectories import (
     TRAJECTORIES_FILE,
@@ -28,7 +31,6 @@ from interlat.training.trajectories import (
     actor_fingerprint,
     check_reader,
     read_trajectories,
-    stored_message,
 )
 
 
@@ -78,12 +80,18 @@ def _collect(config: CollectTrajectories) -> Iterator[tuple[int, int]]:
     if not missing:
         return
     path = Path(config.output) / TRAJECTORIES_FILE
-    with GamePool(config.workers, games_kept=config.batch_size) as pool:
+    told = {attempt.thought: store.entry(attempt.thought).metadata["episode"] for attempt in attempts}
+    records = [{**attempt.record, "episodes": [told[attempt.thought]]} for attempt in attempts]
+    environment = HouseholdEnvironment(EnvironmentOptions(workers=config.workers), records, config.batch_size)
+    items = {item.id: item for item in environment.items()}
+    try:
         for batch in _batches(missing, config.batch_size):
-            for trajectory in _play(config, agent, store, pool, batch, stamp):
+            for trajectory in _play(config, agent, store, environment, items, batch, stamp):
                 append_line(path, trajectory.record)
             count += len(batch)
             yield count, len(attempts)
+    finally:
+        environment.close()
 
 
 def _stamp(config: CollectTrajectories, agent: Agent, store: LatentStore) -> dict[str, Any]:
@@ -143,18 +151,17 @@ def _play(
     config: CollectTrajectories,
     agent: Agent,
     store: LatentStore,
-    pool: GamePool,
+    environment: HouseholdEnvironment,
+    items: Mapping[str, Item],
     batch: Sequence[_Attempt],
     stamp: dict[str, Any],
 ) -> Iterator[Trajectory]:
     seeds = [row_seed(config.seed, attempt.thought, f"attempt {attempt.number}") for attempt in batch]
-    episodes = play_games(
-        agent.engine,
-        pool,
-        [attempt.record["game"] for attempt in batch],
-        [stored_message(agent, store, attempt.thought) for attempt in batch],
-        [attempt.record["max_steps"] for attempt in batch],
-        agent.adapter,
+    episodes = play(
+        environment,
+        [items[attempt.record["item"]] for attempt in batch],
+        agent,
+        [_message(agent, store, attempt.thought) for attempt in batch],
         config.sampling,
         seeds,
     )
@@ -163,10 +170,18 @@ def _play(
             id=attempt.thought,
             attempt=attempt.number,
             item=attempt.record["item"],
-            won=episode.won,
+            won=episode.success,
             steps=episode.steps,
             max_steps=attempt.record["max_steps"],
             turns=tuple(episode.turns),
             seed=seed,
             **stamp,
         )
+
+
+def _message(agent: Agent, store: LatentStore, thought: str) -> Message | None:
+    """A stored thought as the message that the actor was trained to read."""
+    if agent.settings.message_kind == "hidden":
+        return store.message(thought)
+    said = store.entry(thought).said if agent.settings.message_kind == "text" else ""
+    return TextMessage(said) if said.strip() else None

@@ -3,40 +3,46 @@
 Variants: ``none``, ``text`` (greedy plan), ``text_sampled``, ``list`` (a plan that names every place), ``latent``,
 ``latent_unsent`` (the latent actor without a message), ``latent_told`` (the latent actor with the plan in words);
 messages of K rows to the latent actor: ``compressed:K`` (a trained sender's latents), ``resampled:K``, ``rollout:K``
-(the scout's own latent steps, untrained); and every control of `interlat.controls`, which replaces the message
+(the scout's own latent steps, untrained); and every control of `interlat.controls.latents`, which replaces the message
 of the latent actor. One JSON line an episode in ``results.jsonl``; what is there is not played again.
 """
 
 import dataclasses
 import json
-import resource
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from interlat.agents.agent import load_engine
-from interlat.agents.settings import MessageKind
-from interlat.connectors.adapter import CommunicationAdapter
-from interlat.engine.hf import Engine
-from interlat.environments.alfworld.pool import GamePool
+from interlat.agents.agent import Agent
+from interlat.agents.inspection import inspect
+from interlat.agents.loading import load
+from interlat.agents.sender import SenderOutput
+from interlat.agents.settings import PLACE_OF_TEXT, AgentSettings, MessageKind
+from interlat.channels.hidden import HiddenChannel
+from interlat.channels.none import NoChannel
+from interlat.channels.protocol import SendOptions
+from interlat.channels.resampled import ResampledChannel
+from interlat.channels.text import TextChannel
+from interlat.channels.thought import ThoughtChannel
+from interlat.connectors.resampler import Resampler
+from interlat.controls.latents import INT8
+from interlat.engine.distributed import Ranks
+from interlat.engine.sampling import Sampling
+from interlat.environments.protocol import EnvironmentOptions, Item
 from interlat.errors import InputError
-from interlat.evaluation.pairing import check_role, check_sender
-from interlat.experiments.household.player import Episode, Message, play_games
-from interlat.experiments.household.sending import (
-    COMPRESSED,
-    LATENT_WITHOUT_STATES,
-    RESAMPLED,
-    Sender,
-    SenderOutput,
-    size_in_bytes,
-)
+from interlat.evaluation.episodes import ENVIRONMENT, Episode
+from interlat.evaluation.run import Arm, Play, play_arms, text_for
+from interlat.evaluation.sends import Sends
+from interlat.experiments.household.environment import HouseholdEnvironment
+from interlat.experiments.household.prompts import SCOUT_REQUEST
 from interlat.experiments.household.settings import DEFAULT_VARIANTS as DEFAULT_VARIANTS
 from interlat.experiments.household.settings import Checkpoints as Checkpoints
 from interlat.experiments.household.settings import EvaluateHousehold as EvaluateHousehold
-from interlat.files import append_line, locked, write_atomically
+from interlat.experiments.household.variants import COMPRESSED, ROLLOUT, rows_of
+from interlat.files import locked, write_atomically
+from interlat.messages import HiddenMessage, Message
 from interlat.results import RESULT_FIELDS, Results, read_results
 
 RESULTS_FILE = "results.jsonl"
@@ -66,7 +72,6 @@ EPISODE_FIELDS: Mapping[str, type] = {
     "turns": list,
 }
 """What every line of this configuration has beside item, variant and hash, so that a report can be made of it."""
-_ACTOR_OF = {"none": "none", "text": "text", "text_sampled": "text", "list": "list"}
 _READS: dict[str, MessageKind] = {"none": "none", "text": "text", "list": "text", "latent": "hidden"}
 """Actor -> the kind of message that it was trained with."""
 
@@ -76,7 +81,7 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
 
     Args:
         config: the settings.
-        records: games with one drawn evidence each, as `interlat.experiments.household.collect_episodes` writes them.
+        records: games with one drawn evidence each, as `interlat collect episodes` writes them.
 
     Raises:
         InputError: no games, an unknown variant, results of the same games with other evidence, or an actor that
@@ -85,52 +90,128 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
         StorageError: another process writes to the folder, or it has lines that are no results.
     """
     with locked(config.output):
-        yield from _evaluate(config, records)
+        games = [record for record in records if record["episodes"]]
+        environment = HouseholdEnvironment(EnvironmentOptions(workers=config.workers), games, config.batch_size)
+        check_evidence(config, games)
+        done = {(line["item"], line["variant"]) for line in results_of(config).records}
+        if all((game["item"], variant) in done for game in games for variant in config.variants):
+            yield len(games) * len(config.variants), len(games) * len(config.variants)
+            return
+        agents = agents_of(config)
+        try:
+            yield from play_arms(environment, agents, arms_of(config), play_settings(config), Ranks(), _more)
+        finally:
+            environment.close()
 
 
-def _evaluate(config: EvaluateHousehold, records: Sequence[dict[str, Any]]) -> Iterator[tuple[int, int]]:
-    games = [record for record in records if record["episodes"]]
-    if not games:
-        raise InputError("no game to play: none of the games is a search problem; author more games")
-    check_evidence(config, games)
-    results = Path(config.output) / RESULTS_FILE
-    done = {(line["item"], line["variant"]) for line in results_of(config).records}
-    total = len(games) * len(config.variants)
-    wanted = [(v, g) for v in config.variants for g in games if (g["item"], v) not in done]
-    if not wanted:
-        yield total, total
-        return
-    sender = _sender(config, games)
-    actors: dict[str, tuple[Engine, CommunicationAdapter | None]] = {}
-    for kind in dict.fromkeys(_ACTOR_OF.get(variant, "latent") for variant, _ in wanted):
-        check_role(kind, getattr(config.checkpoints, kind), _READS[kind])
-        actors[kind] = _load_actor(config, kind)
-    _check_pairs(sender, actors, [variant for variant, _ in wanted])
-    count = total - len(wanted)
-    yield count, total
-    with GamePool(config.workers, games_kept=config.batch_size) as pool:
-        # Batches of games outermost: a loaded game is then reused by every variant.
-        for start in range(0, len(games), config.batch_size):
-            batch = games[start : start + config.batch_size]
-            for variant in config.variants:
-                todo = [game for game in batch if (game["item"], variant) not in done]
-                if not todo:
-                    continue
-                kind = _ACTOR_OF.get(variant, "latent")
-                engine, adapter = actors[kind]
-                messages, sent = sender.messages(variant, todo)
-                episodes = play_games(
-                    engine,
-                    pool,
-                    [game["game"] for game in todo],
-                    messages,
-                    [game["max_steps"] for game in todo],
-                    adapter,
-                )
-                for game, message, origin, episode in zip(todo, messages, sent, episodes, strict=True):
-                    append_line(results, _record(config, variant, kind, game, message, origin, episode))
-                count += len(todo)
-                yield count, total
+def arms_of(config: EvaluateHousehold) -> list[Arm]:
+    """The variants as senders, channels, controls and receivers."""
+    return [_arm(variant, config) for variant in config.variants]
+
+
+def _arm(variant: str, config: EvaluateHousehold) -> Arm:
+    plain = {
+        "none": Arm(variant, NoChannel(), receiver="none"),
+        "text": Arm(variant, TextChannel(), sender="scout", receiver="text"),
+        "text_sampled": Arm(variant, TextChannel("sampled"), sender="scout", receiver="text"),
+        "list": Arm(variant, TextChannel(), sender="list_scout", receiver="list"),
+        "latent": Arm(variant, HiddenChannel(), sender="scout", receiver="latent"),
+        "latent_unsent": Arm(variant, NoChannel(), receiver="latent"),
+        "latent_told": Arm(variant, TextChannel(), sender="scout", receiver="latent"),
+    }
+    if variant in plain:
+        return plain[variant]
+    name, latents = variant.partition(":")[0], rows_of(variant)
+    if not latents:
+        return Arm(variant, HiddenChannel(), variant, sender="scout", receiver="latent")
+    if name == COMPRESSED:
+        return Arm(variant, ThoughtChannel(str(latents)), sender="compressed", receiver="latent")
+    if name == ROLLOUT:
+        return Arm(variant, ThoughtChannel(str(latents), trained=False), sender="scout", receiver="latent")
+    assert config.checkpoints.resampler is not None, "checked when the configuration was made"
+    resampler = Resampler.load(config.checkpoints.resampler)
+    return Arm(variant, ResampledChannel(latents, resampler), sender="scout", receiver="latent")
+
+
+def play_settings(config: EvaluateHousehold) -> Play:
+    """How the games are played."""
+    return Play(
+        output=config.output,
+        config_hash=config.hash,
+        send=SendOptions(Sampling(max_new_tokens=config.max_plan_tokens), config.seed),
+        reply=Sampling(max_new_tokens=HouseholdEnvironment.reply_tokens),
+        seed=config.seed,
+        batch_size=config.batch_size,
+    )
+
+
+def agents_of(config: EvaluateHousehold) -> dict[str, Agent]:
+    """The agents that the variants need, by their roles.
+
+    Raises:
+        InputError: an actor was trained to read another kind of message.
+    """
+    arms = arms_of(config)
+    for role in dict.fromkeys(arm.receiver for arm in arms):
+        check_role(role, getattr(config.checkpoints, role), _READS[role])
+    needed = dict.fromkeys([arm.sender for arm in arms if arm.channel.kind != "none"] + [arm.receiver for arm in arms])
+    loaded: dict[str, Agent] = {}
+    for role in needed:
+        kind = "scout" if role == "list_scout" else role
+        if kind not in loaded:
+            loaded[kind] = load(getattr(config.checkpoints, kind), dtype=DTYPE, template=config.template)
+        style = "list" if role == "list_scout" else "plan"
+        loaded[role] = loaded[kind] if role in _READS else as_scout(loaded[kind], style)
+    # A variant without a message has a sender that never works.
+    loaded.setdefault("sender", next(iter(loaded.values())))
+    return loaded
+
+
+def check_role(role: str, place: str, expected: MessageKind) -> None:
+    """Refuse a receiver that was trained to read another kind of message; one that does not say is accepted.
+
+    Args:
+        role: its name among the checkpoints, for the error text.
+        place: its folder or hub id.
+        expected: the kind of message that it will get.
+
+    Raises:
+        InputError: it was trained to read another kind.
+    """
+    kind = AgentSettings.beside(place).message_kind
+    if kind not in ("", expected):
+        raise InputError(
+            f"checkpoints.{role} is {place}, which was trained with messages of the kind {kind!r}, expected "
+            f"{expected!r}; give the actor that was trained for this"
+        )
+
+
+def as_scout(agent: Agent, style: str = "plan") -> Agent:
+    """A sender that is asked what the scout was trained to be asked."""
+    settings = dataclasses.replace(
+        agent.settings, role="scout", prompt_template=f"{PLACE_OF_TEXT}\n{SCOUT_REQUEST[style]}"
+    )
+    return dataclasses.replace(agent, settings=settings)
+
+
+def _more(arm: Arm, item: Item, made: SenderOutput, message: Message | None, episode: Episode) -> dict[str, Any]:
+    hidden = isinstance(message, HiddenMessage)
+    size = 0 if message is None else message.byte_size
+    if isinstance(message, HiddenMessage) and arm.control == INT8:
+        # One byte a number, and a float32 scale for each row.
+        size = message.hidden_states.numel() + 4 * len(message.hidden_states)
+    sender = sum(made.seconds.values())
+    return {
+        "dtype": DTYPE,
+        "actor": arm.receiver,
+        # A sender without words still sent a text, or no text at all.
+        "message_kind": "hidden" if hidden else arm.channel.kind,
+        "message_bytes": size,
+        "message_rows": len(message.hidden_states) if isinstance(message, HiddenMessage) else 0,
+        "sender_seconds": sender,
+        "receiver_seconds": sum(value for phase, value in episode.seconds.items() if phase != ENVIRONMENT),
+        "world_seconds": episode.seconds[ENVIRONMENT],
+    }
 
 
 def results_of(config: EvaluateHousehold) -> Results:
@@ -167,115 +248,30 @@ def check_evidence(config: EvaluateHousehold, records: Sequence[dict[str, Any]])
             )
 
 
-def _sender(config: EvaluateHousehold, games: Sequence[dict[str, Any]]) -> Sender:
-    """With the parts that the variants need and no others."""
-    names = {variant.partition(":")[0] for variant in config.variants}
-    checkpoints = config.checkpoints
-    return Sender(
-        checkpoints.scout,
-        games,
-        compressed=checkpoints.compressed if COMPRESSED in names else None,
-        resampler=checkpoints.resampler if RESAMPLED in names else None,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        max_plan_tokens=config.max_plan_tokens,
-        template=config.template,
-    )
-
-
-def _check_pairs(
-    sender: Sender, actors: dict[str, tuple[Engine, CommunicationAdapter | None]], variants: Sequence[str]
-) -> None:
-    """Refuse a sender whose states the latent actor was not trained to read, before a game is played."""
-    _, adapter = actors.get("latent", (None, None))
-    names = {variant.partition(":")[0] for variant in variants if variant not in _ACTOR_OF} - LATENT_WITHOUT_STATES
-    if adapter is None or not names:
-        return
-    if COMPRESSED in names:
-        assert sender.compressed is not None, "checked when the configuration was made"
-        engine, bridge = sender.compressed
-        check_sender(engine, adapter, bridge)
-    if names - {COMPRESSED}:
-        check_sender(sender.engine, adapter, resampler=sender.resampler if RESAMPLED in names else None)
-
-
-def _load_actor(config: EvaluateHousehold, kind: str) -> tuple[Engine, CommunicationAdapter | None]:
-    folder = getattr(config.checkpoints, kind)
-    engine, _ = load_engine(folder, config.template, dtype=DTYPE)
-    return engine, CommunicationAdapter.load(folder).eval() if kind == "latent" else None
-
-
-def _record(
-    config: EvaluateHousehold,
-    variant: str,
-    actor: str,
-    game: dict[str, Any],
-    message: Message,
-    sent: SenderOutput | None,
-    episode: Episode,
-) -> dict[str, Any]:
-    hidden = isinstance(message, Tensor)
-    return {
-        "item": game["item"],
-        "variant": variant,
-        "split": game["split"],
-        "task_type": game["task_type"],
-        "evidence": game["episodes"][0]["evidence"],
-        "success": episode.won,
-        "steps": episode.steps,
-        "max_steps": game["max_steps"],
-        "seed": config.seed,
-        "config_hash": config.hash,
-        "dtype": DTYPE,
-        "actor": actor,
-        "message_kind": "hidden" if hidden else ("none" if message is None else "text"),
-        "message_bytes": size_in_bytes(message, variant),
-        "message_rows": len(message) if isinstance(message, Tensor) else 0,
-        "prompt_tokens": episode.prompt_tokens,
-        "decoded_tokens": episode.decoded_tokens,
-        "sender_tokens": sent.tokens if sent else 0,
-        "latent_steps": sent.latent_steps if sent else 0,
-        "forward_passes": episode.forward_passes + (sent.passes if sent else 0),
-        "sender_seconds": sent.seconds if sent else 0.0,
-        "receiver_seconds": episode.receiver_seconds,
-        "world_seconds": episode.world_seconds,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "plan": sent.plan if sent else "",
-        "turns": [{"action": action, "observation": observation} for action, observation in episode.turns],
-    }
-
-
 def inspect_plans(config: EvaluateHousehold, records: Sequence[dict[str, Any]], top: int = 5) -> dict[str, Any]:
-    """What each row of the scout's latents decodes to under its own LM head, for the report's reader."""
-    games = [record for record in records if record["episodes"]]
-    sender = _sender(config, games)
+    """What each latent of the scout's plans decodes to under its own LM head, for the report's reader."""
+    games = HouseholdEnvironment(EnvironmentOptions(), records).items()
+    scout = as_scout(load(config.checkpoints.scout, dtype=DTYPE, template=config.template))
+    channel, options = HiddenChannel(), play_settings(config).send
+    sends = Sends({game.id: text_for(game, "all") for game in games}, config.batch_size, options)
+    made = sends.of(channel, "scout", scout, [game.id for game in games])
     result: dict[str, Any] = {}
-
-    def word(token: int) -> str:
-        return str(sender.engine.tokenizer.decode([token])).strip()
-
-    for game in games:
-        sent = sender.sent("plan")[game["item"]]
-        scores = sender.engine.logits(sent.states.to(sender.engine.device, sender.engine.dtype)).float().softmax(dim=-1)
-        values, ids = scores.topk(top, dim=-1)
-        entropy = -(scores * scores.clamp_min(1e-12).log()).sum(dim=-1)
-
-        result[game["item"]] = {
-            "task": game["opening"].rsplit("Your task is to: ", 1)[-1],
-            "evidence": game["episodes"][0]["evidence"],
-            "plan": sent.plan,
+    for game, one in zip(games, made, strict=True):
+        message = channel.message(one, options)
+        rows = () if message is None else inspect(message, scout, top_k=top).rows
+        result[game.id] = {
+            "task": game.question.rsplit("Your task is to: ", 1)[-1],
+            "evidence": game.notes,
+            "plan": one.text,
             "rows": [
                 {
-                    "position": row,
-                    "token": word(int(ids[row, 0])),
-                    "norm": round(float(sent.states[row].norm()), 3),
-                    "entropy": round(float(entropy[row]), 3),
-                    "top": [
-                        [word(int(token)), round(float(value), 4)]
-                        for token, value in zip(ids[row], values[row], strict=True)
-                    ],
+                    "position": row.index,
+                    "token": row.candidates[0].text.strip(),
+                    "norm": round(row.norm, 3),
+                    "entropy": round(row.entropy, 3),
+                    "top": [[one.text.strip(), round(one.probability, 4)] for one in row.candidates],
                 }
-                for row in range(len(sent.states))
+                for row in rows
             ],
         }
     return result

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from interlat.config import write_config
 from interlat.errors import InputError
+from interlat.experiments.household.variants import check_variants
 from interlat.files import write_atomically
 from interlat.progress import completed, gathered, say
 
@@ -48,10 +49,7 @@ class Demo:
     def __post_init__(self) -> None:
         if self.limit < 2:
             raise InputError(f"limit is {self.limit}; the demo needs at least 2 games")
-        if self.variants != DEMO_VARIANTS:
-            from interlat.experiments.household.sending import check_variants
-
-            check_variants(self.variants)
+        check_variants(self.variants)
 
     def run(self) -> "Results":
         """Play; the episodes of these games and variants."""

@@ -40,7 +40,8 @@ class EvaluateLatency:
         records = playable_episodes(self.episodes, self.limit)
         import torch
 
-        from interlat.evaluation.latency import measure_latency, read_measurements
+        from interlat.evaluation.latency import read_measurements
+        from interlat.experiments.household.latency import measure_latency
 
         torch.set_num_threads(self.threads)
         settings = self.settings

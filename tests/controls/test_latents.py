@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from interlat.controls import (
+from interlat.controls.latents import (
     control_message,
     control_messages,
     control_names,
-    cross_task_partners,
     is_control,
     parse_control,
     shortens,
@@ -275,17 +274,6 @@ def test_keep_rows_keeps_each_row_equally_often() -> None:
     assert_within_errors(samples, torch.full((6,), 0.5, dtype=torch.float64))
 
 
-@given(st.lists(st.integers(0, 4), min_size=2, max_size=40), st.integers(0, 2**62))
-def test_cross_task_is_a_derangement_with_the_fewest_same_task_pairs(tasks: list[int], seed: int) -> None:
-    items = [f"game {place}" for place in range(len(tasks))]
-    partners = cross_task_partners(items, run_seed=seed, tasks=tasks)
-    assert sorted(partners) == list(range(len(tasks)))
-    assert all(place != partner for place, partner in enumerate(partners))
-    same = sum(tasks[place] == tasks[partner] for place, partner in enumerate(partners))
-    largest = max(tasks.count(task) for task in tasks)
-    assert same == max(0, 2 * largest - len(tasks))
-
-
 def test_cross_task_of_two_swaps_and_of_one_is_refused() -> None:
     first, second = make_message(3, seed=1), make_message(5, seed=2)
     for tasks in (None, ["same", "same"], ["one", "other"]):
@@ -293,29 +281,6 @@ def test_cross_task_of_two_swaps_and_of_one_is_refused() -> None:
         assert torch.equal(swapped[0], second) and torch.equal(swapped[1], first)
     with pytest.raises(InputError, match="at least 2 items, got 1"):
         control_messages("cross_task", [first], ["a"], run_seed=0)
-
-
-def test_cross_task_depends_on_the_set_and_the_seed_only() -> None:
-    items, tasks = [f"game {n}" for n in range(30)], [f"task {n % 3}" for n in range(30)]
-    partners = cross_task_partners(items, run_seed=5, tasks=tasks)
-    backwards = cross_task_partners(items[::-1], run_seed=5, tasks=tasks[::-1])
-    assert partners == [29 - place for place in backwards[::-1]]
-    assert partners != cross_task_partners(items, run_seed=6, tasks=tasks)
-
-
-def test_cross_task_mixes_all_other_tasks() -> None:
-    """Three tasks of equal size: a bare rotation would always pair the same two."""
-    items, tasks = [f"game {n:02}" for n in range(60)], [n % 3 for n in range(60)]
-    partners = cross_task_partners(items, run_seed=0, tasks=tasks)
-    shifts = [(tasks[partner] - tasks[place]) % 3 for place, partner in enumerate(partners)]
-    assert 15 <= shifts.count(1) <= 45 and shifts.count(0) == 0
-
-
-def test_cross_task_refuses_unusable_lists() -> None:
-    with pytest.raises(InputError, match="'a' appears more than once"):
-        cross_task_partners(["a", "b", "a"], run_seed=0)
-    with pytest.raises(InputError, match="2 items came with 1 tasks"):
-        cross_task_partners(["a", "b"], run_seed=0, tasks=["x"])
 
 
 @pytest.mark.parametrize(

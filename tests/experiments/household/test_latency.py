@@ -6,9 +6,10 @@ import interlat
 from interlat.engine.prompt import Text
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError, MessageError
-from interlat.evaluation.latency import PHASES, MeasureLatency, measure_latency
+from interlat.evaluation.latency import PHASES
 from interlat.experiments.household.episodes import read_episodes
 from interlat.experiments.household.evaluate import Checkpoints
+from interlat.experiments.household.latency import MeasureLatency, measure_latency
 from interlat.experiments.household.prompts import BEGIN_MESSAGE, END_MESSAGE, actor_prompt
 from interlat.files import read_lines
 from interlat.training.compression import Compress, compress

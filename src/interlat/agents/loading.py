@@ -1,0 +1,69 @@
+"""Loading an agent: a model with what interlat keeps beside it."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from interlat.agents.agent import Agent
+from interlat.agents.settings import AgentSettings
+from interlat.connectors.adapter import CommunicationAdapter
+from interlat.connectors.bridge import Bridge
+from interlat.engine.checkpoint import at_home, companion_file
+from interlat.engine.hf import Engine
+from interlat.engine.template import TemplateOptions
+
+
+def load(
+    path_or_hub_id: str | Path,
+    *,
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device = "auto",
+    compile: bool = False,
+    trust_remote_code: bool = False,
+    template: TemplateOptions | None = None,
+) -> Agent:
+    """Load an agent: any Hugging Face causal language model, with what interlat keeps beside it.
+
+    Beside the model may stand ``adapter.safetensors`` (it reads hidden messages), ``bridge.safetensors`` (it was
+    trained to send a few latents) and ``agent.json`` (role, prompts, sampling; see `AgentSettings`).
+
+    Args:
+        path_or_hub_id: a directory or a hub id.
+        dtype, device, compile, trust_remote_code: see `interlat.engine.hf.Engine.load`.
+        template: arguments of the chat template, over those in ``agent.json``.
+
+    Raises:
+        CheckpointError: no usable model in that place, or its parts are damaged or do not fit each other.
+    """
+    place = at_home(path_or_hub_id)
+    engine, settings = load_engine(
+        place, template, dtype=dtype, device=device, compile=compile, trust_remote_code=trust_remote_code
+    )
+    adapter_file = companion_file(place, CommunicationAdapter.FILE)
+    bridge_file = companion_file(place, Bridge.FILE)
+    return Agent(
+        engine,
+        CommunicationAdapter.load(adapter_file.parent) if adapter_file else None,
+        settings,
+        Bridge.load(bridge_file.parent) if bridge_file else None,
+    )
+
+
+def load_engine(place: str, template: TemplateOptions | None = None, **options: Any) -> tuple[Engine, AgentSettings]:
+    """The model of an agent, which writes prompts as in its training, and its settings.
+
+    Args:
+        place: a directory or a hub id.
+        template: arguments of the chat template, over those in ``agent.json``.
+        options: those of `Engine.load`.
+
+    Raises:
+        CheckpointError: no usable model in that place, or ``agent.json`` is damaged.
+    """
+    engine = Engine.load(place, **options)
+    settings = AgentSettings.beside(place)
+    if template is not None:
+        settings = dataclasses.replace(settings, template=template.over(settings.template))
+    return engine.with_template(settings.template), settings

@@ -1,0 +1,1 @@
+"""Channels: what travels from a sender to a receiver."""

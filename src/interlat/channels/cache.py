@@ -1,0 +1,41 @@
+"""The sender's KV cache, which the receiver continues (LatentMAS, arXiv 2511.20639)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from interlat.agents.agent import Agent
+from interlat.agents.sender import SenderOutput, think, write
+from interlat.channels.protocol import Kind, SendOptions, whole_number
+from interlat.engine.cache_message import header_of
+from interlat.messages import Header, Message
+
+
+class CacheChannel:
+    """Keys and values of all that the sender has read and done travel; sender and receiver are one model.
+
+    Args:
+        argument: K: the sender takes K latent steps. Empty: it writes a plan.
+    """
+
+    kind: Kind = "cache"
+
+    def __init__(self, argument: str = "") -> None:
+        self.steps = whole_number("cache", argument) if argument else 0
+        self.name = self.source = f"cache:{argument}" if argument else "cache"
+
+    def make(
+        self, sender: Agent, texts: Sequence[str], keys: Sequence[str], options: SendOptions
+    ) -> list[SenderOutput]:
+        """See `Channel.make`."""
+        if self.steps:
+            return think(sender, texts, self.steps, cache=True)
+        seeds = [sender.seed(options.seed, key) for key in keys]
+        return write(sender, texts, options.sampling, seeds, cache=True)
+
+    def message(self, made: SenderOutput, options: SendOptions) -> Message | None:
+        """See `Channel.message`."""
+        return made.message
+
+    def header(self, sender: Agent) -> Header | None:
+        """See `Channel.header`."""
+        return replace(header_of(sender.engine), kind="cache", rules=sender.engine.origin.rules)

@@ -1,0 +1,77 @@
+"""A written plan's states, resampled to a few latents by a trained Perceiver resampler."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from interlat.agents.agent import Agent
+from interlat.agents.sender import Clock, SenderOutput
+from interlat.channels.hidden import HiddenChannel
+from interlat.channels.protocol import Kind, SendOptions
+from interlat.connectors.resampler import Resampler
+from interlat.connectors.rows import padded_rows
+from interlat.errors import InputError
+from interlat.messages import Header, HiddenMessage, Message
+
+RESAMPLING = "resampling"
+"""Phase: the resampler reads a message."""
+
+
+class ResampledChannel:
+    """The sender writes a plan, and K latents that a resampler makes of its states travel.
+
+    Args:
+        latents: K.
+        resampler: trained with this sender for this receiver.
+    """
+
+    kind: Kind = "hidden"
+
+    def __init__(self, latents: int, resampler: Resampler) -> None:
+        self.latents = latents
+        self.resampler = resampler
+        self.name = self.source = f"resampled:{latents}"
+        self._whole = HiddenChannel()
+
+    def make(
+        self, sender: Agent, texts: Sequence[str], keys: Sequence[str], options: SendOptions
+    ) -> list[SenderOutput]:
+        """See `Channel.make`."""
+        made = self._whole.make(sender, texts, keys, options)
+        # As they would travel and as they were stored for its training.
+        messages = [self._whole.message(one, options) for one in made]
+        whole = [(number, one) for number, one in enumerate(messages) if isinstance(one, HiddenMessage)]
+        if not whole:
+            return made
+        clock = Clock(len(whole))
+        rows, mask = padded_rows([message.hidden_states for _, message in whole], self.resampler.queries.device)
+        with torch.no_grad():
+            summed = self.resampler(rows, mask, self.latents).to(options.dtype or sender.engine.dtype).cpu()
+        clock.lap(RESAMPLING)
+        for (number, message), latents in zip(whole, summed, strict=True):
+            header = replace(message.header, positions=(), sha256="")
+            made[number] = replace(
+                made[number],
+                message=HiddenMessage(latents, header=header),
+                seconds={**made[number].seconds, **clock.seconds},
+            )
+        return made
+
+    def message(self, made: SenderOutput, options: SendOptions) -> Message | None:
+        """See `Channel.message`."""
+        return made.message
+
+    def header(self, sender: Agent) -> Header | None:
+        """See `Channel.header`.
+
+        Raises:
+            InputError: the resampler was trained on the states of another sender.
+        """
+        trained, found = self.resampler.config.sender_fingerprint, sender.engine.weights_fingerprint
+        if trained not in ("", found):
+            raise InputError(
+                f"the resampler was trained on the states of the model [{trained[:12]}], but the sender "
+                f"{sender.engine.name} is [{found[:12]}]; give the sender that it was trained with"
+            )
+        return self._whole.header(sender)

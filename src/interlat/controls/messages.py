@@ -1,0 +1,161 @@
+"""Controls on messages of any kind: hidden states, text, KV caches.
+
+A control keeps some property of a message (length, scale, moments) and destroys another (content, item, order). It
+knows no environment. `controlled` applies one by name to one message; `cross_task_partners` says whose message an item
+gets under ``cross_task``, which needs no operation.
+"""
+
+import dataclasses
+import random
+from collections.abc import Callable, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from interlat.controls.cross_task import CROSS_TASK
+from interlat.controls.latents import control_message, control_names, parse_control
+from interlat.engine.sampling import row_seed
+from interlat.errors import InputError
+from interlat.messages import CacheMessage, HiddenMessage, Kind, Message, TextMessage
+from interlat.registry import Registry
+
+OnMessage = Callable[[Message, str, int], Message]
+"""A message, the id of its item and the seed of the run -> the message under the control."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MessageControl:
+    """A control for some kinds of message."""
+
+    kinds: tuple[Kind, ...]
+    """The kinds that it can be applied to."""
+    apply: OnMessage
+    """Makes a message of the same kind; depends on the message, its item and the seed alone."""
+    shortens: bool = False
+    """It keeps part of what the message says in fewer bytes: something to compare with, no evidence that the message
+    matters."""
+
+
+CONTROLS: Registry[MessageControl] = Registry("controls")
+"""Controls of other packages, by name. Ours are found by `control_named`."""
+
+
+def control_named(name: str, kind: Kind) -> MessageControl:
+    """The control ``name`` or ``name:value`` for messages of a kind.
+
+    Raises:
+        InputError: there is none, it is not for such messages, or its value makes no sense.
+    """
+    base = name.partition(":")[0].replace("-", "_")
+    if base in CONTROLS:
+        control = CONTROLS[base]
+    elif base == CROSS_TASK:
+        return MessageControl(("text", "hidden", "cache"), lambda message, item, seed: message)
+    elif kind == "text" and base in _ON_TEXT:
+        control = MessageControl(("text",), _ON_TEXT[base])
+    elif kind == "cache" and base in _ON_CACHES:
+        control = MessageControl(("cache",), _on_cache(base))
+    elif base in _ON_TEXT:
+        control = MessageControl(("text",), _ON_TEXT[base])
+    else:
+        latents, _ = parse_control(name)
+        control = MessageControl(("hidden",), _on_latents(name), latents.shortens)
+    if kind not in control.kinds:
+        raise InputError(
+            f"the control {name!r} is for {' and '.join(control.kinds)} messages, not for {kind} ones; for these "
+            f"there are {', '.join(controls_of(kind))}"
+        )
+    return control
+
+
+def controls_of(kind: Kind) -> tuple[str, ...]:
+    """The names of all controls for a kind of message, but for those that only shorten it."""
+    ours: Mapping[Kind, tuple[str, ...]] = {
+        "hidden": tuple(name for name in control_names() if name != CROSS_TASK and not parse_control(name)[0].shortens),
+        "text": tuple(_ON_TEXT),
+        "cache": tuple(_ON_CACHES),
+    }
+    theirs = [name for name in CONTROLS.names() if kind in CONTROLS[name].kinds and not CONTROLS[name].shortens]
+    return (CROSS_TASK, *ours[kind], *theirs)
+
+
+def controlled(name: str, message: Message, item: str, *, run_seed: int) -> Message:
+    """One message under a control; `CROSS_TASK` leaves it as it is, for there the item gets another's message.
+
+    Args:
+        name: ``name`` or ``name:value``.
+        message: of any kind; not changed.
+        item: id of the item that the message belongs to.
+        run_seed: seed of the run; the same three give the same message, whatever is beside it.
+
+    Raises:
+        InputError: an unknown control or value, one for other kinds of message, or a message too short for it.
+        MessageError: a message that is not finite.
+    """
+    changed = control_named(name, message.kind).apply(message, item, run_seed)
+    assert isinstance(changed, TextMessage | HiddenMessage | CacheMessage), "there are no others"
+    said = {**changed.header.provenance, "control": name}
+    return dataclasses.replace(changed, header=dataclasses.replace(changed.header, provenance=said, sha256=""))
+
+
+def _on_latents(name: str) -> OnMessage:
+    def apply(message: Message, item: str, seed: int) -> Message:
+        assert isinstance(message, HiddenMessage), "checked by its kind"
+        states = control_message(name, message.hidden_states, item, run_seed=seed)
+        header = message.header
+        if len(states) != len(message.hidden_states):
+            header = dataclasses.replace(header, positions=())
+        # Its words and tokens belong to the true message; a receiver reads neither.
+        return HiddenMessage(states, header=header)
+
+    return apply
+
+
+def _shuffled_words(message: Message, item: str, seed: int) -> Message:
+    """The same words in another order, one space apart; a single word stays."""
+    assert isinstance(message, TextMessage), "checked by its kind"
+    words = message.text.split()
+    shuffled = list(words)
+    generator = random.Random(row_seed(seed, item, "shuffled_words"))
+    while len(set(words)) > 1 and shuffled == words:
+        generator.shuffle(shuffled)
+    return dataclasses.replace(message, text=" ".join(shuffled))
+
+
+_ON_TEXT: Mapping[str, OnMessage] = {"shuffled_words": _shuffled_words}
+
+
+def _zeros(layer: Float[Tensor, "H T d"], generator: Generator) -> Float[Tensor, "H T d"]:
+    return torch.zeros_like(layer)
+
+
+def _gaussian(layer: Float[Tensor, "H T d"], generator: Generator) -> Float[Tensor, "H T d"]:
+    """iid N(mean, variance) over the positions, for each head and dimension."""
+    noise = torch.randn(layer.shape, generator=generator, dtype=layer.dtype)
+    return layer.mean(1, keepdim=True) + noise * layer.std(1, keepdim=True, correction=0)
+
+
+_ON_CACHES: Mapping[str, Callable[[Tensor, Generator], Tensor]] = {"zeros": _zeros, "gaussian": _gaussian}
+
+
+def _on_cache(name: str) -> OnMessage:
+    def apply(message: Message, item: str, seed: int) -> Message:
+        assert isinstance(message, CacheMessage), "checked by its kind"
+        if len(message.next_position) != 1 or message.key_scales:
+            raise InputError(f"the control {name!r} needs the cache of one conversation, not rounded to int8")
+        generator = Generator().manual_seed(row_seed(seed, item, name))
+        positions = message.attention_mask[0].cpu()
+
+        def changed(layer: Tensor) -> Tensor:
+            exact = layer[0].detach().to("cpu", torch.float64)
+            exact[:, positions] = _ON_CACHES[name](exact[:, positions], generator)
+            return exact[None].to(layer.device, layer.dtype)
+
+        return dataclasses.replace(
+            message,
+            keys=tuple(changed(layer) for layer in message.keys),
+            values=tuple(changed(layer) for layer in message.values),
+        )
+
+    return apply

@@ -1,0 +1,81 @@
+"""A question is an environment that ends after one action: the reply, which is graded."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from interlat.environments.protocol import Item, Outcome
+from interlat.errors import InputError
+from interlat.tasks.base import Task, TaskSet
+from interlat.tasks.grading import grade
+from interlat.tasks.parallel import map_in_order
+from interlat.tasks.sandbox.execution import Limits
+
+PLACE = "{text}"
+
+
+class QuestionEnvironment:
+    """The questions of a benchmark or of any other task set, graded one reply each.
+
+    Args:
+        name: as results spell it.
+        tasks: the questions; each needs an answer to be graded against.
+        template: what the receiver reads, with ``{text}`` where the question goes.
+        limits: what a program may take, in tasks that ask for one.
+        workers: replies that are graded at once.
+
+    Raises:
+        InputError: a task has no answer.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tasks: TaskSet,
+        *,
+        template: str = PLACE,
+        limits: Limits | None = None,
+        workers: int = 2,
+    ) -> None:
+        self.name = name
+        self.reply_tokens = 1024
+        self.origin: Mapping[str, Any] = dict(tasks.origin)
+        self.template = template
+        self.limits = limits or Limits()
+        self.workers = workers
+        without = next((task for task in tasks.tasks if not task.answer.strip()), None)
+        if without is not None:
+            raise InputError(f"{without.id} has no answer to grade against; add it, or leave the task out")
+        self._tasks = {task.id: task for task in tasks.tasks}
+
+    def items(self) -> Sequence[Item]:
+        """See `Environment.items`."""
+        return [self._item(task) for task in self._tasks.values()]
+
+    def start(self, items: Sequence[Item]) -> Sequence[Outcome]:
+        """See `Environment.start`."""
+        return [Outcome(self.template.replace(PLACE, item.question)) for item in items]
+
+    def step(self, items: Sequence[Item], replies: Sequence[str]) -> Sequence[Outcome]:
+        """See `Environment.step`."""
+
+        def graded(pair: tuple[Item, str]) -> Outcome:
+            item, reply = pair
+            verdict = grade(reply, self._tasks[item.id], self.limits)
+            facts = {"how": verdict.how, "reason": verdict.reason, "isolation": list(verdict.isolation)}
+            return Outcome("", True, verdict.correct, float(verdict.correct), steps=1, facts=facts)
+
+        return list(map_in_order(graded, zip(items, replies, strict=True), self.workers))
+
+    def close(self) -> None:
+        """See `Environment.close`."""
+
+    def _item(self, task: Task) -> Item:
+        return Item(
+            id=task.id,
+            question=task.text,
+            notes=str(getattr(task, "notes", "") or ""),
+            split=task.split,
+            task_type=task.task_type,
+            family=(task.task_type, task.text),
+            facts={"answer": task.answer},
+        )

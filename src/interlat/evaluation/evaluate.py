@@ -1,0 +1,195 @@
+"""`interlat.evaluate`: one call from names to results."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from interlat.agents.agent import Agent
+from interlat.agents.loading import load
+from interlat.agents.sources import TEMPLATES, TaskSource, some_tasks
+from interlat.channels.protocol import SendOptions, channel_named
+from interlat.controls.messages import control_named, controls_of
+from interlat.engine.distributed import Ranks
+from interlat.engine.sampling import Sampling
+from interlat.environments.protocol import ENVIRONMENTS, Environment, EnvironmentOptions
+from interlat.environments.question import QuestionEnvironment
+from interlat.errors import InputError
+from interlat.evaluation.run import Arm, Play, check_arms, read_run, run
+from interlat.evaluation.settings import ALL, Evaluate
+from interlat.files import content_digest
+from interlat.results import Results
+from interlat.tasks.base import TaskSet
+from interlat.tasks.grading import GRADERS, PLACE_OF_FORMAT
+
+SENDER, RECEIVER = "sender", "receiver"
+_PLACES = ("output", "batch_size", "workers", "device", "json", "channels", "controls", "limit")
+"""Settings that decide no single result."""
+
+
+def arms_of(channels: Sequence[str], controls: Sequence[str]) -> list[Arm]:
+    """Every channel, and behind it every control that is for its kind of message.
+
+    Raises:
+        InputError: an unknown channel or control, or a control that is for none of the channels.
+    """
+    arms: list[Arm] = []
+    used: set[str] = set()
+    for name in channels:
+        channel = channel_named(name)
+        arms.append(Arm(channel.name, channel))
+        if channel.kind == "none":
+            continue
+        chosen = controls_of(channel.kind) if ALL in controls else _fitting(controls, channel.kind)
+        used.update(chosen)
+        arms += [Arm(f"{channel.name}/{control}", channel, control) for control in chosen]
+    unused = [control for control in controls if control not in used and control != ALL]
+    if unused:
+        # Says what is wrong with it: an unknown name, or a kind of message that no channel has.
+        kinds = [arm.channel.kind for arm in arms if arm.channel.kind != "none"]
+        if kinds:
+            control_named(unused[0], kinds[-1])
+        raise InputError(f"control {unused[0]!r} is for none of the channels {', '.join(channels)}; leave it out")
+    return arms
+
+
+def _fitting(controls: Sequence[str], kind: Any) -> list[str]:
+    known = controls_of(kind)
+    found = []
+    for control in controls:
+        base = control.partition(":")[0].replace("-", "_")
+        if base in known or (kind == "hidden" and control_named(control, kind).shortens):
+            found.append(control)
+    return found
+
+
+def evaluate_steps(config: Evaluate, ranks: Ranks | None = None) -> Iterator[tuple[int, int]]:
+    """Load, check, and run or continue; yields (results there are, results in all) as it goes.
+
+    Raises:
+        InputError: settings, environment, channels and controls do not go together.
+        CheckpointError, MessageError: a model cannot be used, or a receiver cannot read what would be sent to it.
+        StorageError: another run writes to the folder, or it has lines that are no results.
+    """
+    ranks = ranks or Ranks()
+    arms = arms_of(config.channels, config.controls)
+    agents = load_agents(config, ranks)
+    check_arms(agents, arms)
+    environment = environment_of(config, agents[RECEIVER])
+    try:
+        yield from run(environment, agents, arms, play_of(config, environment), ranks)
+    finally:
+        environment.close()
+
+
+def load_agents(config: Evaluate, ranks: Ranks) -> dict[str, Agent]:
+    """Sender and receiver with their prompts; one model is loaded once."""
+    device = ranks.device(config.device)
+
+    def loaded(place: str) -> Agent:
+        return load(
+            place,
+            dtype=config.dtype,
+            device=device,
+            template=config.template,
+            trust_remote_code=config.trust_remote_code,
+        )
+
+    sender = loaded(config.sender)
+    receiver = sender if config.receiver in ("", config.sender) else loaded(config.receiver)
+    return {
+        SENDER: _with_template(sender, config.sender_template),
+        RECEIVER: _with_template(receiver, config.receiver_template),
+    }
+
+
+def _with_template(agent: Agent, template: str) -> Agent:
+    if not template:
+        return agent
+    return dataclasses.replace(agent, settings=dataclasses.replace(agent.settings, prompt_template=template))
+
+
+def environment_of(config: Evaluate, receiver: Agent) -> Environment:
+    """The environment of an evaluation.
+
+    Raises:
+        InputError: there is none of that name, or its data cannot be understood.
+    """
+    if config.environment in ENVIRONMENTS:
+        return ENVIRONMENTS[config.environment](
+            EnvironmentOptions(config.data, config.split, config.limit, config.workers)
+        )
+    if len(config.data) > 1:
+        raise InputError(f"data is {list(config.data)}, expected one file, folder or hub id of {config.environment}")
+    source = TaskSource(
+        kind=config.environment,
+        data="".join(config.data),
+        split=config.split,
+        fields=config.fields,
+        count=config.count,
+        problems=config.problems,
+    )
+    ask = config.ask if config.ask != "default" else "text" if receiver.marks_messages else "solve"
+    tasks = source.load(ask)
+    chosen = tuple(task for _, task in some_tasks(tasks, config.limit))
+    template = TEMPLATES[ask].replace(PLACE_OF_FORMAT, GRADERS[source.grader].answer_format)
+    return QuestionEnvironment(
+        config.environment, TaskSet(chosen, tasks.origin), template=template, workers=config.workers
+    )
+
+
+def play_of(config: Evaluate, environment: Environment) -> Play:
+    """How the items are played."""
+    dtype = None if config.message_dtype == "model" else getattr(torch, config.message_dtype)
+    return Play(
+        output=config.output,
+        config_hash=settings_hash(config),
+        send=SendOptions(Sampling(config.temperature, max_new_tokens=config.max_plan_tokens), config.seed, dtype),
+        reply=Sampling(config.temperature, max_new_tokens=config.max_new_tokens or environment.reply_tokens),
+        seed=config.seed,
+        batch_size=config.batch_size,
+        sees=config.sender_sees,
+        exact=config.exact,
+    )
+
+
+def settings_hash(config: Evaluate) -> str:
+    """Twelve digits of all that decides a result; models are known by their content, wherever they are."""
+    fields = {name: value for name, value in dataclasses.asdict(config).items() if name not in _PLACES}
+    fields["template"] = config.template.record
+    fields["sender"] = content_digest(config.sender)
+    fields["receiver"] = content_digest(config.receiver or config.sender)
+    # The data are known by their content, which every result names.
+    del fields["data"]
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def evaluate(config: Evaluate | None = None, /, **settings: Any) -> Results:
+    """Run or continue an evaluation, and give all its results.
+
+    Args:
+        config: the settings; or give them by name, as `interlat evaluate` takes them.
+
+    Raises:
+        InputError, CheckpointError, MessageError, StorageError: as `evaluate_steps`.
+    """
+    chosen = config or Evaluate(**settings)
+    for _ in evaluate_steps(chosen):
+        pass
+    return results_of(chosen)
+
+
+def results_of(config: Evaluate) -> Results:
+    """The results of an evaluation in its run directory."""
+    found = read_run(config.output, settings_hash(config))
+    names = {arm.name for arm in arms_of(config.channels, config.controls)}
+    return dataclasses.replace(found, records=[line for line in found.records if line["variant"] in names])
+
+
+def uncontrolled(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The channels of some results that no control was run for; their gains may have nothing to do with content."""
+    channels = {str(line["channel"]) for line in records} - {"none"}
+    return sorted(channels - {str(line["channel"]) for line in records if line["control"]})

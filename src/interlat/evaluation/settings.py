@@ -1,0 +1,94 @@
+"""The settings of an evaluation of any sender, receiver, environment, channels and controls."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from interlat.engine.options import TemplateOptions
+from interlat.errors import InputError
+from interlat.tasks.arithmetic import ArithmeticOptions
+from interlat.tasks.records import RecordFields
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """A sender speaks over channels to a receiver, who acts in an environment, with controls."""
+
+    sender: str
+    """Folder or hub id of the sender."""
+    environment: str
+    """A benchmark (gsm8k, medqa, ... see `interlat tasks list`), records, conversations, arithmetic, household, or an
+    environment of another package."""
+    output: str
+    """The run directory; the same command continues what is there."""
+    receiver: str = ""
+    """Folder or hub id of the receiver; empty is the sender's model itself."""
+    data: tuple[str, ...] = ()
+    """Files, folders or hub ids of the items; empty is the environment's own place."""
+    split: str = ""
+    """Part of the data; empty is the environment's own choice."""
+    channels: tuple[str, ...] = ("none", "text")
+    """What travels: none, text, text:sampled, hidden (the states of a written plan), thought:K (K latent steps), cache
+    (the KV cache of a written plan), cache:K (of K latent steps), or a channel of another package."""
+    controls: tuple[str, ...] = ()
+    """What takes the message's place, for every channel that it is for: all, or names such as cross_task, zeros,
+    gaussian."""
+    sender_sees: Literal["question", "notes", "all"] = "all"
+    """What the sender reads of an item: the question, the notes that only it may see, or both."""
+    sender_template: str = ""
+    """The sender's prompt, with {text} where the item goes; empty is the sender's own, or a request for a plan."""
+    receiver_template: str = ""
+    """The receiver's prompt, with {text} where the item goes; empty is the receiver's own."""
+    ask: Literal["default", "text", "solve"] = "default"
+    """Of questions: solve asks for the answer in the form that the grader reads, text is the question alone. By default
+    the text alone for a receiver that was trained with messages, else solve."""
+    limit: int | None = None
+    """A fixed random subset of this size."""
+    batch_size: int = 16
+    """Items side by side. In bfloat16 and float16 a result depends a little on those beside it; see exact."""
+    exact: bool = False
+    """Play every item alone, so that a result is the same bit for bit in any number format. Slower."""
+    seed: int = 0
+    """Of samples and controls."""
+    max_plan_tokens: int = 256
+    """Most tokens of a plan."""
+    max_new_tokens: int | None = None
+    """Most tokens of a reply; by default what the environment asks for."""
+    temperature: float = 0.0
+    """Of plans and replies; 0 is greedy."""
+    message_dtype: Literal["bfloat16", "float32", "float16", "model"] = "bfloat16"
+    """Number format in which hidden states travel."""
+    dtype: str = "auto"
+    """Number format of the models; auto is bfloat16 where the hardware multiplies it natively, else float32."""
+    device: str = "auto"
+    """Where the models run; auto is the accelerator if there is one."""
+    template: TemplateOptions = field(default_factory=TemplateOptions)
+    """Arguments of the chat templates, over those that the models were trained with."""
+    fields: RecordFields = field(default_factory=RecordFields)
+    """records: which columns hold what."""
+    count: int = 200
+    """arithmetic: number of problems."""
+    problems: ArithmeticOptions = field(default_factory=ArithmeticOptions)
+    """arithmetic: how hard they are, and which."""
+    workers: int = 2
+    """Processes or threads of the environment."""
+    trust_remote_code: bool = False
+    """Let `transformers` run code that the checkpoints bring along."""
+    json: bool = False
+    """Print one JSON line a result on stdout at the end."""
+
+    def __post_init__(self) -> None:
+        if not self.channels:
+            raise InputError("channels is empty; name at least one, such as none and text")
+        if ALL in self.controls and len(self.controls) > 1:
+            raise InputError(f"controls is {list(self.controls)}; all is every control, give it alone")
+        for name, template in (
+            ("sender_template", self.sender_template),
+            ("receiver_template", self.receiver_template),
+        ):
+            if template and "{text}" not in template:
+                raise InputError(f"{name} {template!r} has no {{text}}; write where the item goes")
+        for name in ("batch_size", "max_plan_tokens", "workers", "count"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}, expected at least 1")

@@ -1,0 +1,98 @@
+"""Small ALFWorld games with private notes about where things are, as an environment."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from interlat.environments.alfworld.pool import GamePool
+from interlat.environments.protocol import EnvironmentOptions, Item, Observation, Outcome
+from interlat.errors import InputError
+from interlat.experiments.household.episodes import playable_episodes
+from interlat.experiments.household.prompts import command_of, room_and_task
+
+GAMES_KEPT = 50
+"""Loaded games that a worker keeps."""
+
+
+class HouseholdEnvironment:
+    """Authored games, each with one drawn evidence, of which only the sender is told.
+
+    Args:
+        options: ``data`` are files of episodes, as `interlat collect episodes` writes them.
+        records: the games themselves, instead of files.
+        games_kept: loaded games that a worker keeps, at least as many as are played at once.
+
+    Raises:
+        InputError: no files, or no game in them is a search problem.
+    """
+
+    name = "household"
+    reply_tokens = 16
+
+    def __init__(
+        self,
+        options: EnvironmentOptions,
+        records: Sequence[dict[str, Any]] | None = None,
+        games_kept: int = GAMES_KEPT,
+    ) -> None:
+        if records is None:
+            if not options.data:
+                raise InputError("the household needs data, files of `interlat collect episodes`; name them")
+            records = [
+                record
+                for record in playable_episodes(list(options.data), options.limit)
+                if options.split in ("", record["split"])
+            ]
+        self._records = {record["item"]: record for record in records if record["episodes"]}
+        if not self._records:
+            raise InputError("no game to play: none of the games is a search problem; author more games")
+        # Which evidence a result was on is in the result itself, so that more games can be added to a run.
+        self.origin: Mapping[str, Any] = {"data": "household episodes"}
+        self._options = options
+        self._games_kept = games_kept
+        self._pool: GamePool | None = None
+
+    def items(self) -> Sequence[Item]:
+        """See `Environment.items`."""
+        return [_item(record) for record in self._records.values()]
+
+    def start(self, items: Sequence[Item]) -> Sequence[Outcome]:
+        """See `Environment.start`."""
+        if self._pool is None:
+            self._pool = GamePool(self._options.workers, games_kept=self._games_kept)
+        return [Outcome(room_and_task(seen.text)) for seen in self._pool.reset(self._games(items))]
+
+    def step(self, items: Sequence[Item], replies: Sequence[str]) -> Sequence[Outcome]:
+        """See `Environment.step`."""
+        assert self._pool is not None, "start comes first"
+        commands = [command_of(reply) for reply in replies]
+        answers = self._pool.step(self._games(items), commands)
+        return [_outcome(answer, command) for answer, command in zip(answers, commands, strict=True)]
+
+    def close(self) -> None:
+        """See `Environment.close`."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def _games(self, items: Sequence[Item]) -> list[str]:
+        return [self._records[item.id]["game"] for item in items]
+
+
+def _item(record: Mapping[str, Any]) -> Item:
+    evidence = record["episodes"][0]["evidence"]
+    return Item(
+        id=record["item"],
+        question=room_and_task(record["opening"]),
+        notes=evidence,
+        split=record["split"],
+        task_type=record["task_type"],
+        family=(record["task_type"], record["layout"]["target_type"]),
+        max_steps=record["max_steps"],
+        facts={"evidence": evidence},
+    )
+
+
+def _outcome(seen: Observation, command: str) -> Outcome:
+    return Outcome(
+        seen.text, done=seen.won or seen.done, success=seen.won, score=float(seen.won), steps=seen.steps, action=command
+    )

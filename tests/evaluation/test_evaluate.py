@@ -1,0 +1,103 @@
+import dataclasses
+import json
+
+import pytest
+
+import interlat
+from interlat.errors import InputError
+from interlat.evaluation.evaluate import arms_of, environment_of, evaluate, results_of, settings_hash, uncontrolled
+from interlat.evaluation.settings import Evaluate
+
+QUESTIONS = [
+    {"id": f"q{n}", "question": f"What is {n} + {n}?", "answer": str(2 * n), "told": f"n is {n}"} for n in range(4)
+]
+
+
+@pytest.fixture
+def config(pair, tmp_path):
+    data = tmp_path / "questions.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in QUESTIONS))
+    return Evaluate(
+        sender=str(pair["sender"]),
+        receiver=str(pair["reader"]),
+        environment="records",
+        data=(str(data),),
+        output=str(tmp_path / "run"),
+        channels=("none", "text", "hidden", "thought:2"),
+        controls=("all",),
+        max_plan_tokens=6,
+        max_new_tokens=5,
+        dtype="float32",
+        batch_size=3,
+    )
+
+
+def test_one_call_from_names_to_results(config):
+    results = evaluate(config)
+    arms = arms_of(config.channels, config.controls)
+    assert len(results.records) == 4 * len(arms) and uncontrolled(results.records) == []
+    assert {line["environment"] for line in results.records} == {"records"}
+    named = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    assert interlat.evaluate(**named).records == results.records, "nothing is played again"
+    fewer = dataclasses.replace(config, channels=("none", "text"), controls=())
+    assert settings_hash(fewer) == settings_hash(config), "further channels are added to a run"
+    assert {line["variant"] for line in results_of(fewer).records} == {"none", "text"}
+    assert uncontrolled(results_of(fewer).records) == ["text"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"seed": 1}, {"max_new_tokens": 6}, {"sender_sees": "notes"}, {"receiver": ""}, {"ask": "solve"}, {"exact": True}],
+)
+def test_what_decides_a_result_is_in_the_hash(config, changes):
+    assert settings_hash(dataclasses.replace(config, **changes)) != settings_hash(config)
+
+
+def test_what_decides_none_is_not(config, tmp_path):
+    for changes in ({"output": "elsewhere"}, {"batch_size": 1}, {"limit": 2}, {"workers": 7}, {"json": True}):
+        assert settings_hash(dataclasses.replace(config, **changes)) == settings_hash(config)
+
+
+def test_controls_go_to_the_channels_that_they_are_for():
+    names = [arm.name for arm in arms_of(("none", "text", "hidden", "cache"), ("cross_task", "zeros", "first_rows:4"))]
+    assert names == [
+        "none", "text", "text/cross_task", "hidden", "hidden/cross_task", "hidden/zeros", "hidden/first_rows:4",
+        "cache", "cache/cross_task", "cache/zeros",
+    ]  # fmt: skip
+    for channels, controls, named in (
+        (("none",), ("zeros",), "zeros.*none of the channels"),
+        (("text",), ("zeros",), "zeros"),
+        (("hidden",), ("gausian",), "gausian"),
+    ):
+        with pytest.raises(InputError, match=named):
+            arms_of(channels, controls)
+
+
+def test_a_receiver_that_was_trained_with_messages_reads_the_question_alone(config, agents):
+    environment = environment_of(config, agents["reader"])
+    assert environment.start(environment.items()[:1])[0].text == "What is 0 + 0?"
+    asked = environment_of(config, agents["sender"])
+    assert "boxed" in asked.start(asked.items()[:1])[0].text
+    assert len(environment_of(dataclasses.replace(config, limit=2), agents["reader"]).items()) == 2
+
+
+def test_templates_are_those_that_are_given(config):
+    plain = evaluate(dataclasses.replace(config, channels=("text",), controls=(), output=f"{config.output}-a")).records
+    told = dataclasses.replace(config, channels=("text",), controls=(), sender_template="{text} Hurry.")
+    assert [line["sender_tokens"] for line in evaluate(told).records] != [line["sender_tokens"] for line in plain]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"channels": ()}, "channels is empty"),
+        ({"controls": ("all", "zeros")}, "give it alone"),
+        ({"sender_template": "no place"}, "sender_template"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"environment": "gsm9k"}, "gsm9k"),
+        ({"data": ("a", "b")}, "data is"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(config, changes, named):
+    with pytest.raises(InputError, match=named):
+        evaluate(dataclasses.replace(config, **changes))

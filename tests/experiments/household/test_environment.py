@@ -1,0 +1,36 @@
+import pytest
+
+from interlat.environments.protocol import ENVIRONMENTS, EnvironmentOptions
+from interlat.errors import InputError
+from interlat.experiments.household.environment import HouseholdEnvironment
+from interlat.experiments.household.episodes import read_episodes
+from interlat.experiments.household.prompts import room_and_task
+
+
+def test_it_is_found_by_its_name_and_plays_its_games(pipeline):
+    environment = ENVIRONMENTS["household"](EnvironmentOptions((str(pipeline.episodes),), workers=1))
+    assert isinstance(environment, HouseholdEnvironment)
+    records = {record["item"]: record for record in read_episodes(pipeline.episodes) if record["episodes"]}
+    items = environment.items()
+    assert [item.id for item in items] == sorted(records, key=[item.id for item in items].index)
+    item = items[0]
+    record = records[item.id]
+    assert item.question == room_and_task(record["opening"]) and item.notes == record["episodes"][0]["evidence"]
+    assert item.max_steps == record["max_steps"] and item.family[0] == record["task_type"]
+    try:
+        [seen] = environment.start([item])
+        assert seen.text == item.question
+        commands = [turn[0] for turn in record["episodes"][0]["turns"]]
+        for command in ["<think>where?", *commands]:
+            [seen] = environment.step([item], [f"Thought: go.\nAction: {command}" if command in commands else command])
+            assert seen.action == ("" if "<think>" in command else command)
+        assert seen.success and seen.done and seen.score == 1.0 and seen.steps == len(commands) + 1
+    finally:
+        environment.close()
+
+
+def test_no_data_and_no_games_are_refused():
+    with pytest.raises(InputError, match="data"):
+        HouseholdEnvironment(EnvironmentOptions())
+    with pytest.raises(InputError, match="no game"):
+        HouseholdEnvironment(EnvironmentOptions(), [{"item": "a", "episodes": []}])
