@@ -21,8 +21,9 @@ from interlat.engine.hardware import choose_device
 from interlat.engine.hf import Engine
 from interlat.engine.prompt import Prompt, Tokens
 from interlat.engine.sampling import Sampling
-from interlat.teams.runner import Question, Teamwork
+from interlat.teams.runner import Teamwork
 from interlat.teams.team import Member, Team
+from interlat.teams.turns import Question
 
 MEGABYTE = 1e6
 
@@ -70,18 +71,18 @@ class RandomTeamwork(Teamwork):
         *thinkers, last = names
         before = [(), *((name,) for name in names)]
         members = [
-            Member(name, name, reads, "latents", latent_steps=shape.latent_steps)
-            for name, reads in zip(thinkers, before, strict=False)
+            Member(name, name, inputs, "latents", latent_steps=shape.latent_steps)
+            for name, inputs in zip(thinkers, before, strict=False)
         ]
         sampling = Sampling(max_new_tokens=shape.written)
-        answerer = Member(last, last, (thinkers[-1],), sampling=sampling)
+        final_agent = Member(last, last, (thinkers[-1],), sampling=sampling)
         align = NormMatchedIdentity.of_embeddings(engine.input_embeddings)
         self.tokens = prompts_of(shape)
         super().__init__(
-            Team((*members, answerer)), {"": engine}, {"": align}, batch_size=BATCH, share_question=share_question
+            Team((*members, final_agent)), {"": engine}, {"": align}, batch_size=BATCH, share_question=share_question
         )
 
-    def _prompt(self, member: Member, question: Question, heard: str) -> Prompt:
+    def _prompt(self, member: Member, question: Question, words: str) -> Prompt:
         # Before the first question the team tries a prompt, with a question that has no key.
         return [Tokens(tuple(self.tokens[int(question.key or 0)][self.team.members.index(member)]))]
 
@@ -132,7 +133,7 @@ def play(side: str, shape: Shape) -> dict[str, Any]:
     tokens: list[list[int]]
     if teamwork is not None:
         done = {
-            int(work.question.key): list(work.turns[teamwork.team.answerer.name].token_ids)
+            int(work.question.key): list(work.turns[teamwork.team.final_agent.name].token_ids)
             for work in teamwork.run(Question(str(number), str(number)) for number in range(shape.questions))
         }
         tokens = [done[number] for number in range(shape.questions)]

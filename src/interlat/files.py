@@ -264,6 +264,18 @@ def locked(directory: str | Path, name: str = "") -> Iterator[None]:
                     place.rmdir()
 
 
+def content_digest(place: str) -> str:
+    """Digest of the files of a checkpoint's folder without its card; the name itself for a hub id."""
+    files = sorted(path for path in Path(place).glob("*") if path.is_file() and path.name != "README.md")
+    if not files:
+        return place
+    digest = hashlib.sha256()
+    for path in files:
+        with open(path, "rb") as handle:
+            digest.update(path.name.encode() + hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()
+
+
 def write_atomically(path: str | Path, content: bytes | str) -> None:
     """Write ``content`` (text as UTF-8) so that a reader sees the old file or the new one, never a part.
 
@@ -365,15 +377,3 @@ def read_lines(path: str | Path, fields: Mapping[str, type] | None = None) -> li
             )
         records.append(record)
     return records
-
-
-def content_digest(place: str) -> str:
-    """Digest of the files of a checkpoint's folder without its card; the name itself for a hub id."""
-    files = sorted(path for path in Path(place).glob("*") if path.is_file() and path.name != "README.md")
-    if not files:
-        return place
-    digest = hashlib.sha256()
-    for path in files:
-        with open(path, "rb") as handle:
-            digest.update(path.name.encode() + hashlib.file_digest(handle, "sha256").digest())
-    return digest.hexdigest()

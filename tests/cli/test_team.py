@@ -11,12 +11,15 @@ from interlat.cli.main import main
 from interlat.cli.team import RunTeam
 from interlat.config import read_config
 from interlat.engine.hf import Engine
+from interlat.messages import CacheMessage
 from interlat.tasks.benchmarks import benchmark_named
-from interlat.teams.runner import TeamRun, Teamwork, Turn
+from interlat.teams.runner import Teamwork
+from interlat.teams.transfer import saved_messages
+from interlat.teams.turns import TeamRun, Turn
 
 MEMBERS = """
-  - {name: thinker, prompt: "{question}", speaks: latents, latent_steps: 2}
-  - {name: last, prompt: "{question}", reads: [thinker], sampling: {max_new_tokens: 4}}
+  - {name: thinker, prompt: "{question}", output: latents, latent_steps: 2}
+  - {name: last, prompt: "{question}", inputs: [thinker], sampling: {max_new_tokens: 4}}
 """
 
 
@@ -46,7 +49,7 @@ def test_a_team_of_a_file_answers_prints_and_goes_on(config, capsys):
 
 
 def test_what_does_not_fit_is_counted_and_the_exit_code_says_so(config, capsys):
-    config.write_text(config.read_text().replace('"{question}", speaks', '"' + "{question} " * 40 + '", speaks'))
+    config.write_text(config.read_text().replace('"{question}", output', '"' + "{question} " * 40 + '", output'))
     assert main(["team", "--config", str(config)]) == 1
     assert "6 of 6 could not be answered" in capsys.readouterr().err
 
@@ -84,8 +87,8 @@ def test_the_memory_of_another_model_needs_to_be_asked_for(
     monkeypatch.setattr(Teamwork, "run", lambda *_: pytest.fail("a model ran"))
     assert main(["team", "--config", str(config)]) == 2
     shown = capsys.readouterr().err.splitlines()[-1]
-    assert shown.startswith(f"error: last would read the memory of thinker, which another model makes: {expected}")
-    assert shown.endswith("give both one model, or allow it (--allow-foreign-cache)")
+    assert shown.startswith("error: last cannot read the cache of thinker: ") and f"model: {expected}" in shown
+    assert shown.endswith("allow a foreign cache (--allow-foreign-cache)")
     assert len(loaded) == (2 if kind == "weights" else 0), "weights are compared once they are there"
     assert not (config.parent / "run" / "results.jsonl").exists()
     monkeypatch.undo()
@@ -111,12 +114,28 @@ def test_one_model_in_two_folders_is_no_foreign_one(config, capsys):
     assert not any("foreign_caches" in line for line in (*lines, *own))
 
 
+def test_messages_are_saved_and_older_names_of_fields_are_read(config, capsys):
+    """With `reads` and `speaks` in the file, the same results are continued, and each message is one file."""
+    folder = config.parent / "messages"
+    assert main(["team", "--config", str(config), "--save-messages", str(folder), "--json"]) == 0
+    before = capsys.readouterr().out
+    text = config.read_text().replace("output: latents", "speaks: latents").replace("inputs: [", "reads: [")
+    config.write_text(text)
+    assert main(["team", "--config", str(config), "--json"]) == 0 and capsys.readouterr().out == before
+    items = [json.loads(line)["item"] for line in before.splitlines() if json.loads(line)["variant"] == "team"]
+    for item in items:
+        (message,) = saved_messages(folder / "team", item).values()
+        assert isinstance(message, CacheMessage)
+        assert (message.header.provenance["member"], message.header.provenance["item"]) == ("thinker", item)
+    assert len(list(folder.glob("*/*/*.safetensors"))) == 6
+
+
 def test_bad_input_is_one_line(config, capsys):
     assert main(["team", "--config", str(config), "--variants", "text"]) == 2
     assert capsys.readouterr().err.startswith(f"error: {config}: variant 'text'")
-    config.write_text(config.read_text().replace("reads: [thinker]", "reads: [nobody]"))
+    config.write_text(config.read_text().replace("inputs: [thinker]", "inputs: [nobody]"))
     assert main(["team", "--config", str(config)]) == 2
-    assert "last listens to nobody, which is no member before it" in capsys.readouterr().err
+    assert "nobody, an input of last, is no earlier member" in capsys.readouterr().err
 
 
 def test_teams_need_neither_vllm_nor_a_figure_library():
@@ -186,7 +205,7 @@ def test_programs_are_run_and_the_record_says_in_which_confinement(long_model, t
 
     def run(teamwork, questions):
         for question, reply in zip(questions, replies, strict=True):
-            yield TeamRun(question, {teamwork.team.answerer.name: Turn(text=reply)})
+            yield TeamRun(question, {teamwork.team.final_agent.name: Turn(text=reply)})
 
     monkeypatch.setattr("interlat.teams.runner.Teamwork.run", run)
     data = tmp_path / "rows.jsonl"

@@ -15,8 +15,9 @@ from interlat.engine.rotary import check_not_crossing, original_length, position
 from interlat.engine.sampling import Sampling
 from interlat.engine.streaming import Request
 from interlat.errors import CheckpointError, InputError, PromptError
-from interlat.teams.runner import Question, Teamwork
+from interlat.teams.runner import Teamwork
 from interlat.teams.team import Member, Team
+from interlat.teams.turns import Question
 from model_fixtures import make_longrope
 
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
@@ -109,9 +110,9 @@ def test_an_item_whose_memories_differ_in_kind_fails_alone(make_tokenizer):
     engine = Engine.wrap(model, make_tokenizer("chatml"))
 
     def thinker(name, prompt):
-        return Member(name, prompt, speaks="latents", latent_steps=2)
+        return Member(name, prompt, output="latents", latent_steps=2)
 
-    last = Member("last", "b", reads=("short", "long"), sampling=Sampling(max_new_tokens=2))
+    last = Member("last", "b", inputs=("short", "long"), sampling=Sampling(max_new_tokens=2))
     members = (thinker("short", "a"), thinker("long", "{question}"), last)
     align = NormMatchedIdentity.of_embeddings(engine.input_embeddings)
     team = Teamwork(Team(members), {"": engine}, {"": align})

@@ -12,16 +12,17 @@ from interlat import bundled
 from interlat.agents.sources import TaskSource
 from interlat.config import write_config
 from interlat.engine.distributed import Ranks
+from interlat.engine.hf import Engine
 from interlat.engine.sampling import Sampling
 from interlat.engine.template import TemplateOptions
-from interlat.errors import CheckpointError, InputError, StorageError
+from interlat.errors import CheckpointError, InputError, MessageError, StorageError
 from interlat.evaluation import teams as module
 from interlat.evaluation.teams import CONTROLS, EvaluateTeams, evaluate_teams, results_of
 from interlat.progress import drain
 from interlat.tasks.sandbox.execution import Limits
-from interlat.teams.runner import TeamRun, Turn
 from interlat.teams.team import Member
 from interlat.teams.topologies import TeamOptions
+from interlat.teams.turns import TeamRun, Turn
 
 VARIANTS = ("single", "text", "latent", *CONTROLS)
 
@@ -98,7 +99,7 @@ def test_what_stands_there_twice_counts_once(config, monkeypatch):
     path, answers = module.Path(few.output) / module.RESULTS_FILE, results_of(few)
     path.write_text(path.read_text() * 2)
     assert results_of(few) == answers and module.read_answers(few).repeated == len(answers) == 4
-    monkeypatch.setattr(module.Engine, "load", None)
+    monkeypatch.setattr(Engine, "load", None)
     drain(evaluate_teams(few))
     for line in ("5", "{}", json.dumps({**answers[0], "success": "yes"}), json.dumps({**answers[0], "data": 1})):
         path.write_text(line + "\n")
@@ -108,12 +109,12 @@ def test_what_stands_there_twice_counts_once(config, monkeypatch):
 
 def test_models_that_do_not_fit_are_refused_before_they_are_loaded(config, tmp_path, monkeypatch, build_model):
     build_model("qwen2", tied=False, num_hidden_layers=1).config.save_pretrained(tmp_path / "other")
-    monkeypatch.setattr(module.Engine, "load", None)
-    thinks, writes = Member("a", "{question}", speaks="latents"), Member("b", "{question}", ("a",), model="other")
+    monkeypatch.setattr(Engine, "load", None)
+    thinks, writes = Member("a", "{question}", output="latents"), Member("b", "{question}", ("a",), model="other")
     own = dataclasses.replace(
         config, members=(thinks, writes), variants=("team",), models={"other": str(tmp_path / "other")}
     )
-    with pytest.raises(InputError, match="b would read the memory of a, which another model makes"):
+    with pytest.raises(MessageError, match="b cannot read the cache of a: it was made by another model"):
         drain(evaluate_teams(own))
     with pytest.raises(InputError, match="b needs the model 'other'"):
         drain(evaluate_teams(dataclasses.replace(own, models={})))
@@ -167,7 +168,7 @@ def test_results_of_an_older_version_keep_their_hash(tmp_path):
 def test_other_settings_are_other_runs(config):
     changes = [
         {"seed": 1},
-        {"align": "ridge"},
+        {"connector": "ridge"},
         {"share_question": True},
         {"allow_foreign_cache": True},
         {"dtype": "bfloat16"},
@@ -185,7 +186,7 @@ def test_other_settings_are_other_runs(config):
 def test_thoughts_depend_on_the_alignment(config, align, tmp_path):
     config = dataclasses.replace(config, variants=("latent", "random_alignment"))
     drain(evaluate_teams(config))
-    other = dataclasses.replace(config, align=align, output=str(tmp_path / "other"))
+    other = dataclasses.replace(config, connector=align, output=str(tmp_path / "other"))
     drain(evaluate_teams(other))
 
     def latents(config, variant):
@@ -216,7 +217,7 @@ def test_right_answers_count_and_what_could_not_be_finished_does_not(config, mon
 def test_a_team_of_ones_own(config):
     """D13 of the released LatentMAS: there all teams have four members with fixed prompts."""
     members = (
-        Member("thinker", "{question}", speaks="latents", latent_steps=1),
+        Member("thinker", "{question}", output="latents", latent_steps=1),
         Member("writer", "{question} in short", sampling=Sampling(max_new_tokens=3)),
         Member("last", "{question} {messages}", ("thinker", "writer"), sampling=Sampling(max_new_tokens=3)),
     )
@@ -231,7 +232,7 @@ def test_a_team_of_ones_own(config):
         ({"variants": ("double",)}, "there is no variant 'double'; take some of single, text, latent, team"),
         ({"variants": ()}, "no variant to run"),
         ({"variants": ("team",)}, "variant 'team' needs members"),
-        ({"members": (Member("a", "{question}"),)}, "variant 'single' is of the teams that come along"),
+        ({"members": (Member("a", "{question}"),)}, "variant 'single' is for the bundled teams"),
         ({"batch_size": 0}, "batch_size is 0"),
     ],
 )
@@ -242,7 +243,7 @@ def test_settings_without_sense_are_refused(config, changes, reason):
 
 def test_controls_of_nobody_who_thinks_are_refused(config):
     writers = dataclasses.replace(config, members=(Member("a", "{question}"),), variants=("team", "steps_0"))
-    with pytest.raises(InputError, match="'steps_0' is a control of thoughts, and nobody in this team thinks"):
+    with pytest.raises(InputError, match="'steps_0' is a control of latent steps, but all members write"):
         list(evaluate_teams(writers))
 
 
@@ -321,4 +322,4 @@ def test_template_arguments_change_the_hash_only_where_they_are_set(config):
         dataclasses.replace(of_ones_own, members=(dataclasses.replace(member, template=quiet),)),
     ]
     assert len({one.hash for one in (*plain, *changed)}) == 4
-    assert all(engine.template == quiet for engine in module._engines(changed[0], Ranks(), []).values())
+    assert all(agent.engine.template == quiet for agent in module.load_agents(changed[0], "cpu", []).values())

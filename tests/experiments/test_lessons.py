@@ -36,7 +36,7 @@ def test_every_problem_gives_three_conversations(lessons):
 
 
 def test_one_agent_learns_the_solution_with_a_box(lessons):
-    solver = make_team(dataclasses.replace(OPTIONS, topology="single")).answerer
+    solver = make_team(dataclasses.replace(OPTIONS, topology="single")).final_agent
     for problem, (asked, said) in lessons["alone"].items():
         task = TASKS[problem]
         assert asked == solver.filled(task.text)

@@ -17,10 +17,12 @@ from interlat.engine.hf import Engine
 from interlat.engine.prompt import token_ids_of, tokenize
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.template import TemplateOptions
-from interlat.errors import InputError, PromptError
-from interlat.teams.runner import Question, TeamRun, Teamwork, Turn
+from interlat.errors import InputError, MessageError, PromptError
+from interlat.teams.runner import Teamwork
 from interlat.teams.team import Member, Team
 from interlat.teams.topologies import ROLES, TeamOptions, make_team
+from interlat.teams.transfer import save_message, saved_messages
+from interlat.teams.turns import Question, TeamRun, Turn
 from sweep.tiny_models import tiny_model
 
 SAMPLING = Sampling(max_new_tokens=6)
@@ -33,26 +35,26 @@ QUESTIONS = [
 ]
 
 
-def latent(name, prompt, reads=(), **more):
-    return Member(name, prompt, reads, "latents", latent_steps=3, **more)
+def latent(name, prompt, inputs=(), **more):
+    return Member(name, prompt, inputs, "latents", latent_steps=3, **more)
 
 
-def chain(hands_over="all", **more):
+def chain(cache_transfer="all", **more):
     return Team(
         (
-            latent("planner", "plan: {question}", hands_over=hands_over, **more),
-            latent("critic", "look at {question} again", ("planner",), hands_over=hands_over, **more),
+            latent("planner", "plan: {question}", cache_transfer=cache_transfer, **more),
+            latent("critic", "look at {question} again", ("planner",), cache_transfer=cache_transfer, **more),
             Member("judger", "{question} so?", ("critic",), sampling=SAMPLING, opening="<think>"),
         )
     )
 
 
-def fan_in(hands_over="all", **more):
+def fan_in(cache_transfer="all", **more):
     return Team(
         (
-            latent("planner", "plan: {question}", hands_over=hands_over, **more),
-            latent("cook", "{question} is what a cook is asked", hands_over=hands_over, **more),
-            latent("smith", "a smith: {question}", ("planner",), hands_over=hands_over, **more),
+            latent("planner", "plan: {question}", cache_transfer=cache_transfer, **more),
+            latent("cook", "{question} is what a cook is asked", cache_transfer=cache_transfer, **more),
+            latent("smith", "a smith: {question}", ("planner",), cache_transfer=cache_transfer, **more),
             Member("judger", "{question} so?", ("planner", "cook", "smith"), sampling=SAMPLING),
         )
     )
@@ -84,11 +86,13 @@ TEAMS = {
     "mixed": mixed,
     **{f"chain, {mode}": (lambda m=mode: chain(m)) for mode in ("all", "own", "latents", "nothing")},
     **{f"fan-in, {mode}": (lambda m=mode: fan_in(m)) for mode in ("all", "own", "latents")},
-    **{f"chain, {mode}": (lambda m=mode: chain(m, share=0.4)) for mode in ("attention", "nearest", "random")},
-    **{f"fan-in, {mode}": (lambda m=mode: fan_in(m, share=0.3)) for mode in ("attention", "farthest", "random")},
+    **{f"chain, {mode}": (lambda m=mode: chain(m, kept_fraction=0.4)) for mode in ("attention", "nearest", "random")},
+    **{
+        f"fan-in, {mode}": (lambda m=mode: fan_in(m, kept_fraction=0.3)) for mode in ("attention", "farthest", "random")
+    },
     "chain, layer 2": lambda: chain(layers=(2,)),
     "fan-in, own, layer 1": lambda: fan_in("own", layers=(1,)),
-    "chain, attention, layer 1": lambda: chain("attention", share=0.5, layers=(1,)),
+    "chain, attention, layer 1": lambda: chain("attention", kept_fraction=0.5, layers=(1,)),
     "fan-in, int8": lambda: fan_in(int8=True),
 }
 
@@ -160,20 +164,20 @@ class Slow:
 
     def handed_over(self, member, question, seen, position, limits):
         """The columns that a listener gets."""
-        if member.hands_over == "all":
+        if member.cache_transfer == "all":
             return list(seen)
-        if member.hands_over == "own":
+        if member.cache_transfer == "own":
             return [c for c in seen if self.owners[c].startswith(f"{member.name}/")]
         thoughts = [c for c in seen if self.owners[c].endswith("/latents")]
-        if member.hands_over == "latents":
+        if member.cache_transfer == "latents":
             return thoughts
         others = [c for c in seen[4:] if c not in thoughts]
-        if member.hands_over == "attention":
+        if member.cache_transfer == "attention":
             self.add(self.aligned(), position, seen, "probe", limits)
             weights = torch.stack(self.forward(output_attentions=True).attentions)[:, 0, :, -1].mean(dim=(0, 1))
             self.drop()
             scores = {c: float(weights[c]) for c in others}
-        elif member.hands_over == "random":
+        elif member.cache_transfer == "random":
             generator = torch.Generator().manual_seed(row_seed(0, question.key, f"{member.name}/columns"))
             drawn = dict(zip(seen, torch.rand(len(seen), generator=generator).tolist(), strict=True))
             scores = {c: drawn[c] for c in others}
@@ -181,10 +185,10 @@ class Slow:
             half = len(self.model.model.layers) // 2
             layer = self.model.model.layers[half]
             values = layer.self_attn.v_proj(layer.input_layernorm(self.forward().hidden_states[half][0]))
-            sign = 1 if member.hands_over == "nearest" else -1
+            sign = 1 if member.cache_transfer == "nearest" else -1
             likeness = torch.cosine_similarity(values, values[seen[-1]][None], dim=-1).tolist()
             scores = {c: sign * likeness[c] for c in others}
-        count = math.ceil(round(member.share * len(others), 6))
+        count = math.ceil(round(member.kept_fraction * len(others), 6))
         best = sorted(others, key=lambda c: -scores[c])[:count]
         return [c for c in seen if c in seen[:4] or c in thoughts or c in best]
 
@@ -209,7 +213,7 @@ class Slow:
                 self.add(self.table[token], position, range(position), "question")
         for member in team.members:
             seen, position, limits = list(range(len(shared))), len(shared), {}
-            for name in member.reads:
+            for name in member.inputs:
                 if name in memories:
                     kept, after, allowed = memories[name]
                     known = {self.owners[column] for column in seen}
@@ -217,19 +221,19 @@ class Slow:
                     seen += new
                     limits |= {column: allowed[column] for column in new if column in allowed}
                     position = max(position, after)
-            heard = "\n\n".join(f"[{name}]\n{texts[name].strip()}" for name in member.reads if name in texts)
+            heard = "\n\n".join(f"[{name}]\n{texts[name].strip()}" for name in member.inputs if name in texts)
             ids = self.ids_of(member, question, heard)[len(shared) :]
             for token in ids:
                 seen.append(self.add(self.table[token], position, seen, f"{member.name}/prompt", limits))
                 position += 1
-            if member.speaks == "latents":
+            if member.output == "latents":
                 states = []
                 for _ in range(member.latent_steps):
                     seen.append(self.add(self.aligned(), position, seen, f"{member.name}/latents", limits))
                     position += 1
                     states.append(self.state())
                 latents[member.name] = torch.stack(states)
-                if member.hands_over != "nothing":
+                if member.cache_transfer != "nothing":
                     kept = self.handed_over(member, asked, seen, position, limits)
                     every = range(1, len(self.model.model.layers) + 1)
                     if member.layers:
@@ -270,15 +274,15 @@ def test_a_team_equals_a_slow_loop_without_a_cache(any_engine, name, share):
         slow = Slow(any_engine)
         texts, latents, memories = slow.run(team, question, share)
         one = done[question.key]
-        assert {m.name: one.turns[m.name].token_ids for m in team.members if m.speaks == "text"} == slow.written
-        assert {m.name: one.turns[m.name].text for m in team.members if m.speaks == "text"} == texts
+        assert {m.name: one.turns[m.name].token_ids for m in team.members if m.output == "text"} == slow.written
+        assert {m.name: one.turns[m.name].text for m in team.members if m.output == "text"} == texts
         assert one.latents.keys() == latents.keys()
         for member, states in latents.items():
             # Behind a merged memory these random models double rounding errors in every step.
             merged = share or name.startswith("fan-in")
             torch.testing.assert_close(one.latents[member], states, atol=1e-4 if merged else 1e-5, rtol=1e-3)
             kept = memories.get(member, ((),))[0]
-            assert one.turns[member].memory_columns == len(kept)
+            assert one.turns[member].cache_positions == len(kept)
 
 
 @pytest.mark.parametrize("topology", ["sequential", "chained"])
@@ -296,9 +300,9 @@ def test_the_published_layout_is_reproduced(any_engine, topology):
     handed = []
 
     class Watched(Teamwork):
-        def _handed_over(self, member, memory, batch):
-            handed.append(memory)
-            return super()._handed_over(member, memory, batch)
+        def _pass_on(self, member, cache, batch):
+            handed.append(cache)
+            super()._pass_on(member, cache, batch)
 
     align = NormMatchedIdentity.of_embeddings(any_engine.model.get_input_embeddings().weight)
     (one,) = Watched(team, {"": any_engine}, {"": align}, batch_size=1, keep_latents=True).run([question])
@@ -311,9 +315,9 @@ def test_the_published_layout_is_reproduced(any_engine, topology):
         assert (turn.prompt_tokens, turn.latent_steps, turn.forward_passes) == (read, 3, 1 + 3)
         length += read + 3
         assert memory.attention_mask.all() and memory.position_ids.tolist() == [list(range(length))]
-        assert memory.next_position.tolist() == [length] == [turn.memory_columns]
+        assert memory.next_position.tolist() == [length] == [turn.cache_positions]
         torch.testing.assert_close(one.latents[member.name], latents[member.name], atol=1e-5, rtol=1e-3)
-    assert one.turns[team.answerer.name].text == texts[team.answerer.name]
+    assert one.turns[team.final_agent.name].text == texts[team.final_agent.name]
 
 
 @settings(max_examples=4)
@@ -331,7 +335,7 @@ def test_an_item_gets_the_same_in_any_company(qwen_long, name, order, batch_size
         for member in team.members:
             mine, its = together.turns[member.name], alone.turns[member.name]
             assert dataclasses.replace(mine, seconds=0.0) == dataclasses.replace(its, seconds=0.0)
-            if member.speaks == "latents":
+            if member.output == "latents":
                 torch.testing.assert_close(
                     together.latents[member.name], alone.latents[member.name], atol=1e-5, rtol=1e-4
                 )
@@ -346,7 +350,7 @@ def qwen_long(build_model, make_tokenizer):
 def test_costs_are_counted(qwen_long, temperature):
     team = chain()
     sampling = dataclasses.replace(SAMPLING, temperature=temperature)
-    judger = dataclasses.replace(team.answerer, sampling=sampling)
+    judger = dataclasses.replace(team.final_agent, sampling=sampling)
     one = work(qwen_long, Team((*team.members[:-1], judger)), QUESTIONS[:2])["two"]
     planner, critic, judger = (one.turns[name] for name in ("planner", "critic", "judger"))
     read = len(
@@ -356,14 +360,14 @@ def test_costs_are_counted(qwen_long, temperature):
         )["input_ids"]
     )
     assert (planner.prompt_tokens, planner.latent_steps, planner.forward_passes) == (read, 3, 4)
-    assert planner.memory_columns == read + 3
-    assert critic.memory_columns == planner.memory_columns + critic.prompt_tokens + 3
+    assert planner.cache_positions == read + 3
+    assert critic.cache_positions == planner.cache_positions + critic.prompt_tokens + 3
     layers, (heads, size, *_) = len(qwen_long.memory_shape), qwen_long.memory_shape[0]
-    assert critic.message_bytes == critic.memory_columns * layers * heads * size * 2 * 4
+    assert critic.message_bytes == critic.cache_positions * layers * heads * size * 2 * 4
     # It begins with <think> and never closes it.
     assert (judger.text[:7], judger.final, judger.message_bytes) == ("<think>", None, 0)
     assert judger.forward_passes == judger.decoded_tokens + 1
-    assert planner.seconds > 0 and not one.memories
+    assert planner.seconds > 0 and not one.caches
 
 
 @pytest.mark.parametrize(
@@ -377,7 +381,7 @@ def test_costs_are_counted(qwen_long, temperature):
         ("<think>\n\n</think>\n\n", "", False, True),
     ],
 )
-def test_listeners_get_what_is_said_and_the_record_keeps_what_is_thought(
+def test_receivers_get_what_is_said_and_the_record_keeps_what_is_thought(
     build_model, make_tokenizer, begun, opening, thinks, ends
 ):
     """A thought may be begun by the chat template, by the opening of a member, or by the member itself."""
@@ -406,7 +410,7 @@ def test_keys_and_values_of_different_size_are_counted_as_they_are(make_tokenize
     assert all(shape[1] != shape[3] for shape in shapes)
     turns = work(engine, chain(int8=int8))["two"].turns
     column = sum(heads * (size + 4 if int8 else 4 * size) for s in shapes for heads, size in (s[:2], s[2:]))
-    assert turns["critic"].message_bytes == turns["critic"].memory_columns * column
+    assert turns["critic"].message_bytes == turns["critic"].cache_positions * column
 
 
 def test_what_is_left_out_costs_no_bytes(qwen_long):
@@ -417,19 +421,19 @@ def test_what_is_left_out_costs_no_bytes(qwen_long):
             "all": {},
             "layer": {"layers": (2,)},
             "int8": {"int8": True},
-            "attention": {"hands_over": "attention", "share": 0.5},
+            "attention": {"cache_transfer": "attention", "kept_fraction": 0.5},
         }.items()
     }
-    columns = turns["all"].memory_columns
+    columns = turns["all"].cache_positions
     assert turns["all"].message_bytes == columns * layers * heads * 2 * size * 4
     assert turns["layer"].message_bytes == columns * heads * 2 * size * 4
     assert turns["int8"].message_bytes == columns * layers * heads * 2 * (size + 4)
-    assert turns["attention"].memory_columns < columns
+    assert turns["attention"].cache_positions < columns
     assert turns["attention"].forward_passes == turns["all"].forward_passes + 1
 
 
 def test_layers_that_a_model_does_not_have_are_refused(qwen_long):
-    with pytest.raises(InputError, match=r"planner hands over layer 3, but Qwen2ForCausalLM has 2 layers"):
+    with pytest.raises(InputError, match="layers of planner is 3, but Qwen2ForCausalLM has 2 layers"):
         work(qwen_long, chain(layers=(1, 3)))
 
 
@@ -439,19 +443,19 @@ def test_zero_steps_hand_over_what_was_read_and_nothing_hands_over_nothing(qwen_
 
     def with_changes(**changes):
         team = chain()
-        return Team((*(dataclasses.replace(m, **changes) for m in team.members[:-1]), team.answerer))
+        return Team((*(dataclasses.replace(m, **changes) for m in team.members[:-1]), team.final_agent))
 
     runs = {
         "steps": work(qwen_long, chain()),
         "no steps": work(qwen_long, with_changes(latent_steps=0)),
-        "nothing": work(qwen_long, with_changes(hands_over="nothing")),
-        "alone": work(qwen_long, Team((dataclasses.replace(chain().answerer, reads=()),))),
+        "nothing": work(qwen_long, with_changes(cache_transfer="nothing")),
+        "alone": work(qwen_long, Team((dataclasses.replace(chain().final_agent, inputs=()),))),
     }
     turns = {name: done["two"].turns["judger"] for name, done in runs.items()}
     assert turns["nothing"].token_ids == turns["alone"].token_ids
     assert (
-        runs["no steps"]["two"].turns["critic"].memory_columns
-        == runs["steps"]["two"].turns["critic"].memory_columns - 6
+        runs["no steps"]["two"].turns["critic"].cache_positions
+        == runs["steps"]["two"].turns["critic"].cache_positions - 6
     )
     assert turns["no steps"].token_ids != turns["alone"].token_ids
 
@@ -461,7 +465,7 @@ def test_thoughts_that_stand_still_end_early(qwen_long):
     states = {key: one.latents["planner"] for key, one in work(qwen_long, team).items()}
     changes = {key: (s[1:] - s[:-1]).norm(dim=1) / s[:-1].norm(dim=1) for key, s in states.items()}
     tolerance = float(torch.stack(list(changes.values())).median()) * 1.001
-    early = Team((*(dataclasses.replace(m, tolerance=tolerance) for m in team.members[:-1]), team.answerer))
+    early = Team((*(dataclasses.replace(m, tolerance=tolerance) for m in team.members[:-1]), team.final_agent))
     done = work(qwen_long, early)
     taken = {key: one.turns["planner"].latent_steps for key, one in done.items()}
     assert len(set(taken.values())) > 1
@@ -472,7 +476,7 @@ def test_thoughts_that_stand_still_end_early(qwen_long):
 
 
 @pytest.mark.parametrize(("team", "held"), [(chain, 0), (fan_in, 4)])
-def test_memories_are_let_go_while_the_next_member_reads_them(qwen_long, monkeypatch, team, held):
+def test_caches_are_freed_while_the_next_member_reads_them(qwen_long, monkeypatch, team, held):
     """Who is the only one to hear a memory, takes it; of two layers none is left when the last one was copied."""
     alive = []
     continuing = KeyValueBuffer.continuing
@@ -500,12 +504,12 @@ def test_an_item_that_does_not_fit_fails_alone(qwen_long):
         assert done["two"].turns["judger"] == alone.turns["judger"]
 
 
-def test_memories_that_cannot_be_read_are_refused(qwen_long, build_model, make_tokenizer):
+def test_caches_that_cannot_be_read_are_refused(qwen_long, build_model, make_tokenizer):
     small = Engine.wrap(build_model("qwen2", num_hidden_layers=1), make_tokenizer("chatml"), name="small")
     align = NormMatchedIdentity.of_embeddings(small.model.get_input_embeddings().weight)
     team = chain()
-    split = Team((*team.members[:-1], dataclasses.replace(team.answerer, model="other")))
-    with pytest.raises(InputError, match=r"judger cannot read the memory of critic: .* let critic speak text"):
+    split = Team((*team.members[:-1], dataclasses.replace(team.final_agent, model="other")))
+    with pytest.raises(MessageError, match=r"judger cannot read the cache of critic: .* 2 layers .* small has 1 layer"):
         Teamwork(split, {"": qwen_long, "other": small}, {"": align, "other": align})
     with pytest.raises(InputError, match="judger needs the model 'other', which the team lacks"):
         Teamwork(split, {"": qwen_long}, {"": align})
@@ -525,8 +529,8 @@ def test_who_hears_nobody_gets_the_same_from_a_shared_question(qwen_long):
         for expert in ("planner", "cook"):
             torch.testing.assert_close(mine.latents[expert], theirs.latents[expert], atol=1e-5, rtol=1e-4)
             assert theirs.turns[expert].prompt_tokens < mine.turns[expert].prompt_tokens
-            assert theirs.turns[expert].memory_columns == mine.turns[expert].memory_columns
-    alone = Team((asked_first(TEAMS["single"]().answerer),))
+            assert theirs.turns[expert].cache_positions == mine.turns[expert].cache_positions
+    alone = Team((asked_first(TEAMS["single"]().final_agent),))
     replies = [
         {key: one.turns["solver"].token_ids for key, one in work(qwen_long, alone, share_question=share).items()}
         for share in (False, True)
@@ -574,7 +578,7 @@ def test_a_question_that_is_no_text_fails_alone(qwen_long, share):
 
 def test_a_template_that_refuses_every_question_is_an_error_at_once(make_tokenizer, build_model):
     engine = Engine.wrap(build_model("mistral"), make_tokenizer("mistral"))
-    solver = dataclasses.replace(TEAMS["single"]().answerer, system="be brief")
+    solver = dataclasses.replace(TEAMS["single"]().final_agent, system="be brief")
     with pytest.raises(PromptError, match="refuses the turns"):
         work(engine, Team((solver,)), QUESTIONS[:1])
 
@@ -587,9 +591,76 @@ def test_control_tokens_of_questions_and_of_other_members_are_words(qwen_long, s
     for allowed in (False, True):
         teamwork = Teamwork(team, {"": qwen_long}, {}, allow_special_tokens=allowed, share_question=share)
         task = TeamRun(Question("x", attack), {name: Turn(text=attack, final=attack) for name in ("planner", "critic")})
-        ids = token_ids_of(tokenize(teamwork.prompt(team.answerer, task), qwen_long.tokenizer))
+        ids = token_ids_of(tokenize(teamwork.prompt(team.final_agent, task), qwen_long.tokenizer))
         counts.append(ids.count(qwen_long.tokenizer.convert_tokens_to_ids("<|im_start|>")))
         assert qwen_long.tokenizer.decode(ids).count(attack) == 3
         (done,) = teamwork.run([task.question])
         assert not done.failure and len(done.turns) == 3
     assert counts == [2, 5]
+
+
+@pytest.mark.parametrize("name", ["words", "mixed", "chain, attention", "fan-in, own, layer 1", "fan-in, int8"])
+@pytest.mark.parametrize("share", [False, True])
+def test_a_team_goes_on_from_saved_messages_as_if_it_had_not_stopped(qwen_long, make_tokenizer, tmp_path, name, share):
+    """Each set of senders in turn is replaced by its message files, read by an engine of another process."""
+    made = TEAMS[name]()
+    team = Team(tuple(map(asked_first, made.members)))
+    sent = []
+
+    def send(question, member, message):
+        sent.append((question.key, member.name))
+        save_message(tmp_path, question.key, member.name, message)
+
+    whole = work(qwen_long, team, share_question=share, batch_size=3, send=send)
+    senders = [member.name for member in team.members[:-1]]
+    assert sorted(sent) == sorted((key, sender) for key in whole for sender in senders)
+    again = Engine.wrap(qwen_long.model, make_tokenizer("chatml"))
+    saved = {question.key: saved_messages(tmp_path, question.key) for question in QUESTIONS}
+    for brought in [(senders[-1],), tuple(senders)]:
+        questions = [
+            dataclasses.replace(q, messages={sender: saved[q.key][sender] for sender in brought}) for q in QUESTIONS
+        ]
+        # Beside an item without messages, which must not notice.
+        done = work(again, team, [*questions[1:], QUESTIONS[0]], share_question=share, batch_size=2)
+        for key, one in done.items():
+            mine, its = (runs[key].turns["judger"] for runs in (whole, {key: one}))
+            assert dataclasses.replace(mine, seconds=0.0) == dataclasses.replace(its, seconds=0.0)
+            for sender in brought:
+                assert one.turns[sender].message_bytes == whole[key].turns[sender].message_bytes
+                assert (one.turns[sender].forward_passes > 0) == (key == "one")
+        skipped = {"planner"} - set(brought) if name.startswith("chain") else set()
+        assert all(not skipped & set(one.turns) for key, one in done.items() if key != "one")
+
+
+def test_messages_that_do_not_fit_are_refused(qwen_long, build_model, make_tokenizer, tmp_path):
+    sent = {}
+    work(
+        qwen_long,
+        mixed(),
+        send=lambda question, member, message: sent.setdefault(question.key, {member.name: message}).update(
+            {member.name: message}
+        ),
+    )
+    other = Engine.wrap(build_model("qwen2", max_position_embeddings=512), make_tokenizer("chatml"), name="other")
+    small = Engine.wrap(build_model("qwen2", num_hidden_layers=1), make_tokenizer("chatml"), name="small")
+
+    def ask(engine, **messages):
+        return work(engine, mixed(), [dataclasses.replace(QUESTIONS[0], messages=messages)])
+
+    text, cache = sent["one"]["planner"], sent["one"]["critic"]
+    assert text.header.provenance == {"method": "team", "item": "one", "member": "planner", "seed": 0}
+    for engine, messages, error, reason in (
+        (other, {"critic": cache}, MessageError, r"than other: weights \w{12} against \w{12}"),
+        (small, {"critic": cache}, MessageError, "has 2 layers .* small has 1 layers"),
+        (qwen_long, {"critic": text}, MessageError, r"critic sends latents about one, got a text message"),
+        (qwen_long, {"planner": cache}, MessageError, r"planner sends text about one, got a cache message"),
+        (qwen_long, {"cook": text}, InputError, "a message of 'cook', expected planner or critic"),
+        (qwen_long, {"judger": text}, InputError, "a message of 'judger'"),
+    ):
+        with pytest.raises(error, match=reason):
+            ask(engine, **messages)
+    with pytest.raises(MessageError, match="share_question is True, but not in the run that made the cache of critic"):
+        first = [dataclasses.replace(QUESTIONS[0], messages={"critic": cache})]
+        work(qwen_long, Team(tuple(map(asked_first, mixed().members))), first, share_question=True)
+    (done,) = ask(qwen_long, critic=cache, planner=text).values()
+    assert not done.failure

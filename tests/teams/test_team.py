@@ -2,19 +2,30 @@ import dataclasses
 
 import pytest
 
+from interlat.config import from_mapping
 from interlat.errors import InputError
-from interlat.teams.team import Member, Team, words_heard
+from interlat.teams.team import Member, Team, joined_messages
 
-PLANNER = Member("planner", "{question}", speaks="latents")
+PLANNER = Member("planner", "{question}", output="latents")
 JUDGER = Member("judger", "{question}", ("planner",))
 
 
-def test_a_team_knows_its_members_and_who_listens_to_them():
+def test_a_team_knows_its_members_and_the_edges_of_caches():
     critic = Member("critic", "{question}", ("planner",), "latents")
-    judger = dataclasses.replace(JUDGER, reads=("planner", "critic"))
+    judger = dataclasses.replace(JUDGER, inputs=("planner", "critic"))
     team = Team((PLANNER, critic, judger))
-    assert team.answerer is judger and team.member("critic") is critic
-    assert team.listeners("planner") == [critic, judger] and team.listeners("judger") == []
+    assert team.final_agent is judger and team.member("critic") is critic
+    assert team.cache_edges() == [(PLANNER, critic), (PLANNER, judger), (critic, judger)]
+    silent = Team((dataclasses.replace(PLANNER, cache_transfer="nothing"), JUDGER))
+    assert silent.cache_edges() == []
+
+
+def test_older_names_of_fields_are_read():
+    fields = {"name": "a", "prompt": "x", "reads": ["b"], "speaks": "latents", "hands_over": "own", "share": 0.25}
+    expected = Member("a", "x", ("b",), "latents", cache_transfer="own", kept_fraction=0.25)
+    assert from_mapping(Member, fields, "here") == expected
+    with pytest.raises(InputError, match="'reads' is the older name of 'inputs'"):
+        from_mapping(Member, {**fields, "inputs": ["b"]}, "here")
 
 
 @pytest.mark.parametrize(
@@ -22,13 +33,16 @@ def test_a_team_knows_its_members_and_who_listens_to_them():
     [
         ((), "at least one member"),
         ((PLANNER, PLANNER, JUDGER), "two members are called planner"),
-        ((JUDGER, PLANNER), "judger listens to planner, which is no member before it"),
-        ((PLANNER, dataclasses.replace(JUDGER, reads=("planner", "planner"))), "listens to a member twice"),
-        ((PLANNER,), "planner is the last member and thinks in latents"),
-        ((PLANNER, dataclasses.replace(JUDGER, reads=())), "nobody listens to planner"),
+        ((JUDGER, PLANNER), "planner, an input of judger, is no earlier member"),
         (
-            (dataclasses.replace(PLANNER, speaks="text"), JUDGER),
-            "the prompt of judger has no {messages}, so what planner writes would be lost",
+            (PLANNER, dataclasses.replace(JUDGER, inputs=("planner", "planner"))),
+            "inputs of judger are planner, planner",
+        ),
+        ((PLANNER,), "output of planner, the final agent, is latents"),
+        ((PLANNER, dataclasses.replace(JUDGER, inputs=())), "planner: the input of no member"),
+        (
+            (dataclasses.replace(PLANNER, output="text"), JUDGER),
+            "the prompt of judger has no {messages}, so the text of planner would be lost",
         ),
     ],
 )
@@ -42,12 +56,12 @@ def test_teams_without_sense_are_refused(members, reason):
     [
         ({"name": ""}, "give it a name"),
         ({"name": "a/b"}, "without a slash"),
-        ({"speaks": "signs"}, "speaks of planner is 'signs', expected text or latents"),
-        ({"hands_over": "some"}, "hands_over of planner is 'some'"),
+        ({"output": "signs"}, "output of planner is 'signs', expected text or latents"),
+        ({"cache_transfer": "some"}, "cache_transfer of planner is 'some'"),
         ({"latent_steps": -1}, "latent_steps of planner is -1"),
-        ({"tolerance": -0.1}, "tolerance -0.1; give 0 or more"),
-        ({"share": 1.5}, r"share of planner is 1.5 and layers \[\]; give a share from 0 to 1"),
-        ({"layers": (1, 0)}, r"layers \[1, 0\]; give a share from 0 to 1 and layers from 1 on"),
+        ({"tolerance": -0.1}, "tolerance of planner is -0.1"),
+        ({"kept_fraction": 1.5}, "kept_fraction of planner is 1.5"),
+        ({"layers": (1, 0)}, r"layers of planner is \(1, 0\)"),
     ],
 )
 def test_members_without_sense_are_refused(changes, reason):
@@ -55,6 +69,6 @@ def test_members_without_sense_are_refused(changes, reason):
         dataclasses.replace(PLANNER, **changes)
 
 
-def test_words_stand_under_the_name_of_who_wrote_them():
-    assert words_heard([("planner", " look \n"), ("critic", "why?")]) == "[planner]\nlook\n\n[critic]\nwhy?"
-    assert words_heard([]) == ""
+def test_texts_stand_under_the_names_of_their_writers():
+    assert joined_messages([("planner", " look \n"), ("critic", "why?")]) == "[planner]\nlook\n\n[critic]\nwhy?"
+    assert joined_messages([]) == ""

@@ -6,9 +6,10 @@ from interlat.connectors.identity import NormMatchedIdentity
 from interlat.engine.hf import Engine
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError
-from interlat.teams.runner import Question, Teamwork
+from interlat.teams.runner import Teamwork
 from interlat.teams.team import Team
 from interlat.teams.topologies import ROLES, TeamOptions, make_team
+from interlat.teams.turns import Question
 
 FORMAT = "Write the number alone in the last line."
 OPTIONS = TeamOptions(answer_format=FORMAT, latent_steps=2, sampling=Sampling(max_new_tokens=4))
@@ -21,20 +22,20 @@ def team(topology, **changes):
     return make_team(dataclasses.replace(OPTIONS, topology=topology, **changes))
 
 
-def reads(team):
-    return {member.name: member.reads for member in team.members}
+def inputs_of(team):
+    return {member.name: member.inputs for member in team.members}
 
 
-def test_who_listens_to_whom():
+def test_the_inputs_of_each_member():
     """D15 of the released LatentMAS: there the experts who think are a chain, those who write are not."""
-    assert reads(team("single")) == {"solver": ()}
-    assert reads(team("sequential")) == {
+    assert inputs_of(team("single")) == {"solver": ()}
+    assert inputs_of(team("sequential")) == {
         "planner": (),
         "critic": ("planner",),
         "refiner": ("critic",),
         "judger": ("refiner",),
     }
-    assert reads(team("sequential", method="text")) == {
+    assert inputs_of(team("sequential", method="text")) == {
         "planner": (),
         "critic": ("planner",),
         "refiner": ("planner", "critic"),
@@ -42,9 +43,9 @@ def test_who_listens_to_whom():
     }
     experts = ("mathematician", "scientist", "programmer")
     for method in ("text", "latents"):
-        assert reads(team("hierarchical", method=method)) == dict.fromkeys(experts, ()) | {"summariser": experts}
-    assert reads(team("chained"))["scientist"] == ("mathematician",)
-    debate = reads(team("debate", agents=2, rounds=2))
+        assert inputs_of(team("hierarchical", method=method)) == dict.fromkeys(experts, ()) | {"summariser": experts}
+    assert inputs_of(team("chained"))["scientist"] == ("mathematician",)
+    debate = inputs_of(team("debate", agents=2, rounds=2))
     first, second = (tuple(f"debater {n}, round {r}" for n in (1, 2)) for r in (1, 2))
     assert debate == dict.fromkeys(first, ()) | dict.fromkeys(second, first) | {"judger": second}
 
@@ -57,30 +58,30 @@ def test_words_and_latents_are_asked_the_same(topology):
     for mine, theirs in zip(words.members, latents.members, strict=True):
         assert mine.prompt.replace(IN_WORDS, IN_MEMORY) == theirs.prompt
         assert mine.prompt.startswith("Question: {question}\n\n") and "{heard}" not in mine.prompt
-        assert (FORMAT in mine.prompt) == (mine is words.answerer)
-        assert (IN_WORDS in mine.prompt) == bool(mine.reads)
-    assert all(member.speaks == "text" for member in words.members)
-    assert [member.speaks for member in latents.members] == ["latents"] * (len(latents.members) - 1) + ["text"]
+        assert (FORMAT in mine.prompt) == (mine is words.final_agent)
+        assert (IN_WORDS in mine.prompt) == bool(mine.inputs)
+    assert all(member.output == "text" for member in words.members)
+    assert [member.output for member in latents.members] == ["latents"] * (len(latents.members) - 1) + ["text"]
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES[1:])
 def test_the_first_may_write(topology):
     mixed = team(topology, first_writes=True)
-    assert [member.speaks for member in mixed.members[:2]] == ["text", "latents"]
+    assert [member.output for member in mixed.members[:2]] == ["text", "latents"]
     for member in mixed.members:
-        hears = mixed.members[0].name in member.reads
+        hears = mixed.members[0].name in member.inputs
         assert ("{messages}" in member.prompt) == hears
-        assert (IN_MEMORY in member.prompt) == (len(member.reads) > hears)
+        assert (IN_MEMORY in member.prompt) == (len(member.inputs) > hears)
 
 
 def test_prompts_can_be_replaced_and_braces_mean_nothing_else():
     own = {"critic": "{heard}Is {question} a set {x | x > 0}?", "judger": "{question} {format} {}"}
     made = team("sequential", prompts=own)
     assert made.member("critic").prompt == f"{IN_MEMORY}Is {{question}} a set {{x | x > 0}}?"
-    assert made.answerer.prompt == f"{{question}} {FORMAT} {{}}"
+    assert made.final_agent.prompt == f"{{question}} {FORMAT} {{}}"
     with pytest.raises(InputError, match="there is no role 'cook'; prompts can be given for solver, planner"):
         team("sequential", prompts={"cook": ""})
-    with pytest.raises(InputError, match="what planner writes would be lost"):
+    with pytest.raises(InputError, match="the text of planner would be lost"):
         team("sequential", method="text", prompts={"critic": "{question}"})
 
 

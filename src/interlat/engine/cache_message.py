@@ -1,14 +1,15 @@
 """A memory as a message that can be saved, sent and read by another process."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
-from interlat.engine.cache import KVCache, layer_shapes, shape_text
+from interlat.engine.cache import KVCache, LayerShape, layer_shapes, shape_text
+from interlat.engine.checkpoint import load_model_config
 from interlat.engine.hf import Engine
 from interlat.engine.origin import Origin
 from interlat.errors import MessageError
@@ -33,6 +34,71 @@ def origin_of(header: Header) -> Origin:
     """The model that made a message, by its header."""
     name, weights, tokenizer = header.model, header.weights_fingerprint, header.tokenizer_fingerprint
     return Origin(name or "an unnamed model", header.rules, lambda: weights, lambda: tokenizer)
+
+
+@dataclass(frozen=True, eq=False)
+class CacheModel:
+    """A model that makes or reads caches, as far as the other side must know it."""
+
+    origin: Origin
+    layer_count: int
+    layers: tuple[LayerShape, ...] = ()
+    """Heads and sizes of each layer; empty while the model is not loaded."""
+    hidden_size: int = 0
+
+    @classmethod
+    def of_engine(cls, engine: Engine) -> "CacheModel":
+        """A loaded model."""
+        return cls(engine.origin, engine.config.num_hidden_layers, engine.memory_shape, engine.hidden_size)
+
+    @classmethod
+    def of_message(cls, message: CacheMessage) -> "CacheModel":
+        """The model that made a message, by header and body."""
+        size = message.hidden_states.shape[1]
+        return cls(origin_of(message.header), len(message.keys), layer_shapes(message), size)
+
+    @classmethod
+    def of_checkpoint(cls, place: str) -> "CacheModel":
+        """A folder or hub id, without weights. Raises CheckpointError if it holds no model."""
+        return cls(Origin.of_checkpoint(place), load_model_config(place).num_hidden_layers)
+
+
+def check_cache(
+    reader: CacheModel, maker: CacheModel, *, allow_foreign_cache: bool = False, edge: tuple[str, str] | None = None
+) -> str:
+    """Check that one model can read the caches of another: the one check of messages, teams and checkpoints.
+
+    Weights are compared where both models are loaded or the maker is known by a header.
+
+    Args:
+        reader: continues the cache.
+        maker: made it.
+        allow_foreign_cache: also take the cache of another model of the same shape; its meaning to the reader is
+            unknown.
+        edge: names of reader and sender in a team, for the error text.
+
+    Returns:
+        What differs; empty if nothing does.
+
+    Raises:
+        MessageError: layers, heads or sizes differ; or, unless it is allowed, the rotary positions, another field of
+            the configuration, the architecture, the tokenizer or the weights.
+    """
+    known = bool(reader.layers and maker.layers)
+    who = f"{edge[0]} cannot read the cache of {edge[1]}: " if edge else ""
+    if known and (reader.layers, reader.hidden_size) != (maker.layers, maker.hidden_size):
+        raise MessageError(
+            f"{who}the cache of {maker.origin.name} has {shape_text(maker.layers, maker.hidden_size)}, but "
+            f"{reader.origin.name} has {shape_text(reader.layers, reader.hidden_size)}; a cache is for the model that "
+            "made it, send hidden states or text between these two"
+        )
+    differing = reader.origin.differences(maker.origin, weights=known)
+    if differing and not allow_foreign_cache:
+        raise MessageError(
+            f"{who}it was made by another model ({maker.origin.name}) than {reader.origin.name}: {differing}; load the "
+            "model that made it, or allow a foreign cache (--allow-foreign-cache)"
+        )
+    return differing
 
 
 def message_of_memory(
@@ -90,20 +156,8 @@ def memory_of_message(engine: Engine, message: CacheMessage, *, allow_foreign_ca
     Raises:
         MessageError: the message was made by another model or tokenizer, or by a model of another shape.
     """
-    maker = origin_of(message.header)
-    found, size = layer_shapes(message), message.hidden_states.shape[1]
-    if (found, size) != (engine.memory_shape, engine.hidden_size):
-        raise MessageError(
-            f"the memory of {maker.name} has {shape_text(found, size)}, but {engine.name} has "
-            f"{shape_text(engine.memory_shape, engine.hidden_size)}; a cache is for the model that made it, send "
-            "hidden states or text between these two"
-        )
-    differing = engine.origin.differences(maker)
-    if differing and not allow_foreign_cache:
-        raise MessageError(
-            f"the memory was made by another model ({maker.name}) than {engine.name}: {differing}; load the model that "
-            "made it, or allow a foreign cache"
-        )
+    maker = CacheModel.of_message(message)
+    differing = check_cache(CacheModel.of_engine(engine), maker, allow_foreign_cache=allow_foreign_cache)
     foreign = message.header.provenance.get(FOREIGN) or []
 
     def moved(tensor: torch.Tensor) -> torch.Tensor:
@@ -124,7 +178,7 @@ def memory_of_message(engine: Engine, message: CacheMessage, *, allow_foreign_ca
         next_position=moved(message.next_position),
         hidden_states=moved(message.hidden_states),
         origin=engine.origin,
-        foreign=(*map(str, foreign), *([maker.label] if differing else [])),
+        foreign=(*map(str, foreign), *([maker.origin.label] if differing else [])),
     )
 
 

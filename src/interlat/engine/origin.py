@@ -84,14 +84,16 @@ class Origin:
     @classmethod
     def of_checkpoint(cls, place: str) -> "Origin":
         """Of a folder or hub id, without its weights. Raises CheckpointError: there is no model in that place."""
-        rules = rules_of(load_model_config(place))
-        try:
-            tokenizer = load_tokenizer(at_home(place))
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(
-                f"cannot read the tokenizer of {place}: {first_line(error)}; save it again"
-            ) from error
-        return cls(place, rules, lambda: "", lambda: tokenizer_fingerprint(tokenizer))
+
+        def words() -> str:
+            try:
+                return tokenizer_fingerprint(load_tokenizer(at_home(place)))
+            except (OSError, ValueError, KeyError) as error:
+                raise CheckpointError(
+                    f"cannot read the tokenizer of {place}: {first_line(error)}; save it again"
+                ) from error
+
+        return cls(place, rules_of(load_model_config(place)), lambda: "", words)
 
     @property
     def weights_fingerprint(self) -> str:

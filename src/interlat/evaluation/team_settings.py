@@ -1,11 +1,12 @@
-"""Settings of `interlat team`. They need no torch, so that the command line can read them at once."""
+"""Settings of `interlat team`: which teams and controls answer which questions."""
 
 import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from interlat.agents.sources import TaskSource
 from interlat.engine.options import TemplateOptions
@@ -18,12 +19,17 @@ from interlat.teams.topologies import TeamOptions, make_team
 
 METHODS = ("single", "text", "latent", "team")
 CONTROLS = ("no_transfer", "steps_0", "random_alignment", "shuffled_memory")
-AlignName = Literal["identity", "ridge", "vocabulary"]
+UNHASHED = ("output", "batch_size", "variants", "limit", "traces", "device", "save_messages")
+"""Fields that decide no result."""
+
+ConnectorName = Literal["identity", "ridge", "vocabulary"]
 
 
 @dataclass(frozen=True)
 class EvaluateTeams:
     """Ask one agent, teams and controls the same questions and grade their answers."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"align": "connector"}
 
     model: str
     """Folder or hub id of the model of all members that name none."""
@@ -32,30 +38,31 @@ class EvaluateTeams:
     task: TaskSource
     """The questions; every one needs an answer to be graded against."""
     variants: tuple[str, ...] = ("single", "text", "latent", *CONTROLS)
-    """single: one agent. text, latent: the team, writing or thinking. team: the members given below. Controls of the
-    team that thinks: no_transfer hands nothing over; steps_0 hands over memories without a thought; random_alignment
-    thinks along a random rotation; shuffled_memory hands over what was thought about another question."""
+    """single: one agent. text, latent: the bundled team, with text or latent steps. team: the members given below.
+    Controls of the team with latent steps: no_transfer passes no cache on; steps_0 passes caches on without latent
+    steps; random_alignment takes the steps along a random rotation; shuffled_memory passes on caches of another
+    question."""
     team: TeamOptions = field(default_factory=TeamOptions)
-    """Which of the teams that come along; its method is that of the variant."""
+    """The bundled team; the variant decides its method."""
     members: tuple[Member, ...] = ()
-    """A team of your own, in an order in which everybody comes after those whom they listen to."""
+    """A team of your own, in topological order: each member comes after its inputs."""
     models: dict[str, str] = field(default_factory=dict)
     """Folders or hub ids of further models, by the names that members use."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
     """Arguments of the chat templates, over those that a model was trained with; a member may have further ones."""
-    align: AlignName = "identity"
+    connector: ConnectorName = "identity"
     """From a state to the next input of a latent step: identity with the norm of an embedding, the ridge map of
     LatentMAS, or the mean of the embeddings of expected words."""
     share_question: bool = False
-    """Read what all prompts of a question begin with once; see `interlat.teams.runner.Teamwork`."""
+    """Read the common beginning of all prompts of a question once; see `interlat.teams.runner.Teamwork`."""
     allow_foreign_cache: bool = False
-    """Let members read the memories of other models of the same shape, whose weights, rotary positions, architecture or
-    tokenizer differ. An experiment: what such a memory means to them is not known. Each record names what differs."""
+    """Let members read caches of other models of the same shape, whose weights, rotary positions, architecture or
+    tokenizer differ. An experiment: the meaning of such a cache is not known. Each record names what differs."""
     allow_special_tokens: bool = False
     """Let control tokens that are written in a question or by a member, such as ``<|im_end|>``, be control tokens
     instead of words."""
     limit: int | None = None
-    """Ask this many of the questions, chosen by chance, always the same ones; None asks all."""
+    """Use a fixed random subset of this size; None asks all."""
     batch_size: int = 16
     """Questions under way at once. In bfloat16 and float16 an answer depends a little on those beside it; see
     ``exact``."""
@@ -71,14 +78,17 @@ class EvaluateTeams:
     limits: Limits = field(default_factory=Limits)
     """What a program may take, in tasks that ask for one."""
     traces: int = 3
-    """Keep what each latent of a thought decodes to: this many of the likeliest tokens. 0 keeps nothing."""
+    """Keep this many of the likeliest tokens of each latent under the logit lens. 0 keeps none."""
+    save_messages: str = ""
+    """Folder for the message of every member about every question, text or cache: VARIANT/QUESTION/MEMBER.safetensors.
+    Empty saves none."""
 
     def __post_init__(self) -> None:
         for variant in self.variants:
             if variant not in (*METHODS, *CONTROLS):
                 raise InputError(f"there is no variant {variant!r}; take some of {', '.join((*METHODS, *CONTROLS))}")
             if (variant in ("single", "text", "latent")) and self.members:
-                raise InputError(f"variant {variant!r} is of the teams that come along; members is set, so take team")
+                raise InputError(f"variant {variant!r} is for the bundled teams, but members is set; take team")
             if variant == "team" and not self.members:
                 raise InputError("variant 'team' needs members; list them, or take latent")
         if not self.variants:
@@ -90,7 +100,7 @@ class EvaluateTeams:
         """The team that plays a variant.
 
         Raises:
-            InputError: a control of a team in which nobody thinks.
+            InputError: a control of a team without latent steps.
         """
         answer_format = self.team.answer_format or GRADERS[self.task.grader].answer_format
         options = replace(self.team, answer_format=answer_format)
@@ -99,21 +109,19 @@ class EvaluateTeams:
         if variant == "text":
             return make_team(replace(options, method="text"))
         team = Team(self.members) if self.members else make_team(replace(options, method="latents"))
-        if variant in CONTROLS and all(member.speaks == "text" for member in team.members):
-            raise InputError(
-                f"variant {variant!r} is a control of thoughts, and nobody in this team thinks; leave it out"
-            )
-        changes: dict[str, Any] = {"no_transfer": {"hands_over": "nothing"}, "steps_0": {"latent_steps": 0}}
+        if variant in CONTROLS and all(member.output == "text" for member in team.members):
+            raise InputError(f"variant {variant!r} is a control of latent steps, but all members write; leave it out")
+        changes: dict[str, Any] = {"no_transfer": {"cache_transfer": "nothing"}, "steps_0": {"latent_steps": 0}}
         if variant not in changes:
             return team
-        return Team(tuple(m if m.speaks == "text" else replace(m, **changes[variant]) for m in team.members))
+        return Team(tuple(m if m.output == "text" else replace(m, **changes[variant]) for m in team.members))
 
     @functools.cached_property
     def hash(self) -> str:
-        """Twelve digits of all that decides a result: not of the output, the batch size, the variants or the limit."""
-        left_out = ("output", "batch_size", "variants", "limit", "traces", "device")
-        names = {one.name for one in dataclasses.fields(EvaluateTeams)}.difference(left_out)
-        fields = {name: value for name, value in dataclasses.asdict(self).items() if name in names}
+        """Twelve digits of all that decides a result, under the names that older versions hashed."""
+        # Not the fields that a command adds.
+        everything = _with_older_names(self, EvaluateTeams)
+        fields = {name: value for name, value in everything.items() if name not in UNHASHED}
         # Results from before there were these choices keep their hash.
         for name in ("exact", "allow_foreign_cache", "allow_special_tokens"):
             if not fields[name]:
@@ -130,3 +138,14 @@ class EvaluateTeams:
         fields["model"] = content_digest(self.model)
         fields["models"] = {name: content_digest(place) for name, place in self.models.items()}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _with_older_names(value: Any, kind: Any = None) -> Any:
+    """As `dataclasses.asdict`, with the fields (those of ``kind``) under their oldest names (``RENAMED``)."""
+    if isinstance(value, tuple | list):
+        return [_with_older_names(one) for one in value]
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    older = {new: old for old, new in getattr(value, "RENAMED", {}).items()}
+    names = [field.name for field in dataclasses.fields(kind or value)]
+    return {older.get(name, name): _with_older_names(getattr(value, name)) for name in names}

@@ -1,13 +1,14 @@
 """What a team is worth: the same questions to one agent, to teams that write, to teams that think, and to controls."""
 
 import dataclasses
-import functools
 import resource
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from interlat.agents.agent import Agent
 from interlat.agents.loading import load_engine
 from interlat.agents.sources import some_tasks
 from interlat.connectors.identity import NormMatchedIdentity
@@ -15,23 +16,23 @@ from interlat.connectors.random import RandomAlignment
 from interlat.connectors.ridge import ridge_map
 from interlat.connectors.vocabulary import VocabularyMean
 from interlat.controls.cross_task import cross_task_partners
-from interlat.engine.checkpoint import load_model_config
+from interlat.engine.cache_message import CacheModel
 from interlat.engine.distributed import Ranks
 from interlat.engine.hf import Align, Engine
-from interlat.engine.origin import Origin
+from interlat.environments.protocol import Item
 from interlat.errors import InputError
 from interlat.evaluation.team_settings import CONTROLS as CONTROLS
-from interlat.evaluation.team_settings import METHODS as METHODS
-from interlat.evaluation.team_settings import AlignName as AlignName
 from interlat.evaluation.team_settings import EvaluateTeams as EvaluateTeams
 from interlat.files import append_line
+from interlat.messages import Message
 from interlat.results import Results, read_results
-from interlat.tasks.base import Task, TaskSet
-from interlat.tasks.graders.verdict import Verdict
+from interlat.tasks.base import Task
 from interlat.tasks.grading import grade
 from interlat.tasks.parallel import map_in_order
-from interlat.teams.runner import Question, TeamRun, Teamwork, check_members, foreign_cache, hand_overs
-from interlat.teams.team import Team
+from interlat.teams.runner import Teamwork
+from interlat.teams.team import Member, Team
+from interlat.teams.transfer import check_team, save_message
+from interlat.teams.turns import Question, TeamRun
 
 RESULTS_FILE = "results.jsonl"
 ANSWER_FIELDS: Mapping[str, type] = {
@@ -60,13 +61,145 @@ def evaluate_teams(config: EvaluateTeams, ranks: Ranks | None = None) -> Iterato
         yield from _evaluate(config, ranks)
 
 
+# What makes the arms.
+
+
+@dataclass(frozen=True)
+class TeamArm:
+    """One variant: a team that is ready to play items. Knows no files and no answers."""
+
+    variant: str
+    teamwork: Teamwork
+    others: Mapping[str, str]
+    """By item the question that all but the final agent are asked instead; empty but for shuffled_memory."""
+    traces: int
+    """Likeliest tokens of each latent in the records."""
+    exact: bool = False
+
+    def play(self, items: Iterable[Item]) -> Iterator[tuple[Item, dict[str, Any]]]:
+        """Ask the team about each item; yields items as they are finished, with reply, failure, costs and traces.
+
+        Raises:
+            InputError: two items have one id.
+        """
+        known: dict[str, Item] = {}
+
+        def questions() -> Iterator[Question]:
+            for item in items:
+                known[item.id] = item
+                yield Question(item.id, item.question, self.others.get(item.id, ""))
+
+        for run in self.teamwork.run(questions()):
+            yield known.pop(run.question.key), self._record(run)
+
+    def _record(self, run: TeamRun) -> dict[str, Any]:
+        final = self.teamwork.team.final_agent.name
+        costs = ("prompt_tokens", "latent_steps", "decoded_tokens", "forward_passes")
+        sent = [turn.message_bytes for name, turn in run.turns.items() if name != final]
+        engines = {name: agent.engine for name, agent in self.teamwork.members.items()}
+        foreign = self.teamwork.foreign_caches
+        return {
+            "variant": self.variant,
+            "reply": "" if run.failure else run.turns[final].text,
+            "failure": run.failure,
+            "seed": self.teamwork.seed,
+            "dtype": str(engines[final].dtype).removeprefix("torch."),
+            "exact": self.exact,
+            **{name: sum(getattr(turn, name) for turn in run.turns.values()) for name in costs},
+            "message_bytes": sum(sent),
+            "agents": {
+                name: {
+                    **{k: v for k, v in dataclasses.asdict(turn).items() if k != "token_ids"},
+                    "latents": _logit_lens(engines[name], run.latents.get(name), self.traces),
+                }
+                for name, turn in run.turns.items()
+            },
+            **({"foreign_caches": foreign} if foreign else {}),
+        }
+
+
+def make_arm(config: EvaluateTeams, variant: str, agents: Mapping[str, Agent], questions: Mapping[str, str]) -> TeamArm:
+    """The arm of a variant.
+
+    Args:
+        config: teams, connector and seeds.
+        variant: one of ``METHODS`` and ``CONTROLS``.
+        agents: by the names that members use.
+        questions: all questions of the data by item, so that a limit changes nobody's partner.
+    """
+    connectors = {name: _connector(config, variant, agent.engine) for name, agent in agents.items()}
+    others = {}
+    if variant == "shuffled_memory":
+        texts = list(questions.values())
+        partners = cross_task_partners(list(questions), run_seed=config.seed)
+        others = {item: texts[partner] for item, partner in zip(questions, partners, strict=True)}
+
+    def send(question: Question, member: Member, message: Message) -> None:
+        save_message(Path(config.save_messages) / variant, question.key, member.name, message)
+
+    teamwork = Teamwork(
+        config.team_of(variant),
+        agents,
+        connectors,
+        batch_size=1 if config.exact else config.batch_size,
+        seed=config.seed,
+        keep_latents=bool(config.traces),
+        share_question=config.share_question,
+        allow_foreign_cache=config.allow_foreign_cache,
+        allow_special_tokens=config.allow_special_tokens,
+        send=send if config.save_messages else None,
+    )
+    return TeamArm(variant, teamwork, others, config.traces, config.exact)
+
+
+def load_agents(config: EvaluateTeams, device: str, teams: Iterable[Team]) -> dict[str, Agent]:
+    """The models of all members. What does not fit is refused before weights are read, and weights that differ by
+    `Teamwork`.
+
+    Raises:
+        CheckpointError: there is no model in a place.
+        InputError, MessageError: as `interlat.teams.transfer.check_team`.
+    """
+    places = {"": config.model, **config.models}
+    models = {place: CacheModel.of_checkpoint(place) for place in set(places.values())}
+    for team in teams:
+        named = {name: models[place] for name, place in places.items()}
+        check_team(team, named, allow_foreign_cache=config.allow_foreign_cache)
+    return {
+        name: Agent(load_engine(place, config.template, dtype=config.dtype, device=device)[0])
+        for name, place in places.items()
+    }
+
+
+def _connector(config: EvaluateTeams, variant: str, engine: Engine) -> Align:
+    table = engine.input_embeddings
+    if variant == "random_alignment":
+        return RandomAlignment(NormMatchedIdentity.of_embeddings(table), config.seed)
+    if config.connector == "ridge":
+        return ridge_map(engine)
+    if config.connector == "vocabulary":
+        return VocabularyMean(engine.logits, engine.hidden_size, table)
+    return NormMatchedIdentity.of_embeddings(table)
+
+
+def _logit_lens(engine: Engine, latents: Any, count: int) -> list[list[str]]:
+    """The likeliest tokens of each latent under the model's own head."""
+    if latents is None or not count:
+        return []
+    ids = engine.logits(latents).topk(count, dim=-1).indices.tolist()
+    return [[str(engine.tokenizer.decode([token])) for token in row] for row in ids]
+
+
+# Results, resume and grading.
+
+
 def _evaluate(config: EvaluateTeams, ranks: Ranks) -> Iterator[tuple[int, int]]:
     everything = config.task.load("solve")
-    tasks = [task for _, task in some_tasks(everything, config.limit)]
-    without = next((task for task in tasks if not task.answer.strip()), None)
+    tasks = {task.id: task for _, task in some_tasks(everything, config.limit)}
+    without = next((task for task in tasks.values() if not task.answer.strip()), None)
     if without is not None:
         raise InputError(f"{without.id} has no answer to grade against; add it, or leave the task out")
-    teams = {variant: config.team_of(variant) for variant in config.variants}
+    teams = [config.team_of(variant) for variant in config.variants]
     found = results_of(config)
     if any(line["data"] != everything.origin for line in found):
         raise InputError(
@@ -74,19 +207,24 @@ def _evaluate(config: EvaluateTeams, ranks: Ranks) -> Iterator[tuple[int, int]]:
             f"{dict(everything.origin)}; use another output folder"
         )
     done = {(line["variant"], line["item"]) for line in found}
-    share = ranks.share(tasks)
-    wanted = {variant: [task for task in share if (variant, task.id) not in done] for variant in config.variants}
-    total, count = len(share) * len(teams), sum(len(share) - len(missing) for missing in wanted.values())
+    share = ranks.share(list(tasks))
+    wanted = {variant: [item for item in share if (variant, item) not in done] for variant in config.variants}
+    total, count = len(share) * len(wanted), sum(len(share) - len(missing) for missing in wanted.values())
     # Before the first word of progress: what is refused here has written nothing.
-    engines = _engines(config, ranks, list(teams.values())) if count < total else {}
+    agents = load_agents(config, ranks.device(config.device), teams) if count < total else {}
     yield count, total
-    if count == total:
-        return
-    aligns = {name: _align(config.align, engine) for name, engine in engines.items()}
     path = Path(config.output) / (RESULTS_FILE if ranks.world_size == 1 else f"results-{ranks.rank}.jsonl")
-    for variant, team in teams.items():
-        for record in _ask(config, variant, team, engines, aligns, wanted[variant], everything):
-            append_line(path, record)
+    questions = {task.id: task.text for task in everything.tasks}
+    for variant, missing in wanted.items() if count < total else ():
+        arm = make_arm(config, variant, agents, questions)
+        began = time.perf_counter()
+        played = arm.play(Item(item, questions[item]) for item in missing)
+        for record in _graded(config, tasks, played):
+            # The time since the last answer: they add up to the time of the run.
+            seconds, began = time.perf_counter() - began, time.perf_counter()
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            costs = {"seconds": seconds, "peak_memory_bytes": peak}
+            append_line(path, record | costs | {"config_hash": config.hash, "data": dict(everything.origin)})
             count += 1
             yield count, total
 
@@ -106,149 +244,24 @@ def read_answers(config: EvaluateTeams) -> Results:
     return read_results(paths, config.hash, fields=ANSWER_FIELDS)
 
 
-def _ask(
-    config: EvaluateTeams,
-    variant: str,
-    team: Team,
-    engines: Mapping[str, Engine],
-    aligns: Mapping[str, Align],
-    wanted: Sequence[Task],
-    everything: TaskSet,
-) -> Iterator[dict[str, Any]]:
-    if variant == "random_alignment":
-        aligns = {name: _random_align(engine, config.seed) for name, engine in engines.items()}
-    others: dict[str, str] = {}
-    if variant == "shuffled_memory":
-        # Over the whole set, so that a limit changes nobody's partner.
-        partners = cross_task_partners([task.id for task in everything.tasks], run_seed=config.seed)
-        others = {
-            task.id: everything.tasks[partner].text for task, partner in zip(everything.tasks, partners, strict=True)
-        }
-    teamwork = Teamwork(
-        team,
-        engines,
-        aligns,
-        batch_size=1 if config.exact else config.batch_size,
-        seed=config.seed,
-        keep_latents=bool(config.traces),
-        share_question=config.share_question,
-        allow_foreign_cache=config.allow_foreign_cache,
-        allow_special_tokens=config.allow_special_tokens,
-    )
-    by_key = {task.id: task for task in wanted}
-    began = time.perf_counter()
-    works = teamwork.run(Question(task.id, task.text, others.get(task.id, "")) for task in wanted)
-    for work, verdict in _graded(config, team, works, by_key):
-        now = time.perf_counter()
-        record = _record(config, variant, team, engines, work, by_key[work.question.key], verdict, now - began)
-        foreign = {"foreign_caches": teamwork.foreign_caches} if teamwork.foreign_caches else {}
-        yield {**record, **foreign, "data": dict(everything.origin)}
-        began = now
-
-
 def _graded(
-    config: EvaluateTeams, team: Team, works: Iterator[TeamRun], tasks: Mapping[str, Task]
-) -> Iterator[tuple[TeamRun, Verdict]]:
-    """Each item with its verdict; programs run beside the team, so that a slow one holds nobody up."""
+    config: EvaluateTeams, tasks: Mapping[str, Task], played: Iterator[tuple[Item, dict[str, Any]]]
+) -> Iterator[dict[str, Any]]:
+    """The records with verdicts; programs run beside the team, so that a slow one delays no other item."""
 
-    def graded(work: TeamRun) -> tuple[TeamRun, Verdict]:
-        reply = "" if work.failure else work.turns[team.answerer.name].text
-        return work, grade(reply, tasks[work.question.key], config.limits)
+    def graded(pair: tuple[Item, dict[str, Any]]) -> dict[str, Any]:
+        item, record = pair
+        task = tasks[item.id]
+        verdict = grade(record["reply"], task, config.limits)
+        return {
+            "item": task.id,
+            "task_type": task.task_type,
+            "success": verdict.correct,
+            "how": verdict.how,
+            "reason": verdict.reason,
+            "isolation": list(verdict.isolation),
+            "answer": task.answer,
+            **record,
+        }
 
-    yield from map_in_order(graded, works, GRADERS, MOST_UNGRADED)
-
-
-def _record(
-    config: EvaluateTeams,
-    variant: str,
-    team: Team,
-    engines: Mapping[str, Engine],
-    work: TeamRun,
-    task: Task,
-    verdict: Verdict,
-    seconds: float,
-) -> dict[str, Any]:
-    turns = work.turns.values()
-    return {
-        "item": task.id,
-        "variant": variant,
-        "task_type": task.task_type,
-        "success": verdict.correct,
-        "how": verdict.how,
-        "reason": verdict.reason,
-        "isolation": list(verdict.isolation),
-        "answer": task.answer,
-        "reply": "" if work.failure else work.turns[team.answerer.name].text,
-        "failure": work.failure,
-        "seed": config.seed,
-        "config_hash": config.hash,
-        "dtype": str(next(iter(engines.values())).dtype).removeprefix("torch."),
-        "exact": config.exact,
-        "prompt_tokens": sum(turn.prompt_tokens for turn in turns),
-        "latent_steps": sum(turn.latent_steps for turn in turns),
-        "decoded_tokens": sum(turn.decoded_tokens for turn in turns),
-        "message_bytes": sum(turn.message_bytes for name, turn in work.turns.items() if name != team.answerer.name),
-        "forward_passes": sum(turn.forward_passes for turn in turns),
-        # The time since the last answer: they add up to the time of the run.
-        "seconds": seconds,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "agents": {
-            name: {
-                **{k: v for k, v in dataclasses.asdict(turn).items() if k != "token_ids"},
-                "latents": _words(engines[team.member(name).model], work.latents.get(name), config.traces),
-            }
-            for name, turn in work.turns.items()
-        },
-    }
-
-
-def _words(engine: Engine, latents: Any, count: int) -> list[list[str]]:
-    """The likeliest tokens of each latent under the model's own head."""
-    if latents is None or not count:
-        return []
-    ids = engine.logits(latents).topk(count, dim=-1).indices.tolist()
-    return [[str(engine.tokenizer.decode([token])) for token in row] for row in ids]
-
-
-def _check_caches(config: EvaluateTeams, teams: Iterable[Team]) -> None:
-    """Refuse, before any model is loaded, that a member reads a memory of another architecture, rotation or tokenizer.
-
-    Weights are compared once they are there, in `Teamwork`.
-    """
-    places = {"": config.model, **config.models}
-    origin = functools.cache(Origin.of_checkpoint)
-    pairs = [pair for team in teams for pair in hand_overs(team)] if not config.allow_foreign_cache else []
-    for sender, receiver in pairs:
-        made, read = places.get(sender.model), places.get(receiver.model)
-        if made is None or read is None or made == read:
-            continue
-        if differing := origin(read).differences(origin(made), weights=False):
-            raise foreign_cache(sender, receiver, differing)
-
-
-def _engines(config: EvaluateTeams, ranks: Ranks, teams: Sequence[Team]) -> dict[str, Engine]:
-    places = {"": config.model, **config.models}
-    # Their configurations say whether the models fit; the weights need not be read for that.
-    layers = {name: (place, load_model_config(place).num_hidden_layers) for name, place in places.items()}
-    for team in teams:
-        check_members(team, layers)
-    _check_caches(config, teams)
-    device = ranks.device(config.device)
-    return {
-        name: load_engine(place, config.template, dtype=config.dtype, device=device)[0]
-        for name, place in places.items()
-    }
-
-
-def _align(name: AlignName, engine: Engine) -> Align:
-    table = engine.input_embeddings
-    if name == "ridge":
-        return ridge_map(engine)
-    if name == "vocabulary":
-        return VocabularyMean(engine.logits, engine.hidden_size, table)
-    return NormMatchedIdentity.of_embeddings(table)
-
-
-def _random_align(engine: Engine, seed: int) -> Align:
-    identity = NormMatchedIdentity.of_embeddings(engine.input_embeddings)
-    return RandomAlignment(identity, seed)
+    yield from map_in_order(graded, played, GRADERS, MOST_UNGRADED)

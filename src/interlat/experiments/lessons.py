@@ -15,7 +15,7 @@ from interlat.progress import completed, say
 from interlat.tasks.arithmetic import PEOPLE, ArithmeticOptions, arithmetic_problems
 from interlat.tasks.base import Task
 from interlat.tasks.boxed import ASK_FOR_BOX
-from interlat.teams.team import Team, words_heard
+from interlat.teams.team import Team, joined_messages
 from interlat.teams.topologies import TeamOptions, make_team
 
 PLANNERS = ("planner", "refiner")
@@ -91,8 +91,8 @@ def _one_member(team: Team, task: Task, rng: random.Random, wrong: float) -> lis
     given = _with_mistake(plan, rng) if rng.random() < wrong else plan
     learner = rng.choice(team.members)
     # What is learned is right, what is read need not be.
-    heard = [(name, " ".join(given) if name == "planner" else _said(name, task, given)) for name in learner.reads]
-    return [learner.filled(task.text, words_heard(heard)), _said(learner.name, task, given)]
+    heard = [(name, " ".join(given) if name == "planner" else _said(name, task, given)) for name in learner.inputs]
+    return [learner.filled(task.text, joined_messages(heard)), _said(learner.name, task, given)]
 
 
 def _said(name: str, task: Task, plan: Sequence[str]) -> str:

@@ -1,23 +1,23 @@
-"""The teams that come along: one agent, agents in a row, experts beside each other, and debates; in words or latents.
+"""The bundled teams: one agent, agents in a row, experts beside each other, and debates; in text or latents.
 
-The prompts are the same in words and in latents but for the sentence that says where to find what others worked out.
-All of them begin with the question. The topologies are those of LatentMAS (arXiv 2511.20639) and of multi-agent debate
+The prompts for text and for latents differ in one sentence: where to find what others worked out. All of them begin
+with the question. The topologies are those of LatentMAS (arXiv 2511.20639) and of multi-agent debate
 (arXiv 2305.14325); the prompts are our own.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal
 
 from interlat.engine.options import Sampling
 from interlat.errors import InputError
 from interlat.tasks.grading import PLACE_OF_FORMAT
-from interlat.teams.team import PLACE_OF_MESSAGES, PLACE_OF_QUESTION, HandsOver, Member, Speaks, Team
+from interlat.teams.team import PLACE_OF_MESSAGES, PLACE_OF_QUESTION, CacheTransfer, Member, Output, Team
 
 Topology = Literal["single", "sequential", "hierarchical", "chained", "debate"]
 
 PLACE_OF_HEARD = "{heard}"
-_HEARD: Mapping[Speaks, str] = {
+_HEARD: Mapping[Output, str] = {
     "text": f"What your colleagues wrote:\n\n{PLACE_OF_MESSAGES}\n\n",
     "latents": "What your colleagues worked out is in your memory, not in words.\n\n",
 }
@@ -54,35 +54,38 @@ ROLES: Mapping[str, str] = {
         "right and why, and change your mind if it is they."
     ),
 }
-"""What each role is told to do, behind the question and what it hears."""
+"""The request to each role, after the question and its inputs."""
 
+SEQUENCE = ("planner", "critic", "refiner", "judger")
 EXPERTS = ("mathematician", "scientist", "programmer")
 
 
 @dataclass(frozen=True)
 class TeamOptions:
-    """How one of the teams that come along is set up."""
+    """Options of the bundled teams."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"hands_over": "cache_transfer", "share": "kept_fraction"}
 
     topology: Topology = "sequential"
-    """single: one agent. sequential: planner, critic, refiner and judger. hierarchical: three experts who do not hear
-    each other, and a summariser. chained: the same, but each expert gets the memory of those before, as in the released
-    code of LatentMAS. debate: debaters who hear each other's last round, and a judger."""
-    method: Speaks = "latents"
-    """Whether the agents before the last one write or think."""
+    """single: one agent. sequential: planner, critic, refiner and judger. hierarchical: three experts who do not read
+    each other, and a summariser. chained: the same, but each expert reads the cache of those before, as in the released
+    code of LatentMAS. debate: debaters who read each other's last round, and a judger."""
+    method: Output = "latents"
+    """Output of the agents before the last one."""
     latent_steps: int = 10
-    """Steps of a thought."""
+    """latents: steps of each agent."""
     tolerance: float = 0.0
-    """latents: end a thought where its state changes by less than this share of its norm; 0 never does."""
-    hands_over: HandsOver = "all"
-    """latents: which part of a memory listeners get."""
-    share: float = 0.5
-    """latents: which share of the columns of prompts, where a part is selected."""
+    """latents: stop early where a step changes the state by less than this fraction of its norm; 0 never does."""
+    cache_transfer: CacheTransfer = "all"
+    """latents: the part of a cache that is passed on, see `interlat.teams.team.Member`."""
+    kept_fraction: float = 0.5
+    """latents: fraction of the prompt positions that is passed on, where a part is selected."""
     layers: tuple[int, ...] = ()
-    """latents: the layers that are handed over, from 1 on; empty is all."""
+    """latents: the layers that are passed on, counted from 1; empty means all."""
     int8: bool = False
-    """latents: hand memories over in 8 bits a number."""
+    """latents: pass caches on as int8."""
     first_writes: bool = False
-    """latents: the first agent writes its message; the others think."""
+    """latents: the first agent writes text; the others take latent steps."""
     agents: int = 3
     """debate: number of debaters."""
     rounds: int = 2
@@ -90,11 +93,11 @@ class TeamOptions:
     answer_format: str = ""
     """A sentence that says what the answer must look like; the task knows it."""
     system: str = ""
-    """System turn of every agent; empty is none."""
+    """System turn of every agent; empty means none."""
     opening: str = ""
-    """What every reply and thought begins with, such as ``<think>`` and a line break."""
+    """The beginning of every reply and of what comes before latent steps, such as ``<think>`` and a line break."""
     sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=1024))
-    """How words are chosen."""
+    """How the agents decode."""
     prompts: Mapping[str, str] = field(default_factory=dict)
     """Other user turns, by role: with ``{question}``, ``{heard}`` and ``{format}`` in their places."""
 
@@ -107,67 +110,45 @@ class TeamOptions:
 
 
 def make_team(options: TeamOptions) -> Team:
-    """One of the teams that come along.
-
-    Raises:
-        InputError: the options make no sense together.
-    """
+    """One of the bundled teams. Raises InputError if the options make no sense together."""
     places = _places(options)
-    speaks: dict[str, Speaks] = {}
+    output: dict[str, Output] = {name: options.method for name, _, _ in places}
+    output[places[-1][0]] = "text"
+    if options.first_writes:
+        output[places[0][0]] = "text"
+    shared = {field.name for field in fields(TeamOptions)} & {field.name for field in fields(Member)}
+    settings: dict[str, Any] = {name: getattr(options, name) for name in shared}
     members = []
-    for number, (name, role, reads) in enumerate(places):
-        writes = number == len(places) - 1 or (options.first_writes and number == 0)
-        speaks[name] = "text" if writes else options.method
-        heard = {speaks[other] for other in reads}
-        members.append(
-            Member(
-                name=name,
-                prompt=role_prompt(role, "".join(text for kind, text in _HEARD.items() if kind in heard), options),
-                reads=tuple(reads),
-                speaks=speaks[name],
-                latent_steps=options.latent_steps,
-                tolerance=options.tolerance,
-                hands_over=options.hands_over,
-                share=options.share,
-                layers=options.layers,
-                int8=options.int8,
-                system=options.system,
-                opening=options.opening,
-                sampling=options.sampling,
-            )
-        )
+    for name, role, inputs in places:
+        kinds = {output[one] for one in inputs}
+        read = "".join(text for kind, text in _HEARD.items() if kind in kinds)
+        members.append(Member(name, role_prompt(role, read, options), tuple(inputs), output[name], **settings))
     return Team(tuple(members))
 
 
-def role_prompt(role: str, hears: str, options: TeamOptions) -> str:
+def role_prompt(role: str, inputs: str, options: TeamOptions) -> str:
     """The user turn of a role.
 
     Args:
         role: one of `ROLES`.
-        hears: what stands at the place of what it hears; empty where it hears nothing.
+        inputs: what replaces ``{heard}``; empty for an agent without inputs.
         options: may bring another prompt for the role.
     """
     template = options.prompts.get(role, f"Question: {PLACE_OF_QUESTION}\n\n{PLACE_OF_HEARD}{ROLES[role]}")
-    return template.replace(PLACE_OF_HEARD, hears).replace(PLACE_OF_FORMAT, options.answer_format).rstrip()
+    return template.replace(PLACE_OF_HEARD, inputs).replace(PLACE_OF_FORMAT, options.answer_format).rstrip()
 
 
 def _places(options: TeamOptions) -> list[tuple[str, str, Sequence[str]]]:
-    """Name, role and whom it listens to, of each member."""
-    if options.topology == "single":
-        return [("solver", "solver", ())]
-    if options.topology == "sequential":
-        return _in_a_row(("planner", "critic", "refiner"), "judger", options)
+    """Name, role and inputs of each member."""
     if options.topology == "hierarchical":
         return [*((role, role, ()) for role in EXPERTS), ("summariser", "summariser", EXPERTS)]
-    if options.topology == "chained":
-        return _in_a_row(EXPERTS, "summariser", options)
-    return _debate(options)
-
-
-def _in_a_row(roles: Sequence[str], last: str, options: TeamOptions) -> list[tuple[str, str, Sequence[str]]]:
-    """Who thinks gets the memory of the one before, which holds all that was before that; who writes gets all texts."""
-    first = (lambda place: 0) if options.method == "text" else (lambda place: max(0, place - 1))
-    return [(role, role, roles[first(place) : place]) for place, role in enumerate((*roles, last))]
+    if options.topology == "debate":
+        return _debate(options)
+    rows = {"single": ("solver",), "sequential": SEQUENCE, "chained": (*EXPERTS, "summariser")}
+    roles = rows[options.topology]
+    # Text: each reads all earlier texts. Latents: each reads the cache before it, which holds all earlier ones.
+    first = [0 if options.method == "text" else max(0, place - 1) for place in range(len(roles))]
+    return [(role, role, roles[first[place] : place]) for place, role in enumerate(roles)]
 
 
 def _debate(options: TeamOptions) -> list[tuple[str, str, Sequence[str]]]:
