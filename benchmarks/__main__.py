@@ -42,7 +42,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if options.output and options.name == "sender":
-        from interlat.report.sender_figure import plot_sender
+        from benchmarks.sender_figure import plot_sender
 
         for path in plot_sender(records, options.output):
             print(path, file=sys.stderr)

@@ -8,6 +8,8 @@ The bandwidth share says how much of the machine's memory bandwidth a step uses:
 (bytes of weights and cache that one step reads) / (seconds a step) / (bytes a second of a plain read).
 """
 
+import copy
+import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,9 +22,10 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast,
 from transformers.initialization import no_init_weights
 
 from benchmarks.records import record_of
+from interlat.engine.backend import TransformersBackend
 from interlat.engine.cache import KVCache
 from interlat.engine.hardware import choose_device, choose_dtype
-from interlat.engine.hf import Engine
+from interlat.engine.hf import HFEngine
 from interlat.engine.prompt import Tokens
 from interlat.engine.sampling import Sampling
 
@@ -85,13 +88,14 @@ def run(quick: bool = False) -> Iterator[dict[str, Any]]:
 
     Records hold bench, case, metric, unit, ours, reference, ratio (larger is better) and machine. Numbers a
     second count all rows of the batch. ``bandwidth_share`` is that of the latent step; the reference reads the
-    LM head too, which is not counted as needed. A model that fits into the caches can pass 1.
+    LM head too, which is not counted as needed. Metrics with ``fast_path`` have the same engine on the model's own
+    modules as reference. A model that fits into the caches can pass 1.
     """
     device = choose_device("auto")
     dtype = choose_dtype("auto", device)
     bandwidth = read_bandwidth(device)
     for size, config in (("tiny", TINY), ("0.5B", HALF_BILLION)):
-        engine = Engine.wrap(random_model(config, dtype, device), bare_tokenizer(), name=size)
+        engine = HFEngine.wrap(random_model(config, dtype, device), bare_tokenizer(), name=size)
         for batch in (1, 8):
             yield from _measure(engine, f"{size} batch {batch}", batch, EFFORT[size, quick], bandwidth)
 
@@ -126,29 +130,31 @@ def read_bandwidth(device: torch.device, megabytes: int = 256) -> float:
     return matrix.numel() * 4 / _best(lambda: torch.mv(matrix, vector), device, rounds=5)
 
 
-def _measure(engine: Engine, case: str, batch: int, effort: Effort, bandwidth: float) -> Iterator[dict[str, Any]]:
+def _measure(engine: HFEngine, case: str, batch: int, effort: Effort, bandwidth: float) -> Iterator[dict[str, Any]]:
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(1, engine.config.vocab_size, (batch, PROMPT_LENGTH), generator=generator)
     memory = engine.prefill([[Tokens(tuple(row))] for row in ids.tolist()])
     plain = _PlainLoop(engine.model, ids.to(engine.device))
     step_bytes = _bytes_of_a_step(engine, memory, effort.steps)
     sampling = Sampling(max_new_tokens=effort.steps)
-    runs: list[tuple[str, str, Callable[[], object], Callable[[], object]]] = [
-        (
-            "tokens_per_second",
-            "tokens/s",
-            lambda: engine.decode(memory, sampling, stop_ids=()),
-            lambda: plain.tokens(effort.steps),
-        ),
-        (
-            "latent_steps_per_second",
-            "steps/s",
-            lambda: engine.think(memory, effort.steps, lambda states: states),
-            lambda: plain.latent_steps(effort.steps),
-        ),
+    # The same engine on the model's own modules shows what the fast path for the Llama family is worth.
+    modules = copy.copy(engine)
+    modules.backend = TransformersBackend(engine.model)
+
+    def tokens(runner: HFEngine) -> object:
+        return runner.decode(memory, sampling, stop_ids=())
+
+    def latent_steps(runner: HFEngine) -> object:
+        return runner.think(memory, effort.steps, lambda states: states)
+
+    runs: list[tuple[str, str, Callable[[HFEngine], object], Callable[[], object]]] = [
+        ("fast_path_tokens", "tokens/s", tokens, lambda: tokens(modules)),
+        ("fast_path_latent_steps", "steps/s", latent_steps, lambda: latent_steps(modules)),
+        ("tokens_per_second", "tokens/s", tokens, lambda: plain.tokens(effort.steps)),
+        ("latent_steps_per_second", "steps/s", latent_steps, lambda: plain.latent_steps(effort.steps)),
     ]
     for metric, unit, ours, reference in runs:
-        seconds = _in_turns(ours, reference, engine.device, effort.rounds)
+        seconds = _in_turns(functools.partial(ours, engine), reference, engine.device, effort.rounds)
         yield record_of("engine", case, metric, unit, batch * effort.steps, seconds)
     # Of the latent step, the last that was measured.
     yield record_of("engine", case, "bandwidth_share", "share", step_bytes * effort.steps / bandwidth, seconds)
@@ -197,7 +203,7 @@ class _PlainLoop:
         self.cache.crop(-steps)
 
 
-def _bytes_of_a_step(engine: Engine, memory: KVCache, steps: int) -> int:
+def _bytes_of_a_step(engine: HFEngine, memory: KVCache, steps: int) -> int:
     """Bytes that a latent step must read: all weights of the layers and, halfway through a run, the cache."""
     weights = sum(_tensor_bytes(parameter) for parameter in engine.model.model.layers.parameters())
     columns = memory.width + steps // 2

@@ -93,7 +93,7 @@ def _to_disk(path: Path) -> None:
 
 
 def require_empty(path: Path) -> None:
-    """Raise `InputError` where something stands at ``path`` already, other than an empty folder."""
+    """Raise `InputError` where ``path`` exists and is no empty folder."""
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f"{path} is not empty; give a new folder")
 
@@ -102,7 +102,7 @@ def require_empty(path: Path) -> None:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield an empty temporary folder that takes the place of ``path`` once the block has ended well.
 
-    Whenever the process dies, the old folder or the new one stands at ``path``, whole: on Linux the two swap their
+    Whenever the process dies, ``path`` is the old folder or the new one, whole: on Linux the two swap their
     names in one step. Where system or file system cannot do that, there is a moment between two renamings in which the
     old one has a hidden name beside ``path``; the next call with this path, or `locked` on its parent, brings it back.
     If the block raises, the temporary folder is removed and what stood at ``path`` is untouched. Files get the rights
@@ -229,7 +229,7 @@ def locked(directory: str | Path, name: str = "") -> Iterator[None]:
 
     Args:
         directory: the folder.
-        name: the one file in it that is to be written; empty stands for all.
+        name: the one file in it that is to be written; empty means all.
 
     Raises:
         StorageError: another process writes there; or the file system refused.
@@ -363,7 +363,7 @@ def read_lines(path: str | Path, fields: Mapping[str, type] | None = None) -> li
         raise StorageError(f"cannot read {target}: {error.strerror}; check the path and its permissions") from error
     needed = fields or {}
     records = []
-    # Not splitlines(): it would also cut at characters that may stand inside a JSON string, such as U+2028.
+    # Not splitlines(): it would also cut at characters that may be inside a JSON string, such as U+2028.
     for number, line in enumerate(content.split("\n"), 1):
         record = _parsed(line)
         if record is None:

@@ -133,6 +133,9 @@ class Message(abc.ABC):
     def to_bytes(self) -> bytes:
         """The message as a safetensors file in memory."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors().items()}
+        # Layers may share their keys and values, and safetensors refuses two names of one memory.
+        first = {tensor.data_ptr(): name for name, tensor in reversed(tensors.items())}
+        tensors = {name: t if first[t.data_ptr()] == name else t.clone() for name, t in tensors.items()}
         header = in_files(dataclasses.asdict(dataclasses.replace(self.header, sha256=_digest(tensors))))
         if not header["rules"]:
             del header["rules"]
@@ -594,5 +597,5 @@ def _build(tensors: Mapping[str, Tensor], header: Header, source: str) -> Messag
         )
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise MessageError(
-            f"the body of {source} is not that of a {header.kind} message ({error}); {MAKE_AGAIN}"
+            f"the body of {source} does not fit a {header.kind} message ({error}); {MAKE_AGAIN}"
         ) from error

@@ -64,7 +64,7 @@ def final_part(reply: str) -> str | None:
             a thought that the prompt began and that never ends cannot be told from an answer.
 
     Returns:
-        The reply as it stands where there are no thoughts; None where a thought never ends, or no channel is final.
+        The whole reply where there are no thoughts; None where a thought never ends, or no channel is final.
     """
     if _CHANNEL in reply:
         channels = list(_FINAL_CHANNEL.finditer(reply))

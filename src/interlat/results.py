@@ -1,4 +1,4 @@
-"""Results of evaluations: one JSON line an answer or episode, and each counts once, however many lines it has."""
+"""Results of evaluations: one JSON line an answer or episode. Of a result with several lines the first counts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from interlat.files import is_of_type, read_lines
 RESULT_FIELDS: Mapping[str, type] = {"item": str, "variant": str, "config_hash": str}
 """What every line has, of whatever version and configuration."""
 RESULT_KEY = ("config_hash", "item", "variant")
-"""What a result is known by."""
+"""What identifies a result."""
 
 
 @dataclass(frozen=True)
@@ -23,19 +23,17 @@ class Results:
     repeated: int
     """Lines left out because an earlier line has their result."""
     place: str
-    """Where they stand."""
+    """Their file, or the folder of several."""
 
     @property
     def note(self) -> str:
         """A sentence about the lines left out; empty where there are none."""
-        return _note(self.repeated, self.place)
-
-
-def _note(repeated: int, place: str) -> str:
-    if not repeated:
-        return ""
-    lines = "1 line repeats a result" if repeated == 1 else f"{repeated} lines repeat results"
-    return f"{lines} in {place}: perhaps two processes wrote there at once; of each result the first line counts"
+        if not self.repeated:
+            return ""
+        lines = "1 line repeats a result" if self.repeated == 1 else f"{self.repeated} lines repeat results"
+        return (
+            f"{lines} in {self.place}: perhaps two processes wrote there at once; of each result the first line counts"
+        )
 
 
 def read_results(
@@ -53,7 +51,7 @@ def read_results(
         config_hash: keep those of one configuration; None keeps all.
         fields: what each of those that are kept must have besides, and of which types.
         base: what each line must have.
-        key: what a result is known by.
+        key: what identifies a result.
 
     Raises:
         StorageError: a line is no result; names the file.

@@ -7,6 +7,15 @@ from benchmarks import engine as bench
 FIELDS = {"bench", "case", "metric", "unit", "ours", "reference", "ratio", "machine"}
 
 
+METRICS = [
+    "fast_path_tokens",
+    "fast_path_latent_steps",
+    "tokens_per_second",
+    "latent_steps_per_second",
+    "bandwidth_share",
+]
+
+
 @pytest.fixture
 def small(monkeypatch):
     """The same benchmark over models and efforts of a moment."""
@@ -30,7 +39,7 @@ def test_one_record_a_case_and_metric(small):
     assert [(record["case"], record["metric"]) for record in records] == [
         (case, metric)
         for case in ("tiny batch 1", "tiny batch 8", "0.5B batch 1", "0.5B batch 8")
-        for metric in ("tokens_per_second", "latent_steps_per_second", "bandwidth_share")
+        for metric in METRICS
     ]
     for record in records:
         assert set(record) == FIELDS and record["bench"] == "engine"
@@ -40,7 +49,7 @@ def test_one_record_a_case_and_metric(small):
 def test_the_plain_loop_computes_what_the_engine_computes(small):
     """Otherwise the comparison would be worthless."""
     model = bench.random_model(bench.TINY, torch.float32, torch.device("cpu"))
-    engine = bench.Engine.wrap(model, bench.bare_tokenizer())
+    engine = bench.HFEngine.wrap(model, bench.bare_tokenizer())
     ids = torch.randint(1, 64, (2, 5), generator=torch.Generator().manual_seed(0))
     memory = engine.prefill([[bench.Tokens(tuple(row))] for row in ids.tolist()])
     plain = bench._PlainLoop(model, ids)
@@ -53,7 +62,7 @@ def test_the_plain_loop_computes_what_the_engine_computes(small):
 
 def test_bytes_of_a_step_are_weights_of_the_layers_and_the_cache(small):
     model = bench.random_model(bench.TINY, torch.float32, torch.device("cpu"))
-    engine = bench.Engine.wrap(model, bench.bare_tokenizer())
+    engine = bench.HFEngine.wrap(model, bench.bare_tokenizer())
     memory = engine.prefill([[bench.Tokens((1, 2, 3, 4))]])
     weights = sum(p.numel() for p in model.model.layers.parameters())
     # Halfway through 4 steps the cache holds 4 + 2 columns of one key head of 8 numbers, twice.

@@ -52,7 +52,7 @@ def test_a_word_overrides_the_configuration_file(tmp_path):
 
 
 @pytest.mark.parametrize("missing", [[], ["a"], ["--output", "x"]])
-def test_the_state_has_to_be_given(missing):
+def test_state_at_has_to_be_given(missing):
     with pytest.raises(InputError, match="state_at"):
         command(ImportStore, *missing)
 
@@ -82,7 +82,7 @@ def test_an_import_with_failed_items_ends_with_1(tmp_path, capsys):
     (tmp_path / "x.json").write_text(json.dumps(items))
     assert execute(ImportStore(str(tmp_path / "x.json"), str(tmp_path / "store"), "after_token")) == 1
     error = capsys.readouterr().err
-    assert "2 thoughts in" in error and "1 items failed" in error and "failed t0: its hidden_state" in error
+    assert "2 thoughts in" in error and "1 items failed" in error and "failed t0: its hidden_state has no rows" in error
 
 
 def test_a_source_that_cannot_be_used_shows_no_bar(tmp_path, capsys):

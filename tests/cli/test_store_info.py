@@ -43,7 +43,7 @@ def test_info_of_unfinished_and_empty_stores(tmp_path, capsys):
     with StoreWriter(tmp_path, MANIFEST):
         execute(StoreInfo(str(tmp_path)))
     text = " ".join(capsys.readouterr().out.split())
-    assert "unfinished somebody is, or was, still writing" in text and "thoughts 0; 0 failed" in text
+    assert "unfinished a process is still writing, or was killed" in text and "thoughts 0; 0 failed" in text
     assert "rows a thought" not in text and "splits" not in text
 
 

@@ -132,7 +132,7 @@ def test_messages_are_saved_and_older_names_of_fields_are_read(config, capsys):
 
 def test_bad_input_is_one_line(config, capsys):
     assert main(["team", "--config", str(config), "--variants", "text"]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {config}: variant 'text'")
+    assert "variant 'text' is for the bundled teams, but members is set" in capsys.readouterr().err
     config.write_text(config.read_text().replace("inputs: [thinker]", "inputs: [nobody]"))
     assert main(["team", "--config", str(config)]) == 2
     assert "nobody, an input of last, is no earlier member" in capsys.readouterr().err

@@ -432,22 +432,6 @@ def test_more_tasks_can_be_added_later(config, tmp_path):
     check_same(everything, collect(dataclasses.replace(config, output=str(tmp_path / "at once"))))
 
 
-@pytest.mark.parametrize(
-    "changes, words",
-    [
-        ({"samples": 2}, "temperature"),
-        ({"samples": 0}, "at least 1"),
-        ({"batch_size": 0}, "at least 1"),
-        ({"method": "compressed", "latent_steps": 0}, "latent_steps"),
-        ({"method": "compressed", "grade": True}, "neither sampled nor answers"),
-        ({"method": "compressed", "state_at": "after_token"}, "state_at"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(config, changes, words):
-    with pytest.raises(InputError, match=words):
-        dataclasses.replace(config, **changes)
-
-
 def test_what_is_no_unicode_fails_alone(config, tmp_path):
     """Lone surrogates, which JSON can write: in a question, in an id, and where nothing has to read them."""
     rows = read_lines(config.source.data)[:3]
@@ -536,13 +520,6 @@ def test_template_arguments_reach_the_prompt_and_the_manifest(config, thinker, t
 
 def test_a_manifest_names_no_template_arguments_where_none_are_set(config):
     assert "template" not in collect(dataclasses.replace(config, limit=1)).manifest.settings
-
-
-def test_two_switches_for_thoughts_must_not_contradict_each_other(config):
-    with pytest.raises(InputError, match=r"prompt\.thinking is on and template\.enable_thinking is False"):
-        dataclasses.replace(
-            config, prompt=PromptOptions(thinking="on"), template=TemplateOptions(enable_thinking=False)
-        )
 
 
 @pytest.mark.skipif(not REAL_MODELS, reason="INTERLAT_TEST_MODELS names no folder with gemma-3-270m")

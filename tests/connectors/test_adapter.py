@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
-from interlat.connectors.base import Align
+from interlat.connectors.base import Connector
 from interlat.errors import CheckpointError, InputError, MessageError
 from interlat.messages import Header, HiddenMessage, check_receiver
 
@@ -249,7 +249,7 @@ def test_a_configuration_without_sense_is_refused(change: dict[str, object]) -> 
 
 
 def test_it_is_an_align_method() -> None:
-    assert isinstance(make_adapter(), Align)
+    assert isinstance(make_adapter(), Connector)
 
 
 def test_its_expectations_name_what_it_was_trained_on() -> None:

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from interlat.connectors import ridge as module
-from interlat.connectors.base import Align
+from interlat.connectors.base import Connector
 from interlat.connectors.identity import NormMatchedIdentity
 from interlat.connectors.ridge import RidgeConfig, RidgeMap, cache_folder, ridge_map
 from interlat.engine.hf import Engine
@@ -58,15 +58,15 @@ def test_no_other_map_has_a_lower_penalised_error(tables):
 
 def test_with_one_table_for_both_it_is_the_identity(tables):
     made = RidgeMap.of_tables(tables[0], tables[0])
-    assert made.distance_to_identity < 1e-5
+    torch.testing.assert_close(made.weight, torch.eye(6), atol=1e-5, rtol=0)
     states = torch.randn(4, 6)
     torch.testing.assert_close(made(states), NormMatchedIdentity.of_embeddings(tables[0])(states), atol=1e-4, rtol=1e-4)
-    assert RidgeMap.of_tables(*tables).distance_to_identity > 0.5
+    assert (RidgeMap.of_tables(*tables).weight - torch.eye(6)).norm() > 1
 
 
 def test_padding_becomes_zero_and_the_dtype_is_kept(tables):
     made = RidgeMap.of_tables(*tables)
-    assert isinstance(made, Align)
+    assert isinstance(made, Connector)
     mapped = made(torch.randn(3, 6).bfloat16(), torch.tensor([True, False, True]))
     assert mapped.dtype == torch.bfloat16 and not mapped[1].any() and mapped[0].any()
 

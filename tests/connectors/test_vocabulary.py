@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from interlat.connectors.base import Align
+from interlat.connectors.base import Connector
 from interlat.connectors.vocabulary import VocabularyMean, embeddings_of_tokens
 from interlat.errors import InputError
 from interlat.training.tokenizer import train_tokenizer
@@ -36,7 +36,7 @@ def test_the_mean_is_over_the_words_that_the_receiver_knows(temperature):
     head, rows = torch.randn(9, 5), torch.randn(7, 4)
     known = torch.tensor([True, True, False, True, True, False, True])
     align = VocabularyMean(lambda states: states @ head.T, 5, rows, known, temperature)
-    assert isinstance(align, Align) and (align.source_size, align.target_size) == (5, 4)
+    assert isinstance(align, Connector) and (align.source_size, align.target_size) == (5, 4)
     states = torch.randn(2, 3, 5)
     mean = align(states)
     for i in range(2):

@@ -4,7 +4,7 @@ import weakref
 import pytest
 import torch
 
-from interlat.engine.buffer import KeyValueBuffer, as_transformers_cache
+from interlat.engine.buffer import KeyValueBuffer, as_transformers_cache, zeros
 from interlat.engine.cache import DonatedCache, KVCache
 
 
@@ -78,14 +78,14 @@ def test_what_continues_a_memory_holds_it_compact_and_has_room():
 @pytest.mark.parametrize("holes", [True, False])
 def test_a_moved_memory_is_let_go_layer_by_layer(monkeypatch, holes):
     moved = DonatedCache(ragged_memory() if holes else ragged_memory().compact())
-    layers = [weakref.ref(layer) for layer in (*moved.memory.keys, *moved.memory.values)]
+    layers = [weakref.ref(layer) for layer in (*moved.cache.keys, *moved.cache.values)]
     alive = []
 
-    def with_room(tensor, capacity, own_pages):
+    def allocated(tensor, capacity):
         alive.append(sum(layer() is not None for layer in layers))
         return tensor.clone()
 
-    monkeypatch.setattr("interlat.engine.buffer._with_room", with_room)
+    monkeypatch.setattr("interlat.engine.buffer.allocated", allocated)
     KeyValueBuffer.continuing(moved, 1)
     # Of a layer whose columns are gathered, the copy is already all that is left.
     assert alive == [8 - holes - n for n in range(8)]
@@ -100,27 +100,56 @@ def test_a_memory_that_somebody_holds_stays_as_it_is():
     assert all(torch.equal(layer, old) for layer, old in zip(memory.keys, before, strict=True))
 
 
-def memory_with_room(columns=3):
-    """A memory without holes and as many free columns behind it."""
+def memory_with_spare(positions=3):
+    """A memory without holes and as many spare positions behind it."""
     memory = ragged_memory(layers=2).select([0])
-    buffer, rest = KeyValueBuffer.continuing(DonatedCache(memory), columns)
+    buffer, rest = KeyValueBuffer.continuing(DonatedCache(memory), positions)
     keys, values = buffer.contents()
-    return dataclasses.replace(rest, keys=keys, values=values, room=buffer.room_behind(keys, values)), buffer
+    return dataclasses.replace(rest, keys=keys, values=values, spare=buffer), buffer
 
 
 def continued(memory, columns):
-    return KeyValueBuffer.continuing(DonatedCache(memory), columns)[0]
+    return KeyValueBuffer.continuing(memory, columns)[0]
 
 
-def test_room_is_used_once():
-    memory, buffer = memory_with_room()
-    first, second = continued(memory, 3), continued(memory, 3)
-    assert (first.capacity, first.length) == (second.capacity, second.length) == (7, 4)
-    for mine, theirs in zip([*first.keys, *first.values], [*buffer.keys, *buffer.values], strict=True):
-        assert mine is theirs
-    for mine, theirs in zip([*second.keys, *second.values], [*buffer.keys, *buffer.values], strict=True):
-        assert mine.data_ptr() != theirs.data_ptr() and torch.equal(mine, theirs)
-    assert KeyValueBuffer(4, memory).room_behind(memory.keys, memory.values) is None
+def test_spare_capacity_is_used_once_and_what_the_first_memory_shows_stays():
+    memory, buffer = memory_with_spare()
+    shown = [layer.clone() for layer in (*memory.keys, *memory.values)]
+    first = continued(memory, 3)
+    assert first is buffer and (first.capacity, first.length) == (7, 4)
+    new = torch.randn(1, 2, 2, 3)
+    for layer in range(2):
+        first.write(layer, new, new)
+    first.advance(2)
+    second = continued(memory, 3)
+    assert second is not buffer and (second.capacity, second.length) == (7, 4)
+    for mine, theirs in zip([*second.keys, *second.values], shown, strict=True):
+        assert torch.equal(mine[:, :, :4], theirs) and not mine[:, :, 4:].any()
+    assert all(torch.equal(a, b) for a, b in zip((*memory.keys, *memory.values), shown, strict=True))
+
+
+def test_what_a_buffer_grew_to_has_its_new_positions_under_their_name():
+    memory, _ = memory_with_spare(2)
+    buffer, before = KeyValueBuffer.continuing(memory, 1)
+    states, origin = torch.ones(1, 4), object()
+    for layer in range(2):
+        buffer.write(layer, torch.ones(1, 2, 1, 3), torch.ones(1, 2, 1, 3))
+    buffer.advance(1)
+    grown = buffer.grown(before, torch.ones(1, 1, dtype=torch.bool), "latents", states, origin)
+    assert grown.segment_names == ("prompt", "latents") and grown.segment("latents").tolist() == [[False] * 4 + [True]]
+    assert grown.position_ids.tolist() == [[0, 1, 2, 3, 4]] and grown.next_position.tolist() == [5]
+    assert grown.spare is buffer and grown.hidden_states is states and grown.origin is origin
+    buffer.advance(1)
+    assert buffer.grown(before, torch.ones(1, 2, dtype=torch.bool), "prompt", states, origin).spare is None
+
+
+@pytest.mark.parametrize(("dtype", "count"), [(torch.float32, 5), (torch.bfloat16, 5), (torch.float32, 2**19)])
+def test_large_and_small_layers_are_zero_and_can_be_written(dtype, count):
+    like = torch.ones(1, dtype=dtype)
+    made = zeros((1, 1, count, 2), like)
+    assert made.dtype == dtype and made.shape == (1, 1, count, 2) and not made.any()
+    made += 1
+    assert not zeros((1, 1, count, 2), like).any()
 
 
 @pytest.mark.parametrize(
@@ -136,26 +165,14 @@ def test_room_is_used_once():
     ],
     ids=["other keys", "other values", "a hole", "trim", "select", "layers", "order"],
 )
-def test_room_belongs_to_the_very_columns(change):
-    """A changed memory is copied, and the room stays for the memory that it is behind."""
-    memory, buffer = memory_with_room()
+def test_spare_capacity_belongs_to_the_very_positions(change):
+    """A changed memory is copied, and the spare capacity stays for the memory that has it."""
+    memory, buffer = memory_with_spare()
     changed = change(memory)
     copied = continued(changed, 2)
     assert copied.length == changed.lengths.max()
     wanted = changed.compact()
     for mine, theirs in zip([*copied.keys, *copied.values], [*wanted.keys, *wanted.values], strict=True):
         assert torch.equal(mine[:, :, : copied.length], theirs)
-    assert all(mine is not theirs for mine in copied.keys for theirs in buffer.keys)
-    assert continued(memory, 4).keys[0] is not buffer.keys[0]
-    assert continued(memory, 3).keys[0] is buffer.keys[0]
-
-
-@pytest.mark.parametrize(("large", "trims"), [(1, 1), (2**40, 0)])
-def test_free_memory_goes_back_before_a_large_memory_is_copied(monkeypatch, large, trims):
-    calls = []
-    monkeypatch.setattr("interlat.engine.buffer.LARGE", large)
-    monkeypatch.setattr("interlat.engine.buffer.return_free_memory", lambda: calls.append(1))
-    KeyValueBuffer.continuing(DonatedCache(ragged_memory()), 2)
-    assert len(calls) == trims
-    KeyValueBuffer.continuing(DonatedCache(ragged_memory(), given_away=False), 2)
-    assert len(calls) == trims
+    assert copied is not buffer and continued(memory, 4) is not buffer
+    assert continued(memory, 3) is buffer

@@ -158,7 +158,7 @@ def test_merge_keeps_what_all_begin_with_once():
 
 
 def test_memories_that_cannot_be_merged_are_refused():
-    with pytest.raises(InputError, match=r"memories of \[2, 1\] rows"):
+    with pytest.raises(InputError, match=r"caches of \[2, 1\] rows"):
         KVCache.merge([make_memory([1, 2]), make_memory([3])])
     with pytest.raises(InputError, match="different models"):
         KVCache.merge([make_memory([1]), make_memory([1], layers=3)])
@@ -183,7 +183,7 @@ def test_only_layers_hides_and_clears_the_others():
     assert torch.equal(second.keys[1], memory.keys[1]) and torch.equal(second.values[1], memory.values[1])
     none = second.only_layers([1])
     assert not none.layer_mask.any()
-    with pytest.raises(InputError, match="layer 3 asked of a memory of 2 layers; use 1 to 2"):
+    with pytest.raises(InputError, match="layer 3 asked of a cache of 2 layers; use 1 to 2"):
         memory.only_layers([1, 3])
 
 
@@ -207,22 +207,22 @@ def test_layers_go_with_their_columns():
     assert KVCache.concat([first, second]).layer_mask is None and KVCache.merge([first, other]).layer_mask is None
 
 
-def test_compact_columns_are_those_that_compact_gathers():
+def test_compact_positions_are_those_that_compact_gathers():
     memory = make_memory([2, 4], width=6)
-    columns = memory.compact_columns()
+    columns = memory.compact_positions()
     assert columns.shape == (2, 4)
     assert torch.equal(memory.gather(columns).keys[0], memory.compact().keys[0])
-    assert memory.compact().compact_columns() is None
+    assert memory.compact().compact_positions() is None
 
 
 def test_a_moved_memory_is_taken_once():
     memory = make_memory([2, 3])
     moved = DonatedCache(memory)
-    assert moved.memory is memory and moved.take() is memory
-    with pytest.raises(InputError, match="was moved to a reader"):
+    assert moved.cache is memory and moved.take() is memory
+    with pytest.raises(InputError, match="was donated to a reader"):
         moved.take()
-    with pytest.raises(InputError, match="was moved to a reader"):
-        _ = moved.memory
+    with pytest.raises(InputError, match="was donated to a reader"):
+        _ = moved.cache
 
 
 def test_rows_of_memories_are_joined():
@@ -238,7 +238,7 @@ def test_rows_of_memories_are_joined():
         assert len(joined) == len(rows)
         for place, (memory, row) in enumerate(rows):
             assert columns_of(joined, place) == columns_of(memory, row)
-    with pytest.raises(InputError, match="no memories"):
+    with pytest.raises(InputError, match="no caches"):
         join_rows([])
 
 

@@ -56,7 +56,7 @@ def test_a_foreign_cache_is_named_in_all_that_is_made_of_it(qwen, thought, make_
     assert memory_of_message(other, sent).foreign == (label,)
     back = qwen.prefill(["a"], thought.select([0]).released())
     assert "foreign_cache" not in message_of_memory(qwen, back).header.provenance
-    with pytest.raises(InputError, match=r"the memory of other does not fit qwen2: rope_parameters"):
+    with pytest.raises(InputError, match=r"the cache of other does not fit qwen2: rope_parameters"):
         message_of_memory(qwen, grown)
 
 

@@ -8,8 +8,8 @@ from interlat.engine.cache_selection import (
     SINKS,
     attention_received,
     best_columns,
-    by_chance,
     likeness,
+    random_scores,
     select_columns,
 )
 from interlat.engine.hf import Engine
@@ -74,11 +74,11 @@ def test_likeness_does_not_know_positions(qwen):
 
 def test_chance_is_the_row_s_own(qwen):
     padded = qwen.prefill(PROMPTS)
-    together = by_chance(padded, [5, 6, 7])
+    together = random_scores(padded, [5, 6, 7])
     for row, prompt in enumerate(PROMPTS):
-        alone = by_chance(qwen.prefill([prompt]), [5 + row])[0]
+        alone = random_scores(qwen.prefill([prompt]), [5 + row])[0]
         assert torch.equal(together[row, padded.attention_mask[row]], alone)
-    assert not torch.equal(by_chance(padded, [8, 9, 10]), together)
+    assert not torch.equal(random_scores(padded, [8, 9, 10]), together)
 
 
 @pytest.mark.parametrize(

@@ -123,11 +123,6 @@ def test_wrong_device_and_dtype(saved):
         Engine.load(str(saved), dtype="nonsense")
 
 
-def test_compiling_is_refused_not_ignored(saved):
-    with pytest.raises(InputError, match="compile=True is not offered"):
-        Engine.load(str(saved), compile=True)
-
-
 @pytest.mark.parametrize(
     ("asked", "said"),
     [

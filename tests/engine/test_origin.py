@@ -47,7 +47,7 @@ def test_every_way_into_another_model_is_refused_and_says_what_differs(memory, m
     (architecture, changes), template, expected = OTHERS[kind]
     other = Engine.wrap(make_model(architecture, **changes), make_tokenizer(template), name="other")
     assert other.memory_shape == tuple((2, 16, 2, 16) for _ in range(2))
-    message = f"the memory of maker does not fit other: .*{expected}.*; use the engine that made it"
+    message = f"the cache of maker does not fit other: .*{expected}.*; use the engine that made it"
     ways = (
         lambda: other.prefill(PROMPT, memory),
         lambda: other.think(memory, 1, lambda state: state),
@@ -105,7 +105,7 @@ def test_a_memory_does_not_keep_its_model(make_tokenizer):
     del engine
     gc.collect()
     equal = Engine.wrap(make_model("qwen3"), make_tokenizer("chatml"))
-    with pytest.raises(InputError, match=r"memory of gone .* weights \w{12} against unknown"):
+    with pytest.raises(InputError, match=r"cache of gone .* weights \w{12} against unknown"):
         equal.prefill(PROMPT, unknown)
     assert memory.released().foreign == ("gone [unknown weights]",)
 
@@ -114,7 +114,7 @@ def test_memories_of_different_models_are_joined_only_if_they_are_released(memor
     other = Engine.wrap(make_model("qwen3", rope_parameters=ROPE), make_tokenizer("chatml"), name="other")
     second = other.prefill(PROMPT)
     for join in (KVCache.merge, KVCache.concat):
-        with pytest.raises(InputError, match=r"memories of maker and other cannot be joined: rope_param"):
+        with pytest.raises(InputError, match=r"caches of maker and other cannot be joined: rope_param"):
             join([memory, second])
         joined = join([memory, second.released()])
         assert joined.origin is memory.origin and joined.foreign == (other.origin.label,)

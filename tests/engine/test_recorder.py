@@ -32,9 +32,9 @@ def test_the_last_layer_after_the_norm_needs_nothing_but_the_result():
 
 
 def test_several_layers_stand_side_by_side():
-    tap = HiddenStateRecorder(LayerSelection((1, -1)), 2)
-    tap.see(1, torch.ones(2, 3, 4))
-    taken = tap.take(torch.zeros(2, 3, 4))
+    recorder = HiddenStateRecorder(LayerSelection((1, -1)), 2)
+    recorder.see(1, torch.ones(2, 3, 4))
+    taken = recorder.take(torch.zeros(2, 3, 4))
     assert taken.shape == (2, 3, 2, 4)
     assert bool((taken[:, :, 0] == 1).all()) and bool((taken[:, :, 1] == 0).all())
 
@@ -63,9 +63,9 @@ def test_a_column_hidden_from_every_layer_is_seen_by_none(wrapped, name):
     engine = wrapped(name)
     memory = engine.prefill([[Tokens(IDS)]])
     seen = torch.tensor([[True, True, False, True, True]])
-    hidden = replace(memory, layer_mask=seen[:, None].repeat(1, 2, 1), room=None)
+    hidden = replace(memory, layer_mask=seen[:, None].repeat(1, 2, 1), spare=None)
     follow = [[Tokens((21, 22))]]
-    unseen = engine.prefill(follow, replace(memory, attention_mask=seen, room=None)).hidden_states
+    unseen = engine.prefill(follow, replace(memory, attention_mask=seen, spare=None)).hidden_states
     torch.testing.assert_close(engine.prefill(follow, hidden).hidden_states, unseen, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(engine.prefill(follow, memory).hidden_states, unseen, rtol=1e-2)
     half = engine.prefill(follow, memory.only_layers([2])).hidden_states

@@ -74,7 +74,7 @@ def test_order_batch_size_and_moving_change_nothing(qwen, order, batch_size, roo
     sampling = Sampling(temperature=1.2, max_new_tokens=20)
     wanted = requests()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streaming, "ROOM", room)
+        patch.setattr(streaming, "SPARE", room)
         patch.setattr(streaming, "REFILL_SHARE", share)
         answers = list(qwen.stream([wanted[i] for i in order], sampling, batch_size=batch_size))
     check(qwen, answers, wanted, sampling)
@@ -159,7 +159,7 @@ def test_a_memory_is_read_on_as_alone(qwen, temperature, order, batch_size, room
     memories = memories_of(qwen, 9)
     wanted = [replace(one, memory=memory) for one, memory in zip(requests(9), memories, strict=True)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streaming, "ROOM", room)
+        patch.setattr(streaming, "SPARE", room)
         answers = {a.key: a for a in qwen.stream([wanted[i] for i in order], sampling, batch_size=batch_size)}
     for request in wanted:
         memory = qwen.prefill([request.prompt], request.memory)

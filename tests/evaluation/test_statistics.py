@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from interlat.errors import InputError
 from interlat.evaluation.statistics import (
+    holm,
     mcnemar_exact,
     mean_interval,
     median_interval,
@@ -247,3 +248,22 @@ def test_the_median_s_interval_covers_as_often_as_it_says() -> None:
 def test_no_values_have_no_median() -> None:
     with pytest.raises(InputError, match="no values"):
         median_interval([])
+
+
+def test_holm_rejects_what_its_steps_reject():
+    """Holm's procedure step by step: from the smallest p on, reject while p is at most level / tests that are left."""
+    rng = np.random.default_rng(2)
+    for count in (1, 2, 7):
+        for _ in range(20):
+            p_values = (rng.random(count) ** 4).round(3).tolist()
+            adjusted = holm(p_values)
+            for level in (0.01, 0.05, 0.2):
+                rejected = set()
+                for left, index in zip(range(count, 0, -1), np.argsort(p_values, kind="stable"), strict=True):
+                    if left * p_values[index] > level:
+                        break
+                    rejected.add(int(index))
+                assert rejected == {index for index, p in enumerate(adjusted) if p <= level}
+    assert holm([]) == [] and holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    with pytest.raises(InputError):
+        holm([0.5, 1.5])

@@ -12,7 +12,7 @@ from interlat.errors import InterlatError
 from interlat.evaluation import teams
 from interlat.experiments.household import evaluate as household
 from interlat.experiments.household.evaluate import Checkpoints, EvaluateHousehold
-from interlat.report.build import build_report
+from interlat.experiments.household.report import build_report
 from interlat.training.loop import METRICS_FILE, read_metrics
 from interlat.training.trajectories import TRAJECTORIES_FILE, read_trajectories
 from mutation.mutate import damage_bytes, damage_json

@@ -52,7 +52,7 @@ def test_the_plane_is_that_of_the_singular_values():
         assert torch.allclose(found.points.abs(), (left[:, :2] * values[:2]).abs(), atol=1e-6)
         shares = values.square() / values.square().sum()
         assert found.shares == pytest.approx(tuple(shares[:2].tolist()), abs=1e-9)
-        assert bool((found.points.amax(dim=0) >= found.points.abs().amax(dim=0)).all()), "a sign is left to chance"
+        assert bool((found.points.amax(dim=0) >= found.points.abs().amax(dim=0)).all()), "a sign is random"
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (5, 1), (1, 1), (3, 4)])
@@ -64,7 +64,7 @@ def test_points_without_a_plane_have_one_all_the_same(shape):
 
 def test_task_types_that_differ_lie_apart(store):
     sample = sample_of(store, 10**6, seed=0)
-    points = principal_plane(sample.mean_rows).points
+    points = principal_plane(sample.means).points
     types = np.array(sample.task_types)
     centres = {name: points[types == name].mean(dim=0) for name in set(types)}
     near = [min(centres, key=lambda name: float((point - centres[name]).norm())) for point in points]
@@ -74,14 +74,14 @@ def test_task_types_that_differ_lie_apart(store):
 def test_a_sample_is_drawn_by_the_seed_and_no_larger_than_asked(store, monkeypatch):
     monkeypatch.setattr("interlat.report.store_figures.MOST_THOUGHTS", 20)
     one, same, other = (sample_of(store, 30, seed) for seed in (0, 0, 1))
-    assert one.mean_rows.shape == (20, 16) and len(one.norms) == 30 and len(one.task_types) == 20
-    assert torch.equal(one.mean_rows, same.mean_rows) and torch.equal(one.norms, same.norms)
-    assert not torch.equal(one.mean_rows, other.mean_rows)
+    assert one.means.shape == (20, 16) and len(one.norms) == 30 and len(one.task_types) == 20
+    assert torch.equal(one.means, same.means) and torch.equal(one.norms, same.norms)
+    assert not torch.equal(one.means, other.means)
 
 
 def test_a_sample_of_everything_is_everything(store):
     sample = sample_of(store, 10**6, seed=3)
-    assert torch.equal(sample.mean_rows, torch.stack([thought.hidden_states.mean(dim=0) for thought in store]))
+    assert torch.equal(sample.means, torch.stack([thought.hidden_states.mean(dim=0) for thought in store]))
     assert torch.equal(sample.norms, torch.cat([thought.hidden_states.norm(dim=1) for thought in store]))
 
 
@@ -90,7 +90,7 @@ def test_the_first_of_several_layers_is_drawn(tmp_path):
     with writing(tmp_path, manifest) as writer:
         writer.append(Entry("a"), torch.stack([torch.ones(3, 4), torch.zeros(3, 4)], dim=1))
     sample = sample_of(LatentStore.open(tmp_path), 100, 0)
-    assert sample.norms.tolist() == [2.0] * 3 and sample.mean_rows.tolist() == [[1.0] * 4]
+    assert sample.norms.tolist() == [2.0] * 3 and sample.means.tolist() == [[1.0] * 4]
 
 
 def labels(figure):

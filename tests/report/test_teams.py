@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from interlat.report.teams import COSTS, team_comparisons, team_rows, team_tables
+from interlat.report.teams import COSTS, summarise_teams, team_tables
 
 
 def records(right, failures=()):
@@ -16,10 +16,14 @@ def records(right, failures=()):
                     "item": f"item {number}",
                     "success": number < correct,
                     "failure": "too long" if (variant, number) in failures else "",
-                    **{name: float(place + number) for place, name in enumerate(COSTS)},
+                    **{name: float(place + number) for place, name in enumerate(COSTS.values())},
                 }
             )
     return made
+
+
+def comparisons(lines):
+    return list(summarise_teams(lines).comparisons)
 
 
 def shown(lines):
@@ -29,16 +33,17 @@ def shown(lines):
 
 
 def test_rows_are_counted():
-    rows = team_rows(records({"single": 5, "latent": 15}, {("latent", 19)}))
+    rows = summarise_teams(records({"single": 5, "latent": 15}, {("latent", 19)})).rows
     assert [(row.variant, row.items, row.success.estimate, row.failures) for row in rows] == [
         ("single", 20, 0.25, 0),
         ("latent", 20, 0.75, 1),
     ]
-    assert rows[0].costs == {name: pytest.approx(place + 9.5) for place, name in enumerate(COSTS)}
+    for place, name in enumerate(COSTS.values()):
+        assert rows[0].means[name] == pytest.approx(place + 9.5)
 
 
 def test_thinking_is_compared_with_everything_and_writing_with_one_agent():
-    compared = team_comparisons(records({"single": 5, "text": 8, "latent": 15, "no_transfer": 6}))
+    compared = comparisons(records({"single": 5, "text": 8, "latent": 15, "no_transfer": 6}))
     pairs = [(one.first, one.second) for one in compared]
     assert pairs == [("latent", "single"), ("latent", "text"), ("latent", "no_transfer"), ("text", "single")]
     assert compared[0].difference.estimate == pytest.approx(0.5) and compared[0].items == 20
@@ -47,9 +52,9 @@ def test_thinking_is_compared_with_everything_and_writing_with_one_agent():
 
 def test_only_questions_that_both_answered_are_compared():
     lines = records({"single": 5, "latent": 15})[:-12]
-    (one,) = team_comparisons(lines)
+    (one,) = comparisons(lines)
     assert one.items == 8
-    assert team_comparisons(records({"single": 5})) == []
+    assert comparisons(records({"single": 5})) == []
 
 
 def test_the_table_fits_a_terminal_and_says_what_is_missing():

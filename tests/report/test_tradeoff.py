@@ -49,7 +49,7 @@ def test_medians_and_their_intervals():
 
 def test_only_what_was_played_and_measured_is_a_point():
     found = points(episodes(), measurements())
-    assert [point.variant for point in found] == list(SECONDS)
+    assert [point.name for point in found] == list(SECONDS)
     assert found[2].success == wilson_interval(55, 100)
     with pytest.raises(InputError, match="both played and measured"):
         points([{"split": "seen", "item": "0", "variant": "zeros", "success": True}], measurements())
@@ -57,7 +57,7 @@ def test_only_what_was_played_and_measured_is_a_point():
 
 def test_games_of_several_trainings_count_once():
     other = [{**record, "success": not record["success"]} for record in episodes() if record["variant"] == "latent"]
-    found = {point.variant: point.success for point in points([*episodes(), *other], measurements())}
+    found = {point.name: point.success for point in points([*episodes(), *other], measurements())}
     assert found["latent"] == mean_interval([0.5] * 100) and found["text"] == wilson_interval(50, 100)
 
 

@@ -229,8 +229,10 @@ def test_damaged_files_are_errors(tmp_path):
     data.write_bytes(data.read_bytes()[:300])
     (tmp_path / "x.json").write_text(json.dumps(items())[:-30])
     (tmp_path / "x.jsonl").write_bytes(b'{"task": "\xff"}')
-    for name in ("x.parquet", "saved", "x.json", "x.jsonl"):
-        with pytest.raises(InputError, match=r"cannot read .*|in the middle of an item"):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "broken.json").write_text(json.dumps(items()).replace("plan 2", 'plan" 2'))
+    for name in ("x.parquet", "saved", "x.json", "x.jsonl", "deep.json", "broken.json"):
+        with pytest.raises(InputError, match=r"cannot read .*copy the file again"):
             list(open_source(tmp_path / name).items())
 
 

@@ -124,8 +124,8 @@ def test_overlapping_thoughts_are_named_after_the_first(make_store):
     ("changes", "problem"),
     [
         ({"length": 999, "token_ids": []}, "ends at"),
-        ({"offset": -3}, "where nothing can stand"),
-        ({"length": 0}, "where nothing can stand"),
+        ({"offset": -3}, "which no shard can hold"),
+        ({"length": 0}, "which no shard can hold"),
         ({"prompt_rows": 1}, "does not keep them"),
         ({"token_ids": [1, 2, 3]}, "2 rows but 3 token ids"),
         ({"shard": "00000-000009"}, "missing"),

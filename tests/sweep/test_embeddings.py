@@ -61,13 +61,13 @@ def test_a_column_hidden_from_every_layer_is_a_column_that_nobody_sees(engine):
     seen = memory.attention_mask.clone()
     seen[:, 2] = False
     count = engine.config.num_hidden_layers
-    masked = replace(memory, layer_mask=seen[:, None].repeat(1, count, 1) | ~memory.attention_mask[:, None], room=None)
+    masked = replace(memory, layer_mask=seen[:, None].repeat(1, count, 1) | ~memory.attention_mask[:, None], spare=None)
     follow = [[Tokens((21, 22))], [Tokens((23,))]]
     if engine.name in WITHOUT_LAYERS:
         with pytest.raises(CheckpointError, match="lists of"):
             engine.prefill(follow, masked)
         return
-    unseen = engine.prefill(follow, replace(memory, attention_mask=seen, room=None)).hidden_states
+    unseen = engine.prefill(follow, replace(memory, attention_mask=seen, spare=None)).hidden_states
     found = engine.prefill(follow, masked).hidden_states
     torch.testing.assert_close(found, unseen, rtol=1e-3, atol=1e-3)
     assert not torch.allclose(found, engine.prefill(follow, memory).hidden_states, rtol=1e-3, atol=1e-3)

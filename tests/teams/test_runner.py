@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from chat_templates import FORMS
 from interlat.connectors.identity import NormMatchedIdentity
 from interlat.engine.buffer import KeyValueBuffer
+from interlat.engine.cache import DonatedCache
 from interlat.engine.hf import Engine
 from interlat.engine.prompt import token_ids_of, tokenize
 from interlat.engine.sampling import Sampling, row_seed
@@ -482,7 +483,9 @@ def test_caches_are_freed_while_the_next_member_reads_them(qwen_long, monkeypatc
     continuing = KeyValueBuffer.continuing
 
     def watched(moved, columns):
-        layers = [weakref.ref(layer) for layer in (*moved.memory.keys, *moved.memory.values)]
+        shown = moved.cache if isinstance(moved, DonatedCache) else moved
+        layers = [weakref.ref(layer) for layer in (*shown.keys, *shown.values)]
+        del shown
         result = continuing(moved, columns)
         alive.append(sum(layer() is not None for layer in layers))
         return result

@@ -13,15 +13,14 @@ from interlat.agents.conversations import Conversations, caches_of
 from interlat.agents.sender import SenderOutput, think, write
 from interlat.agents.settings import PLACE_OF_TEXT, PLAN_REQUEST, AgentSettings
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
-from interlat.connectors.base import Align
+from interlat.connectors.base import Connector, padded_rows
 from interlat.connectors.bridge import Bridge
 from interlat.connectors.identity import NormMatchedIdentity
-from interlat.connectors.rows import padded_rows
 from interlat.engine.cache import KVCache, MemoryRow
 from interlat.engine.cache_message import memory_of_message, origin_of
 from interlat.engine.chat import ChatFormat
-from interlat.engine.hf import Engine
 from interlat.engine.prompt import Latents, Part, Text, Tokens
+from interlat.engine.protocol import Engine
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.streaming import Request
 from interlat.errors import CheckpointError, InputError, MessageError
@@ -157,7 +156,7 @@ class Agent:
         said = {"seed": seed, "sampling": dataclasses.asdict(chosen)}
         return write(self, tasks, chosen, seeds, state_at=state_at, provenance=said)
 
-    def think(self, task: str, steps: int | None = None, *, align: Align | None = None) -> HiddenMessage:
+    def think(self, task: str, steps: int | None = None, *, align: Connector | None = None) -> HiddenMessage:
         """Think about ``task`` in latent steps, without a word.
 
         Args:
@@ -179,7 +178,7 @@ class Agent:
         return self.think_many([task], steps, align=align)[0]
 
     def think_many(
-        self, tasks: Sequence[str], steps: int | None = None, *, align: Align | None = None, batch_size: int = 16
+        self, tasks: Sequence[str], steps: int | None = None, *, align: Connector | None = None, batch_size: int = 16
     ) -> list[HiddenMessage]:
         """Think about each of several tasks; each message is the one that `think` makes of its task alone.
 

@@ -3,17 +3,16 @@
 import dataclasses
 import io
 
-import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from interlat.agents.agent import Agent
-from interlat.engine.hf import Engine
+from interlat.engine.lens import logit_lens
+from interlat.engine.protocol import Engine
 from interlat.errors import InputError, MessageError
 from interlat.messages import HiddenMessage, Message
 
-ROWS_AT_ONCE = 64
 PRINTED_WIDTH = 120
 
 
@@ -116,24 +115,20 @@ def inspect(message: Message, model: Agent | Engine, *, top_k: int = 5) -> Inspe
             f"{engine.hidden_size}; inspect the message with the model that made it"
         )
     tokens = [str(engine.tokenizer.decode([token])) for token in message.token_ids] or [""] * message.latents
-    rows: list[InspectedRow] = []
-    for start in range(0, message.latents, ROWS_AT_ONCE):
-        states = message.hidden_states[start : start + ROWS_AT_ONCE].to(engine.device, engine.dtype)
-        logarithms = engine.logits(states).float().log_softmax(dim=-1)
-        probabilities = logarithms.exp()
-        entropies = -torch.where(probabilities > 0, probabilities * logarithms, 0.0).sum(dim=-1)
-        best = probabilities.topk(min(top_k, probabilities.shape[-1]), dim=-1)
-        for offset in range(len(states)):
-            pairs = zip(best.indices[offset].tolist(), best.values[offset].tolist(), strict=True)
-            rows.append(
-                InspectedRow(
-                    index=start + offset,
-                    token=tokens[start + offset],
-                    candidates=tuple(Candidate(i, str(engine.tokenizer.decode([i])), p) for i, p in pairs),
-                    entropy=entropies[offset].item(),
-                    norm=message.hidden_states[start + offset].float().norm().item(),
-                )
-            )
+    lens = logit_lens(engine.logits, message.hidden_states.to(engine.device, engine.dtype), top_k)
+    readings = zip(tokens, *(part.tolist() for part in lens), message.hidden_states, strict=True)
+    rows = [
+        InspectedRow(
+            index=index,
+            token=token,
+            candidates=tuple(
+                Candidate(i, str(engine.tokenizer.decode([i])), p) for i, p in zip(ids, probabilities, strict=True)
+            ),
+            entropy=entropy,
+            norm=state.float().norm().item(),
+        )
+        for index, (token, ids, probabilities, entropy, state) in enumerate(readings)
+    ]
     same_model = message.header.weights_fingerprint == engine.weights_fingerprint
     return Inspection(message.text, engine.name, same_model, tuple(rows))
 

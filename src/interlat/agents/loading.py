@@ -11,7 +11,7 @@ from interlat.agents.settings import AgentSettings
 from interlat.connectors.adapter import CommunicationAdapter
 from interlat.connectors.bridge import Bridge
 from interlat.engine.checkpoint import at_home, companion_file
-from interlat.engine.hf import Engine
+from interlat.engine.protocol import Engine, load_model
 from interlat.engine.template import TemplateOptions
 
 
@@ -20,7 +20,6 @@ def load(
     *,
     dtype: str | torch.dtype = "auto",
     device: str | torch.device = "auto",
-    compile: bool = False,
     trust_remote_code: bool = False,
     template: TemplateOptions | None = None,
 ) -> Agent:
@@ -31,16 +30,14 @@ def load(
 
     Args:
         path_or_hub_id: a directory or a hub id.
-        dtype, device, compile, trust_remote_code: see `interlat.engine.hf.Engine.load`.
+        dtype, device, trust_remote_code: see `interlat.engine.hf.HFEngine.load`.
         template: arguments of the chat template, over those in ``agent.json``.
 
     Raises:
         CheckpointError: no usable model in that place, or its parts are damaged or do not fit each other.
     """
     place = at_home(path_or_hub_id)
-    engine, settings = load_engine(
-        place, template, dtype=dtype, device=device, compile=compile, trust_remote_code=trust_remote_code
-    )
+    engine, settings = load_engine(place, template, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
     adapter_file = companion_file(place, CommunicationAdapter.FILE)
     bridge_file = companion_file(place, Bridge.FILE)
     return Agent(
@@ -57,12 +54,12 @@ def load_engine(place: str, template: TemplateOptions | None = None, **options: 
     Args:
         place: a directory or a hub id.
         template: arguments of the chat template, over those in ``agent.json``.
-        options: those of `Engine.load`.
+        options: those of `interlat.engine.protocol.load_model`, ``engine`` among them.
 
     Raises:
         CheckpointError: no usable model in that place, or ``agent.json`` is damaged.
     """
-    engine = Engine.load(place, **options)
+    engine = load_model(place, **options)
     settings = AgentSettings.beside(place)
     if template is not None:
         settings = dataclasses.replace(settings, template=template.over(settings.template))

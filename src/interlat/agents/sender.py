@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from interlat.connectors.base import Align
+from interlat.connectors.base import Connector
 from interlat.connectors.bridge import Bridge, begin_thought, finish_thought
 from interlat.engine.cache import KVCache
 from interlat.engine.cache_message import header_of, message_of_memory
@@ -123,7 +123,7 @@ def think(
     tasks: Sequence[str],
     steps: int,
     *,
-    connector: Align | None = None,
+    connector: Connector | None = None,
     cache: bool = False,
 ) -> list[SenderOutput]:
     """Take latent steps about each task, one batch.
@@ -150,7 +150,7 @@ def think(
             latents = bridge.message(latents).to(engine.dtype)
     else:
         chosen = connector or agent.identity
-        memory = engine.prefill(prompts, room=steps)
+        memory = engine.prefill(prompts, spare=steps)
         clock.lap(PREFILL)
         memory, latents = engine.think(memory, steps, chosen)
     clock.lap(THINKING)

@@ -9,8 +9,8 @@ from interlat.agents.agent import Agent
 from interlat.agents.sender import Clock, SenderOutput
 from interlat.channels.hidden import HiddenChannel
 from interlat.channels.protocol import Kind, SendOptions
+from interlat.connectors.base import padded_rows
 from interlat.connectors.resampler import Resampler
-from interlat.connectors.rows import padded_rows
 from interlat.errors import InputError
 from interlat.messages import Header, HiddenMessage, Message
 

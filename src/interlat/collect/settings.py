@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CollectThoughts:
-    """Let a model think about tasks and keep its hidden states in a latent store."""
+    """Run a model on tasks and save its hidden states in a latent store."""
 
     RENAMED: ClassVar[Mapping[str, str]] = {"offset": "state_at"}
 
@@ -41,8 +41,8 @@ class CollectThoughts:
     latent_steps: int = 8
     """compressed: number of latent steps K."""
     align: Literal["auto", "bridge", "identity"] = "auto"
-    """compressed: the map from a state to the next input. bridge: that of a compressed sender, which makes the rows
-    too; identity: norm-matched, untrained; auto: the bridge of a model that has one."""
+    """compressed: the map from a state to the next input. bridge: the bridge of a compressed sender, which makes the
+    latents, too; identity: norm-matched, untrained; auto: the bridge of a model that has one."""
     layers: tuple[int, ...] = (-1,)
     """Layers whose states are kept: 1 is the first, -1 the last."""
     norm: Norm = "post"
@@ -58,7 +58,7 @@ class CollectThoughts:
     seed: int = 0
     """Seed of the samples."""
     limit: int | None = None
-    """Only this many tasks, chosen by chance and always the same."""
+    """Use a fixed random subset of this many tasks."""
     batch_size: int = 16
     """Thoughts at once. In bfloat16 and float16 a thought depends a little on those beside it; see ``exact``."""
     exact: bool = False
@@ -108,7 +108,7 @@ class CollectThoughts:
 
         Raises:
             CheckpointError: a bridge is asked for and the model has none, or it is damaged.
-            InputError: it makes other rows than those asked for.
+            InputError: it makes other latents than the settings ask for.
         """
         from interlat.connectors.bridge import Bridge
         from interlat.engine.checkpoint import companion_file
@@ -121,6 +121,6 @@ class CollectThoughts:
             return None
         if LayerSelection(self.layers, self.norm) != LayerSelection() or self.prompt_states:
             raise InputError(
-                "a compressed sender makes one row a step: leave layers, norm and prompt_states as they are"
+                "a compressed sender makes one latent a step: leave layers, norm and prompt_states as they are"
             )
         return Bridge.load(self.model if file is None else file.parent)

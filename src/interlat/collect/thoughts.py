@@ -21,8 +21,8 @@ from interlat.collect.settings import CollectThoughts as CollectThoughts
 from interlat.connectors.bridge import Bridge, think_over
 from interlat.connectors.identity import NormMatchedIdentity
 from interlat.engine.distributed import Ranks
-from interlat.engine.hf import Engine
 from interlat.engine.prompt import Latents, Prompt, Tokens, prompt_length, tokenize
+from interlat.engine.protocol import Engine
 from interlat.engine.recorder import LayerSelection
 from interlat.engine.sampling import row_seed
 from interlat.engine.streaming import Completion, Request
@@ -41,7 +41,7 @@ class Progress:
     """How far a collection is."""
 
     done: int
-    """Thoughts of this rank's share that are dealt with, those of earlier runs included."""
+    """Thoughts of this rank's share that are dealt with, in this run or an earlier one."""
     total: int
     """Thoughts of this rank's share."""
     bytes_written: int
@@ -120,7 +120,7 @@ def _manifest(
     template: str,
     source: dict[str, Any],
 ) -> Manifest:
-    count = engine.config.num_hidden_layers
+    count = engine.layers
     layers = zip(kept.numbers(count), kept.norms(count), strict=True)
     settings: dict[str, Any] = {
         "source": source,
@@ -133,7 +133,7 @@ def _manifest(
     del settings["prompt"]["template_file"]
     arguments = engine.template.record
     if config.prompt.thinking != "default":
-        del arguments["enable_thinking"]  # It stands among the settings of the prompt already.
+        del arguments["enable_thinking"]  # It is among the settings of the prompt already.
     if arguments:
         settings["template"] = arguments
     resolved = {**dataclasses.asdict(config), "align": "identity" if bridge is None else "bridge"}

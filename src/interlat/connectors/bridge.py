@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from interlat.connectors.base import Connector, masked
 from interlat.connectors.module_file import StoredModule
 from interlat.engine.cache import KVCache
-from interlat.engine.hf import Engine
 from interlat.engine.prompt import Latents, Prompt, whole
+from interlat.engine.protocol import Engine
 from interlat.errors import InputError
 from interlat.states import Norm, StateAt
 
@@ -101,9 +102,7 @@ class Bridge(StoredModule):
         """The next inputs after some latents, in their dtype; zeros where ``mask`` is False."""
         with torch.autocast(hidden_states.device.type, enabled=False):
             following: Tensor = self.linear(self.norm(hidden_states.float()))
-        if mask is not None:
-            following = following.masked_fill(~mask.unsqueeze(-1), 0.0)
-        return following.to(hidden_states.dtype)
+        return masked(following, mask).to(hidden_states.dtype)
 
     def message(self, latents: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D_message"]:
         """The message rows of some latents, float32."""
@@ -115,53 +114,58 @@ class Bridge(StoredModule):
 
 
 def think_over(
-    engine: Engine, bridge: Bridge, prompts: Sequence[Prompt | str], latent_steps: int
+    engine: Engine, connector: Connector, prompts: Sequence[Prompt | str], latent_steps: int
 ) -> tuple[KVCache, Float[Tensor, "B K D_message"]]:
-    """Let a compressed sender think about some prompts, one batch.
+    """Let a model think about some prompts, one batch: a compressed sender with its bridge, or any model.
 
-    The start vector is read together with the prompt, so K latents take one prefill and K - 1 steps.
+    A bridge's start vector is read together with the prompt, so its K latents take one prefill and K - 1 steps.
 
     Args:
         engine: the model that thinks.
-        bridge: its bridge, on the same device.
+        connector: its bridge or another map from a state to the next input, on the same device.
         prompts: B prompts.
         latent_steps: K, at least 1; may differ from what was trained.
 
     Returns:
-        The memory of prompts and steps, and the message rows, float32.
+        The cache of prompts and steps, and the message rows: float32 ones of a bridge, else the states.
 
     Raises:
         InputError: K is below 1, or the bridge is of a model of another size.
         PromptError: a prompt is empty or does not fit into the context.
     """
-    memory, latents = finish_thought(engine, bridge, begin_thought(engine, bridge, prompts, latent_steps), latent_steps)
+    memory = begin_thought(engine, connector, prompts, latent_steps)
+    memory, latents = finish_thought(engine, connector, memory, latent_steps)
     with torch.no_grad():
-        return memory, bridge.message(latents)
+        return memory, connector.message(latents) if isinstance(connector, Bridge) else latents
 
 
-def begin_thought(engine: Engine, bridge: Bridge, prompts: Sequence[Prompt | str], latent_steps: int) -> KVCache:
-    """The first half of `think_over`: read the prompts and the start vector, and keep room for the steps to come.
+def begin_thought(engine: Engine, connector: Connector, prompts: Sequence[Prompt | str], latent_steps: int) -> KVCache:
+    """The first half of `think_over`: read the prompts, and the start vector of a bridge; preallocate the steps.
 
-    The memory's states are z_1.
+    With a bridge the cache's states are z_1.
     """
     _check_steps(latent_steps)
-    if bridge.source_size != engine.hidden_size:
+    if not isinstance(connector, Bridge):
+        return engine.prefill(prompts, spare=latent_steps)
+    if connector.source_size != engine.hidden_size:
         raise InputError(
-            f"the bridge is of a model of size {bridge.source_size} and {engine.name} has {engine.hidden_size}; load "
-            "the bridge that was trained with this model"
+            f"the bridge is of a model of size {connector.source_size} and {engine.name} has {engine.hidden_size}; "
+            "load the bridge that was trained with this model"
         )
-    start = Latents(bridge.start.detach()[None])
+    start = Latents(connector.start.detach()[None])
     read = [[*whole(prompt, engine.tokenizer), start] for prompt in prompts]
-    return engine.prefill(read, room=latent_steps - 1)
+    return engine.prefill(read, spare=latent_steps - 1)
 
 
 def finish_thought(
-    engine: Engine, bridge: Bridge, memory: KVCache, latent_steps: int
+    engine: Engine, connector: Connector, memory: KVCache, latent_steps: int
 ) -> tuple[KVCache, Float[Tensor, "B K D"]]:
-    """The second half of `think_over`: the K - 1 steps that are left. Sent is what `Bridge.message` makes of them."""
+    """The second half of `think_over`: the steps that are left. `Bridge.message` makes of them what is sent."""
     _check_steps(latent_steps)
+    if not isinstance(connector, Bridge):
+        return engine.think(memory, latent_steps, connector)
     first = memory.hidden_states[:, None]
-    memory, others = engine.think(memory, latent_steps - 1, bridge)
+    memory, others = engine.think(memory, latent_steps - 1, connector)
     return memory, torch.cat([first, others], dim=1)
 
 

@@ -1,9 +1,11 @@
-"""The identity with matched norms: the training-free map between a model's output and its own input."""
+"""The identity with matched norms, a training-free map from a model's output to its own input; and its control."""
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from interlat.connectors.base import check_size, masked
+from interlat.engine.protocol import Engine
 from interlat.errors import InputError
 
 SMALLEST_NORM = 1e-6
@@ -23,22 +25,21 @@ def mean_embedding_norm(embeddings: Float[Tensor, "V D"]) -> float:
 
 
 class NormMatchedIdentity(nn.Module):
-    """``align(h) = nu * h / max(||h||_2, 1e-6)``, with ``nu`` the receiver's mean embedding norm.
+    """``connector(h) = nu * h / max(||h||_2, 1e-6)``, with ``nu`` the receiver's mean embedding norm.
 
     The direction of a hidden state is kept and its length becomes that of a token embedding. It makes sense
     within one model (or two with one hidden space). Source: LatentMAS (arXiv 2511.20639) with
     ``latent_space_realign`` off. Computed in float32, returned in the dtype of the input.
+
+    Args:
+        size: hidden size D of both sides.
+        target_norm: the mean embedding norm ``nu`` (see `mean_embedding_norm`).
+
+    Raises:
+        InputError: ``target_norm`` is not positive.
     """
 
     def __init__(self, size: int, target_norm: float) -> None:
-        """
-        Args:
-            size: hidden size D of both sides.
-            target_norm: the mean embedding norm ``nu`` (see `mean_embedding_norm`).
-
-        Raises:
-            InputError: ``target_norm`` is not positive.
-        """
         super().__init__()
         if not target_norm > 0:
             raise InputError(f"the target norm is {target_norm}, expected a positive number; check the embedding table")
@@ -51,23 +52,58 @@ class NormMatchedIdentity(nn.Module):
         """The identity for the model whose input embedding table is ``embeddings``."""
         return cls(embeddings.shape[1], mean_embedding_norm(embeddings))
 
+    @classmethod
+    def for_engine(cls, engine: Engine) -> "NormMatchedIdentity":
+        """The identity for the model of an engine."""
+        return cls.of_embeddings(engine.input_embeddings)
+
     def forward(
-        self,
-        hidden_states: Float[Tensor, "*rows D"],
-        mask: Bool[Tensor, "*rows"] | None = None,
+        self, hidden_states: Float[Tensor, "*rows D"], mask: Bool[Tensor, "*rows"] | None = None
     ) -> Float[Tensor, "*rows D"]:
         """Rescaled rows; padding rows (``mask`` False) are zeros, a zero row stays zero.
 
         Raises:
             InputError: the rows do not have the size that this map was made for.
         """
-        if hidden_states.shape[-1] != self.source_size:
-            raise InputError(
-                f"the hidden states have size {hidden_states.shape[-1]}, expected {self.source_size}; the "
-                "identity only works within one hidden space, use an adapter between different models"
-            )
+        check_size(
+            hidden_states.shape[-1],
+            self.source_size,
+            "the identity only works within one hidden space, use an adapter between different models",
+        )
         rows = hidden_states.float()
         scaled = self.target_norm * rows / rows.norm(dim=-1, keepdim=True).clamp_min(SMALLEST_NORM)
-        if mask is not None:
-            scaled = scaled.masked_fill(~mask.unsqueeze(-1), 0.0)
-        return scaled.to(hidden_states.dtype)
+        return masked(scaled, mask).to(hidden_states.dtype)
+
+
+class RandomRotation(nn.Module):
+    """``connector(h) = identity(h Q)`` with Q a random orthogonal matrix: the right norms, random directions.
+
+    Args:
+        identity: gives the size and the norm.
+        seed: of Q, which is uniform over the orthogonal group (QR of Gaussian numbers, signs corrected).
+    """
+
+    def __init__(self, identity: NormMatchedIdentity, seed: int) -> None:
+        super().__init__()
+        size = identity.source_size
+        generator = torch.Generator().manual_seed(seed)
+        orthogonal, upper = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
+        self.source_size = size
+        self.target_size = size
+        self.identity = identity
+        self.register_buffer("rotation", (orthogonal * upper.diagonal().sign()).float(), persistent=False)
+
+    rotation: Tensor
+
+    @classmethod
+    def for_engine(cls, engine: Engine, seed: int = 0) -> "RandomRotation":
+        """The control for the model of an engine."""
+        return cls(NormMatchedIdentity.for_engine(engine), seed)
+
+    def forward(
+        self, hidden_states: Float[Tensor, "*rows D"], mask: Bool[Tensor, "*rows"] | None = None
+    ) -> Float[Tensor, "*rows D"]:
+        """Rotated and rescaled rows; padding rows (``mask`` False) are zeros."""
+        rotated = hidden_states.float() @ self.rotation.to(hidden_states.device)
+        mapped: Tensor = self.identity(rotated, mask)
+        return mapped.to(hidden_states.dtype)

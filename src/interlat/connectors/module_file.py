@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from interlat.engine.protocol import Engine
 from interlat.errors import CheckpointError, InputError
 from interlat.files import write_atomically
 from interlat.states import in_files, of_files
@@ -46,6 +47,15 @@ class StoredModule(nn.Module):
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
         return super()._apply(keep_dtype, recurse)
+
+    @classmethod
+    def for_engine(cls, engine: Engine, folder: str | Path = "") -> Self:
+        """The module in ``folder``, by default the folder of the engine's own model, on the engine's device.
+
+        Raises:
+            CheckpointError: as `load`.
+        """
+        return cls.load(folder or engine.name, engine.device).requires_grad_(False)
 
     def save(self, directory: str | Path) -> Path:
         """Write the file into ``directory``: float32 parameters, the configuration in the metadata; atomic.

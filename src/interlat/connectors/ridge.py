@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interlat.connectors.base import check_size
 from interlat.connectors.identity import CHUNK_ROWS, NormMatchedIdentity, mean_embedding_norm
 from interlat.connectors.module_file import StoredModule
-from interlat.engine.hf import Engine
+from interlat.engine.protocol import Engine
 from interlat.errors import InputError
 from interlat.progress import say
 
@@ -40,7 +41,7 @@ class RidgeConfig:
 
 
 class RidgeMap(StoredModule):
-    """``align(h) = nu * h W_a / max(||h W_a||_2, 1e-6)``, ``W_a = (W_out^T W_out + lambda I)^-1 W_out^T W_in``.
+    """``connector(h) = nu * h W_a / max(||h W_a||_2, 1e-6)``, ``W_a = (W_out^T W_out + lambda I)^-1 W_out^T W_in``.
 
     W_a minimises ``||W_out W_a - W_in||^2 + lambda ||W_a||^2``; nu is the mean norm of the rows of W_in. Rows times
     matrix. Source: LatentMAS (arXiv 2511.20639), section 3.1; the rescaling is in its code only. Computed in float32,
@@ -101,12 +102,6 @@ class RidgeMap(StoredModule):
         made.weight.copy_(torch.linalg.solve(gram, mixed))
         return made.requires_grad_(False).eval()
 
-    @property
-    def distance_to_identity(self) -> float:
-        """``||W_a - I||_F / ||I||_F``: what the map adds to `NormMatchedIdentity`."""
-        identity = torch.eye(self.source_size, device=self.weight.device)
-        return float((self.weight - identity).norm() / identity.norm())
-
     def forward(
         self, hidden_states: Float[Tensor, "*rows D"], mask: Bool[Tensor, "*rows"] | None = None
     ) -> Float[Tensor, "*rows D"]:
@@ -115,11 +110,7 @@ class RidgeMap(StoredModule):
         Raises:
             InputError: the rows do not have the size that this map was made for.
         """
-        if hidden_states.shape[-1] != self.source_size:
-            raise InputError(
-                f"the hidden states have size {hidden_states.shape[-1]}, expected {self.source_size}; a ridge map "
-                "works within the model that it was made of"
-            )
+        check_size(hidden_states.shape[-1], self.source_size, "a ridge map works within the model that it was made of")
         with torch.autocast(hidden_states.device.type, enabled=False):
             mapped: Tensor = self.identity(hidden_states.float() @ self.weight, mask)
         return mapped.to(hidden_states.dtype)
@@ -141,13 +132,12 @@ def ridge_map(
     Raises:
         CheckpointError: the file in the cache is damaged.
     """
-    stored, written = (engine.model.get_input_embeddings().weight, engine.model.get_output_embeddings().weight)
-    read = engine.input_embeddings
-    if stored is written or stored.data_ptr() == written.data_ptr():
+    read, written = engine.input_embeddings, engine.output_embeddings
+    if engine.ties_embeddings:
         say(f"{engine.name} ties its embeddings, so the ridge map is the identity; it is skipped")
         return NormMatchedIdentity.of_embeddings(read)
     # Maps of models that scale their embeddings were once made of the unscaled ones; those files stay unread.
-    scaled = "" if read.data_ptr() == stored.data_ptr() else "-scaled"
+    scaled = "-scaled" if engine.scales_embeddings else ""
     place = Path(cache or cache_folder()) / "ridge" / f"{engine.weights_fingerprint[:32]}-{ridge:g}{scaled}"
     if (place / RidgeMap.FILE).is_file():
         return RidgeMap.load(place, engine.device).requires_grad_(False)

@@ -7,18 +7,31 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from interlat.connectors.base import check_size, masked
+from interlat.engine.protocol import Engine
 from interlat.errors import InputError
 
-SMALLEST_CHANCE = 1e-6
+SMALLEST_MASS = 1e-6
 
 
 class VocabularyMean(nn.Module):
-    """``align(h) = sum_v p_v W_in[v]``, ``p = softmax(logits(h) / tau)`` over the tokens that the receiver knows.
+    """``connector(h) = sum_v p_v W_in[v]``, ``p = softmax(logits(h) / tau)`` over the tokens that the receiver knows.
 
     A latent step then reads a mixture of tokens, as in Soft Thinking (arXiv 2505.15778), and never leaves the hull of
     the embeddings; the norm is what the mixture has. It works where embeddings are tied, and between models of
     different widths and tokenizers: W_in are then the receiver's embeddings of the sender's tokens. Computed in
     float32, returned in the dtype of the input.
+
+    Args:
+        logits: from states ``[.., D_source]`` to the sender's next-token scores ``[.., V]``; scores of ids behind
+            the last row are left out.
+        source_size: D_source.
+        rows: the receiver's embeddings of the sender's tokens, see `embeddings_of_tokens`.
+        known: which tokens the receiver knows; all by default.
+        temperature: tau.
+
+    Raises:
+        InputError: the temperature is not positive, or no token is known.
     """
 
     def __init__(
@@ -29,18 +42,6 @@ class VocabularyMean(nn.Module):
         known: Bool[Tensor, "V_sender"] | None = None,
         temperature: float = 1.0,
     ) -> None:
-        """
-        Args:
-            logits: from states ``[.., D_source]`` to the sender's next-token scores ``[.., V]``; scores of ids behind
-                the last row are left out.
-            source_size: D_source.
-            rows: the receiver's embeddings of the sender's tokens, see `embeddings_of_tokens`.
-            known: which tokens the receiver knows; all by default.
-            temperature: tau.
-
-        Raises:
-            InputError: the temperature is not positive, or no token is known.
-        """
         super().__init__()
         if not temperature > 0:
             raise InputError(f"temperature is {temperature}; give a number above 0")
@@ -58,6 +59,11 @@ class VocabularyMean(nn.Module):
     rows: Tensor
     known: Tensor | None
 
+    @classmethod
+    def for_engine(cls, engine: Engine, temperature: float = 1.0) -> "VocabularyMean":
+        """The map within the model of an engine."""
+        return cls(engine.logits, engine.hidden_size, engine.input_embeddings, temperature=temperature)
+
     def forward(
         self, hidden_states: Float[Tensor, "*rows D_source"], mask: Bool[Tensor, "*rows"] | None = None
     ) -> Float[Tensor, "*rows D_target"]:
@@ -66,20 +72,14 @@ class VocabularyMean(nn.Module):
         Raises:
             InputError: the rows do not have the size that this map was made for.
         """
-        if hidden_states.shape[-1] != self.source_size:
-            raise InputError(
-                f"the hidden states have size {hidden_states.shape[-1]}, expected {self.source_size}; give states of "
-                "the model whose head this map uses"
-            )
+        check_size(hidden_states.shape[-1], self.source_size, "give states of the model whose head this map uses")
         scores = self._logits(hidden_states)[..., : len(self.rows)].float() / self.temperature
-        chances = scores.softmax(dim=-1)
+        probabilities = scores.softmax(dim=-1)
         if self.known is not None:
-            chances = chances * self.known
-            chances = chances / chances.sum(dim=-1, keepdim=True).clamp_min(SMALLEST_CHANCE)
-        mean = chances @ self.rows.float()
-        if mask is not None:
-            mean = mean.masked_fill(~mask.unsqueeze(-1), 0.0)
-        return mean.to(hidden_states.dtype)
+            probabilities = probabilities * self.known
+            probabilities = probabilities / probabilities.sum(dim=-1, keepdim=True).clamp_min(SMALLEST_MASS)
+        mean = probabilities @ self.rows.float()
+        return masked(mean, mask).to(hidden_states.dtype)
 
 
 def embeddings_of_tokens(

@@ -1,6 +1,7 @@
 """What pushes embeddings through a model: the interface, and the way that works for any architecture."""
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -27,7 +28,7 @@ class Backend(Protocol):
         buffer: KeyValueBuffer,
         attention_mask: Bool[Tensor, "B T"],
         position_ids: Int[Tensor, "B T"],
-        tap: HiddenStateRecorder | None = None,
+        recorder: HiddenStateRecorder | None = None,
         layer_mask: Bool[Tensor, "B L C"] | None = None,
     ) -> Forward:
         """Prepare to read the columns after ``buffer.length``, in one call or one by one.
@@ -36,7 +37,7 @@ class Backend(Protocol):
             buffer: keys and values of what was read; its capacity is at least T.
             attention_mask: which columns hold something, those still to be read included.
             position_ids: the position of every column, those still to be read included.
-            tap: is shown the states after the layers that it wants to see.
+            recorder: is shown the states after the layers that it wants to see.
             layer_mask: which layers see which of the first C columns; the others are seen by all.
         """
         ...
@@ -83,11 +84,12 @@ class TransformersBackend:
         buffer: KeyValueBuffer,
         attention_mask: Bool[Tensor, "B T"],
         position_ids: Int[Tensor, "B T"],
-        tap: HiddenStateRecorder | None = None,
+        recorder: HiddenStateRecorder | None = None,
         layer_mask: Bool[Tensor, "B L C"] | None = None,
     ) -> Forward:
         """See `Backend.start`."""
-        cache = as_transformers_cache(buffer, self.config.num_hidden_layers)
+        layers = self.config.num_hidden_layers
+        cache = as_transformers_cache(buffer, layers)
 
         def forward(embeddings: Tensor) -> Tensor:
             start, end = buffer.length, buffer.length + embeddings.shape[1]
@@ -99,7 +101,10 @@ class TransformersBackend:
                 )
                 for kind, window in self.windows.items()
             }
-            with _shown(self.decoder, tap, self.config.num_hidden_layers), masked_layers(self.decoder, layer_mask):
+            with (
+                _recorded(self.decoder, recorder, layers),
+                masked_layers(self.decoder, layer_mask),
+            ):
                 output = self.decoder(
                     inputs_embeds=embeddings,
                     attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
@@ -138,49 +143,39 @@ def layers_of(decoder: nn.Module, count: int) -> nn.ModuleList:
 
 @contextlib.contextmanager
 def masked_layers(decoder: Any, layer_mask: Tensor | None) -> Iterator[None]:
-    """While ``decoder`` runs, hide from each layer the columns that it may not see; masks are boolean or added."""
+    """While ``decoder`` runs, hide from each layer the positions that it may not see; masks are boolean or added."""
 
-    def hook_of(number: int, mask: Tensor) -> Callable[[nn.Module, Any, dict[str, Any]], tuple[Any, dict[str, Any]]]:
-        def hook(module: nn.Module, inputs: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            if "attention_mask" not in named:
-                # Given by its place, whose name costs time to find.
-                named = dict(zip(inspect.signature(module.forward).parameters, inputs, strict=False)) | named
-                inputs = ()
-            given: Tensor = named["attention_mask"]
-            seen = columns_of_layer(mask, number, given.shape[-1])
-            if given.dtype == torch.bool:
-                return inputs, {**named, "attention_mask": given & seen}
-            return inputs, {**named, "attention_mask": given.masked_fill(~seen, torch.finfo(given.dtype).min)}
+    def hide(number: int, module: nn.Module, inputs: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        assert layer_mask is not None, "there are no hooks without one"
+        if "attention_mask" not in named:
+            # Given by its place, whose name costs time to find.
+            named = dict(zip(inspect.signature(module.forward).parameters, inputs, strict=False)) | named
+            inputs = ()
+        given: Tensor = named["attention_mask"]
+        seen = columns_of_layer(layer_mask, number, given.shape[-1])
+        if given.dtype == torch.bool:
+            return inputs, {**named, "attention_mask": given & seen}
+        return inputs, {**named, "attention_mask": given.masked_fill(~seen, torch.finfo(given.dtype).min)}
 
-        return hook
-
-    handles = []
-    if layer_mask is not None:
-        for number, layer in enumerate(layers_of(decoder, layer_mask.shape[1])):
-            handles.append(layer.register_forward_pre_hook(hook_of(number, layer_mask), with_kwargs=True))
-    try:
+    with contextlib.ExitStack() as hooks:
+        if layer_mask is not None:
+            for number, layer in enumerate(layers_of(decoder, layer_mask.shape[1])):
+                hook = functools.partial(hide, number)
+                hooks.callback(layer.register_forward_pre_hook(hook, with_kwargs=True).remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextlib.contextmanager
-def _shown(decoder: Any, tap: HiddenStateRecorder | None, count: int) -> Iterator[None]:
-    """Show a tap what the layers of ``decoder`` give while it runs."""
-    numbers = tap.inner if tap is not None else frozenset()
+def _recorded(decoder: Any, recorder: HiddenStateRecorder | None, count: int) -> Iterator[None]:
+    """Show a recorder what the layers of ``decoder`` give while it runs."""
 
-    def hook_of(number: int) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            assert tap is not None, "there are no hooks without one"
-            tap.see(number, output[0] if isinstance(output, tuple) else output)
+    def show(number: int, module: nn.Module, inputs: Any, output: Any) -> None:
+        assert recorder is not None, "there are no hooks without one"
+        recorder.see(number, output[0] if isinstance(output, tuple) else output)
 
-        return hook
-
-    layers = layers_of(decoder, count) if numbers else nn.ModuleList()
-    handles = [layers[number - 1].register_forward_hook(hook_of(number)) for number in sorted(numbers)]
-    try:
+    numbers = recorder.inner if recorder is not None else frozenset()
+    with contextlib.ExitStack() as hooks:
+        layers = layers_of(decoder, count) if numbers else nn.ModuleList()
+        for number in sorted(numbers):
+            hooks.callback(layers[number - 1].register_forward_hook(functools.partial(show, number)).remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

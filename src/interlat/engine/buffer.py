@@ -1,116 +1,148 @@
-"""Keys and values that are written in place, with room for what is still to come."""
+"""Preallocated keys and values: positions are written in place, and a `KVCache` shows the first of them."""
 
-from collections.abc import Sequence
+import math
+import mmap
 from dataclasses import replace
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from interlat.engine.cache import DonatedCache, KVCache, SpareCapacity, gather_columns
-from interlat.engine.pages import empty_room, return_free_memory
+from interlat.engine.cache import DonatedCache, KVCache, gather_positions
+from interlat.engine.origin import Origin
 
-LARGE = 2**24
-"""Bytes of a memory that is given away from which its layers get pages of their own."""
+OWN_PAGES = 2**20
+"""Bytes of a layer on the CPU from which it gets pages of its own."""
 
 
 class KeyValueBuffer:
-    """Room for ``capacity`` columns in every layer; the first ``length`` of them are in use.
+    """``capacity`` positions in every layer; the first ``length`` of them are in use.
 
-    A layer's room is allocated at its first write, in the shape of what is written.
+    A layer is allocated at its first write, in the shape of what is written. Positions in use are never written again,
+    so caches that show some of them stay what they are. The cache that shows all of them is continued in place; another
+    one, which somebody has continued before, is copied.
     """
 
-    def __init__(self, capacity: int, memory: KVCache | None = None) -> None:
+    def __init__(self, capacity: int, cache: KVCache | None = None) -> None:
         self.capacity = capacity
         self.length = 0
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
-        if memory is not None:
-            self.keys = [_with_room(k, capacity) for k in memory.keys]
-            self.values = [_with_room(v, capacity) for v in memory.values]
-            self.length = memory.width
+        if cache is not None:
+            self.keys = [allocated(k, capacity) for k in cache.keys]
+            self.values = [allocated(v, capacity) for v in cache.values]
+            self.length = cache.width
 
     @classmethod
-    def continuing(cls, moved: DonatedCache, columns: int) -> tuple["KeyValueBuffer", KVCache]:
-        """A buffer that begins with what a memory holds, compact, and has room for ``columns`` more.
+    def continuing(cls, given: KVCache | DonatedCache, positions: int) -> tuple["KeyValueBuffer", KVCache]:
+        """A buffer that begins with what a cache holds, compact, and takes ``positions`` more.
 
-        Nothing is copied where the memory has so much room itself. Else each layer of the memory is let go before the
-        next one is copied.
+        Nothing is copied where the cache has so much spare capacity. Else, of a donated cache, each layer is let go
+        before the next one is copied.
 
         Returns:
-            The buffer; and the compact memory without keys and values.
+            The buffer; and the compact cache without keys and values.
         """
-        memory = moved.take()
-        chosen = memory.compact_columns()
-        if chosen is None and memory.room is not None and memory.room.holds(memory, columns):
-            return cls._in_room(memory, memory.room)
-        # That costs time, so only where room is what counts: a copy leaves the memory where it is anyway.
-        large = moved.given_away and memory.nbytes >= LARGE
-        if large and memory.attention_mask.device.type == "cpu":
-            return_free_memory()
-        keys, values = list(memory.keys), list(memory.values)
-        memory = replace(memory, keys=(), values=(), room=None)
+        cache = given.take() if isinstance(given, DonatedCache) else given
+        del given
+        chosen, buffer = cache.compact_positions(), cache.spare
+        keys, values = list(cache.keys), list(cache.values)
+        if chosen is None and buffer is not None and buffer.is_shown_by(cache, positions):
+            return buffer, replace(cache, keys=(), values=(), spare=None)
+        cache = replace(cache, keys=(), values=(), spare=None)
         if chosen is not None:
-            memory = memory.gather(chosen)
-        buffer = cls(memory.width + columns)
-        buffer.length = memory.width
+            cache = cache.gather(chosen)
+        buffer = cls(cache.width + positions)
+        buffer.length = cache.width
         while keys:
-            for rooms, layers in ((buffer.keys, keys), (buffer.values, values)):
+            for whole, layers in ((buffer.keys, keys), (buffer.values, values)):
                 layer = layers.pop(0)
-                layer = layer if chosen is None else gather_columns(layer, chosen)
-                rooms.append(_with_room(layer, buffer.capacity, large))
-        return buffer, memory
+                layer = layer if chosen is None else gather_positions(layer, chosen)
+                whole.append(allocated(layer, buffer.capacity))
+        return buffer, cache
 
-    @classmethod
-    def _in_room(cls, memory: KVCache, room: SpareCapacity) -> tuple["KeyValueBuffer", KVCache]:
-        buffer = cls(0)
-        buffer.keys, buffer.values = room.take()
-        buffer.capacity = buffer.keys[0].shape[2]
-        buffer.length = memory.width
-        return buffer, replace(memory, keys=(), values=(), room=None)
+    def is_shown_by(self, cache: KVCache, positions: int) -> bool:
+        """Whether a cache shows all positions in use, and as many more fit."""
+        pairs = zip((*cache.keys, *cache.values), (*self.keys, *self.values), strict=True)
+        return cache.width == self.length <= self.capacity - positions and all(
+            part.data_ptr() == whole.data_ptr() and part.stride() == whole.stride() and len(part) == len(whole)
+            for part, whole in pairs
+        )
 
     def write(
         self, layer: int, keys: Float[Tensor, "B H Q d"], values: Float[Tensor, "B H Q d"]
     ) -> tuple[Float[Tensor, "B H T d"], Float[Tensor, "B H T d"]]:
-        """Store the new columns of one layer; returns views of all its columns, the new ones included.
+        """Store the new positions of one layer; returns views of all its positions, the new ones included.
 
         ``length`` moves only by ``advance``, once all layers are written.
         """
         if layer == len(self.keys):
-            self.keys.append(_with_room(keys[:, :, :0], self.capacity))
-            self.values.append(_with_room(values[:, :, :0], self.capacity))
-        room_keys, room_values = self.keys[layer], self.values[layer]
-        columns = keys.shape[2]
-        room_keys.narrow(2, self.length, columns).copy_(keys)
-        room_values.narrow(2, self.length, columns).copy_(values)
-        end = self.length + columns
-        return room_keys.narrow(2, 0, end), room_values.narrow(2, 0, end)
+            self.keys.append(allocated(keys[:, :, :0], self.capacity))
+            self.values.append(allocated(values[:, :, :0], self.capacity))
+        all_keys, all_values, new = self.keys[layer], self.values[layer], keys.shape[2]
+        all_keys.narrow(2, self.length, new).copy_(keys)
+        all_values.narrow(2, self.length, new).copy_(values)
+        end = self.length + new
+        return all_keys.narrow(2, 0, end), all_values.narrow(2, 0, end)
 
-    def advance(self, columns: int) -> None:
-        """Count ``columns`` new columns as in use."""
-        self.length += columns
+    def advance(self, positions: int) -> None:
+        """Count ``positions`` new positions as in use."""
+        self.length += positions
 
     def contents(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Keys and values of the columns in use, as views."""
+        """Keys and values of the positions in use, as views."""
         return (
             tuple(k[:, :, : self.length] for k in self.keys),
             tuple(v[:, :, : self.length] for v in self.values),
         )
 
-    def room_behind(
-        self, keys: tuple[Float[Tensor, "B H T d"], ...], values: tuple[Float[Tensor, "B H T d"], ...]
-    ) -> SpareCapacity | None:
-        """The columns that are left behind what `contents` gave, for the memory that shows it."""
-        return SpareCapacity(keys, values, self.keys, self.values) if self.capacity > self.length else None
+    def grown(
+        self,
+        before: KVCache,
+        mask: Bool[Tensor, "B N"],
+        segment: str,
+        hidden_states: Float[Tensor, "B D"],
+        origin: Origin,
+    ) -> KVCache:
+        """The cache of all positions in use.
 
-    def store_rows(self, rows: Tensor, source: "KeyValueBuffer", start: int) -> None:
-        """Copy the columns from ``start`` on of all rows of ``source`` into the given rows of this buffer."""
-        for mine, theirs in zip(_both(self), _both(source), strict=True):
-            mine[rows, :, start : source.length] = theirs[:, :, start : source.length]
+        Args:
+            before: what `continuing` returned beside this buffer.
+            mask: True where a sequence read one of the N positions after those.
+            segment: the name of these positions.
+            hidden_states: at the last position of each sequence.
+            origin: the model that read them.
+        """
+        names = before.segment_names if segment in before.segment_names else (*before.segment_names, segment)
+        keys, values = self.contents()
+        positions = (before.next_position[:, None] + (mask.cumsum(dim=1) - 1).clamp(min=0)) * mask
+        segment_ids = torch.where(mask, names.index(segment), -1).to(before.segment_ids)
+        layer_mask = before.layer_mask
+        return replace(
+            before,
+            keys=keys,
+            values=values,
+            attention_mask=torch.cat([before.attention_mask, mask], dim=1),
+            position_ids=torch.cat([before.position_ids, positions], dim=1),
+            segment_ids=torch.cat([before.segment_ids, segment_ids], dim=1),
+            segment_names=names,
+            next_position=before.next_position + mask.sum(dim=1),
+            hidden_states=hidden_states,
+            layer_mask=None if layer_mask is None else functional.pad(layer_mask, (0, mask.shape[1]), value=True),
+            spare=self if self.capacity > self.length else None,
+            origin=origin,
+        )
+
+    def store_rows(self, rows: Int[Tensor, "N"], source: "KeyValueBuffer", start: int) -> None:
+        """Copy the positions from ``start`` on of all sequences of ``source`` into the given ones of this buffer."""
+        for mine, other in zip([*self.keys, *self.values], [*source.keys, *source.values], strict=True):
+            mine[rows, :, start : source.length] = other[:, :, start : source.length]
         self.length = max(self.length, source.length)
 
-    def select_rows(self, rows: Tensor) -> "KeyValueBuffer":
-        """A new buffer of the same capacity with only the given rows."""
+    def select_rows(self, rows: Int[Tensor, "N"]) -> "KeyValueBuffer":
+        """A new buffer of the same capacity with only the given sequences."""
         chosen = KeyValueBuffer(self.capacity)
         chosen.keys = [k.index_select(0, rows) for k in self.keys]
         chosen.values = [v.index_select(0, rows) for v in self.values]
@@ -118,17 +150,26 @@ class KeyValueBuffer:
         return chosen
 
 
-def _both(buffer: KeyValueBuffer) -> Sequence[Tensor]:
-    return [*buffer.keys, *buffer.values]
+def allocated(layer: Float[Tensor, "B H T d"], capacity: int) -> Float[Tensor, "B H C d"]:
+    """A layer with ``capacity`` positions, of which the first are the given ones and the others zero."""
+    whole = zeros((*layer.shape[:2], capacity, layer.shape[3]), layer)
+    whole[:, :, : layer.shape[2]] = layer
+    return whole
 
 
-def _with_room(tensor: Tensor, capacity: int, own_pages: bool = False) -> Tensor:
-    batch, heads, width, size = tensor.shape
-    shape = batch, heads, capacity, size
-    # Zeros and not garbage: a masked column still enters the product, and 0 x NaN is NaN.
-    room = empty_room(shape, tensor) if own_pages else tensor.new_zeros(shape)
-    room[:, :, :width] = tensor
-    return room
+def zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Zeros of the dtype and on the device of another tensor.
+
+    Zeros and not garbage: a masked position still enters the product, and 0 x NaN is NaN.
+
+    Large ones on the CPU are pages of their own, which go back to the system with the tensor. In the heap, what a cache
+    frees layer by layer while it grows leaves holes that are too small for its next, larger layers.
+    """
+    size = math.prod(shape) * like.element_size()
+    if like.device.type != "cpu" or size < OWN_PAGES:
+        return like.new_zeros(shape)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(pages, dtype=like.dtype).view(shape)
 
 
 class _BufferLayer(CacheLayerMixin):

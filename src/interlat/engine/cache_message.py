@@ -10,8 +10,8 @@ from torch import Tensor
 
 from interlat.engine.cache import KVCache, LayerShape, layer_shapes, shape_text
 from interlat.engine.checkpoint import load_model_config
-from interlat.engine.hf import Engine
 from interlat.engine.origin import Origin
+from interlat.engine.protocol import Engine
 from interlat.errors import MessageError
 from interlat.messages import CacheMessage, Header
 
@@ -49,7 +49,7 @@ class CacheModel:
     @classmethod
     def of_engine(cls, engine: Engine) -> "CacheModel":
         """A loaded model."""
-        return cls(engine.origin, engine.config.num_hidden_layers, engine.memory_shape, engine.hidden_size)
+        return cls(engine.origin, engine.layers, engine.memory_shape, engine.hidden_size)
 
     @classmethod
     def of_message(cls, message: CacheMessage) -> "CacheModel":
@@ -192,7 +192,7 @@ def rounded(memory: KVCache) -> KVCache:
     def once(layer: Float[Tensor, "B H T d"]) -> Float[Tensor, "B H T d"]:
         return _from_int8(*_as_int8(layer)).to(layer.dtype)
 
-    return replace(memory, keys=tuple(map(once, memory.keys)), values=tuple(map(once, memory.values)), room=None)
+    return replace(memory, keys=tuple(map(once, memory.keys)), values=tuple(map(once, memory.values)), spare=None)
 
 
 def _as_int8(layer: Float[Tensor, "B H T d"]) -> tuple[Int8[Tensor, "B H T d"], Float[Tensor, "B H T"]]:

@@ -1,4 +1,4 @@
-"""Which columns of a memory are worth handing over: by attention, by likeness or by chance, all at true positions."""
+"""Which positions of a cache are worth handing over: by attention, by likeness or at random."""
 
 import math
 from collections.abc import Sequence
@@ -12,14 +12,15 @@ from torch.nn import functional
 from interlat.engine.attention import as_model_mask, layer_windows, visible_columns
 from interlat.engine.backend import masked_layers
 from interlat.engine.buffer import KeyValueBuffer, as_transformers_cache
-from interlat.engine.cache import KVCache
-from interlat.engine.hf import Engine, room_for
+from interlat.engine.cache import KVCache, positions_ahead
+from interlat.engine.hf import reference_engine
+from interlat.engine.protocol import Engine
 from interlat.errors import InputError
 
 Criterion = Literal["attention", "nearest", "farthest", "random"]
 
 SINKS = 4
-"""The first columns of a row are kept in any case: models rest unused attention there (arXiv 2309.17453)."""
+"""The first positions of a sequence are kept in any case: unused attention goes there (arXiv 2309.17453)."""
 
 
 @torch.no_grad()
@@ -40,10 +41,11 @@ def attention_received(engine: Engine, memory: KVCache, inputs: Float[Tensor, "B
     Raises:
         InputError: the context is full.
     """
+    engine = reference_engine(engine)
     engine.check_memory(memory)
     if any(read >= engine.context_after(read) for read in memory.next_position.tolist()):
         raise InputError(f"the memory fills the context of {engine.name}, so its attention cannot be read")
-    attention_mask, position_ids = room_for(memory, 1)
+    attention_mask, position_ids = positions_ahead(memory, 1)
     decoder, width = engine.model.get_decoder(), memory.width
     before = engine.config._attn_implementation
     # Only the eager implementation gives the weights away.
@@ -79,8 +81,8 @@ def likeness(memory: KVCache) -> Float[Tensor, "B T"]:
     return functional.cosine_similarity(values, own[:, None], dim=-1)
 
 
-def by_chance(memory: KVCache, seeds: Sequence[int]) -> Float[Tensor, "B T"]:
-    """Scores that say nothing: from the seed of each row and the place of a column in it, whatever its padding."""
+def random_scores(memory: KVCache, seeds: Sequence[int]) -> Float[Tensor, "B T"]:
+    """Random scores: from the seed of each sequence and the index of a position in it, whatever its padding."""
     scores = torch.zeros(memory.attention_mask.shape)
     for row, seed in enumerate(seeds):
         columns = memory.attention_mask[row].nonzero()[:, 0].cpu()
@@ -117,8 +119,8 @@ def select_columns(
     Args:
         engine: the engine that made the memory.
         memory: B rows.
-        criterion: attention: what the next input looks at, see `attention_received`; nearest and farthest: how much
-            a column is like the last one, see `likeness`; random: chance, the control of the others.
+        criterion: attention: what the next input attends to, see `attention_received`; nearest and farthest: how much
+            a column is like the last one, see `likeness`; random: the control of the others.
         share: of the columns that are neither protected nor first, how many are kept.
         protected: columns that are kept in any case.
         inputs: the next input of each row, for attention.
@@ -128,7 +130,7 @@ def select_columns(
     if criterion == "attention":
         scores = attention_received(engine, memory, inputs)
     elif criterion == "random":
-        scores = by_chance(memory, seeds)
+        scores = random_scores(memory, seeds)
     else:
         scores = likeness(memory) * (1 if criterion == "nearest" else -1)
     first = memory.attention_mask & (memory.attention_mask.cumsum(dim=1) <= SINKS)

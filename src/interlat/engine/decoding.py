@@ -1,7 +1,7 @@
-"""The decode loop: one token a row and step, each row stopping on its own."""
+"""The decode loop: one token a sequence and step, each sequence stopping on its own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,43 +9,41 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interlat.engine.buffer import KeyValueBuffer
-from interlat.engine.cache import KVCache, with_columns, with_segment
+from interlat.engine.cache import KVCache, positions_ahead
 from interlat.engine.sampling import Sampling, choose, draw_uniforms
 from interlat.engine.text import text_of
 from interlat.errors import InputError
 from interlat.states import StateAt
 
 if TYPE_CHECKING:
-    from interlat.engine.hf import Engine
+    from interlat.engine.hf import HFEngine
 
 
 @dataclass(frozen=True, eq=False)
 class DecodeOutput:
-    """What B rows wrote."""
+    """What B sequences wrote."""
 
     memory: KVCache
     """Everything read and written, stop tokens excluded; ready for `Engine.prefill` with a continuation."""
     token_ids: list[list[int]]
-    """The tokens of each row, without the stop token."""
+    """The tokens of each sequence, without the stop token."""
     texts: list[str]
     """The same as text, special tokens left out but for marks of thoughts, see `interlat.engine.text.text_of`."""
     hidden_states: list[Float[Tensor, "T D"]]
     """One state a token (after the final norm), by default the one that predicted it; [] if not kept."""
     stopped: list[bool]
-    """True where a row ended with a stop token, False where it ran out of tokens or context."""
+    """True where a sequence ended with a stop token, False where it ran out of tokens or context."""
     forward_passes: int
     """How often the model ran, for the batch as a whole."""
 
 
 class _Rows:
-    """The rows that are still writing, and the place where the finished ones are kept."""
+    """The sequences that are still writing, and the buffer where the finished ones are kept."""
 
-    def __init__(self, engine: "Engine", memory: KVCache, steps: int) -> None:
+    def __init__(self, engine: "HFEngine", memory: KVCache, steps: int) -> None:
         self.engine = engine
         self.width = memory.width
-        ahead = torch.arange(steps, device=engine.device)
-        self.attention_mask = torch.cat([memory.attention_mask, memory.attention_mask.new_ones(len(memory), steps)], 1)
-        self.position_ids = torch.cat([memory.position_ids, memory.next_position[:, None] + ahead], 1)
+        self.attention_mask, self.position_ids = positions_ahead(memory, steps)
         self.home = KeyValueBuffer(memory.width + steps, memory)
         self.buffer = self.home
         self.active = torch.arange(len(memory), device=engine.device)
@@ -55,7 +53,7 @@ class _Rows:
         )
 
     def keep(self, writing: Sequence[int]) -> None:
-        """Leave all rows but these (indices among the active ones) at home: they cost nothing any more."""
+        """Leave all sequences but these (indices among the active ones) at home: they cost nothing any more."""
         index = torch.tensor(writing, device=self.active.device)
         self.store()
         self.buffer = self.buffer.select_rows(index)
@@ -73,7 +71,7 @@ class _Rows:
 
 
 def decode_rows(
-    engine: "Engine",
+    engine: "HFEngine",
     memory: KVCache,
     sampling: Sampling,
     seeds: Sequence[int] | None,
@@ -83,8 +81,8 @@ def decode_rows(
 ) -> DecodeOutput:
     """See `Engine.decode`; ``state_at`` None keeps no states."""
     count = len(memory)
-    room = [engine.context_after(read) - read for read in memory.next_position.tolist()]
-    budgets = [max(0, min(sampling.max_new_tokens, columns)) for columns in room]
+    left = [engine.context_after(read) - read for read in memory.next_position.tolist()]
+    budgets = [max(0, min(sampling.max_new_tokens, positions)) for positions in left]
     steps = max(budgets, default=0)
     uniforms = _uniforms(sampling, seeds, count, steps)
     rows = _Rows(engine, memory, steps)
@@ -130,8 +128,10 @@ def decode_rows(
         active = [row for row in places.tolist() if len(token_ids[row]) < budgets[row]]
     rows.store()
     lengths = [len(ids) for ids in token_ids]
+    new = torch.arange(rows.home.length - memory.width, device=engine.device)
+    new_mask = new[None, :] < torch.tensor(lengths, device=engine.device)[:, None]
     return DecodeOutput(
-        memory=_memory_after(rows, memory, hidden_states, lengths, segment),
+        memory=rows.home.grown(memory, new_mask, segment, hidden_states, engine.origin),
         token_ids=token_ids,
         texts=[text_of(ids, engine.tokenizer) for ids in token_ids],
         hidden_states=[kept[row, :length].clone() for row, length in enumerate(lengths)] if state_at else [],
@@ -145,28 +145,5 @@ def _uniforms(sampling: Sampling, seeds: Sequence[int] | None, rows: int, steps:
         return None
     if seeds is None or len(seeds) != rows:
         given = "none" if seeds is None else str(len(seeds))
-        raise InputError(f"sampling {rows} rows needs {rows} seeds, got {given}; pass row_seed(...) for every row")
+        raise InputError(f"sampling {rows} sequences needs {rows} seeds, got {given}; pass row_seed(...) for each")
     return draw_uniforms(seeds, steps)
-
-
-def _memory_after(rows: _Rows, memory: KVCache, hidden_states: Tensor, lengths: Sequence[int], segment: str) -> KVCache:
-    written = torch.tensor(lengths, device=hidden_states.device)
-    used = rows.home.length
-    ahead = torch.arange(used - rows.width, device=hidden_states.device)
-    new_mask = ahead[None, :] < written[:, None]
-    names, number = with_segment(memory.segment_names, segment)
-    keys, values = rows.home.contents()
-    return replace(
-        memory,
-        keys=keys,
-        values=values,
-        room=None,
-        attention_mask=torch.cat([memory.attention_mask, new_mask], dim=1),
-        position_ids=rows.position_ids[:, :used].masked_fill(torch.cat([~memory.attention_mask, ~new_mask], dim=1), 0),
-        segment_ids=torch.cat([memory.segment_ids, torch.where(new_mask, number, -1).to(memory.segment_ids)], dim=1),
-        segment_names=names,
-        next_position=memory.next_position + written,
-        hidden_states=hidden_states,
-        layer_mask=with_columns(memory.layer_mask, used - rows.width),
-        origin=rows.engine.origin,
-    )

@@ -1,9 +1,7 @@
-"""The reference engine: any Hugging Face causal language model, with prefill, latent thought and decoding."""
+"""The reference engine: any Hugging Face causal language model, with prefill, latent steps and decoding."""
 
-import copy
 import functools
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -12,39 +10,29 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from interlat.engine.backend import Backend, TransformersBackend
 from interlat.engine.buffer import KeyValueBuffer
-from interlat.engine.cache import (
-    DonatedCache,
-    KVCache,
-    LayerShape,
-    layer_shapes,
-    shape_text,
-    with_columns,
-    with_segment,
-)
-from interlat.engine.chat import ChatFormat
+from interlat.engine.cache import DonatedCache, KVCache, layer_shapes, positions_ahead
 from interlat.engine.checkpoint import first_line, load_checkpoint
 from interlat.engine.decoding import DecodeOutput, decode_rows
 from interlat.engine.embeddings import input_embeddings, next_token_scores
+from interlat.engine.latent import StateMap, take_latent_steps
 from interlat.engine.llama_family import LlamaFamilyBackend, is_llama_family
 from interlat.engine.origin import Origin
-from interlat.engine.prompt import Latents, Prompt, Tokens, embed_prompts, padded_mask, prompt_length, tokenize, whole
+from interlat.engine.prompt import Prompt, Tokens, embed_prompts, padded_mask, prompt_length, tokenize, whole
+from interlat.engine.protocol import Engine as EngineProtocol
 from interlat.engine.recorder import HiddenStateRecorder, LayerSelection
 from interlat.engine.rotary import crossing, original_length, read_rows_apart
 from interlat.engine.sampling import Sampling
-from interlat.engine.self_check import check_against_plain_forward
+from interlat.engine.self_check import check_against_plain_forward, check_latents_against_tokens
 from interlat.engine.streaming import Completion, Request, write_stream
 from interlat.engine.template import TemplateOptions
 from interlat.errors import CheckpointError, InputError, PromptError
 from interlat.states import StateAt
 
-Align = Callable[[Float[Tensor, "B 1 D"]], Float[Tensor, "B 1 D"]]
-"""From the hidden states of the last position to the input embeddings of the next one."""
 
+class HFEngine(EngineProtocol):
+    """Runs one language model of Hugging Face.
 
-class Engine:
-    """Runs one language model.
-
-    The law of batching: what a row gets does not depend on the rows beside it. Nothing here needs gradients;
+    The law of batching: what a sequence gets does not depend on the sequences beside it. Nothing here needs gradients;
     everything runs without them. Build it with `load` or `wrap`.
     """
 
@@ -54,15 +42,14 @@ class Engine:
         self.tokenizer = tokenizer
         self.name = name
         self.template = TemplateOptions()
+        self.layers: int = self.config.num_hidden_layers
         self.hidden_size: int = self.config.hidden_size
         self.context_length = self._context_length()
         self.revision: str = getattr(model.config, "_commit_hash", None) or "local"
-        self.memory_shape: tuple[LayerShape, ...] = ()
-        """The shape of its memories, layer by layer."""
         self._check_sizes()
         try:
             self.memory_shape = layer_shapes(check_against_plain_forward(self))
-            self._check_latents_against_tokens()
+            check_latents_against_tokens(self)
         except (ImportError, NotImplementedError, RuntimeError) as error:
             # The model's own forward pass, such as kernels for a quantised model that this hardware lacks.
             raise CheckpointError(
@@ -71,11 +58,11 @@ class Engine:
             ) from error
 
     def use(self, model: PreTrainedModel) -> None:
-        """Take what runs from ``model``."""
+        """Run ``model`` from now on."""
         self.model = model.eval()
         self.config = model.config.get_text_config(decoder=True)
-        lean = is_llama_family(model)
-        self.backend: Backend = LlamaFamilyBackend(model) if lean else TransformersBackend(model)
+        fast = is_llama_family(model)
+        self.backend: Backend = LlamaFamilyBackend(model) if fast else TransformersBackend(model)
         self.original_length = original_length(model)
 
     @classmethod
@@ -85,35 +72,28 @@ class Engine:
         *,
         dtype: str | torch.dtype = "auto",
         device: str | torch.device = "auto",
-        compile: bool = False,
         trust_remote_code: bool = False,
-    ) -> "Engine":
+    ) -> "HFEngine":
         """Load a causal language model with its tokenizer from a directory or from the Hugging Face hub.
 
         Args:
             path_or_hub_id: a directory with ``config.json``, safetensors and tokenizer files, or a hub id.
             dtype: ``auto`` is bfloat16 where the hardware multiplies it natively, else float32.
             device: ``auto`` is CUDA where there is one, else the CPU.
-            compile: not offered: `torch.compile` made the engine's own step slower (docs/decisions.md).
             trust_remote_code: let `transformers` run code that the checkpoint brings along.
 
         Raises:
             CheckpointError: there is no usable model in that place.
-            InputError: unknown dtype or device, or ``compile`` asked for.
+            InputError: unknown dtype or device.
         """
-        if compile:
-            raise InputError(
-                "compile=True is not offered: with torch.compile the engine's own step was slower; leave it out"
-            )
         model, tokenizer = load_checkpoint(path_or_hub_id, dtype, device, trust_remote_code)
         return cls(model, tokenizer, str(path_or_hub_id))
 
     @classmethod
-    def wrap(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "") -> "Engine":
+    def wrap(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "") -> "HFEngine":
         """An engine around a model that is already in memory; puts it into evaluation mode.
 
-        The engine reads the model's own parameters: later changes to them, by an optimiser for example,
-        count.
+        The engine reads the model's own parameters: later changes to them, by an optimiser for example, count.
         """
         return cls(model, tokenizer, name or type(model).__name__)
 
@@ -124,35 +104,13 @@ class Engine:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Number format of embeddings, states and memory."""
+        """Number format of embeddings, states and caches."""
         return self.model.get_input_embeddings().weight.dtype
 
     @functools.cached_property
-    def chat(self) -> ChatFormat:
-        """The chat template of the tokenizer. Raises PromptError if it has none."""
-        return ChatFormat(self.tokenizer, self.template)
-
-    def with_template(self, template: TemplateOptions) -> "Engine":
-        """The same model, whose prompts are written with these options of the chat template."""
-        engine = copy.copy(self)
-        engine.template = template
-        engine.__dict__.pop("chat", None)
-        return engine
-
-    @functools.cached_property
     def origin(self) -> Origin:
-        """What the memories that it makes know about it."""
+        """What its caches know about it."""
         return Origin.of_model(self.name, self.model, self.tokenizer)
-
-    @functools.cached_property
-    def weights_fingerprint(self) -> str:
-        """See `interlat.engine.fingerprint`; computed at the first use and kept."""
-        return self.origin.weights_fingerprint
-
-    @functools.cached_property
-    def tokenizer_fingerprint(self) -> str:
-        """See `interlat.engine.fingerprint`."""
-        return self.origin.tokenizer_fingerprint
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -172,10 +130,20 @@ class Engine:
         return input_embeddings(self.model)
 
     @property
-    def embedding_rms(self) -> float:
-        """Root mean square over all entries of the input embedding table, float32 arithmetic."""
-        table = self.input_embeddings
-        return float(torch.linalg.vector_norm(table, dtype=torch.float32)) / table.numel() ** 0.5
+    def output_embeddings(self) -> Float[Tensor, "V D"]:
+        """The weight of the LM head."""
+        weight: Tensor = self.model.get_output_embeddings().weight
+        return weight
+
+    @property
+    def ties_embeddings(self) -> bool:
+        """Whether the LM head is the input table."""
+        return bool(self.model.get_input_embeddings().weight.data_ptr() == self.output_embeddings.data_ptr())
+
+    @property
+    def scales_embeddings(self) -> bool:
+        """Whether the model reads something else for a token than the row of its weight."""
+        return self.input_embeddings.data_ptr() != self.model.get_input_embeddings().weight.data_ptr()
 
     @torch.no_grad()
     def embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows D"]:
@@ -195,27 +163,26 @@ class Engine:
         memory: KVCache | DonatedCache | None = None,
         *,
         segment: str = "prompt",
-        room: int = 0,
+        spare: int = 0,
     ) -> KVCache:
-        """Read one prompt a row, after what ``memory`` holds if there is one. The LM head does not run.
+        """Read one prompt a sequence, after what ``memory`` holds if there is one. The LM head does not run.
 
         Args:
-            prompts: B prompts of any lengths. A list of parts is read as it is. A string that continues no memory
+            prompts: B prompts of any lengths. A list of parts is read as it is. A string that continues no cache
                 gets what the tokenizer puts before a text, see `interlat.engine.prompt.begun`.
-            memory: the memory of B rows that the prompts continue. It stays as it is, and is copied; a `DonatedCache`
-                is given back while it is copied.
-            segment: the name that the new columns get.
-            room: columns to keep free behind them. Who thinks or reads on first and needs no more than that writes
-                there, and the memory is not copied.
+            memory: the cache of B sequences that the prompts continue. It stays as it is, and is copied; a
+                `DonatedCache` is freed while it is copied.
+            segment: the name that the new positions get.
+            spare: positions to preallocate. The first continuation that fits is written in place.
 
         Raises:
             PromptError: a prompt is empty, does not fit into the context, or its latents are not finite or
                 not as wide as the model.
-            InputError: the memory does not have B rows, or belongs to another model; or ``room`` is negative.
+            InputError: the cache does not have B sequences, or belongs to another model; or ``spare`` is negative.
         """
-        if room < 0:
-            raise InputError(f"room is {room} columns; use 0 or more")
-        return self._read(prompts, memory, segment, room=room)[0]
+        if spare < 0:
+            raise InputError(f"spare is {spare} positions; use 0 or more")
+        return self._read(prompts, memory, segment, spare=spare)[0]
 
     @torch.no_grad()
     def prefill_hidden(
@@ -226,170 +193,129 @@ class Engine:
         segment: str = "prompt",
         kept: LayerSelection | None = None,
     ) -> tuple[KVCache, list[Float[Tensor, "T *row_shape"]]]:
-        """As `prefill`; also the states at every new position, one tensor a row.
+        """As `prefill`; also the states at every new position, one tensor a sequence.
 
         ``kept`` names the layers, by default the last one after the final norm; several give ``[T, layers, D]``.
         """
-        tap = self._tap(kept)
-        grown, states, lengths = self._read(prompts, memory, segment, tap)
+        recorder = self._recorder(kept)
+        grown, states, lengths = self._read(prompts, memory, segment, recorder)
         width = states.shape[1]
-        wanted = states if tap is None else tap.take(states)
+        wanted = states if recorder is None else recorder.take(states)
         return grown, [wanted[row, width - length :].clone() for row, length in enumerate(lengths)]
 
-    def _tap(self, kept: LayerSelection | None) -> HiddenStateRecorder | None:
-        return None if kept is None or kept.is_default else HiddenStateRecorder(kept, self.config.num_hidden_layers)
+    def _recorder(self, kept: LayerSelection | None) -> HiddenStateRecorder | None:
+        return None if kept is None or kept.is_default else HiddenStateRecorder(kept, self.layers)
 
     def _read(
         self,
         prompts: Sequence[Prompt | str],
         before: KVCache | DonatedCache | None,
         segment: str,
-        tap: HiddenStateRecorder | None = None,
-        room: int = 0,
+        recorder: HiddenStateRecorder | None = None,
+        spare: int = 0,
     ) -> tuple[KVCache, Tensor, list[int]]:
-        moved = _moved(self._empty_memory(len(prompts)) if before is None else before)
-        self._check_ready(None if before is None else moved.memory)
+        self._check_ready(before)
+        none = torch.zeros(len(prompts), self.hidden_size, dtype=self.dtype, device=self.device)
+        given = KVCache.empty(none) if before is None else before
+        next_position = _shown(given).next_position.tolist()
         if not prompts:
             raise PromptError("no prompts to read; pass at least one")
         if isinstance(prompts, str):
-            raise PromptError(
-                f"prompts is the text {prompts[:40]!r}, expected a list of prompts, one a row; pass [text]"
+            raise PromptError(f"prompts is the text {prompts[:40]!r}, expected a list of prompts; pass [text]")
+        if len(next_position) != len(prompts):
+            raise InputError(
+                f"{len(prompts)} prompts for a cache of {len(next_position)} sequences; pass one prompt for each"
             )
-        if len(moved.memory) != len(prompts):
-            raise InputError(f"{len(prompts)} prompts for a memory of {len(moved.memory)} rows; pass one prompt a row")
         if before is None:
             prompts = [whole(prompt, self.tokenizer) for prompt in prompts]
         tokenized = [tokenize(prompt, self.tokenizer) for prompt in prompts]
         lengths = [prompt_length(parts) for parts in tokenized]
-        for row, (length, read) in enumerate(zip(lengths, moved.memory.next_position.tolist(), strict=True)):
+        for row, (length, read) in enumerate(zip(lengths, next_position, strict=True)):
             if not length:
-                raise PromptError(f"prompt {row} is empty; it needs at least one token or latent row")
+                raise PromptError(f"prompt {row} is empty; it needs at least one token or latent")
             self._check_fits(f"prompt {row} is", length, read)
         self._check_ids(tokenized)
         width = max(lengths)
         embeddings = embed_prompts(tokenized, self.model.get_input_embeddings(), self.hidden_size, width)
-        buffer, memory = KeyValueBuffer.continuing(moved, width + room)
-        new_mask = padded_mask(torch.tensor(lengths, device=self.device), width)
-        offsets = (new_mask.cumsum(dim=1) - 1).clamp(min=0)
-        new_positions = (memory.next_position[:, None] + offsets) * new_mask
-        attention_mask = torch.cat([memory.attention_mask, new_mask], dim=1)
-        position_ids = torch.cat([memory.position_ids, new_positions], dim=1)
-        states = self.backend.start(buffer, attention_mask, position_ids, tap, memory.layer_mask)(embeddings)
-        names, number = with_segment(memory.segment_names, segment)
-        new_segments = torch.full_like(new_positions, number).masked_fill(~new_mask, -1)
-        keys, values = buffer.contents()
-        grown = KVCache(
-            keys=keys,
-            values=values,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            segment_ids=torch.cat([memory.segment_ids, new_segments], dim=1),
-            segment_names=names,
-            next_position=memory.next_position + torch.tensor(lengths, device=self.device),
-            hidden_states=states[:, -1].clone(),
-            layer_mask=with_columns(memory.layer_mask, width),
-            room=buffer.room_behind(keys, values),
-            origin=self.origin,
-            foreign=memory.foreign,
-        )
-        return grown, states, lengths
+        buffer, memory = KeyValueBuffer.continuing(given, width + spare)
+        mask = padded_mask(torch.tensor(lengths, device=self.device), width)
+        positions = (memory.next_position[:, None] + (mask.cumsum(dim=1) - 1).clamp(min=0)) * mask
+        attention_mask = torch.cat([memory.attention_mask, mask], dim=1)
+        position_ids = torch.cat([memory.position_ids, positions], dim=1)
+        states = self.backend.start(buffer, attention_mask, position_ids, recorder, memory.layer_mask)(embeddings)
+        return buffer.grown(memory, mask, segment, states[:, -1].clone(), self.origin), states, lengths
 
     @torch.no_grad()
     def think(
         self,
         memory: KVCache | DonatedCache,
         latent_steps: int,
-        align: Align,
+        connector: StateMap,
         *,
         segment: str = "latents",
         kept: LayerSelection | None = None,
         tolerance: float = 0.0,
     ) -> tuple[KVCache, Float[Tensor, "B K *row_shape"]]:
-        """Take latent steps: the state of the last position, aligned, is the next input (Coconut,
-        2412.06769).
+        """Take latent steps: what the connector makes of the last state is the next input (Coconut, arXiv 2412.06769).
 
-        h_0 is ``memory.hidden_states``; step k reads e_k = align(h_{k-1}) and gives h_k. The LM head never
-        runs.
+        h_0 is ``memory.hidden_states``; step k reads e_k = connector(h_{k-1}) and gives h_k. The LM head never runs.
 
         Args:
-            memory: B rows; it is copied unless it has room for the steps (`prefill`), a `DonatedCache` is given back
-                meanwhile.
-            latent_steps: K; 0 returns the memory itself.
-            align: maps ``[B, 1, D]`` states after the final norm to ``[B, 1, D]`` input embeddings.
-            segment: the name that the new columns get.
+            memory: B sequences; copied unless it has spare capacity for the steps (`prefill`); a `DonatedCache` is
+                freed meanwhile.
+            latent_steps: K; 0 returns the cache itself.
+            connector: maps ``[B, 1, D]`` states after the final norm to ``[B, 1, D]`` input embeddings.
+            segment: the name that the new positions get.
             kept: the layers whose states come back; by default the last one after the final norm.
-            tolerance: a row stops after the first step k with ``|h_k - h_(k-1)| < tolerance |h_(k-1)|``: it takes no
-                more steps and gets no more columns, whatever the others do. 0 never stops.
+            tolerance: a sequence stops after the first step k with ``|h_k - h_(k-1)| < tolerance |h_(k-1)|``: it takes
+                no more steps and gets no more positions, whatever the others do. 0 never stops.
 
         Returns:
-            The memory with K more columns, and the states h_1 ... h_K (of ``kept``: ``[B, K, layers, D]`` for several).
-            Of a row that stopped the further states are zeros; the steps that it took are what its ``next_position``
-            moved on.
+            The cache with K more positions, and the states h_1 ... h_K (of ``kept``: ``[B, K, layers, D]`` for
+            several). Of a sequence that stopped the further states are zeros; the steps that it took are what its
+            ``next_position`` moved on.
 
         Raises:
             PromptError: the steps do not fit into the context.
-            InputError: ``latent_steps`` or ``tolerance`` is negative, or the memory belongs to another model.
+            InputError: ``latent_steps`` or ``tolerance`` is negative, or the cache belongs to another model.
         """
-        moved = _moved(memory)
-        self._check_ready(moved.memory)
+        self._check_ready(memory)
         if latent_steps < 0 or tolerance < 0:
             raise InputError(f"latent_steps is {latent_steps} and tolerance {tolerance}; use 0 or more")
-        tap = self._tap(kept)
         if latent_steps == 0:
+            unchanged = memory.take() if isinstance(memory, DonatedCache) else memory
             row_shape = (kept or LayerSelection()).row_shape(self.hidden_size)
-            memory = moved.take()
-            return memory, memory.hidden_states.new_empty(len(memory), 0, *row_shape)
-        for row, read in enumerate(moved.memory.next_position.tolist()):
+            return unchanged, unchanged.hidden_states.new_empty(len(unchanged), 0, *row_shape)
+        for row, read in enumerate(_shown(memory).next_position.tolist()):
             self._check_fits(f"the latent thought of row {row} takes", latent_steps, read)
-        buffer, memory = KeyValueBuffer.continuing(moved, latent_steps)
-        attention_mask, position_ids = room_for(memory, latent_steps)
-        forward = self.backend.start(buffer, attention_mask, position_ids, tap, memory.layer_mask)
-        state = last = memory.hidden_states[:, None]
-        moving = torch.ones(len(memory), dtype=torch.bool, device=self.device) if tolerance else None
-        thoughts = []
-        for column in range(memory.width, attention_mask.shape[1]):
-            before, state = state, forward(align(state).to(state.dtype, copy=True))  # CTRL scales its inputs in place
-            thoughts.append(state if tap is None else tap.take(state))
+        recorder = self._recorder(kept)
+        buffer, before = KeyValueBuffer.continuing(memory, latent_steps)
+        mask, position_ids = positions_ahead(before, latent_steps)
+        forward = self.backend.start(buffer, mask, position_ids, recorder, before.layer_mask)
+        previous = last = before.hidden_states[:, None]
+        moving = torch.ones(len(before), dtype=torch.bool, device=self.device) if tolerance else None
+        thoughts: list[Tensor] = []
+
+        def step(inputs: Tensor) -> Tensor:
+            return forward(inputs)
+
+        for state in take_latent_steps(step, connector, last, latent_steps):
+            thoughts.append(state if recorder is None else recorder.take(state))
             if moving is None:
                 last = state
                 continue
             last = torch.where(moving.view(-1, 1, 1), state, last)
             thoughts[-1] = thoughts[-1] * moving.view(-1, *[1] * (thoughts[-1].ndim - 1))
-            if (stopped := moving & _converged(before, state, tolerance)).any():
+            if (stopped := moving & _converged(previous, state, tolerance)).any():
                 moving = moving & ~stopped
-                attention_mask[stopped, column + 1 :] = False
+                mask[stopped, before.width + len(thoughts) :] = False
                 if not moving.any():
                     break
-                forward = self.backend.start(buffer, attention_mask, position_ids, tap, memory.layer_mask)
-        taken = len(thoughts)
-        width = memory.width + taken
-        attention_mask, position_ids = attention_mask[:, :width], position_ids[:, :width]
-        names, number = with_segment(memory.segment_names, segment)
-        new_segments = torch.full_like(position_ids[:, memory.width :], number)
-        next_position = memory.next_position + taken
-        if moving is not None:
-            new = attention_mask[:, memory.width :]
-            new_segments = new_segments.masked_fill(~new, -1)
-            position_ids = position_ids * attention_mask
-            next_position = memory.next_position + new.sum(dim=1)
-        keys, values = buffer.contents()
-        grown = replace(
-            memory,
-            keys=keys,
-            values=values,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            segment_ids=torch.cat([memory.segment_ids, new_segments], dim=1),
-            segment_names=names,
-            next_position=next_position,
-            hidden_states=last[:, 0].clone(),
-            layer_mask=with_columns(memory.layer_mask, taken),
-            room=buffer.room_behind(keys, values),
-            origin=self.origin,
-        )
-        missing = latent_steps - taken
-        thoughts += [torch.zeros_like(thoughts[0])] * missing
-        return grown, torch.cat(thoughts, dim=1)
+                forward = self.backend.start(buffer, mask, position_ids, recorder, before.layer_mask)
+            previous = state
+        taken = mask[:, before.width :][:, : len(thoughts)]
+        thoughts += [torch.zeros_like(thoughts[0])] * (latent_steps - len(thoughts))
+        return buffer.grown(before, taken, segment, last[:, 0].clone(), self.origin), torch.cat(thoughts, dim=1)
 
     @torch.no_grad()
     def decode(
@@ -403,23 +329,23 @@ class Engine:
         state_at: StateAt = "before_token",
         segment: str = "reply",
     ) -> DecodeOutput:
-        """Write tokens until each row stops. Every written token is read back: the memory is exact.
+        """Write tokens until each sequence stops. Every written token is read back: the cache is exact.
 
         The stop token is in nothing that comes back and not in the memory: `ChatFormat.continuation` begins
-        with it. A row also ends after ``max_new_tokens`` tokens or where the context is full, then with
+        with it. A sequence also ends after ``max_new_tokens`` tokens or where the context is full, then with
         ``stopped`` False.
 
         Args:
-            memory: B rows; their ``hidden_states`` predict the first tokens.
+            memory: B sequences; their ``hidden_states`` predict the first tokens.
             sampling: greedy with the default.
-            seeds: one seed a row, needed when ``sampling.temperature`` is positive; see `row_seed`.
-            stop_ids: ids that end a row; by default `Engine.stop_ids`. An empty set never stops.
+            seeds: one seed a sequence, needed when ``sampling.temperature`` is positive; see `row_seed`.
+            stop_ids: ids that end a sequence; by default `Engine.stop_ids`. An empty set never stops.
             keep_hidden_states: also return one state a token.
             state_at: row t of the states is the one that *predicted* token t, or the one after *consuming* it.
             segment: the name that the new columns get.
 
         Raises:
-            InputError: seeds are missing or not one a row, or the memory belongs to another model.
+            InputError: seeds are missing or not one a sequence, or the cache belongs to another model.
         """
         self._check_ready(memory)
         return decode_rows(
@@ -443,7 +369,7 @@ class Engine:
         state_at: StateAt = "before_token",
         prompt_states: bool = False,
     ) -> Iterator[Completion]:
-        """Answer any number of prompts, ``batch_size`` at a time; a row that has ended makes room for the next.
+        """Answer any number of prompts, ``batch_size`` at a time, with continuous batching.
 
         What a prompt gets is what `decode` would give it alone. Answers come in the order in which they end. Requests
         are taken as they are needed; the longest first wastes least.
@@ -451,8 +377,8 @@ class Engine:
         Args:
             requests: prompts with keys and, for sampling, seeds.
             sampling: greedy with the default.
-            batch_size: rows at once.
-            stop_ids: ids that end a row; by default `Engine.stop_ids`.
+            batch_size: sequences at once.
+            stop_ids: ids that end a sequence; by default `Engine.stop_ids`.
             kept: layers whose states come back; by default the last one after the final norm.
             state_at: see `decode`.
             prompt_states: also return the states at the positions of the prompt.
@@ -467,18 +393,6 @@ class Engine:
             self, requests, sampling or Sampling(), batch_size, ends, kept or LayerSelection(), state_at, prompt_states
         )
 
-    def _empty_memory(self, rows: int) -> KVCache:
-        return KVCache(
-            keys=(),
-            values=(),
-            attention_mask=torch.zeros(rows, 0, dtype=torch.bool, device=self.device),
-            position_ids=torch.zeros(rows, 0, dtype=torch.long, device=self.device),
-            segment_ids=torch.zeros(rows, 0, dtype=torch.long, device=self.device),
-            segment_names=(),
-            next_position=torch.zeros(rows, dtype=torch.long, device=self.device),
-            hidden_states=torch.zeros(rows, self.hidden_size, dtype=self.dtype, device=self.device),
-        )
-
     def _context_length(self) -> int:
         length = getattr(self.config, "max_position_embeddings", None)
         if not isinstance(length, int):
@@ -488,35 +402,17 @@ class Engine:
             )
         return length
 
-    def _check_ready(self, memory: KVCache | None) -> None:
+    def _check_ready(self, memory: KVCache | DonatedCache | None) -> None:
         if self.model.training:
             raise InputError("the model is in training mode; call model.eval() before using the engine")
         if memory is not None:
-            self.check_memory(memory)
-
-    def check_memory(self, memory: KVCache) -> None:
-        """Check that the engine can go on from a memory: it made it, or an equal one did, or it is released.
-
-        Raises:
-            InputError: it has another shape, or another model or tokenizer made it. What differs is named.
-        """
-        found = layer_shapes(memory)
-        if self.memory_shape and (found != self.memory_shape or memory.hidden_states.shape[1] != self.hidden_size):
-            raise InputError(
-                f"the memory has {shape_text(found, memory.hidden_states.shape[1])}, but {self.name} has "
-                f"{shape_text(self.memory_shape, self.hidden_size)}; use the engine that made it"
-            )
-        if memory.origin is not None and (differing := self.origin.differences(memory.origin)):
-            raise InputError(
-                f"the memory of {memory.origin.name} does not fit {self.name}: {differing}; use the engine that made "
-                "it, or pass memory.released() for what it then means"
-            )
+            self.check_memory(_shown(memory))
 
     def context_after(self, read: int) -> int:
-        """Positions that a row can hold which has read so many: all of the context, except under LongRoPE.
+        """Positions that a sequence can hold that has read so many: all of the context, except under LongRoPE.
 
-        There a row that began with the short factors ends where these end: what it has read would have other keys and
-        values if it were longer. A row that is longer when it begins has the whole context.
+        There a sequence that began with the short factors ends where these end: what it has read would have other keys
+        and values if it were longer. One that is longer when it begins has the whole context.
         """
         if self.original_length is not None and 0 < read <= self.original_length:
             return min(self.context_length, self.original_length)
@@ -553,35 +449,22 @@ class Engine:
                 f"{read} and a head that reads {written}; a state cannot become a latent there, so it is not supported"
             )
 
-    @torch.no_grad()
-    def _check_latents_against_tokens(self) -> None:
-        """Compare tokens with latents made of their rows of the input table: a latent must be read like a token."""
-        size = self.model.get_input_embeddings().weight.shape[0]
-        ids = tuple(i % size for i in (1, 2, 3))
-        rows = input_embeddings(self.model, torch.tensor(ids))
-        token, latent = self.prefill([[Tokens(ids)], [Tokens(ids[:1]), Latents(rows[1:])]]).hidden_states.float()
-        scale, difference = float(token.abs().max()), float((token - latent).abs().max())
-        if not difference <= (1e-3 if self.dtype in (torch.float32, torch.float64) else 1e-1) * scale:
-            raise CheckpointError(
-                f"{type(self.model).__name__} reads a latent made of a token's embedding otherwise than the token "
-                f"(difference {difference:.3g} at scale {scale:.3g}): its architecture is not supported"
-            )
+
+def reference_engine(engine: EngineProtocol) -> HFEngine:
+    """The engine, where its model is needed itself. Raises InputError: it is not one of Hugging Face."""
+    if not isinstance(engine, HFEngine):
+        raise InputError(f"{engine.name} runs in a {type(engine).__name__}, which shows no modules; load it with hf")
+    return engine
 
 
-def _moved(memory: KVCache | DonatedCache) -> DonatedCache:
-    return memory if isinstance(memory, DonatedCache) else DonatedCache(memory, given_away=False)
+def _shown(memory: KVCache | DonatedCache) -> KVCache:
+    return memory.cache if isinstance(memory, DonatedCache) else memory
 
 
 def _converged(before: Tensor, after: Tensor, tolerance: float) -> Tensor:
-    """For each row ``[B, 1, D]`` whether its state changed by less than ``tolerance``, as a share of its norm."""
+    """For each sequence ``[B, 1, D]`` whether its state changed by less than ``tolerance``, as a share of its norm."""
     change = (after.float() - before.float()).norm(dim=-1)[:, 0]
     return change < tolerance * before.float().norm(dim=-1)[:, 0]
 
 
-def room_for(memory: KVCache, columns: int) -> tuple[Tensor, Tensor]:
-    """Mask and positions of a memory with ``columns`` further columns, each row counting on from its own."""
-    rows = len(memory)
-    ahead = torch.arange(columns, device=memory.next_position.device)
-    attention_mask = torch.cat([memory.attention_mask, memory.attention_mask.new_ones(rows, columns)], dim=1)
-    position_ids = torch.cat([memory.position_ids, memory.next_position[:, None] + ahead], dim=1)
-    return attention_mask, position_ids
+Engine = HFEngine

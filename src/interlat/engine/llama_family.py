@@ -104,11 +104,11 @@ class LlamaFamilyBackend:
         buffer: KeyValueBuffer,
         attention_mask: Bool[Tensor, "B T"],
         position_ids: Int[Tensor, "B T"],
-        tap: HiddenStateRecorder | None = None,
+        recorder: HiddenStateRecorder | None = None,
         layer_mask: Bool[Tensor, "B L C"] | None = None,
     ) -> Forward:
         """See `Backend.start`."""
-        wanted = tap.inner if tap is not None else frozenset()
+        wanted = recorder.inner if recorder is not None else frozenset()
         first = buffer.length
         new_positions = position_ids[:, first:]
         cosine, sine = self._rotary_tables(new_positions)
@@ -140,8 +140,8 @@ class LlamaFamilyBackend:
                 if mask is not None and layer_mask is not None:
                     mask = mask & columns_of_layer(layer_mask, index, end)
                 states = layer(states, width, index, buffer, cos, sin, mask)
-                if tap is not None and index + 1 in wanted:
-                    tap.see(index + 1, states.view(batch, width, size))
+                if recorder is not None and index + 1 in wanted:
+                    recorder.see(index + 1, states.view(batch, width, size))
             buffer.advance(width)
             return self.norm(states).view(batch, width, size)
 

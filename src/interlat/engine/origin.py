@@ -1,5 +1,6 @@
 """Which model made a memory, and what another model would read differently in it."""
 
+import functools
 import json
 import re
 import weakref
@@ -63,12 +64,11 @@ class Origin:
         self.name = name
         self.rules = rules
         self.original_length = original_length
-        self._fingerprints: dict[str, str] = {}
-        self._makers = {"weights": weights, "tokenizer": tokenizer}
+        self._weights, self._tokenizer = weights, tokenizer
         self._same = None if same is None else weakref.ref(same)
 
     @classmethod
-    def of_model(cls, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> "Origin":
+    def of_model(cls, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> "Origin":
         """Of a model in memory. It is not kept there: once it is gone, only fingerprints known by then are known."""
         alive = weakref.ref(model)
 
@@ -76,9 +76,7 @@ class Origin:
             found = alive()
             return "" if found is None else weights_fingerprint(found)
 
-        def words() -> str:
-            return "" if tokenizer is None else tokenizer_fingerprint(tokenizer)
-
+        words = functools.partial(tokenizer_fingerprint, tokenizer)
         return cls(name, rules_of(model.config), weights, words, model, original_length(model))
 
     @classmethod
@@ -95,20 +93,15 @@ class Origin:
 
         return cls(place, rules_of(load_model_config(place)), lambda: "", words)
 
-    @property
+    @functools.cached_property
     def weights_fingerprint(self) -> str:
         """Of its weights; empty if unknown."""
-        return self._fingerprint("weights")
+        return self._weights()
 
-    @property
+    @functools.cached_property
     def tokenizer_fingerprint(self) -> str:
         """Of its tokenizer; empty if unknown."""
-        return self._fingerprint("tokenizer")
-
-    def _fingerprint(self, kind: str) -> str:
-        if not self._fingerprints.get(kind):
-            self._fingerprints[kind] = self._makers[kind]()
-        return self._fingerprints[kind]
+        return self._tokenizer()
 
     @property
     def label(self) -> str:

@@ -14,12 +14,13 @@ from transformers.initialization import no_init_weights
 from transformers.utils import logging
 
 from interlat.engine.cache import KVCache
-from interlat.engine.prompt import Tokens
+from interlat.engine.embeddings import input_embeddings
+from interlat.engine.prompt import Latents, Tokens
 from interlat.engine.rotary import read_rows_apart
 from interlat.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from interlat.engine.hf import Engine
+    from interlat.engine.hf import HFEngine
 
 LENGTH_FIELDS = re.compile(
     r"(\w+_)?window(_size)?|local_attention|attention_chunk_size|index_topk|indexer_budget|floor_scale"
@@ -37,10 +38,11 @@ MARGIN = sum(LAST_PARTS[0]) + FIRST_PART
 """How many tokens the long row goes on past the longest of these lengths."""
 TOLERANCE = 1e-3
 TOLERANCE_OF_HALF = 1e-1
+EXACT = (torch.float32, torch.float64)
 
 
 @torch.no_grad()
-def check_against_plain_forward(engine: "Engine") -> KVCache:
+def check_against_plain_forward(engine: "HFEngine") -> KVCache:
     """Compare a long row and a short one, side by side and in three parts, with plain passes of each: no model may be
     silently wrong.
 
@@ -61,7 +63,26 @@ def check_against_plain_forward(engine: "Engine") -> KVCache:
     return _compare(_twin_of(engine), SHORT)
 
 
-def _compare(engine: "Engine", longest: int) -> KVCache:
+@torch.no_grad()
+def check_latents_against_tokens(engine: "HFEngine") -> None:
+    """Compare tokens with latents made of their rows of the input table: a latent must be read like a token.
+
+    Raises:
+        CheckpointError: the states differ.
+    """
+    size = engine.model.get_input_embeddings().weight.shape[0]
+    ids = tuple(i % size for i in (1, 2, 3))
+    rows = input_embeddings(engine.model, torch.tensor(ids))
+    token, latent = engine.prefill([[Tokens(ids)], [Tokens(ids[:1]), Latents(rows[1:])]]).hidden_states.float()
+    scale, difference = float(token.abs().max()), float((token - latent).abs().max())
+    if not difference <= (TOLERANCE if engine.dtype in EXACT else TOLERANCE_OF_HALF) * scale:
+        raise CheckpointError(
+            f"{type(engine.model).__name__} reads a latent made of a token's embedding otherwise than the token "
+            f"(difference {difference:.3g} at scale {scale:.3g}): its architecture is not supported"
+        )
+
+
+def _compare(engine: "HFEngine", longest: int) -> KVCache:
     total = min(longest + MARGIN, engine.context_length)
     parts = [(max(1, total - sum(LAST_PARTS[0])), *LAST_PARTS[0]), (FIRST_PART, *LAST_PARTS[1])]
     # Ordinary tokens, far from the control tokens at either end, at which half precision says little.
@@ -81,11 +102,11 @@ def _compare(engine: "Engine", longest: int) -> KVCache:
     return memory
 
 
-def _check_close(engine: "Engine", ours: Float[Tensor, "T V"], plain: Float[Tensor, "T V"]) -> None:
+def _check_close(engine: "HFEngine", ours: Float[Tensor, "T V"], plain: Float[Tensor, "T V"]) -> None:
     """In half precision single positions are far off by rounding alone; most of them are not."""
     scale = max(float(plain.abs().max()), 1e-6)
     difference = float((plain - ours).abs().max())
-    if engine.dtype in (torch.float32, torch.float64):
+    if engine.dtype in EXACT:
         close = difference <= TOLERANCE * scale
     else:
         share = (plain - ours).norm(dim=-1) / plain.norm(dim=-1).clamp_min(1e-6)
@@ -116,7 +137,7 @@ def _shrink(config: Any, place: Sequence[str]) -> None:
         setattr(config, place[-1], SHORT)
 
 
-def _twin_of(engine: "Engine") -> "Engine":
+def _twin_of(engine: "HFEngine") -> "HFEngine":
     """The engine with a model of the same class and the very same weights, in which every such length is short."""
     config = copy.deepcopy(engine.model.config)
     text = config.get_text_config(decoder=True)

@@ -1,10 +1,11 @@
-"""Writing replies to many prompts with continuous refill: a row that has ended makes room for the next prompt.
+"""Continuous batching: a sequence that has ended makes place for the next prompt.
 
-All rows of the batch write at the same column of the buffer, so nothing is moved when a row is replaced: the new
-prompt is read beside the batch and its keys and values are copied into the free row, ending at that column. From time
-to time, when the columns run out, everything is moved to the left.
+All sequences of the batch write at the same position of the buffer, so nothing is moved when one is replaced: the new
+prompt is read beside the batch and its keys and values are copied into the free slot, ending at that position. When the
+positions run out, everything is moved to the left.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -15,9 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from interlat.engine.buffer import KeyValueBuffer
+from interlat.engine.buffer import KeyValueBuffer, zeros
 from interlat.engine.cache import DonatedCache, KVCache, MemoryRow, join_rows
-from interlat.engine.pages import empty_room
 from interlat.engine.prompt import Prompt
 from interlat.engine.recorder import HiddenStateRecorder, LayerSelection
 from interlat.engine.sampling import Sampling, choose, draw_uniforms
@@ -26,14 +26,12 @@ from interlat.errors import InputError
 from interlat.states import StateAt
 
 if TYPE_CHECKING:
-    from interlat.engine.hf import Engine
+    from interlat.engine.hf import HFEngine
 
-# Columns that the batch may write before everything is moved to the left: moving costs about what two steps cost.
-ROOM = 64
-# A batch is refilled once this share of its rows is free; reading prompts one by one would cost more than it brings.
+# Positions that the batch may write before everything is moved to the left: moving costs about what two steps cost.
+SPARE = 64
+# A batch is refilled once this share of its slots is free; reading prompts one by one would cost more than it brings.
 REFILL_SHARE = 1 / 8
-# Bytes of a layer of the slots from which it gets pages of its own, which cost time whenever slots move.
-SLOT_PAGES = 2**23
 _UNEVEN_MEMORIES = "either all requests of a stream have a memory, of one row each, or none has"
 
 
@@ -48,8 +46,8 @@ class Request:
     seed: int = 0
     """Of a sampled answer, see `interlat.engine.sampling.row_seed`; greedy answers do not use it."""
     memory: KVCache | MemoryRow | None = None
-    """One row that the prompt continues, such as what other agents have read and thought. All requests of a stream have
-    one or none has. Where nobody else refers to it, it is given back while it is read."""
+    """A cache of one sequence that the prompt continues, such as what other agents have read. All requests of a stream
+    have one or none has. Where nothing else refers to it, it is freed while it is read."""
 
     @property
     def memory_row(self) -> MemoryRow | None:
@@ -70,7 +68,7 @@ class Completion:
     """One answer."""
 
     key: str
-    """That of the request."""
+    """The key of the request."""
     token_ids: list[int]
     """Its tokens, without the stop token."""
     text: str
@@ -82,7 +80,7 @@ class Completion:
     stopped: bool
     """True where it ended with a stop token, False where it ran out of tokens or context."""
     prompt_tokens: int
-    """Positions that the prompt took, without those of a memory before it."""
+    """Positions that the prompt took, without those of a cache before it."""
     sound: bool
     """False where the model computes NaN or infinite states for the prompt; then nothing is written."""
 
@@ -99,7 +97,7 @@ class _Row:
 
 
 def write_stream(
-    engine: "Engine",
+    engine: "HFEngine",
     requests: Iterable[Request],
     sampling: Sampling,
     batch_size: int,
@@ -112,13 +110,14 @@ def write_stream(
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; use at least 1")
     waiting = iter(requests)
-    batch = _Batch(engine, sampling, stop_ids, kept, state_at, prompt_states)
+    new_batch = functools.partial(_Batch, engine, sampling, stop_ids, kept, state_at, prompt_states)
+    batch = new_batch()
     enough = max(1, round(batch_size * REFILL_SHARE))
     more = True
     while True:
         if more and not batch.active:
-            # Whoever makes the next requests may need the room of what has ended.
-            batch = _Batch(engine, sampling, stop_ids, kept, state_at, prompt_states)
+            # What makes the next requests may need the memory of what has ended.
+            batch = new_batch()
         free = batch_size - batch.active
         if more and (free >= enough or not batch.active):
             admitted = list(islice(waiting, free))
@@ -175,7 +174,7 @@ class _Batch:
 
     def __init__(
         self,
-        engine: "Engine",
+        engine: "HFEngine",
         sampling: Sampling,
         stop_ids: frozenset[int],
         kept: LayerSelection,
@@ -189,9 +188,9 @@ class _Batch:
         self.kept = kept
         self.keep_prompts = prompt_states
         self.draining = False
-        count = engine.config.num_hidden_layers
+        count = engine.layers
         kept.numbers(count)
-        self.tap = None if kept.is_default else HiddenStateRecorder(kept, count)
+        self.recorder = None if kept.is_default else HiddenStateRecorder(kept, count)
         self.rows: list[_Row | None] = []
         self.buffer = KeyValueBuffer(0)
         device = engine.device
@@ -227,14 +226,14 @@ class _Batch:
             own = read - before[index]
             kept = prompts[index] if self.keep_prompts else None
             rows.append(_Row(request, own, columns[index], finite[index], budget, kept))
-        row_states = memory.hidden_states if self.tap is None else torch.stack([states[-1] for states in prompts])
+        row_states = memory.hidden_states if self.recorder is None else torch.stack([states[-1] for states in prompts])
         missing = len(rows) - (len(self.rows) - self.active)
         used = self._longest()
         if missing > 0 or self.buffer.length < memory.width or self._wasteful(max(used, memory.width)):
             self._arrange(list(range(len(self.rows))), max(used, memory.width), max(0, missing))
         slots = [slot for slot, row in enumerate(self.rows) if row is None][: len(rows)]
         layers = list(memory.keys), list(memory.values)
-        memory = replace(memory, keys=(), values=(), room=None)
+        memory = replace(memory, keys=(), values=(), spare=None)
         self._place(slots, memory, layers, row_states, [row.request.seed for row in rows])
         for slot, row in zip(slots, rows, strict=True):
             self.rows[slot] = row
@@ -246,7 +245,7 @@ class _Batch:
     def _read(self, requests: list[Request]) -> tuple[KVCache, list[Tensor]]:
         prompts = [request.prompt for request in requests]
         memory = _take_memories(requests)
-        if self.keep_prompts or self.tap is not None:
+        if self.keep_prompts or self.recorder is not None:
             return self.engine.prefill_hidden(prompts, memory, kept=self.kept)
         return self.engine.prefill(prompts, memory), []
 
@@ -255,7 +254,7 @@ class _Batch:
         return max(lengths, default=0)
 
     def _wasteful(self, needed: int) -> bool:
-        return self.buffer.length - needed > max(ROOM, needed // 2)
+        return self.buffer.length - needed > max(SPARE, needed // 2)
 
     def _arrange(self, slots: Sequence[int], length: int, new: int = 0) -> None:
         """Lay out the given slots, and ``new`` empty ones, in a buffer of which ``length`` columns are in use."""
@@ -264,16 +263,14 @@ class _Batch:
 
         def moved(mask: Tensor) -> Tensor:
             chosen = mask.index_select(0, index)[..., old.length - width : old.length]
-            return functional.pad(chosen, [length - width, ROOM, *[0, 0] * (mask.ndim - 2), 0, new])
+            return functional.pad(chosen, [length - width, SPARE, *[0, 0] * (mask.ndim - 2), 0, new])
 
-        buffer = KeyValueBuffer(length + ROOM)
+        buffer = KeyValueBuffer(length + SPARE)
         buffer.length = length
         for rooms, layers in ((buffer.keys, old.keys), (buffer.values, old.values)):
             while layers:
                 layer = layers.pop(0)[:, :, old.length - width : old.length]
-                room = empty_room(
-                    (len(slots) + new, layer.shape[1], buffer.capacity, layer.shape[3]), layer, SLOT_PAGES
-                )
+                room = zeros((len(slots) + new, layer.shape[1], buffer.capacity, layer.shape[3]), layer)
                 for start, stop, first in _runs(slots):
                     room[first : first + stop - start, :, length - width : length] = layer[start:stop]
                 rooms.append(room)
@@ -304,7 +301,7 @@ class _Batch:
                 read = tensors.pop(0)
                 if layer == len(rooms):
                     shape = len(self.rows), read.shape[1], self.buffer.capacity, read.shape[3]
-                    rooms.append(empty_room(shape, read, SLOT_PAGES))
+                    rooms.append(zeros(shape, read))
                 _put_rows(rooms[layer], slots, read, length)
         for room, read in ((self.attention_mask, memory.attention_mask), (self.position_ids, memory.position_ids)):
             room[index] = functional.pad(read, [length - width, room.shape[1] - length])
@@ -331,7 +328,7 @@ class _Batch:
         if self.layer_mask is not None:
             self.layer_mask[:, :, length:] = True
         self.forward = self.engine.backend.start(
-            self.buffer, self.attention_mask, self.position_ids, self.tap, self.layer_mask
+            self.buffer, self.attention_mask, self.position_ids, self.recorder, self.layer_mask
         )
 
     @torch.no_grad()
@@ -360,7 +357,7 @@ class _Batch:
                 self._restart()
             states = self.forward(self.engine.embed(chosen)[:, None])
             self.hidden_states = states[:, 0]
-            self.row_states = self.hidden_states if self.tap is None else self.tap.take(states)[:, 0]
+            self.row_states = self.hidden_states if self.recorder is None else self.recorder.take(states)[:, 0]
             self.next_position = self.next_position + 1
         if self.state_at == "after_token":
             self._keep(reading, written)

@@ -17,6 +17,8 @@ class Item:
     """What is asked, as sender and receiver may both see it."""
     notes: str = ""
     """What only the sender may see; empty where there is nothing."""
+    everything: str = ""
+    """Question and notes together, as a sender reads them that sees all; empty puts the notes below the question."""
     split: str = ""
     """The part of the data, such as train or test."""
     task_type: str = ""

@@ -73,7 +73,8 @@ class QuestionEnvironment:
         return Item(
             id=task.id,
             question=task.text,
-            notes=str(getattr(task, "notes", "") or ""),
+            notes=task.notes,
+            everything=task.told,
             split=task.split,
             task_type=task.task_type,
             family=(task.task_type, task.text),

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from interlat.agents.loading import load_engine
 from interlat.agents.prompting import PromptMaker
+from interlat.connectors.base import build_connector
 from interlat.connectors.bridge import Bridge, begin_thought, finish_thought
-from interlat.connectors.identity import NormMatchedIdentity
 from interlat.engine.checkpoint import companion_file
-from interlat.engine.hf import Engine
+from interlat.engine.lens import logit_lens
+from interlat.engine.protocol import Engine
 from interlat.errors import InputError
 from interlat.store.reading import LatentStore
-from interlat.training.losses import entropy
 
 TOP = 10
 """Tokens whose mass is kept for each latent."""
@@ -59,8 +59,10 @@ def read_latents(config: ReadLatents) -> Iterator[tuple[int, int, list[dict[str,
     store = LatentStore.open(config.thoughts)
     engine, settings = load_engine(config.model, dtype="float32")
     file = companion_file(config.model, Bridge.FILE)
-    bridge = Bridge.load(file.parent, engine.device) if file and not config.untrained else None
-    identity = NormMatchedIdentity.of_embeddings(engine.input_embeddings)
+    if file and not config.untrained:
+        connector = build_connector("bridge", engine, folder=file.parent)
+    else:
+        connector = build_connector("identity", engine)
     # A compressed sender reads prompts as in its training, any other model as in the collection.
     options = settings.template if file else None
     make_prompt = PromptMaker.as_collected(store.manifest.settings, engine.tokenizer, options)
@@ -68,24 +70,19 @@ def read_latents(config: ReadLatents) -> Iterator[tuple[int, int, list[dict[str,
     for start in range(0, len(items), config.batch_size):
         batch = items[start : start + config.batch_size]
         prompts = [make_prompt(store.entry(item).task) for item in batch]
-        if bridge is None:
-            _, latents = engine.think(engine.prefill(prompts, room=config.latent_steps), config.latent_steps, identity)
-        else:
-            memory = begin_thought(engine, bridge, prompts, config.latent_steps)
-            _, latents = finish_thought(engine, bridge, memory, config.latent_steps)
+        memory = begin_thought(engine, connector, prompts, config.latent_steps)
+        _, latents = finish_thought(engine, connector, memory, config.latent_steps)
         yield start + len(batch), len(items), list(_records(engine, batch, latents))
 
 
 def _records(engine: Engine, items: Sequence[str], latents: Float[Tensor, "B K D"]) -> Iterator[dict[str, Any]]:
     for item, rows in zip(items, latents, strict=True):
-        log_p = engine.logits(rows.to(engine.dtype)).float().log_softmax(dim=-1)
-        masses, tokens = log_p.exp().topk(min(TOP, log_p.shape[-1]), dim=-1)
-        entropies = entropy(log_p)
-        for step in range(len(rows)):
+        lens = logit_lens(engine.logits, rows.to(engine.dtype), TOP)
+        for step, (tokens, masses, entropy) in enumerate(zip(*(part.tolist() for part in lens), strict=True), 1):
             yield {
                 "item": item,
-                "step": step + 1,
-                "top": [round(mass, 6) for mass in masses[step].tolist()],
-                "tokens": [engine.tokenizer.decode([token]) for token in tokens[step].tolist()],
-                "entropy": round(float(entropies[step]), 6),
+                "step": step,
+                "top": [round(mass, 6) for mass in masses],
+                "tokens": [engine.tokenizer.decode([token]) for token in tokens],
+                "entropy": round(entropy, 6),
             }

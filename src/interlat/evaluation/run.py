@@ -201,6 +201,8 @@ def _is_cross_task(arm: Arm) -> bool:
 def text_for(item: Item, sees: Sees) -> str:
     """What a sender reads of an item."""
     if sees == "all":
+        if item.everything:
+            return item.everything
         return f"{item.question}\n{item.notes}" if item.notes else item.question
     return item.notes if sees == "notes" else item.question
 

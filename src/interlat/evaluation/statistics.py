@@ -138,12 +138,8 @@ def mcnemar_exact(first: Sequence[float], second: Sequence[float]) -> PairedTest
     ours, theirs = _paired_scores(first, second)
     better, worse = int((ours > theirs).sum()), int((ours < theirs).sum())
     discordant = better + worse
-    tail, term = 0, 1
-    for count in range(min(better, worse) + 1):
-        tail += term
-        term = term * (discordant - count) // (count + 1)
-    numerator, denominator = 2 * tail, 2**discordant
-    return PairedTest(better, worse, 1.0 if numerator >= denominator else numerator / denominator)
+    tail = sum(math.comb(discordant, count) for count in range(min(better, worse) + 1))
+    return PairedTest(better, worse, min(2 * tail, 2**discordant) / 2**discordant)
 
 
 def sign_flip_exact(first: Sequence[float], second: Sequence[float], denominator: int) -> PairedTest:
@@ -179,6 +175,26 @@ def sign_flip_exact(first: Sequence[float], second: Sequence[float], denominator
     tails = chances[bound + seen :].sum() + chances[: bound - seen + 1].sum()
     better, worse = int((steps > 0).sum()), int((steps < 0).sum())
     return PairedTest(better, worse, min(1.0, float(tails)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values of a family of m tests after Holm's correction, in the order given.
+
+    With p_(1) ≤ ... ≤ p_(m) the i-th is max_{j ≤ i} min(1, (m - j + 1) p_(j)). Rejecting those below a level
+    keeps the probability of any false rejection in the family below it, whatever the dependence of the tests.
+
+    Source: S. Holm (1979), Scandinavian Journal of Statistics 6:65-70.
+
+    Raises:
+        InputError: a value outside [0, 1].
+    """
+    if not all(0.0 <= value <= 1.0 for value in p_values):
+        raise InputError(f"{list(p_values)} are no p values; give numbers between 0 and 1")
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
 
 
 def mean_interval(

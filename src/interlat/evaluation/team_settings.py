@@ -1,4 +1,4 @@
-"""Settings of `interlat team`: which teams and controls answer which questions."""
+"""Settings of `interlat team`: which teams and controls answer which questions. They need no torch."""
 
 import dataclasses
 import functools

@@ -11,14 +11,12 @@ from typing import Any
 from interlat.agents.agent import Agent
 from interlat.agents.loading import load_engine
 from interlat.agents.sources import some_tasks
-from interlat.connectors.identity import NormMatchedIdentity
-from interlat.connectors.random import RandomAlignment
-from interlat.connectors.ridge import ridge_map
-from interlat.connectors.vocabulary import VocabularyMean
+from interlat.connectors.base import Connector, build_connector
 from interlat.controls.cross_task import cross_task_partners
 from interlat.engine.cache_message import CacheModel
 from interlat.engine.distributed import Ranks
-from interlat.engine.hf import Align, Engine
+from interlat.engine.lens import logit_lens
+from interlat.engine.protocol import Engine
 from interlat.environments.protocol import Item
 from interlat.errors import InputError
 from interlat.evaluation.team_settings import CONTROLS as CONTROLS
@@ -171,22 +169,17 @@ def load_agents(config: EvaluateTeams, device: str, teams: Iterable[Team]) -> di
     }
 
 
-def _connector(config: EvaluateTeams, variant: str, engine: Engine) -> Align:
-    table = engine.input_embeddings
+def _connector(config: EvaluateTeams, variant: str, engine: Engine) -> Connector:
     if variant == "random_alignment":
-        return RandomAlignment(NormMatchedIdentity.of_embeddings(table), config.seed)
-    if config.connector == "ridge":
-        return ridge_map(engine)
-    if config.connector == "vocabulary":
-        return VocabularyMean(engine.logits, engine.hidden_size, table)
-    return NormMatchedIdentity.of_embeddings(table)
+        return build_connector("random", engine, seed=config.seed)
+    return build_connector(config.connector, engine)
 
 
 def _logit_lens(engine: Engine, latents: Any, count: int) -> list[list[str]]:
     """The likeliest tokens of each latent under the model's own head."""
     if latents is None or not count:
         return []
-    ids = engine.logits(latents).topk(count, dim=-1).indices.tolist()
+    ids = logit_lens(engine.logits, latents, count).token_ids.tolist()
     return [[str(engine.tokenizer.decode([token])) for token in row] for row in ids]
 
 

@@ -1,11 +1,9 @@
 """Pictures of how many continuations latents hold at once: bands of token mass, and entropy over steps."""
 
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -15,16 +13,15 @@ from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
 from interlat.errors import InputError
-from interlat.files import write_atomically
-from interlat.report.figures import SERIES_COLOURS, STYLE, png_of, svg_of
+from interlat.report.figures import SERIES_COLOURS, STYLE, save_figure
+from interlat.report.summary import Record
+from interlat.report.table import Column, rich_table
 
 BANDS = 6
 """Most probable tokens whose cumulative mass is drawn."""
 COLUMNS = 6
 """Most steps beside each other."""
 _COLOURS = {"untrained": "#8c8c8c", "trained": SERIES_COLOURS[1]}
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -56,39 +53,32 @@ def steps_of(records: Sequence[Record]) -> list[Step]:
     found = []
     for step, of in sorted(by_step.items()):
         top = np.array([record["top"] for record in of])
-        within = top / top.sum(axis=1, keepdims=True)
-        bands = within[:, :BANDS].cumsum(axis=1)
-        quartiles = np.quantile([record["entropy"] for record in of], [0.25, 0.5, 0.75])
-        low, middle, high = (float(value) for value in quartiles)
+        mass = top.sum(axis=1)
+        bands = (top / mass[:, None])[:, :BANDS].cumsum(axis=1)
+        low, middle, high = np.quantile([record["entropy"] for record in of], [0.25, 0.5, 0.75]).tolist()
         token, times = Counter(record["tokens"][0] for record in of).most_common(1)[0]
-        found.append(
-            Step(
-                step,
-                bands[bands[:, 0].argsort()],
-                float(np.median(top.sum(axis=1))),
-                (low, middle, high),
-                (token, times / len(of)),
-            )
-        )
+        bands = bands[bands[:, 0].argsort()]
+        found.append(Step(step, bands, float(np.median(mass)), (low, middle, high), (token, times / len(of))))
     return found
 
 
 def parallelism_table(senders: Mapping[str, Sequence[Step]]) -> Table:
-    """Median mass of the kept tokens, of the best one and entropy by step, for a terminal."""
-    table = Table(title="token mass of latents under the language-model head (medians)")
-    table.add_column("step", justify="right")
-    for name in senders:
-        for column in ("best", "top 10", "entropy"):
-            table.add_column(f"{name}\n{column}", justify="right")
-    for rows in zip(*senders.values(), strict=False):
-        cells = [str(rows[0].step)]
-        for row in rows:
-            best = statistics.median((row.bands[:, 0] * row.median_mass).tolist())
-            cells += [f"{best:.3f}", f"{row.median_mass:.3f}", f"{row.entropy[1]:.2f}"]
-        table.add_row(*cells)
-    return table
+    """Median mass of the best token and of the kept ones, and entropy, by step, for a terminal."""
+
+    def columns_of(place: int, name: str) -> list[Column[tuple[Step, ...]]]:
+        return [
+            Column(f"{name}\nbest", lambda of: f"{np.median(of[place].bands[:, 0] * of[place].median_mass):.3f}"),
+            Column(f"{name}\ntop 10", lambda of: f"{of[place].median_mass:.3f}"),
+            Column(f"{name}\nentropy", lambda of: f"{of[place].entropy[1]:.2f}"),
+        ]
+
+    step = Column[tuple[Step, ...]]("step", lambda of: str(of[0].step))
+    columns = [step, *(column for place, name in enumerate(senders) for column in columns_of(place, name))]
+    title = "token mass of latents under the language-model head (medians)"
+    return rich_table(columns, {"": list(zip(*senders.values(), strict=False))}, title=title, lined=True)
 
 
+@matplotlib.rc_context(STYLE)
 def plot_parallelism(senders: Mapping[str, Sequence[Record]], directory: str | Path) -> list[Path]:
     """Draw ``parallelism.png`` and ``.svg``: for every sender a panel a step, and one of all entropies.
 
@@ -99,29 +89,21 @@ def plot_parallelism(senders: Mapping[str, Sequence[Record]], directory: str | P
     found = {name: steps_of(records) for name, records in senders.items()}
     columns = min(COLUMNS, max(len(steps) for steps in found.values()))
     lines = [(name, steps[at : at + columns]) for name, steps in found.items() for at in range(0, len(steps), columns)]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(max(2.0 * columns, 6), 2.15 * len(lines) + 2.3), layout="constrained")
-        ratios = [2.15] * len(lines) + [2.3]
-        *rows, last = figure.subfigures(len(ratios), 1, squeeze=False, height_ratios=ratios)[:, 0]
-        for row, (name, steps) in zip(rows, lines, strict=True):
-            title = f"{name}: mass of the best 1 to {BANDS} tokens, thoughts sorted by the best one's"
-            row.suptitle(title, fontsize=10, x=0.01, ha="left")
-            panels = row.subplots(1, columns, sharey=True, squeeze=False)[0]
-            for panel, step in zip(panels, steps, strict=False):
-                _draw_step(panel, step, _colour(name))
-            for panel in panels[len(steps) :]:
-                panel.set_axis_off()
-            panels[0].set_ylabel("cumulative mass")
-        last.supxlabel("latent step", fontsize=10)
-        _draw_entropies(last.subplots(), found)
-        paths = [Path(directory) / f"parallelism.{form}" for form in ("png", "svg")]
-        write_atomically(paths[0], png_of(figure))
-        write_atomically(paths[1], svg_of(figure))
-    return paths
-
-
-def _colour(name: str) -> str:
-    return _COLOURS.get(name, SERIES_COLOURS[0])
+    figure = Figure(figsize=(max(2.0 * columns, 6), 2.15 * len(lines) + 2.3), layout="constrained")
+    ratios = [2.15] * len(lines) + [2.3]
+    *rows, last = figure.subfigures(len(ratios), 1, squeeze=False, height_ratios=ratios)[:, 0]
+    for row, (name, steps) in zip(rows, lines, strict=True):
+        title = f"{name}: mass of the best 1 to {BANDS} tokens, thoughts sorted by the best one's"
+        row.suptitle(title, fontsize=10, x=0.01, ha="left")
+        panels = row.subplots(1, columns, sharey=True, squeeze=False)[0]
+        for panel, step in zip(panels, steps, strict=False):
+            _draw_step(panel, step, _COLOURS[name])
+        for panel in panels[len(steps) :]:
+            panel.set_axis_off()
+        panels[0].set_ylabel("cumulative mass")
+    last.supxlabel("latent step", fontsize=10)
+    _draw_entropies(last.subplots(), found)
+    return save_figure(figure, directory, "parallelism")
 
 
 def _draw_step(axes: Axes, step: Step, colour: str) -> None:
@@ -139,7 +121,7 @@ def _draw_step(axes: Axes, step: Step, colour: str) -> None:
 
 def _draw_entropies(axes: Axes, found: Mapping[str, Sequence[Step]]) -> None:
     for name, steps in found.items():
-        colour = _colour(name)
+        colour = _COLOURS[name]
         numbers = [step.step for step in steps]
         low, middle, high = zip(*(step.entropy for step in steps), strict=True)
         axes.fill_between(numbers, low, high, color=colour, alpha=0.2, lw=0)

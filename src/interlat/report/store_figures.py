@@ -1,8 +1,8 @@
-"""Pictures of a store: how long its thoughts are, how large their rows, and how their task types lie to each other."""
+"""Pictures of a store: how long its thoughts are, how large their latents, and how their task types lie."""
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from interlat.errors import InputError
 from interlat.files import write_atomically
-from interlat.report.figures import INK, ROLE_COLOURS, SERIES_COLOURS, SERIES_MARKS, STYLE, png_of
+from interlat.report.figures import INK, ROLE_COLOURS, SERIES_COLOURS, SERIES_MARKS, STYLE, png_of, tidy
 from interlat.store.reading import LatentStore
 from interlat.store.writer import row_norms
 
 MOST_THOUGHTS = 2000
-"""More mean rows than that make a picture slow and no clearer."""
+"""More means than that make a picture slow and no clearer."""
 MOST_BARS = 50
 MOST_TYPES = 10
 FAR = 8.0
@@ -36,14 +36,13 @@ _BAR = ROLE_COLOURS["text"]
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """What the pictures need to know of the rows of some thoughts."""
+    """What the pictures need to know of some thoughts."""
 
-    mean_rows: Float[Tensor, "N D"]
-    """Mean row of each thought, of the first kept layer."""
+    means: Float[Tensor, "N D"]
+    """Mean latent of each thought, of the first kept layer."""
     task_types: tuple[str, ...]
-    """Their task types."""
     norms: Float[Tensor, "R"]
-    """Norms of some rows."""
+    """Norms of some latents."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +55,15 @@ class Plane:
     """Share of the variance along each."""
 
 
+@matplotlib.rc_context(STYLE)
 def plot_store(store: LatentStore, output_directory: str | Path, max_rows: int = 20000, seed: int = 0) -> list[Path]:
     """Write ``lengths.png``, ``norms.png`` and ``pca.png``, each atomically.
 
     Args:
         store: the store, or a part of it.
         output_directory: where the files go.
-        max_rows: most rows whose norms are counted, drawn by chance from at most `MOST_THOUGHTS` thoughts.
-        seed: decides which thoughts and rows are drawn.
+        max_rows: most latents whose norms are counted, a random sample from at most `MOST_THOUGHTS` thoughts.
+        seed: decides which thoughts and latents are drawn.
 
     Raises:
         InputError: the store has no thoughts, or ``max_rows`` is below 1.
@@ -75,15 +75,18 @@ def plot_store(store: LatentStore, output_directory: str | Path, max_rows: int =
         raise InputError(f"max_rows is {max_rows}, expected at least 1; raise it")
     sample = sample_of(store, max_rows, seed)
     figures = {
-        "lengths": lambda: lengths_figure(store.lengths),
-        "norms": lambda: norms_figure(sample.norms),
-        "pca": lambda: plane_figure(principal_plane(sample.mean_rows), sample.task_types),
+        "lengths": lengths_figure(store.lengths),
+        "norms": norms_figure(sample.norms),
+        "pca": plane_figure(principal_plane(sample.means), sample.task_types),
     }
-    return [_write(make, Path(output_directory) / f"{name}.png") for name, make in figures.items()]
+    paths = [Path(output_directory) / f"{name}.png" for name in figures]
+    for path, figure in zip(paths, figures.values(), strict=True):
+        write_atomically(path, png_of(figure))
+    return paths
 
 
 def sample_of(store: LatentStore, max_rows: int, seed: int) -> Sample:
-    """Mean rows and norms of thoughts drawn by chance, the same ones for the same seed."""
+    """Means and norms of a random sample of thoughts, the same one for the same seed."""
     rng = random.Random(f"plot/{seed}")
     numbers = sorted(rng.sample(range(len(store)), min(MOST_THOUGHTS, len(store))))
     means, norms = [], []
@@ -99,18 +102,16 @@ def sample_of(store: LatentStore, max_rows: int, seed: int) -> Sample:
 
 
 def principal_plane(points: Float[Tensor, "N D"]) -> Plane:
-    """The first two principal components of some points.
+    """The first two principal components of some points, from the products ``[N, N]`` of all pairs.
 
-    The smaller of the two product matrices is decomposed, ``[D, D]`` or ``[N, N]``. The coordinate that is largest in
-    size is positive, so that the same points always give the same picture.
+    The coordinate that is largest in size is positive, so that the same points always give the same picture.
     """
     centred = points.double() - points.double().mean(dim=0)
-    count, size = centred.shape
-    values, vectors = torch.linalg.eigh(centred.T @ centred if size <= count else centred @ centred.T)
-    values, vectors = values.flip(0)[:2].clamp(min=0), vectors.flip(1)[:, :2]
-    coordinates = centred @ vectors if size <= count else vectors * values.sqrt()
-    missing = (0, 2 - len(values))
-    values, coordinates = nn.functional.pad(values, missing), nn.functional.pad(coordinates, missing)
+    values, vectors = torch.linalg.eigh(centred @ centred.T)
+    # A single point has one component only.
+    missing = (0, max(0, 2 - len(values)))
+    values = nn.functional.pad(values.flip(0)[:2].clamp(min=0), missing)
+    coordinates = nn.functional.pad(vectors.flip(1)[:, :2], missing) * values.sqrt()
     largest = coordinates.gather(0, coordinates.abs().argmax(dim=0, keepdim=True))
     total = float(centred.square().sum())
     shares = (values / total if total > 0 else torch.zeros(2)).tolist()
@@ -118,43 +119,44 @@ def principal_plane(points: Float[Tensor, "N D"]) -> Plane:
 
 
 def lengths_figure(lengths: Sequence[int]) -> Figure:
-    """How many thoughts have how many rows, with the median."""
-    figure, axes = _panel()
+    """How many thoughts have how many latents, with the median."""
     shortest, longest = min(lengths), max(lengths)
     step = -(-(longest - shortest + 1) // MOST_BARS)
     # On halves, so that a bar stands over the whole numbers that it counts.
     edges = np.arange(shortest, longest + step + 1, step) - 0.5
-    axes.hist(lengths, bins=edges.tolist(), color=_BAR, rwidth=0.92)
-    _mark_median(axes, float(np.median(lengths)), _counted(len(lengths), "thought"))
+    figure, axes = _histogram(np.asarray(lengths), edges, _counted(len(lengths), "thought"))
     axes.set_xlim(max(edges[0] - 2, 0), edges[-1] + 2)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("rows of a thought")
-    axes.set_ylabel("thoughts")
+    axes.set(xlabel="rows of a thought", ylabel="thoughts")
     return figure
 
 
 def norms_figure(norms: Float[Tensor, "R"]) -> Figure:
-    """How many rows have which norm, with the median; on a logarithmic axis if few rows are far larger than most."""
-    figure, axes = _panel()
+    """How many latents have which norm, with the median; on a logarithmic axis if a few are far larger than most."""
     values = norms.double().numpy()
-    median = float(np.median(values))
     low, high = float(values.min()), float(values.max())
-    if low > 0 and high > FAR * median:
-        edges = np.geomspace(low, high, MOST_BARS + 1)
-        axes.set_xscale("log")
-    else:
-        # Rows of one and the same norm make one bar in the middle.
-        spread = (low, high) if high > low else (low - 0.5, low + 0.5)
-        edges = np.linspace(*spread, MOST_BARS + 1)
-    axes.hist(values, bins=edges.tolist(), color=_BAR, rwidth=0.92)
-    _mark_median(axes, median, _counted(len(values), "row"))
-    axes.set_xlabel("Euclidean norm of a row")
-    axes.set_ylabel("rows")
+    logarithmic = low > 0 and high > FAR * float(np.median(values))
+    # Latents of one and the same norm make one bar in the middle.
+    spread = (low, high) if high > low else (low - 0.5, low + 0.5)
+    edges = (np.geomspace if logarithmic else np.linspace)(*spread, MOST_BARS + 1)
+    figure, axes = _histogram(values, edges, _counted(len(values), "row"))
+    axes.set(xlabel="Euclidean norm of a row", ylabel="rows", xscale="log" if logarithmic else "linear")
     return figure
 
 
+def _histogram(values: np.ndarray, edges: np.ndarray, counted: str) -> tuple[Figure, Axes]:
+    """Bars between the edges, with the median dashed."""
+    figure, axes = _panel()
+    axes.hist(values, bins=edges.tolist(), color=_BAR, rwidth=0.92)
+    median = float(np.median(values))
+    axes.axvline(median, color=INK, linewidth=1.3, linestyle=(0, (4, 3)))
+    axes.set_title(f"{counted}, median {median:.4g} (dashed)", fontsize=10.5, loc="left")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure, axes
+
+
 def plane_figure(plane: Plane, task_types: Sequence[str]) -> Figure:
-    """The mean rows in their plane, coloured by task type; rare types are "other"."""
+    """The mean latents in their plane, coloured by task type; rare types are "other"."""
     counts = Counter(name or UNNAMED for name in task_types)
     named = [name for name, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:MOST_TYPES]]
     groups = np.array([name if name in named else OTHER for name in (name or UNNAMED for name in task_types)])
@@ -174,32 +176,15 @@ def plane_figure(plane: Plane, task_types: Sequence[str]) -> Figure:
         if handle is not None:
             handle.set_alpha(1.0)
     axes.set_title(f"mean row of {_counted(len(points), 'thought')}", fontsize=10.5, loc="left")
-    axes.set_xlabel(f"first principal component, {100 * plane.shares[0]:.0f} % of the variance")
-    axes.set_ylabel(f"second, {100 * plane.shares[1]:.0f} %")
+    first, second = (f"{100 * share:.0f} %" for share in plane.shares)
+    axes.set(xlabel=f"first principal component, {first} of the variance", ylabel=f"second, {second}")
     return figure
 
 
 def _panel(width: float = 5.6, height: float = 3.4) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    axes.grid(color=INK, alpha=0.15, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _mark_median(axes: Axes, median: float, counted: str) -> None:
-    axes.axvline(median, color=INK, linewidth=1.3, linestyle=(0, (4, 3)))
-    axes.set_title(f"{counted}, median {median:.4g} (dashed)", fontsize=10.5, loc="left")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure, tidy(figure.subplots())
 
 
 def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
-def _write(make: Callable[[], Figure], path: Path) -> Path:
-    with matplotlib.rc_context(STYLE):
-        figure = make()
-    write_atomically(path, png_of(figure))
-    return path

@@ -1,17 +1,18 @@
-"""The numbers of a run: one row a variant and split, and the paired comparisons that matter."""
+"""The numbers of an evaluation: one row an arm and group of items, and the paired comparisons that matter."""
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from typing import Any
+from itertools import groupby
+from typing import Any, TypeVar
 
 from interlat.controls.latents import is_control, shortens
 from interlat.errors import InputError
 from interlat.evaluation.statistics import (
     Interval,
     PairedTest,
+    holm,
     mcnemar_exact,
     mean_interval,
     paired_difference,
@@ -19,101 +20,143 @@ from interlat.evaluation.statistics import (
 )
 
 Record = Mapping[str, Any]
-"""One episode: a line of ``results.jsonl``."""
+"""One item under one arm: a line of ``results.jsonl``."""
 
-ALL_SPLITS = "all"
-"""The row of all splits together, where there are several."""
+ALL = "all"
+"""The group of all items together, where there are several groups."""
 ROLES = ("none", "text", "latent", "control")
-"""What a variant is for, in the order of tables and figures."""
-
-_NEEDED = (
-    *("item", "variant", "split", "task_type", "success", "steps", "max_steps", "seed", "config_hash"),
-    *("message_kind", "message_bytes", "message_rows", "prompt_tokens", "decoded_tokens", "sender_tokens"),
-    *("sender_seconds", "receiver_seconds", "plan", "turns"),
+"""What an arm is for, in the order of tables and figures."""
+NEEDED = ("item", "variant", "success")
+"""What no record may lack. Other fields have a default, see `general`."""
+COUNTED = (
+    *("prompt_tokens", "decoded_tokens", "sender_tokens", "latent_steps", "forward_passes"),
+    *("message_bytes", "latents", "peak_memory_bytes"),
 )
+"""The fields whose means a row has, beside ``seconds`` and ``{phase}_seconds`` for each phase."""
+
 _SPLIT_ORDER = ("train", "seen", "unseen")
-_BOOTSTRAP_SEED = 0
+_DEFAULTS = {"split": "", "task_type": "", "message_kind": "", "seed": 0, "config_hash": "", "failure": ""}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way in which all items were tried."""
+
+    variant: str
+    """Its label."""
+    role: str
+    """One of `ROLES`."""
+    channel: str
+    """Empty for a control of an old record, which does not name its channel."""
+    control: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What the episodes of one variant on one split gave and cost; means are over episodes."""
+    """What one arm reached on one group of items, and its costs; means are over episodes."""
 
     variant: str
     role: str
     """One of `ROLES`."""
-    split: str
+    group: str
     controlled: bool
-    """False for a latent variant that has no control on this split."""
-    games: int
+    """False for a message that no control of its channel was compared with in this group."""
+    items: int
     episodes: int
-    """More than ``games`` if games were played under several seeds."""
+    """More than ``items`` if items were tried under several seeds."""
+    failures: int
+    """Episodes with a failure, such as a text that did not fit or an empty message."""
     success: Interval
     """Rate with its 95 % Wilson interval."""
-    steps: Interval
-    """Mean with its 95 % bootstrap interval over games."""
+    score: Interval | None
+    """Mean with its 95 % bootstrap interval over items; None without scores."""
+    steps: Interval | None
+    """As the score."""
     steps_won: float | None
-    """Mean over won episodes; None without any."""
-    sender_seconds: float
-    receiver_seconds: float
-    message_bytes: float
-    message_rows: float
-    sender_tokens: float
-    """Tokens that the sender read and wrote."""
-    prompt_tokens: float
-    decoded_tokens: float
-    """Tokens that the receiver wrote."""
+    """Mean over successful episodes; None without any."""
+    means: Mapping[str, float]
+    """Field of `COUNTED`, ``seconds`` or ``{phase}_seconds`` -> its mean over the episodes that have it."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two variants on the games that both have played."""
+    """Two arms on the items that both have tried."""
 
     first: str
     second: str
-    split: str
+    group: str
     about: str
-    """``"channel"`` (latent, text and none among each other), ``"control"`` (latent against a control) or
-    ``"floor"`` (a control against none)."""
-    games: int
+    """``"channel"`` (two channels), ``"control"`` (a channel against a control) or ``"floor"`` (a control against no
+    message)."""
+    items: int
     difference: Interval
-    """Success rate of the first minus that of the second, with its paired 95 % bootstrap interval."""
+    """Success rate of the first minus the second's, with its paired 95 % bootstrap interval."""
     test: PairedTest
-    """Exact two-sided McNemar test over games."""
+    """Exact two-sided McNemar test over items."""
+    adjusted: float
+    """p value after Holm's correction over all comparisons of the group."""
+
+
+Entry = TypeVar("Entry", Row, Comparison)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """All rows and comparisons of a run."""
+    """All rows and comparisons of an evaluation."""
 
     rows: tuple[Row, ...]
     comparisons: tuple[Comparison, ...]
-    splits: tuple[str, ...]
+    groups: tuple[str, ...]
     variants: tuple[str, ...]
     seeds: tuple[int, ...]
     step_caps: tuple[int, ...]
     config_hashes: tuple[str, ...]
 
-    def on(self, split: str) -> list[Row]:
-        """The rows of one split, in table order."""
-        return [row for row in self.rows if row.split == split]
+    def on(self, group: str) -> list[Row]:
+        """The rows of one group, in table order."""
+        return [row for row in self.rows if row.group == group]
 
-    @property
-    def uncontrolled(self) -> bool:
-        """Whether some latent result stands without a control."""
-        return not all(row.controlled for row in self.rows)
+    def by_group(self, found: Sequence[Entry]) -> dict[str, list[Entry]]:
+        """Rows or comparisons by their group."""
+        return {group: [one for one in found if one.group == group] for group in self.groups}
 
     @property
     def repeated(self) -> bool:
-        """Whether some game was played under several seeds: its episodes are then not independent."""
-        return any(row.episodes > row.games for row in self.rows)
+        """Whether some item was tried under several seeds: its episodes are then not independent."""
+        return any(row.episodes > row.items for row in self.rows)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain lists and numbers, for JSON."""
-        return {**dataclasses.asdict(self), "uncontrolled": self.uncontrolled}
+        """Everything as plain lists and numbers, for JSON; the means stand among the other fields of a row."""
+        found = dataclasses.asdict(self)
+        found["rows"] = [row | row.pop("means") for row in found["rows"]]
+        return found
 
 
-def check_records(records: Sequence[Record]) -> None:
+Pairs = Callable[[Sequence[Arm]], list[tuple[Arm, Arm, str]]]
+"""Which arms are compared with each other: (first, second, `Comparison.about`)."""
+
+
+def general(record: Record) -> dict[str, Any]:
+    """A record in the general format, whichever version wrote it.
+
+    What older records call ``message_rows`` is ``latents``, their ``sender_seconds``, ``receiver_seconds`` and
+    ``world_seconds`` are phases of ``seconds``, and the channel and control follow from the variant. One number of
+    seconds is a phase of its own, ``total``.
+    """
+    found = {**_DEFAULTS, **record}
+    variant = found["variant"]
+    if "channel" not in found:
+        control = is_control(variant)
+        found |= {"channel": "" if control else variant, "control": variant if control else ""}
+    if "latents" not in found and "message_rows" in found:
+        found["latents"] = found["message_rows"]
+    phases = {"sender": "sender_seconds", "receiver": "receiver_seconds", "environment": "world_seconds"}
+    seconds = found.get("seconds", {phase: found[old] for phase, old in phases.items() if old in found})
+    found["seconds"] = dict(seconds) if isinstance(seconds, Mapping) else {"total": float(seconds)}
+    return found
+
+
+def check_records(records: Sequence[Record], needed: Sequence[str] = NEEDED) -> None:
     """Refuse records that cannot be summarised.
 
     Raises:
@@ -123,144 +166,163 @@ def check_records(records: Sequence[Record]) -> None:
         raise InputError("there are no result records: nothing was played, so there is nothing to report")
     seen: dict[tuple[Any, ...], Record] = {}
     for number, record in enumerate(records, 1):
-        missing = [field for field in _NEEDED if field not in record]
+        missing = [field for field in needed if field not in record]
         if missing:
             raise InputError(
                 f"result record {number} lacks {', '.join(missing)}; give the results.jsonl of `interlat evaluate`"
             )
-        key = (record["split"], record["item"], record["variant"], record["seed"])
+        key = (record.get("split"), record["item"], record["variant"], record.get("seed"))
         if key in seen:
             raise InputError(
-                f"item {record['item']!r} is there twice for variant {record['variant']!r}, seed {record['seed']} "
-                f"(configurations {seen[key]['config_hash']} and {record['config_hash']}); report one at a time"
+                f"item {record['item']!r} is there twice for variant {record['variant']!r}, seed {record.get('seed')} "
+                f"(configurations {seen[key].get('config_hash')} and {record.get('config_hash')}); "
+                "report one at a time"
             )
         seen[key] = record
 
 
-def role_of(variant: str, message_kinds: set[str]) -> str:
-    """What a variant is for: a name of `ROLES`.
+def arms_of(records: Sequence[Record]) -> list[Arm]:
+    """The arms of some records, sorted by role; within a role they keep the order of the records.
 
-    A control is one by name, or a variant other than ``none`` whose receiver was given nothing (an actor trained
-    on messages that plays without one). A message cut or rounded is a latent one still.
+    A control is one by its name, or any channel whose receiver was given nothing (a receiver trained on messages that
+    acts without one). A message cut or rounded by a control is a latent one still.
     """
-    if variant == "none":
-        return "none"
-    if (is_control(variant) and not shortens(variant)) or message_kinds == {"none"}:
-        return "control"
-    return "text" if message_kinds == {"text"} else "latent"
+    of: dict[str, list[dict[str, Any]]] = {}
+    for record in map(general, records):
+        of.setdefault(record["variant"], []).append(record)
+    arms = []
+    for variant, found in of.items():
+        channel, control = found[0]["channel"], found[0]["control"]
+        kinds = {record["message_kind"] for record in found}
+        # A sender that wrote nothing for some items sent no message there.
+        role = "text" if kinds - {"none"} == {"text"} else "latent"
+        if variant == "none":
+            role = "none"
+        elif (control and not shortens(control)) or kinds == {"none"}:
+            role = "control"
+        arms.append(Arm(variant, role, channel, control))
+    return sorted(arms, key=lambda arm: ROLES.index(arm.role))
 
 
-def roles_of(records: Sequence[Record]) -> dict[str, str]:
-    """Variant -> role, sorted by role; within a role, variants keep the order of the records."""
-    kinds: dict[str, set[str]] = {}
-    for record in records:
-        kinds.setdefault(record["variant"], set()).add(record["message_kind"])
-    roles = {variant: role_of(variant, found) for variant, found in kinds.items()}
-    return dict(sorted(roles.items(), key=lambda entry: ROLES.index(entry[1])))
+def groups_of(records: Sequence[Record], by: str = "split") -> tuple[str, ...]:
+    """The values of a field of the records, then `ALL` if there are several."""
+    names = {str(record.get(by, "")) for record in records}
+    place = {name: number for number, name in enumerate(_SPLIT_ORDER)}
+    found = sorted(names, key=lambda name: (place.get(name, len(place)), name))
+    return tuple(found) if len(found) == 1 else (*found, ALL)
 
 
-def splits_of(records: Sequence[Record]) -> tuple[str, ...]:
-    """The splits of the records, then `ALL_SPLITS` if there are several."""
-    found = sorted(
-        {record["split"] for record in records},
-        key=lambda split: (_SPLIT_ORDER.index(split) if split in _SPLIT_ORDER else len(_SPLIT_ORDER), split),
-    )
-    return tuple(found) if len(found) == 1 else (*found, ALL_SPLITS)
+def controls_of(arm: Arm, arms: Sequence[Arm]) -> list[Arm]:
+    """The controls of the channel of an arm; a control that names no channel is one of every latent channel."""
+    of_any = "" if arm.role == "latent" else arm.channel
+    return [other for other in arms if other.role == "control" and other.channel in (arm.channel, of_any)]
 
 
-def _by_game(records: Sequence[Record], field: str) -> list[float]:
-    """The mean of a field for each game, over its seeds."""
-    games: dict[tuple[str, str], list[float]] = {}
-    for record in records:
-        games.setdefault((record["split"], record["item"]), []).append(float(record[field]))
-    return [statistics.fmean(values) for _, values in sorted(games.items())]
-
-
-def _row(variant: str, role: str, split: str, controlled: bool, records: Sequence[Record]) -> Row:
-    def mean(field: str) -> float:
-        return statistics.fmean(record[field] for record in records)
-
-    won = [record["steps"] for record in records if record["success"]]
-    return Row(
-        variant=variant,
-        role=role,
-        split=split,
-        controlled=controlled,
-        games=len(_by_game(records, "steps")),
-        episodes=len(records),
-        success=wilson_interval(len(won), len(records)),
-        steps=mean_interval(_by_game(records, "steps"), seed=_BOOTSTRAP_SEED),
-        steps_won=statistics.fmean(won) if won else None,
-        sender_seconds=mean("sender_seconds"),
-        receiver_seconds=mean("receiver_seconds"),
-        message_bytes=mean("message_bytes"),
-        message_rows=mean("message_rows"),
-        sender_tokens=mean("sender_tokens"),
-        prompt_tokens=mean("prompt_tokens"),
-        decoded_tokens=mean("decoded_tokens"),
-    )
-
-
-def _pairs(roles: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    of = {role: [variant for variant, found in roles.items() if found == role] for role in ROLES}
-    pairs = [(one, other, "channel") for one, other in combinations(of["latent"], 2)]
+def channel_pairs(arms: Sequence[Arm]) -> list[tuple[Arm, Arm, str]]:
+    """Every channel against none and against its own controls, and every latent channel against text."""
+    of = {role: [arm for arm in arms if arm.role == role] for role in ROLES}
+    sent = of["text"] + of["latent"]
+    pairs = [(arm, none, "channel") for arm in sent for none in of["none"]]
     pairs += [(latent, text, "channel") for latent in of["latent"] for text in of["text"]]
-    pairs += [(sent, none, "channel") for sent in of["text"] + of["latent"] for none in of["none"]]
-    pairs += [(latent, control, "control") for latent in of["latent"] for control in of["control"]]
-    pairs += [(control, none, "floor") for control in of["control"] for none in of["none"]]
-    return pairs
+    return pairs + [(arm, control, "control") for arm in sent if not arm.control for control in controls_of(arm, arms)]
 
 
-def _compare(first: str, second: str, split: str, about: str, records: Sequence[Record]) -> Comparison | None:
-    def by_key(variant: str) -> dict[tuple[str, str, int], Record]:
-        return {(r["split"], r["item"], r["seed"]): r for r in records if r["variant"] == variant}
+def _by_item(records: Sequence[Record], field: str) -> list[float]:
+    """The mean of a field for each item, over its seeds."""
 
-    ours, theirs = by_key(first), by_key(second)
-    shared = sorted(ours.keys() & theirs.keys())
-    if not shared:
-        return None
-    one = _by_game([ours[key] for key in shared], "success")
-    two = _by_game([theirs[key] for key in shared], "success")
-    return Comparison(
-        first=first,
-        second=second,
-        split=split,
-        about=about,
-        games=len(one),
-        difference=paired_difference(one, two, seed=_BOOTSTRAP_SEED),
-        test=mcnemar_exact(one, two),
+    def item(record: Record) -> tuple[str, str]:
+        return record["split"], record["item"]
+
+    return [statistics.fmean(float(r[field]) for r in of) for _, of in groupby(sorted(records, key=item), item)]
+
+
+def _interval(records: Sequence[Record], field: str) -> Interval | None:
+    known = [record for record in records if record.get(field) is not None]
+    return mean_interval(_by_item(known, field)) if known else None
+
+
+def _costs(record: Record) -> dict[str, float]:
+    phases = record["seconds"]
+    counted = {name: record[name] for name in COUNTED if record.get(name) is not None}
+    counted |= {name: value for name, value in record.items() if name.endswith("_seconds")}
+    total = {"seconds": sum(phases.values())} if phases else {}
+    return counted | total | {f"{phase}_seconds": seconds for phase, seconds in phases.items()}
+
+
+def _row(arm: Arm, group: str, controlled: bool, records: Sequence[Record]) -> Row:
+    won = [record for record in records if record["success"]]
+    steps_won = [record["steps"] for record in won if record.get("steps") is not None]
+    costs = [_costs(record) for record in records]
+    names = dict.fromkeys(name for of in costs for name in of)
+    return Row(
+        variant=arm.variant,
+        role=arm.role,
+        group=group,
+        controlled=controlled,
+        items=len(_by_item(records, "success")),
+        episodes=len(records),
+        failures=sum(bool(record["failure"]) for record in records),
+        success=wilson_interval(len(won), len(records)),
+        score=_interval(records, "score"),
+        steps=_interval(records, "steps"),
+        steps_won=statistics.fmean(steps_won) if steps_won else None,
+        means={name: statistics.fmean(of[name] for of in costs if name in of) for name in names},
     )
 
 
-def summarise(records: Sequence[Record]) -> Summary:
+def _shared(ours: Sequence[Record], theirs: Sequence[Record]) -> tuple[list[float], list[float]]:
+    """Success on each item that both arms tried under the same seed, averaged over its seeds."""
+    first, second = ({(r["split"], r["item"], r["seed"]): r for r in of} for of in (ours, theirs))
+    shared = first.keys() & second.keys()
+    return _by_item([first[key] for key in shared], "success"), _by_item([second[key] for key in shared], "success")
+
+
+def summarise(
+    records: Sequence[Record], *, by: str = "split", pairs: Pairs = channel_pairs, needed: Sequence[str] = NEEDED
+) -> Summary:
     """Summarise result records.
 
-    Rates get Wilson intervals over episodes. Differences are paired by game and seed, averaged over the seeds
-    of a game, and resampled and tested over games, so repeated games do not count as new evidence.
+    Rates get Wilson intervals over episodes. Differences are paired by item and seed, averaged over the seeds of an
+    item, and resampled and tested over items, so repeated items do not count as new evidence.
+
+    Args:
+        records: of one configuration, of this or an older version (see `general`).
+        by: the field that items are grouped by, ``split`` or ``task_type``; all together come last.
+        pairs: which arms are compared with each other.
+        needed: the fields that every record must have.
 
     Raises:
         InputError: as `check_records`.
     """
-    check_records(records)
-    roles, splits = roles_of(records), splits_of(records)
+    check_records(records, needed)
+    known = [general(record) for record in records]
+    arms, groups = arms_of(known), groups_of(known, by)
     rows: list[Row] = []
     comparisons: list[Comparison] = []
-    for split in splits:
-        chosen = [record for record in records if split in (record["split"], ALL_SPLITS)]
-        played = {record["variant"] for record in chosen}
-        has_control = any(roles[variant] == "control" for variant in played)
-        for variant, role in roles.items():
-            if variant in played:
-                episodes = [record for record in chosen if record["variant"] == variant]
-                rows.append(_row(variant, role, split, has_control or role != "latent", episodes))
-        found = [_compare(first, second, split, about, chosen) for first, second, about in _pairs(roles)]
-        comparisons += [comparison for comparison in found if comparison is not None]
+    for group in groups:
+        chosen = [record for record in known if group in (str(record[by]), ALL)]
+        of = {arm.variant: [record for record in chosen if record["variant"] == arm.variant] for arm in arms}
+        here = [arm for arm in arms if of[arm.variant]]
+        for arm in here:
+            controlled = arm.role not in ("text", "latent") or bool(controls_of(arm, here))
+            rows.append(_row(arm, group, controlled, of[arm.variant]))
+        compared = []
+        for first, second, about in pairs(here):
+            one, two = _shared(of[first.variant], of[second.variant])
+            if one:
+                difference, test = paired_difference(one, two), mcnemar_exact(one, two)
+                found = Comparison(
+                    first.variant, second.variant, group, about, len(one), difference, test, test.p_value
+                )
+                compared.append(found)
+        corrected = holm([comparison.test.p_value for comparison in compared])
+        comparisons += [dataclasses.replace(found, adjusted=p) for found, p in zip(compared, corrected, strict=True)]
     return Summary(
         rows=tuple(rows),
         comparisons=tuple(comparisons),
-        splits=splits,
-        variants=tuple(roles),
-        seeds=tuple(sorted({record["seed"] for record in records})),
-        step_caps=tuple(sorted({record["max_steps"] for record in records})),
-        config_hashes=tuple(sorted({record["config_hash"] for record in records})),
+        groups=groups,
+        variants=tuple(arm.variant for arm in arms),
+        seeds=tuple(sorted({record["seed"] for record in known})),
+        step_caps=tuple(sorted({record["max_steps"] for record in known if "max_steps" in record})),
+        config_hashes=tuple(sorted({record["config_hash"] for record in known})),
     )

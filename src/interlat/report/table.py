@@ -1,23 +1,99 @@
-"""The summary of a run as tables: for a terminal of 80 columns, and as Markdown."""
+"""One table writer: columns over rows, for a terminal of 80 columns and as Markdown; and how numbers are written."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
+from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from interlat.report.summary import Comparison, Row, Summary
+from interlat.evaluation.statistics import Interval
+from interlat.report.summary import Comparison, Row
 
-_NAME_WIDTH = 17
-_PAIR_WIDTH = 34
-UNCONTROLLED_NOTE = "Uncontrolled: no control was played, so a gain may not come from what the message says."
+RowType = TypeVar("RowType")
 
 
-def row_name(row: Row) -> str:
-    """The variant, with a label if nothing controls its result."""
-    return row.variant if row.controlled else f"{row.variant} (uncontrolled)"
+@dataclass(frozen=True)
+class Column(Generic[RowType]):
+    """One column of a table.
+
+    Attributes:
+        head: its name; lines are broken in a terminal and joined in Markdown.
+        cell: row -> text, a `rich.text.Text` where it has a style.
+        left: set to the left; numbers are set to the right.
+    """
+
+    head: str
+    cell: Callable[[RowType], str | Text]
+    left: bool = False
+
+
+def rich_table(
+    columns: Sequence[Column[RowType]],
+    blocks: Mapping[str, Sequence[RowType]],
+    *,
+    title: str | None = None,
+    lined: bool = False,
+) -> Table:
+    """A table for a terminal.
+
+    Args:
+        columns: from left to right.
+        blocks: name -> rows; a block whose name is empty has no line for it.
+        title: above the table.
+        lined: with lines around the cells, which may then fold.
+    """
+    plain: dict[str, Any] = {"show_edge": False, "pad_edge": False, "padding": 0}
+    table = Table(title=title, box=HEAVY_HEAD if lined else SIMPLE_HEAD, **({} if lined else plain))
+    for column in columns:
+        table.add_column(
+            column.head,
+            justify="left" if column.left else "right",
+            no_wrap=not lined,
+            overflow="fold" if lined else "ellipsis",
+        )
+    for number, (name, rows) in enumerate(blocks.items()):
+        if number:
+            table.add_row()
+        if name:
+            table.add_row(Text(name, style="bold cyan"))
+        for row in rows:
+            cells = [column.cell(row) for column in columns]
+            table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
+    return table
+
+
+def markdown_table(columns: Sequence[Column[RowType]], rows: Sequence[RowType]) -> str:
+    """The same as Markdown, without a line break at the end."""
+    lines = [[" ".join(column.head.split()) for column in columns]]
+    lines += [["---" if column.left else "---:" for column in columns]]
+    lines += [[str(column.cell(row)).replace("|", "\\|") for column in columns] for row in rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def mean_of(field: str) -> Callable[[Row], str]:
+    """A cell with the mean of a field of `Row.means`; a dash where no record has it."""
+    return lambda row: compact_number(row.means[field]) if field in row.means else "-"
+
+
+def comparison_columns(items: str, width: int = 34, adjusted: bool = False) -> list[Column[Comparison]]:
+    """Paired comparisons: names on lines of ``width``, difference in points, p value, and p after Holm's correction."""
+    columns: list[Column[Comparison]] = [
+        Column("first - second", lambda one: folded(f"{one.first} - {one.second}", width), left=True),
+        Column(items, lambda one: str(one.items)),
+        Column("points", lambda one: points(one.difference.estimate)),
+        Column("95 % interval", lambda one: f"[{points(one.difference.low)}, {points(one.difference.high)}]"),
+        Column("p (McNemar)", lambda one: p_text(one.test.p_value)),
+    ]
+    return [*columns, Column("p (Holm)", lambda one: p_text(one.adjusted))] if adjusted else columns
+
+
+def percent(interval: Interval, digits: int = 1, ends: int = 1, sign: str = "") -> str:
+    """A rate with its interval in percent: 82.5 [75.1, 88.0], or 82.5 [75,88] without digits at the ends."""
+    low, high = (f"{100 * end:{sign}.{ends}f}" for end in (interval.low, interval.high))
+    return f"{100 * interval.estimate:{sign}.{digits}f} [{low},{' ' * bool(ends)}{high}]"
 
 
 def compact_number(value: float) -> str:
@@ -48,142 +124,11 @@ def points(value: float) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text
 
 
-def _folded(name: str, width: int) -> str:
-    """``name`` on as many lines as it needs, broken only after ``_``, ``:`` or at a space."""
+def folded(name: str, width: int) -> str:
+    """``name`` on as many lines as it needs, broken only after ``_``, ``:``, ``/`` or at a space."""
     lines = [""]
-    for piece in re.findall(r"[^_: ]+[_: ]?", name):
+    for piece in re.findall(r"[^_:/ ]+[_:/ ]?", name):
         if lines[-1] and len(lines[-1] + piece.rstrip()) > width:
             lines.append("")
         lines[-1] += piece
     return "\n".join(line.rstrip() for line in lines)
-
-
-def plain_table() -> Table:
-    """An empty table in the style of all summaries."""
-    return Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, header_style="bold")
-
-
-def rich_summary(summary: Summary) -> Table:
-    """One line a variant, a block a split."""
-    table = plain_table()
-    table.add_column("\nvariant", no_wrap=True)
-    columns = ("\ngames", "success %\n95 % interval", "steps\nall", "steps\nwon")
-    costs = ("scout\ns/game", "actor\ns/game", "bytes\nsent", "actor\ntokens")
-    for name in (*columns, *costs):
-        table.add_column(name, justify="right", no_wrap=True)
-    for split in summary.splits:
-        table.add_row(Text(split, style="bold cyan"))
-        for row in summary.on(split):
-            rate = row.success
-            table.add_row(
-                Text(_folded(row_name(row), _NAME_WIDTH), style="bold" if row.role == "latent" else ""),
-                str(row.games),
-                f"{100 * rate.estimate:.1f} [{100 * rate.low:.0f},{100 * rate.high:.0f}]",
-                f"{row.steps.estimate:.1f}",
-                "-" if row.steps_won is None else f"{row.steps_won:.1f}",
-                compact_number(row.sender_seconds),
-                compact_number(row.receiver_seconds),
-                compact_number(row.message_bytes),
-                compact_number(row.decoded_tokens),
-            )
-        if split != summary.splits[-1]:
-            table.add_row()
-    return table
-
-
-def rich_comparisons(summary: Summary) -> Table:
-    """The paired comparisons of channels with each other and of latents with controls."""
-    table = plain_table()
-    table.add_column("first - second", no_wrap=True)
-    for name in ("games", "points", "95 % interval", "p (McNemar)"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for split in summary.splits:
-        table.add_row(Text(split, style="bold cyan"))
-        for comparison in summary.comparisons:
-            if comparison.split == split and comparison.about != "floor":
-                pair = f"{comparison.first} - {comparison.second}"
-                table.add_row(Text(_folded(pair, _PAIR_WIDTH)), *map(Text, _comparison_cells(comparison)))
-        if split != summary.splits[-1]:
-            table.add_row()
-    return table
-
-
-def _comparison_cells(comparison: Comparison) -> tuple[str, str, str, str]:
-    difference = comparison.difference
-    return (
-        str(comparison.games),
-        points(difference.estimate),
-        f"[{points(difference.low)}, {points(difference.high)}]",
-        p_text(comparison.test.p_value),
-    )
-
-
-def step_cap(summary: Summary) -> str:
-    """The step cap of the games, or its range."""
-    caps = summary.step_caps
-    return str(caps[0]) if len(caps) == 1 else f"{caps[0]} to {caps[-1]}"
-
-
-def notes(summary: Summary) -> list[str]:
-    """What a reader has to know to read the tables."""
-    lines = [
-        f"Success: won, as the engine says, within {step_cap(summary)} steps; 95 % Wilson interval.",
-        "Points: difference of success paired by game; 95 % bootstrap interval.",
-        "p: exact two-sided McNemar test, not corrected for the number of tests.",
-    ]
-    if summary.repeated:
-        lines.append("Games were played under several seeds: Wilson intervals take episodes as independent.")
-    if summary.uncontrolled:
-        lines.append(UNCONTROLLED_NOTE)
-    return lines
-
-
-def terminal_report(summary: Summary) -> Group:
-    """Summary, comparisons and notes; fits 80 columns."""
-    lines = [Text(line, style="dim") for line in notes(summary)]
-    parts: list[RenderableType] = [rich_summary(summary), Text()]
-    if any(comparison.about != "floor" for comparison in summary.comparisons):
-        parts += [rich_comparisons(summary), Text()]
-    return Group(*parts, *lines)
-
-
-def markdown_report(summary: Summary) -> str:
-    """The same as Markdown, with all columns and all comparisons; for a README."""
-    header = (
-        *("variant", "games", "success % [95 % interval]", "steps [95 % interval]", "steps won"),
-        *("scout s", "actor s", "bytes", "rows", "scout tokens", "actor tokens"),
-    )
-    parts = []
-    for split in summary.splits:
-        lines = [f"**{split}**", "", markdown_line(header), markdown_line(["---", *["---:"] * (len(header) - 1)])]
-        for row in summary.on(split):
-            rate, steps = row.success, row.steps
-            cells = (
-                f"`{row.variant}`" + ("" if row.controlled else " *uncontrolled*"),
-                str(row.games),
-                f"{100 * rate.estimate:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]",
-                f"{steps.estimate:.2f} [{steps.low:.2f}, {steps.high:.2f}]",
-                "-" if row.steps_won is None else f"{row.steps_won:.2f}",
-                *(compact_number(value) for value in (row.sender_seconds, row.receiver_seconds)),
-                *(compact_number(value) for value in (row.message_bytes, row.message_rows)),
-                *(compact_number(value) for value in (row.sender_tokens, row.decoded_tokens)),
-            )
-            lines.append(markdown_line(cells))
-        parts.append("\n".join(lines))
-    lines = [
-        markdown_line(("split", "first - second", "games", "points", "95 % interval", "p (McNemar)")),
-        markdown_line(("---", "---", "---:", "---:", "---:", "---:")),
-    ]
-    lines += [
-        markdown_line((item.split, f"`{item.first}` - `{item.second}`", *_comparison_cells(item)))
-        for item in summary.comparisons
-    ]
-    if summary.comparisons:
-        parts.append("\n".join(lines))
-    parts.append("\n".join(notes(summary)))
-    return "\n\n".join(parts) + "\n"
-
-
-def markdown_line(cells: Sequence[str]) -> str:
-    """One row of a Markdown table."""
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

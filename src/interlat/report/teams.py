@@ -1,123 +1,58 @@
-"""The summary of a run of teams: what each variant got right, what it cost, and what the differences are worth."""
+"""The summary of a run of teams: what each variant got right, its costs, and what the differences are worth."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
-from interlat.evaluation.statistics import (
-    Interval,
-    PairedTest,
-    mcnemar_exact,
-    paired_difference,
-    wilson_interval,
-)
 from interlat.evaluation.teams import CONTROLS
-from interlat.report.table import UNCONTROLLED_NOTE, compact_number, p_text, plain_table, points
+from interlat.report.summary import Arm, Record, Row, Summary, summarise
+from interlat.report.table import Column, comparison_columns, mean_of, percent, rich_table
 
-COSTS = ("decoded_tokens", "latent_steps", "forward_passes", "message_bytes", "seconds")
-"""Means of these stand in the table."""
-
-
-@dataclass(frozen=True)
-class TeamRow:
-    """One variant."""
-
-    variant: str
-    items: int
-    success: Interval
-    failures: int
-    """Items that could not be finished; they count as wrong."""
-    costs: Mapping[str, float]
-    """Mean of each of `COSTS`."""
+COSTS = {
+    "tokens\nwritten": "decoded_tokens",
+    "latent\nsteps": "latent_steps",
+    "\npasses": "forward_passes",
+    "bytes\nsent": "message_bytes",
+    "\ns/item": "seconds",
+}
+"""Head of a column -> the field whose mean it shows."""
+UNCONTROLLED_NOTE = "Uncontrolled: no control was played, so a gain may not come from what the message says."
 
 
-@dataclass(frozen=True)
-class TeamComparison:
-    """Two variants on the questions that both answered."""
-
-    first: str
-    second: str
-    items: int
-    difference: Interval
-    test: PairedTest
+COLUMNS: Sequence[Column[Row]] = (
+    Column("\nvariant", lambda row: row.variant, left=True),
+    Column("\nitems", lambda row: str(row.items)),
+    Column("correct %\n95 % interval", lambda row: percent(row.success, ends=0)),
+    *(Column(head, mean_of(field)) for head, field in COSTS.items()),
+)
 
 
-def team_rows(records: Sequence[Mapping[str, Any]]) -> list[TeamRow]:
-    """One row a variant, in the order of the records."""
-    rows = []
-    for variant in dict.fromkeys(record["variant"] for record in records):
-        own = [record for record in records if record["variant"] == variant]
-        rows.append(
-            TeamRow(
-                variant,
-                len(own),
-                wilson_interval(sum(record["success"] for record in own), len(own)),
-                sum(bool(record["failure"]) for record in own),
-                {name: sum(record[name] for record in own) / len(own) for name in COSTS},
-            )
-        )
-    return rows
+def team_pairs(arms: Sequence[Arm]) -> list[tuple[Arm, Arm, str]]:
+    """The team that thinks against everything else, and the team that writes against one agent."""
+    of = {arm.variant: arm for arm in arms}
+    thinking = of.get("latent", of.get("team"))
+    pairs = [(thinking, other, "channel") for other in arms if thinking is not None and other != thinking]
+    return pairs + ([(of["text"], of["single"], "channel")] if {"text", "single"} <= of.keys() else [])
 
 
-def team_comparisons(records: Sequence[Mapping[str, Any]]) -> list[TeamComparison]:
-    """The team that thinks against everything else, and the team that writes against one agent, where they were run."""
-    variants = list(dict.fromkeys(record["variant"] for record in records))
-    thinking = next((name for name in ("latent", "team") if name in variants), None)
-    pairs = [(thinking, other) for other in variants if thinking is not None and other != thinking]
-    pairs += [("text", "single")] if {"text", "single"} <= set(variants) else []
-    success = {(record["variant"], record["item"]): float(record["success"]) for record in records}
-    compared = []
-    for first, second in pairs:
-        items = sorted(item for variant, item in success if variant == first and (second, item) in success)
-        if items:
-            ours, theirs = ([success[name, item] for item in items] for name in (first, second))
-            difference, test = paired_difference(ours, theirs), mcnemar_exact(ours, theirs)
-            compared.append(TeamComparison(str(first), second, len(items), difference, test))
-    return compared
+def summarise_teams(records: Sequence[Record]) -> Summary:
+    """The summary of the answers of one run: one row a variant, in the order of the records."""
+    return summarise(records, pairs=team_pairs)
 
 
-def team_tables(records: Sequence[Mapping[str, Any]]) -> Group:
-    """Both as tables for a terminal of 80 columns."""
-    table = plain_table()
-    table.add_column("\nvariant", no_wrap=True)
-    heads = ("\nitems", "correct %\n95 % interval", "tokens\nwritten", "latent\nsteps", "\npasses", "bytes\nsent")
-    for head in (*heads, "\ns/item"):
-        table.add_column(head, justify="right", no_wrap=True)
-    rows = team_rows(records)
-    for row in rows:
-        rate = row.success
-        table.add_row(
-            row.variant,
-            str(row.items),
-            f"{100 * rate.estimate:.1f} [{100 * rate.low:.0f},{100 * rate.high:.0f}]",
-            *(compact_number(row.costs[name]) for name in COSTS),
-        )
+def team_tables(records: Sequence[Record]) -> Group:
+    """Rows and comparisons as tables for a terminal of 80 columns, and what a reader has to know."""
+    summary = summarise_teams(records)
+    tables = (
+        rich_table(COLUMNS, summary.by_group(summary.rows)),
+        rich_table(comparison_columns("items"), summary.by_group(summary.comparisons)),
+    )
     notes = []
-    failures = sum(row.failures for row in rows)
+    failures = sum(row.failures for row in summary.rows)
     if failures:
-        total = sum(row.items for row in rows)
+        total = sum(row.episodes for row in summary.rows)
         notes.append(f"{failures} of {total} could not be answered (see failure in the records) and count as wrong.")
-    if not any(row.variant in CONTROLS for row in rows) and any(row.variant in ("latent", "team") for row in rows):
+    if not set(summary.variants) & set(CONTROLS) and set(summary.variants) & {"latent", "team"}:
         notes.append(UNCONTROLLED_NOTE)
-    return Group(table, _comparison_table(records), *(Text(note) for note in notes))
-
-
-def _comparison_table(records: Sequence[Mapping[str, Any]]) -> Table:
-    table = plain_table()
-    table.add_column("first - second", no_wrap=True)
-    for name in ("items", "points", "95 % interval", "p (McNemar)"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for pair in team_comparisons(records):
-        difference = pair.difference
-        table.add_row(
-            f"{pair.first} - {pair.second}",
-            str(pair.items),
-            points(difference.estimate),
-            f"[{points(difference.low)}, {points(difference.high)}]",
-            p_text(pair.test.p_value),
-        )
-    return table
+    return Group(*tables, *map(Text, notes))

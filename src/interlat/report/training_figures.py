@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from interlat.errors import InputError
-from interlat.files import write_atomically
-from interlat.report.figures import INK, SERIES_COLOURS, SERIES_MARKS, STYLE, png_of, svg_of
+from interlat.report.figures import INK, SERIES_COLOURS, SERIES_MARKS, STYLE, save_figure, tidy
 from interlat.training.loop import METRICS_FILE, SELECTED_BY, best_record, read_metrics
 
 PICTURE = "loss"
@@ -29,7 +28,7 @@ SMOOTHED_OVER = 1 / 40
 LONG = 2000
 """A thin line of more steps is pixels in the SVG, where each of its points would be one of the file."""
 FAR = 12.0
-"""Losses whose largest is this many times the smallest stand on a logarithmic axis."""
+"""Losses whose largest is this many times the smallest have a logarithmic axis."""
 _TRAINING, _VALIDATION, _ANOTHER = SERIES_COLOURS[0], SERIES_COLOURS[1], SERIES_COLOURS[3]
 
 Records = Sequence[dict[str, Any]]
@@ -81,10 +80,7 @@ def plot_training(directories: Sequence[str | Path], output_directory: str | Pat
     trainings = [replace(training, name=name) for training, name in zip(trainings, names, strict=True)]
     figure = training_figure(trainings[0]) if len(trainings) == 1 else comparison_figure(trainings)
     target = Path(directories[0] if output_directory is None else output_directory)
-    paths = [target / f"{PICTURE}.png", target / f"{PICTURE}.svg"]
-    write_atomically(paths[0], png_of(figure))
-    write_atomically(paths[1], svg_of(figure))
-    return paths
+    return save_figure(figure, target, PICTURE)
 
 
 def _distinct_names(directories: Sequence[Path]) -> list[str]:
@@ -97,6 +93,7 @@ def _distinct_names(directories: Sequence[Path]) -> list[str]:
     return [str(directory) for directory in directories]
 
 
+@matplotlib.rc_context(STYLE)
 def training_figure(training: Training) -> Figure:
     """The losses of one training, with a panel for each loss beside the cross-entropy.
 
@@ -104,34 +101,30 @@ def training_figure(training: Training) -> Figure:
     validation measures, and the weights of the others may change on the way.
     """
     parts = [name for name in PARTS if any(name in record for record in training.records)]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.0 if parts else 7.6, 4.1), layout="constrained")
-        if parts:
-            rows: list[Any] = [["loss", name] for name in parts]
-            panels = figure.subplot_mosaic(rows, width_ratios=[1.6, 1], sharex=True)
-        else:
-            panels = {"loss": figure.subplots()}
-        for axes in panels.values():
-            _dress(axes)
-        drawn = _training_lines(panels["loss"], training.records, "task" if parts else "loss")
-        drawn += _validations(panels["loss"], training.records)
-        _set_scale(panels["loss"], drawn)
-        count = len(training.records)
-        panels["loss"].set_title(f"{training.name}, {count:,} step{'s' * (count > 1)}", fontsize=10.5, loc="left")
-        panels["loss"].set_ylabel("cross-entropy, nats a token" if parts else "loss")
-        panels["loss"].set_xlabel("step")
-        for name in parts:
-            _training_lines(panels[name], training.records, name)
-            panels[name].set_ylim(0, 1.05 * panels[name].dataLim.ymax or 1.0)
-            panels[name].set_title(PARTS[name], fontsize=10.5, loc="left")
-            panels[name].tick_params(labelbottom=name == parts[-1])
-        if parts:
-            panels[parts[-1]].set_xlabel("step")
-        handles, labels = panels["loss"].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3 if parts else 2, frameon=False, fontsize=9)
+    figure = Figure(figsize=(10.0 if parts else 7.6, 4.1), layout="constrained")
+    rows: list[Any] = [["loss", name] for name in parts] or [["loss"]]
+    panels = figure.subplot_mosaic(rows, width_ratios=[1.6, 1] if parts else [1], sharex=bool(parts))
+    for axes in panels.values():
+        _dress(axes)
+    drawn = _training_lines(panels["loss"], training.records, "task" if parts else "loss")
+    drawn += _validations(panels["loss"], training.records)
+    _set_scale(panels["loss"], drawn)
+    count = len(training.records)
+    panels["loss"].set_title(f"{training.name}, {count:,} step{'s' * (count > 1)}", fontsize=10.5, loc="left")
+    panels["loss"].set(xlabel="step", ylabel="cross-entropy, nats a token" if parts else "loss")
+    for name in parts:
+        _training_lines(panels[name], training.records, name)
+        panels[name].set_ylim(0, 1.05 * panels[name].dataLim.ymax or 1.0)
+        panels[name].set_title(PARTS[name], fontsize=10.5, loc="left")
+        panels[name].tick_params(labelbottom=name == parts[-1])
+    if parts:
+        panels[parts[-1]].set_xlabel("step")
+    handles, labels = panels["loss"].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3 if parts else 2, frameon=False, fontsize=9)
     return figure
 
 
+@matplotlib.rc_context(STYLE)
 def comparison_figure(trainings: Sequence[Training]) -> Figure:
     """The validation losses of several trainings, with the best of each.
 
@@ -144,24 +137,21 @@ def comparison_figure(trainings: Sequence[Training]) -> Figure:
             "first one, or draw each training on its own"
         )
     drawn: list[float] = []
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 4.1), layout="constrained")
-        axes = figure.subplots()
-        _dress(axes)
-        for training, colour, mark in zip(trainings, SERIES_COLOURS, SERIES_MARKS, strict=False):
-            best = best_record(training.records)
-            result = f"best {best[SELECTED_BY]:.4f} at {best['step']:,}" if best else "no validation yet"
-            steps, values = _series(training.records, SELECTED_BY)
-            drawn += values
-            label = f"{training.name}\n{result}"
-            axes.plot(steps, values, color=colour, marker=mark, markersize=4.5, linewidth=1.4, label=label)
-            if best:
-                _ring(axes, best, colour, mark)
-        _set_scale(axes, drawn)
-        axes.set_title(f"{len(trainings)} trainings, best validation of each with a ring", fontsize=10.5, loc="left")
-        axes.set_xlabel("step")
-        axes.set_ylabel("validation loss")
-        figure.legend(loc="outside right upper", frameon=False, fontsize=9, labelspacing=0.9)
+    figure = Figure(figsize=(7.6, 4.1), layout="constrained")
+    axes = _dress(figure.subplots())
+    for training, colour, mark in zip(trainings, SERIES_COLOURS, SERIES_MARKS, strict=False):
+        best = best_record(training.records)
+        result = f"best {best[SELECTED_BY]:.4f} at {best['step']:,}" if best else "no validation yet"
+        steps, values = _series(training.records, SELECTED_BY)
+        drawn += values
+        label = f"{training.name}\n{result}"
+        axes.plot(steps, values, color=colour, marker=mark, markersize=4.5, linewidth=1.4, label=label)
+        if best:
+            _ring(axes, best, colour, mark)
+    _set_scale(axes, drawn)
+    axes.set_title(f"{len(trainings)} trainings, best validation of each with a ring", fontsize=10.5, loc="left")
+    axes.set(xlabel="step", ylabel="validation loss")
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9, labelspacing=0.9)
     return figure
 
 
@@ -178,19 +168,11 @@ def _training_lines(axes: Axes, records: Records, name: str) -> list[float]:
     """Draw every step as a thin line and the smoothed steps over it; gives what an axis has to show."""
     steps, values = _series(records, name)
     width = int(len(values) * SMOOTHED_OVER) // 2 * 2 + 1
-    few = width == 1
-    axes.plot(
-        steps,
-        values,
-        color=_TRAINING,
-        alpha=1.0 if few else 0.3,
-        linewidth=1.8 if few else 0.7,
-        marker="." if few else None,
-        label="training" if few else "training, every step",
-        rasterized=len(values) > LONG,
-    )
-    if few:
+    if width == 1:
+        axes.plot(steps, values, color=_TRAINING, linewidth=1.8, marker=".", label="training")
         return values
+    faint: Any = {"color": _TRAINING, "alpha": 0.3, "linewidth": 0.7, "rasterized": len(values) > LONG}
+    axes.plot(steps, values, label="training, every step", **faint)
     means = smoothed(values, width)
     every = math.ceil(len(means) / LONG)
     label = f"training, mean of {width} steps"
@@ -214,17 +196,9 @@ def _validations(axes: Axes, records: Records) -> list[float]:
 
 
 def _ring(axes: Axes, best: dict[str, Any], colour: str, mark: str, label: str | None = None) -> None:
-    axes.plot(
-        best["step"],
-        best[SELECTED_BY],
-        linestyle="none",
-        marker=mark,
-        markersize=11,
-        markerfacecolor="none",
-        markeredgecolor=colour if label is None else INK,
-        markeredgewidth=1.4,
-        label=label,
-    )
+    look: Any = {"linestyle": "none", "markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.4}
+    edge = colour if label is None else INK
+    axes.plot(best["step"], best[SELECTED_BY], marker=mark, markeredgecolor=edge, label=label, **look)
 
 
 def _series(records: Records, name: str) -> tuple[list[int], list[float]]:
@@ -232,11 +206,9 @@ def _series(records: Records, name: str) -> tuple[list[int], list[float]]:
     return [step for step, _ in found], [value for _, value in found]
 
 
-def _dress(axes: Axes) -> None:
-    axes.grid(color=INK, alpha=0.15, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+def _dress(axes: Axes) -> Axes:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, steps=(1, 2, 2.5, 5, 10)))
+    return tidy(axes)
 
 
 def _set_scale(axes: Axes, values: Sequence[float]) -> None:

@@ -21,7 +21,7 @@ LARGEST = {"int8": 127.0, "float8": 448.0}
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Rows as they stand in a shard."""
+    """Rows as they are in a shard."""
 
     rows: Tensor
     """``[T, *row_shape]`` in the stored dtype."""

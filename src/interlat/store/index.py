@@ -1,4 +1,4 @@
-"""The index: one line a thought, saying what it is and where its rows stand; Parquet when a store is finished.
+"""The index: one line a thought, saying what it is and where its rows are; Parquet when a store is finished.
 
 While a store grows, each writing process appends to a journal of its own. A journal and the index may hold the same
 thought (a process killed between writing the one and removing the other): it counts once.
@@ -27,7 +27,7 @@ SHARDS = "shards"
 RESTORE = "copy it again or collect the store again"
 SHARD_NAME = r"\d{5}-\d{6}"
 OPENED_THOUGHT = "opened_thought"
-"""Key of the metadata with the mark of a thought that the prompt opened, where it did; it stands before the plan."""
+"""Key of the metadata with the mark of a thought that the prompt opened, where it did; it belongs before the plan."""
 
 Status = Literal["failed", "filtered"]
 
@@ -71,7 +71,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the rows of a thought stand and what they measure."""
+    """Where the rows of a thought are and what they measure."""
 
     shard: str
     """Name of the shard, without ending."""
@@ -80,7 +80,7 @@ class Place:
     length: int
     """Number of rows T."""
     prompt_rows: int
-    """Rows of the prompt, which stand directly before ``offset``."""
+    """Rows of the prompt, directly before ``offset``."""
     checksum: str
     """xxh3-128 over the stored bytes of prompt rows and rows, then of their scales."""
     norm_mean: float

@@ -50,7 +50,7 @@ def export_store(store: LatentStore, target: str | Path, form: Form, split: str 
         layer: which of several kept layers, counted from 0 in the order of the manifest.
 
     Raises:
-        InputError: unknown form, split or layer, several layers and none chosen, or something stands at ``target``.
+        InputError: unknown form, split or layer, several layers and none chosen, or ``target`` exists.
         StorageError: the store is damaged, or the file system refused; nothing half-written is left.
     """
     path = Path(target)

@@ -50,7 +50,7 @@ class KeptLayer:
     layer: int
     """Number of the layer counted from the end: -1 is the last one."""
     norm: Norm
-    """Whether the states stand after or before the final norm; inner layers are always before it."""
+    """Whether the states are taken after or before the final norm; inner layers are always before it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Manifest:
     layers: tuple[KeptLayer, ...] = (KeptLayer(-1, "post"),)
     """Rows are ``[T, D]`` for one layer and ``[T, layers, D]`` for several."""
     state_at: StateAt = "before_token"
-    """Row t is the state that predicted token t, or the one that had just read it."""
+    """Row t is the state that predicted token t, or the state that had just read it. Files call it ``offset``."""
     dtype: str = "float32"
     """Number format of the states, as they are read from the store."""
     encoding: Encoding = "plain"

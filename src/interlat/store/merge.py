@@ -23,9 +23,9 @@ MUST_AGREE = (
 
 
 def merge(sources: Sequence[str | Path], output: str | Path) -> None:
-    """Write the thoughts of several finished stores into a new one, those of the first store first.
+    """Write the thoughts of several finished stores into a new one, in the order of the stores.
 
-    A thought that stands in several stores with the same bytes is kept once.
+    A thought that is in several stores with the same bytes is kept once.
 
     Args:
         sources: folders of the stores.

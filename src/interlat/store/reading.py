@@ -49,7 +49,7 @@ class LatentStore(Sequence[Thought]):
         self.excluded = excluded
         """Failed and filtered thoughts by id."""
         self.unfinished = unfinished
-        """Whether somebody is, or was, still writing."""
+        """Whether a process is still writing, or was killed before the end."""
         shards = table.column("shard").combine_chunks().dictionary_encode()
         self._shard_names: list[str] = shards.dictionary.to_pylist()
         for name in self._shard_names:

@@ -1,6 +1,6 @@
 """A shard: one safetensors file that grows by appending rows, and is mapped into memory for reading.
 
-While it grows it has the ending ``.partial`` and an empty header; its scales stand in a file beside it. The header is
+While it grows it has the ending ``.partial`` and an empty header; its scales are in a file beside it. The header is
 written and the file takes its final name when the shard is closed. How many rows of an unclosed shard count is known
 from the journal alone, so whatever a killed process wrote after that is cut off.
 """

@@ -41,7 +41,7 @@ _BETWEEN = re.compile(r"[\s,]+")
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One item as it stands in a source."""
+    """One item as it is in a source."""
 
     fields: Mapping[str, Any]
     """Its other columns."""
@@ -62,7 +62,7 @@ class Item:
             return _matrix(self.states)
         try:
             return _matrix(pa.array([self.states])[0])
-        except (pa.ArrowException, OverflowError) as error:
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             raise MessageError(f"the rows of its {STATES} are no numbers of one length") from error
 
 
@@ -168,7 +168,7 @@ def _require(columns: Sequence[str], name: str) -> None:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, KeyError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"cannot read {path}: {reason}; check the path and copy the file again") from error
 
@@ -213,6 +213,8 @@ def _is_list(kind: Any) -> bool:
 def _matrix(states: Any) -> Tensor:
     if not states.is_valid:
         raise MessageError(f"it has no {STATES}")
+    if _is_list(states.type) and not len(states.values):
+        raise MessageError(f"its {STATES} has no rows")
     if not _is_list(states.type) or not _is_list(states.type.value_type):
         raise MessageError(f"its {STATES} is {states.type}, expected lists of lists of numbers")
     rows = states.values
@@ -235,7 +237,7 @@ def _json_items(path: Path) -> Iterator[Item]:
         for value in _json_values(path):
             try:
                 fields = json.loads(value) if isinstance(value, str) else value
-            except json.JSONDecodeError as error:
+            except (json.JSONDecodeError, RecursionError) as error:
                 yield Item({}, None, f"it is not JSON ({error})")
                 continue
             if isinstance(fields, dict):

@@ -52,9 +52,9 @@ class StoreDescription:
     filtered: int
     """Thoughts that a filter refused."""
     unfinished: bool
-    """Whether somebody is, or was, still writing."""
+    """Whether a process is still writing, or was killed before the end."""
     rows: int
-    """Rows of all thoughts together, those of prompts left out."""
+    """Rows of all thoughts together, without the rows of prompts."""
     prompt_rows: int
     """Rows of their prompts."""
     lengths: Spread | None
@@ -74,7 +74,7 @@ class StoreDescription:
     encoding_error_max: float
     """Largest of these errors."""
     shard_bytes: int
-    """Bytes of all shards on disk; of a part of a store too, those of the whole."""
+    """Bytes of all shards on disk; also where a part of a store is described."""
     store_bytes: int
     """Bytes of the whole store on disk, index and journals included."""
     float32_bytes: int
@@ -103,7 +103,7 @@ class StoreDescription:
         fingerprints = zip(("weights", "tokenizer"), self._fingerprints.values(), strict=True)
         layers = ", ".join(f"layer {kept.layer} ({kept.norm}-norm)" for kept in manifest.layers)
         found = {
-            "unfinished": "somebody is, or was, still writing" if self.unfinished else "",
+            "unfinished": "a process is still writing, or was killed" if self.unfinished else "",
             "thoughts": f"{self.thoughts:,}; {self.failed:,} failed, {self.filtered:,} filtered out",
             "finished": f"{100 * self.finished_share:.1f} % ended by themselves" if lengths else "",
             "rows": f"{self.rows:,}{prompts}",

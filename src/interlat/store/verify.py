@@ -36,7 +36,7 @@ def verify(store: LatentStore | str | Path) -> Iterator[Verdict]:
 
 
 class StoreCheck:
-    """The check of one store; who claims which rows is laid out once.
+    """The check of one store; which thought claims which rows is laid out once.
 
     Args:
         store: the store.
@@ -93,7 +93,7 @@ class StoreCheck:
             if identifier in seen:
                 problems[number] = "the index names it more than once"
             elif length < 1 or prompt < 0 or starts[number] < 0:
-                problems[number] = f"it stands at rows {starts[number]} to {ends[number]}, where nothing can stand"
+                problems[number] = f"its rows are {starts[number]} to {ends[number]}, which no shard can hold"
             elif bool(prompt) != store.manifest.prompt_states:
                 kept = "keeps" if store.manifest.prompt_states else "does not keep"
                 problems[number] = f"it has {prompt} prompt rows, but the store {kept} them"

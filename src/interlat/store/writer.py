@@ -53,7 +53,7 @@ class StoreWriter:
 
     Args:
         directory: the store.
-        manifest: must say what that of an existing store says.
+        manifest: must agree with the manifest of an existing store.
         rank: number of this writer.
         shard_bytes: a shard is closed once it is as large as that.
 
@@ -136,7 +136,7 @@ class StoreWriter:
         self.close()
 
     def contents(self) -> Contents:
-        """What the store holds by now, that of other ranks included."""
+        """What the store holds by now, with the thoughts of other ranks."""
         return read_contents(self.directory)
 
     def append(

@@ -10,6 +10,7 @@ from typing import Any
 from interlat.agents.agent import Agent
 from interlat.agents.prompt import chat_prompt
 from interlat.agents.settings import AgentSettings
+from interlat.connectors.base import Connector
 from interlat.connectors.identity import NormMatchedIdentity
 from interlat.engine.cache import DonatedCache, KVCache, MemoryRow, join_rows
 from interlat.engine.cache_message import (
@@ -19,8 +20,8 @@ from interlat.engine.cache_message import (
     message_of_memory,
     rounded,
 )
-from interlat.engine.hf import Align, Engine
 from interlat.engine.prompt import Prompt, Tokens, token_ids_of, tokenize
+from interlat.engine.protocol import Engine
 from interlat.engine.rotary import crossing, mixes_factors
 from interlat.engine.sampling import row_seed
 from interlat.engine.streaming import Request
@@ -63,7 +64,7 @@ class Teamwork:
         self,
         team: Team,
         agents: Mapping[str, Agent | Engine],
-        connectors: Mapping[str, Align] | None = None,
+        connectors: Mapping[str, Connector] | None = None,
         *,
         batch_size: int = 16,
         seed: int = 0,
@@ -236,7 +237,7 @@ class Teamwork:
         before = [0] * len(batch) if received is None else received.next_position.tolist()
         donated = None if received is None else DonatedCache(received)
         del received  # What nobody else refers to is freed while it is copied.
-        cache = engine.prefill(prompts, donated, segment=f"{member.name}/prompt", room=member.latent_steps)
+        cache = engine.prefill(prompts, donated, segment=f"{member.name}/prompt", spare=member.latent_steps)
         read = cache.next_position.tolist()
         donated = DonatedCache(cache)
         del cache

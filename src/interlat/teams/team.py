@@ -15,16 +15,55 @@ Output = Literal["text", "latents"]
 CacheTransfer = Literal["all", "own", "latents", "attention", "nearest", "farthest", "random", "nothing"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SenderSettings:
+    """How members make their messages: of one member, or of all members of a bundled team."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"hands_over": "cache_transfer", "share": "kept_fraction"}
+
+    latent_steps: int = 10
+    """Latent steps of a member that does not write. With 0 its message is the cache of what it has read."""
+    tolerance: float = 0.0
+    """Stop before all latent steps are taken where a step changes the state by less than this fraction of its norm; 0
+    never stops early."""
+    cache_transfer: CacheTransfer = "all"
+    """The part of a cache that is passed on. all: every position. own: the member's own prompt and latent steps.
+    latents: the latent steps of all members. attention, nearest, farthest, random: all latent steps and a part of the
+    prompts, see ``kept_fraction``. nothing: no position, the control. All positions keep their rotary positions."""
+    kept_fraction: float = 0.5
+    """Fraction of the prompt positions that is passed on, from 0 to 1. attention: those that the next step attends to
+    most; nearest, farthest: those most or least similar to the last position; random: their control. The first four
+    positions are always kept (see `interlat.engine.cache_selection`)."""
+    layers: tuple[int, ...] = ()
+    """Layers, counted from 1, whose keys and values are passed on; the receiver's other layers do not see these
+    positions. Empty means all layers."""
+    int8: bool = False
+    """Pass keys and values on as int8, see `interlat.engine.cache_message.rounded`."""
+    system: str = ""
+    """System turn; empty means none."""
+    opening: str = ""
+    """The beginning of a reply, such as ``<think>`` and a line break; it is part of the prompt."""
+    sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=1024))
+    """How to decode."""
+
+    def __post_init__(self) -> None:
+        for name, sound, expected in (
+            ("latent_steps", self.latent_steps >= 0, "0 or more"),
+            ("tolerance", self.tolerance >= 0, "0 or more"),
+            ("cache_transfer", self.cache_transfer in get_args(CacheTransfer), " or ".join(get_args(CacheTransfer))),
+            ("kept_fraction", 0 <= self.kept_fraction <= 1, "a fraction from 0 to 1"),
+            ("layers", all(layer >= 1 for layer in self.layers), "layers from 1 on"),
+        ):
+            if not sound:
+                owner = getattr(self, "name", "the team")
+                raise InputError(f"{name} of {owner} is {getattr(self, name)!r}, expected {expected}")
+
+
 @dataclass(frozen=True)
-class Member:
+class Member(SenderSettings):
     """One agent of a team."""
 
-    RENAMED: ClassVar[Mapping[str, str]] = {
-        "reads": "inputs",
-        "speaks": "output",
-        "hands_over": "cache_transfer",
-        "share": "kept_fraction",
-    }
+    RENAMED: ClassVar[Mapping[str, str]] = {**SenderSettings.RENAMED, "reads": "inputs", "speaks": "output"}
 
     name: str
     """Its name in the team; part of the seed of its samples."""
@@ -36,51 +75,17 @@ class Member:
     cache holds all that its sender has read."""
     output: Output = "text"
     """text: it writes words. latents: it takes latent steps and passes its cache on."""
-    latent_steps: int = 10
-    """Latent steps. With 0 its message is the cache of what it has read."""
-    tolerance: float = 0.0
-    """Stop before all latent steps are taken where a step changes the state by less than this fraction of its norm; 0
-    never stops early."""
-    cache_transfer: CacheTransfer = "all"
-    """The part of its cache that it passes on. all: every position. own: its own prompt and latent steps. latents: the
-    latent steps of all members. attention, nearest, farthest, random: all latent steps and a part of the prompts, see
-    ``kept_fraction``. nothing: no position, the control. All positions keep their rotary positions."""
-    kept_fraction: float = 0.5
-    """Fraction of the prompt positions that is passed on, from 0 to 1. attention: those that its next step attends to
-    most; nearest, farthest: those most or least similar to its last position; random: their control. The first four
-    positions are always kept (see `interlat.engine.cache_selection`)."""
-    layers: tuple[int, ...] = ()
-    """Layers, counted from 1, whose keys and values are passed on; the receiver's other layers do not see these
-    positions. Empty means all layers."""
-    int8: bool = False
-    """Pass keys and values on as int8, see `interlat.engine.cache_message.rounded`."""
-    system: str = ""
-    """System turn; empty means none."""
-    opening: str = ""
-    """The beginning of its reply, such as ``<think>`` and a line break; it is part of the prompt."""
     model: str = ""
     """Name of its model; empty means the team's model."""
-    sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=1024))
-    """How it decodes."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
     """Arguments of the chat template, over those of its model."""
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
             raise InputError(f"a member is called {self.name!r}; give it a name without a slash")
-        for name, allowed in (("output", Output), ("cache_transfer", CacheTransfer)):
-            if getattr(self, name) not in get_args(allowed):
-                raise InputError(
-                    f"{name} of {self.name} is {getattr(self, name)!r}, expected {' or '.join(get_args(allowed))}"
-                )
-        for name, sound, expected in (
-            ("latent_steps", self.latent_steps >= 0, "0 or more"),
-            ("tolerance", self.tolerance >= 0, "0 or more"),
-            ("kept_fraction", 0 <= self.kept_fraction <= 1, "a fraction from 0 to 1"),
-            ("layers", all(layer >= 1 for layer in self.layers), "layers from 1 on"),
-        ):
-            if not sound:
-                raise InputError(f"{name} of {self.name} is {getattr(self, name)}, expected {expected}")
+        if self.output not in get_args(Output):
+            raise InputError(f"output of {self.name} is {self.output!r}, expected {' or '.join(get_args(Output))}")
+        super().__post_init__()
 
     def content(self, question: str, words: str = "", *, literal: bool = True) -> list[Text]:
         """Its user turn; places written in a value are no places.

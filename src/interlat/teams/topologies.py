@@ -7,12 +7,11 @@ with the question. The topologies are those of LatentMAS (arXiv 2511.20639) and 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from interlat.engine.options import Sampling
 from interlat.errors import InputError
 from interlat.tasks.grading import PLACE_OF_FORMAT
-from interlat.teams.team import PLACE_OF_MESSAGES, PLACE_OF_QUESTION, CacheTransfer, Member, Output, Team
+from interlat.teams.team import PLACE_OF_MESSAGES, PLACE_OF_QUESTION, Member, Output, SenderSettings, Team
 
 Topology = Literal["single", "sequential", "hierarchical", "chained", "debate"]
 
@@ -61,10 +60,8 @@ EXPERTS = ("mathematician", "scientist", "programmer")
 
 
 @dataclass(frozen=True)
-class TeamOptions:
+class TeamOptions(SenderSettings):
     """Options of the bundled teams."""
-
-    RENAMED: ClassVar[Mapping[str, str]] = {"hands_over": "cache_transfer", "share": "kept_fraction"}
 
     topology: Topology = "sequential"
     """single: one agent. sequential: planner, critic, refiner and judger. hierarchical: three experts who do not read
@@ -72,18 +69,6 @@ class TeamOptions:
     code of LatentMAS. debate: debaters who read each other's last round, and a judger."""
     method: Output = "latents"
     """Output of the agents before the last one."""
-    latent_steps: int = 10
-    """latents: steps of each agent."""
-    tolerance: float = 0.0
-    """latents: stop early where a step changes the state by less than this fraction of its norm; 0 never does."""
-    cache_transfer: CacheTransfer = "all"
-    """latents: the part of a cache that is passed on, see `interlat.teams.team.Member`."""
-    kept_fraction: float = 0.5
-    """latents: fraction of the prompt positions that is passed on, where a part is selected."""
-    layers: tuple[int, ...] = ()
-    """latents: the layers that are passed on, counted from 1; empty means all."""
-    int8: bool = False
-    """latents: pass caches on as int8."""
     first_writes: bool = False
     """latents: the first agent writes text; the others take latent steps."""
     agents: int = 3
@@ -92,16 +77,11 @@ class TeamOptions:
     """debate: number of rounds."""
     answer_format: str = ""
     """A sentence that says what the answer must look like; the task knows it."""
-    system: str = ""
-    """System turn of every agent; empty means none."""
-    opening: str = ""
-    """The beginning of every reply and of what comes before latent steps, such as ``<think>`` and a line break."""
-    sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=1024))
-    """How the agents decode."""
     prompts: Mapping[str, str] = field(default_factory=dict)
     """Other user turns, by role: with ``{question}``, ``{heard}`` and ``{format}`` in their places."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         unknown = sorted(set(self.prompts) - set(ROLES))
         if unknown:
             raise InputError(f"there is no role {unknown[0]!r}; prompts can be given for {', '.join(ROLES)}")
@@ -116,8 +96,7 @@ def make_team(options: TeamOptions) -> Team:
     output[places[-1][0]] = "text"
     if options.first_writes:
         output[places[0][0]] = "text"
-    shared = {field.name for field in fields(TeamOptions)} & {field.name for field in fields(Member)}
-    settings: dict[str, Any] = {name: getattr(options, name) for name in shared}
+    settings: dict[str, Any] = {one.name: getattr(options, one.name) for one in fields(SenderSettings)}
     members = []
     for name, role, inputs in places:
         kinds = {output[one] for one in inputs}

@@ -12,7 +12,7 @@ from torch import Tensor
 from interlat.engine.cache import KVCache
 from interlat.engine.cache_message import CacheModel, check_cache
 from interlat.engine.cache_selection import Criterion, select_columns
-from interlat.engine.hf import Engine
+from interlat.engine.protocol import Engine
 from interlat.errors import InputError
 from interlat.files import sha256_of
 from interlat.messages import Message, load_message

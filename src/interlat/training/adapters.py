@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
-from interlat.connectors.rows import padded_rows
+from interlat.connectors.base import padded_rows
 from interlat.connectors.vocabulary import VocabularyMean, embeddings_of_tokens
 from interlat.engine.embeddings import input_embeddings
 from interlat.engine.hf import Engine

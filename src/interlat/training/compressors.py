@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from interlat.connectors.base import padded_rows
 from interlat.connectors.bridge import Bridge
 from interlat.connectors.resampler import Resampler
-from interlat.connectors.rows import padded_rows
 from interlat.engine.embeddings import next_token_scores
+from interlat.engine.latent import take_latent_steps
 from interlat.states import StateAt
 from interlat.training.cached_decoder import ColumnDecoder, Columns
 from interlat.training.examples import Example
@@ -68,21 +69,21 @@ class LatentRollout:
             latent_steps: K, at least 1.
         """
         first = start.to(embeddings.dtype).expand(len(embeddings), 1, -1)
-        inputs = torch.cat([embeddings, first], dim=1)
+        prompt = torch.cat([embeddings, first], dim=1)
         mask = nn.functional.pad(attention_mask, (0, latent_steps), value=True)
         positions = (mask.long().cumsum(dim=1) - 1).clamp_min(0)
         read: list[Columns] = []
-        latents: list[Tensor] = []
-        begin = 0
-        for step in range(latent_steps):
-            if step:
-                inputs = bridge(latents[-1]).to(embeddings.dtype)
-            end = begin + inputs.shape[1]
-            states, columns = self.decoder(inputs, mask[:, :end], positions[:, :end], read)
+        end = 0
+
+        def forward(inputs: Tensor) -> Tensor:
+            nonlocal end
+            end += inputs.shape[1]
+            states, columns = self.decoder(inputs.to(embeddings.dtype), mask[:, :end], positions[:, :end], read)
             read.append(columns)
-            latents.append(states[:, -1:])
-            begin = end
-        return torch.cat(latents, dim=1)
+            return states[:, -1:]
+
+        latent = forward(prompt)
+        return torch.cat([latent, *take_latent_steps(forward, bridge, latent, latent_steps - 1)], dim=1)
 
 
 class Reasoner(nn.Module):

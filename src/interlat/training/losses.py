@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlat.connectors.rows import padded_rows
+from interlat.connectors.base import padded_rows
+from interlat.engine.lens import logit_lens
 from interlat.registry import Registry
 from interlat.training import fused_losses
 from interlat.training.fused_losses import Head, Scores, position_losses
@@ -249,8 +250,8 @@ def open_states(states: Float[Tensor, "T D"], head: Float[Tensor, "V D"], count:
         head: weights of the head.
         count: how many at most.
     """
-    chunks = states.split(max(1, fused_losses.CHUNK_LOGITS // len(head)))
-    entropies = torch.cat([entropy(_log_p(chunk, head)) for chunk in chunks])
+    rows_at_once = max(1, fused_losses.CHUNK_LOGITS // len(head))
+    entropies = logit_lens(lambda h: h @ head.t(), states.to(head.dtype), 0, rows_at_once=rows_at_once).entropy
     best = entropies.topk(min(count, len(states)))
     chosen = best.indices[best.values >= OPEN * best.values[0]]
     return states[chosen.sort().values]

@@ -21,6 +21,7 @@ from interlat.agents.agent import Agent
 from interlat.agents.loading import load
 from interlat.engine.distributed import Ranks
 from interlat.engine.embeddings import next_token_scores
+from interlat.engine.hf import reference_engine
 from interlat.errors import InputError
 from interlat.store.reading import LatentStore
 from interlat.training.corpus import CORPORA
@@ -266,9 +267,10 @@ def _start(config: TrainPreference) -> tuple[Agent, ActorObjective]:
     hidden = agent.settings.message_kind == "hidden"
     if config.finetune == "adapter" and not hidden:
         raise InputError(f"{config.start} reads no hidden states, so no adapter can learn; set finetune to full")
-    choose_finetuned(agent.engine.model, config.finetune, config.lora, config.seed)
+    model = reference_engine(agent.engine).model
+    choose_finetuned(model, config.finetune, config.lora, config.seed)
     adapter = agent.adapter if hidden else None
-    return agent, ActorObjective(agent.engine.model, adapter, precision=config.precision)
+    return agent, ActorObjective(model, adapter, precision=config.precision)
 
 
 def _export(config: TrainPreference) -> None:

@@ -346,7 +346,7 @@ def _check_sizes(model: Any, tokenizer: PreTrainedTokenizerBase, config: Adapter
     for token in (config.bop_token, config.eop_token):
         if token not in vocabulary:
             raise CheckpointError(
-                f"the tokenizer lacks {token}, which stands beside a message; give the tokenizer that the training "
+                f"the tokenizer lacks {token}, which goes beside a message; give the tokenizer that the training "
                 "run saved, to which it added the token"
             )
         if vocabulary[token] >= rows:

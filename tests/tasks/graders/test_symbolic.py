@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -7,7 +8,7 @@ import threading
 import pytest
 
 from interlat.tasks.graders import symbolic
-from interlat.tasks.graders.symbolic import ComparisonPool, same_expression
+from interlat.tasks.graders.symbolic import ComparisonPool, compare, same_expression
 
 FOREVER = "2^{2^{2^{2^{2^{2}}}}}"
 """Computed in one step, in which the process cannot give up by itself."""
@@ -31,7 +32,7 @@ def pool(shared_pool):
 
 def workers():
     """The processes of this one that compare."""
-    found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "symbolic_worker"], capture_output=True, text=True)
+    found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "graders.symbolic"], capture_output=True, text=True)
     return {int(process) for process in found.stdout.split()}
 
 
@@ -104,7 +105,7 @@ def test_nothing_is_left_when_the_process_ends():
     code = (
         "import os, subprocess\nfrom interlat.tasks.graders.symbolic import same_expression\n"
         "assert same_expression('x', 'x')\n"
-        "found = subprocess.run(['pgrep', '-P', str(os.getpid()), '-f', 'symbolic_worker'], capture_output=True)\n"
+        "found = subprocess.run(['pgrep', '-P', str(os.getpid()), '-f', 'graders.symbolic'], capture_output=True)\n"
         "print(found.stdout.decode())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -115,3 +116,29 @@ def test_nothing_is_left_when_the_process_ends():
 def test_all_of_a_process_share_one_pool(pool):
     pool.close()
     assert same_expression("x+1", "1+x") is True and same_expression("x", "{") is None
+
+
+@pytest.mark.parametrize(
+    ("gold", "found", "same"),
+    [
+        ("(x+1)^2", "x^2+2x+1", True),
+        (r"(-\infty, 2]", r"x \le 2", True),
+        ("x", "y", False),
+        (r"\pi", "3.14159265", False),
+        ("7", "7y-2/{", None),
+    ],
+)
+def test_expressions_are_compared(gold, found, same):
+    assert compare(gold, found) is same
+
+
+def test_it_answers_line_by_line_and_survives_what_cannot_be_computed():
+    asked = [["1", "1"], ["1", "(" * 400 + "1" + ")" * 400], ["1", LONG], ["2", "1+1"]]
+    done = subprocess.run(
+        [sys.executable, "-m", "interlat.tasks.graders.symbolic", str(2**29), "0.5"],
+        input="".join(json.dumps(one) + "\n" for one in asked),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [json.loads(line) for line in done.stdout.splitlines()] == ["ready", True, None, None, True]

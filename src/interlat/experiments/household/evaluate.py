@@ -37,10 +37,11 @@ from interlat.evaluation.run import Arm, Play, play_arms, text_for
 from interlat.evaluation.sends import Sends
 from interlat.experiments.household.environment import HouseholdEnvironment
 from interlat.experiments.household.prompts import SCOUT_REQUEST
+from interlat.experiments.household.settings import COMPRESSED, ROLLOUT
 from interlat.experiments.household.settings import DEFAULT_VARIANTS as DEFAULT_VARIANTS
 from interlat.experiments.household.settings import Checkpoints as Checkpoints
 from interlat.experiments.household.settings import EvaluateHousehold as EvaluateHousehold
-from interlat.experiments.household.variants import COMPRESSED, ROLLOUT, rows_of
+from interlat.experiments.household.variants import rows_of
 from interlat.files import locked, write_atomically
 from interlat.messages import HiddenMessage, Message
 from interlat.results import RESULT_FIELDS, Results, read_results

@@ -8,76 +8,10 @@ from dataclasses import asdict, dataclass, field
 
 from interlat.engine.options import Sampling, TemplateOptions
 from interlat.errors import InputError
-from interlat.experiments.household.variants import COMPRESSED, RESAMPLED, ROLLOUT, check_variants, rows_of
 from interlat.files import content_digest
 from interlat.training.options import Schedule, SmallModel
 
-
-@dataclass(frozen=True)
-class CollectEpisodes:
-    """Play games with an expert that knows the scout's evidence, and keep what it saw and did."""
-
-    games: str
-    """Folder of the games."""
-    split: str
-    """train, seen or unseen."""
-    output: str
-    """The JSON-lines file to write or continue."""
-    draws: int = 3
-    """Evidence draws (episodes) for each game."""
-    patience: int = 3
-    """Steps that may be wasted: the step cap of an episode is its optimal number of steps plus this."""
-    stumble: float = 0.12
-    """Probability before each command after the first that the expert is pushed into a useless one: repeating
-    a visit, going back to a place, opening what cannot be opened. A learner sees those and does not imitate them; it
-    learns what to do after a mistake of its own."""
-    play: bool = True
-    """Play the expert's episode; False keeps scene and evidence only."""
-    seed: int = 0
-    """Seed of the evidence."""
-    workers: int = 2
-    """Worker processes."""
-    limit: int | None = None
-    """Use the first games only."""
-
-    def __post_init__(self) -> None:
-        if self.draws < 1 or self.workers < 1 or self.patience < 0:
-            raise InputError("draws and workers must be at least 1 and patience at least 0")
-
-
-@dataclass(frozen=True)
-class TrainScout:
-    """Train a scout from scratch."""
-
-    episodes: str
-    """The training games' ``episodes.jsonl``."""
-    validation: str
-    """``episodes.jsonl`` of games to validate on."""
-    tokenizer: str
-    """Folder of the tokenizer."""
-    output: str
-    """Folder of the checkpoint; the finished model is in its ``model`` folder."""
-    template: TemplateOptions = field(default_factory=TemplateOptions)
-    """Arguments of the chat template; the finished scout keeps them."""
-    model: SmallModel = field(default_factory=SmallModel)
-    """Shape of the model."""
-    schedule: Schedule = field(default_factory=Schedule)
-    """Optimiser settings."""
-    list_share: float = 0.5
-    """Share of plans that name every sighted place in order of belief."""
-    place_weight: float = 4.0
-    """Loss weight of a place in doubt; every other token weighs 1."""
-    seed: int = 0
-    """Seed of parameters and data."""
-    threads: int = 1
-    """Threads of torch on a CPU."""
-    compile: bool = False
-    """Compile the model's step; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
-
-    def __post_init__(self) -> None:
-        if self.schedule.micro_batch_size is not None:
-            raise InputError("a scout's step is one micro-batch; leave schedule.micro_batch_size out")
-
+COMPRESSED, RESAMPLED, ROLLOUT = "compressed", "resampled", "rollout"
 
 DEFAULT_VARIANTS = ("none", "text", "latent", "cross_task", "zeros", "gaussian")
 
@@ -124,6 +58,8 @@ class EvaluateHousehold:
     """Arguments of the chat templates, over those that the models were trained with."""
 
     def __post_init__(self) -> None:
+        from interlat.experiments.household.variants import check_variants
+
         check_variants(self.variants)
         for name, folder, what in (
             ("list", self.checkpoints.list, "an actor trained on list plans"),
@@ -170,6 +106,8 @@ class MeasureLatency:
     """Most tokens of a plan."""
 
     def __post_init__(self) -> None:
+        from interlat.experiments.household.variants import rows_of
+
         for variant in self.variants:
             short = rows_of(variant) and variant.partition(":")[0] in (COMPRESSED, ROLLOUT)
             if variant not in ("none", "text", "latent") and not short:
@@ -195,6 +133,38 @@ class MeasureLatency:
         fields = {"max_plan_tokens": self.max_plan_tokens, "repeats": self.repeats}
         digests = {role: content_digest(place) for role, place in asdict(self.checkpoints).items() if place}
         return hashlib.sha256(json.dumps([fields, digests], sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class CollectEpisodes:
+    """Play games with an expert that knows the scout's evidence, and keep what it saw and did."""
+
+    games: str
+    """Folder of the games."""
+    split: str
+    """train, seen or unseen."""
+    output: str
+    """The JSON-lines file to write or continue."""
+    draws: int = 3
+    """Evidence draws (episodes) for each game."""
+    patience: int = 3
+    """Steps that may be wasted: the step cap of an episode is its optimal number of steps plus this."""
+    stumble: float = 0.12
+    """Probability before each command after the first that the expert is pushed into a useless one: repeating
+    a visit, going back to a place, opening what cannot be opened. A learner sees those and does not imitate them; it
+    learns what to do after a mistake of its own."""
+    play: bool = True
+    """Play the expert's episode; False keeps scene and evidence only."""
+    seed: int = 0
+    """Seed of the evidence."""
+    workers: int = 2
+    """Worker processes."""
+    limit: int | None = None
+    """Use the first games only."""
+
+    def __post_init__(self) -> None:
+        if self.draws < 1 or self.workers < 1 or self.patience < 0:
+            raise InputError("draws and workers must be at least 1 and patience at least 0")
 
 
 @dataclass(frozen=True)
@@ -240,3 +210,37 @@ class CollectTrajectories:
     def sampling(self) -> Sampling:
         """How a command is decoded. Raises InputError for settings that make no sense."""
         return Sampling(temperature=self.temperature, max_new_tokens=self.max_command_tokens)
+
+
+@dataclass(frozen=True)
+class TrainScout:
+    """Train a scout from scratch."""
+
+    episodes: str
+    """The training games' ``episodes.jsonl``."""
+    validation: str
+    """``episodes.jsonl`` of games to validate on."""
+    tokenizer: str
+    """Folder of the tokenizer."""
+    output: str
+    """Folder of the checkpoint; the finished model is in its ``model`` folder."""
+    template: TemplateOptions = field(default_factory=TemplateOptions)
+    """Arguments of the chat template; the finished scout keeps them."""
+    model: SmallModel = field(default_factory=SmallModel)
+    """Shape of the model."""
+    schedule: Schedule = field(default_factory=Schedule)
+    """Optimiser settings."""
+    list_share: float = 0.5
+    """Share of plans that name every sighted place in order of belief."""
+    place_weight: float = 4.0
+    """Loss weight of a place in doubt; every other token weighs 1."""
+    seed: int = 0
+    """Seed of parameters and data."""
+    threads: int = 1
+    """Threads of torch on a CPU."""
+    compile: bool = False
+    """Compile the model's step; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
+
+    def __post_init__(self) -> None:
+        if self.schedule.micro_batch_size is not None:
+            raise InputError("a scout's step is one micro-batch; leave schedule.micro_batch_size out")

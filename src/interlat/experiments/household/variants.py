@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from interlat.controls.latents import is_control
 from interlat.errors import InputError
+from interlat.experiments.household.settings import COMPRESSED, RESAMPLED, ROLLOUT
 
 PLAIN_VARIANTS = ("none", "text", "text_sampled", "list", "latent", "latent_unsent", "latent_told")
-COMPRESSED, RESAMPLED, ROLLOUT = "compressed", "resampled", "rollout"
 SHORT_VARIANTS = (COMPRESSED, RESAMPLED, ROLLOUT)
 """With a number of rows behind a colon: a trained sender's latents, a resampler's rows, and the latent steps of the
 scout itself, which nobody trained."""
@@ -13,8 +14,6 @@ scout itself, which nobody trained."""
 
 def check_variants(variants: Sequence[str]) -> None:
     """Raise an InputError unless all of ``variants`` are known, and at least one is given."""
-    from interlat.controls.latents import is_control
-
     known = (
         f"{', '.join(PLAIN_VARIANTS)}, {', '.join(f'{name}:8' for name in SHORT_VARIANTS)} or a control such as zeros"
     )

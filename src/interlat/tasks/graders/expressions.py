@@ -9,7 +9,7 @@ since they call wrong answers right:
   compared at several points, which bounds the work and needs no simplification.
 - Two equations without a solution are not the same for that reason.
 
-This module is imported only by the process of `interlat.tasks.graders.symbolic_worker`, since sympy takes a second.
+This module is imported only by the process of `interlat.tasks.graders.symbolic`, since sympy takes a second.
 """
 
 import math

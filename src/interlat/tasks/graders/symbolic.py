@@ -3,14 +3,22 @@
 math-verify's own time-outs use ``signal.alarm``, which fails outside the main thread. Here every comparison has an end,
 in whichever thread it is asked for: the process gives up when it has used up its computing time, and one that does not
 answer at all is killed and another one takes its place.
+
+The process is ``python -m interlat.tasks.graders.symbolic MEMORY SECONDS``. One JSON line a request on standard input,
+``[right answer, found answer]``; one line an answer: true, false, or null for what cannot be read as an expression or
+takes more than SECONDS of the processor's time, so that no answer depends on what else the machine does. The first line
+says that it is ready.
 """
 
 import atexit
 import contextlib
 import json
+import logging
 import os
 import queue
+import resource
 import select
+import signal
 import subprocess
 import sys
 
@@ -77,7 +85,7 @@ class _Worker:
     """One process and the pipes to it."""
 
     def __init__(self, seconds: float) -> None:
-        command = [sys.executable, "-m", "interlat.tasks.graders.symbolic_worker", str(MEMORY), str(seconds)]
+        command = [sys.executable, "-m", "interlat.tasks.graders.symbolic", str(MEMORY), str(seconds)]
         places = os.pathsep.join(path for path in sys.path if path)
         self._process = subprocess.Popen(
             command,
@@ -119,3 +127,51 @@ atexit.register(_pool.close)
 def same_expression(gold: str, found: str) -> bool | None:
     """`ComparisonPool.same` of a pool that all of this process share."""
     return _pool.same(gold, found)
+
+
+class _OutOfTimeError(BaseException):
+    """Ends a comparison; no Exception, since sympy and math-verify catch those."""
+
+
+def compare(gold: str, found: str) -> bool | None:
+    """Whether two answers in plain LaTeX are the same expression.
+
+    Args:
+        gold: the right answer; it goes first, since the comparison is not symmetric.
+        found: the answer of a reply.
+    """
+    from interlat.tasks.graders.expressions import read, same
+
+    expressions = [read(text) for text in (gold, found)]
+    return None if any(expression is None for expression in expressions) else same(*expressions)
+
+
+def main(arguments: list[str]) -> None:
+    """Answer until standard input ends."""
+    memory, seconds = int(arguments[0]), float(arguments[1])
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    # It warns once a process that its time-out is off.
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    answers = os.fdopen(os.dup(1), "w")
+    # What libraries print is no answer.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    compare("1", "1")
+    signal.signal(signal.SIGVTALRM, _stop)
+    print(json.dumps("ready"), file=answers, flush=True)
+    for line in sys.stdin:
+        try:
+            signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+            same = compare(*json.loads(line))
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        except (_OutOfTimeError, MemoryError, RecursionError, ArithmeticError):
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            same = None
+        print(json.dumps(same), file=answers, flush=True)
+
+
+def _stop(*_: object) -> None:
+    raise _OutOfTimeError
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

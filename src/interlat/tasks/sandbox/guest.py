@@ -15,8 +15,16 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
 from interlat.tasks.sandbox.confinement import confine, die_with_parent, limit_resources
-from interlat.tasks.sandbox.failures import LONGEST_REASON, described, rebuilt
-from interlat.tasks.sandbox.plain import NotPlain, from_plain, receive, send, to_plain
+from interlat.tasks.sandbox.plain import (
+    LONGEST_REASON,
+    NotPlain,
+    described,
+    from_plain,
+    rebuilt,
+    receive,
+    send,
+    to_plain,
+)
 
 # What a type can do if it has one of these methods.
 _ABILITIES = {

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from interlat.tasks.sandbox.failures import described, rebuilt
-from interlat.tasks.sandbox.plain import NotPlain, from_plain, receive, send, to_plain
+from interlat.tasks.sandbox.plain import NotPlain, described, from_plain, rebuilt, receive, send, to_plain
 
 DEEPEST_CLASS = 20
 _ENDS_ITERATIONS = (StopIteration, StopAsyncIteration)

@@ -14,7 +14,7 @@ from interlat.files import read_lines, write_atomically
 from interlat.progress import say
 
 if TYPE_CHECKING:
-    from interlat.report.arms import ArmRow
+    from interlat.experiments.household.arms import ArmRow
 
 Arms = dict[str, list[list[dict[str, Any]]]]
 """Name of an arm -> its trainings, each as the records of its episodes."""
@@ -41,14 +41,14 @@ class Compare:
 
     def run(self) -> "list[ArmRow]":
         """Read the evaluations and compare."""
-        from interlat.report.arms import compare_arms
+        from interlat.experiments.household.arms import compare_arms
 
         arms = {name: [_episodes_of(place) for place in places] for name, places in self.arms.items()}
         return compare_arms(_only_games_of(self.games_of, arms) if self.games_of else arms, self.baseline)
 
     def report(self, rows: "list[ArmRow]") -> None:
         """The table; and the files."""
-        from interlat.report.arms import as_records, markdown_arms, rich_arms
+        from interlat.experiments.household.arms import as_records, markdown_arms, rich_arms
 
         records = [json.dumps(record, ensure_ascii=False) for record in as_records(rows)]
         if self.output is not None:

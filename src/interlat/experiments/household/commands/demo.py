@@ -12,7 +12,6 @@ from rich.console import Console
 
 from interlat.config import write_config
 from interlat.errors import InputError
-from interlat.experiments.household.variants import check_variants
 from interlat.files import write_atomically
 from interlat.progress import completed, gathered, say
 
@@ -49,7 +48,10 @@ class Demo:
     def __post_init__(self) -> None:
         if self.limit < 2:
             raise InputError(f"limit is {self.limit}; the demo needs at least 2 games")
-        check_variants(self.variants)
+        if self.variants != DEMO_VARIANTS:
+            from interlat.experiments.household.variants import check_variants
+
+            check_variants(self.variants)
 
     def run(self) -> "Results":
         """Play; the episodes of these games and variants."""
@@ -87,7 +89,7 @@ class Demo:
     def report(self, played: "Results") -> None:
         """The table, and the report."""
         from interlat.experiments.household.evaluate import INSPECTIONS_FILE, RESULTS_FILE
-        from interlat.report.build import build_report
+        from interlat.experiments.household.report import build_report
 
         folder = Path(self.output)
         inspections = json.loads((folder / INSPECTIONS_FILE).read_text())

@@ -60,7 +60,7 @@ class Evaluate:
     def report(self, played: "Results") -> None:
         """Write the report and show its table."""
         from interlat.experiments.household.evaluate import INSPECTIONS_FILE, RESULTS_FILE
-        from interlat.report.build import build_report
+        from interlat.experiments.household.report import build_report
         from interlat.results import read_results
 
         folder = Path(self.settings.output)

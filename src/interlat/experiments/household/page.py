@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import matplotlib
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
-from interlat.report.figures import FigureFiles
-from interlat.report.games import Inspection, grouped, pack_games
-from interlat.report.summary import ALL_SPLITS, Comparison, Record, Row, Summary
-from interlat.report.table import compact_number, notes, p_text, points, row_name
+from interlat.evaluation.statistics import Interval
+from interlat.experiments.household.games import Inspection, grouped, pack_games
+from interlat.report.figures import INK, STYLE, bar_figure, png_of, success_figure, svg_of
+from interlat.report.summary import ALL, Comparison, Record, Row, Summary
+from interlat.report.table import mean_of, p_text, points
 
 LARGEST_DATA = 8_500_000
 """Bytes of embedded games; with tables and figures the page stays below 10 MB."""
@@ -21,6 +24,54 @@ _GAMES_WITHOUT_SCRIPT = 3
 _UNKNOWN: Inspection = {"task": "", "evidence": "", "plan": "", "rows": []}
 SIGNIFICANT = 0.01
 """Differences with a smaller p are set in colour."""
+
+
+@dataclass(frozen=True)
+class FigureFiles:
+    """One figure in every form that the report needs."""
+
+    name: str
+    caption: str
+    png: bytes
+    svg: str
+    """A file of its own, on white."""
+    inline_svg: str
+    """For the page: transparent, ink in the colour of the text around it, with a description for screen readers."""
+
+
+def draw_figures(summary: Summary) -> list[FigureFiles]:
+    """Every figure of the report."""
+    success = success_figure(summary, "games won, %", "games")
+    steps = "Mean steps, with 95 % bootstrap intervals; diamonds: won games only"
+    return [
+        _figure_files("success", "Games won, with 95 % Wilson intervals", success),
+        _figure_files("steps", steps, steps_figure(summary)),
+    ]
+
+
+@matplotlib.rc_context(STYLE)
+def steps_figure(summary: Summary) -> Figure:
+    """Mean steps of every variant over all games, with a 95 % bootstrap interval; a diamond over won games."""
+
+    def mean_steps(row: Row) -> Interval:
+        return row.steps or Interval(0.0, 0.0, 0.0)
+
+    longest, label = max(mean_steps(row).high for row in summary.rows), "mean steps (diamond: won games)"
+    figure = bar_figure(summary, mean_steps, "games", form="{:.1f}", label=label, longest=longest)
+    for axes, split in zip(figure.axes, summary.groups, strict=True):
+        for place, row in enumerate(summary.on(split)):
+            if row.steps_won is not None:
+                axes.plot(row.steps_won, place, "D", color="white", markeredgecolor=INK, markersize=5.5)
+        axes.set_xlim(0, 1.22 * longest)
+    return figure
+
+
+def _figure_files(name: str, caption: str, figure: Figure) -> FigureFiles:
+    svg = svg_of(figure, transparent=True)
+    body = svg[svg.index("<svg") :]
+    end = body.index(">")
+    inline = f'{body[:end]} role="img" aria-label="{caption}. The numbers stand in the table."{body[end:]}'
+    return FigureFiles(name, caption, png_of(figure), svg_of(figure), inline.replace(INK, "currentColor"))
 
 
 @dataclass(frozen=True)
@@ -48,6 +99,11 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def is_uncontrolled(row: Row) -> bool:
+    """Whether a latent variant has no control on this split. A text needs none: one can read what it says."""
+    return row.role == "latent" and not row.controlled
+
+
 def headline(summary: Summary, split: str) -> list[Row]:
     """The rows that tell the story of a split: no message, the first text, the first latent variant."""
     rows = summary.on(split)
@@ -67,6 +123,7 @@ def render_page(
     records: Sequence[Record],
     figures: Sequence[FigureFiles],
     facts: Facts,
+    notes: Sequence[str],
     inspections: Mapping[str, Inspection],
     data_limit: int = LARGEST_DATA,
 ) -> str:
@@ -80,21 +137,22 @@ def render_page(
         InputError: an inspection holds a number that is not finite.
     """
     environment = Environment(
-        loader=PackageLoader("interlat.report", "templates"),
+        loader=PackageLoader("interlat.experiments.household", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"compact": compact_number, "points": points, "p_text": p_text, "row_name": row_name}
-    environment.filters |= {"verdict": verdict}
+    environment.filters |= {"points": points, "p_text": p_text, "verdict": verdict}
+    environment.filters |= {"mean": lambda row, field: mean_of(field)(row), "uncontrolled": is_uncontrolled}
     data, embedded = pack_games(records, inspections, data_limit)
     games = grouped(records)
     return environment.get_template("report.html").render(
         facts=facts,
         summary=summary,
-        notes=notes(summary),
-        headlines={split: headline(summary, split) for split in summary.splits if split != ALL_SPLITS},
+        notes=notes,
+        uncontrolled=any(map(is_uncontrolled, summary.rows)),
+        headlines={split: headline(summary, split) for split in summary.groups if split != ALL},
         figures=[(figure.caption, Markup(figure.inline_svg)) for figure in figures],
         significant=SIGNIFICANT,
         examples=[(_shown(game), inspections.get(game[0]["item"], _UNKNOWN)) for game in games[:_GAMES_WITHOUT_SCRIPT]],

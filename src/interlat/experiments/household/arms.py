@@ -11,8 +11,8 @@ from rich.table import Table
 
 from interlat.errors import InputError
 from interlat.evaluation.statistics import Interval, PairedTest, mean_interval, paired_difference, sign_flip_exact
-from interlat.report.summary import ALL_SPLITS, Record, splits_of
-from interlat.report.table import markdown_line, p_text
+from interlat.report.summary import ALL, Record, groups_of
+from interlat.report.table import Column, markdown_table, p_text, percent, rich_table
 
 RESAMPLES = 10_000
 
@@ -78,8 +78,8 @@ def compare_arms(arms: Mapping[str, Sequence[Sequence[Record]]], baseline: str) 
                     f"arm {name!r} played the games on other evidence than the others; evaluate all on the same draws"
                 )
     rows = []
-    for split in splits_of([{"split": game[0]} for game in games]):
-        chosen = [game for game in games if split in (game[0], ALL_SPLITS)]
+    for split in groups_of([{"split": game[0]} for game in games]):
+        chosen = [game for game in games if split in (game[0], ALL)]
         scores = {
             name: np.array([[np.mean(list(training[game].values())) for game in chosen] for training in trainings])
             for name, trainings in won.items()
@@ -148,32 +148,48 @@ def markdown_arms(rows: Sequence[ArmRow], baseline: str, share: bool = False) ->
 
     ``share`` adds what is kept of the baseline's success.
     """
-    splits = list(dict.fromkeys(row.split for row in rows))
-    header = ["arm", "trainings", *(f"{split}, % won" for split in splits), "each training", f"- {baseline}", "p"]
-    header += [f"% of {baseline}"] if share else []
-    lines = [markdown_line(header), markdown_line(["---", "---:", *["---:"] * (len(header) - 2)])]
-    for arm in dict.fromkeys(row.arm for row in rows):
-        of = {row.split: row for row in rows if row.arm == arm}
-        last = of[splits[-1]]
-        cells = [arm, str(len(last.rates)), *(_interval(of[split].success, "") for split in splits)]
-        cells.append(", ".join(f"{100 * rate:.1f}" for rate in last.rates))
-        cells += [*_difference_cells(last.difference), *_share_cells(last.difference, share)]
-        lines.append(markdown_line(cells))
-    return "\n".join(lines) + "\n"
+    by_arm: dict[str, dict[str, ArmRow]] = {}
+    for row in rows:
+        by_arm.setdefault(row.arm, {})[row.split] = row
+
+    def success_column(split: str) -> Column[dict[str, ArmRow]]:
+        return Column(f"{split}, % won", lambda of: percent(of[split].success))
+
+    def of_last(column: Column[ArmRow]) -> Column[dict[str, ArmRow]]:
+        return Column(column.head, lambda of: column.cell(of[rows[-1].split]), column.left)
+
+    arm, each, *differences = map(of_last, _columns(f"- {baseline}", f"% of {baseline}" if share else ""))
+    trainings = of_last(Column("trainings", lambda row: str(len(row.rates))))
+    splits = [success_column(split) for split in dict.fromkeys(row.split for row in rows)]
+    return markdown_table([arm, trainings, *splits, each, *differences], list(by_arm.values())) + "\n"
 
 
 def rich_arms(rows: Sequence[ArmRow], baseline: str, share: bool = False) -> Table:
     """The rows of the last split (all of them together) for a terminal of 80 columns."""
-    split = rows[-1].split
-    table = Table(title=f"success on {rows[-1].games} games ({split}), against {baseline}")
-    for column in ("arm", "% won", "each training", "points", "p", *(["% kept"] if share else [])):
-        table.add_column(column, justify="left" if column == "arm" else "right", overflow="fold")
-    for row in rows:
-        if row.split == split:
-            each = ", ".join(f"{100 * rate:.1f}" for rate in row.rates)
-            found = (*_difference_cells(row.difference), *_share_cells(row.difference, share))
-            table.add_row(row.arm, _interval(row.success, ""), each, *found)
-    return table
+    last = [row for row in rows if row.split == rows[-1].split]
+    arm, each, *differences = _columns("points", "% kept" if share else "")
+    rate = Column[ArmRow]("% won", lambda row: percent(row.success))
+    title = f"success on {last[0].games} games ({last[0].split}), against {baseline}"
+    return rich_table([arm, rate, each, *differences], {"": last}, title=title, lined=True)
+
+
+def _columns(difference: str, share: str) -> list[Column[ArmRow]]:
+    """What both tables have, under these heads; no share without one."""
+
+    def difference_cell(row: ArmRow) -> str:
+        found = row.difference
+        return percent(found.over_trainings or found.over_games, sign="+") if found else ""
+
+    columns: list[Column[ArmRow]] = [
+        Column("arm", lambda row: row.arm, left=True),
+        Column("each training", lambda row: ", ".join(f"{100 * rate:.1f}" for rate in row.rates)),
+        Column(difference, difference_cell),
+        Column("p", lambda row: p_text(row.difference.test.p_value) if row.difference else ""),
+    ]
+    kept = Column[ArmRow](
+        share, lambda row: percent(row.difference.kept) if row.difference and row.difference.kept else ""
+    )
+    return [*columns, kept] if share else columns
 
 
 def as_records(rows: Sequence[ArmRow]) -> list[dict[str, Any]]:
@@ -181,32 +197,18 @@ def as_records(rows: Sequence[ArmRow]) -> list[dict[str, Any]]:
     records = []
     for row in rows:
         record: dict[str, Any] = {"arm": row.arm, "split": row.split, "games": row.games, "rates": list(row.rates)}
-        record |= {"mean_rate": statistics.fmean(row.rates), "interval": [row.success.low, row.success.high]}
+        record |= {"mean_rate": statistics.fmean(row.rates), "interval": _ends(row.success)}
         if row.difference is not None:
             found = row.difference
             record |= {"difference": found.over_games.estimate, "p_value": found.test.p_value}
             if found.kept is not None:
-                record |= {"kept": found.kept.estimate, "kept_interval": [found.kept.low, found.kept.high]}
-            record["difference_interval_over_games"] = [found.over_games.low, found.over_games.high]
+                record |= {"kept": found.kept.estimate, "kept_interval": _ends(found.kept)}
+            record["difference_interval_over_games"] = _ends(found.over_games)
             if found.over_trainings is not None:
-                both = found.over_trainings
-                record["difference_interval_over_games_and_trainings"] = [both.low, both.high]
+                record["difference_interval_over_games_and_trainings"] = _ends(found.over_trainings)
         records.append(record)
     return records
 
 
-def _interval(value: Interval, form: str) -> str:
-    return f"{100 * value.estimate:{form}.1f} [{100 * value.low:{form}.1f}, {100 * value.high:{form}.1f}]"
-
-
-def _difference_cells(difference: Difference | None) -> list[str]:
-    if difference is None:
-        return ["", ""]
-    shown = difference.over_trainings or difference.over_games
-    return [_interval(shown, "+"), p_text(difference.test.p_value)]
-
-
-def _share_cells(difference: Difference | None, share: bool) -> list[str]:
-    if not share:
-        return []
-    return ["" if difference is None or difference.kept is None else _interval(difference.kept, "")]
+def _ends(interval: Interval) -> list[float]:
+    return [interval.low, interval.high]

@@ -1,4 +1,4 @@
-from interlat.report.build import build_report
+from interlat.experiments.household.report import build_report
 
 
 def test_the_page_is_self_contained_and_escapes_what_it_shows(make_records, make_inspections, tmp_path):

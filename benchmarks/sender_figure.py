@@ -8,8 +8,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from interlat.errors import InputError
-from interlat.files import write_atomically
-from interlat.report.figures import INK, ROLE_COLOURS, STYLE, png_of, svg_of
+from interlat.report.figures import INK, ROLE_COLOURS, STYLE, save_figure
 
 PUBLISHED = 24
 """The gain that Interlat (arXiv 2511.09149) reports."""
@@ -19,14 +18,14 @@ def plot_sender(records: Sequence[Mapping[str, Any]], directory: str | Path) -> 
     """Draw ``sender.png`` and ``.svg``: the ratio of the two times over the tokens of the plan, both logarithmic.
 
     Args:
-        records: those of `interlat bench sender`, one a plan length.
+        records: those of `python -m benchmarks sender`, one a plan length.
         directory: where the pictures go.
 
     Raises:
         InputError: no records.
     """
     if not records:
-        raise InputError("there are no measurements to draw; make them with `interlat bench sender`")
+        raise InputError("there are no measurements to draw; make them with `python -m benchmarks sender`")
     lengths = [record["plan_tokens"] for record in records]
     ratios = [record["ratio"] for record in records]
     with matplotlib.rc_context(STYLE):
@@ -48,7 +47,4 @@ def plot_sender(records: Sequence[Mapping[str, Any]], directory: str | Path) -> 
         axes.set_title(records[0]["case"].partition(",")[0] + ", " + records[0]["machine"], fontsize=9)
         axes.grid(visible=True, alpha=0.25, color=INK)
         axes.legend(frameon=False, loc="upper left")
-        paths = [Path(directory) / f"sender.{form}" for form in ("png", "svg")]
-        write_atomically(paths[0], png_of(figure))
-        write_atomically(paths[1], svg_of(figure))
-    return paths
+    return save_figure(figure, directory, "sender")

@@ -1,4 +1,4 @@
-"""Made-up result records in the shape of a real run."""
+"""Made-up result records: of household games as earlier versions wrote them, and in the general format."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -93,6 +93,65 @@ def fake_inspections(records: Sequence[dict[str, Any]], rows: int = 24) -> dict[
             "rows": decoded,
         }
     return found
+
+
+ARMS = {
+    "none": ("none", "", "none", 0.3),
+    "text": ("text", "", "text", 0.6),
+    "hidden": ("hidden", "", "hidden", 0.7),
+    "cache": ("cache", "", "cache", 0.75),
+    "text cross_task": ("text", "cross_task", "text", 0.35),
+    "hidden zeros": ("hidden", "zeros", "hidden", 0.3),
+    "hidden first_rows:4": ("hidden", "first_rows:4", "hidden", 0.5),
+}
+"""Label -> channel, control, message kind, success rate."""
+
+
+def fake_results(
+    items: int = 20, splits: Sequence[str] = ("easy", "hard"), seeds: Sequence[int] = (0,), steps: int = 9
+) -> list[dict[str, Any]]:
+    """Records in the general format."""
+    records = []
+    for split in splits:
+        for number in range(items):
+            for variant, (channel, control, kind, rate) in ARMS.items():
+                for seed in seeds:
+                    draw = random.Random(f"{split}{number}{variant}{seed}")
+                    success = draw.random() < rate
+                    latents = 0 if kind in ("none", "text") else 24
+                    records.append(
+                        {
+                            "item": f"{split}-{number}",
+                            "variant": variant,
+                            "channel": channel,
+                            "control": control,
+                            "environment": "arithmetic",
+                            "split": split,
+                            "task_type": "add" if number % 2 else "multiply",
+                            "success": success,
+                            "score": 1.0 if success else draw.random() / 2,
+                            "steps": draw.randint(1, steps),
+                            "seed": seed,
+                            "config_hash": "0123456789ab",
+                            "message_kind": kind,
+                            "message_bytes": {"none": 0, "text": 80}.get(kind, 40_000 + 10 * number),
+                            "latents": latents,
+                            "prompt_tokens": 100 + number,
+                            "decoded_tokens": draw.randint(5, 50),
+                            "sender_tokens": 0 if kind == "none" else 210,
+                            "latent_steps": 0,
+                            "forward_passes": 30,
+                            "seconds": {"sender": 0.1 * (kind != "none"), "receiver": draw.random()},
+                            "peak_memory_bytes": 900_000_000,
+                            "failure": "",
+                        }
+                    )
+    return records
+
+
+@pytest.fixture
+def make_results() -> Callable[..., list[dict[str, Any]]]:
+    return fake_results
 
 
 @pytest.fixture

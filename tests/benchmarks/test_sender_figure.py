@@ -3,8 +3,8 @@ import re
 import matplotlib.image
 import pytest
 
+from benchmarks.sender_figure import plot_sender
 from interlat.errors import InputError
-from interlat.report.sender_figure import plot_sender
 
 RECORDS = [
     {"case": f"0.5B model, plan of {n} tokens", "machine": "two cores", "plan_tokens": n, "ratio": n / 20}
@@ -21,6 +21,6 @@ def test_the_picture_shows_every_ratio(tmp_path):
 
 
 def test_nothing_to_draw_is_said(tmp_path):
-    with pytest.raises(InputError, match="interlat bench sender"):
+    with pytest.raises(InputError, match="benchmarks sender"):
         plot_sender([], tmp_path)
     assert not list(tmp_path.iterdir())

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from interlat.errors import InputError
-from interlat.report.summary import Record, roles_of
+from interlat.report.summary import Record, arms_of, general
 
 Inspection = Mapping[str, Any]
 """What is known about the message of one item; every part may be missing::
@@ -67,7 +67,7 @@ def _packed_episode(record: Record, variant: int, strings: _Strings) -> list[Any
         record["max_steps"],
         strings.place(record["plan"]),
         record["message_bytes"],
-        record["message_rows"],
+        general(record)["latents"],
         turns,
     ]
 
@@ -102,7 +102,7 @@ def pack_games(records: Sequence[Record], inspections: Mapping[str, Inspection],
     kept = len(games)
     while True:
         chosen = [games[place * len(games) // kept] for place in range(kept)]
-        packed = _script_safe(_pack(chosen, inspections, roles_of(records)))
+        packed = _script_safe(_pack(chosen, inspections, {arm.variant: arm.role for arm in arms_of(records)}))
         size = len(packed.encode())
         if size <= limit or kept == 1:
             return packed, kept

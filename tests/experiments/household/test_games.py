@@ -1,7 +1,7 @@
 import pytest
 
 from interlat.errors import InputError
-from interlat.report.games import grouped, pack_games
+from interlat.experiments.household.games import grouped, pack_games
 
 
 def test_records_of_a_game_stand_together(make_records):

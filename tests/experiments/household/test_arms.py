@@ -5,7 +5,7 @@ import pytest
 
 from interlat.errors import InputError
 from interlat.evaluation.statistics import paired_difference, sign_flip_exact
-from interlat.report.arms import as_records, compare_arms, markdown_arms, rich_arms
+from interlat.experiments.household.arms import as_records, compare_arms, markdown_arms, rich_arms
 
 
 def episodes(seen, unseen):

@@ -1,0 +1,198 @@
+"""What an engine must do, and the registry of engines.
+
+Another package adds an engine in one file: a class that subclasses `Engine`, and an entry point in the group
+``interlat.engines``. What has a body here, a subclass gets for nothing.
+"""
+
+import copy
+import functools
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, Protocol, Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from interlat.engine.cache import DonatedCache, KVCache, LayerShape, layer_shapes, shape_text
+from interlat.engine.chat import ChatFormat
+from interlat.engine.decoding import DecodeOutput
+from interlat.engine.fingerprint import tokenizer_fingerprint
+from interlat.engine.latent import StateMap
+from interlat.engine.origin import Origin
+from interlat.engine.prompt import Prompt
+from interlat.engine.recorder import LayerSelection
+from interlat.engine.sampling import Sampling
+from interlat.engine.streaming import Completion, Request
+from interlat.engine.template import TemplateOptions
+from interlat.errors import InputError
+from interlat.registry import Registry
+from interlat.states import StateAt
+
+
+class Engine(Protocol):
+    """Runs one language model, without gradients. The contracts of the methods are written at `HFEngine`.
+
+    The law of batching: what a sequence gets does not depend on the sequences beside it.
+    """
+
+    name: str
+    revision: str = "local"
+    tokenizer: PreTrainedTokenizerBase
+    template: TemplateOptions = TemplateOptions()
+    layers: int
+    """Number of decoder layers."""
+    hidden_size: int
+    context_length: int
+    memory_shape: tuple[LayerShape, ...] = ()
+    """The shape of its caches, layer by layer; empty accepts any."""
+    original_length: int | None = None
+    """See `interlat.engine.rotary.original_length`."""
+
+    @classmethod
+    def load(
+        cls,
+        path_or_hub_id: str,
+        *,
+        dtype: str | torch.dtype = "auto",
+        device: str | torch.device = "auto",
+        trust_remote_code: bool = False,
+    ) -> Self: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def stop_ids(self) -> frozenset[int]: ...
+    @property
+    def input_embeddings(self) -> Float[Tensor, "V D"]: ...
+    @property
+    def output_embeddings(self) -> Float[Tensor, "V D"]: ...
+    def embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows D"]: ...
+    def logits(self, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows V"]: ...
+    def prefill(
+        self,
+        prompts: Sequence[Prompt | str],
+        memory: KVCache | DonatedCache | None = None,
+        *,
+        segment: str = "prompt",
+        spare: int = 0,
+    ) -> KVCache: ...
+    def prefill_hidden(
+        self,
+        prompts: Sequence[Prompt | str],
+        memory: KVCache | DonatedCache | None = None,
+        *,
+        segment: str = "prompt",
+        kept: LayerSelection | None = None,
+    ) -> tuple[KVCache, list[Float[Tensor, "T *row_shape"]]]: ...
+    def think(
+        self,
+        memory: KVCache | DonatedCache,
+        latent_steps: int,
+        connector: StateMap,
+        *,
+        segment: str = "latents",
+        kept: LayerSelection | None = None,
+        tolerance: float = 0.0,
+    ) -> tuple[KVCache, Float[Tensor, "B K *row_shape"]]: ...
+    def decode(
+        self,
+        memory: KVCache,
+        sampling: Sampling | None = None,
+        seeds: Sequence[int] | None = None,
+        stop_ids: Collection[int] | None = None,
+        keep_hidden_states: bool = False,
+        *,
+        state_at: StateAt = "before_token",
+        segment: str = "reply",
+    ) -> DecodeOutput: ...
+    def stream(
+        self,
+        requests: Iterable[Request],
+        sampling: Sampling | None = None,
+        *,
+        batch_size: int = 16,
+        stop_ids: Collection[int] | None = None,
+        kept: LayerSelection | None = None,
+        state_at: StateAt = "before_token",
+        prompt_states: bool = False,
+    ) -> Iterator[Completion]: ...
+
+    @functools.cached_property
+    def chat(self) -> ChatFormat:
+        """The chat template of the tokenizer. Raises PromptError if it has none."""
+        return ChatFormat(self.tokenizer, self.template)
+
+    def with_template(self, template: TemplateOptions) -> Self:
+        """The same model, whose prompts are written with these options of the chat template."""
+        engine = copy.copy(self)
+        engine.template = template
+        vars(engine).pop("chat", None)
+        return engine
+
+    @functools.cached_property
+    def origin(self) -> Origin:
+        """What its caches know about it; here the weights are unknown."""
+        return Origin(self.name, {}, lambda: "", lambda: tokenizer_fingerprint(self.tokenizer))
+
+    @property
+    def weights_fingerprint(self) -> str:
+        """See `interlat.engine.fingerprint`; computed at the first use and kept."""
+        return self.origin.weights_fingerprint
+
+    @property
+    def tokenizer_fingerprint(self) -> str:
+        """See `interlat.engine.fingerprint`."""
+        return self.origin.tokenizer_fingerprint
+
+    @property
+    def ties_embeddings(self) -> bool:
+        """Whether the LM head is the input table."""
+        return self.input_embeddings.data_ptr() == self.output_embeddings.data_ptr()
+
+    @property
+    def scales_embeddings(self) -> bool:
+        """Whether the model reads something else for a token than the row of its weight."""
+        return False
+
+    def context_after(self, read: int) -> int:
+        """Positions that a sequence can hold that has read so many."""
+        return self.context_length
+
+    def check_memory(self, memory: KVCache) -> None:
+        """Check that the engine can continue a cache: it made it, or an equal one did, or it is released.
+
+        Raises:
+            InputError: it has another shape, or another model or tokenizer made it. What differs is named.
+        """
+        found = layer_shapes(memory)
+        if self.memory_shape and (found != self.memory_shape or memory.hidden_states.shape[1] != self.hidden_size):
+            raise InputError(
+                f"the cache has {shape_text(found, memory.hidden_states.shape[1])}, but {self.name} has "
+                f"{shape_text(self.memory_shape, self.hidden_size)}; use the engine that made it"
+            )
+        if memory.origin is not None and (differing := self.origin.differences(memory.origin)):
+            raise InputError(
+                f"the cache of {memory.origin.name} does not fit {self.name}: {differing}; use the engine that made "
+                "it, or pass cache.released() for what it then means"
+            )
+
+
+ENGINES: Registry[type[Engine]] = Registry("engines", {"hf": "interlat.engine.hf:HFEngine"})
+"""By name: ``hf`` runs any causal language model of Hugging Face."""
+
+
+def load_model(path_or_hub_id: str, engine: str = "hf", **options: Any) -> Engine:
+    """Load a model with the engine of that name.
+
+    Args:
+        path_or_hub_id: what the engine loads.
+        engine: a name in `ENGINES`.
+        options: those of the engine, such as dtype and device; see `HFEngine.load`.
+
+    Raises:
+        CheckpointError: there is no usable model in that place.
+        InputError: there is no such engine, or an option has a wrong value.
+    """
+    return ENGINES[engine].load(path_or_hub_id, **options)

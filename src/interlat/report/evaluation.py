@@ -1,0 +1,165 @@
+"""The report of an evaluation of any sender, receiver and environment: table, Markdown, JSON lines and figures."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from interlat.evaluation.statistics import Interval
+from interlat.files import write_atomically
+from interlat.report.figures import Point, cost_figure, save_figure, success_figure
+from interlat.report.summary import Record, Row, Summary, summarise
+from interlat.report.table import (
+    Column,
+    comparison_columns,
+    folded,
+    markdown_table,
+    mean_of,
+    percent,
+    rich_table,
+)
+
+_NARROW, _WIDE = 19, 1000
+_COSTS = {
+    "tokens\nwritten": "decoded_tokens",
+    "\nlatents": "latents",
+    "bytes\nsent": "message_bytes",
+    "\ns/item": "seconds",
+}
+"""Head of a column -> the field whose mean it shows."""
+_MORE_COSTS = {
+    "sender tokens": "sender_tokens",
+    "prompt tokens": "prompt_tokens",
+    "latent steps": "latent_steps",
+    "passes": "forward_passes",
+    "peak memory, bytes": "peak_memory_bytes",
+}
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """What `report_evaluation` made."""
+
+    summary: Summary
+    table: Group
+    """Rows, comparisons and notes for a terminal of 80 columns."""
+    files: tuple[Path, ...]
+
+
+def columns_of(rows: Sequence[Row], width: int = _WIDE) -> list[Column[Row]]:
+    """The columns of a table of some rows, without those that say nothing, such as one step an item.
+
+    ``width`` is the width of the names; the costs that a terminal has no space for come with wide names only.
+    """
+    columns: list[Column[Row]] = [
+        Column("\narm", lambda row: Text(folded(row.variant, width), style=_style(row)), left=True),
+        Column("\nitems", lambda row: str(row.items)),
+        Column("success %\n95 % interval", lambda row: percent(row.success, ends=0)),
+    ]
+    if any(row.score is not None and row.score.estimate != row.success.estimate for row in rows):
+        columns.append(Column("mean\nscore", lambda row: f"{row.score.estimate:.3f}" if row.score else "-"))
+    if any(row.steps is not None and row.steps.high > 1 for row in rows):
+        columns.append(Column("\nsteps", lambda row: f"{row.steps.estimate:.1f}" if row.steps else "-"))
+    costs = _COSTS if width == _NARROW else {**_COSTS, **_MORE_COSTS}
+    shown = {head: field for head, field in costs.items() if any(row.means.get(field) for row in rows)}
+    return columns + [Column(head, mean_of(field)) for head, field in shown.items()]
+
+
+def _style(row: Row) -> str:
+    return "bold" if row.role == "latent" else ""
+
+
+def notes(summary: Summary) -> list[str]:
+    """What a reader has to know to read the tables."""
+    lines = ["Success: rate with its 95 % Wilson interval. Costs: means per item."]
+    if summary.comparisons:
+        lines += [
+            "Points: difference of success paired by item, with its 95 % bootstrap interval.",
+            f"p: exact two-sided McNemar test; Holm: corrected over the tests of {_family(summary)}.",
+        ]
+    if summary.repeated:
+        lines.append("Items were tried under several seeds: Wilson intervals take episodes as independent.")
+    failures = sum(row.failures for row in summary.on(summary.groups[-1]))
+    if failures:
+        total = sum(row.episodes for row in summary.on(summary.groups[-1]))
+        lines.append(
+            f"{failures} of {total} episodes had a failure, such as a text that did not fit; the records say which."
+        )
+    alone = list(dict.fromkeys(row.variant for row in summary.rows if not row.controlled))
+    if alone:
+        lines.append(f"no control: {', '.join(alone)}. A gain may not come from what the message says.")
+    return lines
+
+
+def _family(summary: Summary) -> str:
+    return "this table" if len(summary.groups) == 1 else "each block"
+
+
+def terminal_report(summary: Summary) -> Group:
+    """Rows, comparisons and notes; fits 80 columns."""
+    parts: list[RenderableType] = [
+        rich_table(columns_of(summary.rows, _NARROW), summary.by_group(summary.rows)),
+        Text(),
+    ]
+    if summary.comparisons:
+        compared = rich_table(comparison_columns("items", 26, adjusted=True), summary.by_group(summary.comparisons))
+        parts += [compared, Text()]
+    return Group(*parts, *(Text(line, style="dim") for line in notes(summary)))
+
+
+def markdown_report(summary: Summary) -> str:
+    """The same as Markdown with more costs, for a README."""
+    tables = {group: [markdown_table(columns_of(summary.rows), summary.on(group))] for group in summary.groups}
+    compared = comparison_columns("items", _WIDE, adjusted=True)
+    for group, comparisons in summary.by_group(summary.comparisons).items():
+        tables[group] += [markdown_table(compared, comparisons)] if comparisons else []
+    parts = [part for group, of in tables.items() for part in ([f"**{group}**"] if group else []) + of]
+    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in notes(summary))]) + "\n"
+
+
+def json_lines(summary: Summary) -> str:
+    """One JSON line a row and a comparison, from the same numbers as the tables."""
+    found = summary.as_dict()
+    rows: list[dict[str, Any]] = [{"kind": "arm", **row} for row in found["rows"]]
+    rows += [{"kind": "comparison", **comparison} for comparison in found["comparisons"]]
+    return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+
+
+def draw_figures(summary: Summary, directory: str | Path) -> list[Path]:
+    """Draw success by arm, and success against those costs of all items together that several arms have."""
+    figures = {"success": success_figure(summary, "success, %", "items")}
+    rows = [row for row in summary.on(summary.groups[-1]) if row.role != "control"]
+    for field, label in (("message_bytes", "bytes of a message"), ("seconds", "seconds per item")):
+        costly = [(row, row.means[field]) for row in rows if row.means.get(field)]
+        if len(costly) > 1:
+            points = [Point(row.variant, row.success, Interval(cost, cost, cost)) for row, cost in costly]
+            figures[f"success_by_{field}"] = cost_figure(points, "success, %", label)
+    return [path for name, figure in figures.items() for path in save_figure(figure, directory, name)]
+
+
+def report_evaluation(
+    records: Sequence[Record], output: str | Path, *, by: str = "split", figures: bool = True
+) -> EvaluationReport:
+    """Write ``summary.jsonl``, ``summary.md`` and ``figures/*.png|svg`` into ``output``, each atomically.
+
+    Args:
+        records: the results of one configuration, of this or an older version.
+        output: the run directory.
+        by: the field that items are grouped by: ``split`` or ``task_type``.
+        figures: whether to draw.
+
+    Raises:
+        InputError: no records, records that lack a field or contradict each other.
+        StorageError: the file system refused.
+    """
+    summary = summarise(records, by=by)
+    folder = Path(output)
+    write_atomically(folder / "summary.jsonl", json_lines(summary))
+    write_atomically(folder / "summary.md", markdown_report(summary))
+    paths = draw_figures(summary, folder / "figures") if figures else []
+    written = (folder / "summary.jsonl", folder / "summary.md", *paths)
+    return EvaluationReport(summary, terminal_report(summary), written)
