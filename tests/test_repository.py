@@ -31,7 +31,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "evaluation/settings.py": "with the evaluation that they are of, in test_evaluate.py",
     "environments/alfworld/scene.py": "tested through games made of scenes, in experiments/household/test_author.py",
     "environments/alfworld/state.py": "bit-equality with the stock engine, in test_fast.py",
-    "collect/settings.py": SETTINGS + "test_thoughts.py",
     "engine/options.py": SETTINGS + "test_sampling.py and test_template.py",
     "engine/prompt_text.py": "parts of a prompt, in test_prompt.py",
     "experiments/household/settings.py": SETTINGS + "test_evaluate.py and test_latency.py",
