@@ -54,7 +54,7 @@ def test_what_decides_a_result_is_in_the_hash(config, changes):
 
 
 def test_what_decides_none_is_not(config, tmp_path):
-    for changes in ({"output": "elsewhere"}, {"batch_size": 1}, {"limit": 2}, {"workers": 7}, {"json": True}):
+    for changes in ({"output": "elsewhere"}, {"batch_size": 1}, {"limit": 2}, {"workers": 7}):
         assert settings_hash(dataclasses.replace(config, **changes)) == settings_hash(config)
 
 

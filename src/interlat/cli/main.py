@@ -52,7 +52,8 @@ COMMANDS: Registry[Any] = Registry(
         "train.actor": "interlat.cli.train:TrainActorCommand",
         "train.preference": "interlat.cli.train:TrainPreferenceCommand",
         "compress": "interlat.cli.train:CompressCommand",
-        "evaluate": f"{_HOUSEHOLD}.evaluate:Evaluate",
+        "evaluate": "interlat.cli.evaluate:EvaluateCommand",
+        "household.evaluate": f"{_HOUSEHOLD}.evaluate:Evaluate",
         "evaluate.latency": f"{_HOUSEHOLD}.latency:EvaluateLatency",
         "team": "interlat.cli.team:RunTeam",
         "compare": f"{_HOUSEHOLD}.compare:Compare",
@@ -130,9 +131,11 @@ def parse(kind: type[Any], words: Sequence[str], command: str = "") -> Any:
         if not source or source.startswith("--"):
             raise InputError("--config needs the path of a YAML file")
         del words[place : place + 1 + ("=" not in words[place])]
-    given = given_fields(kind, words)
     if place is not None:
         fields = read_fields(source)
+    # A command whose settings of the first edition are of another class says which.
+    kind = kind.form_of(fields, words) if hasattr(kind, "form_of") else kind
+    given = given_fields(kind, words)
     return from_mapping(kind, fields, source, given=given)
 
 

@@ -26,8 +26,8 @@ from interlat.tasks.base import TaskSet
 from interlat.tasks.grading import GRADERS, PLACE_OF_FORMAT
 
 SENDER, RECEIVER = "sender", "receiver"
-_PLACES = ("output", "batch_size", "workers", "device", "json", "channels", "controls", "limit")
-"""Settings that decide no single result."""
+_UNHASHED = ("output", "batch_size", "workers", "device", "channels", "controls", "limit", "data")
+"""Settings that decide no single result. Data are known by their content, which every result names."""
 
 
 def arms_of(channels: Sequence[str], controls: Sequence[str]) -> list[Arm]:
@@ -158,12 +158,12 @@ def play_of(config: Evaluate, environment: Environment) -> Play:
 
 def settings_hash(config: Evaluate) -> str:
     """Twelve digits of all that decides a result; models are known by their content, wherever they are."""
-    fields = {name: value for name, value in dataclasses.asdict(config).items() if name not in _PLACES}
+    # Not the fields that a command adds.
+    names = {one.name for one in dataclasses.fields(Evaluate)}.difference(_UNHASHED)
+    fields = {name: value for name, value in dataclasses.asdict(config).items() if name in names}
     fields["template"] = config.template.record
     fields["sender"] = content_digest(config.sender)
     fields["receiver"] = content_digest(config.receiver or config.sender)
-    # The data are known by their content, which every result names.
-    del fields["data"]
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -75,8 +75,6 @@ class Evaluate:
     """Processes or threads of the environment."""
     trust_remote_code: bool = False
     """Let `transformers` run code that the checkpoints bring along."""
-    json: bool = False
-    """Print one JSON line a result on stdout at the end."""
 
     def __post_init__(self) -> None:
         if not self.channels:

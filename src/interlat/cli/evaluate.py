@@ -1,0 +1,76 @@
+"""`interlat evaluate`: any sender, receiver, environment, channels and controls."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from interlat.config import write_config
+from interlat.evaluation.settings import Evaluate
+from interlat.progress import completed, drain, say
+
+if TYPE_CHECKING:
+    from interlat.results import Results
+
+HOUSEHOLD_FIELDS = frozenset({"settings", "episodes", "games", "draw"})
+"""Fields of the command of the first edition, which played household games alone."""
+
+
+@dataclass(frozen=True)
+class EvaluateCommand(Evaluate):
+    """Let a sender speak over channels to a receiver, who acts in an environment, with controls."""
+
+    threads: int | None = None
+    """Threads of torch on a CPU; None leaves them."""
+    by: str = "split"
+    """Group results by split or by task_type."""
+    json: bool = False
+    """Print one JSON line a result on stdout at the end."""
+
+    @classmethod
+    def form_of(cls, fields: Mapping[str, Any], words: list[str]) -> type[Any]:
+        """The class that some settings are of: those of the first edition name episodes and settings."""
+        named = {word.lstrip("-").partition("=")[0].partition(".")[0] for word in words if word.startswith("--")}
+        if not HOUSEHOLD_FIELDS & {*fields, *named}:
+            return cls
+        from interlat.cli.main import COMMANDS
+
+        kind: type[Any] = COMMANDS["household.evaluate"]
+        return kind
+
+    def run(self) -> "Results | None":
+        """Run or continue; the results. Under torchrun the first process reports, and the others return None."""
+        import torch
+
+        from interlat.engine.distributed import Ranks
+        from interlat.evaluation.evaluate import evaluate_steps, results_of
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        ranks = Ranks.from_environment()
+        steps = evaluate_steps(self, ranks)
+        with ranks.together():
+            if not ranks.is_first:
+                drain(steps)
+                return None
+            several = f" (1 of {ranks.world_size} ranks)" if ranks.world_size > 1 else ""
+            completed(steps, f"results{several}", begun=lambda: write_config(self, self.output))
+        return results_of(self)
+
+    def report(self, found: "Results | None") -> None:
+        """Write the report and show its table."""
+        if found is None:
+            return
+        from interlat.report.evaluation import report_evaluation
+
+        if self.json:
+            for line in found.records:
+                print(json.dumps(line, ensure_ascii=False))
+        report = report_evaluation(found.records, self.output, by=self.by)
+        Console(stderr=True).print(report.table)
+        if found.note:
+            say(found.note)
+        say(f"results in {Path(self.output) / 'results.jsonl'}, tables in {Path(self.output) / 'summary.md'}")

@@ -1,0 +1,53 @@
+import json
+
+import pytest
+import yaml
+
+from interlat.cli.evaluate import EvaluateCommand
+from interlat.cli.main import main, parse
+from interlat.experiments.household.commands.evaluate import Evaluate as EvaluateGames
+
+
+@pytest.fixture
+def words(pair, tmp_path):
+    rows = [{"id": str(n), "question": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(3)]
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return [
+        "evaluate", "--sender", str(pair["sender"]), "--receiver", str(pair["reader"]), "--environment", "records",
+        "--data", str(tmp_path / "sums.jsonl"), "--channels", "none", "text", "hidden", "thought:2",
+        "--controls", "all", "--max-plan-tokens", "6", "--max-new-tokens", "4", "--dtype", "float32", "--output", str(tmp_path / "run"),
+    ]  # fmt: skip
+
+
+def test_a_pair_is_evaluated_and_reported(words, tmp_path, capsys):
+    assert main([*words, "--json"]) == 0
+    out = capsys.readouterr()
+    lines = [json.loads(line) for line in out.out.splitlines()]
+    assert {line["channel"] for line in lines} == {"none", "text", "hidden", "thought:2"}
+    assert {line["control"] for line in lines} >= {"", "cross_task", "zeros", "shuffled_words", "random_rotation"}
+    assert "hidden/cross_task" in out.err and max(map(len, out.err.splitlines()[1:-1])) <= 80
+    assert (tmp_path / "run" / "summary.md").exists() and (tmp_path / "run" / "config.yaml").exists()
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["channels"][2] == "hidden"
+    before = (tmp_path / "run" / "results.jsonl").read_text()
+    assert main([*words, "--json"]) == 0 and (tmp_path / "run" / "results.jsonl").read_text() == before
+    assert capsys.readouterr().out == out.out
+
+
+def test_a_wrong_pair_is_one_line_and_leaves_nothing(words, pair, tmp_path, capsys):
+    words[words.index("--sender") + 1] = str(pair["words"])
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: hidden from") and "weights" in error and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_of_the_first_edition_play_household_games(tmp_path):
+    settings = {"checkpoints": dict.fromkeys(("scout", "none", "text", "latent"), "x"), "output": "o"}
+    old = tmp_path / "old.yaml"
+    old.write_text(yaml.safe_dump({"episodes": ["seen.jsonl"], "games": 5, "settings": settings}))
+    for words in (["--config", str(old)], ["--config", str(old), "--settings.output", "elsewhere"]):
+        config = parse(EvaluateCommand, words)
+        assert isinstance(config, EvaluateGames) and config.limit == 5
+    assert isinstance(
+        parse(EvaluateCommand, ["--sender", "a", "--environment", "gsm8k", "--output", "o"]), EvaluateCommand
+    )
