@@ -95,7 +95,7 @@ def test_help_of_every_command_imports_no_torch(tmp_path):
 
 
 def test_a_bad_call_of_every_command_imports_no_torch(tmp_path):
-    for name, text in (("key", "nonsense: 1"), ("yaml", "a: ["), ("list", "- a")):
+    for name, text in (("key", "nonsense: 1"), ("yaml", "a: ["), ("list", "- {a: 1}")):
         (tmp_path / f"{name}.yaml").write_text(text)
     lines = []
     for name in COMMANDS.names():
