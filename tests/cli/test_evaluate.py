@@ -15,7 +15,8 @@ def words(pair, tmp_path):
     return [
         "evaluate", "--sender", str(pair["sender"]), "--receiver", str(pair["reader"]), "--environment", "records",
         "--data", str(tmp_path / "sums.jsonl"), "--channels", "none", "text", "hidden", "thought:2",
-        "--controls", "all", "--max-plan-tokens", "6", "--max-new-tokens", "4", "--dtype", "float32", "--output", str(tmp_path / "run"),
+        "--controls", "all", "--max-plan-tokens", "6", "--max-new-tokens", "4", "--dtype", "float32",
+        "--output", str(tmp_path / "run"),
     ]  # fmt: skip
 
 
