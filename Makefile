@@ -7,7 +7,7 @@ VENV ?= .venv
 TORCH_INDEX_URL ?=
 # Test processes. Each runs its tensors on one thread: on small models that is faster than sharing the cores.
 JOBS ?= 2
-# Further arguments of `make demo`, `make bench`, `make test`, `make test-slow`, `make test-sweep`: make demo ARGS="--games 20"
+# Further arguments of `make demo`, `make bench`, `make test`, `make test-slow`, `make test-sweep`: make demo ARGS="--limit 20"
 ARGS ?=
 
 BIN := $(VENV)/bin

@@ -15,6 +15,7 @@ SOURCE = ROOT / "src" / "interlat"
 TESTS = ROOT / "tests"
 MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
 
+SETTINGS = "settings, tested with what they set, in "
 TESTED_ELSEWHERE: dict[str, str] = {
     # module: why there is no tests/<folder>/test_<module>.py
     "agents/conversations.py": "through Agent.converse against games played alone, in evaluation/test_run.py",
@@ -30,6 +31,12 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "evaluation/settings.py": "with the evaluation that they are of, in test_evaluate.py",
     "environments/alfworld/scene.py": "tested through games made of scenes, in experiments/household/test_author.py",
     "environments/alfworld/state.py": "bit-equality with the stock engine, in test_fast.py",
+    "engine/options.py": SETTINGS + "test_sampling.py and test_template.py",
+    "engine/prompt_text.py": "parts of a prompt, in test_prompt.py",
+    "experiments/household/settings.py": SETTINGS + "test_evaluate.py and test_latency.py",
+    "training/loss_weights.py": SETTINGS + "test_losses.py",
+    "training/options.py": SETTINGS + "test_loop.py, test_reading.py and test_conversations.py",
+    "training/settings.py": SETTINGS + "test_actor.py, test_compression.py and test_preference.py",
     "engine/backend.py": "both backends are tested through Engine on every architecture, in test_hf.py",
 }
 UNPICKLING = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"} | {

@@ -34,7 +34,7 @@ trajectories=$run/arms/trajectories
     --trajectories $trajectories --output $run/arms/preference-0
 
 for arm in cross-entropy-{0,1,2} full-{0,1,2} no-{separation,alignment,curriculum}-0 adapter-0 low-rank-0 preference-0; do
-    OMP_NUM_THREADS=2 "$interlat" evaluate --config $here/evaluate.yaml --games 200 \
+    OMP_NUM_THREADS=2 "$interlat" evaluate --config $here/evaluate.yaml --limit 200 \
         --settings.variants latent \
         --settings.checkpoints.latent "$run/arms/$arm/model" --settings.output "$run/arms/evaluation/$arm"
 done

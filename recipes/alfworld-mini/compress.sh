@@ -41,7 +41,7 @@ short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --sched
     for draw in 0 1 2 3; do
         seed=$((draw % 3))
         OMP_NUM_THREADS=1 "$interlat" evaluate --config $here/evaluate.yaml --episodes $run/train-more.jsonl --draw $draw \
-            --games 4000 --threads 1 --settings.output "$short/played/$seed-draw-$draw" \
+            --limit 4000 --threads 1 --settings.output "$short/played/$seed-draw-$draw" \
             --settings.checkpoints.compressed $short/hinted-$seed/model --settings.variants compressed:2
     done
     on_policy="$middle_rates --thoughts $run/thoughts-more --on-policy"
@@ -59,7 +59,7 @@ short_training="$several --schedule.steps 200 --schedule.warmup-steps 20 --sched
     for played in 0-draw-4 1-draw-2; do
         seed=${played%-draw*}
         OMP_NUM_THREADS=1 "$interlat" evaluate --config $here/evaluate.yaml --episodes $run/train-more.jsonl \
-            --draw ${played#*draw-} --games 4000 --threads 1 --settings.output "$short/played/again-$played" \
+            --draw ${played#*draw-} --limit 4000 --threads 1 --settings.output "$short/played/again-$played" \
             --settings.checkpoints.compressed $short/corrected-$seed/model --settings.variants compressed:2
     done
     for seed in 0 1 2; do
@@ -96,7 +96,7 @@ wait %1
 evaluate() { # games of each split, folder, compressed sender or "", variants
     local games=$1 name=$2 sender=$3
     shift 3
-    OMP_NUM_THREADS=2 "$interlat" evaluate --config $here/evaluate.yaml --games "$games" --settings.output "$short/$name" \
+    OMP_NUM_THREADS=2 "$interlat" evaluate --config $here/evaluate.yaml --limit "$games" --settings.output "$short/$name" \
         ${sender:+--settings.checkpoints.compressed "$short/$sender/model"} \
         --settings.checkpoints.resampler $short/resampler-0/model --settings.variants "$@"
 }
@@ -132,7 +132,7 @@ for split in seen unseen; do
 done
 for draw in 0 1 2 3; do
     for name in {corrected,again,further}-{0,1,2} distilled-1 played-1; do
-        OMP_NUM_THREADS=2 "$interlat" evaluate --config $here/evaluate.yaml --games 500 --draw $draw \
+        OMP_NUM_THREADS=2 "$interlat" evaluate --config $here/evaluate.yaml --limit 500 --draw $draw \
             --episodes $run/seen-more.jsonl $run/unseen-more.jsonl --settings.batch-size 100 \
             --settings.output $short/more-draws/$name-draw-$draw --settings.checkpoints.compressed $short/$name/model \
             --settings.variants $([ $name = further-0 ] && echo latent) compressed:2

@@ -17,7 +17,7 @@ train() { # message kind, stores of thoughts
 train latent $run/thoughts &
 train text $run/thoughts $run/thoughts-sampled
 wait %1
-OMP_NUM_THREADS=2 "$interlat" evaluate --config $here/evaluate.yaml --games 200 --settings.output $run/llama-evaluation \
+OMP_NUM_THREADS=2 "$interlat" evaluate --config $here/evaluate.yaml --limit 200 --settings.output $run/llama-evaluation \
     --settings.variants text latent latent_unsent cross_task zeros random_rotation \
     --settings.checkpoints.text $run/llama-text/model \
     --settings.checkpoints.latent $run/llama-latent/model

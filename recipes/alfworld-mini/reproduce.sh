@@ -2,9 +2,9 @@
 # Makes the bundled checkpoints and the recipe's table again. Every step continues where it was interrupted.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-"$interlat" worlds make alfworld --output $run/games --games 4000 --split train --seed 1 --mini
-"$interlat" worlds make alfworld --output $run/games --games 500 --split seen --seed 1 --mini
-"$interlat" worlds make alfworld --output $run/games --games 500 --split unseen --seed 1 --mini
+"$interlat" worlds make alfworld --output $run/games --count 4000 --split train --seed 1 --mini
+"$interlat" worlds make alfworld --output $run/games --count 500 --split seen --seed 1 --mini
+"$interlat" worlds make alfworld --output $run/games --count 500 --split unseen --seed 1 --mini
 "$interlat" collect episodes --games $run/games --split train --output $run/train.jsonl
 for split in seen unseen; do
     "$interlat" collect episodes --games $run/games --split $split --output $run/$split.jsonl --no-play --draws 1

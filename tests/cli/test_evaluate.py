@@ -14,9 +14,9 @@ def words(pair, tmp_path):
     (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return [
         "evaluate", "--sender", str(pair["sender"]), "--receiver", str(pair["reader"]), "--environment", "records",
-        "--data", str(tmp_path / "sums.jsonl"), "--channels", "none", "text", "hidden", "thought:2", "--controls",
-        "all", "--max-plan-tokens", "6", "--max-new-tokens", "4", "--dtype", "float32", "--output",
-        str(tmp_path / "run"),
+        "--data", str(tmp_path / "sums.jsonl"), "--channels", "none", "text", "hidden", "thought:2",
+        "--controls", "all", "--max-plan-tokens", "6", "--max-new-tokens", "4", "--dtype", "float32",
+        "--output", str(tmp_path / "run"),
     ]  # fmt: skip
 
 

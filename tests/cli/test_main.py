@@ -1,14 +1,27 @@
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 import yaml
 
+from interlat.agents.sources import TaskSource
 from interlat.cli.main import COMMANDS, main, parse
 from interlat.config import write_config
 from interlat.engine.template import TemplateOptions
+from interlat.errors import InterlatError, StorageError
+from interlat.evaluation.teams import EvaluateTeams, evaluate_teams
+from interlat.experiments.household.collect_episodes import CollectEpisodes, collect_episodes
+from interlat.experiments.household.collect_trajectories import CollectTrajectories, collect_trajectories
 from interlat.experiments.household.commands.collect import TrainScoutCommand
+from interlat.experiments.household.evaluate import Checkpoints, EvaluateHousehold, evaluate_household
+from interlat.experiments.household.latency import MeasureLatency, measure_latency
+from interlat.experiments.household.train_scout import TrainScout, train_scout
+from interlat.files import locked
+from interlat.training.actor import TrainActor, train_actor
+from interlat.training.compression import Compress, compress
+from interlat.training.preference import TrainPreference, train_preference
 
 
 def test_every_command_can_be_imported_and_says_what_its_fields_mean(capsys):
@@ -82,7 +95,7 @@ def test_help_of_every_command_imports_no_torch(tmp_path):
 
 
 def test_a_bad_call_of_every_command_imports_no_torch(tmp_path):
-    for name, text in (("key", "nonsense: 1"), ("yaml", "a: ["), ("list", "- a")):
+    for name, text in (("key", "nonsense: 1"), ("yaml", "a: ["), ("list", "- {a: 1}")):
         (tmp_path / f"{name}.yaml").write_text(text)
     lines = []
     for name in COMMANDS.names():
@@ -170,3 +183,35 @@ def test_template_arguments_of_a_file_have_any_values(tmp_path):
     found = parse(TrainScoutCommand, words).template
     assert found == TemplateOptions(False, "2026-11-28", {"a": [1, "x"], "b": True, "c": True})
     assert found.variables["a"] == [1, "x"] and found.variables["b"] is True
+
+
+NONE = "/none/none"
+
+
+STAGES = {
+    "actor": lambda out: train_actor(TrainActor(out, NONE, start=NONE)),
+    "scout": lambda out: train_scout(TrainScout(NONE, NONE, NONE, out)),
+    "preference": lambda out: train_preference(TrainPreference(NONE, NONE, NONE, out)),
+    "compress": lambda out: compress(Compress(NONE, NONE, out, sender=NONE)),
+    "team": lambda out: evaluate_teams(EvaluateTeams(NONE, out, TaskSource("arithmetic", count=2))),
+    "evaluate": lambda out: evaluate_household(EvaluateHousehold(Checkpoints(*[NONE] * 4), out), []),
+    "latency": lambda out: measure_latency(MeasureLatency(Checkpoints(*[NONE] * 4), out, ("text",)), []),
+    "trajectories": lambda out: collect_trajectories(CollectTrajectories(NONE, NONE, out)),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_processes_never_write_to_one_folder(tmp_path, stage):
+    taken = rf"another process \(process {os.getpid()}\) writes to"
+    with locked(tmp_path), pytest.raises(StorageError, match=taken):
+        list(STAGES[stage](str(tmp_path)))
+    # What is refused for another reason leaves nothing of the lock.
+    with pytest.raises(InterlatError):
+        list(STAGES[stage](str(tmp_path / "new")))
+    assert os.listdir(tmp_path) == []
+
+
+def test_two_processes_never_write_one_file_of_episodes(tmp_path):
+    config = CollectEpisodes("none", "train", str(tmp_path / "train.jsonl"))
+    with locked(tmp_path, "train.jsonl"), pytest.raises(StorageError, match=r"train\.jsonl; wait for it"):
+        list(collect_episodes(config))

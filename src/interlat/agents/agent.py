@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interlat.agents.conversations import Conversations, caches_of
+from interlat.agents.prompt import chat_prompt
 from interlat.agents.sender import SenderOutput, think, write
 from interlat.agents.settings import AgentSettings
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
@@ -340,8 +341,7 @@ class Agent:
             message = None
         if message is not None or self.marks_messages:
             content += [Text(self.settings.connector), *self._delimited(message, latents)]
-        turns = [("system", [Text(self.settings.system_prompt)])] if self.settings.system_prompt else []
-        return self.chat.opening([*turns, ("user", content)])
+        return chat_prompt(self.chat, content, system=self.settings.system_prompt)
 
     def converse(self, texts: Sequence[str], messages: Sequence[Message | None] | None = None) -> Conversations:
         """Open several conversations, one batch; each goes as it would alone.

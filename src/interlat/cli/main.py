@@ -134,7 +134,7 @@ def parse(kind: type[Any], words: Sequence[str], command: str = "") -> Any:
     if place is not None:
         fields = read_fields(source)
     # A command whose settings of the first edition are of another class says which.
-    kind = kind.form_of(fields, words) if hasattr(kind, "form_of") else kind
+    kind = kind.form_of(fields, words) if hasattr(kind, "form_of") and isinstance(fields, dict) else kind
     given = given_fields(kind, words)
     return from_mapping(kind, fields, source, given=given)
 
