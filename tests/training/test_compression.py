@@ -26,6 +26,7 @@ from interlat.errors import CheckpointError, InputError, MessageError, PromptErr
 from interlat.experiments.household.corpus import HOUSEHOLD, household_corpus, stored_episodes
 from interlat.experiments.household.episodes import playable_episodes, read_episodes, texts_of
 from interlat.experiments.household.evaluate import Checkpoints, EvaluateHousehold, evaluate_household
+from interlat.experiments.tokenizer import train_tokenizer
 from interlat.files import read_lines
 from interlat.store.reading import LatentStore
 from interlat.training.actor import TrainActor, train_actor
@@ -36,7 +37,6 @@ from interlat.training.loop import Schedule
 from interlat.training.losses import CompressionWeights
 from interlat.training.messages import StoredMessages
 from interlat.training.model import SmallModel, build_model
-from interlat.training.tokenizer import train_tokenizer
 
 
 @pytest.fixture

@@ -15,14 +15,15 @@ from interlat.errors import InputError
 from interlat.experiments.household.episodes import read_episodes, texts_of
 from interlat.experiments.household.prompts import BEGIN_MESSAGE, END_MESSAGE
 from interlat.experiments.household.train_scout import TrainScout, train_scout
+from interlat.experiments.tokenizer import train_tokenizer
 from interlat.files import atomic_folder
 from interlat.progress import drain, say, track
 from interlat.report.training_figures import plot_training
 from interlat.tasks.conversations import load_conversations
 from interlat.training.actor import TrainActor, train_actor
 from interlat.training.compression import Compress, compress
+from interlat.training.model import Family
 from interlat.training.preference import TrainPreference, load_preferences, train_preference
-from interlat.training.tokenizer import Family, train_tokenizer
 from interlat.training.tracking import Tracking, tracked
 
 

@@ -42,8 +42,7 @@ from interlat.training.messages import StoredMessages
 from interlat.training.model import SmallModel, build_model, compiled_backbone
 from interlat.training.objective import ActorObjective
 from interlat.training.reading import BranchSource, Curriculum, Reading, TrainedOn
-from interlat.training.stage import Steps, TrainingOptions, export_agent, place_objective, run_stage
-from interlat.training.validation import mean_loss
+from interlat.training.stage import Steps, TrainingOptions, export_agent, mean_losses, place_objective, run_stage
 
 _MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
     "base": "text",
@@ -183,7 +182,7 @@ def _train(config: TrainActor, ranks: Ranks, settings: Identity) -> Steps:
             yield objective(part, totals, config.reading_weight)
 
     def loss_of(branches: Sequence[Branch]) -> float:
-        return mean_loss(objective, branches, Totals.of(branches), ranks)
+        return mean_losses(objective, branches, Totals.of(branches), ranks)["loss"]
 
     def validate() -> dict[str, float]:
         rng = random.Random("validation")

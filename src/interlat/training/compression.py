@@ -39,8 +39,15 @@ from interlat.training.losses import CompressionWeights
 from interlat.training.messages import StoredMessages
 from interlat.training.model import compiled_backbone
 from interlat.training.sharding import split_again
-from interlat.training.stage import Steps, TrainingOptions, export_agent, place_objective, run_stage, training_card
-from interlat.training.validation import mean_loss, mean_losses
+from interlat.training.stage import (
+    Steps,
+    TrainingOptions,
+    export_agent,
+    mean_losses,
+    place_objective,
+    run_stage,
+    training_card,
+)
 
 START_THOUGHTS = 512
 """Plans that the start vector is chosen by, at least if there are as many."""
@@ -271,7 +278,7 @@ def _say_bounds(objective: CompressionObjective, samples: Sequence[Sample], rank
         return objective(part, totals, [None] * len(part))
 
     totals = CompressionTotals.of(samples)
-    with_all, without = (mean_loss(bound, samples, totals, ranks) for bound in (full, none))
+    with_all, without = (mean_losses(bound, samples, totals, ranks)["loss"] for bound in (full, none))
     split_again(objective)
     if ranks.is_first:
         say(

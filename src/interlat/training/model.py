@@ -20,8 +20,9 @@ from interlat.agents.settings import AgentSettings
 from interlat.engine.checkpoint import bar_for_large_models
 from interlat.files import atomic_folder, write_atomically
 from interlat.training.card import CARD_FILE
-from interlat.training.tokenizer import Family
 
+Family = Literal["qwen2", "llama"]
+"""Architectures that are built from scratch, and how their conversations are written."""
 Precision = Literal["float32", "bfloat16"]
 """What a model computes in; bfloat16 by autocast, which leaves the weights as they are."""
 

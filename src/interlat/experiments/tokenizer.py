@@ -5,16 +5,16 @@ that a frequent place or object is one token: one state of the sender then holds
 """
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from interlat.errors import InputError
+from interlat.training.model import Family
 
 WORD_PATTERN = r" ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+"
 NUMBERED_PATTERN = r" ?\p{L}+ \p{N}+|" + WORD_PATTERN
-Family = Literal["qwen2", "llama"]
 CHATML_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
