@@ -222,7 +222,9 @@ def test_the_finished_model_has_the_best_parameters_if_asked(config, tmp_path, m
         losses = iter([3.0, 1.0, 2.0])
         monkeypatch.setattr(actor, "mean_losses", lambda *_, losses=losses: {"loss": next(losses)})
         output = str(tmp_path / keep)
-        chosen = dataclasses.replace(config, schedule=dataclasses.replace(schedule, keep=keep), output=output)
+        chosen = dataclasses.replace(
+            config, schedule=dataclasses.replace(schedule, load_best_at_end=keep == "best"), output=output
+        )
         assert [metrics["validation_loss"] for _, metrics in train_actor(chosen)] == [3.0, 1.0, 2.0]
         assert step_of(tmp_path / keep / "best.safetensors") == 2
         kept[keep] = CommunicationAdapter.load(tmp_path / keep / "model").state_dict()
@@ -292,7 +294,7 @@ def test_any_conversations_train_an_actor(pipeline, tmp_path, message):
 
 def test_what_does_not_go_together_is_refused(config):
     for changes in ({"corpus": "conversations"}, {"message": "base", "corpus": "conversations", "episodes": None}):
-        with pytest.raises(InputError, match="household"):
+        with pytest.raises(InputError, match="conversations has no games"):
             dataclasses.replace(config, **changes)
     with pytest.raises(InputError, match=r"conversations\.data"):
         TrainActor("out", corpus="conversations", tokenizer="tokenizer")
