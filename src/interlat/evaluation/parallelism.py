@@ -18,7 +18,7 @@ from interlat.engine.checkpoint import companion_file
 from interlat.engine.hf import Engine
 from interlat.errors import InputError
 from interlat.store.reading import LatentStore
-from interlat.training.losses import entropy
+from interlat.training.fused_losses import entropy
 
 TOP = 10
 """Tokens whose mass is kept for each latent."""

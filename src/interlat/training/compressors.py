@@ -15,7 +15,7 @@ from interlat.engine.embeddings import next_token_scores
 from interlat.messages import Offset
 from interlat.training.cached_decoder import ColumnDecoder, Columns
 from interlat.training.examples import Example
-from interlat.training.losses import entropy
+from interlat.training.fused_losses import entropy
 from interlat.training.model import Precision
 
 FEWEST = 20
