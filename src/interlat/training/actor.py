@@ -1,7 +1,7 @@
 """Train an actor to play with messages of one kind: none, text, or latent.
 
 Every actor starts from the same base and sees the same examples in the same order for the same number of steps; only
-what stands between ``<bop>`` and ``<eop>`` differs.
+what is between ``<bop>`` and ``<eop>`` differs.
 """
 
 import random
@@ -65,7 +65,7 @@ class TrainActor(TrainingOptions):
     episodes: str | None = None
     """household: the training games' ``episodes.jsonl``; None takes the episodes that stand beside the thoughts."""
     message: TrainedOn = "none"
-    """What stands between <bop> and <eop>. "base": plans written from the exact belief, or nothing."""
+    """What is between <bop> and <eop>. "base": plans written from the exact belief, or nothing."""
     thoughts: tuple[str, ...] = ()
     """Latent stores of the scout's thoughts on the episodes, needed for text, list and latent. Of several, each text
     message is taken from one of them; states come from the first."""

@@ -107,7 +107,7 @@ def _default_of(field: dataclasses.Field[Any]) -> object:
 
 
 def base_model(start: str) -> str:
-    """A hub id as it is; of a folder its name, of the ``model`` folder of a training that of the training."""
+    """A hub id as it is; the name of a folder; for the ``model`` folder of a training, the name of the training."""
     path = Path(start).resolve()
     if not path.is_dir():
         return start

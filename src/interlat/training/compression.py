@@ -86,7 +86,7 @@ class Compress(TrainingOptions):
     losses: CompressionWeights = field(default_factory=CompressionWeights)
     """Weights of agreement and direction beside the cross-entropy."""
     schedule: Schedule = field(default_factory=lambda: Schedule(learning_rate=5e-4, adapter_learning_rate=5e-4))
-    """Optimiser settings; ``adapter_learning_rate`` is that of the bridge or the resampler."""
+    """Optimiser settings; ``adapter_learning_rate`` is for the bridge or the resampler."""
     corpus: str = "household"
     """What the receiver does with the messages: household (expert episodes of games), conversations, or a plug-in."""
     conversations: ConversationOptions = field(default_factory=ConversationOptions)
@@ -143,7 +143,7 @@ class Compress(TrainingOptions):
 def compress(config: Compress, ranks: Ranks | None = None) -> Steps:
     """Run or continue the training; yields (finished steps, metrics). Ends with the exported sender.
 
-    ``validation_loss`` is the mean over the trained lengths, ``validation_loss_K`` that of one,
+    ``validation_loss`` is the mean over the trained lengths, ``validation_loss_K`` the loss at one,
     ``validation_distillation_K`` the distillation on the same examples, and
     ``validation_on_policy_distillation_K`` the same on on-policy games that are held out;
     ``validation_on_policy_loss_K`` is the loss on these with dagger. What

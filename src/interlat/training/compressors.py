@@ -155,7 +155,7 @@ def uncertain_token(
 ) -> int | None:
     """The token after which the model's own plans leave most open: ``argmax_v mean H(p(. | ... v))``.
 
-    A written word tells one of the words that were likely; what else was likely stands in the state that predicted it.
+    A written word tells one of the words that were likely; what else was likely is in the state that predicted it.
     Latents are to carry that, so the first input of a latent thought is best one after which there is something to
     carry. Behind a random vector the first latent of a trained sender was the same for every task.
 
@@ -176,7 +176,7 @@ def uncertain_token(
         entropies = entropy(log_p).double().cpu()
         consumed = torch.tensor(tokens)
         if offset == "predicting":
-            # What stands before the first token is the prompt.
+            # What is before the first token is the prompt.
             entropies, consumed = entropies[1:], consumed[:-1]
         total.index_add_(0, consumed, entropies)
         count.index_add_(0, consumed, torch.ones_like(entropies))

@@ -46,7 +46,7 @@ def ids_of(text: str, chat: ChatFormat, literal: bool = True) -> tuple[int, ...]
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded examples. Padding stands behind everything, so causal attention never reads it."""
+    """Right-padded examples. Padding comes last, so causal attention never reads it."""
 
     ids: Int[Tensor, "B T"]
     """0 at message rows and padding."""
@@ -60,7 +60,7 @@ class Batch:
     message_mask: Bool[Tensor, "B K"] | None
     """True where a row of a message is real."""
     message_taken: Bool[Tensor, "B K"] | None
-    """True where such a row stands in the conversation; the adapter reads the whole message all the same."""
+    """True where such a row is in the conversation; the adapter reads the whole message all the same."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
@@ -92,7 +92,7 @@ def collate(examples: Sequence[Example], messages: Sequence[Message], reading_we
 
     Args:
         examples: the conversations.
-        messages: what stands in each; a tensor is a message whose rows are all taken.
+        messages: what is in each; a tensor is a message whose rows are all taken.
         reading_weight: loss weight of the tokens that have no label of their own, text messages included; 0 does not
             learn them.
     """

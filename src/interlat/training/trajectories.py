@@ -159,7 +159,7 @@ class PreferenceData:
 
 
 def draw_pairs(trajectories: Sequence[Trajectory], per_thought: int, seed: int) -> list[Pair]:
-    """Up to ``per_thought`` different pairs of each thought that was both won and lost with, by chance.
+    """Up to ``per_thought`` different pairs of each thought that was both won and lost with, at random.
 
     Args:
         trajectories: the attempts with all thoughts.
