@@ -70,7 +70,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Mixed:
-    """A message of which the first rows are latent and the rest are words, see `interlat.training.reading.Curriculum`."""
+    """A message of which the first rows are latent and the rest are words, see `interlat.training.reading`."""
 
     rows: Float[Tensor, "K D"]
     """The whole latent message."""
