@@ -27,11 +27,11 @@ def pipeline(tmp_path_factory):
     from interlat.experiments.household.episodes import read_episodes, texts_of
     from interlat.experiments.household.mini import MINI_ROOMS
     from interlat.experiments.household.train_scout import TrainScout, train_scout
+    from interlat.experiments.tokenizer import train_tokenizer
     from interlat.tasks.sources import TaskSource
     from interlat.training.actor import TrainActor, train_actor
     from interlat.training.loop import Schedule
     from interlat.training.model import SmallModel
-    from interlat.training.tokenizer import train_tokenizer
 
     root = tmp_path_factory.mktemp("pipeline")
     for split, count in (("train", 8), ("seen", 4)):

@@ -222,6 +222,8 @@ def test_broken_yaml_names_its_line_and_a_folder_is_no_file(tmp_path):
         (TrainActor, "thoughts: sgt", "thoughts"),
         (TrainActor, "trained: low-rank", "finetune"),
         (TrainActor, "schedule: {keep: bets}", "schedule.load_best_at_end"),
+        (TrainActor, "finetune: low-rank", "finetune"),
+        (TrainActor, "schedule: {load_best_at_end: bets}", "schedule: load_best_at_end"),
         (TrainActor, "precision: bf16", "precision"),
         (CollectThoughts, "method: compresed", "method"),
         (CollectThoughts, "state_at: predict", "state_at"),
@@ -378,3 +380,22 @@ def test_a_mistake_in_a_union_is_named(source, parts):
     with pytest.raises(InputError) as error:
         from_mapping(WithUnion, {"source": source}, "c.yaml")
     assert all(part in str(error.value) for part in parts), str(error.value)
+
+
+def test_configurations_of_older_versions_are_read():
+    common = {"thoughts": ["t"], "output": "o", "trained": "low_rank", "low_rank": {"rank": 2}}
+    schedule = {"keep": "best", "pass_size": 3, "gradient_clip": 0.5, "validate_every": 7}
+    losses = {"separation": 0.5, "alignment": 0.05, "adaptive": True}
+    fields = {**common, "message": "latent", "start": "m", "schedule": schedule, "losses": losses}
+    actor = from_mapping(TrainActor, fields, "old.yaml")
+    assert (actor.finetune, actor.lora.rank, actor.losses) == ("lora", 2, BranchWeights.published())
+    found = actor.schedule
+    assert (found.load_best_at_end, found.micro_batch_size, found.max_grad_norm, found.eval_every) == (True, 3, 0.5, 7)
+    fields = {**common, "thoughts": "t", "receiver": "r", "sender": "s", "played": ["p"], "corrected": True}
+    fields |= {"schedule": {"keep": "last"}, "losses": {"agreement": 2, "direction": 0, "floor": 0.3}}
+    sender = from_mapping(Compress, fields, "old.yaml")
+    assert (sender.on_policy, sender.dagger, sender.finetune) == (("p",), True, "lora")
+    assert not sender.schedule.load_best_at_end and sender.losses.min_position_weight == 0.3
+    fields = {"start": "a", "thoughts": "t", "trajectories": "x", "output": "o", "trained": "everything"}
+    preference = from_mapping(TrainPreference, fields, "old.yaml")
+    assert preference.finetune == "full" and preference.schedule.load_best_at_end

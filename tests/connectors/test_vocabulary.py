@@ -4,7 +4,7 @@ import torch
 from interlat.connectors.base import Connector
 from interlat.connectors.vocabulary import VocabularyMean, embeddings_of_tokens
 from interlat.errors import InputError
-from interlat.training.tokenizer import train_tokenizer
+from interlat.experiments.tokenizer import train_tokenizer
 
 TEXTS = ["find mug at drawer 1. put in shelf 2.", "find apple at shelf 10."] * 20
 

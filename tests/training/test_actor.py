@@ -19,6 +19,7 @@ from interlat.engine.sampling import Sampling
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 from interlat.experiments.household.episodes import read_episodes, texts_of
+from interlat.experiments.tokenizer import train_tokenizer
 from interlat.files import read_lines
 from interlat.messages import TextMessage
 from interlat.store.index import Entry
@@ -26,15 +27,15 @@ from interlat.store.reading import LatentStore
 from interlat.tasks.sources import TaskSource
 from interlat.training import actor
 from interlat.training.actor import TrainActor, train_actor
-from interlat.training.conversations import ConversationOptions, Conversations, load_corpus
+from interlat.training.conversations import ConversationOptions, load_corpus
+from interlat.training.corpus import CORPORA, Corpus
 from interlat.training.examples import ids_of
 from interlat.training.finetune import Lora
 from interlat.training.loop import Schedule, step_of
-from interlat.training.losses import BranchWeights
+from interlat.training.losses import LOSSES, BranchWeights, Loss
 from interlat.training.messages import StoredMessages
 from interlat.training.model import SmallModel
 from interlat.training.reading import Curriculum
-from interlat.training.tokenizer import train_tokenizer
 
 
 @pytest.fixture
@@ -77,16 +78,17 @@ def test_a_message_is_measured_as_it_is_read(config, pipeline, monkeypatch, mess
     """Under max_length: in words without the thoughts, in latents with a row for each word of them."""
     said, measured = "put apple", []
 
-    def load(options, chat, store, rows_of, share):
-        measured.append((rows_of(store.ids[0]), len(ids_of(said, chat)), store.length(store.ids[0])))
-        return Conversations(None, 0, 0, 0, 0)
+    def load(options, chat, messages, length_of):
+        item = messages.stores[0].ids[0]
+        measured.append((length_of(item), len(ids_of(said, chat)), messages.stores[0].length(item)))
+        return Corpus([], [], {})
 
     thoughts = StoredMessages([str(pipeline.thoughts)])
     monkeypatch.setattr(StoredMessages, "entries", lambda self, item: [Entry(item, plan=f"<think>no</think>{said}")])
-    monkeypatch.setattr(actor, "load_corpus", load)
-    monkeypatch.setattr(Conversations, "counts", "")
+    monkeypatch.setattr(CORPORA["conversations"], "load", load)
     chat = ChatFormat(load_tokenizer(str(pipeline.root / "tokenizer")))
-    actor._conversations(dataclasses.replace(config, message=message), thoughts, chat, Ranks())
+    config = dataclasses.replace(config, message=message, corpus="conversations", episodes=None)
+    actor._corpus(config, thoughts, chat, Ranks())
     ((rows, words, states),) = measured
     assert rows == (words if message == "text" else states)
 
@@ -218,9 +220,11 @@ def test_the_finished_model_has_the_best_parameters_if_asked(config, tmp_path, m
     kept = {}
     for keep in ("best", "last"):
         losses = iter([3.0, 1.0, 2.0])
-        monkeypatch.setattr(actor, "mean_loss", lambda *_, losses=losses: next(losses))
+        monkeypatch.setattr(actor, "mean_losses", lambda *_, losses=losses: {"loss": next(losses)})
         output = str(tmp_path / keep)
-        chosen = dataclasses.replace(config, schedule=dataclasses.replace(schedule, keep=keep), output=output)
+        chosen = dataclasses.replace(
+            config, schedule=dataclasses.replace(schedule, load_best_at_end=keep == "best"), output=output
+        )
         assert [metrics["validation_loss"] for _, metrics in train_actor(chosen)] == [3.0, 1.0, 2.0]
         assert step_of(tmp_path / keep / "best.safetensors") == 2
         kept[keep] = CommunicationAdapter.load(tmp_path / keep / "model").state_dict()
@@ -290,7 +294,7 @@ def test_any_conversations_train_an_actor(pipeline, tmp_path, message):
 
 def test_what_does_not_go_together_is_refused(config):
     for changes in ({"corpus": "conversations"}, {"message": "base", "corpus": "conversations", "episodes": None}):
-        with pytest.raises(InputError, match="household"):
+        with pytest.raises(InputError, match="conversations has no games"):
             dataclasses.replace(config, **changes)
     with pytest.raises(InputError, match=r"conversations\.data"):
         TrainActor("out", corpus="conversations", tokenizer="tokenizer")
@@ -348,3 +352,19 @@ def test_what_is_learned_is_said_whatever_the_generation_prompt_ends_with(name, 
 
 def prompt_ids(agent, row):
     return [token for part in tokenize(agent.prompt(row["question"]), agent.engine.tokenizer) for token in part.ids]
+
+
+def test_a_loss_of_another_package_trains(config, tmp_path):
+    class Longer(Loss):
+        """Wants the mean latent to be long."""
+
+        def samples(self, replies):
+            return torch.stack([replies.adapter(rows[None]).norm().reciprocal() for rows in replies.sent])
+
+    if "longer" not in LOSSES:
+        LOSSES.add("longer", Longer)
+    config = dataclasses.replace(config, losses=BranchWeights(more={"longer": 0.5}), none_share=0.0)
+    steps = list(train_actor(dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, steps=2))))
+    assert len(steps) == 2 and all(metrics["longer"] > 0 for _, metrics in steps)
+    for _, metrics in steps:
+        assert metrics["loss"] == pytest.approx(metrics["task"] + 0.5 * metrics["longer"], rel=1e-5)

@@ -18,7 +18,7 @@ from interlat.training.compressors import (
     uncertain_token,
 )
 from interlat.training.examples import Example
-from interlat.training.losses import entropy
+from interlat.training.fused_losses import entropy
 from sweep.tiny_models import tiny_model
 
 PROMPTS = [(20, 21, 22), (30,), (40, 41, 42, 43, 44, 45)]

@@ -6,8 +6,8 @@ from interlat.engine.prompt import Latents, Text, prompt_length, tokenize
 from interlat.errors import InputError
 from interlat.experiments.household.examples import actor_example
 from interlat.experiments.household.prompts import BEGIN_MESSAGE, END_MESSAGE, actor_prompt
+from interlat.experiments.tokenizer import train_tokenizer
 from interlat.training.examples import IGNORED, collate, embed_batch, ids_of
-from interlat.training.tokenizer import train_tokenizer
 
 OPENING = "-= Welcome =-\n\nYou see a drawer 1, and a shelf 2.\n\nYour task is to: put a mug in shelf."
 TURNS = [("go to drawer 1", "You arrive at drawer 1. You see a mug 1.", True), ("take mug 1", "You won.", True)]

@@ -9,9 +9,15 @@ from torch import nn
 from interlat.config import from_mapping
 from interlat.errors import InputError
 from interlat.training import fused_losses
-from interlat.training.fused_losses import position_losses, samples_of_labels, states_at_labels
-from interlat.training.losses import (
+from interlat.training.fused_losses import (
     LN2,
+    entropy,
+    kl_divergence,
+    position_losses,
+    samples_of_labels,
+    states_at_labels,
+)
+from interlat.training.losses import (
     LOSSES,
     BranchWeights,
     CompressionWeights,
@@ -21,8 +27,6 @@ from interlat.training.losses import (
     Loss,
     MeanCosine,
     Replies,
-    entropy,
-    kl_divergence,
     measure,
     open_states,
 )

@@ -13,10 +13,10 @@ from interlat.connectors.adapter import CommunicationAdapter
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.prompt import join_text
 from interlat.errors import CheckpointError, InputError, MessageError
+from interlat.experiments.tokenizer import train_tokenizer
 from interlat.messages import Header, HiddenMessage
 from interlat.training import published
 from interlat.training.published import import_checkpoint
-from interlat.training.tokenizer import train_tokenizer
 
 SIZE = 32
 FIELDS = ("text", "ids", "rows", "ids", "text")

@@ -34,7 +34,7 @@ class TrainTokenizer:
     def run(self) -> Any:
         """Train and save; the tokenizer."""
         from interlat.experiments.household.prompts import BEGIN_MESSAGE, END_MESSAGE
-        from interlat.training.tokenizer import train_tokenizer
+        from interlat.experiments.tokenizer import train_tokenizer
 
         specials, numbered = (BEGIN_MESSAGE, END_MESSAGE), bool(self.episodes)
         tokenizer = train_tokenizer(self._texts(), self.vocabulary_size, specials, self.family, numbered)

@@ -1,7 +1,7 @@
 """Train an actor to play with messages of one kind: none, text, or latent.
 
 Every actor starts from the same base and sees the same examples in the same order for the same number of steps; only
-what stands between ``<bop>`` and ``<eop>`` differs.
+what is between ``<bop>`` and ``<eop>`` differs.
 """
 
 import random
@@ -40,8 +40,7 @@ from interlat.training.model import build_model, compiled_backbone
 from interlat.training.objective import ActorObjective
 from interlat.training.reading import BranchSource, Reading, TrainedOn
 from interlat.training.settings import TrainActor as TrainActor
-from interlat.training.stage import Steps, export_agent, place_objective, run_stage
-from interlat.training.validation import mean_loss
+from interlat.training.stage import Steps, export_agent, mean_losses, place_objective, run_stage
 
 _MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
     "base": "text",
@@ -104,7 +103,7 @@ def _train(config: TrainActor, ranks: Ranks, settings: Identity) -> Steps:
             yield objective(part, totals, config.reading_weight)
 
     def loss_of(branches: Sequence[Branch]) -> float:
-        return mean_loss(objective, branches, Totals.of(branches), ranks)
+        return mean_losses(objective, branches, Totals.of(branches), ranks)["loss"]
 
     def validate() -> dict[str, float]:
         rng = random.Random("validation")

@@ -21,7 +21,7 @@ from interlat.training.messages import StoredMessages
 def new_adapter(
     manifest: Manifest, target_size: int, heads: int, dropout: float, *, aligned: bool, seed: int
 ) -> CommunicationAdapter:
-    """An adapter that reads the thoughts of a store, with its parameters drawn by chance.
+    """An adapter that reads the thoughts of a store, with its parameters drawn at random.
 
     Args:
         manifest: how the thoughts were made.

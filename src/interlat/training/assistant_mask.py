@@ -22,7 +22,7 @@ class Supervised:
     """The whole conversation; latent rows at their places."""
     labels: tuple[int, ...]
     """For each position of all parts, latent rows included: its token id where it is to be learned, else -100. Not
-    shifted: the label of a position is the token that stands there, or where a turn ends the token that ends it, in
+    shifted: the label of a position is the token that is there, or where a turn ends the token that ends it, in
     whose place templates may write another one when the conversation goes on (gpt-oss)."""
 
 
@@ -30,7 +30,7 @@ def supervised_conversation(turns: Sequence[Turn], chat: ChatFormat) -> Supervis
     """Tokenise a conversation and label what the assistant writes.
 
     Learned is `ChatFormat.reply` of every assistant's turn: all behind the generation prompt, up to and with the token
-    that ends the turn. What stands behind the last reply is read and not learned.
+    that ends the turn. What is behind the last reply is read and not learned.
 
     Args:
         turns: ``(role, content)`` pairs, first other turns and then replies and single turns in between; token ids and

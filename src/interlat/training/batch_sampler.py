@@ -25,7 +25,7 @@ class Order:
         self.batches: list[list[int]] = []
 
     def of(self, step: int) -> list[Example]:
-        """The examples of a step, always ``batch_size`` of them: a short batch is filled up with others by chance."""
+        """The examples of a step, always ``batch_size`` of them: a short batch is filled up with others at random."""
         per_epoch = -(-len(self.examples) // self.size)
         epoch = step // per_epoch
         if epoch != self.epoch:

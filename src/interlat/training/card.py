@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import transformers
-import yaml
+from huggingface_hub import ModelCard, ModelCardData
 
 import interlat
 from interlat.agents.settings import MessageKind
@@ -31,6 +31,7 @@ _USES: dict[MessageKind, str] = {
     "hidden": 'print(agent.reply("...", message=interlat.load_message("thought.safetensors")))',
 }
 _VALIDATION = "validation_"
+_TEMPLATE = Path(__file__).with_name("card.md.jinja")
 
 
 def model_card(
@@ -60,27 +61,26 @@ def model_card(
         about: what it was trained for, where that is not to read messages.
         use: lines of Python that use it, where they are not those of an agent that reads.
     """
-    records = read_metrics(directory)
-    header: dict[str, Any] = {"library_name": "interlat", "tags": ["interlat", role]}
-    if start:
-        header["base_model"] = base_model(start)
-    origin = f"It began as `{base_model(start)}`." if start else "It was trained from scratch."
     beside = "An adapter beside the model turns them into its input rows." if adapter else ""
+    origin = f"It began as `{base_model(start)}`." if start else "It was trained from scratch."
     sentences = (f"An agent in the role of {role}.", about or _READS[reads], beside, origin)
-    use = use or f'agent = interlat.load("folder or hub id of this model")\n{_USES[reads]}'
-    summary = " ".join(sentence for sentence in sentences if sentence)
-    article = {
-        "How to use it": f"```python\nimport interlat\n{use}\n```",
-        "Messages that it reads": _table(["", ""], _senders(adapter)) if adapter else "",
-        "What the run measured": _measured(records, kept),
-        "Settings": f"{_table(['setting', 'value'], settings.items())}\n\nAll others have their defaults.",
-        "Made with": _table(["", ""], _versions().items()) + f"\n\n```\n{command} --config config.yaml\n```\n\n"
-        "`config.yaml` stands in the folder of the training. There the command goes on from the checkpoint; with "
-        "another `--output` it repeats the training.",
-    }
-    front = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
-    sections = [f"## {title}\n\n{text}" for title, text in article.items() if text]
-    return f"---\n{front}---\n\n" + "\n\n".join([f"# {Path(directory).resolve().name}", summary, *sections]) + "\n"
+    card = ModelCard.from_template(
+        ModelCardData(
+            library_name="interlat", tags=["interlat", role], base_model=base_model(start) if start else None
+        ),
+        str(_TEMPLATE),
+        name=Path(directory).resolve().name,
+        summary=" ".join(sentence for sentence in sentences if sentence),
+        use=use or f'agent = interlat.load("folder or hub id of this model")\n{_USES[reads]}',
+        sections={
+            "Messages that it reads": _table(["", ""], _senders(adapter)) if adapter else "",
+            "What the run measured": _measured(read_metrics(directory), kept),
+            "Settings": f"{_table(['setting', 'value'], settings.items())}\n\nAll others have their defaults.",
+        },
+        versions=_table(["", ""], _versions().items()),
+        command=command,
+    )
+    return str(card).rstrip() + "\n"
 
 
 def settings_of(kind: type[Any], config: Any) -> dict[str, object]:
@@ -107,7 +107,7 @@ def _default_of(field: dataclasses.Field[Any]) -> object:
 
 
 def base_model(start: str) -> str:
-    """A hub id as it is; of a folder its name, of the ``model`` folder of a training that of the training."""
+    """A hub id as it is; the name of a folder; for the ``model`` folder of a training, the name of the training."""
     path = Path(start).resolve()
     if not path.is_dir():
         return start

@@ -39,8 +39,14 @@ from interlat.training.messages import StoredMessages
 from interlat.training.model import compiled_backbone
 from interlat.training.settings import Compress as Compress
 from interlat.training.sharding import split_again
-from interlat.training.stage import Steps, export_agent, place_objective, run_stage, training_card
-from interlat.training.validation import mean_loss, mean_losses
+from interlat.training.stage import (
+    Steps,
+    export_agent,
+    mean_losses,
+    place_objective,
+    run_stage,
+    training_card,
+)
 
 START_THOUGHTS = 512
 """Plans that the start vector is chosen by, at least if there are as many."""
@@ -55,7 +61,7 @@ _USE_OF_RESAMPLER = (
 def compress(config: Compress, ranks: Ranks | None = None) -> Steps:
     """Run or continue the training; yields (finished steps, metrics). Ends with the exported sender.
 
-    ``validation_loss`` is the mean over the trained lengths, ``validation_loss_K`` that of one,
+    ``validation_loss`` is the mean over the trained lengths, ``validation_loss_K`` the loss at one,
     ``validation_distillation_K`` the distillation on the same examples, and
     ``validation_on_policy_distillation_K`` the same on on-policy games that are held out;
     ``validation_on_policy_loss_K`` is the loss on these with dagger. What
@@ -191,7 +197,7 @@ def _say_bounds(objective: CompressionObjective, samples: Sequence[Sample], rank
         return objective(part, totals, [None] * len(part))
 
     totals = CompressionTotals.of(samples)
-    with_all, without = (mean_loss(bound, samples, totals, ranks) for bound in (full, none))
+    with_all, without = (mean_losses(bound, samples, totals, ranks)["loss"] for bound in (full, none))
     split_again(objective)
     if ranks.is_first:
         say(

@@ -33,7 +33,7 @@ class Opened:
 class FrozenReceiver:
     """The states of a receiver whose parameters get no gradient.
 
-    What stands before a message is the same under every message, and no gradient goes there: it is read once, without
+    What is before a message is the same under every message, and no gradient goes there: it is read once, without
     one. The last token before the message is read with it, since its state may predict the first label.
 
     Args:
@@ -56,7 +56,7 @@ class FrozenReceiver:
 
     @torch.no_grad()
     def open(self, examples: Sequence[Example]) -> Opened:
-        """Read what stands before the messages."""
+        """Read what is before the messages."""
         rests = tuple(replace(example, before=example.before[-1:]) for example in examples)
         lengths = torch.tensor([max(0, len(example.before) - 1) for example in examples])
         width = int(lengths.max())

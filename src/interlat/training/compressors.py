@@ -16,7 +16,7 @@ from interlat.engine.latent import take_latent_steps
 from interlat.states import StateAt
 from interlat.training.cached_decoder import ColumnDecoder, Columns
 from interlat.training.examples import Example
-from interlat.training.losses import entropy
+from interlat.training.fused_losses import entropy
 from interlat.training.model import Precision
 
 FEWEST = 20
@@ -156,7 +156,7 @@ def uncertain_token(
 ) -> int | None:
     """The token after which the model's own plans leave most open: ``argmax_v mean H(p(. | ... v))``.
 
-    A written word tells one of the words that were likely; what else was likely stands in the state that predicted it.
+    A written word tells one of the words that were likely; what else was likely is in the state that predicted it.
     Latents are to carry that, so the first input of a latent thought is best one after which there is something to
     carry. Behind a random vector the first latent of a trained sender was the same for every task.
 

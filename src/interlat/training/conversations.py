@@ -1,4 +1,4 @@
-"""Any conversations as training examples: a message stands at the end of the first user turn, as it does at play.
+"""Any conversations as training examples: a message is at the end of the first user turn, as it does at play.
 
 A task with the replies to learn comes from the metadata of a latent store, or from a file that is joined to the store
 by id.
@@ -103,7 +103,7 @@ def load_corpus(
 
     An item is a thought, so several samples of a task are items with the same conversation; they and all others with
     the same text (but for white space) are one task. Where some thoughts are of the split "validation", their tasks are
-    held out; else some are, by chance but always the same ones. Tasks of the split "test" are in neither part. An item
+    held out; else some are, at random but always the same ones. Tasks of the split "test" are in neither part. An item
     of which no example can be made is left out and counted.
 
     Args:
@@ -204,7 +204,7 @@ def conversation_example(item: str, task: Task, options: ConversationOptions, ch
         end,
     ]
     supervised = _supervised(item, [*turns, ("user", message), *later], chat)
-    # The three parts are what stands before the message, its place, and the rest.
+    # The three parts are what is before the message, its place, and the rest.
     before, _, after = (tuple(token_ids_of([part])) for part in supervised.parts)
     return Example(
         before=before,
@@ -289,7 +289,7 @@ def _tasks(items: Mapping[str, Task]) -> dict[str, str]:
 
 
 def _some(tasks: Sequence[str], share: float) -> set[str]:
-    """A share of the tasks by chance, at least one; none where that would leave nothing else."""
+    """A share of the tasks at random, at least one; none where that would leave nothing else."""
     count = min(max(1, round(share * len(tasks))), len(tasks) - 1)
     return set(random.Random("validation tasks").sample(tasks, count)) if tasks else set()
 

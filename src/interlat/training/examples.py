@@ -46,7 +46,7 @@ def ids_of(text: str, chat: ChatFormat, literal: bool = True) -> tuple[int, ...]
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded examples. Padding stands behind everything, so causal attention never reads it."""
+    """Right-padded examples. Padding comes last, so causal attention never reads it."""
 
     ids: Int[Tensor, "B T"]
     """0 at message rows and padding."""
@@ -60,31 +60,17 @@ class Batch:
     message_mask: Bool[Tensor, "B K"] | None
     """True where a row of a message is real."""
     message_taken: Bool[Tensor, "B K"] | None
-    """True where such a row stands in the conversation; the adapter reads the whole message all the same."""
-    soft_positions: Bool[Tensor, "B T"]
-    """Where a label is one draw from a known distribution."""
-    soft_targets: tuple[tuple[tuple[int, float], ...], ...]
-    """Those distributions in reading order: (token id, probability) pairs."""
+    """True where such a row is in the conversation; the adapter reads the whole message all the same."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
         moved: dict[str, Any] = {n: value.to(device) for n, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **moved)
 
-    def dense_soft_targets(self, vocabulary_size: int) -> Float[Tensor, "S V"] | None:
-        """The distributions as rows over the vocabulary; None without any."""
-        if not self.soft_targets:
-            return None
-        dense = torch.zeros(len(self.soft_targets), vocabulary_size)
-        for row, chances in enumerate(self.soft_targets):
-            for token, chance in chances:
-                dense[row, token] = chance
-        return dense
-
 
 @dataclass(frozen=True, eq=False)
 class Mixed:
-    """A message of which the first rows are latent and the rest are words, see `interlat.training.curriculum`."""
+    """A message of which the first rows are latent and the rest are words, see `interlat.training.reading`."""
 
     rows: Float[Tensor, "K D"]
     """The whole latent message."""
@@ -106,7 +92,7 @@ def collate(examples: Sequence[Example], messages: Sequence[Message], reading_we
 
     Args:
         examples: the conversations.
-        messages: what stands in each; a tensor is a message whose rows are all taken.
+        messages: what is in each; a tensor is a message whose rows are all taken.
         reading_weight: loss weight of the tokens that have no label of their own, text messages included; 0 does not
             learn them.
     """
@@ -121,8 +107,6 @@ def collate(examples: Sequence[Example], messages: Sequence[Message], reading_we
     labels = torch.full((len(examples), width), IGNORED)
     weights = torch.zeros(len(examples), width)
     positions = torch.zeros(len(examples), width, dtype=torch.bool)
-    soft_positions = torch.zeros(len(examples), width, dtype=torch.bool)
-    soft_targets = tuple(chances for example in examples for _, chances in sorted(example.soft))
     for row, (example, message, length) in enumerate(zip(examples, messages, lengths, strict=True)):
         start = len(example.before)
         end = start + length + len(example.after)
@@ -138,11 +122,9 @@ def collate(examples: Sequence[Example], messages: Sequence[Message], reading_we
             read = (labels[row, :end] == IGNORED) & ~positions[row, :end]
             weights[row, :end][read] = reading_weight
             labels[row, :end][read] = ids[row, :end][read]
-        for index, _ in example.soft:
-            soft_positions[row, start + length + index] = True
     latents = [message.rows for message in messages if isinstance(message, Mixed)]
     if not latents:
-        return Batch(ids, real, labels, weights, positions, None, None, None, soft_positions, soft_targets)
+        return Batch(ids, real, labels, weights, positions, None, None, None)
     padded = torch.zeros(len(examples), max(map(len, latents)), latents[0].shape[-1], device=latents[0].device)
     mask = torch.zeros(padded.shape[:2], dtype=torch.bool)
     taken = torch.zeros_like(mask)
@@ -151,7 +133,7 @@ def collate(examples: Sequence[Example], messages: Sequence[Message], reading_we
             padded[row, : len(message.rows)] = message.rows.float()
             mask[row, : len(message.rows)] = True
             taken[row, : message.taken] = True
-    return Batch(ids, real, labels, weights, positions, padded, mask, taken, soft_positions, soft_targets)
+    return Batch(ids, real, labels, weights, positions, padded, mask, taken)
 
 
 def embed_batch(batch: Batch, embedding: nn.Module, adapter: nn.Module | None) -> Float[Tensor, "B T D"]:

@@ -6,6 +6,7 @@ does not belong together, however long the messages are. Logits exist for a few 
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from interlat.errors import InputError
 CHUNK_LOGITS = 2**23
 """Logits that exist at a time in one branch: 32 MiB, the largest block that glibc keeps for reuse; larger ones are
 mapped and cleared anew each time, which takes as long as the arithmetic."""
+
+LN2 = math.log(2.0)
 
 Head = Callable[[Tensor], Tensor]
 """Maps states ``[N, D]`` to the scores ``[N, V]`` that the model gives."""
@@ -188,3 +191,30 @@ class _RowsWithGradients(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (jacobian,) = ctx.saved_tensors
         return torch.einsum("nl,nld->nd", gradients[0], jacobian), None, None, None
+
+
+def entropy(log_p: Float[Tensor, "*rows V"]) -> Float[Tensor, "*rows"]:
+    """``-sum_v p_v log p_v`` of each distribution, in nats."""
+    return -(log_p.exp() * log_p).sum(dim=-1)
+
+
+def kl_divergence(log_p: Float[Tensor, "*rows V"], log_q: Float[Tensor, "*rows V"]) -> Float[Tensor, "*rows"]:
+    """``KL(p || q) = sum_v p_v (log p_v - log q_v)`` of each pair of distributions, in nats."""
+    return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
+
+
+def jensen_shannon(log_p: Float[Tensor, "N V"], log_q: Float[Tensor, "N V"]) -> Float[Tensor, "N"]:
+    """``JS(p, q) = KL(p || m) / 2 + KL(q || m) / 2`` with ``m = (p + q) / 2``: 0 for equal, ln 2 at most.
+
+    The published code calls ``KL(m || p) / 2 + KL(m || q) / 2`` by this name, which has no upper bound.
+    """
+    log_m = torch.logaddexp(log_p, log_q) - LN2
+    halves = log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)
+    return halves.sum(dim=-1) / 2
+
+
+def mean_by_sample(values: Float[Tensor, "N"], samples: Int[Tensor, "N"]) -> Float[Tensor, "S"]:
+    """The mean over the positions of each sample that has any, so that short replies count as much as long ones."""
+    present, index = samples.unique(return_inverse=True)
+    totals = values.new_zeros(len(present)).index_add(0, index, values)
+    return totals / torch.bincount(index, minlength=len(present))

@@ -17,7 +17,15 @@ from interlat.connectors.base import padded_rows
 from interlat.engine.lens import logit_lens
 from interlat.registry import Registry
 from interlat.training import fused_losses
-from interlat.training.fused_losses import Head, Scores, position_losses
+from interlat.training.fused_losses import (
+    Head,
+    Scores,
+    entropy,
+    jensen_shannon,
+    kl_divergence,
+    mean_by_sample,
+    position_losses,
+)
 from interlat.training.loss_weights import LN2 as LN2
 from interlat.training.loss_weights import WEIGHT_FLOOR as WEIGHT_FLOOR
 from interlat.training.loss_weights import BranchWeights as BranchWeights
@@ -27,33 +35,6 @@ from interlat.training.loss_weights import LossWeights as LossWeights
 SMALLEST = 1e-6
 OPEN = 0.1
 """Share of the largest entropy in a message from which a state leaves something open."""
-
-
-def entropy(log_p: Float[Tensor, "*rows V"]) -> Float[Tensor, "*rows"]:
-    """``-sum_v p_v log p_v`` of each distribution, in nats."""
-    return -(log_p.exp() * log_p).sum(dim=-1)
-
-
-def kl_divergence(log_p: Float[Tensor, "*rows V"], log_q: Float[Tensor, "*rows V"]) -> Float[Tensor, "*rows"]:
-    """``KL(p || q) = sum_v p_v (log p_v - log q_v)`` of each pair of distributions, in nats."""
-    return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
-
-
-def jensen_shannon(log_p: Float[Tensor, "N V"], log_q: Float[Tensor, "N V"]) -> Float[Tensor, "N"]:
-    """``JS(p, q) = KL(p || m) / 2 + KL(q || m) / 2`` with ``m = (p + q) / 2``: 0 for equal, ln 2 at most.
-
-    The published code calls ``KL(m || p) / 2 + KL(m || q) / 2`` by this name, which has no upper bound.
-    """
-    log_m = torch.logaddexp(log_p, log_q) - LN2
-    halves = log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)
-    return halves.sum(dim=-1) / 2
-
-
-def mean_by_sample(values: Float[Tensor, "N"], samples: Int[Tensor, "N"]) -> Float[Tensor, "S"]:
-    """The mean over the positions of each sample that has any, so that short replies count as much as long ones."""
-    present, index = samples.unique(return_inverse=True)
-    totals = values.new_zeros(len(present)).index_add(0, index, values)
-    return totals / torch.bincount(index, minlength=len(present))
 
 
 @dataclass(frozen=True, eq=False)

@@ -92,7 +92,7 @@ def export_model(
     card: str | None = None,
     dtype: torch.dtype = torch.bfloat16,
 ) -> None:
-    """Write an agent: model and tokenizer in the Hugging Face layout, ``agent.json``, what stands beside it, a card.
+    """Write an agent: model and tokenizer in the Hugging Face layout, ``agent.json``, what is beside it, a card.
 
     The folder appears only once it is whole. The model's weights are rounded to ``dtype`` in the file only.
     """

@@ -51,7 +51,7 @@ class ActorObjective(nn.Module):
 
         Args:
             branches: samples with their messages.
-            totals: of the whole step; by default that of these samples. The sum of all shares is the loss of the step:
+            totals: of the whole step; by default of these samples. The sum of all shares is the loss of the step:
                 the weighted mean of the cross-entropy over all labels, and the means of the others over all samples
                 with a latent message.
             reading_weight: see `interlat.training.examples.collate`.

@@ -38,17 +38,18 @@ from interlat.training.loop import (
 from interlat.training.model import compiled_backbone
 from interlat.training.objective import ActorObjective
 from interlat.training.options import PreferenceSchedule as PreferenceSchedule
-from interlat.training.pairs import Pair, PreferenceData, preference_data
 from interlat.training.settings import TrainPreference as TrainPreference
-from interlat.training.stage import Steps, export_agent, place_objective, run_stage
+from interlat.training.stage import Steps, export_agent, mean_losses, place_objective, run_stage
 from interlat.training.trajectories import (
+    Pair,
+    PreferenceData,
     Trajectory,
     actor_fingerprint,
     check_reader,
+    preference_data,
     read_trajectories,
     stored_message,
 )
-from interlat.training.validation import mean_losses
 
 VALIDATION_PASS = 16
 """Pairs in one pass of a validation."""
@@ -184,7 +185,7 @@ def load_preferences(config: TrainPreference) -> PreferenceData:
     """The pairs that a configuration asks for.
 
     Raises:
-        InputError: no trajectories, or no pairs of two games among them; see `interlat.training.pairs`.
+        InputError: no trajectories, or no pairs of two games among them; see `preference_data`.
     """
     trajectories = read_trajectories(config.trajectories)
     if not trajectories:

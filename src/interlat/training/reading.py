@@ -36,7 +36,7 @@ class Reading:
     """Which messages an actor gets while it learns."""
 
     message: TrainedOn = "none"
-    """What stands between <bop> and <eop>."""
+    """What is between <bop> and <eop>."""
     none_share: float = 0.15
     """Share of examples that come without a message."""
     prefix_share: float = 0.25
@@ -78,7 +78,7 @@ class BranchSource:
 
         Args:
             example: the conversation.
-            rng: decides all that is by chance.
+            rng: decides all that is at random.
             progress: share of the training that is over; None in a validation, where every message is whole.
         """
         reading, thoughts = self.reading, self.thoughts

@@ -1,11 +1,11 @@
-"""What the trainings share: their options, how one begins and continues, and how its model is written."""
+"""What the trainings share: their options, how one begins and continues, is validated, and writes its model."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from interlat.agents.settings import AgentSettings
@@ -15,11 +15,14 @@ from interlat.engine.hardware import choose_device
 from interlat.training.card import model_card, settings_of
 from interlat.training.finetune import round_frozen
 from interlat.training.identity import Identity, settings_identity
-from interlat.training.loop import MODEL_FOLDER, Schedule, check_settings
+from interlat.training.loop import MODEL_FOLDER, Schedule, check_settings, in_parts
 from interlat.training.model import SavedBeside, export_model
 from interlat.training.options import TrainingOptions as TrainingOptions
 from interlat.training.sharding import check_ranks, shard
 
+VALIDATION_PASS = 32
+"""Examples in one pass of a validation."""
+Sample = TypeVar("Sample")
 Steps = Iterator[tuple[int, dict[str, float]]]
 """(finished steps, metrics) of a training that runs."""
 
@@ -64,6 +67,36 @@ def place_objective(objective: nn.Module, config: TrainingOptions, models: Seque
         for model in models:
             round_frozen(model)
     shard(objective, models, ranks, device)
+
+
+def mean_losses(
+    objective: Callable[[Sequence[Sample], Any], tuple[Tensor, Mapping[str, Tensor]]],
+    samples: Sequence[Sample],
+    totals: Any,
+    ranks: Ranks,
+    size: int = VALIDATION_PASS,
+) -> dict[str, float]:
+    """The sums of the shares of some samples in the losses; each rank takes some of the passes.
+
+    Args:
+        objective: from samples and totals to their share in the loss, and to that in each of its parts.
+        samples: all of them, on every rank.
+        totals: of all of them.
+        ranks: the processes that take part.
+        size: samples in one pass.
+
+    Returns:
+        "loss", and the parts by their names.
+    """
+    passes = list(in_parts(samples, size))
+    sums: dict[str, float] = {}
+    for first in range(0, len(passes), ranks.world_size):
+        number = first + ranks.rank
+        # All ranks of a sharded model must run it equally often.
+        loss, parts = objective(passes[min(number, len(passes) - 1)], totals)
+        for name, share in {"loss": loss, **parts}.items():
+            sums[name] = sums.get(name, 0.0) + (share.item() if number < len(passes) else 0.0)
+    return ranks.sum(sums)
 
 
 def export_agent(

@@ -6,8 +6,8 @@ from interlat.engine.prompt import Text, tokenize
 from interlat.experiments.household.evidence import Belief
 from interlat.experiments.household.examples import actor_example, scout_example
 from interlat.experiments.household.prompts import BEGIN_MESSAGE, END_MESSAGE, actor_prompt, command_of, scout_prompt
+from interlat.experiments.tokenizer import train_tokenizer
 from interlat.training.examples import IGNORED, ids_of
-from interlat.training.tokenizer import train_tokenizer
 
 OPENING = "-= Welcome =-\n\nYou see a drawer 1, and a shelf 2.\n\nYour task is to: put a mug in shelf."
 TURNS = [("go to drawer 1", "You arrive at drawer 1. You see a mug 1.", True), ("take mug 1", "You won.", True)]

@@ -92,7 +92,7 @@ def test_nothing_is_advised_to_who_left_the_task(records):
 def test_corrected_games_weigh_what_the_expert_would_have_done(records, chat):
     record = records[0]
     line = line_of(record)
-    (imitated,) = played_examples([line], records, chat, search_weight=4.0, corrected=True)
+    (imitated,) = played_examples([line], records, chat, search_weight=4.0, dagger=True)
     expected = actor_example(
         record,
         {**record["episodes"][0], "turns": [(c, o, True) for c, o, _ in record["episodes"][0]["turns"]]},
@@ -102,7 +102,7 @@ def test_corrected_games_weigh_what_the_expert_would_have_done(records, chat):
     )
     assert imitated == expected and imitated.label_weight > 0
     line["turns"][0]["action"] = "go to nowhere 1"
-    (corrected,) = played_examples([line], records, chat, search_weight=4.0, corrected=True)
+    (corrected,) = played_examples([line], records, chat, search_weight=4.0, dagger=True)
     learned = [
         label for label, weight in zip(corrected.labels, corrected.weights, strict=True) if label != IGNORED and weight
     ]

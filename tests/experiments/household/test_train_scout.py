@@ -8,8 +8,12 @@ from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import InputError
 from interlat.experiments.household.episodes import read_episodes
-from interlat.experiments.household.train_scout import draw_example, expected_place_loss, scenes_of
-from interlat.training.losses import supervised_cross_entropy
+from interlat.experiments.household.train_scout import (
+    draw_example,
+    expected_place_loss,
+    scenes_of,
+    supervised_cross_entropy,
+)
 
 
 def test_fresh_evidence_every_time_with_targets_that_sum_to_one(pipeline):

@@ -59,8 +59,8 @@ class HouseholdCorpus(CorpusSource):
         learned, held_out = split_games(stored_episodes(messages.stores[0]), options["validation_share"])
         weight, dagger = options["search_weight"], options["dagger"]
         return (
-            played_examples(lines, learned, chat, search_weight=weight, corrected=dagger),
-            played_examples(lines, held_out, chat, corrected=dagger),
+            played_examples(lines, learned, chat, search_weight=weight, dagger=dagger),
+            played_examples(lines, held_out, chat, dagger=dagger),
         )
 
     def held_out_order(self, store: LatentStore) -> list[str]:
@@ -148,7 +148,7 @@ def split_games(
 
 
 def in_validation_order(games: Sequence[Game]) -> list[Game]:
-    """All games, sorted by item, in the order in which they are held out: by chance, always the same.
+    """All games, sorted by item, in the order in which they are held out: at random, always the same.
 
     Not by name, for names begin with the task type, and each part needs all of them.
     """

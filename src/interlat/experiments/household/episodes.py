@@ -110,7 +110,7 @@ def playable_episodes(paths: Sequence[str | Path], count: int | None = None) -> 
 
 
 def of_draw(records: Sequence[dict[str, Any]], draw: int) -> list[dict[str, Any]]:
-    """The records with one episode each, that of one draw of the evidence.
+    """The records with one episode each, from one draw of the evidence.
 
     Raises:
         InputError: a game has no such draw.
@@ -125,7 +125,7 @@ def of_draw(records: Sequence[dict[str, Any]], draw: int) -> list[dict[str, Any]
 
 
 def some_of(records: Sequence[dict[str, Any]], count: int | None) -> list[dict[str, Any]]:
-    """``count`` of the records by chance, always the same ones; all of them for None or where there are fewer.
+    """``count`` of the records at random, always the same ones; all of them for None or where there are fewer.
 
     Items are named after their task type, so the first ones would be of one type.
     """

@@ -26,7 +26,7 @@ def actor_example(
         chat: the actor's chat format; where its generation prompt opens a thought, every reply first ends it.
         search_weight: loss weight of where to go; every other token weighs 1.
         advice: for each turn the command that is learned instead of the one that was given: up to the first token in
-            which the two differ, and in its place that of the better one. What comes after it in the command given
+            which the two differ, and in its place the token of the better one. What comes after it in the command given
             has the weight 0, and so has all of a turn without advice (None).
     """
     prompt = [Text(actor_prompt(record["opening"]), literal=True), Text(f"{BEGIN_MESSAGE}{END_MESSAGE}")]
@@ -89,7 +89,7 @@ def scout_example(
         evidence: the scout's notes.
         plan: the plan to write.
         style: what is asked for.
-        beliefs: of the objects whose true place stands in the plan, in the order of the plan; there the exact
+        beliefs: of the objects whose true place is in the plan, in the order of the plan; there the exact
             posterior is the target. Empty for a plan that follows from the notes.
         place_weight: loss weight of those places; every other token weighs 1.
         chat: the scout's chat format.

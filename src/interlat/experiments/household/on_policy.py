@@ -19,7 +19,7 @@ def played_examples(
     chat: ChatFormat,
     *,
     search_weight: float = 1.0,
-    corrected: bool = False,
+    dagger: bool = False,
 ) -> list[Example]:
     """Each played game as the conversation that it was, every command in it labelled and none of them weighed.
 
@@ -34,8 +34,8 @@ def played_examples(
         records: the games with their episodes, whose evidence the senders had. Games that are not among them are left
             out.
         chat: the actor's chat format.
-        search_weight: corrected: loss weight of where to go; every other token weighs 1.
-        corrected: give the expert's commands as labels where they differ, and weigh them.
+        search_weight: with dagger, loss weight of where to go; every other token weighs 1.
+        dagger: give the expert's commands as labels where they differ, and weigh them.
 
     Returns:
         Examples with the items of the episodes whose evidence it was, in the order of the records.
@@ -58,7 +58,7 @@ def played_examples(
             )
         record, episode = found
         turns = [(turn["action"], turn["observation"], True) for turn in line["turns"]]
-        advice = expert_advice(record, episode, turns) if corrected else [None] * len(turns)
+        advice = expert_advice(record, episode, turns) if dagger else [None] * len(turns)
         examples.append(actor_example(record, {**episode, "turns": turns}, chat, search_weight, advice))
     return examples
 

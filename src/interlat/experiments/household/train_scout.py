@@ -7,6 +7,7 @@ plans with the drawn true place, without the noise of the draw.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -84,15 +85,9 @@ def _train(config: TrainScout, settings: Identity) -> Steps:
         batch = collate(examples, [None] * len(examples))
         embeddings = embed_batch(batch, model.get_input_embeddings(), None)
         states = backbone(inputs_embeds=embeddings, use_cache=False).last_hidden_state
-        loss, losses = supervised_cross_entropy(
-            states,
-            batch.labels,
-            model.lm_head,
-            batch.weights,
-            batch.dense_soft_targets(model.config.vocab_size),
-            batch.soft_positions,
-        )
-        in_doubt = batch.soft_positions[batch.labels != -100]
+        targets, positions = soft_targets_of(examples, batch.labels, model.config.vocab_size)
+        loss, losses = supervised_cross_entropy(states, batch.labels, model.lm_head, batch.weights, targets, positions)
+        in_doubt = positions[batch.labels != -100]
         metrics = {"plan_loss": losses.mean()}
         if bool(in_doubt.any()):
             metrics["place_loss"] = losses[in_doubt].mean()
@@ -122,6 +117,22 @@ def _train(config: TrainScout, settings: Identity) -> Steps:
         directory, parts, config.schedule, config.seed, micro_batches_of_step, validate, identity=identity
     )
     export_finished(directory, lambda: _export(config, model, tokenizer))
+
+
+def soft_targets_of(
+    examples: Sequence[Example], labels: Int[Tensor, "B T"], vocabulary_size: int
+) -> tuple[Float[Tensor, "S V"] | None, Bool[Tensor, "B T"]]:
+    """The known distributions in some examples without messages, in reading order, and where their labels stand."""
+    positions = torch.zeros_like(labels, dtype=torch.bool)
+    for row, example in enumerate(examples):
+        for index, _ in example.soft:
+            positions[row, len(example.before) + index] = True
+    known = [chances for example in examples for _, chances in sorted(example.soft)]
+    dense = torch.zeros(len(known), vocabulary_size)
+    for target, chances in zip(dense, known, strict=True):
+        for token, chance in chances:
+            target[token] = chance
+    return dense if known else None, positions
 
 
 def supervised_cross_entropy(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from interlat.engine.distributed import Ranks
-from interlat.training.validation import VALIDATION_PASS, mean_loss, mean_losses
+from interlat.training.stage import VALIDATION_PASS, mean_losses
 
 
 @pytest.mark.parametrize("count", [1, VALIDATION_PASS, 2 * VALIDATION_PASS + 3])
@@ -16,7 +16,7 @@ def test_every_sample_counts_once(count):
         return torch.tensor(float(sum(samples))) / totals, {}
 
     samples = list(range(1, count + 1))
-    assert mean_loss(objective, samples, count, Ranks()) == pytest.approx(sum(samples) / count)
+    assert mean_losses(objective, samples, count, Ranks())["loss"] == pytest.approx(sum(samples) / count)
     assert max(passes) <= VALIDATION_PASS and sum(passes) == count
 
 
@@ -38,7 +38,7 @@ def test_ranks_take_equally_many_passes_and_add_up(world):
             passes.append(len(part))
             return torch.tensor(float(len(part))), {}
 
-        mean_loss(objective, samples, None, OneOfMany(rank=rank, world_size=world))
+        mean_losses(objective, samples, None, OneOfMany(rank=rank, world_size=world))
         counts.append(len(passes))
     assert sum(found) == len(samples) and len(set(counts)) == 1
 

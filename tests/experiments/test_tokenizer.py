@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from interlat.engine.chat import ChatFormat
 from interlat.errors import InputError
-from interlat.training.tokenizer import train_tokenizer
+from interlat.experiments.tokenizer import train_tokenizer
 
 TOKENIZER = train_tokenizer(["go to drawer 3. On the drawer 3, you see a mug 1."] * 20, 500, ("<bop>", "<eop>"))
 
