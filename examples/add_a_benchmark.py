@@ -40,7 +40,7 @@ def main() -> None:
             output=f"{folder}/run",
         )
     for line in results.records:
-        print(line["item"], "right" if line["success"] else line["reason"])
+        print(line["item"], "right" if line["success"] else "wrong")
 
 
 if __name__ == "__main__":

@@ -94,7 +94,10 @@ def test_templates_are_those_that_are_given(config):
         ({"controls": ("all", "zeros")}, "give it alone"),
         ({"sender_template": "no place"}, "sender_template"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"environment": "gsm9k"}, "gsm9k"),
+        ({"limit": 0}, "limit is 0"),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0"),
+        ({"environment": "gsm9k", "sender": "nowhere"}, "environment is 'gsm9k'"),
+        ({"sender_sees": "notes"}, "q0 has none"),
         ({"data": ("a", "b")}, "data is"),
     ],
 )

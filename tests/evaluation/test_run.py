@@ -215,6 +215,14 @@ def test_a_sender_may_see_what_the_receiver_does_not(sees, text):
     assert text_for(Item("a", "Q"), "all") == "Q"
 
 
+def test_a_sender_that_sees_notes_only_needs_some_in_every_item(agents, tmp_path):
+    environment = Echo(count=2)
+    environment._items[1] = dataclasses.replace(environment._items[1], notes="")
+    with pytest.raises(InputError, match="item 1 has none"):
+        played(environment, roles(agents), arms_of(("text",), ()), settings(tmp_path, sees="notes"))
+    assert not (tmp_path / "results.jsonl").exists()
+
+
 def test_messages_are_made_once_within_the_memory_that_is_given(agents):
     sender, made = agents["sender"], []
     channel = channel_named("hidden")

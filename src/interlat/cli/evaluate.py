@@ -73,4 +73,4 @@ class EvaluateCommand(Evaluate):
         Console(stderr=True).print(report.table)
         if found.note:
             say(found.note)
-        say(f"results in {Path(self.output) / 'results.jsonl'}, tables in {Path(self.output) / 'summary.md'}")
+        say(f"results in {self.output}, tables in {Path(self.output) / 'summary.md'}")

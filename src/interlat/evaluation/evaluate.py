@@ -11,6 +11,7 @@ import torch
 from interlat.agents.agent import Agent
 from interlat.agents.loading import load
 from interlat.channels.protocol import SendOptions, channel_named
+from interlat.config import did_you_mean
 from interlat.controls.messages import control_named, controls_of
 from interlat.engine.distributed import Ranks
 from interlat.engine.sampling import Sampling
@@ -23,7 +24,7 @@ from interlat.files import content_digest
 from interlat.results import Results
 from interlat.tasks.base import TaskSet
 from interlat.tasks.grading import GRADERS, PLACE_OF_FORMAT
-from interlat.tasks.sources import TEMPLATES, TaskSource, some_tasks
+from interlat.tasks.sources import TASK_SOURCES, TEMPLATES, TaskSource, some_tasks
 
 SENDER, RECEIVER = "sender", "receiver"
 _UNHASHED = ("output", "batch_size", "workers", "device", "channels", "controls", "limit", "data")
@@ -76,6 +77,10 @@ def evaluate_steps(config: Evaluate, ranks: Ranks | None = None) -> Iterator[tup
     """
     ranks = ranks or Ranks()
     arms = arms_of(config.channels, config.controls)
+    names = (*ENVIRONMENTS.names(), *TASK_SOURCES.names())
+    if config.environment not in names:
+        guess = did_you_mean(config.environment, names)
+        raise InputError(f"environment is {config.environment!r}, expected one of {', '.join(names)}{guess}")
     agents = load_agents(config, ranks)
     check_arms(agents, arms)
     environment = environment_of(config, agents[RECEIVER])

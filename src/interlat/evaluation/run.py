@@ -150,6 +150,11 @@ def play_arms(
     """As `run`, in a run directory that the caller has locked."""
     check_arms(agents, arms)
     everything = list(environment.items())
+    bare = next((item for item in everything if not item.notes), None) if settings.sees == "notes" else None
+    if bare is not None:
+        raise InputError(
+            f"the sender sees notes only, but {bare.id} has none; let it see question or all, or name the notes"
+        )
     found = read_run(settings.output, settings.config_hash).records
     other = next((line for line in found if line.get("data", environment.origin) != environment.origin), None)
     if other is not None:

@@ -89,6 +89,7 @@ class Evaluate:
         ):
             if template and "{text}" not in template:
                 raise InputError(f"{name} {template!r} has no {{text}}; write where the item goes")
-        for name in ("batch_size", "max_plan_tokens", "workers", "count"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name in ("limit", "batch_size", "max_plan_tokens", "max_new_tokens", "workers", "count"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}, expected at least 1")
