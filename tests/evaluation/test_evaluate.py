@@ -36,7 +36,7 @@ def test_one_call_from_names_to_results(config):
     results = evaluate(config)
     arms = arms_of(config.channels, config.controls)
     assert len(results.records) == 4 * len(arms) and uncontrolled(results.records) == []
-    assert {line["environment"] for line in results.records} == {"records"}
+    assert {(line["environment"], line["dtype"]) for line in results.records} == {("records", "float32")}
     named = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     assert interlat.evaluate(**named).records == results.records, "nothing is played again"
     fewer = dataclasses.replace(config, channels=("none", "text"), controls=())

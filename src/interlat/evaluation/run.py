@@ -236,6 +236,7 @@ def _play_arm(
     played = _played(environment, items, receiver, messages, settings.reply, seeds)
     for item, one, message, (episode, failure) in zip(items, made, messages, played, strict=True):
         record = _record(environment, arm, item, one, message, episode, failure, settings)
+        record["dtype"] = str(receiver.engine.dtype).removeprefix("torch.")
         more = extra(arm, item, one, message, episode) if extra else {}
         yield {**record, **more}
 
