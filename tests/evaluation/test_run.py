@@ -167,6 +167,17 @@ def test_results_on_other_data_are_not_mixed(agents, tmp_path):
         list(run(other, pair, arms, settings(tmp_path)))
 
 
+def test_a_file_of_the_same_content_may_be_elsewhere(agents, tmp_path):
+    pair, arms, moved = roles(agents), arms_of(("none",), ()), Echo()
+    moved.origin = {"data": "here.jsonl", "sha256": "ab"}
+    before = played(moved, pair, arms, settings(tmp_path))
+    moved.origin = {"data": "there.jsonl", "sha256": "ab"}
+    assert played(moved, pair, arms, settings(tmp_path)) == before
+    moved.origin = {"data": "there.jsonl", "sha256": "cd"}
+    with pytest.raises(InputError, match=r"other data.*here.jsonl"):
+        list(run(moved, pair, arms, settings(tmp_path)))
+
+
 @pytest.mark.parametrize(
     ("sender", "receiver", "channel", "error", "named"),
     [

@@ -156,7 +156,8 @@ def play_arms(
             f"the sender sees notes only, but {bare.id} has none; let it see question or all, or name the notes"
         )
     found = read_run(settings.output, settings.config_hash).records
-    other = next((line for line in found if line.get("data", environment.origin) != environment.origin), None)
+    now = _content(environment.origin)
+    other = next((line for line in found if _content(line.get("data", environment.origin)) != now), None)
     if other is not None:
         raise InputError(
             f"{settings.output} has results on other data ({other['data']}), the items are now those of "
@@ -187,6 +188,11 @@ def play_arms(
                 append_line(path, record)
             count += len(todo)
             yield count, total
+
+
+def _content(origin: Mapping[str, Any]) -> dict[str, Any]:
+    """What data are known by: a file by its content, wherever it is."""
+    return {name: value for name, value in origin.items() if name != "data" or "sha256" not in origin}
 
 
 def _partners(arms: Sequence[Arm], items: Sequence[Item], seed: int) -> Mapping[str, str]:
