@@ -10,13 +10,14 @@ import time
 import pytest
 import torch
 
+from interlat.agents.loading import load
 from interlat.channels.protocol import SendOptions, channel_named
 from interlat.controls.cross_task import cross_task_partners
 from interlat.controls.messages import controlled
 from interlat.engine.distributed import Ranks
 from interlat.engine.sampling import Sampling
 from interlat.environments.protocol import Item, Outcome
-from interlat.errors import CheckpointError, InputError, MessageError, StorageError
+from interlat.errors import CheckpointError, InputError, MessageError, PromptError, StorageError
 from interlat.evaluation.evaluate import arms_of
 from interlat.evaluation.run import Play, check_arms, read_run, run, text_for
 from interlat.evaluation.sends import Sends
@@ -196,6 +197,14 @@ def test_wrong_pairs_are_refused_before_anything_is_written(agents, tmp_path, se
     with pytest.raises(error, match=named):
         list(run(Echo(), pair, arms, settings(tmp_path / "out")))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_a_chat_template_is_refused_at_once(pair, agents, tmp_path):
+    bare = load(str(pair["sender"]), dtype="float32")
+    bare.engine.tokenizer.chat_template = None
+    with pytest.raises(PromptError, match=r"cannot be receiver.*no chat template"):
+        played(Echo(), {**roles(agents), "receiver": bare}, arms_of(("none",), ()), settings(tmp_path / "out"))
+    assert not list(tmp_path.glob("out/results*"))
 
 
 def test_a_text_that_does_not_fit_fails_alone(agents, tmp_path):

@@ -107,6 +107,7 @@ def check_arms(agents: Mapping[str, Agent], arms: Sequence[Arm]) -> None:
     Raises:
         InputError: no arms, one twice, an unknown control or one for another kind of message.
         CheckpointError, MessageError: a wrong pair; names everything that does not fit.
+        PromptError: an agent has no chat template.
     """
     if not arms:
         raise InputError("no channel to evaluate; name at least one")
@@ -119,6 +120,12 @@ def check_arms(agents: Mapping[str, Agent], arms: Sequence[Arm]) -> None:
             if arm.channel.kind == "none":
                 raise InputError(f"control {arm.control!r} needs a message, and channel none sends nothing")
             control_named(arm.control, arm.channel.kind)
+    senders = [arm.sender for arm in arms if arm.channel.kind != "none"]
+    for name in dict.fromkeys([*senders, *(arm.receiver for arm in arms)]):
+        try:
+            _ = agents[name].chat
+        except PromptError as error:
+            raise PromptError(f"{agents[name].engine.name} cannot be {name}: {error}") from error
     for channel, sender, receiver in dict.fromkeys((arm.channel, arm.sender, arm.receiver) for arm in arms):
         header = channel.header(agents[sender])
         if header is None:
