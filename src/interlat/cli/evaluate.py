@@ -21,7 +21,7 @@ HOUSEHOLD_FIELDS = frozenset({"settings", "episodes", "games", "draw"})
 
 @dataclass(frozen=True)
 class EvaluateCommand(Evaluate):
-    """Let a sender speak over channels to a receiver, who acts in an environment, with controls."""
+    """Let a sender speak over channels to a receiver, which acts in an environment, with controls."""
 
     threads: int | None = None
     """Threads of torch on a CPU; None leaves them."""

@@ -13,7 +13,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Evaluate:
-    """A sender speaks over channels to a receiver, who acts in an environment, with controls."""
+    """A sender speaks over channels to a receiver, which acts in an environment, with controls."""
 
     sender: str
     """Folder or hub id of the sender."""
