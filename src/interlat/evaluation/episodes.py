@@ -49,7 +49,7 @@ def play(
     Args:
         environment: where they are played.
         items: different ones.
-        receiver: who acts.
+        receiver: the agent that acts.
         messages: one for each item.
         sampling: how the receiver replies.
         seeds: one for each item; its turn is added.
