@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interlat.training.compress.compression import Compress, compress
+from interlat.training.pairs import PreferenceData
 
 import interlat
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
@@ -24,9 +24,9 @@ from interlat.store.reading import LatentStore
 from interlat.store.seal import write_seal
 from interlat.tasks.sources import TaskSource
 from interlat.training.actor import TrainActor, train_actor
+from interlat.training.compression import Compress, compress
 from interlat.training.loop import Schedule
 from interlat.training.model import SmallModel
-from interlat.training.pairs import PreferenceData
 from interlat.training.preference import TrainPreference, train_preference
 
 ONE_STEP = Schedule(steps=1, batch_size=4, warmup_steps=1)
