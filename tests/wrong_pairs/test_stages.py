@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interlat.training.pairs import PreferenceData
 
 import interlat
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
@@ -28,6 +27,7 @@ from interlat.training.compression import Compress, compress
 from interlat.training.loop import Schedule
 from interlat.training.model import SmallModel
 from interlat.training.preference import TrainPreference, train_preference
+from interlat.training.trajectories import PreferenceData
 
 ONE_STEP = Schedule(steps=1, batch_size=4, warmup_steps=1)
 
