@@ -15,9 +15,9 @@ PACKAGE = ROOT / "src" / "interlat"
 EXPERIMENTS = "experiments"
 CONCEPTS = {
     # A concept -> what its one implementation is recognised by in the library's source.
-    "prompt builder": r"\.chat\.opening\(|ChatFormat\([^)]*\)\.opening\(",
-    "latent-step loop": r"for \w+ in range\([^)]*steps",
-    "logit lens": r"\.logits\([^\n]*\)\.topk\(|log_softmax\(dim=-1\)[^\n]*\n[^\n]*topk",
+    "prompt builder": r"\.opening\(\[",
+    "latent-step loop": r"def take_latent_steps\(|for \w+ in range\([^)\n]*latent_steps",
+    "logit lens": r"def logit_lens\(|logits\([^\n]*\.topk\(|softmax\([^\n]*\.topk\(",
 }
 
 

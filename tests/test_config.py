@@ -223,7 +223,7 @@ def test_broken_yaml_names_its_line_and_a_folder_is_no_file(tmp_path):
         (TrainActor, "trained: low-rank", "finetune"),
         (TrainActor, "schedule: {keep: bets}", "schedule.load_best_at_end"),
         (TrainActor, "finetune: low-rank", "finetune"),
-        (TrainActor, "schedule: {load_best_at_end: bets}", "schedule: load_best_at_end"),
+        (TrainActor, "schedule: {load_best_at_end: bets}", "schedule.load_best_at_end"),
         (TrainActor, "precision: bf16", "precision"),
         (CollectThoughts, "method: compresed", "method"),
         (CollectThoughts, "state_at: predict", "state_at"),

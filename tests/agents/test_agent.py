@@ -242,7 +242,7 @@ def test_a_message_of_another_model_is_refused(actor: Agent, save_model: Callabl
 
 
 def test_a_message_longer_than_any_in_training_is_refused(scout: Agent, actor: Agent) -> None:
-    with pytest.raises(MessageError, match="21 rows"):
+    with pytest.raises(MessageError, match="21 latents"):
         actor.reply("A room.", scout.think(TASK, steps=21))
 
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from interlat import registry
-from interlat.agents.agent import Agent, load_engine
+from interlat.agents.agent import Agent
+from interlat.agents.loading import load_engine
 from interlat.engine.cache import KVCache
 from interlat.engine.decoding import DecodeOutput
 from interlat.engine.hf import HFEngine
@@ -50,7 +51,7 @@ class EchoEngine(Engine):
         return memory
 
     def decode(
-        self, memory, sampling=None, seeds=None, stop_ids=None, keep_hidden_states=False, *, offset="", segment=""
+        self, memory, sampling=None, seeds=None, stop_ids=None, keep_hidden_states=False, *, state_at="", segment=""
     ):
         ids = [read[-3:] for read in self.read.pop(id(memory))]
         texts = [self.tokenizer.decode(one, skip_special_tokens=True) for one in ids]

@@ -117,7 +117,7 @@ def test_an_item_whose_memories_differ_in_kind_fails_alone(make_tokenizer):
     align = NormMatchedIdentity.of_embeddings(engine.input_embeddings)
     team = Teamwork(Team(members), {"": engine}, {"": align})
     works = {w.question.key: w for w in team.run([Question("one", "x" * 60), Question("two", "a")])}
-    assert "cannot merge what it hears" in works["one"].failure
+    assert "cannot merge its inputs" in works["one"].failure
     assert works["two"].failure == ""
 
 

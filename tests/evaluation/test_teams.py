@@ -19,6 +19,7 @@ from interlat.evaluation import teams as module
 from interlat.evaluation.teams import CONTROLS, EvaluateTeams, evaluate_teams, results_of
 from interlat.progress import drain
 from interlat.tasks.sandbox.execution import Limits
+from interlat.tasks.sources import TaskSource
 from interlat.teams.team import Member
 from interlat.teams.topologies import TeamOptions
 from interlat.teams.turns import TeamRun, Turn

@@ -201,12 +201,12 @@ def plans(model, count, offset):
     rows = torch.stack([sure * 10] * len(tokens))
     for place, token in enumerate(tokens):
         if token == 6:
-            place += offset == "predicting"
+            place += offset == "before_token"
             rows[place] = 0.0
     return [(rows, tokens)] * count
 
 
-@pytest.mark.parametrize("offset", ["predicting", "consuming"])
+@pytest.mark.parametrize("offset", ["before_token", "after_token"])
 def test_it_is_the_token_after_which_most_is_open(model, offset):
     assert uncertain_token(model, plans(model, FEWEST, offset), offset) == 6
 
@@ -224,12 +224,12 @@ def test_the_mean_is_that_of_the_definition(model):
             entropy = -sum(share * math.log(share) for share in shares if share)
             entropies.setdefault(tokens[place - 1], []).append(entropy)
     means = {token: sum(values) / len(values) for token, values in entropies.items()}
-    assert uncertain_token(model, found, "predicting") == max(means, key=means.__getitem__)
+    assert uncertain_token(model, found, "before_token") == max(means, key=means.__getitem__)
 
 
 def test_rare_tokens_do_not_count(model):
-    assert uncertain_token(model, plans(model, 1, "predicting"), "predicting") is None
-    assert uncertain_token(model, [], "predicting") is None
+    assert uncertain_token(model, plans(model, 1, "before_token"), "before_token") is None
+    assert uncertain_token(model, [], "before_token") is None
 
 
 @pytest.mark.parametrize("name", ["granite", "cohere", "gemma2"])
@@ -241,5 +241,5 @@ def test_certainty_is_that_of_the_models_own_scores(name, monkeypatch):
         log_p = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(dim=-1)
     monkeypatch.setattr(compressors, "entropy", lambda found: seen.append(found) or entropy(found))
     seen = []
-    uncertain_token(model, [(states, ids)], "consuming")
+    uncertain_token(model, [(states, ids)], "after_token")
     torch.testing.assert_close(seen[0], log_p, rtol=1e-4, atol=1e-5)

@@ -7,6 +7,7 @@ from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError
 from interlat.store.reading import LatentStore
+from interlat.tasks.sources import TaskSource
 from interlat.training.messages import StoredMessages
 
 

@@ -20,7 +20,7 @@ PICTURE = "loss"
 ANOTHER = f"{SELECTED_BY}_of_another_message"
 PARTS = {
     "contrastive": "contrastive: nats short of the margin",
-    "plan_distillation": "plan_distillation: distance to the plan in words",
+    "plan_distillation": "plan distillation: distance to the plan in words",
 }
 """What may be trained beside the cross-entropy, by the names in the metrics."""
 SMOOTHED_OVER = 1 / 40
