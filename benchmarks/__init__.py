@@ -1,1 +1,1 @@
-"""What `interlat bench` measures: always a ratio against the plain implementation, in the same run."""
+"""What `python -m benchmarks` measures: always a ratio against the plain implementation, in the same run."""

@@ -1,4 +1,4 @@
-"""Lets a random model answer prompts in this process and prints what that took: `interlat bench collect` runs it.
+"""Lets a random model answer prompts in this process and prints what that took: `python -m benchmarks collect` runs it.
 
 ``python -m benchmarks.collect_play ours|plain SIZE PROMPTS TOKENS BATCH FOLDER``.
 """

@@ -1,4 +1,4 @@
-"""Trains a random compressed sender for some steps and prints what that took: `interlat bench compress` runs it.
+"""Trains a random compressed sender for some steps and prints what that took: `python -m benchmarks compress` runs it.
 
 ``python -m benchmarks.compress_play ours|plain K BATCH PROMPT REAL PADDED SUPERVISED VOCABULARY SIZE``.
 """

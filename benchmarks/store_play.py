@@ -1,4 +1,4 @@
-"""Writes and reads thoughts in this process and prints what that took: `interlat bench store` runs it.
+"""Writes and reads thoughts in this process and prints what that took: `python -m benchmarks store` runs it.
 
 ``python -m benchmarks.store_play ours|published FOLDER ITEMS LENGTH SIZE READS``. Both sides store the same
 numbers; making them is not timed.

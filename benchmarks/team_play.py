@@ -1,4 +1,4 @@
-"""Lets a random team work on random questions and prints what that took: `interlat bench team` runs it.
+"""Lets a random team work on random questions and prints what that took: `python -m benchmarks team` runs it.
 
 ``python -m benchmarks.team_play ours|shared|rows|batch QUESTIONS PROMPT QUESTION WRITTEN SIZE LAYERS VOCABULARY
 STEPS MEMBERS``.
