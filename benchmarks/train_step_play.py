@@ -1,4 +1,4 @@
-"""Trains a random actor for some steps in this process and prints what that took: `python -m benchmarks train-step` runs it.
+"""Trains a random actor for some steps in this process and prints the results; `python -m benchmarks train-step`.
 
 ``python -m benchmarks.train_step_play ours|published VOCABULARY BATCH PADDED REAL SUPERVISED SIZE PASS``.
 """

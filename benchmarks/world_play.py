@@ -1,4 +1,4 @@
-"""Plays games at random in this process and prints the mean seconds of each phase: `python -m benchmarks world` runs it.
+"""Plays games at random in this process and prints the mean seconds of each phase; `python -m benchmarks world`.
 
 ``python -m benchmarks.world_play stock|fast STEPS GAME ...``. The first game is not timed.
 """

@@ -49,7 +49,7 @@ def test_it_prints_as_a_table(scout: Agent) -> None:
     thought = scout.think("go", steps=3)
     inspection = inspect(thought, scout.engine, top_k=2)
     text = str(inspection)
-    assert "3 rows under the head of" in text and "nearest tokens" in text
+    assert "3 latents under the head of" in text and "nearest tokens" in text
     console = Console(record=True, width=120)
     console.print(inspection)
     assert "entropy" in console.export_text()

@@ -52,3 +52,15 @@ def test_settings_of_the_first_edition_play_household_games(tmp_path):
     assert isinstance(
         parse(EvaluateCommand, ["--sender", "a", "--environment", "gsm8k", "--output", "o"]), EvaluateCommand
     )
+
+
+def test_items_that_failed_are_exit_code_1(words, tmp_path):
+    rows = [
+        {"id": "long", "question": "drawer " * 300, "answer": "1"},
+        {"id": "short", "question": "1?", "answer": "1"},
+    ]
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flags = ["--channels", "none", "--max-new-tokens", "4", "--dtype", "float32", "--output", str(tmp_path / "run")]
+    assert main([*words[: words.index("--channels")], *flags]) == 1
+    lines = [json.loads(line) for line in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
+    assert {line["item"]: bool(line["failure"]) for line in lines} == {"long": True, "short": False}

@@ -59,7 +59,7 @@ class Inspection:
 
     def __rich__(self) -> Table:
         made = "" if self.same_model else " (not the model that made the message)"
-        table = Table(title=Text(f"{len(self.rows)} rows under the head of {self.model}{made}"))
+        table = Table(title=Text(f"{len(self.rows)} latents under the head of {self.model}{made}"))
         for column in ("row", "entropy", "norm"):
             table.add_column(column, justify="right")
         table.add_column("said")

@@ -60,10 +60,10 @@ class EvaluateCommand(Evaluate):
             completed(steps, f"results{several}", begun=lambda: write_config(self, self.output))
         return results_of(self)
 
-    def report(self, found: "Results | None") -> None:
-        """Write the report and show its table."""
+    def report(self, found: "Results | None") -> int:
+        """Write the report and show its table; 1 if items failed, such as one that does not fit the context."""
         if found is None:
-            return
+            return 0
         from interlat.report.evaluation import report_evaluation
 
         if self.json:
@@ -74,3 +74,4 @@ class EvaluateCommand(Evaluate):
         if found.note:
             say(found.note)
         say(f"results in {self.output}, tables in {Path(self.output) / 'summary.md'}")
+        return int(any(line["failure"] for line in found.records))
