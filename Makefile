@@ -15,11 +15,12 @@ STAMP := $(VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-sweep check lint types imports bench reproduce clean
+.PHONY: help setup demo test test-core test-slow test-sweep check lint types imports bench reproduce clean
 
 help:
 	@echo "make demo       scout and actor play held-out games; writes runs/demo/report.html"
 	@echo "make test       the quick tests"
+	@echo "make test-core  the tests of the core, in about a minute"
 	@echo "make test-slow  the slow tests"
 	@echo "make test-sweep every model type of transformers, as a tiny random model"
 	@echo "make check      ruff, mypy and import-linter (also one by one: lint, types, imports)"
@@ -42,6 +43,10 @@ demo: setup
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+# -m overrides the selection of pyproject.toml, so slow tests are left out again.
+test-core: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "core and not slow" $(ARGS)
 
 # The slow tests train and measure: one process, all cores, none beside it.
 test-slow: setup

@@ -6,6 +6,32 @@ import pytest
 pytest_plugins = ("model_fixtures", "game_fixtures", "pair_fixtures", "record_fixtures")
 
 
+CORE = (
+    "agents/test_agent.py",
+    "channels/",
+    "connectors/test_base.py",
+    "controls/test_messages.py",
+    "engine/test_cache.py",
+    "engine/test_decoding.py",
+    "engine/test_protocol.py",
+    "environments/test_question.py",
+    "evaluation/test_evaluate.py",
+    "evaluation/test_run.py",
+    "test_config.py",
+    "test_messages.py",
+    "test_registry.py",
+    "test_results.py",
+)
+"""The tests of `pytest -m core`: what a message is, how it is made, sent, read and evaluated; about a minute."""
+
+
+def pytest_collection_modifyitems(items):
+    root = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(root) and item.path.relative_to(root).as_posix().startswith(CORE):
+            item.add_marker("core")
+
+
 @dataclasses.dataclass(frozen=True)
 class Pipeline:
     """A whole experiment at the smallest scale: games, episodes, tokenizer, scout, thoughts, actors."""
