@@ -15,9 +15,14 @@ FOREVER = "2^{2^{2^{2^{2^{2}}}}}"
 LONG = r"\int_0^1 \frac{\sin(x^3+\ln(x+1))}{\sqrt{x^5+x+1}} dx"
 
 
+OTHERS = set()
+"""Workers that other tests of this process have left behind."""
+
+
 @pytest.fixture(scope="module")
 def shared_pool():
     symbolic._pool.close()
+    OTHERS.update(workers())
     made = ComparisonPool(1, seconds=0.5)
     yield made
     made.close()
@@ -33,7 +38,7 @@ def pool(shared_pool):
 def workers():
     """The processes of this one that compare."""
     found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "graders.symbolic"], capture_output=True, text=True)
-    return {int(process) for process in found.stdout.split()}
+    return {int(process) for process in found.stdout.split()} - OTHERS
 
 
 def worker_of(pool):
