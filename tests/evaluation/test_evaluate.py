@@ -5,8 +5,9 @@ import pytest
 
 import interlat
 from interlat.errors import InputError
-from interlat.evaluation.evaluate import arms_of, environment_of, evaluate, results_of, settings_hash, uncontrolled
+from interlat.evaluation.evaluate import arms_of, environment_of, evaluate, results_of, settings_hash
 from interlat.evaluation.settings import Evaluate
+from interlat.report.summary import summarise
 
 QUESTIONS = [
     {"id": f"q{n}", "question": f"What is {n} + {n}?", "answer": str(2 * n), "told": f"n is {n}"} for n in range(4)
@@ -30,6 +31,11 @@ def config(pair, tmp_path):
         dtype="float32",
         batch_size=3,
     )
+
+
+def uncontrolled(records):
+    """The arms that the report says have no control."""
+    return sorted({row.variant for row in summarise(records).rows if not row.controlled})
 
 
 def test_one_call_from_names_to_results(config):

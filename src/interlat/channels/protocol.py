@@ -25,7 +25,7 @@ class SendOptions:
     seed: int = 0
     """Of sampled plans."""
     dtype: torch.dtype | None = torch.bfloat16
-    """Number format in which hidden states travel; None leaves that of the sender's model."""
+    """Number format in which hidden states travel; None keeps the number format of the sender's model."""
 
 
 class Channel(Protocol):

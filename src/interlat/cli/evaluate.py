@@ -32,7 +32,7 @@ class EvaluateCommand(Evaluate):
 
     @classmethod
     def form_of(cls, fields: Mapping[str, Any], words: list[str]) -> type[Any]:
-        """The class that some settings are of: those of the first edition name episodes and settings."""
+        """The class of some settings: settings of the first edition name ``episodes`` and ``settings``."""
         named = {word.lstrip("-").partition("=")[0].partition(".")[0] for word in words if word.startswith("--")}
         if not HOUSEHOLD_FIELDS & {*fields, *named}:
             return cls

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -193,9 +193,3 @@ def results_of(config: Evaluate) -> Results:
     found = read_run(config.output, settings_hash(config))
     names = {arm.name for arm in arms_of(config.channels, config.controls)}
     return dataclasses.replace(found, records=[line for line in found.records if line["variant"] in names])
-
-
-def uncontrolled(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The channels of some results that no control was run for; their gains may have nothing to do with content."""
-    channels = {str(line["channel"]) for line in records} - {"none"}
-    return sorted(channels - {str(line["channel"]) for line in records if line["control"]})
