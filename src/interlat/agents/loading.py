@@ -59,7 +59,7 @@ def load_engine(place: str, template: TemplateOptions | None = None, **options: 
     Args:
         place: a directory or a hub id.
         template: arguments of the chat template, over those in ``agent.json``.
-        options: those of `interlat.engine.protocol.load_model`, ``engine`` among them.
+        options: passed on to `interlat.engine.protocol.load_model`, ``engine`` among them.
 
     Raises:
         CheckpointError: no usable model in that place, or ``agent.json`` is damaged.
