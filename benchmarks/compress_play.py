@@ -24,7 +24,7 @@ from interlat.engine.hardware import choose_device
 from interlat.training.compression_objective import CompressionObjective
 from interlat.training.compressors import Reasoner, Sample
 from interlat.training.examples import IGNORED, Example
-from interlat.training.losses import CompressionWeights
+from interlat.training.loss_weights import CompressionWeights
 
 STEPS = 2
 """Timed steps, and as many timed rollouts."""

@@ -23,7 +23,7 @@ from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.engine.hardware import choose_device
 from interlat.training.branches import Branch, other_message
 from interlat.training.examples import IGNORED, Example, Mixed
-from interlat.training.losses import BranchWeights
+from interlat.training.loss_weights import BranchWeights
 from interlat.training.objective import ActorObjective
 
 STEPS = 3

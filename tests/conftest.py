@@ -55,9 +55,9 @@ def pipeline(tmp_path_factory):
     from interlat.experiments.household.train_scout import TrainScout, train_scout
     from interlat.experiments.tokenizer import train_tokenizer
     from interlat.tasks.sources import TaskSource
-    from interlat.training.actor import TrainActor, train_actor
-    from interlat.training.loop import Schedule
-    from interlat.training.model import SmallModel
+    from interlat.training.actor import train_actor
+    from interlat.training.options import Schedule, SmallModel
+    from interlat.training.settings import TrainActor
 
     root = tmp_path_factory.mktemp("pipeline")
     for split, count in (("train", 8), ("seen", 4)):
@@ -88,8 +88,9 @@ def pipeline(tmp_path_factory):
 @pytest.fixture(scope="session")
 def short(pipeline, tmp_path_factory):
     """A compressed sender and a resampler for the latent actor of the pipeline, hardly trained."""
-    from interlat.training.compression import Compress, compress
-    from interlat.training.loop import Schedule
+    from interlat.training.compression import compress
+    from interlat.training.options import Schedule
+    from interlat.training.settings import Compress
 
     folder = tmp_path_factory.mktemp("short")
     schedule = Schedule(steps=2, batch_size=4, warmup_steps=1)

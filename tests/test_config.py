@@ -20,10 +20,8 @@ from interlat.experiments.household.commands.compare import Compare
 from interlat.experiments.household.commands.evaluate import Evaluate
 from interlat.experiments.household.commands.latency import EvaluateLatency
 from interlat.experiments.household.train_scout import TrainScout
-from interlat.training.actor import TrainActor
-from interlat.training.compression import Compress
-from interlat.training.losses import BranchWeights, CompressionWeights
-from interlat.training.preference import TrainPreference
+from interlat.training.loss_weights import BranchWeights, CompressionWeights
+from interlat.training.settings import Compress, TrainActor, TrainPreference
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from interlat.errors import InputError
+
 Kind = TypeVar("Kind")
 
 
@@ -52,3 +54,36 @@ def _check_names(kind: Any, fields: dict[str, Any]) -> None:
 @functools.cache
 def _adapter(kind: Any) -> Any:
     return TypeAdapter(kind)
+
+
+def check_range(config: Any, interval: str, *names: str, owner: str = "") -> None:
+    """Refuse fields of a dataclass that lie outside an interval; of a tuple every item counts, and None is no number.
+
+    Args:
+        config: the dataclass.
+        interval: in the notation of mathematics, such as ``[0, 1)`` or ``[1, inf)``.
+        names: of the fields.
+        owner: what the fields are of, for the error text.
+
+    Raises:
+        InputError: a number lies outside.
+    """
+    low, high = (float(bound) for bound in interval[1:-1].split(","))
+    for name in names:
+        value = getattr(config, name)
+        for number in value if isinstance(value, tuple | list) else [value]:
+            if number is None or low < number < high or (number == low and interval[0] == "["):
+                continue
+            if number != high or interval[-1] != "]":
+                place = " ".join(filter(None, (owner, name)))
+                raise InputError(f"{place} is {value}, expected numbers in {interval}; correct it")
+
+
+def check_choices(config: Any, *names: str, owner: str = "") -> None:
+    """Refuse values of fields that are not among those of their `Literal`. Raises InputError."""
+    hints = typing.get_type_hints(type(config))
+    for name in names:
+        value, allowed = getattr(config, name), typing.get_args(hints[name])
+        if value not in allowed:
+            place = " ".join(filter(None, (owner, name)))
+            raise InputError(f"{place} is {value!r}, expected one of {', '.join(allowed)}; correct it")

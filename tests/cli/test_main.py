@@ -19,9 +19,10 @@ from interlat.experiments.household.evaluate import Checkpoints, EvaluateHouseho
 from interlat.experiments.household.latency import MeasureLatency, measure_latency
 from interlat.experiments.household.train_scout import TrainScout, train_scout
 from interlat.files import locked
-from interlat.training.actor import TrainActor, train_actor
-from interlat.training.compression import Compress, compress
-from interlat.training.preference import TrainPreference, train_preference
+from interlat.training.actor import train_actor
+from interlat.training.compression import compress
+from interlat.training.preference import train_preference
+from interlat.training.settings import Compress, TrainActor, TrainPreference
 
 
 def test_every_command_can_be_imported_and_says_what_its_fields_mean(capsys):

@@ -13,8 +13,7 @@ from interlat.cli.train import TrainActorCommand, TrainPreferenceCommand
 from interlat.config import write_config
 from interlat.files import append_line, read_lines
 from interlat.store.reading import LatentStore
-from interlat.training.loop import Schedule
-from interlat.training.model import SmallModel
+from interlat.training.options import Schedule, SmallModel
 from interlat.training.trajectories import TRAJECTORIES_FILE, Trajectory
 
 SHAPE = SmallModel(hidden_size=16, layers=1, heads=2, intermediate_size=16)

@@ -10,8 +10,9 @@ from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
 from interlat.evaluation.parallelism import ReadLatents, read_latents
 from interlat.store.reading import LatentStore
-from interlat.training.compression import Compress, compress
-from interlat.training.loop import Schedule
+from interlat.training.compression import compress
+from interlat.training.options import Schedule
+from interlat.training.settings import Compress
 
 
 def by_latent(config):

@@ -49,7 +49,8 @@ def test_a_vocabulary_without_room_is_refused():
 def test_survives_the_checkpoint_of_a_qwen2_model(tmp_path):
     """transformers 5 loads another splitting for Qwen2 checkpoints; the engine must load the one that was saved."""
     from interlat.engine.checkpoint import load_tokenizer
-    from interlat.training.model import SmallModel, build_model, export_model
+    from interlat.training.model import build_model, export_model
+    from interlat.training.options import SmallModel
 
     model = build_model(SmallModel(hidden_size=8, layers=1, heads=1, intermediate_size=8), TOKENIZER, 0)
     export_model(model, TOKENIZER, tmp_path / "model")

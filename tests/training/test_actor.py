@@ -26,16 +26,16 @@ from interlat.store.index import Entry
 from interlat.store.reading import LatentStore
 from interlat.tasks.sources import TaskSource
 from interlat.training import actor
-from interlat.training.actor import TrainActor, train_actor
-from interlat.training.conversations import ConversationOptions, load_corpus
+from interlat.training.actor import train_actor
+from interlat.training.conversations import load_corpus
 from interlat.training.corpus import CORPORA, Corpus
 from interlat.training.examples import ids_of
-from interlat.training.finetune import Lora
-from interlat.training.loop import Schedule, step_of
-from interlat.training.losses import LOSSES, BranchWeights, Loss
+from interlat.training.loop import step_of
+from interlat.training.loss_weights import BranchWeights
+from interlat.training.losses import LOSSES, Loss
 from interlat.training.messages import StoredMessages
-from interlat.training.model import SmallModel
-from interlat.training.reading import Curriculum
+from interlat.training.options import ConversationOptions, Curriculum, Lora, Schedule, SmallModel
+from interlat.training.settings import TrainActor
 
 
 @pytest.fixture

@@ -30,8 +30,9 @@ from interlat.experiments.household.checkpoints import bundled
 from interlat.messages import TextMessage
 from interlat.tasks.base import Task
 from interlat.training.assistant_mask import supervised_conversation
-from interlat.training.conversations import ConversationOptions, conversation_example
+from interlat.training.conversations import conversation_example
 from interlat.training.examples import IGNORED, ids_of
+from interlat.training.options import ConversationOptions
 from model_fixtures import make_model
 
 TEXTS = [

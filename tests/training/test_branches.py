@@ -12,7 +12,7 @@ from interlat.errors import InputError
 from interlat.training.branches import Branch, Negatives, as_long_as, other_message
 from interlat.training.examples import Example, Mixed
 from interlat.training.fused_losses import LN2
-from interlat.training.losses import BranchWeights
+from interlat.training.loss_weights import BranchWeights
 
 EXAMPLE = Example((1, 2), (3, 4), (-100, 4), (1.0, 1.0))
 

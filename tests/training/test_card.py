@@ -14,10 +14,10 @@ from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.engine.hf import Engine
 from interlat.files import read_lines
 from interlat.messages import HiddenMessage
-from interlat.training.actor import TrainActor, train_actor
+from interlat.training.actor import train_actor
 from interlat.training.card import base_model, model_card, settings_of
-from interlat.training.loop import Schedule
-from interlat.training.model import SmallModel
+from interlat.training.options import Schedule, SmallModel
+from interlat.training.settings import TrainActor
 
 
 @pytest.fixture

@@ -29,14 +29,13 @@ from interlat.experiments.tokenizer import train_tokenizer
 from interlat.files import read_lines
 from interlat.store.reading import LatentStore
 from interlat.tasks.sources import TaskSource
-from interlat.training.actor import TrainActor, train_actor
-from interlat.training.compression import Compress, compress
-from interlat.training.conversations import ConversationOptions
-from interlat.training.finetune import Lora
-from interlat.training.loop import Schedule
-from interlat.training.losses import CompressionWeights
+from interlat.training.actor import train_actor
+from interlat.training.compression import compress
+from interlat.training.loss_weights import CompressionWeights
 from interlat.training.messages import StoredMessages
-from interlat.training.model import SmallModel, build_model
+from interlat.training.model import build_model
+from interlat.training.options import ConversationOptions, Lora, Schedule, SmallModel
+from interlat.training.settings import Compress, TrainActor
 
 
 @pytest.fixture

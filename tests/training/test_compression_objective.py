@@ -13,7 +13,8 @@ from interlat.connectors.resampler import Resampler, ResamplerConfig
 from interlat.training.compression_objective import CompressionObjective, CompressionTotals, FrozenReceiver
 from interlat.training.compressors import Reasoner, Resampling, Sample
 from interlat.training.examples import Example, Mixed
-from interlat.training.losses import CompressionWeights, LensDistillation, Replies
+from interlat.training.loss_weights import CompressionWeights
+from interlat.training.losses import LensDistillation, Replies
 from sweep.tiny_models import tiny_model
 
 SIZE, SENDER_SIZE, VOCABULARY = 16, 12, 40

@@ -28,8 +28,9 @@ from interlat.tasks.base import Task
 from interlat.tasks.gsm8k import GSM8K
 from interlat.tasks.records import RecordFields
 from interlat.tasks.sources import TaskSource
-from interlat.training.conversations import ConversationOptions, conversation_example, load_corpus
+from interlat.training.conversations import conversation_example, load_corpus
 from interlat.training.examples import IGNORED, Example, collate, ids_of
+from interlat.training.options import ConversationOptions
 
 SPECIALS = ["<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>"]
 SPECIALS += ["<|eot_id|>", "<s>", "</s>", "<bop>", "<eop>"]

@@ -9,11 +9,11 @@ from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import InputError
 from interlat.store.reading import LatentStore
-from interlat.training.actor import TrainActor, train_actor
+from interlat.training.actor import train_actor
 from interlat.training.corpus import CORPORA, Corpus, CorpusSource
 from interlat.training.examples import Example, ids_of
-from interlat.training.loop import Schedule
-from interlat.training.model import SmallModel
+from interlat.training.options import Schedule, SmallModel
+from interlat.training.settings import TrainActor
 
 
 class Letters(CorpusSource):

@@ -3,7 +3,8 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from interlat.errors import InputError
-from interlat.training.finetune import Lora, choose_finetuned, merge_lora
+from interlat.training.finetune import choose_finetuned, merge_lora
+from interlat.training.options import Lora
 
 
 def model():

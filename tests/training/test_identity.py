@@ -4,7 +4,6 @@ import pytest
 
 from interlat.errors import CheckpointError
 from interlat.store.reading import LatentStore
-from interlat.training.actor import TrainActor
 from interlat.training.examples import Example
 from interlat.training.identity import (
     FREE,
@@ -14,7 +13,8 @@ from interlat.training.identity import (
     settings_identity,
     thoughts_identity,
 )
-from interlat.training.loop import Schedule
+from interlat.training.options import Schedule
+from interlat.training.settings import TrainActor
 
 CONFIG = TrainActor("out", "episodes.jsonl", start="model")
 EXAMPLE = Example(

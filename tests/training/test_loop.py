@@ -12,7 +12,6 @@ from interlat.training.loop import (
     CHECKPOINT_FILE,
     EXPORTED_FILE,
     METRICS_FILE,
-    Schedule,
     check_settings,
     export_finished,
     learning_rate_factor,
@@ -23,6 +22,7 @@ from interlat.training.loop import (
     step_of,
     trained_parameters,
 )
+from interlat.training.options import Schedule
 
 SCHEDULE = Schedule(steps=12, checkpoint_every=4, eval_every=6, warmup_steps=3)
 

@@ -17,10 +17,9 @@ from interlat.training.fused_losses import (
     samples_of_labels,
     states_at_labels,
 )
+from interlat.training.loss_weights import BranchWeights, CompressionWeights
 from interlat.training.losses import (
     LOSSES,
-    BranchWeights,
-    CompressionWeights,
     Contrastive,
     Distillation,
     LensDistillation,

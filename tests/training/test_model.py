@@ -8,7 +8,8 @@ from safetensors import safe_open
 from interlat.agents.settings import AgentSettings
 from interlat.engine.hf import Engine
 from interlat.experiments.tokenizer import train_tokenizer
-from interlat.training.model import SmallModel, build_model, compiled_backbone, export_model
+from interlat.training.model import build_model, compiled_backbone, export_model
+from interlat.training.options import SmallModel
 
 TOKENIZER = train_tokenizer(["go to drawer 3."] * 5, 400, ("<bop>", "<eop>"))
 

@@ -12,7 +12,7 @@ from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.engine.rotary import read_rows_apart
 from interlat.training.branches import Branch, Totals, other_message
 from interlat.training.examples import Example, Mixed, collate
-from interlat.training.losses import BranchWeights
+from interlat.training.loss_weights import BranchWeights
 from interlat.training.objective import ActorObjective
 from interlat.training.preference import score_trajectories
 from interlat.training.reading import cut

@@ -13,18 +13,17 @@ from interlat.errors import CheckpointError, InputError
 from interlat.files import append_line, read_lines
 from interlat.store.reading import LatentStore
 from interlat.training import fused_losses
-from interlat.training.finetune import Lora
 from interlat.training.objective import ActorObjective
+from interlat.training.options import Lora, PreferenceSchedule
 from interlat.training.preference import (
     Preference,
-    PreferenceSchedule,
-    TrainPreference,
     load_preferences,
     pairs_of_step,
     preference_losses,
     score_trajectories,
     train_preference,
 )
+from interlat.training.settings import TrainPreference
 from interlat.training.trajectories import TRAJECTORIES_FILE, Trajectory
 
 

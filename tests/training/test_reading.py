@@ -14,9 +14,20 @@ from interlat.store.index import Entry
 from interlat.training.branches import as_long_as
 from interlat.training.corpus import Corpus
 from interlat.training.examples import Mixed, ids_of
-from interlat.training.losses import BranchWeights
+from interlat.training.loss_weights import BranchWeights
 from interlat.training.messages import StoredMessages
-from interlat.training.reading import BranchSource, Curriculum, Reading, cut
+from interlat.training.options import Curriculum
+from interlat.training.reading import BranchSource, cut
+from interlat.training.settings import TrainActor
+
+NONE, WHOLE = BranchWeights(), Curriculum()
+
+
+def reading_of(message, none_share=0.15, prefix_share=0.25, losses=NONE, curriculum=WHOLE):
+    return TrainActor(
+        "", "episodes.jsonl", message, ("thoughts",), none_share=none_share, prefix_share=prefix_share, losses=losses,
+        curriculum=curriculum, tokenizer="tokenizer",
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +39,7 @@ def parts(pipeline):
 
 def test_a_curriculum_ends_with_whole_messages(parts):
     corpus, thoughts, chat = parts
-    reading = Reading("latent", 0.0, 0.0, BranchWeights(plan_distillation=0.1), Curriculum("uniform"))
+    reading = reading_of("latent", 0.0, 0.0, BranchWeights(plan_distillation=0.1), Curriculum("uniform"))
     source = BranchSource(reading, *parts)
     for progress, whole in ((0.0, False), (0.9, True)):
         rng = random.Random(0)
@@ -39,7 +50,7 @@ def test_a_curriculum_ends_with_whole_messages(parts):
 
 def test_a_validation_gets_whole_messages_whatever_the_training_gets(parts):
     corpus, thoughts, _ = parts
-    source = BranchSource(Reading("latent", 1.0, 1.0, curriculum=Curriculum("linear")), *parts)
+    source = BranchSource(reading_of("latent", 1.0, 1.0, curriculum=Curriculum("linear")), *parts)
     for example in corpus.validation:
         own = source.branch(example, random.Random(0)).own
         assert torch.equal(own.rows, thoughts.states(example.item)) and own.taken == len(own.rows) and not own.words
@@ -47,7 +58,7 @@ def test_a_validation_gets_whole_messages_whatever_the_training_gets(parts):
 
 def test_shares_are_those_asked_for(parts):
     corpus, thoughts, _ = parts
-    source, rng = BranchSource(Reading("latent", 0.3, 0.5), *parts), random.Random(0)
+    source, rng = BranchSource(reading_of("latent", 0.3, 0.5), *parts), random.Random(0)
     example = corpus.training[0]
     branches = [source.branch(example, rng, 0.0) for _ in range(2000)]
     rows = thoughts.rows(example.item)
@@ -62,9 +73,9 @@ def test_a_message_in_words_has_no_thoughts_but_a_mixed_one_has_a_word_for_each_
     said, plan = "put apple", "<think>the shelf?</think>put apple"
     monkeypatch.setattr(StoredMessages, "_entry", lambda self, item, rng: Entry(item, plan=plan))
     example = corpus.training[0]
-    reading = Reading("text", 0.0)
+    reading = reading_of("text", 0.0)
     assert BranchSource(reading, *parts).branch(example, random.Random(0), 0.0).own == ids_of(said, chat)
-    mixed = Reading("latent", 0.0, 0.0, BranchWeights(plan_distillation=0.1), Curriculum("uniform"))
+    mixed = reading_of("latent", 0.0, 0.0, BranchWeights(plan_distillation=0.1), Curriculum("uniform"))
     assert BranchSource(mixed, *parts).branch(example, random.Random(0), 0.0).plan == ids_of(plan, chat)
 
 
@@ -74,14 +85,14 @@ def test_control_tokens_in_words_are_words_unless_allowed(parts, monkeypatch):
     monkeypatch.setattr(StoredMessages, "_entry", lambda self, item, rng: Entry(item, plan=plan))
     end = chat.tokenizer.convert_tokens_to_ids("<eop>")
     for literal in (True, False):
-        source = BranchSource(Reading("text", 0.0, literal=literal), *parts)
+        source = BranchSource(reading_of("text", 0.0), *parts, literal)
         own = source.branch(corpus.training[0], random.Random(0), 0.0).own
         assert own == ids_of(plan, chat, literal) and (end in own) is not literal
 
 
 def test_a_negative_is_of_another_game_and_whole(parts):
     corpus, thoughts, _ = parts
-    source = BranchSource(Reading("latent", 0.0, losses=BranchWeights(contrastive=0.5)), *parts)
+    source = BranchSource(reading_of("latent", 0.0, losses=BranchWeights(contrastive=0.5)), *parts)
     trained = {example.item: thoughts.states(example.item) for example in corpus.training}
     for seed, example in enumerate(corpus.training):
         other = source.branch(example, random.Random(seed), 0.0).other
@@ -91,7 +102,7 @@ def test_a_negative_is_of_another_game_and_whole(parts):
 
 def test_exchanged_validation_messages_are_of_other_games(parts):
     corpus, thoughts, _ = parts
-    branches = BranchSource(Reading("latent"), *parts).of_another(corpus.validation, random.Random(0))
+    branches = BranchSource(reading_of("latent"), *parts).of_another(corpus.validation, random.Random(0))
     for branch in branches:
         assert isinstance(branch.own, Mixed)
         own = thoughts.states(branch.example.item)
@@ -102,7 +113,7 @@ def test_written_plans_need_a_corpus_that_writes_them(parts):
     corpus, thoughts, chat = parts
     silent = Corpus(corpus.training, corpus.validation, corpus.task_of)
     with pytest.raises(InputError, match="exact belief"):
-        BranchSource(Reading("base"), silent, thoughts, chat)
+        BranchSource(reading_of("base"), silent, thoughts, chat)
 
 
 def ratios(curriculum, progress, count=4000):

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from interlat.config import write_config
 from interlat.engine.hf import Engine
 from interlat.files import read_lines
-from interlat.training.actor import TrainActor, train_actor
-from interlat.training.loop import Schedule
-from interlat.training.losses import BranchWeights
-from interlat.training.reading import Curriculum
+from interlat.training.actor import train_actor
+from interlat.training.loss_weights import BranchWeights
+from interlat.training.options import Curriculum, Schedule
+from interlat.training.settings import TrainActor
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from interlat.errors import InputError
-from interlat.training.tracking import Tracking, tracked
+from interlat.training.settings import Tracking
+from interlat.training.tracking import tracked
 
 
 @dataclass(frozen=True)

@@ -87,15 +87,15 @@ def test_an_actor_is_known_by_all_that_it_is_made_of(agents):
 def test_each_kind_of_actor_reads_its_own_kind(agents, store):
     thought = store.ids[3]
     assert stored_message(agents["none"], store, thought) is None
-    assert stored_message(agents["text"], store, thought) == store.entry(thought).plan
-    rows = stored_message(agents["latent"], store, thought)
+    assert stored_message(agents["text"], store, thought).text == store.entry(thought).plan
+    rows = stored_message(agents["latent"], store, thought).hidden_states
     assert torch.equal(rows, store.hidden_states(thought)) and str(rows.dtype).endswith(store.manifest.dtype)
 
 
 def test_an_actor_reads_no_thoughts(agents, store, monkeypatch):
     entry = dataclasses.replace(store.entry(0), plan="<think>the shelf?</think>\nfind apple")
     monkeypatch.setattr(LatentStore, "entry", lambda store, thought: entry)
-    assert stored_message(agents["text"], store, entry.id) == "find apple"
+    assert stored_message(agents["text"], store, entry.id).text == "find apple"
 
 
 def test_what_cannot_be_read_is_refused(agents, store):

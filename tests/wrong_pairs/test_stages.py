@@ -22,11 +22,11 @@ from interlat.store.merge import merge
 from interlat.store.reading import LatentStore
 from interlat.store.seal import write_seal
 from interlat.tasks.sources import TaskSource
-from interlat.training.actor import TrainActor, train_actor
-from interlat.training.compression import Compress, compress
-from interlat.training.loop import Schedule
-from interlat.training.model import SmallModel
-from interlat.training.preference import TrainPreference, train_preference
+from interlat.training.actor import train_actor
+from interlat.training.compression import compress
+from interlat.training.options import Schedule, SmallModel
+from interlat.training.preference import train_preference
+from interlat.training.settings import Compress, TrainActor, TrainPreference
 from interlat.training.trajectories import PreferenceData
 
 ONE_STEP = Schedule(steps=1, batch_size=4, warmup_steps=1)

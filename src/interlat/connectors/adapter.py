@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,6 +13,7 @@ from interlat.connectors.module_file import StoredModule
 from interlat.errors import InputError
 from interlat.messages import Expectations
 from interlat.states import Norm, StateAt
+from interlat.typed import check_choices, check_range
 
 Positions = Literal["none", "sinusoidal"]
 
@@ -62,27 +63,14 @@ class AdapterConfig:
     """Longest message seen in training; a longer one is refused. None: no limit."""
 
     def __post_init__(self) -> None:
-        sizes = {"source_size": self.source_size, "target_size": self.target_size, "heads": self.heads}
-        for name, value in sizes.items():
-            if value < 1:
-                raise InputError(f"adapter {name} is {value}, expected at least 1; correct the configuration")
+        check_range(self, "[1, inf)", "source_size", "target_size", "heads", "max_rows", owner="adapter")
+        check_range(self, "[0, 1)", "dropout", owner="adapter")
+        check_choices(self, "positions", "norm", "state_at", owner="adapter")
         if self.target_size % self.heads:
             raise InputError(
                 f"adapter heads is {self.heads}, expected a divisor of target_size {self.target_size}; "
                 "choose another number of heads"
             )
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"adapter dropout is {self.dropout}, expected a number in [0, 1); correct it")
-        choices: dict[str, tuple[str, ...]] = {
-            "positions": get_args(Positions),
-            "norm": get_args(Norm),
-            "state_at": get_args(StateAt),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"adapter {name} is {getattr(self, name)!r}, expected one of {', '.join(allowed)}")
-        if self.max_rows is not None and self.max_rows < 1:
-            raise InputError(f"adapter max_rows is {self.max_rows}, expected at least 1, or None for no limit")
 
     def expectations(self) -> Expectations:
         """The messages that a receiver with this adapter can read, for `interlat.messages.check_receiver`."""

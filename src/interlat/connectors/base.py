@@ -72,15 +72,34 @@ def build_connector(name: str, engine: Engine, **options: Any) -> Connector:
     return connector
 
 
-def check_size(size: int, expected: int, advice: str) -> None:
-    """Refuse hidden states of another size than a connector was made for. Raises InputError."""
-    if size != expected:
-        raise InputError(f"the hidden states have size {size}, expected {expected}; {advice}")
+class StateMap(nn.Module):
+    """A connector that maps each state on its own; what it gives has the dtype of what it gets."""
 
+    ADVICE = "give states of the model that this map was made for"
+    """What to do about states of another size."""
+    source_size: int
+    target_size: int
 
-def masked(rows: Float[Tensor, "*rows D"], mask: Bool[Tensor, "*rows"] | None) -> Float[Tensor, "*rows D"]:
-    """The rows, zeros where ``mask`` is False."""
-    return rows if mask is None else rows.masked_fill(~mask.bool().unsqueeze(-1), 0.0)
+    def map_states(self, hidden_states: Float[Tensor, "*rows D_source"]) -> Float[Tensor, "*rows D_target"]:
+        """The embeddings, float32."""
+        raise NotImplementedError
+
+    def forward(
+        self, hidden_states: Float[Tensor, "*rows D_source"], mask: Bool[Tensor, "*rows"] | None = None
+    ) -> Float[Tensor, "*rows D_target"]:
+        """Embeddings for ``hidden_states``; padding rows (``mask`` False) are zeros.
+
+        Raises:
+            InputError: the states do not have the size that this map was made for.
+        """
+        size = hidden_states.shape[-1]
+        if size != self.source_size:
+            raise InputError(f"the hidden states have size {size}, expected {self.source_size}; {self.ADVICE}")
+        with torch.autocast(hidden_states.device.type, enabled=False):
+            mapped = self.map_states(hidden_states)
+        if mask is not None:
+            mapped = mapped.masked_fill(~mask.bool().unsqueeze(-1), 0.0)
+        return mapped.to(hidden_states.dtype)
 
 
 def padded_rows(

@@ -4,16 +4,17 @@ import dataclasses
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from interlat.connectors.base import Connector, masked
+from interlat.connectors.base import Connector, StateMap
 from interlat.connectors.module_file import StoredModule
 from interlat.engine.cache import KVCache
 from interlat.engine.prompt import Latents, Prompt, whole
 from interlat.engine.protocol import Engine
 from interlat.errors import InputError
 from interlat.states import Norm, StateAt
+from interlat.typed import check_range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,17 +44,16 @@ class BridgeConfig:
     """Fingerprint of the weights of the receiver that it was trained for."""
 
     def __post_init__(self) -> None:
-        if self.hidden_size < 1 or self.message_size < 1:
-            raise InputError(f"a bridge from {self.hidden_size} to {self.message_size} dimensions maps nothing")
+        check_range(self, "[1, inf)", "hidden_size", "message_size", "latent_steps", owner="bridge")
         if not self.project and self.hidden_size != self.message_size:
             raise InputError(
                 f"the latents have size {self.hidden_size} and the message rows {self.message_size}; set project"
             )
-        if not self.latent_steps or min(self.latent_steps) < 1:
-            raise InputError(f"latent_steps is {list(self.latent_steps)}, expected numbers of at least 1")
+        if not self.latent_steps:
+            raise InputError("a bridge was trained for no latent_steps; name at least one length")
 
 
-class Bridge(StoredModule):
+class Bridge(StateMap, StoredModule):
     """``e_1 = s``, ``e_{k+1} = W LN(z_k)``: what a model reads in its latent steps; its message is ``P z_1 ... P z_K``.
 
     z_k is the model's last state (after the final norm) at the k-th step, s a learned start vector, P the identity
@@ -72,10 +72,8 @@ class Bridge(StoredModule):
 
     def __init__(self, config: BridgeConfig) -> None:
         super().__init__()
-        size = config.hidden_size
         self.config = config
-        self.source_size = size
-        self.target_size = size
+        size = self.source_size = self.target_size = config.hidden_size
         self.start = nn.Parameter(torch.zeros(size))
         self.norm = nn.LayerNorm(size)
         self.linear = nn.Linear(size, size, bias=False)
@@ -96,13 +94,10 @@ class Bridge(StoredModule):
         self.start.copy_(start * norm / start.norm())
         self.linear.weight.copy_(torch.eye(self.source_size) * norm / self.source_size**0.5)
 
-    def forward(
-        self, hidden_states: Float[Tensor, "*rows D"], mask: Bool[Tensor, "*rows"] | None = None
-    ) -> Float[Tensor, "*rows D"]:
-        """The next inputs after some latents, in their dtype; zeros where ``mask`` is False."""
-        with torch.autocast(hidden_states.device.type, enabled=False):
-            following: Tensor = self.linear(self.norm(hidden_states.float()))
-        return masked(following, mask).to(hidden_states.dtype)
+    def map_states(self, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
+        """The next inputs after some latents, float32."""
+        following: Tensor = self.linear(self.norm(hidden_states.float()))
+        return following
 
     def message(self, latents: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D_message"]:
         """The message rows of some latents, float32."""
@@ -133,10 +128,11 @@ def think_over(
         InputError: K is below 1, or the bridge is of a model of another size.
         PromptError: a prompt is empty or does not fit into the context.
     """
-    memory = begin_thought(engine, connector, prompts, latent_steps)
-    memory, latents = finish_thought(engine, connector, memory, latent_steps)
+    cache, latents = finish_thought(
+        engine, connector, begin_thought(engine, connector, prompts, latent_steps), latent_steps
+    )
     with torch.no_grad():
-        return memory, connector.message(latents) if isinstance(connector, Bridge) else latents
+        return cache, connector.message(latents) if isinstance(connector, Bridge) else latents
 
 
 def begin_thought(engine: Engine, connector: Connector, prompts: Sequence[Prompt | str], latent_steps: int) -> KVCache:
@@ -144,7 +140,8 @@ def begin_thought(engine: Engine, connector: Connector, prompts: Sequence[Prompt
 
     With a bridge the cache's states are z_1.
     """
-    _check_steps(latent_steps)
+    if latent_steps < 1:
+        raise InputError(f"latent_steps is {latent_steps}; a message has at least 1 row")
     if not isinstance(connector, Bridge):
         return engine.prefill(prompts, spare=latent_steps)
     if connector.source_size != engine.hidden_size:
@@ -153,22 +150,15 @@ def begin_thought(engine: Engine, connector: Connector, prompts: Sequence[Prompt
             "load the bridge that was trained with this model"
         )
     start = Latents(connector.start.detach()[None])
-    read = [[*whole(prompt, engine.tokenizer), start] for prompt in prompts]
-    return engine.prefill(read, spare=latent_steps - 1)
+    return engine.prefill([[*whole(prompt, engine.tokenizer), start] for prompt in prompts], spare=latent_steps - 1)
 
 
 def finish_thought(
-    engine: Engine, connector: Connector, memory: KVCache, latent_steps: int
+    engine: Engine, connector: Connector, cache: KVCache, latent_steps: int
 ) -> tuple[KVCache, Float[Tensor, "B K D"]]:
     """The second half of `think_over`: the steps that are left. `Bridge.message` makes of them what is sent."""
-    _check_steps(latent_steps)
     if not isinstance(connector, Bridge):
-        return engine.think(memory, latent_steps, connector)
-    first = memory.hidden_states[:, None]
-    memory, others = engine.think(memory, latent_steps - 1, connector)
-    return memory, torch.cat([first, others], dim=1)
-
-
-def _check_steps(latent_steps: int) -> None:
-    if latent_steps < 1:
-        raise InputError(f"latent_steps is {latent_steps}; a message has at least 1 row")
+        return engine.think(cache, latent_steps, connector)
+    first = cache.hidden_states[:, None]
+    cache, others = engine.think(cache, latent_steps - 1, connector)
+    return cache, torch.cat([first, others], dim=1)

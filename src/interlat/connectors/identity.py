@@ -1,10 +1,10 @@
 """The identity with matched norms, a training-free map from a model's output to its own input; and its control."""
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
-from interlat.connectors.base import check_size, masked
+from interlat.connectors.base import StateMap
 from interlat.engine.protocol import Engine
 from interlat.errors import InputError
 
@@ -24,7 +24,7 @@ def mean_embedding_norm(embeddings: Float[Tensor, "V D"]) -> float:
     return total / embeddings.shape[0]
 
 
-class NormMatchedIdentity(nn.Module):
+class NormMatchedIdentity(StateMap):
     """``connector(h) = nu * h / max(||h||_2, 1e-6)``, with ``nu`` the receiver's mean embedding norm.
 
     The direction of a hidden state is kept and its length becomes that of a token embedding. It makes sense
@@ -39,12 +39,13 @@ class NormMatchedIdentity(nn.Module):
         InputError: ``target_norm`` is not positive.
     """
 
+    ADVICE = "the identity only works within one hidden space, use an adapter between different models"
+
     def __init__(self, size: int, target_norm: float) -> None:
         super().__init__()
         if not target_norm > 0:
             raise InputError(f"the target norm is {target_norm}, expected a positive number; check the embedding table")
-        self.source_size = size
-        self.target_size = size
+        self.source_size = self.target_size = size
         self.target_norm = float(target_norm)
 
     @classmethod
@@ -57,25 +58,13 @@ class NormMatchedIdentity(nn.Module):
         """The identity for the model of an engine."""
         return cls.of_embeddings(engine.input_embeddings)
 
-    def forward(
-        self, hidden_states: Float[Tensor, "*rows D"], mask: Bool[Tensor, "*rows"] | None = None
-    ) -> Float[Tensor, "*rows D"]:
-        """Rescaled rows; padding rows (``mask`` False) are zeros, a zero row stays zero.
-
-        Raises:
-            InputError: the rows do not have the size that this map was made for.
-        """
-        check_size(
-            hidden_states.shape[-1],
-            self.source_size,
-            "the identity only works within one hidden space, use an adapter between different models",
-        )
+    def map_states(self, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
+        """Rescaled states, float32; zero stays zero."""
         rows = hidden_states.float()
-        scaled = self.target_norm * rows / rows.norm(dim=-1, keepdim=True).clamp_min(SMALLEST_NORM)
-        return masked(scaled, mask).to(hidden_states.dtype)
+        return self.target_norm * rows / rows.norm(dim=-1, keepdim=True).clamp_min(SMALLEST_NORM)
 
 
-class RandomRotation(nn.Module):
+class RandomRotation(StateMap):
     """``connector(h) = identity(h Q)`` with Q a random orthogonal matrix: the right norms, random directions.
 
     Args:
@@ -85,11 +74,9 @@ class RandomRotation(nn.Module):
 
     def __init__(self, identity: NormMatchedIdentity, seed: int) -> None:
         super().__init__()
-        size = identity.source_size
+        size = self.source_size = self.target_size = identity.source_size
         generator = torch.Generator().manual_seed(seed)
         orthogonal, upper = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
-        self.source_size = size
-        self.target_size = size
         self.identity = identity
         self.register_buffer("rotation", (orthogonal * upper.diagonal().sign()).float(), persistent=False)
 
@@ -100,10 +87,6 @@ class RandomRotation(nn.Module):
         """The control for the model of an engine."""
         return cls(NormMatchedIdentity.for_engine(engine), seed)
 
-    def forward(
-        self, hidden_states: Float[Tensor, "*rows D"], mask: Bool[Tensor, "*rows"] | None = None
-    ) -> Float[Tensor, "*rows D"]:
-        """Rotated and rescaled rows; padding rows (``mask`` False) are zeros."""
-        rotated = hidden_states.float() @ self.rotation.to(hidden_states.device)
-        mapped: Tensor = self.identity(rotated, mask)
-        return mapped.to(hidden_states.dtype)
+    def map_states(self, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
+        """Rotated and rescaled states, float32."""
+        return self.identity.map_states(hidden_states.float() @ self.rotation.to(hidden_states.device))

@@ -5,15 +5,16 @@ import os
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from interlat.connectors.base import check_size
+from interlat.connectors.base import StateMap
 from interlat.connectors.identity import CHUNK_ROWS, NormMatchedIdentity, mean_embedding_norm
 from interlat.connectors.module_file import StoredModule
 from interlat.engine.protocol import Engine
 from interlat.errors import InputError
 from interlat.progress import say
+from interlat.typed import check_range
 
 PUBLISHED_RIDGE = 1e-5
 """The penalty of the released code, absolute."""
@@ -34,13 +35,10 @@ class RidgeConfig:
     """Fingerprint of the model that it was made of."""
 
     def __post_init__(self) -> None:
-        if self.size < 1 or not self.target_norm > 0:
-            raise InputError(f"size {self.size} and target norm {self.target_norm}; both must be positive")
-        if not self.ridge > 0:
-            raise InputError(f"ridge is {self.ridge}; give a number above 0")
+        check_range(self, "(0, inf)", "size", "target_norm", "ridge")
 
 
-class RidgeMap(StoredModule):
+class RidgeMap(StateMap, StoredModule):
     """``connector(h) = nu * h W_a / max(||h W_a||_2, 1e-6)``, ``W_a = (W_out^T W_out + lambda I)^-1 W_out^T W_in``.
 
     W_a minimises ``||W_out W_a - W_in||^2 + lambda ||W_a||^2``; nu is the mean norm of the rows of W_in. Rows times
@@ -53,13 +51,13 @@ class RidgeMap(StoredModule):
     KIND = "a ridge map"
     MISSING = f"holds no ridge map ({FILE} is missing); make one with `ridge_map`"
     CONFIG = RidgeConfig
+    ADVICE = "a ridge map works within the model that it was made of"
     config: RidgeConfig
 
     def __init__(self, config: RidgeConfig) -> None:
         super().__init__()
         self.config = config
-        self.source_size = config.size
-        self.target_size = config.size
+        self.source_size = self.target_size = config.size
         self.identity = NormMatchedIdentity(config.size, config.target_norm)
         self.weight = torch.nn.Parameter(torch.eye(config.size))
 
@@ -102,18 +100,9 @@ class RidgeMap(StoredModule):
         made.weight.copy_(torch.linalg.solve(gram, mixed))
         return made.requires_grad_(False).eval()
 
-    def forward(
-        self, hidden_states: Float[Tensor, "*rows D"], mask: Bool[Tensor, "*rows"] | None = None
-    ) -> Float[Tensor, "*rows D"]:
-        """Mapped and rescaled rows; padding rows (``mask`` False) are zeros.
-
-        Raises:
-            InputError: the rows do not have the size that this map was made for.
-        """
-        check_size(hidden_states.shape[-1], self.source_size, "a ridge map works within the model that it was made of")
-        with torch.autocast(hidden_states.device.type, enabled=False):
-            mapped: Tensor = self.identity(hidden_states.float() @ self.weight, mask)
-        return mapped.to(hidden_states.dtype)
+    def map_states(self, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
+        """Mapped and rescaled states, float32."""
+        return self.identity.map_states(hidden_states.float() @ self.weight)
 
 
 def ridge_map(

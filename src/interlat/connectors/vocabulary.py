@@ -4,17 +4,17 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from interlat.connectors.base import check_size, masked
+from interlat.connectors.base import StateMap
 from interlat.engine.protocol import Engine
 from interlat.errors import InputError
 
 SMALLEST_MASS = 1e-6
 
 
-class VocabularyMean(nn.Module):
+class VocabularyMean(StateMap):
     """``connector(h) = sum_v p_v W_in[v]``, ``p = softmax(logits(h) / tau)`` over the tokens that the receiver knows.
 
     A latent step then reads a mixture of tokens, as in Soft Thinking (arXiv 2505.15778), and never leaves the hull of
@@ -33,6 +33,8 @@ class VocabularyMean(nn.Module):
     Raises:
         InputError: the temperature is not positive, or no token is known.
     """
+
+    ADVICE = "give states of the model whose head this map uses"
 
     def __init__(
         self,
@@ -64,22 +66,14 @@ class VocabularyMean(nn.Module):
         """The map within the model of an engine."""
         return cls(engine.logits, engine.hidden_size, engine.input_embeddings, temperature=temperature)
 
-    def forward(
-        self, hidden_states: Float[Tensor, "*rows D_source"], mask: Bool[Tensor, "*rows"] | None = None
-    ) -> Float[Tensor, "*rows D_target"]:
-        """The mean embedding of each row; padding rows (``mask`` False) are zeros.
-
-        Raises:
-            InputError: the rows do not have the size that this map was made for.
-        """
-        check_size(hidden_states.shape[-1], self.source_size, "give states of the model whose head this map uses")
+    def map_states(self, hidden_states: Float[Tensor, "*rows D_source"]) -> Float[Tensor, "*rows D_target"]:
+        """The mean embedding of each state, float32."""
         scores = self._logits(hidden_states)[..., : len(self.rows)].float() / self.temperature
         probabilities = scores.softmax(dim=-1)
         if self.known is not None:
             probabilities = probabilities * self.known
             probabilities = probabilities / probabilities.sum(dim=-1, keepdim=True).clamp_min(SMALLEST_MASS)
-        mean = probabilities @ self.rows.float()
-        return masked(mean, mask).to(hidden_states.dtype)
+        return probabilities @ self.rows.float()
 
 
 def embeddings_of_tokens(

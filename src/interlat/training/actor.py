@@ -4,6 +4,7 @@ Every actor starts from the same base and sees the same examples in the same ord
 what is between ``<bop>`` and ``<eop>`` differs.
 """
 
+import functools
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,27 +21,30 @@ from interlat.engine.checkpoint import load_checkpoint, load_tokenizer
 from interlat.engine.distributed import Ranks
 from interlat.engine.fingerprint import weights_fingerprint
 from interlat.engine.template import TemplateOptions
-from interlat.progress import say
 from interlat.training.adapters import begin_adapter, new_adapter
 from interlat.training.batch_sampler import Order
 from interlat.training.branches import Branch, Totals
 from interlat.training.corpus import CORPORA, Corpus
 from interlat.training.examples import ids_of
 from interlat.training.finetune import choose_finetuned, merge_lora
-from interlat.training.identity import (
-    Identity,
-    examples_identity,
-    records_identity,
-    thoughts_identity,
-)
-from interlat.training.loop import MicroBatches, export_finished, load_finished, run_training
+from interlat.training.identity import Identity, examples_identity, records_identity, thoughts_identity
+from interlat.training.loop import load_finished
 from interlat.training.message_tokens import add_message_tokens
 from interlat.training.messages import StoredMessages
 from interlat.training.model import build_model, compiled_backbone
 from interlat.training.objective import ActorObjective
-from interlat.training.reading import BranchSource, Reading, TrainedOn
-from interlat.training.settings import TrainActor as TrainActor
-from interlat.training.stage import Steps, export_agent, mean_losses, place_objective, run_stage
+from interlat.training.options import TrainedOn
+from interlat.training.reading import BranchSource
+from interlat.training.settings import TrainActor
+from interlat.training.stage import (
+    Steps,
+    export_agent,
+    load_corpus,
+    mean_losses,
+    place_objective,
+    run_stage,
+    take_steps,
+)
 
 _MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
     "base": "text",
@@ -49,7 +53,6 @@ _MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
     "list": "text",
     "latent": "hidden",
 }
-_PLACES = ("episodes", "thoughts", "sender", "start", "tokenizer", "conversations.data")
 ALIGNED_ON = 256
 """Messages that an adapter is aligned and calibrated on."""
 
@@ -67,8 +70,8 @@ def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Steps:
         StorageError: another process trains into that folder, or the file system refused.
     """
     ranks = ranks or Ranks()
-    more = {"sender": config.sender is not None}
-    return run_stage(TrainActor, config, _PLACES, lambda settings: _train(config, ranks, settings), ranks, **more)
+    train = functools.partial(_train, config, ranks)
+    return run_stage(config, train, ranks, sender=config.sender is not None)
 
 
 def _train(config: TrainActor, ranks: Ranks, settings: Identity) -> Steps:
@@ -78,9 +81,7 @@ def _train(config: TrainActor, ranks: Ranks, settings: Identity) -> Steps:
     adapter = _prepare(config, model, tokenizer, thoughts)
     chat = ChatFormat(tokenizer, _template(config))
     corpus = _corpus(config, thoughts, chat, ranks)
-    literal = _settings(config).literal
-    reading = Reading(config.message, config.none_share, config.prefix_share, config.losses, config.curriculum, literal)
-    source = BranchSource(reading, corpus, thoughts, chat)
+    source = BranchSource(config, corpus, thoughts, chat, _settings(config).literal)
     if adapter is not None and thoughts is not None:
         items = [example.item for example in corpus.training[:ALIGNED_ON]]
         begin_adapter(adapter, thoughts, items, model, tokenizer, config.sender)
@@ -93,43 +94,44 @@ def _train(config: TrainActor, ranks: Ranks, settings: Identity) -> Steps:
     objective.use_backbone(compiled_backbone(model, config.compile))
     order = Order(corpus.training, config.schedule.batch_size, config.seed)
 
-    def micro_batches_of_step(step: int) -> MicroBatches:
-        branches = []
-        for place, example in enumerate(order.of(step)):
-            rng = random.Random(f"messages/{config.seed}/{step}/{place}")
-            branches.append(source.branch(example, rng, step / config.schedule.steps))
-        totals = Totals.of(branches, config.reading_weight)
-        for part in config.schedule.micro_batches_of(ranks.share(branches)):
-            yield objective(part, totals, config.reading_weight)
+    def samples_of_step(step: int) -> list[Branch]:
+        return [
+            source.branch(
+                example, random.Random(f"messages/{config.seed}/{step}/{place}"), step / config.schedule.steps
+            )
+            for place, example in enumerate(order.of(step))
+        ]
 
     def loss_of(branches: Sequence[Branch]) -> float:
         return mean_losses(objective, branches, Totals.of(branches), ranks)["loss"]
 
     def validate() -> dict[str, float]:
-        rng = random.Random("validation")
-        held_out = corpus.validation
+        rng, held_out = random.Random("validation"), corpus.validation
         losses = {"loss": loss_of([source.branch(e, rng) for e in held_out])}
         if config.message == "latent" and len({corpus.task_of[e.item] for e in held_out}) > 1:
             losses["loss_of_another_message"] = loss_of(source.of_another(held_out, rng))
         return losses
 
-    identity = {**settings, "start": start, **_data_identity(config, corpus, thoughts)}
-    directory = Path(config.output)
-    yield from run_training(
-        directory, objective.parts, config.schedule, config.seed, micro_batches_of_step, validate, ranks, identity
+    yield from take_steps(
+        config,
+        ranks,
+        objective.parts,
+        objective,
+        samples_of_step,
+        lambda branches: Totals.of(branches, config.reading_weight),
+        validate,
+        {**settings, "start": start, **_data_identity(config, corpus, thoughts)},
+        lambda: _export(config, thoughts),
     )
-    if ranks.is_first:
-        export_finished(directory, lambda: _export(config, thoughts))
 
 
 def _data_identity(config: TrainActor, corpus: Corpus, thoughts: StoredMessages | None) -> Identity:
     """What is learned, and what is read."""
-    examples = [*corpus.training, *corpus.validation]
     identity: dict[str, Any] = {"examples": examples_identity(corpus.training, corpus.validation)}
     if thoughts is not None and config.message not in ("none", "base"):
         identity["thoughts"] = thoughts_identity(*thoughts.stores)
     if config.message == "base" and corpus.written_plan is not None:
-        rng = random.Random("identity")
+        rng, examples = random.Random("identity"), [*corpus.training, *corpus.validation]
         identity["plans"] = records_identity(corpus.written_plan(example, rng) for example in examples)
     return identity
 
@@ -146,10 +148,7 @@ def _corpus(config: TrainActor, thoughts: StoredMessages | None, chat: ChatForma
         words = [len(ids_of(entry.plan, chat, literal)) for entry in thoughts.entries(item)] if mixes else []
         return max([*words, thoughts.rows(item)])
 
-    corpus = CORPORA[config.corpus].load(vars(config), chat, thoughts, length_of)
-    if corpus.counts and ranks.is_first:
-        say(corpus.counts)
-    return corpus
+    return load_corpus(config, chat, thoughts, length_of, ranks)
 
 
 def _start(config: TrainActor) -> tuple[Any, PreTrainedTokenizerBase]:
@@ -188,14 +187,4 @@ def _export(config: TrainActor, thoughts: StoredMessages | None) -> None:
     adapter = _prepare(config, model, tokenizer, thoughts)
     load_finished(Path(config.output), ActorObjective(model, adapter).parts, config.schedule)
     merge_lora(model)
-    export_agent(
-        "interlat train actor",
-        TrainActor,
-        config,
-        model,
-        tokenizer,
-        _settings(config),
-        start=config.start,
-        adapter=None if adapter is None else adapter.config,
-        beside=[adapter],
-    )
+    export_agent(config, model, tokenizer, _settings(config), adapter, start=config.start)

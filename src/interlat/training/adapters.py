@@ -21,16 +21,8 @@ from interlat.training.messages import StoredMessages
 def new_adapter(
     manifest: Manifest, target_size: int, heads: int, dropout: float, *, aligned: bool, seed: int
 ) -> CommunicationAdapter:
-    """An adapter that reads the thoughts of a store, with its parameters drawn at random.
-
-    Args:
-        manifest: how the thoughts were made.
-        target_size: hidden size of the receiver.
-        heads: attention heads.
-        dropout: on the attention weights.
-        aligned: whether it has an input projection for `begin_aligned` even where both sizes are equal.
-        seed: of the parameters.
-    """
+    """An adapter that reads the thoughts of a store, with its parameters drawn at random; if ``aligned``, it has an
+    input projection even where both sizes are equal."""
     torch.manual_seed(seed)
     layer = manifest.layers[0]
     return CommunicationAdapter(
@@ -60,15 +52,9 @@ def begin_adapter(
 ) -> None:
     """Make the output of a new adapter as large as the receiver's embeddings, and align it where the sender is known.
 
-    Args:
-        adapter: changed in place.
-        thoughts: the messages.
-        items: of which the statistics are made.
-        model: the receiver.
-        tokenizer: its tokenizer.
-        sender: folder of the model that thought. With it the adapter begins aligned: the least-squares map from a state
-            to the receiver's embeddings of the words that the sender expected there, weighted by their probabilities.
-            Sender and receiver may differ in width, architecture and tokenizer.
+    Statistics are those of the thoughts about ``items``. With the folder of the model that thought as ``sender`` the
+    adapter begins aligned: the least-squares map from a state to the receiver's embeddings of the words that the sender
+    expected there, weighted by their probabilities. Both may differ in width, architecture and tokenizer.
 
     Raises:
         InputError: the model in ``sender`` did not make these thoughts, or its head cannot read them.

@@ -30,15 +30,8 @@ def supervised_conversation(turns: Sequence[Turn], chat: ChatFormat) -> Supervis
     """Tokenise a conversation and label what the assistant writes.
 
     Learned is `ChatFormat.reply` of every assistant's turn: all behind the generation prompt, up to and with the token
-    that ends the turn. What is behind the last reply is read and not learned.
-
-    Args:
-        turns: ``(role, content)`` pairs, first other turns and then replies and single turns in between; token ids and
-            latent rows may stand in every turn but the assistant's.
-        chat: the chat format of the model that learns.
-
-    Returns:
-        The sequence and its labels.
+    that ends the turn. What is behind the last reply is read and not learned. First come other turns, then replies and
+    single turns in between; token ids and latent rows may stand in every turn but the assistant's.
 
     Raises:
         PromptError: the turns are no such conversation, or `ChatFormat` cannot write them.

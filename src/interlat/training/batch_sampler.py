@@ -8,13 +8,7 @@ from interlat.training.examples import Example
 
 
 class Order:
-    """Batches of examples of similar length, in a new order every epoch.
-
-    Args:
-        examples: what is learned.
-        batch_size: examples in a step.
-        seed: of the order.
-    """
+    """Batches of ``batch_size`` examples of similar length, in a new order every epoch."""
 
     def __init__(self, examples: Sequence[Example], batch_size: int, seed: int) -> None:
         self.examples = examples

@@ -38,22 +38,18 @@ class Totals:
     """Sum of the weights of all labels."""
     latent: int
     """Samples whose message is latent."""
+    reading_weight: float = 0.0
+    """See `interlat.training.examples.collate`."""
 
     @classmethod
     def of(cls, branches: Sequence[Branch], reading_weight: float = 0.0) -> "Totals":
         """The totals of some samples."""
-        weight = sum(_label_weight(branch, reading_weight) for branch in branches)
-        return cls(weight, sum(branch.is_latent for branch in branches))
-
-
-def _label_weight(branch: Branch, reading_weight: float) -> float:
-    example = branch.example
-    total = example.label_weight
-    if reading_weight:
-        words = branch.own.words if isinstance(branch.own, Mixed) else branch.own
-        read = len(example.before) - 1 + len(() if words is None else words) + example.labels.count(IGNORED)
-        total += reading_weight * read
-    return total
+        weight = 0.0
+        for branch in branches:
+            example, words = branch.example, branch.own.words if isinstance(branch.own, Mixed) else branch.own
+            read = len(example.before) - 1 + len(() if words is None else words) + example.labels.count(IGNORED)
+            weight += example.label_weight + reading_weight * read
+        return cls(weight, sum(branch.is_latent for branch in branches), reading_weight)
 
 
 def other_message(own: Mixed, rows: Float[Tensor, "K D"], plan: Sequence[int] = ()) -> Mixed:

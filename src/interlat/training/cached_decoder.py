@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache, DynamicLayer
 
 from interlat.engine.attention import as_model_mask, layer_windows, visible_columns
 from interlat.engine.rotary import check_not_crossing, original_length
@@ -43,13 +43,10 @@ class ColumnDecoder:
         positions: Int[Tensor, "B T"],
         read: Sequence[Columns] = (),
     ) -> tuple[Float[Tensor, "B Q D"], Columns]:
-        """States after the final norm and the new columns of some inputs.
+        """States after the final norm and the new columns of embeddings that are the last Q of all T columns.
 
-        Args:
-            inputs: embeddings; they are the last Q of all T columns.
-            mask: of all columns; True where they hold something.
-            positions: of all columns.
-            read: what earlier calls returned, in order; T - Q columns.
+        ``mask`` and ``positions`` are those of all columns, True where they hold something; ``read`` is what earlier
+        calls returned, in order: T - Q columns.
 
         Raises:
             InputError: a row changes its rotary factors between two calls, see `interlat.engine.rotary`.
@@ -63,7 +60,11 @@ class ColumnDecoder:
         }
 
         def forward(inputs: Tensor, *flat: Tensor) -> tuple[Tensor, ...]:
-            layers = [_JoinedLayer(*pairs) for pairs in _by_layer(flat, self.layers)]
+            # Flattened read by read, layer by layer.
+            layers = [
+                _JoinedLayer(list(flat[2 * n :: 2 * self.layers]), list(flat[2 * n + 1 :: 2 * self.layers]))
+                for n in range(self.layers)
+            ]
             output = self.run(
                 inputs_embeds=inputs,
                 attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
@@ -82,34 +83,17 @@ class ColumnDecoder:
         return states, list(zip(new[0::2], new[1::2], strict=True))
 
 
-def _by_layer(flat: Sequence[Tensor], layers: int) -> list[tuple[list[Tensor], list[Tensor]]]:
-    """Keys and values of each layer, of columns that were flattened read by read, layer by layer."""
-    return [(list(flat[2 * n :: 2 * layers]), list(flat[2 * n + 1 :: 2 * layers])) for n in range(layers)]
-
-
-class _JoinedLayer(CacheLayerMixin):
+class _JoinedLayer(DynamicLayer):
     """One layer of a cache that is joined anew for each pass, so that nothing is written in place."""
 
     def __init__(self, keys: list[Tensor], values: list[Tensor]) -> None:
         super().__init__()
         self.past_keys, self.past_values = keys, values
-        self.length = sum(columns.shape[2] for columns in keys)
         self.is_initialized = True
 
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        raise NotImplementedError("there is nothing to allocate")
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
+    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         self.new_keys, self.new_values = key_states, value_states
         return torch.cat([*self.past_keys, key_states], dim=2), torch.cat([*self.past_values, value_states], dim=2)
 
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.length + query_length, 0
-
     def get_seq_length(self) -> int:
-        return self.length
-
-    def get_max_length(self) -> int:
-        return -1
+        return sum(columns.shape[2] for columns in self.past_keys)

@@ -31,7 +31,6 @@ _USES: dict[MessageKind, str] = {
     "hidden": 'print(agent.reply("...", message=interlat.load_message("thought.safetensors")))',
 }
 _VALIDATION = "validation_"
-_TEMPLATE = Path(__file__).with_name("card.md.jinja")
 
 
 def model_card(
@@ -55,41 +54,37 @@ def model_card(
         role: what the agent is, such as actor.
         reads: the kind of message that it was trained to read.
         settings: names and values for the table of settings, see `settings_of`.
-        kept: "best" if the parameters are those of the best validation, "last" if they are the last ones.
+        kept: whether the parameters are those of the "best" validation or the "last" ones.
         start: folder or hub id of the model that the training began with; None if it began from scratch.
         adapter: shape and sender of the adapter beside the model, if there is one.
         about: what it was trained for, where that is not to read messages.
         use: lines of Python that use it, where they are not those of an agent that reads.
     """
+    base = base_model(start) if start else None
     beside = "An adapter beside the model turns them into its input rows." if adapter else ""
-    origin = f"It began as `{base_model(start)}`." if start else "It was trained from scratch."
+    origin = f"It began as `{base}`." if base else "It was trained from scratch."
     sentences = (f"An agent in the role of {role}.", about or _READS[reads], beside, origin)
+    versions = {"interlat": interlat.__version__, "torch": torch.__version__, "transformers": transformers.__version__}
     card = ModelCard.from_template(
-        ModelCardData(
-            library_name="interlat", tags=["interlat", role], base_model=base_model(start) if start else None
-        ),
-        str(_TEMPLATE),
+        ModelCardData(library_name="interlat", tags=["interlat", role], base_model=base),
+        str(Path(__file__).with_name("card.md.jinja")),
         name=Path(directory).resolve().name,
-        summary=" ".join(sentence for sentence in sentences if sentence),
+        summary=" ".join(filter(None, sentences)),
         use=use or f'agent = interlat.load("folder or hub id of this model")\n{_USES[reads]}',
         sections={
             "Messages that it reads": _table(["", ""], _senders(adapter)) if adapter else "",
             "What the run measured": _measured(read_metrics(directory), kept),
             "Settings": f"{_table(['setting', 'value'], settings.items())}\n\nAll others have their defaults.",
         },
-        versions=_table(["", ""], _versions().items()),
+        versions=_table(["", ""], versions.items()),
         command=command,
     )
     return str(card).rstrip() + "\n"
 
 
 def settings_of(kind: type[Any], config: Any) -> dict[str, object]:
-    """The settings of a training that a reader wants to know: those off their defaults, and the most asked for.
-
-    Args:
-        kind: the dataclass whose fields count; ``config`` may be of a subclass with others.
-        config: the configuration.
-    """
+    """The settings of a training that a reader wants to know: those off their defaults, and the most asked for, of the
+    fields of ``kind``, the class of ``config`` or one above it."""
     found: dict[str, object] = {}
     for field in dataclasses.fields(kind):
         value = getattr(config, field.name)
@@ -97,13 +92,11 @@ def settings_of(kind: type[Any], config: Any) -> dict[str, object]:
             continue
         if dataclasses.is_dataclass(value):
             found |= {f"{field.name}.{name}": inner for name, inner in settings_of(type(value), value).items()}
-        elif field.name in ALWAYS_SHOWN or value != _default_of(field):
+        elif field.name in ALWAYS_SHOWN or value != (
+            field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        ):
             found[field.name] = value
     return found
-
-
-def _default_of(field: dataclasses.Field[Any]) -> object:
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def base_model(start: str) -> str:
@@ -144,14 +137,6 @@ def _senders(adapter: AdapterConfig) -> list[tuple[str, object]]:
         "rows": rows if adapter.max_rows is None else f"{rows}; at most {adapter.max_rows}",
     }
     return [(name, value) for name, value in facts.items() if value]
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "interlat": interlat.__version__,
-        "torch": str(torch.__version__),
-        "transformers": transformers.__version__,
-    }
 
 
 def _table(columns: Sequence[str], rows: Any) -> str:

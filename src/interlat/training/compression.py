@@ -1,7 +1,8 @@
 """Train a sender to say in a few latents what a frozen receiver reads in a full message."""
 
+import functools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,26 +26,27 @@ from interlat.files import atomic_folder, write_atomically
 from interlat.messages import check_receiver
 from interlat.progress import say
 from interlat.store.manifest import Manifest
-from interlat.store.reading import LatentStore
 from interlat.training.batch_sampler import Order
 from interlat.training.card import CARD_FILE, base_model
 from interlat.training.compression_objective import CompressionObjective, CompressionTotals
 from interlat.training.compressors import Reasoner, Resampling, Sample, uncertain_token
-from interlat.training.corpus import CORPORA, Corpus
+from interlat.training.corpus import CORPORA
 from interlat.training.examples import Example, Mixed
 from interlat.training.finetune import choose_finetuned, merge_lora
 from interlat.training.identity import Identity, examples_identity, thoughts_identity
-from interlat.training.loop import MODEL_FOLDER, MicroBatches, export_finished, load_finished, run_training
+from interlat.training.loop import MODEL_FOLDER, load_finished
 from interlat.training.messages import StoredMessages
 from interlat.training.model import compiled_backbone
-from interlat.training.settings import Compress as Compress
+from interlat.training.settings import Compress
 from interlat.training.sharding import split_again
 from interlat.training.stage import (
     Steps,
     export_agent,
+    load_corpus,
     mean_losses,
     place_objective,
     run_stage,
+    take_steps,
     training_card,
 )
 
@@ -79,20 +81,21 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Steps:
         StorageError: another process trains into that folder, or the file system refused.
     """
     ranks = ranks or Ranks()
-    places = ("receiver", "thoughts", "sender", "conversations.data", "on_policy")
-    return run_stage(Compress, config, places, lambda settings: _train(config, ranks, settings), ranks)
+    return run_stage(config, functools.partial(_train, config, ranks), ranks)
 
 
 def _train(config: Compress, ranks: Ranks, settings: Identity) -> Steps:
     thoughts = StoredMessages([config.thoughts])
     receiver, tokenizer = load_checkpoint(config.receiver, torch.float32, "cpu", False)
-    adapter = _adapter(config, thoughts.stores[0])
+    adapter = CommunicationAdapter.load(config.receiver)
+    store = thoughts.stores[0]
+    check_receiver(store.header(), adapter.config.expectations(), f"the store {store.directory}")
     chat = ChatFormat(tokenizer, AgentSettings.beside(config.receiver).template)
-    corpus = _corpus(config, thoughts, chat, ranks)
-    on_policy: list[Example] = []
-    on_policy_held_out: list[Example] = []
-    if config.on_policy:
-        on_policy, on_policy_held_out = CORPORA[config.corpus].on_policy(vars(config), chat, thoughts)
+    longest = max(config.latent_steps)
+    corpus = load_corpus(config, chat, thoughts, lambda item: max(longest, thoughts.rows(item)), ranks)
+    on_policy, on_policy_held_out = (
+        CORPORA[config.corpus].on_policy(vars(config), chat, thoughts) if config.on_policy else ([], [])
+    )
     compressor = _new_compressor(config, thoughts, adapter.config, receiver)
     identity = {
         **settings,
@@ -101,7 +104,7 @@ def _train(config: Compress, ranks: Ranks, settings: Identity) -> Steps:
         "receiver": [weights_fingerprint(receiver), weights_fingerprint(adapter)],
         "sender": compressor.start,
     }
-    source = _Source(config, thoughts, compressor)
+    sample = _sampler(config, thoughts, compressor)
     objective = CompressionObjective(
         compressor.module, receiver, adapter, config.losses, config.precision, compressor.head
     )
@@ -113,17 +116,14 @@ def _train(config: Compress, ranks: Ranks, settings: Identity) -> Steps:
     on_policy_held_out = on_policy_held_out[: config.validation_limit]
     on_policy_measures = ("loss", "distillation") if config.dagger else ("distillation",)
 
-    def micro_batches_of_step(step: int) -> MicroBatches:
-        samples = []
-        for place, example in enumerate(order.of(step)):
-            rng = random.Random(f"lengths/{config.seed}/{step}/{place}")
-            samples.append(source.sample(example, rng.choice(config.latent_steps)))
-        totals = CompressionTotals.of(samples)
-        for part in config.schedule.micro_batches_of(ranks.share(samples)):
-            yield objective(part, totals)
+    def samples_of_step(step: int) -> list[Sample]:
+        rngs = (random.Random(f"lengths/{config.seed}/{step}/{place}") for place in range(config.schedule.batch_size))
+        return [
+            sample(example, rng.choice(config.latent_steps)) for example, rng in zip(order.of(step), rngs, strict=True)
+        ]
 
     def measured(examples: Sequence[Example], steps: int) -> dict[str, float]:
-        samples = [source.sample(example, steps) for example in examples]
+        samples = [sample(example, steps) for example in examples]
         return mean_losses(objective, samples, CompressionTotals.of(samples), ranks)
 
     def validate() -> dict[str, float]:
@@ -137,67 +137,63 @@ def _train(config: Compress, ranks: Ranks, settings: Identity) -> Steps:
         loss = sum(found[f"loss_{steps}"] for steps in config.latent_steps) / len(config.latent_steps)
         return {"loss": loss, **found}
 
-    _say_bounds(objective, [source.sample(example, 1) for example in held_out], ranks)
-    parts = compressor.module.parts
-    directory = Path(config.output)
-    yield from run_training(
-        directory, parts, config.schedule, config.seed, micro_batches_of_step, validate, ranks, identity
+    _say_bounds(objective, [sample(example, 1) for example in held_out], ranks)
+    yield from take_steps(
+        config,
+        ranks,
+        compressor.module.parts,
+        objective,
+        samples_of_step,
+        CompressionTotals.of,
+        validate,
+        identity,
+        lambda: _export(config, thoughts, adapter.config),
     )
-    if ranks.is_first:
-        export_finished(directory, lambda: _export(config, thoughts, adapter.config))
 
 
 @dataclass(frozen=True, eq=False)
 class _Compressor:
-    """What is trained, with the tokenizer of the model that thinks if there is one, and its head if a hint is given."""
+    """What is trained, with the tokenizer of the model that thinks, and its head for the lens distillation."""
 
     module: Reasoner | Resampling
+    model: Any = None
     tokenizer: Any = None
     head: Tensor | None = None
     start: str = ""
     """Fingerprint of the model that it began as."""
 
-    @property
-    def model(self) -> Any:
-        return self.module.model if isinstance(self.module, Reasoner) else None
 
-
-class _Source:
+def _sampler(config: Compress, thoughts: StoredMessages, compressor: _Compressor) -> Callable[[Example, int], Sample]:
     """Makes samples of examples: the sender's prompt, as it was at collection, and its full message."""
+    tokenizer, longest = compressor.tokenizer, max(config.latent_steps)
+    if tokenizer is None:
+        return lambda example, latent_steps: Sample(example, (), thoughts.states(example.item), latent_steps)
+    context = compressor.model.config.get_text_config(decoder=True).max_position_embeddings
+    make_prompt = PromptMaker.as_collected(thoughts.manifest.settings, tokenizer, config.template)
 
-    def __init__(self, config: Compress, thoughts: StoredMessages, compressor: _Compressor) -> None:
-        self.thoughts = thoughts
-        self.tokenizer = compressor.tokenizer
-        self.make_prompt = None
-        self.longest = max(config.latent_steps)
-        if self.tokenizer is not None:
-            self.context: int = compressor.model.config.get_text_config(decoder=True).max_position_embeddings
-            self.make_prompt = PromptMaker.as_collected(thoughts.manifest.settings, self.tokenizer, config.template)
+    def sample(example: Example, latent_steps: int) -> Sample:
+        task = thoughts.stores[0].entry(example.item).task
+        prompt = tuple(token_ids_of(tokenize(make_prompt(task), tokenizer)))
+        if len(prompt) + longest > context:
+            raise InputError(
+                f"the prompt of {example.item!r} has {len(prompt)} positions, with {longest} latents more than the "
+                f"context of the sender, {context}; leave the item out or take another sender"
+            )
+        return Sample(example, prompt, thoughts.states(example.item), latent_steps)
 
-    def sample(self, example: Example, latent_steps: int) -> Sample:
-        """An example with what its message is made of."""
-        prompt: tuple[int, ...] = ()
-        if self.make_prompt is not None:
-            task = self.thoughts.stores[0].entry(example.item).task
-            prompt = tuple(token_ids_of(tokenize(self.make_prompt(task), self.tokenizer)))
-            if len(prompt) + self.longest > self.context:
-                raise InputError(
-                    f"the prompt of {example.item!r} has {len(prompt)} positions, with {self.longest} latents "
-                    f"more than the context of the sender, {self.context}; leave the item out or take another sender"
-                )
-        return Sample(example, prompt, self.thoughts.states(example.item), latent_steps)
+    return sample
 
 
 @torch.no_grad()
 def _say_bounds(objective: CompressionObjective, samples: Sequence[Sample], ranks: Ranks) -> None:
-    def full(part: Sequence[Sample], totals: CompressionTotals) -> tuple[Tensor, Any]:
-        return objective(part, totals, [Mixed(sample.message, len(sample.message)) for sample in part])
-
-    def none(part: Sequence[Sample], totals: CompressionTotals) -> tuple[Tensor, Any]:
-        return objective(part, totals, [None] * len(part))
+    def with_message(is_full: bool, part: Sequence[Sample], totals: CompressionTotals) -> tuple[Tensor, Any]:
+        return objective(part, totals, [Mixed(one.message, len(one.message)) if is_full else None for one in part])
 
     totals = CompressionTotals.of(samples)
-    with_all, without = (mean_losses(bound, samples, totals, ranks)["loss"] for bound in (full, none))
+    with_all, without = (
+        mean_losses(functools.partial(with_message, is_full), samples, totals, ranks)["loss"]
+        for is_full in (True, False)
+    )
     split_again(objective)
     if ranks.is_first:
         say(
@@ -206,26 +202,11 @@ def _say_bounds(objective: CompressionObjective, samples: Sequence[Sample], rank
         )
 
 
-def _adapter(config: Compress, store: LatentStore) -> CommunicationAdapter:
-    adapter = CommunicationAdapter.load(config.receiver)
-    check_receiver(store.header(), adapter.config.expectations(), f"the store {store.directory}")
-    return adapter
-
-
-def _corpus(config: Compress, thoughts: StoredMessages, chat: ChatFormat, ranks: Ranks) -> Corpus:
-    longest = max(config.latent_steps)
-    corpus = CORPORA[config.corpus].load(vars(config), chat, thoughts, lambda item: max(longest, thoughts.rows(item)))
-    if corpus.counts and ranks.is_first:
-        say(corpus.counts)
-    return corpus
-
-
 def _new_compressor(
     config: Compress, thoughts: StoredMessages, adapter: AdapterConfig, receiver: nn.Module
 ) -> _Compressor:
     """What the training starts from."""
-    manifest = thoughts.manifest
-    receiver_fingerprint = weights_fingerprint(receiver)
+    manifest, receiver_fingerprint = thoughts.manifest, weights_fingerprint(receiver)
     if config.method == "resampler":
         resampler = Resampler(
             ResamplerConfig(
@@ -265,7 +246,7 @@ def _new_compressor(
     head = model.get_output_embeddings().weight * score_factor(model) if config.losses.lens_distillation else None
     choose_finetuned(model, config.finetune, config.lora, config.seed + 2)
     reasoner = Reasoner(model, bridge, config.gradient_checkpointing, config.precision)
-    return _Compressor(reasoner, tokenizer, head, start)
+    return _Compressor(reasoner, model, tokenizer, head, start)
 
 
 def _bridge(
@@ -293,20 +274,15 @@ def _bridge(
     table = input_embeddings(model)
     bridge.begin(table, config.seed)
     if config.start == "uncertain" and reads_thoughts:
-        token = _start_token(model, thoughts)
+        store = thoughts.stores[0]
+        # Evenly over the store.
+        ids = store.ids[:: max(1, len(store) // START_THOUGHTS)]
+        plans = ((thoughts.states(item), store.entry(item).token_ids) for item in ids)
+        token = uncertain_token(model, plans, thoughts.manifest.state_at)
         if token is not None:
             with torch.no_grad():
                 bridge.start.copy_(table[token])
     return bridge
-
-
-def _start_token(model: Any, thoughts: StoredMessages) -> int | None:
-    """The token to begin behind."""
-    store = thoughts.stores[0]
-    # Evenly over the store.
-    ids = store.ids[:: max(1, len(store) // START_THOUGHTS)]
-    plans = ((thoughts.states(item), store.entry(item).token_ids) for item in ids)
-    return uncertain_token(model, plans, thoughts.manifest.state_at)
 
 
 def _export(config: Compress, thoughts: StoredMessages, adapter: AdapterConfig) -> None:
@@ -316,24 +292,13 @@ def _export(config: Compress, thoughts: StoredMessages, adapter: AdapterConfig) 
     load_finished(Path(config.output), compressor.module.parts, config.schedule)
     lengths = ", ".join(map(str, config.latent_steps))
     about = f"It was trained to send messages of {lengths} rows to `{base_model(config.receiver)}`."
-    command, start = "interlat compress", config.sender or None
     if isinstance(compressor.module, Reasoner):
         merge_lora(compressor.model)
-        export_agent(
-            command,
-            Compress,
-            config,
-            compressor.model,
-            compressor.tokenizer,
-            _settings(config, thoughts.manifest),
-            start=start,
-            beside=[compressor.module.bridge],
-            about=about,
-            use=_USE_OF_REASONER,
-        )
+        settings, bridge = _settings(config, thoughts.manifest), compressor.module.bridge
+        model, tokenizer, start = compressor.model, compressor.tokenizer, config.sender
+        export_agent(config, model, tokenizer, settings, bridge, start=start, about=about, use=_USE_OF_REASONER)
         return
-    role = AgentSettings(role="resampler")
-    card = training_card(command, Compress, config, role, start=start, about=about, use=_USE_OF_RESAMPLER)
+    card = training_card(config, AgentSettings(role="resampler"), about=about, use=_USE_OF_RESAMPLER)
     with atomic_folder(Path(config.output) / MODEL_FOLDER) as temporary:
         compressor.module.resampler.save(temporary)
         write_atomically(temporary / CARD_FILE, card)

@@ -1,6 +1,5 @@
 """What the frozen receiver makes of compressed messages, as one module."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,13 +9,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from interlat.connectors.adapter import CommunicationAdapter
-from interlat.engine.embeddings import next_token_scores
 from interlat.training.cached_decoder import ColumnDecoder, Columns
 from interlat.training.compressors import Reasoner, Resampling, Sample
-from interlat.training.examples import Batch, Example, Message, Mixed, collate, embed_batch
+from interlat.training.examples import Batch, Example, Message, Mixed, collate, embed_batch, padded_ids
 from interlat.training.fused_losses import position_losses, samples_of_labels, states_at_labels
-from interlat.training.losses import CompressionWeights, Replies, measure, references_of
-from interlat.training.model import Precision
+from interlat.training.loss_weights import CompressionWeights
+from interlat.training.losses import Replies, head_of, measure, references_of
+from interlat.training.options import Precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,16 +57,8 @@ class FrozenReceiver:
     def open(self, examples: Sequence[Example]) -> Opened:
         """Read what is before the messages."""
         rests = tuple(replace(example, before=example.before[-1:]) for example in examples)
-        lengths = torch.tensor([max(0, len(example.before) - 1) for example in examples])
-        width = int(lengths.max())
-        mask = (torch.arange(width)[None, :] < lengths[:, None]).to(self.device)
-        if not width:
-            return Opened(rests, mask, ())
-        ids = torch.zeros(len(examples), width, dtype=torch.long)
-        for row, (example, length) in enumerate(zip(examples, lengths.tolist(), strict=True)):
-            ids[row, :length] = torch.tensor(example.before[:length])
-        columns = self._run(self.embedding(ids.to(self.device)), mask, ())[1]
-        return Opened(rests, mask, (columns,))
+        ids, mask = (one.to(self.device) for one in padded_ids([example.before[:-1] for example in examples], "right"))
+        return Opened(rests, mask, (self._run(self.embedding(ids), mask, ())[1],) if ids.numel() else ())
 
     def read(self, opened: Opened, messages: Sequence[Message]) -> tuple[Batch, Float[Tensor, "N D"]]:
         """The rest of each conversation behind its message.
@@ -95,13 +86,11 @@ class CompressionTotals:
     weight: float
     """Sum of the weights of all labels."""
     samples: int
-    """Number of samples."""
     latent_steps: int
     """The most that one of them takes. All passes take as many: ranks of a sharded model must run it equally often."""
 
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> "CompressionTotals":
-        """The totals of some samples."""
         # With nothing to imitate the cross-entropy is 0, divided by whatever.
         weight = sum(sample.example.label_weight for sample in samples) or 1.0
         return cls(weight, len(samples), max(sample.latent_steps for sample in samples))
@@ -174,39 +163,30 @@ class CompressionObjective(nn.Module):
             The loss, and the share of each part in the step, unweighted: "task", and the losses by name.
         """
         totals = totals or CompressionTotals.of(samples)
+        opened = self.receiver.open([sample.example for sample in samples])
         if messages is not None:
             # Here and not in a method beside: a sharded module has its parameters within `forward` only.
             with torch.no_grad():
-                return self._task(*self.receiver.read(self._open(samples), messages), totals), {}
+                batch, states = self.receiver.read(opened, messages)
+                losses = position_losses(states, batch.targets, *head_of(self.model)).cross_entropy
+                return (losses * batch.label_weights).sum() / totals.weight, {}
         training = torch.is_grad_enabled()
         terms = [term for term in self.weights.terms if training or term.loss.in_validation]
         rows = self.compressor(samples, totals.latent_steps)
         sent = [row[: sample.latent_steps] for row, sample in zip(rows, samples, strict=True)]
-        opened = self._open(samples)
         batch, states = self.receiver.read(opened, [Mixed(row, len(row)) for row in sent])
         references = {name: self._reference(name, opened, samples) for name in references_of(terms)}
-        supervised = batch.labels[:, 1:] != -100
-        targets, label_weights = batch.labels[:, 1:][supervised], batch.weights[:, 1:][supervised]
         full = [sample.message for sample in samples]
         replies = Replies(samples_of_labels(batch.labels), sent, full, self.adapter, self.head)
-        head, size = functools.partial(next_token_scores, self.model), self.model.config.vocab_size
-        cross_entropy, found = measure(terms, states, targets, head, size, references, replies, frozen_head=True)
-        task = (cross_entropy * label_weights).sum() / totals.weight
+        head = head_of(self.model)
+        cross_entropy, found = measure(terms, states, batch.targets, *head, references, replies, frozen_head=True)
+        task = (cross_entropy * batch.label_weights).sum() / totals.weight
         loss, metrics = task, {"task": task.detach()}
         for term, losses in found:
             if training:
                 loss = loss + term.weight * losses.sum() / totals.samples
             metrics[term.name] = losses.detach().sum() / totals.samples
         return loss, metrics
-
-    def _task(self, batch: Batch, states: Float[Tensor, "N D"], totals: CompressionTotals) -> Float[Tensor, ""]:
-        supervised = batch.labels[:, 1:] != -100
-        head, size = functools.partial(next_token_scores, self.model), self.model.config.vocab_size
-        losses = position_losses(states, batch.labels[:, 1:][supervised], head, size)
-        return (losses.cross_entropy * batch.weights[:, 1:][supervised]).sum() / totals.weight
-
-    def _open(self, samples: Sequence[Sample]) -> Opened:
-        return self.receiver.open([sample.example for sample in samples])
 
     @torch.no_grad()
     def _reference(self, name: str, opened: Opened, samples: Sequence[Sample]) -> Float[Tensor, "N D"]:

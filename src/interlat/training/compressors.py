@@ -15,9 +15,9 @@ from interlat.engine.embeddings import next_token_scores
 from interlat.engine.latent import take_latent_steps
 from interlat.states import StateAt
 from interlat.training.cached_decoder import ColumnDecoder, Columns
-from interlat.training.examples import Example
+from interlat.training.examples import Example, padded_ids
 from interlat.training.fused_losses import entropy
-from interlat.training.model import Precision
+from interlat.training.options import Precision
 
 FEWEST = 20
 """Occurrences of a token that can be the start."""
@@ -40,12 +40,8 @@ class Sample:
 class LatentRollout:
     """Reads a prompt and takes K latent steps: z_k is the last state after e_1 ... e_k, and e_(k+1) = bridge(z_k).
 
-    A reasoner's arithmetic at play (`bridge.think_over`), here with gradients. Prompts are padded on the
-    left, with true positions, so a row's latents do not depend on the rows beside it.
-
-    Args:
-        decoder: a Hugging Face decoder without its head; its attention is "sdpa" or "eager".
-        checkpointing: see `interlat.training.cached_decoder.ColumnDecoder`.
+    A reasoner's arithmetic at play (`bridge.think_over`), here with gradients. Prompts are padded on the left, with
+    true positions, so a row's latents do not depend on the rows beside it. For its arguments see `ColumnDecoder`.
     """
 
     def __init__(self, decoder: Any, checkpointing: bool = False) -> None:
@@ -59,15 +55,7 @@ class LatentRollout:
         start: Float[Tensor, "D"],
         latent_steps: int,
     ) -> Float[Tensor, "B K D"]:
-        """The latents of every row.
-
-        Args:
-            embeddings: prompts, padded on the left.
-            attention_mask: True where a prompt is.
-            bridge: maps ``[B, 1, D]`` latents to the next inputs.
-            start: the first input after the prompt.
-            latent_steps: K, at least 1.
-        """
+        """The latents of every prompt: K of them, at least 1, with ``start`` the first input after the prompt."""
         first = start.to(embeddings.dtype).expand(len(embeddings), 1, -1)
         prompt = torch.cat([embeddings, first], dim=1)
         mask = nn.functional.pad(attention_mask, (0, latent_steps), value=True)
@@ -115,12 +103,7 @@ class Reasoner(nn.Module):
         """The first K rows of each sample, float32, on the device of the parameters."""
         embedding = self.model.get_input_embeddings()
         device = embedding.weight.device
-        width = max(len(sample.prompt) for sample in samples)
-        ids = torch.zeros(len(samples), width, dtype=torch.long)
-        mask = torch.zeros(len(samples), width, dtype=torch.bool)
-        for row, sample in enumerate(samples):
-            ids[row, width - len(sample.prompt) :] = torch.tensor(sample.prompt)
-            mask[row, width - len(sample.prompt) :] = True
+        ids, mask = padded_ids([sample.prompt for sample in samples], "left")
         embeddings = embedding(ids.to(device))
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             latents = self._rollout[0](embeddings, mask.to(device), self.bridge, self.bridge.start, latent_steps)
@@ -128,11 +111,7 @@ class Reasoner(nn.Module):
 
 
 class Resampling(nn.Module):
-    """A resampler of the full message: saves bytes and the receiver's time, but the sender writes all of it.
-
-    Args:
-        resampler: what is trained.
-    """
+    """A resampler of the full message: saves bytes and the receiver's time, but the sender writes all of it."""
 
     def __init__(self, resampler: Resampler) -> None:
         super().__init__()

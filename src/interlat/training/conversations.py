@@ -7,14 +7,14 @@ by id.
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from interlat.agents.settings import AgentSettings, MessageKind
 from interlat.engine.chat import ASSISTANT, ChatFormat, Turn
-from interlat.engine.prompt import Latents, Text, Tokens, token_ids_of
+from interlat.engine.prompt import Latents, Part, Text, Tokens, token_ids_of
 from interlat.errors import InputError, InterlatError, PromptError
 from interlat.store.reading import LatentStore
 from interlat.tasks.base import Task
@@ -22,12 +22,12 @@ from interlat.tasks.boxed import last_boxed
 from interlat.tasks.conversations import load_conversations, turns_of
 from interlat.tasks.gsm8k import ANSWER_MARK
 from interlat.tasks.records import load_records
-from interlat.training.assistant_mask import Supervised, supervised_conversation
+from interlat.training.assistant_mask import supervised_conversation
 from interlat.training.corpus import Corpus, CorpusSource, LengthOf, Options
 from interlat.training.examples import IGNORED, Example
 from interlat.training.message_tokens import MESSAGE_TOKENS
 from interlat.training.messages import StoredMessages
-from interlat.training.options import ConversationOptions as ConversationOptions
+from interlat.training.options import ConversationOptions
 
 VALIDATION = "validation"
 TEST = "test"
@@ -39,7 +39,7 @@ _OTHER_SPLIT = (
 
 @dataclass(frozen=True, eq=False)
 class Conversations:
-    """A corpus, and what was left out of it."""
+    """A corpus, and how much was left out of it."""
 
     corpus: Corpus
     """What is learned; its items are the ids of the thoughts, or of the data where there is no store."""
@@ -48,10 +48,10 @@ class Conversations:
     too_long: int
     """Items of which max_length left no reply."""
     cut: int
-    """Items of the corpus that lost their end, but not all replies, to max_length."""
+    """Items that lost their end, but not all replies, to max_length."""
     test: int
     """Items of tasks of the split test."""
-    refused: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str]
     """Items of which no example could be made, with the reason."""
 
     @property
@@ -103,8 +103,8 @@ def load_corpus(
 
     An item is a thought, so several samples of a task are items with the same conversation; they and all others with
     the same text (but for white space) are one task. Where some thoughts are of the split "validation", their tasks are
-    held out; else some are, at random but always the same ones. Tasks of the split "test" are in neither part. An item
-    of which no example can be made is left out and counted.
+    held out; else a ``validation_share`` of them, at random but always the same ones. Tasks of the split "test" are in
+    neither part. An item of which no example can be made is left out and counted.
 
     Args:
         options: which conversations.
@@ -121,7 +121,8 @@ def load_corpus(
     if not 0 < validation_share < 1:
         raise InputError(f"validation_share is {validation_share}, expected a number between 0 and 1; correct it")
     items, missing = _items(options, store)
-    task_of = _tasks(items)
+    first_with: dict[str, str] = {}
+    task_of = {item: first_with.setdefault(" ".join(task.text.split()), task.id) for item, task in items.items()}
     splits: dict[str, set[str]] = defaultdict(set)
     for item, task in items.items():
         splits[task_of[item]].add(task.split)
@@ -183,44 +184,28 @@ def conversation_example(item: str, task: Task, options: ConversationOptions, ch
     """
     settings = options.settings()
     opening, rest = _opening_and_rest(item, task, options.task_turn)
-    turns: list[Turn] = [("system", [Text(settings.system_prompt)])] if settings.system_prompt else []
-    asked = settings.content(opening)
+    asked: list[Part] = [*settings.content(opening)]
+    if options.place_for_message:
+        ids: list[Any] = [chat.tokenizer.convert_tokens_to_ids(token) for token in MESSAGE_TOKENS]
+        if {None, chat.tokenizer.unk_token_id} & set(ids):
+            raise InputError(f"the tokenizer lacks {' or '.join(MESSAGE_TOKENS)}; add them with add_message_tokens")
+        begin, end = (Tokens((token,)) for token in ids)
+        asked += [Text(settings.connector), begin, Latents(torch.zeros(1, 1)), end]
+    system: list[Turn] = [("system", [Text(settings.system_prompt)])] if settings.system_prompt else []
     later: list[Turn] = [(role, [Text(text, settings.literal)]) for role, text in rest]
-    if not options.place_for_message:
-        supervised = _supervised(item, [*turns, ("user", asked), *later], chat)
-        first = next(place for place, label in enumerate(supervised.labels) if label != IGNORED)
-        tokens = tuple(token_ids_of(supervised.parts))
-        after, labels = tokens[first:], tuple(supervised.labels[first:])
-        return Example(tokens[:first], after, labels, (1.0,) * len(after), item)
-    ids: list[Any] = [chat.tokenizer.convert_tokens_to_ids(token) for token in MESSAGE_TOKENS]
-    if {None, chat.tokenizer.unk_token_id} & set(ids):
-        raise InputError(f"the tokenizer lacks {' or '.join(MESSAGE_TOKENS)}; add them with add_message_tokens")
-    begin, end = (Tokens((token,)) for token in ids)
-    message: list[Text | Tokens | Latents] = [
-        *asked,
-        Text(settings.connector),
-        begin,
-        Latents(torch.zeros(1, 1)),
-        end,
-    ]
-    supervised = _supervised(item, [*turns, ("user", message), *later], chat)
-    # The three parts are what is before the message, its place, and the rest.
-    before, _, after = (tuple(token_ids_of([part])) for part in supervised.parts)
-    return Example(
-        before=before,
-        after=after,
-        labels=supervised.labels[-len(after) :],
-        weights=(1.0,) * len(after),
-        item=item,
-    )
-
-
-def _supervised(item: str, turns: Sequence[Turn], chat: ChatFormat) -> Supervised:
     try:
-        return supervised_conversation(turns, chat)
+        supervised = supervised_conversation([*system, ("user", asked), *later], chat)
     except PromptError as error:
         # Only here is known which of many conversations it is.
         raise PromptError(f"item {item!r}: {error}") from error
+    if options.place_for_message:
+        # The three parts are what is before the message, its place, and the rest.
+        before, _, after = (tuple(token_ids_of([part])) for part in supervised.parts)
+    else:
+        first = next(place for place, label in enumerate(supervised.labels) if label != IGNORED)
+        tokens = tuple(token_ids_of(supervised.parts))
+        before, after = tokens[:first], tokens[first:]
+    return Example(before, after, supervised.labels[-len(after) :], (1.0,) * len(after), item)
 
 
 def _items(options: ConversationOptions, store: LatentStore | None) -> tuple[dict[str, Task], int]:
@@ -228,7 +213,13 @@ def _items(options: ConversationOptions, store: LatentStore | None) -> tuple[dic
     if not options.data:
         if store is None:
             raise InputError("there are neither thoughts nor conversations; set data to a file or hub id")
-        return {identifier: _stored_task(store, identifier) for identifier in store.ids}, 0
+        tasks = {}
+        for identifier in store.ids:
+            entry = store.entry(identifier)
+            answer = entry.metadata.get("answer")
+            known = "" if answer is None else str(answer)
+            tasks[identifier] = Task(entry.task_id, entry.task, known, entry.split, metadata=entry.metadata)
+        return tasks, 0
     if options.kind == "conversations":
         loaded = load_conversations(options.data, options.split, options.task_turn)
     else:
@@ -251,18 +242,6 @@ def _items(options: ConversationOptions, store: LatentStore | None) -> tuple[dic
     return items, len(missing)
 
 
-def _stored_task(store: LatentStore, identifier: str) -> Task:
-    entry = store.entry(identifier)
-    answer = entry.metadata.get("answer")
-    return Task(
-        id=entry.task_id,
-        text=entry.task,
-        answer="" if answer is None else str(answer),
-        split=entry.split,
-        metadata=entry.metadata,
-    )
-
-
 def _thoughts_of(tasks: Mapping[str, Task], store: LatentStore) -> dict[str, list[tuple[str, str]]]:
     """The thoughts about each task, with their splits, in the order of the tasks; tasks without any are left out."""
     found: dict[str, list[tuple[str, str]]] = {identifier: [] for identifier in tasks}
@@ -280,12 +259,6 @@ def _reason(identifier: str, store: LatentStore) -> str:
         if identifier in (item, item.rpartition("#")[0]):
             return f"{excluded.status}: {excluded.reason}"
     return "never collected"
-
-
-def _tasks(items: Mapping[str, Task]) -> dict[str, str]:
-    """Item -> its task: the id of the first one with the same text."""
-    names: dict[str, str] = {}
-    return {item: names.setdefault(" ".join(task.text.split()), task.id) for item, task in items.items()}
 
 
 def _some(tasks: Sequence[str], share: float) -> set[str]:

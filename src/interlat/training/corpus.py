@@ -77,13 +77,8 @@ class CorpusSource:
         raise InputError(f"{self.name} has no trajectories to prefer; choose another corpus")
 
     def trajectory(self, metadata: Mapping[str, Any], turns: Sequence[tuple[str, str]], chat: ChatFormat) -> Example:
-        """An attempt of an actor as a conversation; learned are all of its commands and the ends of its turns.
-
-        Args:
-            metadata: of the stored message that was read.
-            turns: (command, observation) pairs.
-            chat: the actor's chat format.
-        """
+        """An attempt of an actor, (command, observation) pairs with a stored message of these metadata, as a
+        conversation; learned are all of its commands and the ends of its turns."""
         raise InputError(f"{self.name} has no trajectories to prefer; choose another corpus")
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -38,6 +38,16 @@ class Example:
         return sum(weight for weight, label in zip(self.weights, self.labels, strict=True) if label != IGNORED)
 
 
+def padded_ids(
+    sequences: Sequence[Sequence[int]], side: Literal["left", "right"]
+) -> tuple[Int[Tensor, "B T"], Bool[Tensor, "B T"]]:
+    """Token ids padded with 0, and the mask that is True where an id is real."""
+    rows = [torch.tensor(ids, dtype=torch.long) for ids in sequences]
+    ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_side=side)
+    lengths, places = torch.tensor([len(row) for row in rows])[:, None], torch.arange(ids.shape[1])
+    return ids, places < lengths if side == "right" else places >= ids.shape[1] - lengths
+
+
 def ids_of(text: str, chat: ChatFormat, literal: bool = True) -> tuple[int, ...]:
     """Token ids of a text without any special token added, or, if it is literal, written in it."""
     parts = tokenize([Text(text, literal)], chat.tokenizer)
@@ -61,6 +71,21 @@ class Batch:
     """True where a row of a message is real."""
     message_taken: Bool[Tensor, "B K"] | None
     """True where such a row is in the conversation; the adapter reads the whole message all the same."""
+
+    @property
+    def supervised(self) -> Bool[Tensor, "B T-1"]:
+        """Where the next token is to be learned."""
+        return self.labels[:, 1:] != IGNORED
+
+    @property
+    def targets(self) -> Int[Tensor, "N"]:
+        """The labels of the supervised positions, in reading order."""
+        return self.labels[:, 1:][self.supervised]
+
+    @property
+    def label_weights(self) -> Float[Tensor, "N"]:
+        """Their weights."""
+        return self.weights[:, 1:][self.supervised]
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
@@ -88,13 +113,10 @@ Message = Sequence[int] | Tensor | Mixed | None
 
 
 def collate(examples: Sequence[Example], messages: Sequence[Message], reading_weight: float = 0.0) -> Batch:
-    """Put examples and their messages (token ids, latent rows ``[K, D]``, or None) into one batch.
+    """Put examples and their messages (token ids, latent rows ``[K, D]`` that are all taken, or None) into one batch.
 
-    Args:
-        examples: the conversations.
-        messages: what is in each; a tensor is a message whose rows are all taken.
-        reading_weight: loss weight of the tokens that have no label of their own, text messages included; 0 does not
-            learn them.
+    ``reading_weight`` is the loss weight of the tokens that have no label of their own, text messages included; 0 does
+    not learn them.
     """
     if len(examples) != len(messages):
         raise InputError(f"{len(examples)} examples but {len(messages)} messages; give one message an example")

@@ -7,19 +7,12 @@ import torch
 from torch import nn
 
 from interlat.errors import InputError
-from interlat.training.options import FINETUNE_RENAMED as FINETUNE_RENAMED
-from interlat.training.options import Finetune as Finetune
-from interlat.training.options import Lora as Lora
+from interlat.training.options import Finetune, Lora
 
 
 def choose_finetuned(model: nn.Module, finetune: Finetune, lora: Lora, seed: int) -> None:
-    """Make exactly the parameters that a training may move require a gradient, in place.
-
-    Args:
-        model: the backbone with its head.
-        finetune: "full", "lora" (updates of the linear maps, all else stays), or "adapter" (nothing here).
-        lora: shape of the updates.
-        seed: of their first values.
+    """Make exactly the parameters that a training may move require a gradient, in place: all of the model, LoRA updates
+    whose first values ``seed`` decides, or with "adapter" none here.
 
     Raises:
         InputError: peft is not installed, or the model has none of the named maps.

@@ -33,11 +33,7 @@ something of each row that needs no gradient."""
 
 
 class Scores:
-    """What a head says after some states; float32 at least.
-
-    Args:
-        logits: scores of every token.
-    """
+    """What a head says after some states: scores of every token, float32 at least."""
 
     def __init__(self, logits: Float[Tensor, "n V"]) -> None:
         self.logits = logits if logits.dtype == torch.float64 else logits.float()
@@ -54,14 +50,11 @@ something of each position that needs no gradient."""
 
 
 class PositionLosses(NamedTuple):
-    """Losses at supervised positions, in nats."""
+    """Losses at supervised positions, in nats: ``-log p[target]``, and those that were asked for with their asides."""
 
     cross_entropy: Float[Tensor, "N"]
-    """``-log p[target]``."""
     terms: list[Float[Tensor, "N"]]
-    """One tensor for each of the position losses that were asked for."""
     asides: list[Float[Tensor, "N"] | None]
-    """What goes with each of them without gradient."""
 
 
 def states_at_labels(hidden_states: Float[Tensor, "B T D"], labels: Int[Tensor, "B T"]) -> Float[Tensor, "N D"]:
@@ -121,17 +114,13 @@ def position_losses(
         losses = torch.stack([cross_entropy, *(loss for loss, _ in found)], dim=-1)
         return losses, torch.stack(quiet, dim=-1) if quiet else losses.new_zeros(len(states), 0)
 
-    rows = CHUNK_LOGITS // vocabulary_size
-    losses, quiet = (rows_with_gradients if frozen_head else in_chunks)(
-        chunk, states, [targets, *references.values()], rows
-    )
+    rows, others = CHUNK_LOGITS // vocabulary_size, [targets, *references.values()]
+    losses, quiet = (rows_with_gradients if frozen_head else _in_chunks)(chunk, states, others, rows)
     left = iter(quiet.unbind(dim=-1))
     return PositionLosses(losses[:, 0], list(losses[:, 1:].unbind(dim=-1)), [next(left) if x else None for x in asides])
 
 
-def in_chunks(
-    function: RowFunction, states: Float[Tensor, "N D"], others: Sequence[Tensor], rows: int
-) -> tuple[Float[Tensor, "N L"], Float[Tensor, "N ..."]]:
+def _in_chunks(function: RowFunction, states: Tensor, others: Sequence[Tensor], rows: int) -> tuple[Tensor, Tensor]:
     """``function`` applied to ``rows`` rows after the others; what it computes inside is not kept for the gradient."""
     if len(states) <= rows:
         return function(states, *others)
@@ -151,13 +140,8 @@ def rows_with_gradients(
     """``function`` applied to some rows after the others; its logits are computed once and kept for no gradient.
 
     A loss of a row has a gradient in the state of that row alone, so the whole Jacobian is ``[N, L, D]``, far smaller
-    than the logits. It is taken while those exist. Nothing else that ``function`` uses gets a gradient.
-
-    Args:
-        function: the losses of some rows.
-        states: what the gradient flows to.
-        others: what else belongs to each row.
-        rows: how many are taken at a time; at least one is.
+    than the logits. It is taken while those exist, for ``rows`` rows at a time, at least one. Neither ``others``, which
+    belong to the rows, nor anything else that ``function`` uses gets a gradient.
     """
     if not (torch.is_grad_enabled() and states.requires_grad):
         return _joined(function, states, others, rows)

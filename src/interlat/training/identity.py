@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import typing
 from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from interlat.errors import CheckpointError
 from interlat.states import IN_FILES
 from interlat.store.reading import LatentStore
 from interlat.training.examples import Example
+from interlat.training.settings import Compress, TrainActor
 
 Identity = Mapping[str, Any]
 """Names of settings, data and models -> what they are, as JSON knows it."""
@@ -31,27 +33,6 @@ FREE = frozenset(
     }
 )
 """Settings that say where and for how long a training runs, and not what it learns."""
-_RENAMED = {
-    "trained": "finetune",
-    "corrected": "dagger",
-    "low_rank.rank": "lora.rank",
-    "low_rank.alpha": "lora.alpha",
-    "low_rank.targets": "lora.targets",
-    "losses.separation": "losses.contrastive",
-    "losses.alignment": "losses.plan_distillation",
-    "losses.agreement": "losses.distillation",
-    "losses.direction": "losses.mean_cosine",
-    "losses.hint": "losses.lens_distillation",
-    "losses.floor": "losses.min_position_weight",
-    "schedule.gradient_clip": "schedule.max_grad_norm",
-    "schedule.validate_every": "schedule.eval_every",
-    "schedule.keep": "schedule.load_best_at_end",
-}
-"""Names of settings in the checkpoints of an older version -> those of today."""
-_RENAMED_VALUES: Mapping[str, Mapping[Any, Any]] = {
-    "finetune": {"everything": "full", "low_rank": "lora"},
-    "schedule.load_best_at_end": {"best": True, "last": False},
-}
 
 
 def settings_identity(kind: type[Any], config: Any, places: Collection[str] = ()) -> dict[str, Any]:
@@ -62,20 +43,19 @@ def settings_identity(kind: type[Any], config: Any, places: Collection[str] = ()
         config: the configuration.
         places: settings that name files, folders or models; what is in them counts, and not how they are called.
     """
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(kind)}
     left_out = FREE.union(places)
-    return {name: value for name, value in _flat(values).items() if name not in left_out}
+    return {name: value for name, value in _flat(kind, config).items() if name not in left_out}
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(kind: type[Any], config: Any, prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, value in values.items():
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            inner = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-            found |= _flat(inner, f"{prefix}{name}.")
+    for field in dataclasses.fields(kind):
+        name, value = prefix + field.name, getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            found |= _flat(type(value), value, f"{name}.")
         else:
             # As it comes back from a file: tuples are lists there.
-            found[prefix + name] = json.loads(json.dumps(value))
+            found[name] = json.loads(json.dumps(value))
     return found
 
 
@@ -117,17 +97,14 @@ def thoughts_identity(*stores: LatentStore) -> str:
 def check_identity(place: Any, known: Identity, now: Identity) -> None:
     """Refuse to go on with a training that is another one.
 
-    Settings that the checkpoint does not name are of a later version than the one that wrote it, and not compared.
-
-    Args:
-        place: the checkpoint, for the error text.
-        known: what the checkpoint says; empty where it is of a version that said nothing.
-        now: what is to be trained, or a part of it.
+    Settings that the checkpoint in ``place`` does not name are of a later version than the one that wrote it, and not
+    compared; ``now`` may be a part of what is to be trained.
 
     Raises:
         CheckpointError: something differs; the text names what, the value in the checkpoint and the one now.
     """
-    known = of_today(known)
+    for kind in (TrainActor, Compress):
+        known = dict(_of_today(kind, name, value) for name, value in known.items())
     different = [name for name in now if name in known and known[name] != now[name]]
     if different:
         shown = "; ".join(f"{name} was {_short(known[name])} and is now {_short(now[name])}" for name in different)
@@ -137,13 +114,15 @@ def check_identity(place: Any, known: Identity, now: Identity) -> None:
         )
 
 
-def of_today(identity: Identity) -> dict[str, Any]:
-    """An identity under the names that settings have now."""
-    renamed = {_RENAMED.get(name, name): value for name, value in identity.items()}
-    return {
-        name: _RENAMED_VALUES[name].get(value, value) if name in _RENAMED_VALUES else value
-        for name, value in renamed.items()
-    }
+def _of_today(kind: Any, name: str, value: Any) -> tuple[str, Any]:
+    """A setting of a dataclass under the names that it and its values have now."""
+    first, dot, rest = name.partition(".")
+    first = getattr(kind, "RENAMED", {}).get(first, first)
+    if dot:
+        rest, value = _of_today(typing.get_type_hints(kind or object).get(first), rest, value)
+    elif isinstance(value, str):
+        value = getattr(kind, "RENAMED_VALUES", {}).get(first, {}).get(value, value)
+    return first + dot + rest, value
 
 
 def _short(value: Any) -> str:

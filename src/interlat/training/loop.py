@@ -20,9 +20,8 @@ from interlat.files import append_line, read_lines, write_atomically
 from interlat.progress import say
 from interlat.training.checkpoint_file import Header, read_header, read_tensors, write_tensors
 from interlat.training.identity import Identity, check_identity
-from interlat.training.options import Sample as Sample
-from interlat.training.options import Schedule as Schedule
-from interlat.training.options import in_parts as in_parts
+from interlat.training.loss_weights import BranchWeights, CompressionWeights
+from interlat.training.options import Schedule
 from interlat.training.sharding import as_split, whole
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -32,14 +31,7 @@ EXPORTED_FILE = "exported.json"
 """Which checkpoint the finished model was made of."""
 MODEL_FOLDER = "model"
 SELECTED_BY = "validation_loss"
-_RENAMED_METRICS = {
-    "separation": "contrastive",
-    "alignment": "plan_distillation",
-    "agreement": "distillation",
-    "direction": "mean_cosine",
-    "hint": "lens_distillation",
-    "played": "on_policy",
-}
+_RENAMED_METRICS = {**BranchWeights.RENAMED, **CompressionWeights.RENAMED, "played": "on_policy"}
 """Words in the names of metrics that an older version wrote -> those of today."""
 
 MicroBatches = Iterator[tuple[Tensor, Mapping[str, Tensor]]]
@@ -102,11 +94,7 @@ def save_parameters(
 
 
 def step_of(path: Path) -> int | None:
-    """After how many steps a file of `save_parameters` was written; None where there is none.
-
-    Raises:
-        CheckpointError: the file is damaged.
-    """
+    """After how many steps a file of `save_parameters` was written; None where there is none."""
     header = read_header(path)
     return None if header is None else header.step
 
@@ -114,11 +102,7 @@ def step_of(path: Path) -> int | None:
 def load_parameters(
     path: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer | None = None
 ) -> None:
-    """Restore what `save_parameters` wrote.
-
-    Raises:
-        CheckpointError: the file is damaged, or of another model.
-    """
+    """Restore what `save_parameters` wrote. Raises CheckpointError: the file is damaged, or of another model."""
     tensors = read_tensors(path)
     for name, parameter in parameters.items():
         stored = tensors.get(name)
@@ -134,22 +118,13 @@ def load_parameters(
 
 
 def load_finished(directory: Path, parts: Mapping[str, nn.Module], schedule: Schedule) -> None:
-    """Give new parts the parameters that a training in ``directory`` ends with: the best or the last ones.
-
-    Raises:
-        CheckpointError: the training is of another model.
-    """
-    load_parameters(
-        directory / (BEST_FILE if schedule.load_best_at_end else CHECKPOINT_FILE), trained_parameters(parts)
-    )
+    """Give new parts the parameters that a training in ``directory`` ends with: the best or the last ones."""
+    file = BEST_FILE if schedule.load_best_at_end else CHECKPOINT_FILE
+    load_parameters(directory / file, trained_parameters(parts))
 
 
 def check_settings(directory: str | Path, identity: Identity) -> None:
-    """Refuse to go on in the folder of another training; before models are loaded, as far as ``identity`` goes.
-
-    Raises:
-        CheckpointError: its checkpoint is damaged, or of another training.
-    """
+    """Refuse to go on in the folder of another training; before models are loaded, as far as ``identity`` goes."""
     checkpoint = Path(directory) / CHECKPOINT_FILE
     header = read_header(checkpoint)
     if header is not None:
@@ -170,21 +145,15 @@ def read_metrics(directory: str | Path) -> list[dict[str, Any]]:
                 f"step {record['step']} in {path} has {SELECTED_BY} {record[SELECTED_BY]!r}, expected a number; remove "
                 "that line"
             )
-        of_step.setdefault(record["step"], {_of_today(name): value for name, value in record.items()})
+        named = {"_".join(_RENAMED_METRICS.get(word, word) for word in name.split("_")): name for name in record}
+        of_step.setdefault(record["step"], {today: record[name] for today, name in named.items()})
     return [of_step[step] for step in sorted(of_step)]
-
-
-def _of_today(metric: str) -> str:
-    return "_".join(_RENAMED_METRICS.get(word, word) for word in metric.split("_"))
 
 
 def export_finished(directory: Path, export: Callable[[], None]) -> None:
     """Make the finished model of a training that has just ended, unless it was made of this very checkpoint before.
 
     A checkpoint of a version that did not say what it is of is trusted only where there is no finished model yet.
-
-    Raises:
-        CheckpointError: the checkpoint is damaged.
     """
     header = read_header(directory / CHECKPOINT_FILE)
     assert header is not None, "written by the training"
@@ -228,8 +197,8 @@ def run_training(
         schedule: optimiser settings.
         seed: of dropout and of nothing else; ``micro_batches_of_step`` seeds its own data by the step.
         micro_batches_of_step: the micro-batches of this rank in one step.
-        validate: a deterministic validation with the same result on all ranks, or None. With "loss" in it, the
-            parameters of the lowest one are kept in a file of their own.
+        validate: deterministic, with the same result on all ranks. With "loss" in it, the parameters of the lowest one
+            are kept in a file of their own.
         ranks: the processes that take part; one by default.
         identity: what is trained; a checkpoint with another one is refused before anything is written.
 
@@ -251,8 +220,10 @@ def run_training(
         if ranks.is_first:
             _say_what_is_there(directory, header, schedule, identity, records)
     ranks.wait()
-    if ranks.is_first:
-        _write_metrics(directory / METRICS_FILE, records)
+    content = "".join(json.dumps(record) + "\n" for record in records).encode()
+    metrics_file = directory / METRICS_FILE
+    if ranks.is_first and not (metrics_file.exists() and metrics_file.read_bytes() == content):
+        write_atomically(metrics_file, content)
     # Best parameters from behind the checkpoint, of a run that was killed between the two, are made again.
     best = best_record(records) if (step_of(best_file) or 0) <= start else None
     validated = [record for record in records if SELECTED_BY in record]
@@ -270,8 +241,10 @@ def run_training(
         optimizer.zero_grad(set_to_none=True)
         shares: dict[str, float] = {}
         for loss, logged in micro_batches_of_step(step):
-            # Ranks are averaged where their shares must add up.
-            (loss * ranks.world_size).backward()
+            # A micro-batch without latent messages moves nothing where the adapter alone is trained. Ranks are averaged
+            # where their shares must add up.
+            if loss.requires_grad or ranks.world_size > 1:
+                (loss * ranks.world_size).backward()
             for name, value in {"loss": loss.detach(), **logged}.items():
                 shares[name] = shares.get(name, 0.0) + value.item()
         metrics = ranks.sum(shares)
@@ -293,7 +266,7 @@ def run_training(
         metrics["seconds"] = time.perf_counter() - began
         record = {"step": finished, **metrics}
         if ranks.is_first:
-            append_line(directory / METRICS_FILE, record)
+            append_line(metrics_file, record)
         if SELECTED_BY in metrics:
             validated.append(record)
             stalled = is_stalled(validated, schedule.patience)
@@ -313,18 +286,9 @@ def _say_what_is_there(
         say(f"{directory / METRICS_FILE} lacks {lost} of the {header.step} steps taken; its curve has a gap")
     if header.step >= schedule.last_step or is_stalled(records, schedule.patience):
         doubt = "" if header.identity else "; of an earlier version, its checkpoint does not say with which settings"
-        say(
-            f"the training in {directory} ended before, after {header.step} steps{doubt}; there is no step left to take"
-        )
+        say(f"the training in {directory} ended before, after {header.step} steps{doubt}; no step is left to take")
     elif identity and not header.identity:
         say(
             f"{directory / CHECKPOINT_FILE} is of an earlier version and does not say what it was trained with; "
             f"it goes on from step {header.step} with the settings and data of now"
         )
-
-
-def _write_metrics(path: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Leave the lines of these steps alone, if the file does not say that already."""
-    content = "".join(json.dumps(record) + "\n" for record in records).encode()
-    if not path.exists() or path.read_bytes() != content:
-        write_atomically(path, content)

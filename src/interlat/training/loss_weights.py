@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from interlat.errors import InputError
+from interlat.typed import check_range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,12 +30,12 @@ class LossWeights:
     """Weights of further losses by name, such as another package's."""
 
     def __post_init__(self) -> None:
-        for name, weight in [*((name, getattr(self, name)) for name in self.NAMED), *self.more.items()]:
-            if weight < 0:
-                raise InputError(f"{name} is {weight}, expected a weight of 0 or more; correct it")
-        for name in self.more:
+        check_range(self, "[0, inf)", *self.NAMED)
+        for name, weight in self.more.items():
             from interlat.training.losses import LOSSES
 
+            if weight < 0:
+                raise InputError(f"{name} is {weight}, expected a weight of 0 or more; correct it")
             missing = set(LOSSES[name].references) - set(self.REFERENCES)
             if missing or name in self.NAMED:
                 why = f"compares with {', '.join(sorted(missing))}" if missing else "has a field of its own"
@@ -50,10 +51,8 @@ class LossWeights:
 
     @property
     def references(self) -> list[str]:
-        """The branches that the losses compare with."""
-        from interlat.training.losses import references_of
-
-        return references_of(self.terms)
+        """The branches that the losses compare with, each once."""
+        return list(dict.fromkeys(name for term in self.terms for name in term.loss.references))
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,8 @@ class BranchWeights(LossWeights):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.margin <= LN2 or not 0 <= self.kl_share <= 1:
-            raise InputError(f"give a margin above 0 and at most ln 2 = {LN2:.4f}, and a kl_share from 0 to 1")
+        check_range(self, f"(0, {LN2}]", "margin")
+        check_range(self, "[0, 1]", "kl_share")
 
     @classmethod
     def published(cls) -> "BranchWeights":
@@ -130,13 +129,10 @@ class CompressionWeights(LossWeights):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.temperature <= 0 or not 0 < self.clip_quantile <= 1 or self.min_position_weight < 0:
-            raise InputError(
-                "give a temperature above 0, a clip_quantile above 0 and at most 1, and a min_position_weight of 0 or "
-                f"more; got {self.temperature}, {self.clip_quantile} and {self.min_position_weight}"
-            )
-        if self.reference_rows is not None and self.reference_rows < 1:
-            raise InputError(f"reference_rows is {self.reference_rows}; give at least 1, or leave it out")
+        check_range(self, "(0, inf)", "temperature")
+        check_range(self, "(0, 1]", "clip_quantile")
+        check_range(self, "[0, inf)", "min_position_weight")
+        check_range(self, "[1, inf)", "reference_rows")
 
     @classmethod
     def published(cls, latent_steps: int) -> "CompressionWeights":

@@ -4,6 +4,7 @@ Another package adds a loss in one file: a subclass of `Loss` in its entry point
 ``LOSSES.add("name", TheLoss)``, which a configuration then names with its weight: ``losses: {more: {name: 0.1}}``.
 """
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlat.connectors.base import padded_rows
+from interlat.engine.embeddings import next_token_scores
 from interlat.engine.lens import logit_lens
 from interlat.registry import Registry
 from interlat.training import fused_losses
@@ -26,11 +28,6 @@ from interlat.training.fused_losses import (
     mean_by_sample,
     position_losses,
 )
-from interlat.training.loss_weights import LN2 as LN2
-from interlat.training.loss_weights import WEIGHT_FLOOR as WEIGHT_FLOOR
-from interlat.training.loss_weights import BranchWeights as BranchWeights
-from interlat.training.loss_weights import CompressionWeights as CompressionWeights
-from interlat.training.loss_weights import LossWeights as LossWeights
 
 SMALLEST = 1e-6
 OPEN = 0.1
@@ -48,9 +45,9 @@ class Replies:
     full: Sequence[Float[Tensor, "_ D"]]
     """The sender's full message of each sample."""
     adapter: nn.Module | None = None
-    """The receiver's adapter."""
+    """The receiver's."""
     sender_head: Float[Tensor, "V D"] | None = None
-    """Weights of the language-model head of the model that made the full messages, where they are known."""
+    """Weights of the head of the model that made the full messages, where they are known."""
     values: Float[Tensor, "N"] | None = None
     """What `Loss.positions` gave."""
     asides: Float[Tensor, "N"] | None = None
@@ -134,11 +131,9 @@ class PlanDistillation(Loss):
 
     def positions(self, own: Scores, references: Mapping[str, Scores]) -> tuple[Tensor, None]:
         """How far the reply is from the reply under the plan in words."""
-        log_plan, share = references["plan"].log_p, self.weights.kl_share
-        wanted = log_plan.exp()
-        divergence = (wanted * (log_plan - own.log_p)).sum(dim=-1)
-        cosine = functional.cosine_similarity(wanted, own.log_p.exp(), dim=-1)
-        return share * divergence + (1 - share) * (1 - cosine), None
+        plan, share = references["plan"].log_p, self.weights.kl_share
+        cosine = functional.cosine_similarity(plan.exp(), own.log_p.exp(), dim=-1)
+        return share * kl_divergence(plan, own.log_p) + (1 - share) * (1 - cosine), None
 
     def samples(self, replies: Replies) -> Float[Tensor, "S"]:
         """The mean over the positions of each sample."""
@@ -214,8 +209,8 @@ class LensDistillation(Loss):
         assert head is not None
         for short, message in zip(replies.sent, replies.full, strict=True):
             said = open_states(message.to(head), head, len(short))
-            target, found = _log_p(said, head), _log_p(short[: len(said)], head)
-            losses.append(kl_divergence(target, found).mean())
+            pair = ((states.to(head.dtype) @ head.t()).log_softmax(dim=-1) for states in (said, short[: len(said)]))
+            losses.append(kl_divergence(*pair).mean())
         return torch.stack(losses)
 
 
@@ -225,11 +220,6 @@ def open_states(states: Float[Tensor, "T D"], head: Float[Tensor, "V D"], count:
 
     At most ``count``, and none with less than `OPEN` of the largest entropy: which of the sure words is the least sure
     one differs from plan to plan at random, and so would the latent that the first open word belongs to.
-
-    Args:
-        states: of the last layer, after the final norm.
-        head: weights of the head.
-        count: how many at most.
     """
     rows_at_once = max(1, fused_losses.CHUNK_LOGITS // len(head))
     entropies = logit_lens(lambda h: h @ head.t(), states.to(head.dtype), 0, rows_at_once=rows_at_once).entropy
@@ -238,23 +228,21 @@ def open_states(states: Float[Tensor, "T D"], head: Float[Tensor, "V D"], count:
     return states[chosen.sort().values]
 
 
-def _log_p(states: Float[Tensor, "N D"], head: Float[Tensor, "V D"]) -> Float[Tensor, "N V"]:
-    return (states.to(head.dtype) @ head.t()).log_softmax(dim=-1)
-
-
 def _mean_row(rows: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"]) -> Float[Tensor, "B D"]:
     real = mask.unsqueeze(-1).to(rows.dtype)
     return (rows * real).sum(dim=1) / real.sum(dim=1)
 
 
-_OURS = {
-    "contrastive": "Contrastive",
-    "plan_distillation": "PlanDistillation",
-    "distillation": "Distillation",
-    "mean_cosine": "MeanCosine",
-    "lens_distillation": "LensDistillation",
-}
-LOSSES: Registry[type[Loss]] = Registry("losses", {name: f"{__name__}:{place}" for name, place in _OURS.items()})
+LOSSES: Registry[type[Loss]] = Registry(
+    "losses",
+    {
+        "contrastive": f"{__name__}:Contrastive",
+        "plan_distillation": f"{__name__}:PlanDistillation",
+        "distillation": f"{__name__}:Distillation",
+        "mean_cosine": f"{__name__}:MeanCosine",
+        "lens_distillation": f"{__name__}:LensDistillation",
+    },
+)
 
 
 class Term(NamedTuple):
@@ -270,6 +258,11 @@ def references_of(terms: Iterable[Term]) -> list[str]:
     return list(dict.fromkeys(name for term in terms for name in term.loss.references))
 
 
+def head_of(model: Any) -> tuple[Head, int]:
+    """The head of a language model, and the size of its vocabulary."""
+    return functools.partial(next_token_scores, model), model.config.vocab_size
+
+
 def measure(
     terms: Sequence[Term],
     states: Float[Tensor, "N D"],
@@ -283,15 +276,7 @@ def measure(
 ) -> tuple[Float[Tensor, "N"], list[tuple[Term, Float[Tensor, "S"]]]]:
     """The cross-entropy of each position, and each loss of each sample, from one pass of the head.
 
-    Args:
-        terms: the losses.
-        states: at the supervised positions, see `position_losses` for these and the next arguments.
-        targets: the tokens to be predicted.
-        head: of the model that replies.
-        vocabulary_size: V.
-        references: states of the branches in `references_of`.
-        replies: the samples and their messages.
-        frozen_head: whether the head is not trained.
+    For the arguments see `position_losses`; ``references`` are the states of the branches in `references_of`.
     """
     scored = [term for term in terms if term.loss.measures_positions]
     measures = [term.loss.positions for term in scored]

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken
-from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from interlat.connectors.adapter import AdapterConfig
@@ -26,13 +25,8 @@ def add_message_tokens(
     knew before, in the input embeddings and in a head of its own; rows of padding do not count, and rows of known
     tokens stay as they are.
 
-    Args:
-        model: a causal language model.
-        tokenizer: its tokenizer.
-        tokens: the tokens.
-
     Returns:
-        Their ids, in order.
+        The ids of the tokens, in order.
 
     Raises:
         CheckpointError: no token of the tokenizer has a row in the model's embeddings, so the two are not a pair.
@@ -53,14 +47,9 @@ def add_message_tokens(
     new = sorted({vocabulary[token] for token in tokens} - known | set(range(rows, needed)))
     embedding: Any = model.get_input_embeddings()
     head: Any = model.get_output_embeddings()
-    _set_to_mean(embedding.weight, trained, new)
-    if head is not None and head.weight is not embedding.weight:
-        _set_to_mean(head.weight, trained, new)
-    if getattr(head, "bias", None) is not None:
-        _set_to_mean(head.bias, trained, new)
+    tables = {id(one): one for one in (embedding.weight, getattr(head, "weight", None), getattr(head, "bias", None))}
+    for table in tables.values():
+        if table is not None:
+            # In float32: a mean over a hundred thousand numbers of 8 bits would be rounded away.
+            table[new] = table[trained].mean(dim=0, dtype=torch.float32).to(table.dtype)
     return tuple(vocabulary[token] for token in tokens)
-
-
-def _set_to_mean(table: nn.Parameter, trained: Sequence[int], new: Sequence[int]) -> None:
-    # In float32: a mean over a hundred thousand numbers of 8 bits would be rounded away.
-    table[list(new)] = table[list(trained)].mean(dim=0, dtype=torch.float32).to(table.dtype)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -17,20 +17,11 @@ from transformers import (
 
 from interlat.agents.settings import AgentSettings
 from interlat.choices import TokenizerFamily
+from interlat.connectors.module_file import StoredModule
 from interlat.engine.checkpoint import bar_for_large_models
 from interlat.files import atomic_folder, write_atomically
 from interlat.training.card import CARD_FILE
-from interlat.training.options import Precision as Precision
-from interlat.training.options import SmallModel as SmallModel
-
-
-class SavedBeside(Protocol):
-    """A module with a file of its own beside a model, such as an adapter or a bridge."""
-
-    def save(self, directory: str | Path) -> Path:
-        """Write the file."""
-        ...
-
+from interlat.training.options import SmallModel
 
 _CLASSES: dict[TokenizerFamily, tuple[Any, type[PreTrainedModel]]] = {
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),
@@ -88,7 +79,7 @@ def export_model(
     directory: Path,
     *,
     settings: AgentSettings | None = None,
-    beside: Sequence[SavedBeside] = (),
+    beside: Sequence[StoredModule] = (),
     card: str | None = None,
     dtype: torch.dtype = torch.bfloat16,
 ) -> None:
@@ -100,7 +91,7 @@ def export_model(
     # Once for each place in memory, so that tied weights are still tied and are written once.
     places = {name: (tensor.data_ptr(), tensor.shape, tensor.stride()) for name, tensor in state.items()}
     once = {places[name]: tensor.to(dtype) for name, tensor in state.items()}
-    rounded = {name: once[places[name]] for name in state}
+    rounded = {name: once[place] for name, place in places.items()}
     config: Any = model.config
     with atomic_folder(directory) as temporary:
         with bar_for_large_models(sum(tensor.nbytes for tensor in once.values())):

@@ -1,6 +1,5 @@
 """The actor's loss as one module: a sharded model gathers its parameters once for all branches of a pass."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,13 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from interlat.engine.embeddings import next_token_scores
 from interlat.engine.rotary import positions_of_rows
 from interlat.training.branches import Branch, Totals
 from interlat.training.examples import Batch, Message, Mixed, collate, embed_batch
 from interlat.training.fused_losses import position_losses, samples_of_labels, states_at_labels
-from interlat.training.losses import BranchWeights, Replies, measure, references_of
-from interlat.training.model import Precision
+from interlat.training.loss_weights import BranchWeights
+from interlat.training.losses import Replies, head_of, measure, references_of
+from interlat.training.options import Precision
 
 
 class ActorObjective(nn.Module):
@@ -45,7 +44,7 @@ class ActorObjective(nn.Module):
         self._backbone: list[nn.Module] = [model.base_model]
 
     def forward(
-        self, branches: Sequence[Branch], totals: Totals | None = None, reading_weight: float = 0.0
+        self, branches: Sequence[Branch], totals: Totals | None = None
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """The share of these samples in the loss of a step.
 
@@ -54,13 +53,12 @@ class ActorObjective(nn.Module):
             totals: of the whole step; by default of these samples. The sum of all shares is the loss of the step:
                 the weighted mean of the cross-entropy over all labels, and the means of the others over all samples
                 with a latent message.
-            reading_weight: see `interlat.training.examples.collate`.
 
         Returns:
             The loss, and in training mode with other losses than the cross-entropy the share of each in the step,
             unweighted: "task", and the losses by name.
         """
-        totals = totals or Totals.of(branches, reading_weight)
+        totals = totals or Totals.of(branches)
         terms = self.weights.terms if self.model.training else []
         latent = [number for number, branch in enumerate(branches) if branch.is_latent]
         # The references come first, so that what the own branch keeps for its gradient is not in memory beside them.
@@ -68,21 +66,18 @@ class ActorObjective(nn.Module):
             name: self._reference(branches, latent, [getattr(branches[number], name) for number in latent])
             for name in references_of(terms)
         }
-        batch = collate([b.example for b in branches], [b.own for b in branches], reading_weight).to(self.device)
-        own = states_at_labels(self.states(batch), batch.labels)
-        supervised = batch.labels[:, 1:] != -100
-        targets, label_weights = batch.labels[:, 1:][supervised], batch.weights[:, 1:][supervised]
-        samples = samples_of_labels(batch.labels)
-        head, size = functools.partial(next_token_scores, self.model), self.model.config.vocab_size
+        examples, messages = [b.example for b in branches], [b.own for b in branches]
+        batch = collate(examples, messages, totals.reading_weight).to(self.device)
+        own, samples = states_at_labels(self.states(batch), batch.labels), samples_of_labels(batch.labels)
+        targets, label_weights, head = batch.targets, batch.label_weights, head_of(self.model)
         if not terms:
-            task = (position_losses(own, targets, head, size).cross_entropy * label_weights).sum() / totals.weight
+            task = (position_losses(own, targets, *head).cross_entropy * label_weights).sum() / totals.weight
             return task, {}
         chosen = torch.isin(samples, torch.tensor(latent, device=samples.device, dtype=samples.dtype))
-        rest = position_losses(own[~chosen], targets[~chosen], head, size).cross_entropy
-        messages = [branches[number].own for number in latent]
-        rows = [message.rows for message in messages if isinstance(message, Mixed)]
+        rest = position_losses(own[~chosen], targets[~chosen], *head).cross_entropy
+        rows = [message.rows for message in messages if isinstance(message, Mixed) and message.taken]
         replies = Replies(samples[chosen], rows, rows, self.adapter)
-        cross_entropy, found = measure(terms, own[chosen], targets[chosen], head, size, references, replies)
+        cross_entropy, found = measure(terms, own[chosen], targets[chosen], *head, references, replies)
         task = (cross_entropy * label_weights[chosen]).sum() + (rest * label_weights[~chosen]).sum()
         task = task / totals.weight
         loss, metrics = task, {"task": task.detach()}

@@ -3,13 +3,14 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, TypeVar
 
 from interlat.agents.settings import AgentSettings, MessageKind
 from interlat.choices import TokenizerFamily
 from interlat.errors import InputError
 from interlat.tasks.conversations import TASK_TURN
 from interlat.tasks.records import RecordFields
+from interlat.typed import check_choices, check_range
 
 Precision = Literal["float32", "bfloat16"]
 """What a model computes in; bfloat16 by autocast, which leaves the weights as they are."""
@@ -85,10 +86,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         counts = ("steps", "batch_size", "checkpoint_every", "eval_every", "micro_batch_size", "patience", "stop_at")
-        for name in counts:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}; give 1 or more")
+        check_range(self, "[1, inf)", *counts)
 
     def micro_batches_of(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
         """The samples of a step, or a process's share of them, as many at once as one micro-batch takes."""
@@ -123,8 +121,6 @@ class PreferenceSchedule(Schedule):
 
 
 Finetune = Literal["full", "lora", "adapter"]
-FINETUNE_RENAMED = {"everything": "full", "low_rank": "lora"}
-"""Older words for `Finetune`."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +139,6 @@ class Lora:
             raise InputError(f"a low-rank update of rank {self.rank} of {len(self.targets)} maps changes nothing")
 
 
-Kind = Literal["none", "uniform", "linear"]
-STEPS_OF_RATIO = 10
 TrainedOn = Literal["base", "none", "text", "list", "latent"]
 
 
@@ -156,7 +150,7 @@ class Curriculum:
     is all that an actor ever gets at play, is never trained on. Here the whole message takes over.
     """
 
-    kind: Kind = "none"
+    kind: Literal["none", "uniform", "linear"] = "none"
     """none: always the whole message. uniform: 0.1 to 0.9 as published, or the whole message with a probability that
     grows from ``whole_at_start`` to 1. linear: uniform between a bound that grows from 0 to 1, and 1."""
     whole_at_start: float = 0.1
@@ -165,27 +159,19 @@ class Curriculum:
     """Share of the training after which every message is whole."""
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise InputError(f"curriculum is {self.kind!r}; use {', '.join(get_args(Kind))}")
-        if not 0 <= self.whole_at_start <= 1 or not 0 < self.full_after <= 1:
-            raise InputError("whole_at_start must lie in [0, 1] and full_after in (0, 1]")
+        check_choices(self, "kind", owner="curriculum")
+        check_range(self, "[0, 1]", "whole_at_start")
+        check_range(self, "(0, 1]", "full_after")
 
     def ratio(self, progress: float, rng: random.Random) -> float:
-        """The latent share of one message.
-
-        Args:
-            progress: share of the training that is over, in [0, 1].
-            rng: draws the share; one draw serves all branches of a sample.
-        """
-        if self.kind == "none":
-            return 1.0
+        """The latent share of one message when the share ``progress`` of the training is over, in [0, 1]."""
         done = min(1.0, progress / self.full_after)
-        if done >= 1.0:
+        if self.kind == "none" or done >= 1.0:
             return 1.0
         if self.kind == "linear":
             return done + (1.0 - done) * rng.random()
         whole = self.whole_at_start + (1.0 - self.whole_at_start) * done
-        return 1.0 if rng.random() < whole else rng.randint(1, STEPS_OF_RATIO - 1) / STEPS_OF_RATIO
+        return 1.0 if rng.random() < whole else rng.randint(1, 9) / 10
 
 
 @dataclass(frozen=True)
@@ -227,8 +213,7 @@ class ConversationOptions:
     def __post_init__(self) -> None:
         if self.task_turn < 0 or self.task_turn % 2:
             raise InputError(f"task_turn is {self.task_turn}, expected an even number: every second turn is a human's")
-        if self.max_length is not None and self.max_length < 1:
-            raise InputError(f"max_length is {self.max_length}, expected a positive number; raise it or leave it out")
+        check_range(self, "[1, inf)", "max_length")
         # Checks the template.
         self.settings()
 
@@ -249,7 +234,7 @@ class TrainingOptions:
     """The options of every training that starts from a model."""
 
     RENAMED: ClassVar[Mapping[str, str]] = {"trained": "finetune", "low_rank": "lora"}
-    RENAMED_VALUES: ClassVar[Mapping[str, Mapping[str, Any]]] = {"finetune": FINETUNE_RENAMED}
+    RENAMED_VALUES: ClassVar[Mapping[str, Mapping[str, Any]]] = {"finetune": {"everything": "full", "low_rank": "lora"}}
 
     finetune: Finetune = "full"
     """full: all parameters; lora: low-rank updates of the model, and the adapter or bridge; adapter: these alone."""

@@ -20,26 +20,21 @@ from torch.nn import functional
 from interlat.agents.agent import Agent
 from interlat.agents.loading import load
 from interlat.engine.distributed import Ranks
-from interlat.engine.embeddings import next_token_scores
 from interlat.engine.hf import reference_engine
 from interlat.errors import InputError
+from interlat.messages import HiddenMessage, TextMessage
 from interlat.store.reading import LatentStore
 from interlat.training.corpus import CORPORA
-from interlat.training.examples import IGNORED, Example, Message, collate, ids_of
+from interlat.training.examples import Example, Message, collate, ids_of
 from interlat.training.finetune import choose_finetuned, merge_lora
 from interlat.training.fused_losses import position_losses, samples_of_labels, states_at_labels
 from interlat.training.identity import Identity, records_identity, thoughts_identity
-from interlat.training.loop import (
-    MicroBatches,
-    export_finished,
-    load_finished,
-    run_training,
-)
+from interlat.training.loop import load_finished
+from interlat.training.losses import head_of
 from interlat.training.model import compiled_backbone
 from interlat.training.objective import ActorObjective
-from interlat.training.options import PreferenceSchedule as PreferenceSchedule
-from interlat.training.settings import TrainPreference as TrainPreference
-from interlat.training.stage import Steps, export_agent, mean_losses, place_objective, run_stage
+from interlat.training.settings import TrainPreference
+from interlat.training.stage import Steps, export_agent, mean_losses, place_objective, run_stage, take_steps
 from interlat.training.trajectories import (
     Pair,
     PreferenceData,
@@ -65,13 +60,8 @@ class PreferenceLosses(NamedTuple):
 
 
 def preference_losses(policy: Float[Tensor, "P 2"], reference: Float[Tensor, "P 2"], beta: float) -> PreferenceLosses:
-    """The loss of DPO (arXiv 2305.18290, equation 7).
-
-    Args:
-        policy: log-probability of the won and of the lost trajectory of each pair.
-        reference: the same under the reference.
-        beta: weight of the log-ratios.
-    """
+    """The loss of DPO (arXiv 2305.18290, equation 7), of the log-probabilities of the won and of the lost trajectory of
+    each pair under policy and reference."""
     ratios = policy - reference
     margin = beta * (ratios[:, 0] - ratios[:, 1])
     return PreferenceLosses(-functional.logsigmoid(margin), margin)
@@ -91,16 +81,11 @@ def score_trajectories(
 ) -> TrajectoryScores:
     """Log-probabilities of trajectories, each with its message; the head sees the actor's own tokens only.
 
-    Args:
-        objective: holds model and adapter, in the mode (of dropout) that it is to run in.
-        examples: the trajectories.
-        messages: what each of them reads.
+    The objective's model and adapter run in the mode (of dropout) that they are in.
     """
     batch = collate(examples, messages).to(objective.device)
     states = states_at_labels(objective.states(batch), batch.labels)
-    following = batch.labels[:, 1:]
-    head, size = functools.partial(next_token_scores, objective.model), objective.model.config.vocab_size
-    losses = position_losses(states, following[following != IGNORED], head, size).cross_entropy
+    losses = position_losses(states, batch.targets, *head_of(objective.model)).cross_entropy
     tokens = torch.bincount(samples_of_labels(batch.labels), minlength=len(examples))
     # Slices and not index_add, which adds in another order each time on a GPU: a run must repeat itself bit for bit.
     sums = torch.stack([part.sum() for part in losses.split(tokens.tolist())])
@@ -110,14 +95,8 @@ def score_trajectories(
 class Preference:
     """The preference loss of pairs, against a reference that is measured once, when this is made.
 
-    Each trajectory is scored alone, so that its reference depends on nothing else.
-
-    Args:
-        config: beta, weights and normalisation.
-        agent: what it was before the training: it decides what is read.
-        objective: the agent's model and adapter.
-        store: the thoughts.
-        pairs: all pairs that will be asked for.
+    Each trajectory is scored alone, so that its reference depends on nothing else. What is read is decided by the
+    agent, as it was before the training. ``pairs`` are all that will be asked for.
     """
 
     def __init__(
@@ -128,10 +107,7 @@ class Preference:
         store: LatentStore,
         pairs: Sequence[Pair],
     ) -> None:
-        self.config = config
-        self.agent = agent
-        self.objective = objective.eval()
-        self.store = store
+        self.config, self.agent, self.objective, self.store = config, agent, objective.eval(), store
         trajectories = {one.key: one for pair in pairs for one in pair.both}
         source = CORPORA[config.corpus]
         self.examples = {
@@ -176,9 +152,9 @@ class Preference:
 
     def _message(self, thought: str) -> Message:
         message = stored_message(self.agent, self.store, thought)
-        if not isinstance(message, str):
-            return message
-        return ids_of(message, self.agent.chat, self.agent.settings.literal)
+        if isinstance(message, TextMessage):
+            return ids_of(message.text, self.agent.chat, self.agent.settings.literal)
+        return message.hidden_states if isinstance(message, HiddenMessage) else None
 
 
 def load_preferences(config: TrainPreference) -> PreferenceData:
@@ -215,8 +191,7 @@ def train_preference(config: TrainPreference, data: PreferenceData | None = None
     """
     if Ranks.from_environment().world_size > 1:
         raise InputError("preferences are trained by one process; start it without torchrun")
-    places = ("start", "thoughts", "trajectories")
-    return run_stage(TrainPreference, config, places, lambda settings: _train(config, data, settings), Ranks())
+    return run_stage(config, functools.partial(_train, config, data), Ranks())
 
 
 def _train(config: TrainPreference, data: PreferenceData | None, settings: Identity) -> Steps:
@@ -233,22 +208,18 @@ def _train(config: TrainPreference, data: PreferenceData | None, settings: Ident
     }
     place_objective(objective, config, [objective.model], Ranks())
     preference = Preference(config, agent, objective, store, [*data.training, *data.validation])
-
     objective.use_backbone(compiled_backbone(objective.model, config.compile))
-
-    def micro_batches_of_step(step: int) -> MicroBatches:
-        pairs = pairs_of_step(data.training, step, config.schedule.batch_size, config.seed)
-        for part in config.schedule.micro_batches_of(pairs):
-            yield preference.share(part, len(pairs))
-
-    def validate() -> dict[str, float]:
-        return mean_losses(preference.share, data.validation, len(data.validation), Ranks(), VALIDATION_PASS)
-
-    directory = Path(config.output)
-    yield from run_training(
-        directory, objective.parts, config.schedule, config.seed, micro_batches_of_step, validate, identity=identity
+    yield from take_steps(
+        config,
+        Ranks(),
+        objective.parts,
+        preference.share,
+        lambda step: pairs_of_step(data.training, step, config.schedule.batch_size, config.seed),
+        len,
+        lambda: mean_losses(preference.share, data.validation, len(data.validation), Ranks(), VALIDATION_PASS),
+        identity,
+        lambda: _export(config),
     )
-    export_finished(directory, lambda: _export(config))
 
 
 def pairs_of_step(pairs: Sequence[Pair], step: int, size: int, seed: int) -> list[Pair]:
@@ -281,15 +252,5 @@ def _export(config: TrainPreference) -> None:
     merge_lora(objective.model)
     # The start is a file of bfloat16: most of what is learned here is less than half a step from it to the next such
     # number, and would be rounded away.
-    export_agent(
-        "interlat train preference",
-        TrainPreference,
-        config,
-        objective.model,
-        agent.engine.tokenizer,
-        agent.settings,
-        start=config.start,
-        adapter=None if agent.adapter is None else agent.adapter.config,
-        beside=[agent.adapter],
-        dtype=torch.float32,
-    )
+    model, tokenizer, settings = objective.model, agent.engine.tokenizer, agent.settings
+    export_agent(config, model, tokenizer, settings, agent.adapter, start=config.start, dtype=torch.float32)

@@ -8,7 +8,6 @@ missing or doubtful is returned in words, to be read by the person who imports.
 import functools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,22 +44,6 @@ MARKER_TOKEN = "<FIRST_HUMAN_END>"
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-@dataclass(frozen=True)
-class _Prepended:
-    """What ``prepended_config.json`` says."""
-
-    hidden_size: int
-    """Size of the receiver's embeddings."""
-    heads: int
-    """Attention heads of the adapter."""
-    kept_rows: int | None
-    """Training cut messages to this many first rows; None if that is not said."""
-    learnable: bool
-    """Whether there was a learnable state for a missing message."""
-    loss_weights: Mapping[str, Any]
-    """The two weights of the loss that it names."""
-
-
 def import_checkpoint(source: str | Path, output: str | Path, state_at: StateAt, *, base: str = "") -> list[str]:
     """Write the published checkpoint in ``source`` as an actor that `interlat.load` reads.
 
@@ -90,13 +73,15 @@ def import_checkpoint(source: str | Path, output: str | Path, state_at: StateAt,
             "give such a folder, downloaded if it is on the hub"
         )
     prepended = _read_prepended(folder / PREPENDED_FILE)
+    size, length = prepended["hidden_size"], prepended.get("prepended_length")
     state = read_adapter_state(folder / ADAPTER_STATE_FILE)
     config = AdapterConfig(
-        source_size=prepended.hidden_size,
-        target_size=prepended.hidden_size,
-        heads=prepended.heads,
+        source_size=size,
+        target_size=size,
+        heads=prepended["mha_num_heads"],
         state_at=state_at,
-        max_rows=prepended.kept_rows,
+        # Training cut messages to this many first rows.
+        max_rows=length if type(length) is int and length > 0 else None,
     )
     adapter = make_adapter(config, state, folder / ADAPTER_STATE_FILE)
     backbone = _backbone_folder(folder, base)
@@ -107,12 +92,16 @@ def import_checkpoint(source: str | Path, output: str | Path, state_at: StateAt,
         if any((folder / name).is_file() for name in VOCABULARY_FILES):
             tokenizer = _read_tokenizer(folder)
     _check_sizes(model, tokenizer, config)
-    head_is_apart = _untie_if_apart(model)
+    head, embeddings = model.get_output_embeddings().weight, model.get_input_embeddings().weight
+    head_is_apart = model.config.tie_word_embeddings and not torch.equal(head, embeddings)
+    if head_is_apart:
+        model.config.tie_word_embeddings = False
     settings = AgentSettings(role="actor", system_prompt=SYSTEM_PROMPT, connector=CONNECTOR, message_kind="hidden")
     export_model(model, tokenizer, target, settings=settings, beside=[adapter], dtype=dtype)
+    has_default = (folder / DEFAULT_STATE_FILE).exists() or bool(prepended.get("prepended_learnable"))
     return [
         *_about_messages(config),
-        *_about_adapter(state, prepended, (folder / DEFAULT_STATE_FILE).exists()),
+        *_about_adapter(state, prepended, has_default),
         *_about_model(tokenizer, config, dtype, head_is_apart, base),
     ]
 
@@ -126,7 +115,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} holds no JSON object ({error}); copy it again") from error
 
 
-def _read_prepended(path: Path) -> _Prepended:
+def _read_prepended(path: Path) -> dict[str, Any]:
     fields = _read_json(path)
     size, heads = (fields.get(name) for name in ("hidden_size", "mha_num_heads"))
     if type(size) is not int or type(heads) is not int or size < 1 or heads < 1 or size % heads:
@@ -134,31 +123,21 @@ def _read_prepended(path: Path) -> _Prepended:
             f"{path} says hidden_size {size!r} and mha_num_heads {heads!r}, expected two numbers of which the second "
             "divides the first; correct them"
         )
-    length = fields.get("prepended_length")
-    return _Prepended(
-        size,
-        heads,
-        length if type(length) is int and length > 0 else None,
-        bool(fields.get("prepended_learnable")),
-        {name: fields[name] for name in ("plan_similarity_weight", "random_contrast_weight") if name in fields},
-    )
+    return fields
 
 
 def _backbone_folder(folder: Path, base: str) -> Path:
-    if any(folder.glob(MODEL_FILES)):
-        if base:
-            raise InputError(f"{folder} has its own weights, trained with its adapter; leave base out")
-        return folder
-    if not base:
-        pickled = (
-            f"; {PICKLED_MODEL_FILE} is a pickle and is never read" if (folder / PICKLED_MODEL_FILE).exists() else ""
-        )
+    has_weights = any(folder.glob(MODEL_FILES))
+    if has_weights and base:
+        raise InputError(f"{folder} has its own weights, trained with its adapter; leave base out")
+    if not has_weights and not base:
+        pickled = f"; {PICKLED_MODEL_FILE} is a pickle, never read" if (folder / PICKLED_MODEL_FILE).exists() else ""
         raise CheckpointError(
             f"{folder} has no {MODEL_FILES}{pickled}; expected the weights of the language model, save them as "
             "safetensors, or give the model that was trained from as base"
         )
-    if Path(base).exists():
-        return Path(base)
+    if has_weights or Path(base).exists():
+        return folder if has_weights else Path(base)
     with hub_errors(base):
         return Path(snapshot_download(base, allow_patterns=BASE_FILES))
 
@@ -202,25 +181,12 @@ def _check_sizes(model: Any, tokenizer: PreTrainedTokenizerBase, config: Adapter
         )
     vocabulary = tokenizer.get_vocab()
     for token in (config.bop_token, config.eop_token):
-        if token not in vocabulary:
+        if vocabulary.get(token, rows) >= rows:
+            place = f"is token {vocabulary[token]}" if token in vocabulary else "is not in the tokenizer"
             raise CheckpointError(
-                f"the tokenizer lacks {token}, which goes beside a message; give the tokenizer that the training "
-                "run saved, to which it added the token"
+                f"{token}, which goes beside a message, {place}, and the language model has {rows} embeddings; give "
+                "weights and tokenizer of one training run, which added the token to both"
             )
-        if vocabulary[token] >= rows:
-            raise CheckpointError(
-                f"{token} is token {vocabulary[token]}, but the language model has {rows} embeddings; "
-                "use tokenizer and weights of one checkpoint"
-            )
-
-
-def _untie_if_apart(model: Any) -> bool:
-    """Whether the head differs from embeddings that the configuration calls tied, which it then no longer does."""
-    head, embeddings = model.get_output_embeddings().weight, model.get_input_embeddings().weight
-    apart: bool = model.config.tie_word_embeddings and not torch.equal(head, embeddings)
-    if apart:
-        model.config.tie_word_embeddings = False
-    return apart
 
 
 def _about_messages(config: AdapterConfig) -> Iterator[str]:
@@ -243,10 +209,10 @@ def _about_messages(config: AdapterConfig) -> Iterator[str]:
     )
 
 
-def _about_adapter(state: AdapterState, prepended: _Prepended, has_default_state: bool) -> Iterator[str]:
-    dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in state.parameters.values()} - {"float32"}
+def _about_adapter(state: AdapterState, prepended: Mapping[str, Any], has_default_state: bool) -> Iterator[str]:
+    dtypes = sorted({_name_of(tensor.dtype) for tensor in state.parameters.values()} - {"float32"})
     if dtypes:
-        yield f"the adapter was saved as {', '.join(sorted(dtypes))}; its float32 numbers, if there were any, are lost"
+        yield f"the adapter was saved as {', '.join(dtypes)}; its float32 numbers, if there were any, are lost"
     untouched = [
         name
         for name, value in INITIAL_VALUES.items()
@@ -261,10 +227,11 @@ def _about_adapter(state: AdapterState, prepended: _Prepended, has_default_state
                 f"{name} is {trained:.6g} among the parameters and {beside:.6g} beside them: the parameter is "
                 "imported, published evaluation overwrites it with the other"
             )
-    if prepended.loss_weights:
-        weights = " and ".join(f"{name} {value}" for name, value in prepended.loss_weights.items())
+    names = [name for name in ("plan_similarity_weight", "random_contrast_weight") if name in prepended]
+    if names:
+        weights = " and ".join(f"{name} {prepended[name]}" for name in names)
         yield f"{weights} are those of the last step, not the ones that were configured"
-    if has_default_state or prepended.learnable:
+    if has_default_state:
         yield "the default state for a missing message is left out: the published code never reads it"
     yield "the dropout of the adapter is not recorded: it is off here, while published evaluation leaves it at 0.1"
 
@@ -279,10 +246,13 @@ def _about_model(
     if base:
         yield f"the language model is {base} itself: the one that was trained with the adapter is not in this folder"
     if dtype != torch.float32:
-        name = str(dtype).removeprefix("torch.")
-        yield f"the language model was saved as {name}; its float32 numbers, if there were any, are lost"
+        yield f"the language model was saved as {_name_of(dtype)}; its float32 numbers, if there were any, are lost"
     if head_is_apart:
         yield (
             "the head differs from the embeddings although the configuration ties them: it is imported as it was "
             "trained, published evaluation ties them again and runs another model"
         )
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

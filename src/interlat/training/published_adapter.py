@@ -36,18 +36,9 @@ PARAMETERS = {
 SCALES = ("scale", "output_scale")
 # What a parameter is in every element before training, for those that do not begin at random.
 INITIAL_VALUES = {
-    "pre_ln.weight": 1.0,
-    "pre_ln.bias": 0.0,
-    "hidden_mha.in_proj_bias": 0.0,
-    "hidden_mha.out_proj.bias": 0.0,
-    "post_ln.weight": 1.0,
-    "post_ln.bias": 0.0,
-    "adaptive_proj.scale": 0.2,
-    "adaptive_proj.proj.0.bias": 0.0,
-    "adaptive_proj.proj.2.weight": 1.0,
-    "adaptive_proj.proj.2.bias": 0.0,
-    "adaptive_proj.proj.3.bias": 0.0,
-    "adaptive_proj.output_scale": 0.1,
+    name: 0.2 if name == "adaptive_proj.scale" else 0.1 if name.endswith("_scale") else float(name.endswith("weight"))
+    for name, ours in PARAMETERS.items()
+    if ours.endswith(("bias", "scale")) or "norm" in ours
 }
 GET_WEIGHTS = "get the weights as torch.save writes them, or as a safetensors file"
 

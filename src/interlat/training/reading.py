@@ -2,28 +2,18 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from interlat.engine.chat import ChatFormat
 from interlat.errors import InputError
 from interlat.training.branches import Branch, Negatives, other_message
 from interlat.training.corpus import Corpus
 from interlat.training.examples import Example, Mixed, ids_of
-from interlat.training.losses import BranchWeights
 from interlat.training.messages import StoredMessages
-from interlat.training.options import STEPS_OF_RATIO as STEPS_OF_RATIO
-from interlat.training.options import Curriculum as Curriculum
-from interlat.training.options import Kind as Kind
-from interlat.training.options import TrainedOn as TrainedOn
+from interlat.training.settings import TrainActor
 
 
 def cut(ratio: float, rows: int, words: int) -> tuple[int, int]:
-    """How a message is put together: its first rows, and the words from this one on.
-
-    Args:
-        ratio: latent share.
-        rows: latent rows L.
-        words: tokens P of the plan.
+    """How a message of L rows, and a plan of P tokens, is put together: its first rows, and the words from this one on.
 
     Returns:
         ``(round(ratio L), round(ratio P))``; for a ratio of 1 all rows and no word, for 0 the plan alone.
@@ -31,78 +21,60 @@ def cut(ratio: float, rows: int, words: int) -> tuple[int, int]:
     return round(ratio * rows), round(ratio * words)
 
 
-@dataclass(frozen=True)
-class Reading:
-    """Which messages an actor gets while it learns."""
-
-    message: TrainedOn = "none"
-    """What is between <bop> and <eop>."""
-    none_share: float = 0.15
-    """Share of examples that come without a message."""
-    prefix_share: float = 0.25
-    """Share of latent messages cut to a random number of first rows."""
-    losses: BranchWeights = field(default_factory=BranchWeights)
-    """Which other branches are needed."""
-    curriculum: Curriculum = field(default_factory=Curriculum)
-    """How much of a message is latent."""
-    literal: bool = True
-    """Whether control tokens in a message are words."""
-
-
 class BranchSource:
     """Gives each example its message and those that it is compared with.
 
     Args:
-        reading: which messages.
+        config: which messages, and what they are compared with.
         corpus: the examples.
         thoughts: the sender's thoughts about them; needed for all messages but "none" and "base".
         chat: the actor's chat format.
+        literal: whether control tokens in a message are words.
 
     Raises:
         InputError: messages are needed and there are none, or separation has only one task to learn from.
     """
 
-    def __init__(self, reading: Reading, corpus: Corpus, thoughts: StoredMessages | None, chat: ChatFormat) -> None:
-        self.reading = reading
-        self.corpus = corpus
-        self.thoughts = thoughts
-        self.chat = chat
-        self.references = reading.losses.references
-        if reading.message == "base" and corpus.written_plan is None:
+    def __init__(
+        self,
+        config: TrainActor,
+        corpus: Corpus,
+        thoughts: StoredMessages | None,
+        chat: ChatFormat,
+        literal: bool = True,
+    ) -> None:
+        self.config, self.corpus, self.thoughts, self.chat, self.literal = config, corpus, thoughts, chat, literal
+        self.references = config.losses.references
+        if config.message == "base" and corpus.written_plan is None:
             raise InputError("this corpus has no plans written from the exact belief; choose another message")
         if "other" in self.references:
             self.negatives = Negatives([example.item for example in corpus.training], corpus.task_of)
 
     def branch(self, example: Example, rng: random.Random, progress: float | None = None) -> Branch:
-        """An example with its messages.
-
-        Args:
-            example: the conversation.
-            rng: decides all that is at random.
-            progress: share of the training that is over; None in a validation, where every message is whole.
-        """
-        reading, thoughts = self.reading, self.thoughts
+        """An example with its messages when the share ``progress`` of the training is over; None is a validation, where
+        every message is whole."""
+        config, thoughts = self.config, self.thoughts
         training = progress is not None
-        if reading.message == "none" or (training and rng.random() < reading.none_share):
+        if config.message == "none" or (training and rng.random() < config.none_share):
             return Branch(example, None)
-        if reading.message == "base":
+        if config.message == "base":
             assert self.corpus.written_plan is not None, "checked when this was made"
             return Branch(example, self._words(self.corpus.written_plan(example, rng)))
         assert thoughts is not None, "checked when the configuration was made"
-        if reading.message != "latent":
+        if config.message != "latent":
             return Branch(example, self._words(thoughts.said(example.item, rng)))
         message = thoughts.states(example.item)
         if progress is None:
             return Branch(example, Mixed(message, len(message)))
         # A message cut to its first rows stays without words: the two are different lessons.
-        is_cut = rng.random() < reading.prefix_share
+        is_cut = rng.random() < config.prefix_share
         if is_cut:
             message = message[: rng.randint(1, len(message))]
-        mixed = not is_cut and reading.curriculum.kind != "none"
+        mixed = not is_cut and config.curriculum.kind != "none"
         plan = self._plan(example.item, rng) if mixed or "plan" in self.references else ()
         own = Mixed(message, len(message))
         if mixed:
-            taken, first_word = cut(reading.curriculum.ratio(progress, rng), len(message), len(plan))
+            taken, first_word = cut(config.curriculum.ratio(progress, rng), len(message), len(plan))
             own = Mixed(message, taken, plan[first_word:])
         other = None
         if "other" in self.references:
@@ -115,7 +87,7 @@ class BranchSource:
         return self._words(self.thoughts.text(item, rng))
 
     def _words(self, text: str) -> tuple[int, ...]:
-        return ids_of(text, self.chat, self.reading.literal)
+        return ids_of(text, self.chat, self.literal)
 
     def of_another(self, examples: Sequence[Example], rng: random.Random) -> list[Branch]:
         """Validation branches in which each example reads the latent message about another one, of another task."""

@@ -16,11 +16,23 @@ from interlat.training.options import (
     TrainedOn,
     TrainingOptions,
 )
+from interlat.typed import check_range
 
 
 @dataclass(frozen=True)
 class TrainActor(TrainingOptions):
     """Train an actor on expert episodes with messages of one kind."""
+
+    COMMAND: ClassVar[str] = "interlat train actor"
+    PLACES: ClassVar[tuple[str, ...]] = (
+        "episodes",
+        "thoughts",
+        "sender",
+        "start",
+        "tokenizer",
+        "conversations.data",
+    )
+    """Settings that name files, folders or models; what is in them counts, and not how they are called."""
 
     output: str
     """Folder of the checkpoint; the finished model (and adapter) is in its ``model`` folder."""
@@ -85,14 +97,15 @@ class TrainActor(TrainingOptions):
             raise InputError(f"{self.corpus} has no games; leave out episodes and message base, or set corpus")
         if not self.conversations.place_for_message and self.message != "none":
             raise InputError("without a place for messages there is nothing to read; set message to none")
-        if not 0 <= self.direct_share <= 1 or (self.direct_share and self.message != "base"):
-            raise InputError(f"direct_share is {self.direct_share}; give 0 to 1, and 0 unless message is base")
+        check_range(self, "[0, 1]", "direct_share")
+        check_range(self, "[0, inf)", "reading_weight")
+        for name in ("direct_share", "reading_weight"):
+            if getattr(self, name) and self.message != "base":
+                raise InputError(f"{name} is {getattr(self, name)} and message {self.message}; only base has it")
         if self.message != "latent" and (self.losses != BranchWeights() or self.curriculum != Curriculum()):
             raise InputError("losses and curriculum are for latent messages; leave them out or set message to latent")
         if self.finetune == "adapter" and self.message != "latent":
             raise InputError("only latent messages have an adapter; set message to latent or finetune to full")
-        if self.reading_weight < 0 or (self.reading_weight and self.message != "base"):
-            raise InputError(f"reading_weight is {self.reading_weight}; give 0 or more, and 0 unless message is base")
         if not self.start and not self.tokenizer:
             raise InputError("set start to a model to begin with, or tokenizer to begin from scratch")
 
@@ -100,6 +113,9 @@ class TrainActor(TrainingOptions):
 @dataclass(frozen=True)
 class TrainPreference(TrainingOptions):
     """Train an actor on pairs of a won and a lost trajectory with the same message."""
+
+    COMMAND: ClassVar[str] = "interlat train preference"
+    PLACES: ClassVar[tuple[str, ...]] = ("start", "thoughts", "trajectories")
 
     start: str
     """Folder of the actor to begin with, which is also the reference."""
@@ -129,16 +145,18 @@ class TrainPreference(TrainingOptions):
         from interlat.training.corpus import CORPORA
 
         CORPORA[self.corpus]
-        if self.beta <= 0 or self.imitation_weight < 0:
-            raise InputError(f"beta is {self.beta} and imitation_weight {self.imitation_weight}; give beta above 0")
-        if self.pairs_per_thought < 1 or not 0 < self.validation_share < 1:
-            raise InputError("give 1 or more pairs_per_thought and a validation_share between 0 and 1")
+        check_range(self, "(0, inf)", "beta")
+        check_range(self, "[0, inf)", "imitation_weight")
+        check_range(self, "[1, inf)", "pairs_per_thought")
+        check_range(self, "(0, 1)", "validation_share")
 
 
 @dataclass(frozen=True)
 class Compress(TrainingOptions):
     """Train a compressed sender against a frozen receiver."""
 
+    COMMAND: ClassVar[str] = "interlat compress"
+    PLACES: ClassVar[tuple[str, ...]] = ("receiver", "thoughts", "sender", "conversations.data", "on_policy")
     RENAMED: ClassVar[Mapping[str, str]] = {**TrainingOptions.RENAMED, "played": "on_policy", "corrected": "dagger"}
 
     receiver: str
@@ -191,8 +209,9 @@ class Compress(TrainingOptions):
     """reasoner: keep only what goes into each latent step and compute the rest again for the gradient."""
 
     def __post_init__(self) -> None:
-        if not self.latent_steps or min(self.latent_steps) < 1:
-            raise InputError(f"latent_steps is {list(self.latent_steps)}; give numbers of at least 1")
+        check_range(self, "[1, inf)", "latent_steps")
+        if not self.latent_steps:
+            raise InputError("latent_steps is empty; give the lengths to train")
         if self.method == "reasoner" and not self.sender:
             raise InputError("a reasoner needs a model to begin with; set sender, best to the model of the thoughts")
         if self.method == "resampler" and (self.sender or self.finetune != "full" or self.gradient_checkpointing):

@@ -1,41 +1,41 @@
-"""What the trainings share: their options, how one begins and continues, is validated, and writes its model."""
+"""What the trainings share: how one begins and continues, takes its steps, is validated, and writes its model."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from interlat.agents.settings import AgentSettings
-from interlat.connectors.adapter import AdapterConfig
+from interlat.connectors.adapter import CommunicationAdapter
+from interlat.connectors.module_file import StoredModule
+from interlat.engine.chat import ChatFormat
 from interlat.engine.distributed import Ranks
 from interlat.engine.hardware import choose_device
+from interlat.progress import say
 from interlat.training.card import model_card, settings_of
+from interlat.training.corpus import CORPORA, Corpus, LengthOf
 from interlat.training.finetune import round_frozen
 from interlat.training.identity import Identity, settings_identity
-from interlat.training.loop import MODEL_FOLDER, Schedule, check_settings, in_parts
-from interlat.training.model import SavedBeside, export_model
-from interlat.training.options import TrainingOptions as TrainingOptions
+from interlat.training.loop import MODEL_FOLDER, MicroBatches, check_settings, export_finished, run_training
+from interlat.training.messages import StoredMessages
+from interlat.training.model import export_model
+from interlat.training.options import Sample, TrainingOptions, in_parts
 from interlat.training.sharding import check_ranks, shard
 
 VALIDATION_PASS = 32
 """Examples in one pass of a validation."""
-Sample = TypeVar("Sample")
 Steps = Iterator[tuple[int, dict[str, float]]]
 """(finished steps, metrics) of a training that runs."""
 
 
-def run_stage(
-    kind: type[Any], config: Any, places: Collection[str], train: Callable[[Identity], Steps], ranks: Ranks, **more: Any
-) -> Steps:
+def run_stage(config: Any, train: Callable[[Identity], Steps], ranks: Ranks, **more: Any) -> Steps:
     """Run a training alone in its folder, if what is there is the same one.
 
     Args:
-        kind: the dataclass of the configuration, see `settings_identity`.
-        config: the configuration.
-        places: its fields that name files, folders or models.
+        config: the configuration; its class, or one above it, has COMMAND and PLACES.
         train: the training, of the identity of its settings.
         ranks: the processes that take part.
         more: further parts of the identity.
@@ -45,28 +45,75 @@ def run_stage(
         StorageError: another process trains into that folder, or the file system refused.
     """
     check_ranks(ranks, config.schedule.batch_size, config.compile)
-    settings = settings_identity(kind, config, places) | more
+    settings = settings_identity(_kind_of(config), config, config.PLACES) | more
     with ranks.alone_in(config.output):
         check_settings(config.output, settings)
         torch.set_num_threads(config.threads)
         yield from train(settings)
 
 
-def place_objective(objective: nn.Module, config: TrainingOptions, models: Sequence[Any], ranks: Ranks) -> None:
-    """Put an objective onto its device, rounded and split over the processes as the options ask.
+def _kind_of(config: Any) -> type[Any]:
+    """The class that says what the training is; that of the command line has fields which are not part of it."""
+    return next(kind for kind in type(config).__mro__ if "COMMAND" in vars(kind))
 
-    Args:
-        objective: the losses with all that they hold.
-        config: the options.
-        models: its language models.
-        ranks: the processes that take part.
-    """
+
+def load_corpus(
+    config: Any, chat: ChatFormat, messages: StoredMessages | None, length_of: LengthOf, ranks: Ranks
+) -> Corpus:
+    """The corpus that a configuration asks for, see `CorpusSource.load`; the first process says how large it is."""
+    corpus = CORPORA[config.corpus].load(vars(config), chat, messages, length_of)
+    if corpus.counts and ranks.is_first:
+        say(corpus.counts)
+    return corpus
+
+
+def place_objective(objective: nn.Module, config: TrainingOptions, models: Sequence[Any], ranks: Ranks) -> None:
+    """Put an objective with its language models onto its device, rounded and split over the processes as asked."""
     device = choose_device(ranks.device(config.device))
     objective.to(device)
     if config.precision == "bfloat16":
         for model in models:
             round_frozen(model)
     shard(objective, models, ranks, device)
+
+
+def take_steps(
+    config: Any,
+    ranks: Ranks,
+    parts: Mapping[str, nn.Module],
+    objective: Callable[[Sequence[Sample], Any], tuple[Tensor, Mapping[str, Tensor]]],
+    samples_of_step: Callable[[int], Sequence[Sample]],
+    totals_of: Callable[[Sequence[Sample]], Any],
+    validate: Callable[[], dict[str, float]],
+    identity: Identity,
+    export: Callable[[], None],
+) -> Steps:
+    """Take the steps that are missing, each with the samples that it alone decides, and write the finished model.
+
+    Args:
+        config: the configuration.
+        ranks: the processes that take part.
+        parts: what is trained, see `run_training`.
+        objective: from samples and totals to their share in the loss, and to that in each of its parts.
+        samples_of_step: the samples of a step, on every rank.
+        totals_of: what the losses of these samples are divided by.
+        validate: see `run_training`.
+        identity: what is trained.
+        export: makes the finished model.
+    """
+
+    def micro_batches_of_step(step: int) -> MicroBatches:
+        samples = samples_of_step(step)
+        totals = totals_of(samples)
+        for part in config.schedule.micro_batches_of(ranks.share(samples)):
+            yield objective(part, totals)
+
+    directory = Path(config.output)
+    yield from run_training(
+        directory, parts, config.schedule, config.seed, micro_batches_of_step, validate, ranks, identity
+    )
+    if ranks.is_first:
+        export_finished(directory, export)
 
 
 def mean_losses(
@@ -76,14 +123,7 @@ def mean_losses(
     ranks: Ranks,
     size: int = VALIDATION_PASS,
 ) -> dict[str, float]:
-    """The sums of the shares of some samples in the losses; each rank takes some of the passes.
-
-    Args:
-        objective: from samples and totals to their share in the loss, and to that in each of its parts.
-        samples: all of them, on every rank.
-        totals: of all of them.
-        ranks: the processes that take part.
-        size: samples in one pass.
+    """The sums of the shares of some samples in the losses; each rank takes some of the passes of ``size`` samples.
 
     Returns:
         "loss", and the parts by their names.
@@ -100,36 +140,30 @@ def mean_losses(
 
 
 def export_agent(
-    command: str,
-    kind: type[Any],
     config: Any,
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     settings: AgentSettings,
-    *,
-    start: str | None = None,
-    adapter: AdapterConfig | None = None,
-    beside: Sequence[SavedBeside | None] = (),
-    about: str | None = None,
-    use: str | None = None,
+    *beside: StoredModule | None,
     dtype: torch.dtype = torch.bfloat16,
+    **more: Any,
 ) -> None:
-    """Write the finished agent of a training with its card, see `model_card` and `export_model`."""
-    directory = Path(config.output)
-    card = training_card(command, kind, config, settings, start=start, adapter=adapter, about=about, use=use)
+    """Write the finished agent of a training with what is ``beside`` the model and its card, see `export_model`."""
     saved = [one for one in beside if one is not None]
-    export_model(model, tokenizer, directory / MODEL_FOLDER, settings=settings, beside=saved, card=card, dtype=dtype)
+    adapter = next((one.config for one in saved if isinstance(one, CommunicationAdapter)), None)
+    card = training_card(config, settings, adapter=adapter, **more)
+    directory = Path(config.output) / MODEL_FOLDER
+    export_model(model, tokenizer, directory, settings=settings, beside=saved, card=card, dtype=dtype)
 
 
-def training_card(command: str, kind: type[Any], config: Any, settings: AgentSettings, **more: Any) -> str:
+def training_card(config: Any, settings: AgentSettings, **more: Any) -> str:
     """The card of what a training has ended with, see `model_card`."""
-    schedule: Schedule = config.schedule
     return model_card(
-        Path(config.output),
-        command,
+        config.output,
+        config.COMMAND,
         role=settings.role,
         reads=settings.message_kind,
-        settings=settings_of(kind, config),
-        kept="best" if schedule.load_best_at_end else "last",
+        settings=settings_of(_kind_of(config), config),
+        kept="best" if config.schedule.load_best_at_end else "last",
         **more,
     )

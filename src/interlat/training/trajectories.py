@@ -9,21 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Float
-from torch import Tensor
-
 from interlat.agents.agent import Agent
 from interlat.engine.fingerprint import weights_fingerprint
 from interlat.errors import CheckpointError, InputError
 from interlat.files import read_lines
-from interlat.messages import check_receiver
+from interlat.messages import Message, TextMessage, check_receiver
 from interlat.store.reading import LatentStore
 from interlat.training.corpus import CorpusSource
 from interlat.typed import typed
 
 TRAJECTORIES_FILE = "trajectories.jsonl"
-Read = str | Float[Tensor, "K D"] | None
-"""What an actor reads: words, hidden states, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -120,17 +115,12 @@ def check_reader(agent: Agent, store: LatentStore) -> None:
         check_receiver(store.header(), agent.adapter.config.expectations(), f"the store {store.directory}")
 
 
-def stored_message(agent: Agent, store: LatentStore, thought: str) -> Read:
-    """A stored thought as the message that an actor reads: its states ``[K, D]`` as stored, its words, or nothing.
-
-    Args:
-        agent: decides the kind; see `check_reader`.
-        store: the thoughts.
-        thought: id of one.
-    """
+def stored_message(agent: Agent, store: LatentStore, thought: str) -> Message | None:
+    """A stored thought as the message that an actor was trained to read, see `check_reader`; None is no message."""
     if agent.settings.message_kind == "hidden":
-        return store.hidden_states(thought)
-    return store.entry(thought).said if agent.settings.message_kind == "text" else None
+        return store.message(thought)
+    said = store.entry(thought).said if agent.settings.message_kind == "text" else ""
+    return TextMessage(said) if said.strip() else None
 
 
 @dataclass(frozen=True)
@@ -161,10 +151,7 @@ class PreferenceData:
 def draw_pairs(trajectories: Sequence[Trajectory], per_thought: int, seed: int) -> list[Pair]:
     """Up to ``per_thought`` different pairs of each thought that was both won and lost with, at random.
 
-    Args:
-        trajectories: the attempts with all thoughts.
-        per_thought: most pairs of one thought.
-        seed: of the choice; what is chosen for a thought does not depend on the other thoughts.
+    What is chosen for a thought does not depend on the other thoughts.
 
     Raises:
         InputError: no thought has both.
@@ -194,17 +181,10 @@ def preference_data(
     validation_share: float,
     seed: int,
 ) -> PreferenceData:
-    """Pairs of trajectories, each game either learned or held out.
+    """Pairs of trajectories with the thoughts of a store, see `draw_pairs`, each game either learned or held out.
 
-    The games that a training of the actor on the same store held out first are held out here too, before any others.
-
-    Args:
-        trajectories: played with the thoughts of ``store``.
-        store: the thoughts.
-        source: the corpus that the thoughts are about.
-        per_thought: most pairs of one thought.
-        validation_share: share of the games with pairs that is held out, at least one game.
-        seed: of the choice of pairs.
+    The games that a training of the actor on the same store held out first are held out here too, before any others;
+    a ``validation_share`` of the games with pairs, at least one game.
 
     Raises:
         InputError: the trajectories were played with other thoughts, there are no pairs, or all are of one game.

@@ -12,8 +12,9 @@ from interlat.experiments.household.evaluate import Checkpoints
 from interlat.experiments.household.latency import MeasureLatency, measure_latency
 from interlat.experiments.household.prompts import BEGIN_MESSAGE, END_MESSAGE, actor_prompt
 from interlat.files import read_lines
-from interlat.training.compression import Compress, compress
-from interlat.training.loop import Schedule
+from interlat.training.compression import compress
+from interlat.training.options import Schedule
+from interlat.training.settings import Compress
 
 VARIANTS = ("none", "text", "latent", "compressed:1", "compressed:4", "rollout:2")
 

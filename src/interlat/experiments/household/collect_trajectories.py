@@ -23,7 +23,6 @@ from interlat.evaluation.episodes import play
 from interlat.experiments.household.environment import HouseholdEnvironment
 from interlat.experiments.household.settings import CollectTrajectories as CollectTrajectories
 from interlat.files import append_line, locked
-from interlat.messages import Message, TextMessage
 from interlat.store.reading import LatentStore
 from interlat.training.trajectories import (
     TRAJECTORIES_FILE,
@@ -31,6 +30,7 @@ from interlat.training.trajectories import (
     actor_fingerprint,
     check_reader,
     read_trajectories,
+    stored_message,
 )
 
 
@@ -161,7 +161,7 @@ def _play(
         environment,
         [items[attempt.record["item"]] for attempt in batch],
         agent,
-        [_message(agent, store, attempt.thought) for attempt in batch],
+        [stored_message(agent, store, attempt.thought) for attempt in batch],
         config.sampling,
         seeds,
     )
@@ -177,11 +177,3 @@ def _play(
             seed=seed,
             **stamp,
         )
-
-
-def _message(agent: Agent, store: LatentStore, thought: str) -> Message | None:
-    """A stored thought as the message that the actor was trained to read."""
-    if agent.settings.message_kind == "hidden":
-        return store.message(thought)
-    said = store.entry(thought).said if agent.settings.message_kind == "text" else ""
-    return TextMessage(said) if said.strip() else None

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from typing import ClassVar
 
 from interlat.engine.options import Sampling, TemplateOptions
 from interlat.errors import InputError
@@ -215,6 +216,9 @@ class CollectTrajectories:
 @dataclass(frozen=True)
 class TrainScout:
     """Train a scout from scratch."""
+
+    COMMAND: ClassVar[str] = "interlat train scout"
+    PLACES: ClassVar[tuple[str, ...]] = ("episodes", "validation", "tokenizer")
 
     episodes: str
     """The training games' ``episodes.jsonl``."""

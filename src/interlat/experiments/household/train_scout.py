@@ -6,6 +6,7 @@ posterior is known here (see `evidence`), so it is the target itself: the same e
 plans with the drawn true place, without the noise of the draw.
 """
 
+import functools
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -69,8 +70,7 @@ def train_scout(config: TrainScout) -> Steps:
         CheckpointError: the output folder holds another training, or a damaged one.
         StorageError: another process trains into that folder, or the file system refused.
     """
-    places = ("episodes", "validation", "tokenizer")
-    return run_stage(TrainScout, config, places, lambda settings: _train(config, settings), Ranks())
+    return run_stage(config, functools.partial(_train, config), Ranks())
 
 
 def _train(config: TrainScout, settings: Identity) -> Steps:
@@ -188,7 +188,7 @@ def _export(config: TrainScout, model: Any, tokenizer: PreTrainedTokenizerBase) 
     settings = AgentSettings(
         role="scout", prompt_template=f"{PLACE_OF_TEXT}\n{SCOUT_REQUEST['plan']}", template=config.template
     )
-    export_agent("interlat train scout", TrainScout, config, model, tokenizer, settings)
+    export_agent(config, model, tokenizer, settings)
 
 
 def expected_place_loss(records: list[dict[str, Any]]) -> float:
