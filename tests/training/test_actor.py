@@ -26,14 +26,13 @@ from interlat.store.index import Entry
 from interlat.store.reading import LatentStore
 from interlat.tasks.sources import TaskSource
 from interlat.training import actor
-from interlat.training.actor import train_actor
+from interlat.training.actor import begin_adapter, new_adapter, train_actor
 from interlat.training.conversations import load_corpus
-from interlat.training.corpus import CORPORA, Corpus
+from interlat.training.corpus import CORPORA, Corpus, StoredMessages
 from interlat.training.examples import ids_of
 from interlat.training.loop import step_of
 from interlat.training.loss_weights import BranchWeights
 from interlat.training.losses import LOSSES, Loss
-from interlat.training.messages import StoredMessages
 from interlat.training.options import ConversationOptions, Curriculum, Lora, Schedule, SmallModel
 from interlat.training.settings import TrainActor
 
@@ -368,3 +367,21 @@ def test_a_loss_of_another_package_trains(config, tmp_path):
     assert len(steps) == 2 and all(metrics["longer"] > 0 for _, metrics in steps)
     for _, metrics in steps:
         assert metrics["loss"] == pytest.approx(metrics["task"] + 0.5 * metrics["longer"], rel=1e-5)
+
+
+def test_with_its_sender_the_adapter_begins_as_the_words_it_expected(pipeline):
+    """Where the sender is sure of a word, the row that the receiver gets points to the embedding of that word."""
+    thoughts = StoredMessages([str(pipeline.thoughts)])
+    receiver = Engine.load(str(pipeline.actors["text"]), dtype="float32")
+    items = thoughts.stores[0].ids
+    adapter = new_adapter(thoughts.manifest, receiver.model.config.hidden_size, 2, 0.1, aligned=True, seed=0).eval()
+    tokenizer = load_tokenizer(str(pipeline.actors["text"]))
+    begin_adapter(adapter, thoughts, items, receiver.model, tokenizer, str(pipeline.scout))
+    rows = torch.cat([thoughts.states(item).float() for item in items])
+    head = Engine.load(str(pipeline.scout), dtype="float32").model.get_output_embeddings()
+    expected = head(rows).softmax(dim=-1).detach() @ receiver.model.get_input_embeddings().weight.detach()
+    with torch.no_grad():
+        begun = adapter(rows[None])[0]
+    assert torch.cosine_similarity(begun, expected - expected.mean(dim=-1, keepdim=True), dim=-1).mean() > 0.8
+    with pytest.raises(InputError, match="did not make these thoughts"):
+        begin_adapter(adapter, thoughts, items, receiver.model, tokenizer, str(pipeline.actors["none"]))

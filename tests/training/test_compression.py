@@ -31,8 +31,8 @@ from interlat.store.reading import LatentStore
 from interlat.tasks.sources import TaskSource
 from interlat.training.actor import train_actor
 from interlat.training.compression import compress
+from interlat.training.corpus import StoredMessages
 from interlat.training.loss_weights import CompressionWeights
-from interlat.training.messages import StoredMessages
 from interlat.training.model import build_model
 from interlat.training.options import ConversationOptions, Lora, Schedule, SmallModel
 from interlat.training.settings import Compress, TrainActor

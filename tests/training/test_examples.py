@@ -1,3 +1,6 @@
+from collections import Counter
+from itertools import chain
+
 import pytest
 import torch
 
@@ -7,7 +10,7 @@ from interlat.errors import InputError
 from interlat.experiments.household.examples import actor_example
 from interlat.experiments.household.prompts import BEGIN_MESSAGE, END_MESSAGE, actor_prompt
 from interlat.experiments.tokenizer import train_tokenizer
-from interlat.training.examples import IGNORED, collate, embed_batch, ids_of
+from interlat.training.examples import IGNORED, Example, Order, collate, embed_batch, ids_of
 
 OPENING = "-= Welcome =-\n\nYou see a drawer 1, and a shelf 2.\n\nYour task is to: put a mug in shelf."
 TURNS = [("go to drawer 1", "You arrive at drawer 1. You see a mug 1.", True), ("take mug 1", "You won.", True)]
@@ -67,3 +70,28 @@ def test_latents_without_an_adapter_are_an_error():
 def test_one_message_an_example():
     with pytest.raises(InputError, match="one message an example"):
         collate([EXAMPLE], [])
+
+
+def examples(count):
+    return [Example((1,) * (number % 5 + 1), (2,) * 3, (2,) * 3, (1.0,) * 3, str(number)) for number in range(count)]
+
+
+def test_every_step_is_full():
+    """An epoch that does not divide by the batch size ends with a batch that is filled up."""
+    order = Order(examples(23), 5, seed=0)
+    steps = [order.of(step) for step in range(5)]
+    assert all(len(batch) == 5 for batch in steps)
+    seen = Counter(example.item for batch in steps for example in batch)
+    assert len(seen) == 23 and sum(seen.values()) == 25
+
+
+def test_an_epoch_is_new_and_the_same_again():
+    def items(order, steps):
+        return [[example.item for example in order.of(step)] for step in steps]
+
+    given = examples(40)
+    first, second = items(Order(given, 8, 0), range(5)), items(Order(given, 8, 0), range(5, 10))
+    assert sorted(chain(*first)) == sorted(chain(*second)) and first != second
+    # A continued training asks for late steps first.
+    assert items(Order(given, 8, 0), [7, 2]) == [second[2], first[2]]
+    assert items(Order(given, 8, 1), range(5)) != first

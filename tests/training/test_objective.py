@@ -10,12 +10,11 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.engine.rotary import read_rows_apart
-from interlat.training.branches import Branch, Totals, other_message
+from interlat.training.branches import Branch, Totals, cut, other_message
 from interlat.training.examples import Example, Mixed, collate
 from interlat.training.loss_weights import BranchWeights
 from interlat.training.objective import ActorObjective
 from interlat.training.preference import score_trajectories
-from interlat.training.reading import cut
 from model_fixtures import make_longrope
 from sweep.tiny_models import tiny_model
 

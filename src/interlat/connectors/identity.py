@@ -31,10 +31,6 @@ class NormMatchedIdentity(StateMap):
     within one model (or two with one hidden space). Source: LatentMAS (arXiv 2511.20639) with
     ``latent_space_realign`` off. Computed in float32, returned in the dtype of the input.
 
-    Args:
-        size: hidden size D of both sides.
-        target_norm: the mean embedding norm ``nu`` (see `mean_embedding_norm`).
-
     Raises:
         InputError: ``target_norm`` is not positive.
     """

@@ -93,11 +93,6 @@ class Resampler(StoredModule):
     ) -> Float[Tensor, "B K D"]:
         """The first K of the rows that sum the messages up, float32.
 
-        Args:
-            hidden_states: message rows; what stands in padding rows does not matter.
-            mask: True where a row is real.
-            latent_steps: K.
-
         Raises:
             InputError: K is above the number of queries, or the rows have another size.
         """

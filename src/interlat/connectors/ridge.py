@@ -72,12 +72,6 @@ class RidgeMap(StateMap, StoredModule):
     ) -> "RidgeMap":
         """The map of a model with these tables; its arithmetic is float64, its memory D x D and a chunk of rows.
 
-        Args:
-            input_embeddings: W_in.
-            output_embeddings: W_out, the weight of the LM head.
-            ridge: lambda.
-            weights_fingerprint: of the model.
-
         Raises:
             InputError: the tables have other shapes, or ``ridge`` is not positive.
         """
@@ -108,15 +102,10 @@ class RidgeMap(StateMap, StoredModule):
 def ridge_map(
     engine: Engine, ridge: float = PUBLISHED_RIDGE, cache: str | Path | None = None
 ) -> RidgeMap | NormMatchedIdentity:
-    """The ridge map of a model, from the cache where it was made before.
+    """The ridge map of a model, from the folder ``cache`` (by default `cache_folder`) where it was made before.
 
     With tied embeddings W_a is the identity but for lambda; then the norm-matched identity comes back, and a line on
     stderr says so.
-
-    Args:
-        engine: the model.
-        ridge: lambda.
-        cache: folder that keeps the maps, by fingerprint of the weights; by default `cache_folder`.
 
     Raises:
         CheckpointError: the file in the cache is damaged.

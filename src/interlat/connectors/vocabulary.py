@@ -79,15 +79,10 @@ class VocabularyMean(StateMap):
 def embeddings_of_tokens(
     sender: PreTrainedTokenizerBase, receiver: PreTrainedTokenizerBase, table: Float[Tensor, "V_receiver D"]
 ) -> tuple[Float[Tensor, "V_sender D"], Bool[Tensor, "V_sender"]]:
-    """For each token of the sender the receiver's embedding of the same text.
+    """For each token of the sender the receiver's embedding of the same text, in its table of input embeddings.
 
     A text that the receiver splits gets the mean embedding of its tokens. A special token is looked up by its name,
     since what it means is not in its text.
-
-    Args:
-        sender: the tokenizer whose tokens are wanted.
-        receiver: the tokenizer that ``table`` belongs to.
-        table: the receiver's input embeddings.
 
     Returns:
         The rows by sender's token id (zeros where there is none), and which of them the receiver knows.

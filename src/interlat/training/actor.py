@@ -12,29 +12,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from interlat.agents.settings import AgentSettings, MessageKind
-from interlat.connectors.adapter import CommunicationAdapter
+from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
+from interlat.connectors.base import padded_rows
+from interlat.connectors.vocabulary import VocabularyMean, embeddings_of_tokens
 from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_checkpoint, load_tokenizer
 from interlat.engine.distributed import Ranks
+from interlat.engine.embeddings import input_embeddings
 from interlat.engine.fingerprint import weights_fingerprint
+from interlat.engine.hf import Engine
 from interlat.engine.template import TemplateOptions
-from interlat.training.adapters import begin_adapter, new_adapter
-from interlat.training.batch_sampler import Order
-from interlat.training.branches import Branch, Totals
-from interlat.training.corpus import CORPORA, Corpus
-from interlat.training.examples import ids_of
-from interlat.training.finetune import choose_finetuned, merge_lora
-from interlat.training.identity import Identity, examples_identity, records_identity, thoughts_identity
+from interlat.errors import InputError
+from interlat.store.manifest import Manifest
+from interlat.training.branches import Branch, BranchSource, Totals
+from interlat.training.checkpoint_file import Identity, examples_identity, records_identity, thoughts_identity
+from interlat.training.corpus import CORPORA, Corpus, StoredMessages
+from interlat.training.examples import Order, ids_of
 from interlat.training.loop import load_finished
-from interlat.training.message_tokens import add_message_tokens
-from interlat.training.messages import StoredMessages
-from interlat.training.model import build_model, compiled_backbone
+from interlat.training.model import add_message_tokens, build_model, choose_finetuned, compiled_backbone, merge_lora
 from interlat.training.objective import ActorObjective
 from interlat.training.options import TrainedOn
-from interlat.training.reading import BranchSource
 from interlat.training.settings import TrainActor
 from interlat.training.stage import (
     Steps,
@@ -188,3 +190,75 @@ def _export(config: TrainActor, thoughts: StoredMessages | None) -> None:
     load_finished(Path(config.output), ActorObjective(model, adapter).parts, config.schedule)
     merge_lora(model)
     export_agent(config, model, tokenizer, _settings(config), adapter, start=config.start)
+
+
+def new_adapter(
+    manifest: Manifest, target_size: int, heads: int, dropout: float, *, aligned: bool, seed: int
+) -> CommunicationAdapter:
+    """An adapter that reads the thoughts of a store, with its parameters drawn at random; if ``aligned``, it has an
+    input projection even where both sizes are equal."""
+    torch.manual_seed(seed)
+    layer = manifest.layers[0]
+    return CommunicationAdapter(
+        AdapterConfig(
+            source_size=manifest.hidden_size,
+            target_size=target_size,
+            heads=heads,
+            dropout=dropout,
+            project_input=aligned,
+            layer=layer.layer,
+            norm=layer.norm,
+            state_at=manifest.state_at,
+            sender=manifest.model,
+            sender_fingerprints=(manifest.weights_fingerprint,),
+            sender_tokenizer_fingerprint=manifest.tokenizer_fingerprint,
+        )
+    )
+
+
+def begin_adapter(
+    adapter: CommunicationAdapter,
+    thoughts: StoredMessages,
+    items: Sequence[str],
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    sender: str | None,
+) -> None:
+    """Make the output of a new adapter as large as the receiver's embeddings, and align it where the sender is known.
+
+    Statistics are those of the thoughts about ``items``. With the folder of the model that thought as ``sender`` the
+    adapter begins aligned: the least-squares map from a state to the receiver's embeddings of the words that the sender
+    expected there, weighted by their probabilities. Both may differ in width, architecture and tokenizer.
+
+    Raises:
+        InputError: the model in ``sender`` did not make these thoughts, or its head cannot read them.
+    """
+    states = [thoughts.states(item).float() for item in items]
+    table = input_embeddings(model).float().cpu()
+    if sender is not None:
+        rows = torch.cat(states)
+        adapter.align(rows, _expected_embeddings(rows, sender, thoughts.manifest, tokenizer, table))
+    adapter.calibrate(table.square().mean().sqrt().item(), *padded_rows(states))
+
+
+@torch.no_grad()
+def _expected_embeddings(
+    rows: Float[Tensor, "N D_source"],
+    sender: str,
+    manifest: Manifest,
+    tokenizer: PreTrainedTokenizerBase,
+    table: Float[Tensor, "V D_target"],
+) -> Float[Tensor, "N D_target"]:
+    """For each state the mean embedding, in the receiver's table, of the words that the sender expected there."""
+    engine = Engine.load(sender, dtype="float32", device="cpu")
+    if engine.weights_fingerprint != manifest.weights_fingerprint:
+        raise InputError(f"{sender} did not make these thoughts; give the model of {manifest.model}")
+    layer = manifest.layers[0]
+    if (layer.layer, layer.norm) != (-1, "post"):
+        raise InputError(
+            f"the thoughts are states of layer {layer.layer}, {layer.norm}-norm, but the head of the sender reads its "
+            "last layer after the final norm; leave out sender, or collect such states"
+        )
+    words, known = embeddings_of_tokens(engine.tokenizer, tokenizer, table)
+    expected: Tensor = VocabularyMean(engine.logits, engine.hidden_size, words, known)(rows)
+    return expected

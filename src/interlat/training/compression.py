@@ -26,17 +26,14 @@ from interlat.files import atomic_folder, write_atomically
 from interlat.messages import check_receiver
 from interlat.progress import say
 from interlat.store.manifest import Manifest
-from interlat.training.batch_sampler import Order
 from interlat.training.card import CARD_FILE, base_model
+from interlat.training.checkpoint_file import Identity, examples_identity, thoughts_identity
 from interlat.training.compression_objective import CompressionObjective, CompressionTotals
 from interlat.training.compressors import Reasoner, Resampling, Sample, uncertain_token
-from interlat.training.corpus import CORPORA
-from interlat.training.examples import Example, Mixed
-from interlat.training.finetune import choose_finetuned, merge_lora
-from interlat.training.identity import Identity, examples_identity, thoughts_identity
+from interlat.training.corpus import CORPORA, StoredMessages
+from interlat.training.examples import Example, Mixed, Order
 from interlat.training.loop import MODEL_FOLDER, load_finished
-from interlat.training.messages import StoredMessages
-from interlat.training.model import compiled_backbone
+from interlat.training.model import choose_finetuned, compiled_backbone, merge_lora
 from interlat.training.settings import Compress
 from interlat.training.sharding import split_again
 from interlat.training.stage import (

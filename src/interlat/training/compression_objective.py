@@ -9,8 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from interlat.connectors.adapter import CommunicationAdapter
-from interlat.training.cached_decoder import ColumnDecoder, Columns
-from interlat.training.compressors import Reasoner, Resampling, Sample
+from interlat.training.compressors import ColumnDecoder, Columns, Reasoner, Resampling, Sample
 from interlat.training.examples import Batch, Example, Message, Mixed, collate, embed_batch, padded_ids
 from interlat.training.fused_losses import position_losses, samples_of_labels, states_at_labels
 from interlat.training.loss_weights import CompressionWeights
@@ -34,11 +33,6 @@ class FrozenReceiver:
 
     What is before a message is the same under every message, and no gradient goes there: it is read once, without
     one. The last token before the message is read with it, since its state may predict the first label.
-
-    Args:
-        model: the language model.
-        adapter: reads the rows of messages.
-        precision: what the model computes in; bfloat16 by autocast.
     """
 
     def __init__(self, model: Any, adapter: CommunicationAdapter, precision: Precision = "float32") -> None:

@@ -5,19 +5,109 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers.cache_utils import Cache, DynamicLayer
 
 from interlat.connectors.base import padded_rows
 from interlat.connectors.bridge import Bridge
 from interlat.connectors.resampler import Resampler
+from interlat.engine.attention import as_model_mask, layer_windows, visible_columns
 from interlat.engine.embeddings import next_token_scores
 from interlat.engine.latent import take_latent_steps
+from interlat.engine.rotary import check_not_crossing, original_length
 from interlat.states import StateAt
-from interlat.training.cached_decoder import ColumnDecoder, Columns
 from interlat.training.examples import Example, padded_ids
 from interlat.training.fused_losses import entropy
 from interlat.training.options import Precision
+
+Columns = list[tuple[Tensor, Tensor]]
+"""For each layer the keys and values of some columns, ``[B, H, T, d]``."""
+
+
+class ColumnDecoder:
+    """Reads inputs behind columns that were read before. Nothing is written in place, so autograd sees all of it.
+
+    Padding may stand anywhere: what is attended to follows from the mask, the rotation from the true positions.
+
+    Args:
+        decoder: a Hugging Face decoder without its head; its attention is "sdpa" or "eager".
+        checkpointing: keep only what goes into each call and compute the rest again for the gradient. The keys and
+            values of earlier columns are inputs of a call like any other, so the cache is right both times.
+    """
+
+    def __init__(self, decoder: Any, checkpointing: bool = False) -> None:
+        self.config = decoder.config
+        self.run: nn.Module = decoder
+        """What is called: the decoder or another module with the same parameters, such as a compiled one."""
+        self.checkpointing = checkpointing
+        self.windows = layer_windows(decoder.config)
+        self.layers: int = decoder.config.num_hidden_layers
+        self.original_length = original_length(decoder)
+
+    def __call__(
+        self,
+        inputs: Float[Tensor, "B Q D"],
+        mask: Bool[Tensor, "B T"],
+        positions: Int[Tensor, "B T"],
+        read: Sequence[Columns] = (),
+    ) -> tuple[Float[Tensor, "B Q D"], Columns]:
+        """States after the final norm and the new columns of embeddings that are the last Q of all T columns.
+
+        ``mask`` and ``positions`` are those of all columns, True where they hold something; ``read`` is what earlier
+        calls returned, in order: T - Q columns.
+
+        Raises:
+            InputError: a row changes its rotary factors between two calls, see `interlat.engine.rotary`.
+        """
+        start = mask.shape[1] - inputs.shape[1]
+        check_not_crossing(self.original_length, mask, positions, start)
+        implementation = self.config._attn_implementation
+        masks = {
+            kind: as_model_mask(visible_columns(mask, positions, start, window), implementation, inputs.dtype)
+            for kind, window in self.windows.items()
+        }
+
+        def forward(inputs: Tensor, *flat: Tensor) -> tuple[Tensor, ...]:
+            # Flattened read by read, layer by layer.
+            layers = [
+                _JoinedLayer(list(flat[2 * n :: 2 * self.layers]), list(flat[2 * n + 1 :: 2 * self.layers]))
+                for n in range(self.layers)
+            ]
+            output = self.run(
+                inputs_embeds=inputs,
+                attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
+                position_ids=positions[:, start:],
+                past_key_values=Cache(layers=list(layers)),
+                use_cache=True,
+            )
+            new = [tensor for layer in layers for tensor in (layer.new_keys, layer.new_values)]
+            return output.last_hidden_state, *new
+
+        flat = [tensor for columns in read for pair in columns for tensor in pair]
+        if self.checkpointing and torch.is_grad_enabled():
+            states, *new = checkpoint(forward, inputs, *flat, use_reentrant=False)
+        else:
+            states, *new = forward(inputs, *flat)
+        return states, list(zip(new[0::2], new[1::2], strict=True))
+
+
+class _JoinedLayer(DynamicLayer):
+    """One layer of a cache that is joined anew for each pass, so that nothing is written in place."""
+
+    def __init__(self, keys: list[Tensor], values: list[Tensor]) -> None:
+        super().__init__()
+        self.past_keys, self.past_values = keys, values
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+        self.new_keys, self.new_values = key_states, value_states
+        return torch.cat([*self.past_keys, key_states], dim=2), torch.cat([*self.past_values, value_states], dim=2)
+
+    def get_seq_length(self) -> int:
+        return sum(columns.shape[2] for columns in self.past_keys)
+
 
 FEWEST = 20
 """Occurrences of a token that can be the start."""
@@ -75,14 +165,7 @@ class LatentRollout:
 
 
 class Reasoner(nn.Module):
-    """A model that reads the sender's prompt and thinks K latents (Interlat, arXiv 2511.09149, its compression).
-
-    Args:
-        model: a causal language model.
-        bridge: from a latent to the next input and to a message row.
-        checkpointing: see `LatentRollout`.
-        precision: what the model computes in; bfloat16 by autocast.
-    """
+    """A model that reads the sender's prompt and thinks K latents (Interlat, arXiv 2511.09149, its compression)."""
 
     def __init__(
         self, model: Any, bridge: Bridge, checkpointing: bool = False, precision: Precision = "float32"
@@ -135,14 +218,11 @@ def uncertain_token(
 ) -> int | None:
     """The token after which the model's own plans leave most open: ``argmax_v mean H(p(. | ... v))``.
 
+    ``thoughts`` are the states of some of its plans (last layer, after the final norm) and their tokens.
+
     A written word tells one of the words that were likely; what else was likely is in the state that predicted it.
     Latents are to carry that, so the first input of a latent thought is best one after which there is something to
     carry. Behind a random vector the first latent of a trained sender was the same for every task.
-
-    Args:
-        model: the sender, whose head reads the states.
-        thoughts: the states of some of its plans (last layer, after the final norm), and their tokens.
-        state_at: whether state t predicted token t or had consumed it.
 
     Returns:
         The token with the largest mean entropy among those that occur at least `FEWEST` times; None if none does.

@@ -23,10 +23,9 @@ from interlat.tasks.conversations import load_conversations, turns_of
 from interlat.tasks.gsm8k import ANSWER_MARK
 from interlat.tasks.records import load_records
 from interlat.training.assistant_mask import supervised_conversation
-from interlat.training.corpus import Corpus, CorpusSource, LengthOf, Options
+from interlat.training.corpus import Corpus, CorpusSource, LengthOf, Options, StoredMessages
 from interlat.training.examples import IGNORED, Example
-from interlat.training.message_tokens import MESSAGE_TOKENS
-from interlat.training.messages import StoredMessages
+from interlat.training.model import MESSAGE_TOKENS
 from interlat.training.options import ConversationOptions
 
 VALIDATION = "validation"
@@ -171,12 +170,6 @@ def conversation_example(item: str, task: Task, options: ConversationOptions, ch
     """A task as a conversation with a place for a message, whole; learned are all replies and the ends of their turns.
 
     The ids up to the first reply are those of `Agent.prompt` under the same settings, for any message.
-
-    Args:
-        item: name of the example.
-        task: with ``metadata["conversations"]``, or a solution.
-        options: how it is written.
-        chat: the chat format of the model that learns.
 
     Raises:
         InputError: no ``<bop>`` or ``<eop>`` in the vocabulary, or nothing to reply in the task.

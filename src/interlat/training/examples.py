@@ -1,5 +1,6 @@
 """Training examples: token ids, labels and the place of a message, built by the same functions as prompts at play."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Text, Tokens, tokenize
 from interlat.errors import InputError
+from interlat.store.batches import length_sorted_batches
 
 IGNORED = -100
 
@@ -95,7 +97,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Mixed:
-    """A message of which the first rows are latent and the rest are words, see `interlat.training.reading`."""
+    """A message of which the first rows are latent and the rest are words, see `interlat.training.branches`."""
 
     rows: Float[Tensor, "K D"]
     """The whole latent message."""
@@ -167,3 +169,27 @@ def embed_batch(batch: Batch, embedding: nn.Module, adapter: nn.Module | None) -
         raise InputError("the batch holds latent messages but there is no adapter; give one")
     rows = adapter(batch.messages, batch.message_mask, dtype=embeddings.dtype)
     return embeddings.masked_scatter(batch.message_positions.unsqueeze(-1), rows[batch.message_taken])
+
+
+class Order:
+    """Batches of ``batch_size`` examples of similar length, in a new order every epoch."""
+
+    def __init__(self, examples: Sequence[Example], batch_size: int, seed: int) -> None:
+        self.examples = examples
+        self.lengths = [len(example.before) + len(example.after) for example in examples]
+        self.size = batch_size
+        self.seed = seed
+        self.epoch = -1
+        self.batches: list[list[int]] = []
+
+    def of(self, step: int) -> list[Example]:
+        """The examples of a step, always ``batch_size`` of them: a short batch is filled up with others at random."""
+        per_epoch = -(-len(self.examples) // self.size)
+        epoch = step // per_epoch
+        if epoch != self.epoch:
+            name = f"actor/{self.seed}/{epoch}"
+            self.epoch, self.batches = epoch, length_sorted_batches(self.lengths, self.size, name)
+        numbers = self.batches[step % per_epoch]
+        missing = self.size - len(numbers)
+        fill = random.Random(f"fill/{self.seed}/{step}").choices(range(len(self.examples)), k=missing)
+        return [self.examples[number] for number in [*numbers, *fill]]

@@ -18,8 +18,7 @@ from interlat.engine.distributed import Ranks
 from interlat.errors import CheckpointError, InterlatError, StorageError
 from interlat.files import append_line, read_lines, write_atomically
 from interlat.progress import say
-from interlat.training.checkpoint_file import Header, read_header, read_tensors, write_tensors
-from interlat.training.identity import Identity, check_identity
+from interlat.training.checkpoint_file import Header, Identity, check_identity, read_header, read_tensors, write_tensors
 from interlat.training.loss_weights import BranchWeights, CompressionWeights
 from interlat.training.options import Schedule
 from interlat.training.sharding import as_split, whole
@@ -286,7 +285,9 @@ def _say_what_is_there(
         say(f"{directory / METRICS_FILE} lacks {lost} of the {header.step} steps taken; its curve has a gap")
     if header.step >= schedule.last_step or is_stalled(records, schedule.patience):
         doubt = "" if header.identity else "; of an earlier version, its checkpoint does not say with which settings"
-        say(f"the training in {directory} ended before, after {header.step} steps{doubt}; no step is left to take")
+        say(
+            f"the training in {directory} ended before, after {header.step} steps{doubt}; there is no step left to take"
+        )
     elif identity and not header.identity:
         say(
             f"{directory / CHECKPOINT_FILE} is of an earlier version and does not say what it was trained with; "

@@ -1,10 +1,12 @@
-"""Small causal language models built from scratch, and how checkpoints are written."""
+"""The model of a training: built from scratch or made ready for messages, and how checkpoints are written."""
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from tokenizers import AddedToken
 from torch import nn
 from transformers import (
     LlamaConfig,
@@ -17,11 +19,13 @@ from transformers import (
 
 from interlat.agents.settings import AgentSettings
 from interlat.choices import TokenizerFamily
+from interlat.connectors.adapter import AdapterConfig
 from interlat.connectors.module_file import StoredModule
 from interlat.engine.checkpoint import bar_for_large_models
+from interlat.errors import CheckpointError, InputError
 from interlat.files import atomic_folder, write_atomically
 from interlat.training.card import CARD_FILE
-from interlat.training.options import SmallModel
+from interlat.training.options import Finetune, Lora, SmallModel
 
 _CLASSES: dict[TokenizerFamily, tuple[Any, type[PreTrainedModel]]] = {
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),
@@ -106,3 +110,95 @@ def export_model(
             module.save(temporary)
         if card is not None:
             write_atomically(temporary / CARD_FILE, card)
+
+
+MESSAGE_TOKENS = (AdapterConfig.bop_token, AdapterConfig.eop_token)
+"""What opens and what closes a message, as an agent writes it."""
+
+
+@torch.no_grad()
+def add_message_tokens(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str] = MESSAGE_TOKENS
+) -> tuple[int, ...]:
+    """Give a model and its tokenizer the tokens around a message, in place.
+
+    A token that the tokenizer lacks is added as a special one. Embeddings grow only where an id does not fit: a
+    vocabulary that was padded has room. The row of a new token is the mean over the rows of the tokens that the model
+    knew before, in the input embeddings and in a head of its own; rows of padding do not count, and rows of known
+    tokens stay as they are.
+
+    Returns:
+        The ids of the tokens, in order.
+
+    Raises:
+        CheckpointError: no token of the tokenizer has a row in the model's embeddings, so the two are not a pair.
+    """
+    known = set(tokenizer.get_vocab().values())
+    old: Any = model.get_input_embeddings()
+    rows = old.num_embeddings
+    trained = sorted(row for row in known if row < rows)
+    if not trained:
+        raise CheckpointError(
+            f"the embeddings have {rows} rows, but the tokenizer has no id among them; load the model's own tokenizer"
+        )
+    tokenizer.add_tokens([AddedToken(token, normalized=False, special=True) for token in tokens], special_tokens=True)
+    vocabulary = tokenizer.get_vocab()
+    needed = max(vocabulary.values()) + 1
+    if needed > rows:
+        model.resize_token_embeddings(needed, mean_resizing=False)
+    new = sorted({vocabulary[token] for token in tokens} - known | set(range(rows, needed)))
+    embedding: Any = model.get_input_embeddings()
+    head: Any = model.get_output_embeddings()
+    tables = {id(one): one for one in (embedding.weight, getattr(head, "weight", None), getattr(head, "bias", None))}
+    for table in tables.values():
+        if table is not None:
+            # In float32: a mean over a hundred thousand numbers of 8 bits would be rounded away.
+            table[new] = table[trained].mean(dim=0, dtype=torch.float32).to(table.dtype)
+    return tuple(vocabulary[token] for token in tokens)
+
+
+def choose_finetuned(model: nn.Module, finetune: Finetune, lora: Lora, seed: int) -> None:
+    """Make exactly the parameters that a training may move require a gradient, in place: all of the model, LoRA updates
+    whose first values ``seed`` decides, or with "adapter" none here.
+
+    Raises:
+        InputError: peft is not installed, or the model has none of the named maps.
+    """
+    model.requires_grad_(finetune == "full")
+    if finetune != "lora":
+        return
+    if importlib.util.find_spec("peft") is None:
+        raise InputError("LoRA needs peft; install it with: pip install 'interlat[train]'")
+    from peft import LoraConfig, inject_adapter_in_model
+
+    torch.manual_seed(seed)
+    settings = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets))
+    try:
+        inject_adapter_in_model(settings, model)
+    except ValueError as error:
+        raise InputError(f"the model has no linear maps named {', '.join(lora.targets)}; name others") from error
+
+
+def round_frozen(model: nn.Module) -> None:
+    """Keep the linear maps that are not trained in bfloat16, in place; the head, which the losses read, stays.
+
+    They are multiplied in bfloat16 anyway where this is used, so nothing is lost but memory.
+    """
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and module is not head and not module.weight.requires_grad:
+            module.to(torch.bfloat16)
+
+
+def merge_lora(model: nn.Module) -> None:
+    """Put the updates into the weights and leave the plain model, in place; does nothing to a plain one."""
+    if importlib.util.find_spec("peft") is None:
+        return
+    from peft.tuners.lora import LoraLayer
+
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, LoraLayer):
+                layer: Any = child
+                layer.merge()
+                setattr(parent, name, layer.get_base_layer())

@@ -20,12 +20,6 @@ class ActorObjective(nn.Module):
     """``L = L_task + w_S L_sep + w_A L_align`` of some samples (Interlat, arXiv 2511.09149).
 
     In evaluation mode it is the cross-entropy alone. The head and all losses are float32.
-
-    Args:
-        model: the actor's language model.
-        adapter: reads latent messages; None where there are none.
-        weights: of the losses beside the cross-entropy.
-        precision: what the backbone computes in; bfloat16 by autocast, which leaves the weights as they are.
     """
 
     def __init__(

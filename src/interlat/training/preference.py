@@ -24,14 +24,13 @@ from interlat.engine.hf import reference_engine
 from interlat.errors import InputError
 from interlat.messages import HiddenMessage, TextMessage
 from interlat.store.reading import LatentStore
+from interlat.training.checkpoint_file import Identity, records_identity, thoughts_identity
 from interlat.training.corpus import CORPORA
 from interlat.training.examples import Example, Message, collate, ids_of
-from interlat.training.finetune import choose_finetuned, merge_lora
 from interlat.training.fused_losses import position_losses, samples_of_labels, states_at_labels
-from interlat.training.identity import Identity, records_identity, thoughts_identity
 from interlat.training.loop import load_finished
 from interlat.training.losses import head_of
-from interlat.training.model import compiled_backbone
+from interlat.training.model import choose_finetuned, compiled_backbone, merge_lora
 from interlat.training.objective import ActorObjective
 from interlat.training.settings import TrainPreference
 from interlat.training.stage import Steps, export_agent, mean_losses, place_objective, run_stage, take_steps

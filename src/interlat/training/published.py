@@ -86,6 +86,7 @@ def import_checkpoint(source: str | Path, output: str | Path, state_at: StateAt,
     adapter = make_adapter(config, state, folder / ADAPTER_STATE_FILE)
     backbone = _backbone_folder(folder, base)
     dtype = _saved_dtype(backbone)
+    model: Any
     model, tokenizer = load_checkpoint(str(backbone), dtype, "cpu", False)
     if backbone != folder:
         _check_base(model, _read_json(folder / CONFIG_FILE), base)
@@ -182,11 +183,10 @@ def _check_sizes(model: Any, tokenizer: PreTrainedTokenizerBase, config: Adapter
     vocabulary = tokenizer.get_vocab()
     for token in (config.bop_token, config.eop_token):
         if vocabulary.get(token, rows) >= rows:
-            place = f"is token {vocabulary[token]}" if token in vocabulary else "is not in the tokenizer"
-            raise CheckpointError(
-                f"{token}, which goes beside a message, {place}, and the language model has {rows} embeddings; give "
-                "weights and tokenizer of one training run, which added the token to both"
-            )
+            fault = f"{token} is token {vocabulary.get(token)}, but the language model has {rows} embeddings"
+            if token not in vocabulary:
+                fault = f"the tokenizer lacks {token}, which goes beside a message"
+            raise CheckpointError(f"{fault}; give tokenizer and weights of one training run, which added it to both")
 
 
 def _about_messages(config: AdapterConfig) -> Iterator[str]:

@@ -16,12 +16,10 @@ from interlat.engine.distributed import Ranks
 from interlat.engine.hardware import choose_device
 from interlat.progress import say
 from interlat.training.card import model_card, settings_of
-from interlat.training.corpus import CORPORA, Corpus, LengthOf
-from interlat.training.finetune import round_frozen
-from interlat.training.identity import Identity, settings_identity
+from interlat.training.checkpoint_file import Identity, settings_identity
+from interlat.training.corpus import CORPORA, Corpus, LengthOf, StoredMessages
 from interlat.training.loop import MODEL_FOLDER, MicroBatches, check_settings, export_finished, run_training
-from interlat.training.messages import StoredMessages
-from interlat.training.model import export_model
+from interlat.training.model import export_model, round_frozen
 from interlat.training.options import Sample, TrainingOptions, in_parts
 from interlat.training.sharding import check_ranks, shard
 
@@ -34,11 +32,7 @@ Steps = Iterator[tuple[int, dict[str, float]]]
 def run_stage(config: Any, train: Callable[[Identity], Steps], ranks: Ranks, **more: Any) -> Steps:
     """Run a training alone in its folder, if what is there is the same one.
 
-    Args:
-        config: the configuration; its class, or one above it, has COMMAND and PLACES.
-        train: the training, of the identity of its settings.
-        ranks: the processes that take part.
-        more: further parts of the identity.
+    The class of the configuration, or one above it, has COMMAND and PLACES; ``more`` is further identity.
 
     Raises:
         CheckpointError: the output folder holds another training, or a damaged one.
@@ -90,16 +84,8 @@ def take_steps(
 ) -> Steps:
     """Take the steps that are missing, each with the samples that it alone decides, and write the finished model.
 
-    Args:
-        config: the configuration.
-        ranks: the processes that take part.
-        parts: what is trained, see `run_training`.
-        objective: from samples and totals to their share in the loss, and to that in each of its parts.
-        samples_of_step: the samples of a step, on every rank.
-        totals_of: what the losses of these samples are divided by.
-        validate: see `run_training`.
-        identity: what is trained.
-        export: makes the finished model.
+    ``objective`` gives the share of samples in the loss, and in each of its parts, of the totals of a whole step. For
+    parts, validation and identity see `run_training`.
     """
 
     def micro_batches_of_step(step: int) -> MicroBatches:

@@ -12,9 +12,8 @@ from interlat.experiments.household.on_policy import played_examples
 from interlat.experiments.household.prompts import plan_text
 from interlat.results import RESULT_FIELDS, read_results
 from interlat.store.reading import LatentStore
-from interlat.training.corpus import Corpus, CorpusSource, LengthOf, Options
+from interlat.training.corpus import Corpus, CorpusSource, LengthOf, Options, StoredMessages
 from interlat.training.examples import Example
-from interlat.training.messages import StoredMessages
 
 Told = tuple[Example, dict[str, Any], dict[str, Any]]
 """An example, its game and its episode."""

@@ -31,8 +31,8 @@ from interlat.experiments.household.examples import scout_example
 from interlat.experiments.household.prompts import SCOUT_REQUEST
 from interlat.experiments.household.settings import TrainScout as TrainScout
 from interlat.tasks.sources import PLACE_OF_TEXT
+from interlat.training.checkpoint_file import Identity, examples_identity, records_identity
 from interlat.training.examples import Example, collate, embed_batch
-from interlat.training.identity import Identity, examples_identity, records_identity
 from interlat.training.loop import MicroBatches, export_finished, load_finished, run_training
 from interlat.training.model import build_model, compiled_backbone
 from interlat.training.stage import Steps, export_agent, run_stage
