@@ -1,9 +1,11 @@
 import dataclasses
+import re
 from typing import Literal
 
 import pytest
 
-from interlat.typed import typed
+from interlat.errors import InputError
+from interlat.typed import check_choices, check_range, typed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,3 +52,38 @@ def test_what_is_nested_too_deep_is_an_error():
         value = [value]
     with pytest.raises(ValueError, match="nested too deep"):
         typed(Outer, {"name": "x", "inners": value})
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    share: float | None = 0.5
+    lengths: tuple[int, ...] = (1, 2)
+    kind: Literal["a", "b"] = "a"
+
+
+@pytest.mark.parametrize(
+    "interval, value, is_inside",
+    [
+        ("[0, 1]", 0.0, True), ("(0, 1]", 0.0, False), ("[0, 1]", 1.0, True), ("[0, 1)", 1.0, False),
+        ("(0, 1)", 0.5, True), ("[0, 1]", -0.1, False), ("[0, 1]", 1.1, False), ("[1, inf)", 1e9, True),
+        ("[0, 1]", float("nan"), False), ("[1, inf)", None, True),
+    ],
+)  # fmt: skip
+def test_a_number_outside_its_interval_is_refused(interval, value, is_inside):
+    if is_inside:
+        check_range(Limits(value), interval, "share")
+        return
+    with pytest.raises(InputError, match=f"share is {value}.*{re.escape(interval)}"):
+        check_range(Limits(value), interval, "share")
+
+
+def test_every_number_of_a_tuple_counts():
+    check_range(Limits(), "[1, inf)", "lengths")
+    with pytest.raises(InputError, match="bridge lengths is"):
+        check_range(Limits(lengths=(2, 0)), "[1, inf)", "lengths", owner="bridge")
+
+
+def test_a_value_that_is_no_choice_is_refused():
+    check_choices(Limits(), "kind")
+    with pytest.raises(InputError, match="kind is 'c', expected one of a, b"):
+        check_choices(Limits(kind="c"), "kind")

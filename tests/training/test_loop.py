@@ -288,3 +288,20 @@ def test_metrics_of_an_older_version_have_the_names_of_today(tmp_path):
     (tmp_path / "metrics.jsonl").write_text(json.dumps(old) + "\n")
     new = {"step": 1, "loss": 1.0, "contrastive": 0.5, "validation_on_policy_distillation_2": 0.1}
     assert read_metrics(tmp_path) == [{**new, "validation_loss": 2.0}]
+
+
+def test_a_micro_batch_that_moves_nothing_is_taken(tmp_path):
+    """Such as one without latent messages where the adapter alone is trained: its loss counts, and has no gradient."""
+    modules = {"adapter": torch.nn.Linear(1, 1)}
+
+    def micro_batches_of_step(step):
+        yield torch.tensor(2.0), {}
+        if step:
+            yield modules["adapter"](torch.ones(1, 1)).sum() * 0.0 + 1.0, {}
+
+    before = modules["adapter"].weight.item()
+    taken = list(run_training(tmp_path, modules, Schedule(steps=2, warmup_steps=0), 0, micro_batches_of_step))
+    assert [metrics["loss"] for _, metrics in taken] == [2.0, 3.0] and taken[0][1]["gradient_norm"] == 0.0
+    assert step_of(tmp_path / CHECKPOINT_FILE) == 2 and modules["adapter"].weight.item() == pytest.approx(
+        before, rel=0.1
+    )

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from interlat.connectors.base import padded_rows
 from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Text, Tokens, tokenize
 from interlat.errors import InputError
@@ -68,10 +69,10 @@ class Batch:
     weights: Float[Tensor, "B T"]
     message_positions: Bool[Tensor, "B T"]
     """True where a latent row goes, in the order of ``messages``."""
-    messages: Float[Tensor, "B K D"] | None
-    message_mask: Bool[Tensor, "B K"] | None
+    messages: Float[Tensor, "B K D"] | None = None
+    message_mask: Bool[Tensor, "B K"] | None = None
     """True where a row of a message is real."""
-    message_taken: Bool[Tensor, "B K"] | None
+    message_taken: Bool[Tensor, "B K"] | None = None
     """True where such a row is in the conversation; the adapter reads the whole message all the same."""
 
     @property
@@ -123,41 +124,35 @@ def collate(examples: Sequence[Example], messages: Sequence[Message], reading_we
     if len(examples) != len(messages):
         raise InputError(f"{len(examples)} examples but {len(messages)} messages; give one message an example")
     messages = [Mixed(message, len(message)) if isinstance(message, Tensor) else message for message in messages]
-    lengths = [0 if message is None else len(message) for message in messages]
-    totals = [len(e.before) + k + len(e.after) for e, k in zip(examples, lengths, strict=True)]
-    width = max(totals)
-    ids = torch.zeros(len(examples), width, dtype=torch.long)
-    real = torch.arange(width)[None, :] < torch.tensor(totals)[:, None]
-    labels = torch.full((len(examples), width), IGNORED)
-    weights = torch.zeros(len(examples), width)
-    positions = torch.zeros(len(examples), width, dtype=torch.bool)
-    for row, (example, message, length) in enumerate(zip(examples, messages, lengths, strict=True)):
-        start = len(example.before)
-        end = start + length + len(example.after)
-        ids[row, :start] = torch.tensor(example.before, dtype=torch.long)
-        latent = message.taken if isinstance(message, Mixed) else 0
+    taken = [message.taken if isinstance(message, Mixed) else 0 for message in messages]
+    ids: list[list[int]] = []
+    labels: list[list[int]] = []
+    weights: list[list[float]] = []
+    latent: list[list[bool]] = []
+    for example, message, rows in zip(examples, messages, taken, strict=True):
         words = message.words if isinstance(message, Mixed) else message or ()
-        positions[row, start : start + latent] = True
-        ids[row, start + latent : start + length] = torch.tensor(words, dtype=torch.long)
-        ids[row, start + length : end] = torch.tensor(example.after)
-        labels[row, start + length : end] = torch.tensor(example.labels)
-        weights[row, start + length : end] = torch.tensor(example.weights)
+        unlearned = len(example.before) + rows + len(words)
+        ids.append([*example.before, *[0] * rows, *words, *example.after])
+        labels.append([*[IGNORED] * unlearned, *example.labels])
+        weights.append([*[0.0] * unlearned, *example.weights])
+        latent.append([0 <= place - len(example.before) < rows for place in range(len(ids[-1]))])
         if reading_weight:
-            read = (labels[row, :end] == IGNORED) & ~positions[row, :end]
-            weights[row, :end][read] = reading_weight
-            labels[row, :end][read] = ids[row, :end][read]
+            for place, label in enumerate(labels[-1]):
+                if label == IGNORED and not latent[-1][place]:
+                    labels[-1][place], weights[-1][place] = ids[-1][place], reading_weight
+
+    def padded(rows: Sequence[Sequence[float]], value: float) -> Tensor:
+        return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)
+
+    own_ids, real = padded_ids(ids, "right")
+    batch = Batch(own_ids, real, padded(labels, IGNORED), padded(weights, 0.0), padded(latent, False))
     latents = [message.rows for message in messages if isinstance(message, Mixed)]
     if not latents:
-        return Batch(ids, real, labels, weights, positions, None, None, None)
-    padded = torch.zeros(len(examples), max(map(len, latents)), latents[0].shape[-1], device=latents[0].device)
-    mask = torch.zeros(padded.shape[:2], dtype=torch.bool)
-    taken = torch.zeros_like(mask)
-    for row, message in enumerate(messages):
-        if isinstance(message, Mixed):
-            padded[row, : len(message.rows)] = message.rows.float()
-            mask[row, : len(message.rows)] = True
-            taken[row, : message.taken] = True
-    return Batch(ids, real, labels, weights, positions, padded, mask, taken)
+        return batch
+    full = [message.rows if isinstance(message, Mixed) else latents[0][:0] for message in messages]
+    states, mask = padded_rows(full)
+    in_text = torch.arange(mask.shape[1], device=mask.device) < torch.tensor(taken, device=mask.device)[:, None]
+    return replace(batch, messages=states, message_mask=mask, message_taken=in_text)
 
 
 def embed_batch(batch: Batch, embedding: nn.Module, adapter: nn.Module | None) -> Float[Tensor, "B T D"]:

@@ -33,9 +33,9 @@ from interlat.experiments.household.settings import TrainScout as TrainScout
 from interlat.tasks.sources import PLACE_OF_TEXT
 from interlat.training.checkpoint_file import Identity, examples_identity, records_identity
 from interlat.training.examples import Example, collate, embed_batch
-from interlat.training.loop import MicroBatches, export_finished, load_finished, run_training
+from interlat.training.loop import load_finished
 from interlat.training.model import build_model, compiled_backbone
-from interlat.training.stage import Steps, export_agent, run_stage
+from interlat.training.stage import Steps, export_agent, mean_losses, run_stage, take_steps
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,13 @@ def train_scout(config: TrainScout) -> Steps:
 
 
 def _train(config: TrainScout, settings: Identity) -> Steps:
-    directory = Path(config.output)
     scenes = scenes_of(config.episodes)
     tokenizer = load_tokenizer(config.tokenizer)
     chat = ChatFormat(tokenizer, config.template)
     model = build_model(config.model, tokenizer, config.seed)
     backbone = compiled_backbone(model, config.compile)
 
-    def loss_of(examples: list[Example]) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss_of(examples: Sequence[Example], _: int) -> tuple[Tensor, dict[str, Tensor]]:
         batch = collate(examples, [None] * len(examples))
         embeddings = embed_batch(batch, model.get_input_embeddings(), None)
         states = backbone(inputs_embeds=embeddings, use_cache=False).last_hidden_state
@@ -93,19 +92,19 @@ def _train(config: TrainScout, settings: Identity) -> Steps:
             metrics["place_loss"] = losses[in_doubt].mean()
         return loss, metrics
 
-    def micro_batches_of_step(step: int) -> MicroBatches:
+    def samples_of_step(step: int) -> list[Example]:
         rng = random.Random(f"scout/{config.seed}/{step}")
         chosen = rng.choices(scenes, k=config.schedule.batch_size)
-        yield loss_of([draw_example(scene, rng, config.list_share, config.place_weight, chat) for scene in chosen])
+        return [draw_example(scene, rng, config.list_share, config.place_weight, chat) for scene in chosen]
 
     held_out = scenes_of(config.validation)[:128]
 
     def validate() -> dict[str, float]:
         rng = random.Random("scout/validation")
-        loss, metrics = loss_of([draw_example(scene, rng, 0.0, config.place_weight, chat) for scene in held_out])
-        return {"loss": loss.item(), **{name: value.item() for name, value in metrics.items()}}
+        examples = [draw_example(scene, rng, 0.0, config.place_weight, chat) for scene in held_out]
+        return mean_losses(loss_of, examples, len(examples), Ranks(), len(examples))
 
-    parts = {"model": model}
+    parts: dict[str, nn.Module] = {"model": model}
     tokenized = draw_example(scenes[0], random.Random("identity"), 0.0, config.place_weight, chat)
     identity = {
         **settings,
@@ -113,10 +112,8 @@ def _train(config: TrainScout, settings: Identity) -> Steps:
         "validation": _scenes_identity(held_out),
         "tokenizer": examples_identity([tokenized]),
     }
-    yield from run_training(
-        directory, parts, config.schedule, config.seed, micro_batches_of_step, validate, identity=identity
-    )
-    export_finished(directory, lambda: _export(config, model, tokenizer))
+    export = functools.partial(_export, config, model, tokenizer)
+    yield from take_steps(config, Ranks(), parts, loss_of, samples_of_step, len, validate, identity, export)
 
 
 def soft_targets_of(
