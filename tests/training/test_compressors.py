@@ -12,7 +12,6 @@ from interlat.training import compressors
 from interlat.training.compressors import (
     FEWEST,
     ColumnDecoder,
-    LatentRollout,
     Reasoner,
     Resampling,
     Sample,
@@ -131,7 +130,7 @@ def test_a_batch_equals_the_loop_over_its_rows(build_model, prompts, architectur
     weights = torch.randn(len(prompts), STEPS, 32, generator=torch.Generator().manual_seed(6))
     slow = torch.stack([slow_latents(model, bridge, prompt, STEPS) for prompt in prompts])
     expected = gradients((slow * weights).sum(), model, bridge, prompts)
-    rollout = LatentRollout(model.get_decoder(), checkpointing)
+    rollout = ColumnDecoder(model.get_decoder(), checkpointing).roll_out
     latents = rollout(*padded(prompts), bridge, bridge.start, STEPS)
     torch.testing.assert_close(latents, slow, atol=1e-5, rtol=1e-5)
     found = gradients((latents * weights).sum(), model, bridge, prompts)
@@ -144,7 +143,7 @@ def test_a_batch_equals_the_loop_over_its_rows(build_model, prompts, architectur
 
 def test_every_step_gives_gradients_to_what_came_before(build_model, prompts):
     model, bridge = build_model("qwen2"), make_bridge()
-    latents = LatentRollout(model.get_decoder())(*padded(prompts), bridge, bridge.start, STEPS)
+    latents = ColumnDecoder(model.get_decoder()).roll_out(*padded(prompts), bridge, bridge.start, STEPS)
     for step in range(STEPS):
         (gradient,) = torch.autograd.grad(latents[:, step].sum(), [prompts[0]], retain_graph=True)
         assert gradient.abs().sum() > 0
@@ -155,7 +154,7 @@ def test_every_step_gives_gradients_to_what_came_before(build_model, prompts):
 def test_fewer_steps_are_the_beginning_of_more(build_model, prompts):
     """So one rollout serves samples of all lengths."""
     model, bridge = build_model("llama"), make_bridge()
-    rollout = LatentRollout(model.get_decoder())
+    rollout = ColumnDecoder(model.get_decoder()).roll_out
     long = rollout(*padded(prompts), bridge, bridge.start, 6)
     short = rollout(*padded(prompts), bridge, bridge.start, 2)
     torch.testing.assert_close(long[:, :2], short, atol=1e-6, rtol=1e-6)
@@ -174,7 +173,9 @@ def test_checkpointing_keeps_less(build_model):
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            latents = LatentRollout(model.get_decoder(), checkpointing)(embeddings, mask, bridge, bridge.start, 16)
+            latents = ColumnDecoder(model.get_decoder(), checkpointing).roll_out(
+                embeddings, mask, bridge, bridge.start, 16
+            )
         assert latents.requires_grad
         return sum(sizes.values())
 
@@ -184,7 +185,7 @@ def test_checkpointing_keeps_less(build_model):
 def test_training_and_play_think_alike(engine, prompts):
     bridge = make_bridge()
     with torch.no_grad():
-        rollout = LatentRollout(engine.model.get_decoder())
+        rollout = ColumnDecoder(engine.model.get_decoder()).roll_out
         trained = rollout(*padded([prompt.detach() for prompt in prompts]), bridge, bridge.start, STEPS)
     memory, rows = think_over(engine, bridge, [[Latents(prompt.detach())] for prompt in prompts], STEPS)
     torch.testing.assert_close(rows, trained, atol=1e-5, rtol=1e-4)

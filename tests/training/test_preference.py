@@ -14,7 +14,7 @@ from interlat.files import append_line, read_lines
 from interlat.store.reading import LatentStore
 from interlat.training import fused_losses
 from interlat.training.objective import ActorObjective
-from interlat.training.options import Lora, PreferenceSchedule
+from interlat.training.options import Lora, Schedule
 from interlat.training.preference import (
     Preference,
     load_preferences,
@@ -53,9 +53,9 @@ def config(pipeline, trajectories, tmp_path):
         str(trajectories),
         str(tmp_path / "preference"),
         validation_share=0.3,
-        schedule=PreferenceSchedule(
+        schedule=Schedule(
             steps=4, batch_size=4, learning_rate=1e-3, adapter_learning_rate=1e-3, warmup_steps=1, checkpoint_every=1,
-            eval_every=2,
+            eval_every=2, load_best_at_end=True,
         ),
         device="cpu",
     )  # fmt: skip

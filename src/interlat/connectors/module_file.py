@@ -88,10 +88,20 @@ class StoredModule(nn.Module):
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} is damaged ({error}); {make_again}") from error
-        settings = _settings_in(metadata, path, cls.FORMAT, cls.KIND)
+        try:
+            description: dict[str, Any] = json.loads(metadata[METADATA_KEY])
+            found_format = (description["format"], description["format_version"])
+            settings = dict(description["config"])
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path} is not {cls.KIND} of interlat; give a folder that training wrote") from error
+        if found_format != (cls.FORMAT, FORMAT_VERSION):
+            raise CheckpointError(
+                f"{path} has format {found_format[0]} version {found_format[1]}, expected {cls.FORMAT} version "
+                f"{FORMAT_VERSION}; use the version of interlat that wrote it"
+            )
         try:
             with torch.device("meta"):
-                module = cls(typed(cls.CONFIG, settings))
+                module = cls(typed(cls.CONFIG, of_files(settings)))
         except (ValueError, TypeError, RuntimeError, OverflowError, InputError) as error:
             raise CheckpointError(f"{path} has an unusable configuration ({error}); {make_again}") from error
         expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
@@ -106,18 +116,3 @@ class StoredModule(nn.Module):
                 raise CheckpointError(f"tensor {name} of {path} is not finite float32, as it is stored; {make_again}")
         module.load_state_dict(tensors, assign=True)
         return module.requires_grad_(True).eval().to(device)
-
-
-def _settings_in(metadata: dict[str, str], path: Path, file_format: str, kind: str) -> dict[str, Any]:
-    try:
-        description: dict[str, Any] = json.loads(metadata[METADATA_KEY])
-        found = (description["format"], description["format_version"])
-        settings = dict(description["config"])
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not {kind} of interlat; give a folder that training wrote") from error
-    if found != (file_format, FORMAT_VERSION):
-        raise CheckpointError(
-            f"{path} has format {found[0]} version {found[1]}, expected {file_format} version {FORMAT_VERSION}; "
-            "use the version of interlat that wrote it"
-        )
-    return of_files(settings)

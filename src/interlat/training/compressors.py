@@ -92,6 +92,36 @@ class ColumnDecoder:
             states, *new = forward(inputs, *flat)
         return states, list(zip(new[0::2], new[1::2], strict=True))
 
+    def roll_out(
+        self,
+        embeddings: Float[Tensor, "B T D"],
+        attention_mask: Bool[Tensor, "B T"],
+        bridge: nn.Module,
+        start: Float[Tensor, "D"],
+        latent_steps: int,
+    ) -> Float[Tensor, "B K D"]:
+        """Read prompts and take K latent steps, at least 1: z_k is the last state after e_1 ... e_k, e_1 the ``start``,
+        and e_(k+1) = bridge(z_k).
+
+        A reasoner's arithmetic at play (`bridge.think_over`), here with gradients. Prompts are padded on the left, with
+        true positions, so a row's latents do not depend on the rows beside it.
+        """
+        prompt = torch.cat([embeddings, start.to(embeddings.dtype).expand(len(embeddings), 1, -1)], dim=1)
+        mask = nn.functional.pad(attention_mask, (0, latent_steps), value=True)
+        positions = (mask.long().cumsum(dim=1) - 1).clamp_min(0)
+        read: list[Columns] = []
+        end = 0
+
+        def forward(inputs: Tensor) -> Tensor:
+            nonlocal end
+            end += inputs.shape[1]
+            states, columns = self(inputs.to(embeddings.dtype), mask[:, :end], positions[:, :end], read)
+            read.append(columns)
+            return states[:, -1:]
+
+        latent = forward(prompt)
+        return torch.cat([latent, *take_latent_steps(forward, bridge, latent, latent_steps - 1)], dim=1)
+
 
 class _JoinedLayer(DynamicLayer):
     """One layer of a cache that is joined anew for each pass, so that nothing is written in place."""
@@ -127,43 +157,6 @@ class Sample:
     """How many of the rows are sent."""
 
 
-class LatentRollout:
-    """Reads a prompt and takes K latent steps: z_k is the last state after e_1 ... e_k, and e_(k+1) = bridge(z_k).
-
-    A reasoner's arithmetic at play (`bridge.think_over`), here with gradients. Prompts are padded on the left, with
-    true positions, so a row's latents do not depend on the rows beside it. For its arguments see `ColumnDecoder`.
-    """
-
-    def __init__(self, decoder: Any, checkpointing: bool = False) -> None:
-        self.decoder = ColumnDecoder(decoder, checkpointing)
-
-    def __call__(
-        self,
-        embeddings: Float[Tensor, "B T D"],
-        attention_mask: Bool[Tensor, "B T"],
-        bridge: nn.Module,
-        start: Float[Tensor, "D"],
-        latent_steps: int,
-    ) -> Float[Tensor, "B K D"]:
-        """The latents of every prompt: K of them, at least 1, with ``start`` the first input after the prompt."""
-        first = start.to(embeddings.dtype).expand(len(embeddings), 1, -1)
-        prompt = torch.cat([embeddings, first], dim=1)
-        mask = nn.functional.pad(attention_mask, (0, latent_steps), value=True)
-        positions = (mask.long().cumsum(dim=1) - 1).clamp_min(0)
-        read: list[Columns] = []
-        end = 0
-
-        def forward(inputs: Tensor) -> Tensor:
-            nonlocal end
-            end += inputs.shape[1]
-            states, columns = self.decoder(inputs.to(embeddings.dtype), mask[:, :end], positions[:, :end], read)
-            read.append(columns)
-            return states[:, -1:]
-
-        latent = forward(prompt)
-        return torch.cat([latent, *take_latent_steps(forward, bridge, latent, latent_steps - 1)], dim=1)
-
-
 class Reasoner(nn.Module):
     """A model that reads the sender's prompt and thinks K latents (Interlat, arXiv 2511.09149, its compression)."""
 
@@ -175,7 +168,7 @@ class Reasoner(nn.Module):
         self.bridge = bridge
         self.precision = precision
         # Not as a submodule: it holds the parameters of ``model``, under other names.
-        self._rollout = [LatentRollout(model.get_decoder(), checkpointing)]
+        self._decoder = [ColumnDecoder(model.get_decoder(), checkpointing)]
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -189,7 +182,9 @@ class Reasoner(nn.Module):
         ids, mask = padded_ids([sample.prompt for sample in samples], "left")
         embeddings = embedding(ids.to(device))
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            latents = self._rollout[0](embeddings, mask.to(device), self.bridge, self.bridge.start, latent_steps)
+            latents = self._decoder[0].roll_out(
+                embeddings, mask.to(device), self.bridge, self.bridge.start, latent_steps
+            )
         return self.bridge.message(latents)
 
 

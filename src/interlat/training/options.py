@@ -98,28 +98,6 @@ class Schedule:
         return self.steps if self.stop_at is None else min(self.steps, self.stop_at)
 
 
-@dataclass(frozen=True)
-class PreferenceSchedule(Schedule):
-    """How the parameters are moved; batch_size and micro_batch_size count pairs."""
-
-    steps: int = 200
-    """Optimiser steps over which the learning rate runs its course."""
-    batch_size: int = 16
-    """Pairs in one step."""
-    learning_rate: float = 1e-5
-    """Peak learning rate; linear warm-up, then cosine to a tenth."""
-    adapter_learning_rate: float = 1e-5
-    """Peak learning rate of the adapter."""
-    warmup_steps: int = 10
-    """Steps of linear warm-up."""
-    checkpoint_every: int = 25
-    """Steps between checkpoints."""
-    eval_every: int = 25
-    """Steps between validations."""
-    load_best_at_end: bool = True
-    """Whether the finished model has the parameters of the lowest validation loss instead of the last ones."""
-
-
 Finetune = Literal["full", "lora", "adapter"]
 
 

@@ -10,7 +10,6 @@ from interlat.training.loss_weights import BranchWeights, CompressionWeights
 from interlat.training.options import (
     ConversationOptions,
     Curriculum,
-    PreferenceSchedule,
     Schedule,
     SmallModel,
     TrainedOn,
@@ -138,8 +137,19 @@ class TrainPreference(TrainingOptions):
     """Most pairs of one thought."""
     validation_share: float = 0.1
     """Share of the games with pairs that is never learned."""
-    schedule: PreferenceSchedule = field(default_factory=PreferenceSchedule)
-    """Optimiser settings."""
+    schedule: Schedule = field(
+        default_factory=lambda: Schedule(
+            steps=200,
+            batch_size=16,
+            learning_rate=1e-5,
+            adapter_learning_rate=1e-5,
+            warmup_steps=10,
+            checkpoint_every=25,
+            eval_every=25,
+            load_best_at_end=True,
+        )
+    )
+    """Optimiser settings; batch_size and micro_batch_size count pairs."""
 
     def __post_init__(self) -> None:
         from interlat.training.corpus import CORPORA

@@ -10,19 +10,6 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from interlat.engine.distributed import Ranks
-from interlat.errors import InputError
-
-
-def check_ranks(ranks: Ranks, batch_size: int, compiled: bool) -> None:
-    """Refuse what several processes cannot do.
-
-    Raises:
-        InputError: a model is to be compiled, or the batch does not divide.
-    """
-    if compiled and ranks.world_size > 1:
-        raise InputError("compile is for one process; leave it out where the model is split over several")
-    if batch_size % ranks.world_size:
-        raise InputError(f"batch_size {batch_size} does not divide by {ranks.world_size} processes")
 
 
 def shard(objective: nn.Module, models: Sequence[Any], ranks: Ranks, device: torch.device) -> None:

@@ -14,6 +14,7 @@ from interlat.connectors.module_file import StoredModule
 from interlat.engine.chat import ChatFormat
 from interlat.engine.distributed import Ranks
 from interlat.engine.hardware import choose_device
+from interlat.errors import InputError
 from interlat.progress import say
 from interlat.training.card import model_card, settings_of
 from interlat.training.checkpoint_file import Identity, settings_identity
@@ -21,7 +22,7 @@ from interlat.training.corpus import CORPORA, Corpus, LengthOf, StoredMessages
 from interlat.training.loop import MODEL_FOLDER, MicroBatches, check_settings, export_finished, run_training
 from interlat.training.model import export_model, round_frozen
 from interlat.training.options import Sample, TrainingOptions, in_parts
-from interlat.training.sharding import check_ranks, shard
+from interlat.training.sharding import shard
 
 VALIDATION_PASS = 32
 """Examples in one pass of a validation."""
@@ -38,7 +39,10 @@ def run_stage(config: Any, train: Callable[[Identity], Steps], ranks: Ranks, **m
         CheckpointError: the output folder holds another training, or a damaged one.
         StorageError: another process trains into that folder, or the file system refused.
     """
-    check_ranks(ranks, config.schedule.batch_size, config.compile)
+    if config.compile and ranks.world_size > 1:
+        raise InputError("compile is for one process; leave it out where the model is split over several")
+    if config.schedule.batch_size % ranks.world_size:
+        raise InputError(f"batch_size {config.schedule.batch_size} does not divide by {ranks.world_size} processes")
     settings = settings_identity(_kind_of(config), config, config.PLACES) | more
     with ranks.alone_in(config.output):
         check_settings(config.output, settings)
