@@ -35,7 +35,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "engine/prompt_text.py": "parts of a prompt, in test_prompt.py",
     "experiments/household/settings.py": SETTINGS + "test_evaluate.py and test_latency.py",
     "training/loss_weights.py": SETTINGS + "test_losses.py",
-    "training/options.py": SETTINGS + "test_loop.py, test_reading.py and test_conversations.py",
+    "training/options.py": SETTINGS + "test_loop.py, test_branches.py and test_conversations.py",
     "training/settings.py": SETTINGS + "test_actor.py, test_compression.py and test_preference.py",
     "engine/backend.py": "both backends are tested through Engine on every architecture, in test_hf.py",
 }

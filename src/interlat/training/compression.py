@@ -32,10 +32,9 @@ from interlat.training.compression_objective import CompressionObjective, Compre
 from interlat.training.compressors import Reasoner, Resampling, Sample, uncertain_token
 from interlat.training.corpus import CORPORA, StoredMessages
 from interlat.training.examples import Example, Mixed, Order
-from interlat.training.loop import MODEL_FOLDER, load_finished
+from interlat.training.loop import MODEL_FOLDER, load_finished, split_again
 from interlat.training.model import choose_finetuned, compiled_backbone, merge_lora
 from interlat.training.settings import Compress
-from interlat.training.sharding import split_again
 from interlat.training.stage import (
     Steps,
     export_agent,

@@ -19,10 +19,9 @@ from interlat.progress import say
 from interlat.training.card import model_card, settings_of
 from interlat.training.checkpoint_file import Identity, settings_identity
 from interlat.training.corpus import CORPORA, Corpus, LengthOf, StoredMessages
-from interlat.training.loop import MODEL_FOLDER, MicroBatches, check_settings, export_finished, run_training
+from interlat.training.loop import MODEL_FOLDER, MicroBatches, check_settings, export_finished, run_training, shard
 from interlat.training.model import export_model, round_frozen
 from interlat.training.options import Sample, TrainingOptions, in_parts
-from interlat.training.sharding import shard
 
 VALIDATION_PASS = 32
 """Examples in one pass of a validation."""
