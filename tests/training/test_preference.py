@@ -289,7 +289,7 @@ def test_every_pair_comes_once_an_epoch(config):
 
 def test_what_does_not_go_together_is_refused(pipeline, config, tmp_path, monkeypatch):
     for field, value in (("beta", 0), ("imitation_weight", -1), ("pairs_per_thought", 0), ("validation_share", 1.0)):
-        with pytest.raises(InputError, match="give"):
+        with pytest.raises(InputError, match=f"{field} is {value}"):
             dataclasses.replace(config, **{field: value})
     with pytest.raises(InputError, match="collect trajectories"):
         run(dataclasses.replace(config, trajectories=str(tmp_path)))

@@ -186,7 +186,7 @@ def _check_sizes(model: Any, tokenizer: PreTrainedTokenizerBase, config: Adapter
             fault = f"{token} is token {vocabulary.get(token)}, but the language model has {rows} embeddings"
             if token not in vocabulary:
                 fault = f"the tokenizer lacks {token}, which goes beside a message"
-            raise CheckpointError(f"{fault}; give tokenizer and weights of one training run, which added it to both")
+            raise CheckpointError(f"{fault}; give tokenizer and weights that the training run saved")
 
 
 def _about_messages(config: AdapterConfig) -> Iterator[str]:
