@@ -369,12 +369,13 @@ def test_a_loss_of_another_package_trains(config, tmp_path):
         assert metrics["loss"] == pytest.approx(metrics["task"] + 0.5 * metrics["longer"], rel=1e-5)
 
 
-def test_with_its_sender_the_adapter_begins_as_the_words_it_expected(pipeline):
+def test_with_its_sender_the_adapter_begins_as_the_words_it_expected(pipeline, config):
     """Where the sender is sure of a word, the row that the receiver gets points to the embedding of that word."""
     thoughts = StoredMessages([str(pipeline.thoughts)])
     receiver = Engine.load(str(pipeline.actors["text"]), dtype="float32")
     items = thoughts.stores[0].ids
-    adapter = new_adapter(thoughts.manifest, receiver.model.config.hidden_size, 2, 0.1, aligned=True, seed=0).eval()
+    config = dataclasses.replace(config, sender=str(pipeline.scout))
+    adapter = new_adapter(config, thoughts.manifest, receiver.model.config.hidden_size).eval()
     tokenizer = load_tokenizer(str(pipeline.actors["text"]))
     begin_adapter(adapter, thoughts, items, receiver.model, tokenizer, str(pipeline.scout))
     rows = torch.cat([thoughts.states(item).float() for item in items])

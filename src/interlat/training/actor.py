@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from interlat.agents.settings import AgentSettings, MessageKind
@@ -169,9 +167,7 @@ def _prepare(
     choose_finetuned(model, config.finetune, config.lora, config.seed + 2)
     if config.message != "latent" or thoughts is None:
         return None
-    size, aligned = model.config.hidden_size, config.sender is not None
-    heads, dropout = config.adapter_heads, config.adapter_dropout
-    return new_adapter(thoughts.manifest, size, heads, dropout, aligned=aligned, seed=config.seed)
+    return new_adapter(config, thoughts.manifest, model.config.hidden_size)
 
 
 def _settings(config: TrainActor) -> AgentSettings:
@@ -192,20 +188,18 @@ def _export(config: TrainActor, thoughts: StoredMessages | None) -> None:
     export_agent(config, model, tokenizer, _settings(config), adapter, start=config.start)
 
 
-def new_adapter(
-    manifest: Manifest, target_size: int, heads: int, dropout: float, *, aligned: bool, seed: int
-) -> CommunicationAdapter:
-    """An adapter that reads the thoughts of a store, with its parameters drawn at random; if ``aligned``, it has an
-    input projection even where both sizes are equal."""
-    torch.manual_seed(seed)
+def new_adapter(config: TrainActor, manifest: Manifest, target_size: int) -> CommunicationAdapter:
+    """An adapter that reads the thoughts of a store, with its parameters drawn at random; where the sender is known, it
+    has an input projection even where both sizes are equal."""
+    torch.manual_seed(config.seed)
     layer = manifest.layers[0]
     return CommunicationAdapter(
         AdapterConfig(
             source_size=manifest.hidden_size,
             target_size=target_size,
-            heads=heads,
-            dropout=dropout,
-            project_input=aligned,
+            heads=config.adapter_heads,
+            dropout=config.adapter_dropout,
+            project_input=config.sender is not None,
             layer=layer.layer,
             norm=layer.norm,
             state_at=manifest.state_at,
@@ -236,29 +230,16 @@ def begin_adapter(
     states = [thoughts.states(item).float() for item in items]
     table = input_embeddings(model).float().cpu()
     if sender is not None:
-        rows = torch.cat(states)
-        adapter.align(rows, _expected_embeddings(rows, sender, thoughts.manifest, tokenizer, table))
+        engine, layer = Engine.load(sender, dtype="float32", device="cpu"), thoughts.manifest.layers[0]
+        if engine.weights_fingerprint != thoughts.manifest.weights_fingerprint:
+            raise InputError(f"{sender} did not make these thoughts; give the model of {thoughts.manifest.model}")
+        if (layer.layer, layer.norm) != (-1, "post"):
+            raise InputError(
+                f"the thoughts are states of layer {layer.layer}, {layer.norm}-norm, but the head of the sender reads "
+                "its last layer after the final norm; leave out sender, or collect such states"
+            )
+        rows, (words, known) = torch.cat(states), embeddings_of_tokens(engine.tokenizer, tokenizer, table)
+        with torch.no_grad():
+            expected = VocabularyMean(engine.logits, engine.hidden_size, words, known)(rows)
+        adapter.align(rows, expected)
     adapter.calibrate(table.square().mean().sqrt().item(), *padded_rows(states))
-
-
-@torch.no_grad()
-def _expected_embeddings(
-    rows: Float[Tensor, "N D_source"],
-    sender: str,
-    manifest: Manifest,
-    tokenizer: PreTrainedTokenizerBase,
-    table: Float[Tensor, "V D_target"],
-) -> Float[Tensor, "N D_target"]:
-    """For each state the mean embedding, in the receiver's table, of the words that the sender expected there."""
-    engine = Engine.load(sender, dtype="float32", device="cpu")
-    if engine.weights_fingerprint != manifest.weights_fingerprint:
-        raise InputError(f"{sender} did not make these thoughts; give the model of {manifest.model}")
-    layer = manifest.layers[0]
-    if (layer.layer, layer.norm) != (-1, "post"):
-        raise InputError(
-            f"the thoughts are states of layer {layer.layer}, {layer.norm}-norm, but the head of the sender reads its "
-            "last layer after the final norm; leave out sender, or collect such states"
-        )
-    words, known = embeddings_of_tokens(engine.tokenizer, tokenizer, table)
-    expected: Tensor = VocabularyMean(engine.logits, engine.hidden_size, words, known)(rows)
-    return expected
