@@ -21,9 +21,21 @@ def test_evidence_survives_storing(pipeline):
     for record in read_episodes(pipeline.episodes):
         for episode in record["episodes"]:
             evidence = evidence_of(episode)
-            assert evidence.text == episode["evidence"]
+            assert evidence.text() == episode["evidence"]
             again = describe(layout_of(record), evidence)
             assert [again[name] for name in ("plan", "list")] == [episode[name] for name in ("plan", "list")]
+
+
+def test_plain_evidence_survives_storing_too(pipeline):
+    searched = 0
+    for record in read_episodes(pipeline.episodes):
+        for episode in record["episodes"]:
+            evidence = evidence_of(episode)
+            plain = {**episode, **describe(layout_of(record), evidence, "plain")}
+            assert plain["evidence"] != episode["evidence"]
+            assert evidence_of(plain) == evidence
+            searched += len(evidence.searched)
+    assert searched
 
 
 def test_plans_name_the_true_places_and_lists_all_of_them(pipeline):

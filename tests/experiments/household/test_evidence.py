@@ -70,7 +70,13 @@ def test_two_needed_objects_have_two_beliefs_without_each_others_place():
     first, second = evidence.beliefs
     assert (first.true_place, second.true_place) == ("shelf 2", "drawer 1")
     assert second.true_place not in first.places
-    assert evidence.text.splitlines()[1].startswith("other mug: ")
+    assert evidence.text().splitlines()[1].startswith("other mug: ")
+    plain = evidence.text("plain").splitlines()
+    assert plain[0].startswith("The mug was seen ") and plain[1].startswith("The other mug was seen ")
+    for line, belief in zip(plain, evidence.beliefs, strict=False):
+        assert [line.index(place) for _, place in belief.sightings] == sorted(
+            line.index(place) for _, place in belief.sightings
+        )
 
 
 def test_no_evidence_where_there_is_no_search():

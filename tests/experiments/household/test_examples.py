@@ -73,6 +73,32 @@ def test_scout_learns_its_plan_with_weight_on_the_place():
     assert {text_of([token]): chance for token, chance in chances} == {" drawer 1": 0.75, " shelf 2": 0.25}
 
 
+def test_a_name_of_several_tokens_has_the_posterior_at_each_of_them():
+    """Target after a prefix: the places that begin so, each by its probability, counted one by one."""
+    places = {"drawer 1": 0.4, "drawer 2": 0.1, "shelf 2": 0.3, "shelf 20": 0.2}
+    # Single characters: no place is one token.
+    chat = ChatFormat(train_tokenizer(["x"], 261, ("<bop>", "<eop>")))
+    for true in places:
+        belief = Belief("mug", (("today", true),), tuple(places), tuple(places.values()), true)
+        plan = f"find mug at {true}."
+        example = scout_example(OPENING, "a note.", plan, "plan", [belief], 4.0, chat)
+        begin = len(chat.tokenizer.encode("find mug at"))
+        soft = dict(example.soft)
+        for offset in range(len(f" {true}")):
+            written = f" {true}"[:offset]
+            alike = {p: c for p, c in places.items() if f" {p}".startswith(written) and len(f" {p}") > offset}
+            expected = {}
+            for place, chance in alike.items():
+                token = chat.tokenizer.encode(f" {place}"[offset])[0]
+                expected[token] = expected.get(token, 0.0) + chance / sum(alike.values())
+            if offset and len(expected) == 1:
+                assert begin + offset not in soft and example.weights[begin + offset] == 1.0
+                continue
+            assert dict(soft[begin + offset]) == pytest.approx(expected)
+            assert example.weights[begin + offset] == 4.0
+        assert {begin, begin + 1} <= set(soft) and max(soft) < begin + len(f" {true}")
+
+
 def test_commands_not_to_be_imitated_are_read_and_not_learned():
     turns = [(TURNS[0][0], TURNS[0][1], False), TURNS[1]]
     example = actor_example({"item": "a", "opening": OPENING}, {"draw": 0, "turns": turns}, CHAT, 3.0)

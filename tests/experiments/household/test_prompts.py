@@ -59,3 +59,15 @@ def test_command_of_takes_the_action_or_the_first_line():
 )
 def test_a_thought_is_no_command(reply, command):
     assert command_of(reply) == command
+
+
+def test_plain_plans_are_sentences_with_the_same_places_in_the_same_order():
+    evidence = Evidence((belief("mug", "shelf 1"),), ("shelf 3",))
+    plan = plan_text(layout("pick_clean_then_place_in_recep"), evidence, [["shelf 1"]], "plain")
+    assert plan == "Find the mug at shelf 1.\nClean it with sinkbasin 1.\nPut it in fridge 1.\nDo not search shelf 3."
+    two = Evidence((belief("mug", "shelf 1"), belief("mug", "shelf 2")), ())
+    plan = plan_text(layout("pick_two_obj_and_place"), two, [b.places for b in two.beliefs], "plain")
+    assert plan.splitlines()[2] == "Find the other mug near shelf 2, shelf 9."
+    lamp = Evidence((belief("mug", "shelf 1"), belief("desklamp", "shelf 2")), ())
+    plan = plan_text(layout("look_at_obj_in_light", "", "desklamp"), lamp, [["shelf 1"], ["shelf 2"]], "plain")
+    assert plan == "Find the mug at shelf 1.\nUse the desklamp near shelf 2."

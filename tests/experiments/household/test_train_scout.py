@@ -9,11 +9,14 @@ from interlat.engine.checkpoint import load_tokenizer
 from interlat.errors import InputError
 from interlat.experiments.household.episodes import read_episodes
 from interlat.experiments.household.train_scout import (
+    TrainScout,
     draw_example,
     expected_place_loss,
     scenes_of,
     supervised_cross_entropy,
+    train_scout,
 )
+from interlat.training.loop import Schedule
 
 
 def test_fresh_evidence_every_time_with_targets_that_sum_to_one(pipeline):
@@ -88,3 +91,22 @@ def test_soft_targets_are_the_expected_loss_over_drawn_labels():
     hard = [supervised_cross_entropy(states, torch.tensor([[-100, label, -100]]), head)[0] for label in range(4)]
     expected = sum(chance * loss for chance, loss in zip(chances[0], hard, strict=True))
     assert soft.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_micro_batches_of_a_pretrained_start_give_the_same_steps(pipeline, tmp_path):
+    """The share of each micro-batch adds up to the loss of the whole, and low-rank updates move the model."""
+    losses = {}
+    for name, size in (("whole", None), ("parts", 2)):
+        config = TrainScout(
+            str(pipeline.episodes),
+            str(pipeline.held_out),
+            output=str(tmp_path / name),
+            start=str(pipeline.scout),
+            finetune="lora",
+            schedule=Schedule(steps=2, batch_size=5, micro_batch_size=size, eval_every=1, learning_rate=0.01),
+        )
+        losses[name] = [metrics for _, metrics in train_scout(config)]
+    for whole, parts in zip(losses["whole"], losses["parts"], strict=True):
+        for key in ("loss", "plan_loss", "place_loss", "validation_loss", "validation_place_loss"):
+            assert parts[key] == pytest.approx(whole[key], rel=1e-4)
+    assert losses["whole"][0]["loss"] != losses["whole"][1]["loss"]

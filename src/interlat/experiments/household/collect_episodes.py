@@ -46,11 +46,13 @@ def collect_game(path: str, config: CollectEpisodes) -> dict[str, Any]:
         "layout": {**asdict(layout), "openable": sorted(layout.openable)},
         "episodes": [],
     }
+    if config.language != "short":
+        record["language"] = config.language
     for draw in range(config.draws):
         evidence = draw_evidence(layout, random.Random(f"evidence/{config.seed}/{item_of(path)}/{draw}"))
         if evidence is None:
             break
-        episode = {"draw": draw, **describe(layout, evidence)}
+        episode = {"draw": draw, **describe(layout, evidence, config.language)}
         if config.play:
             chance = random.Random(f"stumble/{config.seed}/{item_of(path)}/{draw}")
             episode["turns"] = _play(game, layout, evidence, record["max_steps"] + 15, config.stumble, chance)
@@ -116,10 +118,12 @@ def _check_same_settings(config: CollectEpisodes, paths: Sequence[Path], done: M
         return
     known, made = done[item_of(path)], json.loads(json.dumps(collect_game(str(path), config)))
     different = [
-        name for name in ("split", "max_steps", "opening", "layout", "episodes") if known.get(name) != made[name]
+        name
+        for name in ("split", "max_steps", "opening", "layout", "language", "episodes")
+        if known.get(name) != made.get(name)
     ]
     if different:
         raise InputError(
             f"{config.output} holds {item_of(path)} with other {', '.join(different)} than these settings give (split, "
-            "draws, patience, stumble, play, seed); give those that it was begun with, or another output"
+            "draws, patience, stumble, play, language, seed); give those that it was begun with, or another output"
         )

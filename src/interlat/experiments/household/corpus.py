@@ -6,7 +6,13 @@ from typing import Any, TypeVar
 
 from interlat.engine.chat import ChatFormat
 from interlat.errors import InputError
-from interlat.experiments.household.episodes import direct_episode, evidence_of, layout_of, read_episodes
+from interlat.experiments.household.episodes import (
+    direct_episode,
+    evidence_of,
+    language_of,
+    layout_of,
+    read_episodes,
+)
 from interlat.experiments.household.examples import actor_example
 from interlat.experiments.household.on_policy import played_examples
 from interlat.experiments.household.prompts import plan_text
@@ -169,7 +175,7 @@ def believed_plan(record: dict[str, Any], episode: dict[str, Any], rng: random.R
         places = [belief.places[:1] for belief in evidence.beliefs]
     else:
         places = [tuple(rng.choices(b.places, b.probabilities)) for b in evidence.beliefs]
-    return plan_text(layout_of(record), evidence, places)
+    return plan_text(layout_of(record), evidence, places, language_of(record))
 
 
 def _told(records: Sequence[dict[str, Any]], chat: ChatFormat, search_weight: float) -> list[Told]:

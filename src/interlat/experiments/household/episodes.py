@@ -8,19 +8,25 @@ from typing import Any
 
 from interlat.environments.alfworld.game import Layout
 from interlat.errors import InputError
-from interlat.experiments.household.evidence import Belief, Evidence
+from interlat.experiments.household.evidence import SEARCHED, Belief, Evidence, Language
 from interlat.experiments.household.prompts import plan_text, room_and_task
 from interlat.files import read_lines
 
 
-def describe(layout: Layout, evidence: Evidence) -> dict[str, Any]:
+def describe(layout: Layout, evidence: Evidence, language: Language = "short") -> dict[str, Any]:
     """Evidence and the plans that can be made of it: true places, all places in order of belief."""
     return {
-        "evidence": evidence.text,
+        "evidence": evidence.text(language),
         "beliefs": [asdict(belief) for belief in evidence.beliefs],
-        "plan": plan_text(layout, evidence, [[belief.true_place] for belief in evidence.beliefs]),
-        "list": plan_text(layout, evidence, [belief.places for belief in evidence.beliefs]),
+        "plan": plan_text(layout, evidence, [[belief.true_place] for belief in evidence.beliefs], language),
+        "list": plan_text(layout, evidence, [belief.places for belief in evidence.beliefs], language),
     }
+
+
+def language_of(record: dict[str, Any]) -> Language:
+    """How the notes and plans of a record are written."""
+    language: Language = record.get("language", "short")
+    return language
 
 
 def layout_of(record: dict[str, Any]) -> Layout:
@@ -43,7 +49,8 @@ def evidence_of(episode: dict[str, Any]) -> Evidence:
         for belief in episode["beliefs"]
     )
     last = episode["evidence"].splitlines()[-1]
-    searched = last.removeprefix("searched: ").removesuffix(".").split(", ") if last.startswith("searched: ") else []
+    prefix = next((prefix for prefix in SEARCHED.values() if last.startswith(prefix)), "")
+    searched = last.removeprefix(prefix).removesuffix(".").split(", ") if prefix else []
     return Evidence(beliefs, tuple(searched))
 
 

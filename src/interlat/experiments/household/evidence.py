@@ -13,6 +13,7 @@ So a text that names one place throws away what the other sightings say, on purp
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from interlat.environments.alfworld.game import Layout
 from interlat.experiments.household.expert import needs_of
@@ -25,6 +26,22 @@ AGES: tuple[tuple[str, float], ...] = (
     ("winter", 0.08),
 )
 """The words for the age of a sighting, each with the weight of its place."""
+
+Language = Literal["short", "plain"]
+"""How notes and plans are written. short: few words, for models with a vocabulary of the experiment; plain: English
+sentences, for pretrained models."""
+
+SEARCHED: dict[Language, str] = {"short": "searched: ", "plain": "Already searched: "}
+"""How the last line of the notes begins."""
+
+_SEEN: dict[str, str] = {
+    "today": "today at",
+    "yesterday": "yesterday at",
+    "monday": "on Monday at",
+    "april": "in April at",
+    "winter": "last winter at",
+}
+"""The words of `AGES` in English sentences."""
 
 MINIMUM_PLACES = 5
 """A game with fewer plausible places for a needed object is no search problem and gets no evidence."""
@@ -55,17 +72,20 @@ class Evidence:
     searched: tuple[str, ...]
     """Places that were searched and hold none of the needed objects."""
 
-    @property
-    def text(self) -> str:
+    def text(self, language: Language = "short") -> str:
         """The notes as the scout reads them."""
         lines = []
         for number, belief in enumerate(self.beliefs):
-            same_type_before = any(other.object_type == belief.object_type for other in self.beliefs[:number])
-            name = f"other {belief.object_type}" if same_type_before else belief.object_type
-            seen = ", ".join(f"{age} {place}" for age, place in belief.sightings)
-            lines.append(f"{name}: {seen}.")
+            again = any(other.object_type == belief.object_type for other in self.beliefs[:number])
+            if language == "short":
+                name = f"other {belief.object_type}" if again else belief.object_type
+                lines.append(f"{name}: {', '.join(f'{age} {place}' for age, place in belief.sightings)}.")
+            else:
+                name = f"The {'other ' if again else ''}{belief.object_type}"
+                seen = ", ".join(f"{_SEEN[age]} {place}" for age, place in belief.sightings)
+                lines.append(f"{name} was seen {seen}.")
         if self.searched:
-            lines.append(f"searched: {', '.join(self.searched)}.")
+            lines.append(f"{SEARCHED[language]}{', '.join(self.searched)}.")
         return "\n".join(lines)
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Part, Text, token_ids_of, tokenize
-from interlat.errors import InputError
 from interlat.experiments.household.evidence import Belief
 from interlat.experiments.household.prompts import BEGIN_MESSAGE, END_MESSAGE, actor_prompt, scout_prompt
 from interlat.training.examples import IGNORED, Example, ids_of
@@ -90,12 +89,10 @@ def scout_example(
         plan: the plan to write.
         style: what is asked for.
         beliefs: of the objects whose true place is in the plan, in the order of the plan; there the exact
-            posterior is the target. Empty for a plan that follows from the notes.
-        place_weight: loss weight of those places; every other token weighs 1.
+            posterior is the target. Where a name has several tokens, the target at each is the posterior of the places
+            whose names begin as what was written. Empty for a plan that follows from the notes.
+        place_weight: loss weight of the tokens in doubt; every other token weighs 1.
         chat: the scout's chat format.
-
-    Raises:
-        InputError: a place is not one token, so that no single position holds the belief about it.
     """
     prompt = _ids(chat.opening([("user", scout_prompt(opening_text, evidence, style))]), chat)
     lead = _ids([Text(chat.end_of_thought)], chat)
@@ -103,17 +100,35 @@ def scout_example(
     weights, soft, start = [1.0] * (len(reply) + 1), [], len(lead)
     for belief in beliefs:
         tokens = {place: ids_of(f" {place}", chat) for place in belief.places}
-        split = [place for place, ids in tokens.items() if len(ids) != 1]
-        if split:
-            raise InputError(f"{split[0]!r} is not one token; raise the vocabulary size of the tokenizer")
-        index = reply.index(tokens[belief.true_place][0], start)
-        weights[index] = place_weight
-        chances = zip(belief.places, belief.probabilities, strict=True)
-        soft.append((index, tuple((tokens[place][0], chance) for place, chance in chances)))
-        start = index + 1
+        true = tokens[belief.true_place]
+        index = _found(true, reply, start)
+        for offset in range(len(true)):
+            chances = _next_token([tokens[place] for place in belief.places], belief.probabilities, true[:offset])
+            if not offset or len(chances) > 1:
+                weights[index + offset] = place_weight
+                soft.append((index + offset, tuple(chances.items())))
+        start = index + len(true)
     return Example(
         before=tuple(prompt), after=(*reply, stop), labels=(*reply, stop), weights=tuple(weights), soft=tuple(soft)
     )
+
+
+def _found(name: Sequence[int], reply: Sequence[int], start: int) -> int:
+    """Where a name begins in a reply, from ``start`` on."""
+    return next(i for i in range(start, len(reply)) if tuple(reply[i : i + len(name)]) == tuple(name))
+
+
+def _next_token(
+    names: Sequence[Sequence[int]], probabilities: Sequence[float], written: Sequence[int]
+) -> dict[int, float]:
+    """The distribution of the next token of a name of which ``written`` is known."""
+    chances: dict[int, float] = {}
+    for ids, probability in zip(names, probabilities, strict=True):
+        if tuple(ids[: len(written)]) == tuple(written) and len(ids) > len(written):
+            chances[ids[len(written)]] = chances.get(ids[len(written)], 0.0) + probability
+    total = sum(chances.values())
+    # Untouched where all names begin so: one-token names keep their probabilities to the last bit.
+    return {token: chance / total for token, chance in chances.items()} if written else chances
 
 
 def _ids(parts: Sequence[Part], chat: ChatFormat) -> tuple[int, ...]:

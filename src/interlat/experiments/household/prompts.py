@@ -6,7 +6,7 @@ One place builds every prompt, so that training and play show a model exactly th
 from collections.abc import Sequence
 
 from interlat.environments.alfworld.game import Layout
-from interlat.experiments.household.evidence import Evidence
+from interlat.experiments.household.evidence import Evidence, Language
 from interlat.experiments.household.expert import first_of_type, tool_of
 from interlat.reasoning import final_part
 
@@ -33,14 +33,17 @@ def actor_prompt(opening: str) -> str:
     return f"{room_and_task(opening)}\n"
 
 
-def plan_text(layout: Layout, evidence: Evidence, places: Sequence[Sequence[str]]) -> str:
+def plan_text(layout: Layout, evidence: Evidence, places: Sequence[Sequence[str]], language: Language = "short") -> str:
     """The plan for a game, one numbered step a line.
 
     Args:
         layout: the house, of which only what the opening text tells is used.
         evidence: the scout's notes; the plan ends with the places that were searched.
         places: for each needed object the places to look at, in order.
+        language: short words or English sentences.
     """
+    if language == "plain":
+        return _plain_plan(layout, evidence, places)
     steps: list[str] = []
     goal, tool = first_of_type(layout, layout.parent_type), tool_of(layout)
     for number, (belief, options) in enumerate(zip(evidence.beliefs, places, strict=True)):
@@ -57,6 +60,26 @@ def plan_text(layout: Layout, evidence: Evidence, places: Sequence[Sequence[str]
             steps.append(f"put in {goal}.")
     if evidence.searched:
         steps.append(f"not {', '.join(evidence.searched)}.")
+    return "\n".join(steps)
+
+
+def _plain_plan(layout: Layout, evidence: Evidence, places: Sequence[Sequence[str]]) -> str:
+    steps: list[str] = []
+    goal, tool = first_of_type(layout, layout.parent_type), tool_of(layout)
+    for number, (belief, options) in enumerate(zip(evidence.beliefs, places, strict=True)):
+        # As in the short plan: the word before the places differs from object to object.
+        where = f"{'near' if number else 'at'} {', '.join(options)}"
+        if layout.toggle_type and number == 1:
+            steps.append(f"Use the {belief.object_type} {where}.")
+            continue
+        article = "the other" if number and not layout.toggle_type else "the"
+        steps.append(f"Find {article} {belief.object_type} {where}.")
+        if tool:
+            steps.append(f"{tool[0].capitalize()} it with {tool[1]}.")
+        if goal:
+            steps.append(f"Put it in {goal}.")
+    if evidence.searched:
+        steps.append(f"Do not search {', '.join(evidence.searched)}.")
     return "\n".join(steps)
 
 

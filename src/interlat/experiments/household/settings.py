@@ -9,8 +9,9 @@ from typing import ClassVar
 
 from interlat.engine.options import Sampling, TemplateOptions
 from interlat.errors import InputError
+from interlat.experiments.household.evidence import Language
 from interlat.files import content_digest
-from interlat.training.options import Schedule, SmallModel
+from interlat.training.options import Schedule, SmallModel, TrainingOptions
 
 COMPRESSED, RESAMPLED, ROLLOUT = "compressed", "resampled", "rollout"
 
@@ -156,6 +157,9 @@ class CollectEpisodes:
     learns what to do after a mistake of its own."""
     play: bool = True
     """Play the expert's episode; False keeps scene and evidence only."""
+    language: Language = "short"
+    """How notes and plans are written. short: few words, for models with a vocabulary of the experiment; plain: English
+    sentences, for pretrained models."""
     seed: int = 0
     """Seed of the evidence."""
     workers: int = 2
@@ -214,20 +218,22 @@ class CollectTrajectories:
 
 
 @dataclass(frozen=True)
-class TrainScout:
-    """Train a scout from scratch."""
+class TrainScout(TrainingOptions):
+    """Train a scout, from scratch or from a pretrained model."""
 
     COMMAND: ClassVar[str] = "interlat train scout"
-    PLACES: ClassVar[tuple[str, ...]] = ("episodes", "validation", "tokenizer")
+    PLACES: ClassVar[tuple[str, ...]] = ("episodes", "validation", "tokenizer", "start")
 
     episodes: str
     """The training games' ``episodes.jsonl``."""
     validation: str
     """``episodes.jsonl`` of games to validate on."""
-    tokenizer: str
-    """Folder of the tokenizer."""
     output: str
     """Folder of the checkpoint; the finished model is in its ``model`` folder."""
+    start: str | None = None
+    """Folder, hub id or known name of the model to start from; None starts from scratch with ``tokenizer``."""
+    tokenizer: str | None = None
+    """Folder of the tokenizer where there is no ``start``."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
     """Arguments of the chat template; the finished scout keeps them."""
     model: SmallModel = field(default_factory=SmallModel)
@@ -238,13 +244,9 @@ class TrainScout:
     """Share of plans that name every sighted place in order of belief."""
     place_weight: float = 4.0
     """Loss weight of a place in doubt; every other token weighs 1."""
-    seed: int = 0
-    """Seed of parameters and data."""
-    threads: int = 1
-    """Threads of torch on a CPU."""
-    compile: bool = False
-    """Compile the model's step; on a CPU that takes a minute and a C++ compiler, and pays in long trainings."""
 
     def __post_init__(self) -> None:
-        if self.schedule.micro_batch_size is not None:
-            raise InputError("a scout's step is one micro-batch; leave schedule.micro_batch_size out")
+        if self.finetune == "adapter" or (self.finetune == "lora" and not self.start):
+            raise InputError(f"finetune is {self.finetune}, expected full, or lora with a model in start")
+        if not self.start and not self.tokenizer:
+            raise InputError("set start to a model to begin with, or tokenizer to begin from scratch")

@@ -8,34 +8,37 @@ plans with the drawn true place, without the noise of the draw.
 
 import functools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
 from interlat.agents.settings import AgentSettings
 from interlat.engine.chat import ChatFormat
-from interlat.engine.checkpoint import load_tokenizer
+from interlat.engine.checkpoint import load_checkpoint, load_tokenizer
 from interlat.engine.distributed import Ranks
+from interlat.engine.embeddings import next_token_scores
+from interlat.engine.fingerprint import weights_fingerprint
 from interlat.environments.alfworld.game import Layout
 from interlat.errors import InputError
-from interlat.experiments.household.episodes import describe, layout_of, playable_episodes
-from interlat.experiments.household.evidence import draw_evidence
+from interlat.experiments.household.episodes import describe, language_of, layout_of, playable_episodes
+from interlat.experiments.household.evidence import Language, draw_evidence
 from interlat.experiments.household.examples import scout_example
 from interlat.experiments.household.prompts import SCOUT_REQUEST
 from interlat.experiments.household.settings import TrainScout as TrainScout
 from interlat.tasks.sources import PLACE_OF_TEXT
 from interlat.training.checkpoint_file import Identity, examples_identity, records_identity
-from interlat.training.examples import Example, collate, embed_batch
+from interlat.training.examples import IGNORED, Example, collate
 from interlat.training.loop import load_finished
-from interlat.training.model import build_model, compiled_backbone
-from interlat.training.stage import Steps, export_agent, mean_losses, run_stage, take_steps
+from interlat.training.model import build_model, choose_finetuned, compiled_backbone, merge_lora
+from interlat.training.objective import ActorObjective
+from interlat.training.stage import Steps, export_agent, mean_losses, place_objective, run_stage, take_steps
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,29 @@ class Scene:
 
     opening: str
     layout: Layout
+    language: Language = "short"
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """What the losses of a whole step are divided by."""
+
+    weight: float
+    labels: int
+    doubtful: int
+
+    @classmethod
+    def of(cls, examples: Sequence[Example]) -> "_Totals":
+        return cls(
+            sum(example.label_weight for example in examples),
+            sum(len(example.labels) for example in examples),
+            sum(len(example.soft) for example in examples),
+        )
 
 
 def scenes_of(path: str | Path) -> list[Scene]:
     """The scenes of an episodes file that are search problems."""
-    return [Scene(record["opening"], layout_of(record)) for record in playable_episodes([path])]
+    return [Scene(record["opening"], layout_of(record), language_of(record)) for record in playable_episodes([path])]
 
 
 def draw_example(scene: Scene, rng: random.Random, list_share: float, place_weight: float, chat: ChatFormat) -> Example:
@@ -56,7 +77,7 @@ def draw_example(scene: Scene, rng: random.Random, list_share: float, place_weig
     evidence = draw_evidence(scene.layout, rng)
     if evidence is None:
         raise InputError("a scene without evidence among the training scenes; read them with scenes_of")
-    texts = describe(scene.layout, evidence)
+    texts = describe(scene.layout, evidence, scene.language)
     style = "list" if rng.random() < list_share else "plan"
     beliefs = evidence.beliefs if style == "plan" else ()
     return scout_example(scene.opening, texts["evidence"], texts[style], style, beliefs, place_weight, chat)
@@ -75,22 +96,25 @@ def train_scout(config: TrainScout) -> Steps:
 
 def _train(config: TrainScout, settings: Identity) -> Steps:
     scenes = scenes_of(config.episodes)
-    tokenizer = load_tokenizer(config.tokenizer)
+    model, tokenizer, fingerprint = _start(config)
     chat = ChatFormat(tokenizer, config.template)
-    model = build_model(config.model, tokenizer, config.seed)
-    backbone = compiled_backbone(model, config.compile)
+    objective = ActorObjective(model, None, precision=config.precision)
+    place_objective(objective, config, [model], Ranks())
+    head = functools.partial(next_token_scores, model)
+    objective.use_backbone(compiled_backbone(model, config.compile))
 
-    def loss_of(examples: Sequence[Example], _: int) -> tuple[Tensor, dict[str, Tensor]]:
-        batch = collate(examples, [None] * len(examples))
-        embeddings = embed_batch(batch, model.get_input_embeddings(), None)
-        states = backbone(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+    def share_of(examples: Sequence[Example], totals: _Totals) -> tuple[Tensor, dict[str, Tensor]]:
+        """The share of some examples in the losses of a step."""
+        batch = collate(examples, [None] * len(examples)).to(objective.device)
+        states = objective.states(batch)
         targets, positions = soft_targets_of(examples, batch.labels, model.config.vocab_size)
-        loss, losses = supervised_cross_entropy(states, batch.labels, model.lm_head, batch.weights, targets, positions)
-        in_doubt = positions[batch.labels != -100]
-        metrics = {"plan_loss": losses.mean()}
-        if bool(in_doubt.any()):
-            metrics["place_loss"] = losses[in_doubt].mean()
-        return loss, metrics
+        loss, losses = supervised_cross_entropy(states, batch.labels, head, batch.weights, targets, positions)
+        share = sum(example.label_weight for example in examples) / totals.weight
+        in_doubt = positions[batch.labels != IGNORED]
+        metrics = {"plan_loss": losses.sum() / totals.labels}
+        if totals.doubtful:
+            metrics["place_loss"] = losses[in_doubt].sum() / totals.doubtful
+        return loss * share, metrics
 
     def samples_of_step(step: int) -> list[Example]:
         rng = random.Random(f"scout/{config.seed}/{step}")
@@ -102,18 +126,40 @@ def _train(config: TrainScout, settings: Identity) -> Steps:
     def validate() -> dict[str, float]:
         rng = random.Random("scout/validation")
         examples = [draw_example(scene, rng, 0.0, config.place_weight, chat) for scene in held_out]
-        return mean_losses(loss_of, examples, len(examples), Ranks(), len(examples))
+        size = config.schedule.micro_batch_size or len(examples)
+        return mean_losses(share_of, examples, _Totals.of(examples), Ranks(), size)
 
-    parts: dict[str, nn.Module] = {"model": model}
     tokenized = draw_example(scenes[0], random.Random("identity"), 0.0, config.place_weight, chat)
     identity = {
         **settings,
         "episodes": _scenes_identity(scenes),
         "validation": _scenes_identity(held_out),
         "tokenizer": examples_identity([tokenized]),
+        "start": fingerprint,
     }
-    export = functools.partial(_export, config, model, tokenizer)
-    yield from take_steps(config, Ranks(), parts, loss_of, samples_of_step, len, validate, identity, export)
+    yield from take_steps(
+        config,
+        Ranks(),
+        objective.parts,
+        share_of,
+        samples_of_step,
+        _Totals.of,
+        validate,
+        identity,
+        functools.partial(_export, config),
+    )
+
+
+def _start(config: TrainScout) -> tuple[Any, PreTrainedTokenizerBase, str | None]:
+    """The model with what is trained of it, its tokenizer, and the fingerprint of the model that was there before."""
+    if config.start:
+        model, tokenizer = load_checkpoint(config.start, torch.float32, "cpu", False)
+    else:
+        tokenizer = load_tokenizer(config.tokenizer or "")
+        model = build_model(config.model, tokenizer, config.seed)
+    fingerprint = weights_fingerprint(model) if config.start else None
+    choose_finetuned(model, config.finetune, config.lora, config.seed + 2)
+    return model, tokenizer, fingerprint
 
 
 def soft_targets_of(
@@ -125,7 +171,7 @@ def soft_targets_of(
         for index, _ in example.soft:
             positions[row, len(example.before) + index] = True
     known = [chances for example in examples for _, chances in sorted(example.soft)]
-    dense = torch.zeros(len(known), vocabulary_size)
+    dense = torch.zeros(len(known), vocabulary_size, device=labels.device)
     for target, chances in zip(dense, known, strict=True):
         for token, chance in chances:
             target[token] = chance
@@ -135,7 +181,7 @@ def soft_targets_of(
 def supervised_cross_entropy(
     hidden_states: Float[Tensor, "B T D"],
     labels: Int[Tensor, "B T"],
-    head: nn.Module,
+    head: Callable[[Tensor], Tensor],
     weights: Float[Tensor, "B T"] | None = None,
     soft_targets: Float[Tensor, "S V"] | None = None,
     soft_positions: Bool[Tensor, "B T"] | None = None,
@@ -180,12 +226,14 @@ def _scenes_identity(scenes: list[Scene]) -> str:
     return records_identity([s.opening, asdict(s.layout) | {"openable": sorted(s.layout.openable)}] for s in scenes)
 
 
-def _export(config: TrainScout, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+def _export(config: TrainScout) -> None:
+    model, tokenizer, _ = _start(config)
     load_finished(Path(config.output), {"model": model}, config.schedule)
+    merge_lora(model)
     settings = AgentSettings(
         role="scout", prompt_template=f"{PLACE_OF_TEXT}\n{SCOUT_REQUEST['plan']}", template=config.template
     )
-    export_agent(config, model, tokenizer, settings)
+    export_agent(config, model, tokenizer, settings, start=config.start)
 
 
 def expected_place_loss(records: list[dict[str, Any]]) -> float:
