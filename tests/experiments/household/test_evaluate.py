@@ -180,7 +180,7 @@ def test_short_variants_without_their_models_are_refused(pipeline, tmp_path):
 
 def test_template_arguments_reach_sender_and_actors_and_change_the_hash(pipeline, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(household, "play_arms", lambda environment, agents, *rest: seen.append(agents) or 1 / 0)
+    monkeypatch.setattr(household, "player_of", lambda environment, agents, *rest: seen.append(agents) or 1 / 0)
     quiet = TemplateOptions(enable_thinking=False)
     plain, config = (settings(pipeline, tmp_path, variants=("text",), template=t) for t in (TemplateOptions(), quiet))
     assert plain.hash == settings(pipeline, tmp_path).hash != config.hash

@@ -33,7 +33,8 @@ from interlat.engine.sampling import Sampling
 from interlat.environments.protocol import EnvironmentOptions, Item
 from interlat.errors import InputError
 from interlat.evaluation.episodes import ENVIRONMENT, Episode
-from interlat.evaluation.run import Arm, Play, play_arms, text_for
+from interlat.evaluation.run import RESULTS_FILE as RESULTS_FILE
+from interlat.evaluation.run import Arm, Play, Player, check_arms, player_of, read_run, resumed, text_for
 from interlat.evaluation.sends import Sends
 from interlat.experiments.household.environment import HouseholdEnvironment
 from interlat.experiments.household.prompts import SCOUT_REQUEST
@@ -42,12 +43,11 @@ from interlat.experiments.household.settings import DEFAULT_VARIANTS as DEFAULT_
 from interlat.experiments.household.settings import Checkpoints as Checkpoints
 from interlat.experiments.household.settings import EvaluateHousehold as EvaluateHousehold
 from interlat.experiments.household.variants import rows_of
-from interlat.files import locked, write_atomically
+from interlat.files import write_atomically
 from interlat.messages import HiddenMessage, Message
-from interlat.results import RESULT_FIELDS, Results, read_results
+from interlat.results import Results
 from interlat.tasks.sources import PLACE_OF_TEXT
 
-RESULTS_FILE = "results.jsonl"
 INSPECTIONS_FILE = "inspections.json"
 DTYPE = "float32"
 """Number format of the models: here an episode does not depend on those beside it."""
@@ -91,19 +91,21 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
         MessageError: the latent actor was not trained to read these senders.
         StorageError: another process writes to the folder, or it has lines that are no results.
     """
-    with locked(config.output):
-        games = [record for record in records if record["episodes"]]
-        environment = HouseholdEnvironment(EnvironmentOptions(workers=config.workers), games, config.batch_size)
-        check_evidence(config, games)
-        done = {(line["item"], line["variant"]) for line in results_of(config).records}
-        if all((game["item"], variant) in done for game in games for variant in config.variants):
-            yield len(games) * len(config.variants), len(games) * len(config.variants)
-            return
+    games, arms, settings = [record for record in records if record["episodes"]], arms_of(config), play_settings(config)
+    environment = HouseholdEnvironment(EnvironmentOptions(workers=config.workers), games, config.batch_size)
+    check_evidence(config, games)
+
+    def begin() -> Player:
         agents = agents_of(config)
-        try:
-            yield from play_arms(environment, agents, arms_of(config), play_settings(config), Ranks(), _more)
-        finally:
-            environment.close()
+        check_arms(agents, arms)
+        return player_of(environment, agents, arms, settings, Ranks(), _more)
+
+    try:
+        yield from resumed(
+            environment, config.variants, settings, begin, together=config.batch_size, fields=EPISODE_FIELDS
+        )
+    finally:
+        environment.close()
 
 
 def arms_of(config: EvaluateHousehold) -> list[Arm]:
@@ -217,21 +219,13 @@ def _more(arm: Arm, item: Item, made: SenderOutput, message: Message | None, epi
 
 
 def results_of(config: EvaluateHousehold) -> Results:
-    """The results of this configuration in its folder.
-
-    Raises:
-        StorageError: a line there is no result.
-    """
-    return read_results([Path(config.output) / RESULTS_FILE], config.hash, fields=EPISODE_FIELDS)
+    """The results of this configuration in its folder. Raises StorageError: a line there is no result."""
+    return read_run(config.output, config.hash, EPISODE_FIELDS)
 
 
 def read_played(directory: str | Path) -> Results:
-    """The results in the folder of an evaluation, of all configurations.
-
-    Raises:
-        StorageError: a line there is no result.
-    """
-    return read_results([Path(directory) / RESULTS_FILE], base={**RESULT_FIELDS, "split": str, "success": bool})
+    """The results in the folder of an evaluation, of all configurations. Raises StorageError: as `results_of`."""
+    return read_run(directory, fields={"split": str, "success": bool})
 
 
 def check_evidence(config: EvaluateHousehold, records: Sequence[dict[str, Any]]) -> None:
