@@ -236,7 +236,33 @@ def player_of(
     sends = Sends({item.id: text_for(item, settings.sees) for item in ordered}, size, settings.send)
     partners = _partners(arms, everything, settings.seed)
     of_name = {arm.name: arm for arm in arms}
-    return lambda name, items: _play_arm(environment, agents, of_name[name], items, settings, sends, partners, extra)
+
+    def play_items(name: str, items: Sequence[Item]) -> Iterator[dict[str, Any]]:
+        arm = of_name[name]
+        receiver, swapped = agents[arm.receiver], _is_cross_task(arm)
+        makers = [partners[item.id] if swapped else item.id for item in items]
+        made = sends.of(arm.channel, arm.sender, agents[arm.sender], makers)
+        messages = [arm.channel.message(one, settings.send) for one in made]
+        if arm.control and not swapped:
+            messages = [
+                None if message is None else controlled(arm.control, message, item.id, run_seed=settings.seed)
+                for message, item in zip(messages, items, strict=True)
+            ]
+        seeds = [receiver.seed(settings.seed, item.id) for item in items]
+        played = _played(environment, items, receiver, messages, settings.reply, seeds)
+        for item, one, message, (episode, failure) in zip(items, made, messages, played, strict=True):
+            more = extra(arm, item, one, message, episode) if extra else {}
+            yield {
+                "environment": environment.name,
+                "seed": settings.seed,
+                "exact": settings.exact,
+                "dtype": str(receiver.engine.dtype).removeprefix("torch."),
+                "failure": failure or ("" if arm.channel.kind == "none" else one.failure),
+                **_record(arm, item, one, message, episode),
+                **more,
+            }
+
+    return play_items
 
 
 def _content(origin: Mapping[str, Any]) -> dict[str, Any]:
@@ -267,35 +293,6 @@ def text_for(item: Item, sees: Sees) -> str:
     return item.notes if sees == "notes" else item.question
 
 
-def _play_arm(
-    environment: Environment,
-    agents: Mapping[str, Agent],
-    arm: Arm,
-    items: Sequence[Item],
-    settings: Play,
-    sends: Sends,
-    partners: Mapping[str, str],
-    extra: Extra | None,
-) -> Iterator[dict[str, Any]]:
-    swapped = _is_cross_task(arm)
-    makers = [partners[item.id] if swapped else item.id for item in items]
-    made = sends.of(arm.channel, arm.sender, agents[arm.sender], makers)
-    messages = [arm.channel.message(one, settings.send) for one in made]
-    if arm.control and not swapped:
-        messages = [
-            None if message is None else controlled(arm.control, message, item.id, run_seed=settings.seed)
-            for message, item in zip(messages, items, strict=True)
-        ]
-    receiver = agents[arm.receiver]
-    seeds = [receiver.seed(settings.seed, item.id) for item in items]
-    played = _played(environment, items, receiver, messages, settings.reply, seeds)
-    for item, one, message, (episode, failure) in zip(items, made, messages, played, strict=True):
-        record = _record(environment, arm, item, one, message, episode, failure, settings)
-        record["dtype"] = str(receiver.engine.dtype).removeprefix("torch.")
-        more = extra(arm, item, one, message, episode) if extra else {}
-        yield {**record, **more}
-
-
 def _played(
     environment: Environment,
     items: Sequence[Item],
@@ -316,30 +313,18 @@ def _played(
     ]
 
 
-def _record(
-    environment: Environment,
-    arm: Arm,
-    item: Item,
-    made: SenderOutput,
-    message: Message | None,
-    episode: Episode,
-    failure: str,
-    settings: Play,
-) -> dict[str, Any]:
+def _record(arm: Arm, item: Item, made: SenderOutput, message: Message | None, episode: Episode) -> dict[str, Any]:
     return {
         "item": item.id,
         "variant": arm.name,
         "channel": arm.channel.name,
         "control": arm.control,
-        "environment": environment.name,
         "split": item.split,
         "task_type": item.task_type,
         "success": episode.success,
         "score": episode.score,
         "steps": episode.steps,
         "max_steps": item.max_steps,
-        "seed": settings.seed,
-        "exact": settings.exact,
         "message_kind": "none" if message is None else message.kind,
         "message_bytes": 0 if message is None else message.byte_size,
         "latents": len(message.hidden_states) if isinstance(message, HiddenMessage) else 0,
@@ -349,7 +334,6 @@ def _record(
         "latent_steps": made.latent_steps,
         "forward_passes": episode.forward_passes + made.forward_passes,
         "seconds": {**made.seconds, **episode.seconds},
-        "failure": failure or ("" if arm.channel.kind == "none" else made.failure),
         "stopped": episode.stopped,
         "plan": made.text,
         "turns": [{"action": action, "observation": observation} for action, observation in episode.turns],

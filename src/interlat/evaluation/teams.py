@@ -61,7 +61,17 @@ def evaluate_teams(config: EvaluateTeams, ranks: Ranks | None = None) -> Iterato
 
     def begin() -> Player:
         agents = load_agents(config, ranks.device(config.device), teams)
-        return _player(config, agents, {task.id: task.text for task in everything.tasks}, environment)
+        questions = {task.id: task.text for task in everything.tasks}
+
+        def play_items(variant: str, items: Sequence[Item]) -> Iterator[dict[str, Any]]:
+            played = make_arm(config, variant, agents, questions).play(items)
+            began = time.perf_counter()
+            for record in map_in_order(functools.partial(_graded, environment), played, GRADERS, MOST_UNGRADED):
+                # The time since the last answer: they add up to the time of the run.
+                seconds, began = time.perf_counter() - began, time.perf_counter()
+                yield record | {"seconds": seconds}
+
+        return play_items
 
     settings = Play(config.output, config.hash)
     yield from resumed(environment, config.variants, settings, begin, ranks, fields=ANSWER_FIELDS)
@@ -197,25 +207,6 @@ def _logit_lens(engine: Engine, latents: Any, count: int) -> list[list[str]]:
 def results_of(config: EvaluateTeams) -> Results:
     """The results of an evaluation in its run directory. Raises StorageError: a line there is no answer."""
     return read_run(config.output, config.hash, ANSWER_FIELDS)
-
-
-def _player(
-    config: EvaluateTeams, ranks: Ranks, teams: Iterable[Team], tasks: TaskSet, environment: Environment
-) -> Player:
-    agents, questions = (
-        load_agents(config, ranks.device(config.device), teams),
-        {task.id: task.text for task in tasks.tasks},
-    )
-
-    def play(variant: str, items: Sequence[Item]) -> Iterator[dict[str, Any]]:
-        arm = make_arm(config, variant, agents, questions)
-        began = time.perf_counter()
-        for record in map_in_order(functools.partial(_graded, environment), arm.play(items), GRADERS, MOST_UNGRADED):
-            # The time since the last answer: they add up to the time of the run.
-            seconds, began = time.perf_counter() - began, time.perf_counter()
-            yield record | {"seconds": seconds}
-
-    return play
 
 
 def _graded(environment: Environment, played: tuple[Item, dict[str, Any]]) -> dict[str, Any]:
