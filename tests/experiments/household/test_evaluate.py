@@ -13,13 +13,12 @@ from interlat.engine.template import TemplateOptions
 from interlat.environments.alfworld.pool import GamePool
 from interlat.errors import InputError
 from interlat.experiments.household import evaluate as household
-from interlat.experiments.household.author import author_games
+from interlat.experiments.household.author import MINI_ROOMS, author_games
 from interlat.experiments.household.checkpoints import bundled
 from interlat.experiments.household.collect_episodes import CollectEpisodes, collect_episodes
 from interlat.experiments.household.commands.evaluate import Evaluate
 from interlat.experiments.household.episodes import read_episodes
 from interlat.experiments.household.evaluate import Checkpoints, EvaluateHousehold, evaluate_household, inspect_plans
-from interlat.experiments.household.mini import MINI_ROOMS
 from interlat.experiments.household.prompts import scout_prompt
 from interlat.files import read_lines
 from kill_rounds import kill_rounds, same_lines

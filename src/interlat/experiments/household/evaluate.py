@@ -9,11 +9,9 @@ of the latent actor. One JSON line an episode in ``results.jsonl``; what is ther
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from interlat.agents.agent import Agent
 from interlat.agents.inspection import inspect
@@ -45,6 +43,7 @@ from interlat.experiments.household.settings import EvaluateHousehold as Evaluat
 from interlat.experiments.household.variants import rows_of
 from interlat.files import write_atomically
 from interlat.messages import HiddenMessage, Message
+from interlat.progress import completed
 from interlat.results import Results
 from interlat.tasks.sources import PLACE_OF_TEXT
 
@@ -52,25 +51,11 @@ INSPECTIONS_FILE = "inspections.json"
 DTYPE = "float32"
 """Number format of the models: here an episode does not depend on those beside it."""
 EPISODE_FIELDS: Mapping[str, type] = {
-    "split": str,
-    "task_type": str,
+    **dict.fromkeys(("split", "task_type", "actor", "message_kind", "plan"), str),
+    **dict.fromkeys(("steps", "max_steps", "seed", "message_bytes", "message_rows", "prompt_tokens"), int),
+    **dict.fromkeys(("decoded_tokens", "sender_tokens", "latent_steps", "forward_passes"), int),
+    **dict.fromkeys(("sender_seconds", "receiver_seconds", "world_seconds"), float),
     "success": bool,
-    "steps": int,
-    "max_steps": int,
-    "seed": int,
-    "actor": str,
-    "message_kind": str,
-    "message_bytes": int,
-    "message_rows": int,
-    "prompt_tokens": int,
-    "decoded_tokens": int,
-    "sender_tokens": int,
-    "latent_steps": int,
-    "forward_passes": int,
-    "sender_seconds": float,
-    "receiver_seconds": float,
-    "world_seconds": float,
-    "plan": str,
     "turns": list,
 }
 """What every line of this configuration has beside item, variant and hash, so that a report can be made of it."""
@@ -175,7 +160,7 @@ def check_role(role: str, place: str, expected: MessageKind) -> None:
     """Refuse a receiver that was trained to read another kind of message; one that does not say is accepted.
 
     Args:
-        role: its name among the checkpoints, for the error text.
+        role: its name among the checkpoints.
         place: its folder or hub id.
         expected: the kind of message that it will get.
 
@@ -199,20 +184,19 @@ def as_scout(agent: Agent, style: str = "plan") -> Agent:
 
 
 def _more(arm: Arm, item: Item, made: SenderOutput, message: Message | None, episode: Episode) -> dict[str, Any]:
-    hidden = isinstance(message, HiddenMessage)
+    states = message.hidden_states if isinstance(message, HiddenMessage) else None
     size = 0 if message is None else message.byte_size
-    if isinstance(message, HiddenMessage) and arm.control == INT8:
+    if states is not None and arm.control == INT8:
         # One byte a number, and a float32 scale for each row.
-        size = message.hidden_states.numel() + 4 * len(message.hidden_states)
-    sender = sum(made.seconds.values())
+        size = states.numel() + 4 * len(states)
     return {
         "dtype": DTYPE,
         "actor": arm.receiver,
         # A sender without words still sent a text, or no text at all.
-        "message_kind": "hidden" if hidden else arm.channel.kind,
+        "message_kind": arm.channel.kind if states is None else "hidden",
         "message_bytes": size,
-        "message_rows": len(message.hidden_states) if isinstance(message, HiddenMessage) else 0,
-        "sender_seconds": sender,
+        "message_rows": 0 if states is None else len(states),
+        "sender_seconds": sum(made.seconds.values()),
         "receiver_seconds": sum(value for phase, value in episode.seconds.items() if phase != ENVIRONMENT),
         "world_seconds": episode.seconds[ENVIRONMENT],
     }
@@ -273,13 +257,16 @@ def inspect_plans(config: EvaluateHousehold, records: Sequence[dict[str, Any]], 
     return result
 
 
-def write_inspections(config: EvaluateHousehold, records: Sequence[dict[str, Any]]) -> Path:
-    """Write `inspect_plans` into the run directory."""
-    path = Path(config.output) / INSPECTIONS_FILE
-    write_atomically(path, json.dumps(inspect_plans(config, records), ensure_ascii=False))
-    return path
+def played_with_inspections(
+    config: EvaluateHousehold, records: Sequence[dict[str, Any]], begun: Callable[[], object]
+) -> Results:
+    """Play with progress, and write `inspect_plans` into the run directory; the results of this configuration.
 
-
-def resolved(config: EvaluateHousehold) -> dict[str, Any]:
-    """The configuration as it is written into the run directory."""
-    return {**dataclasses.asdict(config), "hash": config.hash, "torch": torch.__version__}
+    Args:
+        config, records: as for `evaluate_household`.
+        begun: called before the first episode, where nothing was refused.
+    """
+    completed(evaluate_household(config, records), "episodes", begun=begun)
+    inspections = json.dumps(inspect_plans(config, records), ensure_ascii=False)
+    write_atomically(Path(config.output) / INSPECTIONS_FILE, inspections)
+    return results_of(config)

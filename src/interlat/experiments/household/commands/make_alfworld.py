@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from interlat.environments.alfworld.splits import check_split
-from interlat.experiments.household.author import AuthorOptions, author_games
-from interlat.experiments.household.mini import MINI_ROOMS
+from interlat.experiments.household.author import MINI_ROOMS, AuthorOptions, author_games
 from interlat.experiments.household.verify import Verdict, verify_games
 from interlat.progress import gathered, say
 
