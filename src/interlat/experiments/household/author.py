@@ -239,7 +239,7 @@ def _stand_name(stand: Location) -> str:
 
 def _mangle(text: str) -> str:
     words = {"-": "_minus_", "#": "-", "|": "_bar_", "+": "_plus_", ".": "_dot_", ",": "_comma_"}
-    return text.translate(str.maketrans(words))
+    return text.translate({ord(symbol): word for symbol, word in words.items()})
 
 
 @cache

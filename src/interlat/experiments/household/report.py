@@ -11,8 +11,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from interlat.experiments.household.games import Inspection
-from interlat.experiments.household.page import Facts, draw_figures, is_uncontrolled, now, render_page, this_machine
+from interlat.experiments.household.page import draw_figures, facts_of_run, is_uncontrolled, render_page
 from interlat.files import write_atomically
+from interlat.report.figures import png_of, svg_of
 from interlat.report.summary import ROLES, Arm, Record, Row, Summary, summarise
 from interlat.report.table import (
     Column,
@@ -188,16 +189,14 @@ def build_report(
     records = read_results([results]).records if isinstance(results, str | Path) else results
     summary = summarise_games(records)
     figures = draw_figures(summary)
-    facts = Facts(title=title, about=about, command=command, machine=this_machine(), date=now())
+    facts = facts_of_run(title, about, command)
     page = render_page(summary, records, figures, facts, notes(summary), inspections or {})
-    run = {"title": title, "command": command, "machine": facts.machine, "date": facts.date}
-    numbers = json.dumps({**run, **as_dict(summary)}, indent=1, allow_nan=False)
-
-    folder = Path(output)
-    for figure in figures:
-        write_atomically(folder / "figures" / f"{figure.name}.png", figure.png)
-        write_atomically(folder / "figures" / f"{figure.name}.svg", figure.svg)
-    write_atomically(folder / "summary.json", numbers + "\n")
-    write_atomically(folder / "summary.md", markdown_report(summary))
-    write_atomically(folder / "report.html", page)
-    return Report(folder / "report.html", summary, terminal_report(summary))
+    run = {name: value for name, value in facts.items() if name != "about"}
+    files: dict[str, str | bytes] = {}
+    for name, (_, figure) in figures.items():
+        files |= {f"figures/{name}.png": png_of(figure), f"figures/{name}.svg": svg_of(figure)}
+    files["summary.json"] = json.dumps({**run, **as_dict(summary)}, indent=1, allow_nan=False) + "\n"
+    files |= {"summary.md": markdown_report(summary), "report.html": page}
+    for name, content in files.items():
+        write_atomically(Path(output) / name, content)
+    return Report(Path(output) / "report.html", summary, terminal_report(summary))
