@@ -25,7 +25,7 @@ from interlat.engine.protocol import Engine
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.streaming import Request
 from interlat.errors import CheckpointError, InputError, MessageError
-from interlat.messages import CacheMessage, Header, HiddenMessage, Message, TextMessage, check_receiver
+from interlat.messages import CacheMessage, Header, HiddenMessage, Message, TextMessage
 from interlat.reasoning import final_part
 from interlat.states import StateAt
 from interlat.tasks.sources import PLACE_OF_TEXT, PLAN_REQUEST
@@ -384,7 +384,7 @@ class Agent:
                     f"{self.engine.name} is a checkpoint without an adapter, so it cannot read a hidden message; "
                     "load a trained receiver, or give it the words: TextMessage(message.text)"
                 )
-            check_receiver(header, self.adapter.config.expectations())
+            self.adapter.config.check(header)
         elif header.kind == "cache":
             maker = origin_of(header)
             if differing := self.engine.origin.differences(maker):

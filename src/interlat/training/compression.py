@@ -22,7 +22,6 @@ from interlat.engine.fingerprint import weights_fingerprint
 from interlat.engine.prompt import token_ids_of, tokenize
 from interlat.errors import InputError
 from interlat.files import atomic_folder, write_atomically
-from interlat.messages import check_receiver
 from interlat.progress import say
 from interlat.store.manifest import Manifest
 from interlat.store.reading import LatentStore
@@ -208,7 +207,7 @@ def _say_bounds(objective: CompressionObjective, samples: Sequence[Sample], rank
 
 def _adapter(config: Compress, store: LatentStore) -> CommunicationAdapter:
     adapter = CommunicationAdapter.load(config.receiver)
-    check_receiver(store.header(), adapter.config.expectations(), f"the store {store.directory}")
+    adapter.config.check(store.header(), f"the store {store.directory}")
     return adapter
 
 
