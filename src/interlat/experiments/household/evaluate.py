@@ -78,7 +78,14 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
     """
     games, arms, settings = [record for record in records if record["episodes"]], arms_of(config), play_settings(config)
     environment = HouseholdEnvironment(EnvironmentOptions(workers=config.workers), games, config.batch_size)
-    check_evidence(config, games)
+
+    evidence = {game["item"]: game["episodes"][0]["evidence"] for game in games}
+    for line in results_of(config).records:
+        # Results of earlier versions do not say on which evidence.
+        if line.get("evidence") and line["evidence"] != evidence.get(line["item"], line["evidence"]):
+            raise InputError(
+                f"{config.output} has a result of {line['item']} with other evidence of the sender; give another output"
+            )
 
     def begin() -> Player:
         agents = agents_of(config)
@@ -210,22 +217,6 @@ def results_of(config: EvaluateHousehold) -> Results:
 def read_played(directory: str | Path) -> Results:
     """The results in the folder of an evaluation, of all configurations. Raises StorageError: as `results_of`."""
     return read_run(directory, fields={"split": str, "success": bool})
-
-
-def check_evidence(config: EvaluateHousehold, records: Sequence[dict[str, Any]]) -> None:
-    """Refuse an output folder with results of the same games on other evidence, which would be taken for these.
-
-    Raises:
-        InputError: it has such a result. Those of earlier versions do not say on which evidence.
-    """
-    evidence = {record["item"]: record["episodes"][0]["evidence"] for record in records if record["episodes"]}
-    for line in results_of(config).records:
-        known, asked = line.get("evidence"), evidence.get(line["item"])
-        if known and asked and known != asked:
-            raise InputError(
-                f"{config.output} has a result of {line['item']} with other evidence of the sender; "
-                "give another output for these episodes"
-            )
 
 
 def inspect_plans(config: EvaluateHousehold, records: Sequence[dict[str, Any]], top: int = 5) -> dict[str, Any]:
