@@ -102,7 +102,7 @@ class Message(abc.ABC):
     @property
     @abc.abstractmethod
     def latents(self) -> int:
-        """Latents, or positions of a cache, in the body."""
+        """Latents, or positions of a cache (padding included), in the body; 0 for text."""
 
     @abc.abstractmethod
     def tensors(self) -> dict[str, Tensor]:
@@ -151,10 +151,7 @@ class TextMessage(Message):
         """Bytes that the receiver gets: the UTF-8 text."""
         return len(_encode(self.text))
 
-    @property
-    def latents(self) -> int:
-        """Always 0."""
-        return 0
+    latents = 0
 
     def tensors(self) -> dict[str, Tensor]:
         return {"text": _text_tensor(self.text)}
@@ -198,7 +195,6 @@ class HiddenMessage(Message):
 
     @property
     def latents(self) -> int:
-        """Number of latents T."""
         return self.hidden_states.shape[0]
 
     def tensors(self) -> dict[str, Tensor]:
@@ -324,7 +320,6 @@ class CacheMessage(Message):
 
     @property
     def latents(self) -> int:
-        """Number of positions T, padding included."""
         return self.keys[0].shape[2]
 
     def tensors(self) -> dict[str, Tensor]:
@@ -365,7 +360,9 @@ def from_bytes(data: bytes, source: str = "the received bytes") -> Message:
             f"the header of {source} announces {header.dtype} {list(header.shape)} but its body is "
             f"{found.dtype} {list(found.shape)}, expected the same; {MAKE_AGAIN}"
         )
-    form, expected = (_form(body) for body in (tensors, message.tensors()))
+    form, expected = (
+        {name: (tensor.dtype, tensor.shape) for name, tensor in body.items()} for body in (tensors, message.tensors())
+    )
     if form != expected:
         misfits = ", ".join(sorted({name for name, _ in form.items() ^ expected.items()}))
         raise MessageError(
@@ -374,10 +371,6 @@ def from_bytes(data: bytes, source: str = "the received bytes") -> Message:
         )
     object.__setattr__(message, "header", header)
     return message
-
-
-def _form(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
-    return {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
 
 
 def _complete(message: Message, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
