@@ -7,12 +7,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.text import Text
 
 from interlat.experiments.household.games import Inspection
 from interlat.experiments.household.page import draw_figures, facts_of_run, is_uncontrolled, render_page
 from interlat.files import write_atomically
+from interlat.report.evaluation import shown
 from interlat.report.figures import png_of, svg_of
 from interlat.report.summary import ROLES, Arm, Record, Row, Summary, summarise
 from interlat.report.table import (
@@ -22,7 +23,6 @@ from interlat.report.table import (
     markdown_table,
     mean_of,
     percent,
-    rich_table,
 )
 from interlat.report.teams import UNCONTROLLED_NOTE
 from interlat.results import read_results
@@ -120,11 +120,8 @@ def notes(summary: Summary) -> list[str]:
 
 def terminal_report(summary: Summary) -> Group:
     """Summary, comparisons and notes; fits 80 columns."""
-    parts: list[RenderableType] = [rich_table(_TERMINAL, summary.by_group(summary.rows)), Text()]
-    shown = [comparison for comparison in summary.comparisons if comparison.about != "floor"]
-    if shown:
-        parts += [rich_table(comparison_columns("games"), summary.by_group(shown)), Text()]
-    return Group(*parts, *(Text(line, style="dim") for line in notes(summary)))
+    compared = [comparison for comparison in summary.comparisons if comparison.about != "floor"]
+    return shown(summary, _TERMINAL, comparison_columns("games"), compared, notes(summary))
 
 
 def markdown_report(summary: Summary) -> str:
