@@ -323,10 +323,16 @@ class Agent:
         self, text: str, message: Message | None, latents: Tensor | None, default_template: str = PLACE_OF_TEXT
     ) -> list[Part]:
         content: list[Part] = [*self.settings.content(text, default_template)]
-        if isinstance(message, CacheMessage):
-            message = None
-        if message is not None or self.marks_messages:
-            content += [Text(self.settings.connector), *self._delimited(message, latents)]
+        body: list[Part] = []
+        if latents is not None:
+            body = [Latents(latents)]
+        elif isinstance(message, TextMessage):
+            body = [Text(message.text, self.settings.literal)]
+        elif not isinstance(message, CacheMessage | None):
+            raise InputError(f"a message is a {type(message).__name__}, expected a message of interlat or None")
+        if body or self.marks_messages:
+            begin, end = ([Tokens((token,))] for token in self._delimiters) if self._delimiters else ([], [])
+            content += [Text(self.settings.connector), *begin, *body, *end]
         return chat_prompt(self.chat, content, system=self.settings.system_prompt)
 
     def converse(self, texts: Sequence[str], messages: Sequence[Message | None] | None = None) -> Conversations:
@@ -397,19 +403,6 @@ class Agent:
                 f"{self.engine.name} was trained to do without messages (message_kind is none), got a text message; "
                 "give a receiver that was trained to read text, or send nothing"
             )
-
-    def _delimited(self, message: Message | None, latents: Tensor | None) -> list[Part]:
-        body: list[Part] = []
-        if latents is not None:
-            body = [Latents(latents)]
-        elif isinstance(message, TextMessage):
-            body = [Text(message.text, self.settings.literal)]
-        elif message is not None:
-            raise InputError(f"a message is a {type(message).__name__}, expected a message of interlat or None")
-        if self._delimiters is None:
-            return body
-        begin, end = self._delimiters
-        return [Tokens((begin,)), *body, Tokens((end,))]
 
     @property
     def marks_messages(self) -> bool:

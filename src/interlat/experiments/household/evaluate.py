@@ -102,10 +102,10 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
 
 def arms_of(config: EvaluateHousehold) -> list[Arm]:
     """The variants as senders, channels, controls and receivers."""
-    return [_arm(variant, config) for variant in config.variants]
+    return [_arm(variant, config.checkpoints.resampler) for variant in config.variants]
 
 
-def _arm(variant: str, config: EvaluateHousehold) -> Arm:
+def _arm(variant: str, resampler: str | None) -> Arm:
     plain = {
         "none": Arm(variant, NoChannel(), receiver="none"),
         "text": Arm(variant, TextChannel(), sender="scout", receiver="text"),
@@ -124,9 +124,8 @@ def _arm(variant: str, config: EvaluateHousehold) -> Arm:
         return Arm(variant, ThoughtChannel(str(latents)), sender="compressed", receiver="latent")
     if name == ROLLOUT:
         return Arm(variant, ThoughtChannel(str(latents), trained=False), sender="scout", receiver="latent")
-    assert config.checkpoints.resampler is not None, "checked when the configuration was made"
-    resampler = Resampler.load(config.checkpoints.resampler)
-    return Arm(variant, ResampledChannel(latents, resampler), sender="scout", receiver="latent")
+    assert resampler is not None, "checked when the configuration was made"
+    return Arm(variant, ResampledChannel(latents, Resampler.load(resampler)), sender="scout", receiver="latent")
 
 
 def play_settings(config: EvaluateHousehold) -> Play:
