@@ -81,7 +81,6 @@ def run(
     arms: Sequence[Arm],
     settings: Play,
     ranks: Ranks | None = None,
-    extra: Extra | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Run, or continue; yields (results there are, results in all) of this process's share as it goes.
 
@@ -91,7 +90,6 @@ def run(
         arms: what is compared.
         settings: how.
         ranks: the processes that share the run.
-        extra: further fields of each record.
 
     Raises:
         InputError: no arms, an arm twice, an unknown control, or results of the same settings on other data.
@@ -102,7 +100,7 @@ def run(
     check_arms(agents, arms)
 
     def begin() -> Player:
-        return player_of(environment, agents, arms, settings, ranks, extra)
+        return player_of(environment, agents, arms, settings, ranks)
 
     yield from resumed(environment, [arm.name for arm in arms], settings, begin, ranks, together=size)
 
