@@ -148,7 +148,14 @@ def agents_of(config: EvaluateHousehold) -> dict[str, Agent]:
     """
     arms = arms_of(config)
     for role in dict.fromkeys(arm.receiver for arm in arms):
-        check_role(role, getattr(config.checkpoints, role), _READS[role])
+        place = getattr(config.checkpoints, role)
+        reads = AgentSettings.beside(place).message_kind
+        # One that does not say is accepted.
+        if reads not in ("", _READS[role]):
+            raise InputError(
+                f"checkpoints.{role} is {place}, which was trained with messages of the kind {reads!r}, expected "
+                f"{_READS[role]!r}; give the actor that was trained for this"
+            )
     needed = dict.fromkeys([arm.sender for arm in arms if arm.channel.kind != "none"] + [arm.receiver for arm in arms])
     loaded: dict[str, Agent] = {}
     for role in needed:
@@ -160,25 +167,6 @@ def agents_of(config: EvaluateHousehold) -> dict[str, Agent]:
     # A variant without a message has a sender that never works.
     loaded.setdefault("sender", next(iter(loaded.values())))
     return loaded
-
-
-def check_role(role: str, place: str, expected: MessageKind) -> None:
-    """Refuse a receiver that was trained to read another kind of message; one that does not say is accepted.
-
-    Args:
-        role: its name among the checkpoints.
-        place: its folder or hub id.
-        expected: the kind of message that it will get.
-
-    Raises:
-        InputError: it was trained to read another kind.
-    """
-    kind = AgentSettings.beside(place).message_kind
-    if kind not in ("", expected):
-        raise InputError(
-            f"checkpoints.{role} is {place}, which was trained with messages of the kind {kind!r}, expected "
-            f"{expected!r}; give the actor that was trained for this"
-        )
 
 
 def as_scout(agent: Agent, style: str = "plan") -> Agent:
