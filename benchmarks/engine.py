@@ -172,34 +172,25 @@ class _PlainLoop:
         self.first_state = output.hidden_states[-1][:, -1:]
         self.mask = torch.ones_like(ids)
 
-    @torch.no_grad()
     def tokens(self, steps: int) -> None:
-        token, mask = self.first_token, self.mask
-        for _ in range(steps):
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-            output = self.model(
-                input_ids=token,
-                attention_mask=mask,
-                past_key_values=self.cache,
-                use_cache=True,
-                output_hidden_states=True,
-            )
-            token = output.logits[:, -1].argmax(-1, keepdim=True)
-        self.cache.crop(-steps)
+        self._steps(steps, "input_ids", self.first_token, lambda output: output.logits[:, -1].argmax(-1, keepdim=True))
+
+    def latent_steps(self, steps: int) -> None:
+        self._steps(steps, "inputs_embeds", self.first_state, lambda output: output.hidden_states[-1][:, -1:])
 
     @torch.no_grad()
-    def latent_steps(self, steps: int) -> None:
-        state, mask = self.first_state, self.mask
+    def _steps(self, steps: int, name: str, given: Tensor, next_of: Callable[[Any], Tensor]) -> None:
+        mask = self.mask
         for _ in range(steps):
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             output = self.model(
-                inputs_embeds=state,
+                **{name: given},
                 attention_mask=mask,
                 past_key_values=self.cache,
                 use_cache=True,
                 output_hidden_states=True,
             )
-            state = output.hidden_states[-1][:, -1:]
+            given = next_of(output)
         self.cache.crop(-steps)
 
 

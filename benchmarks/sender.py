@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import torch
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2Config
 
+from benchmarks.engine import HALF_BILLION, bare_tokenizer, random_model
 from benchmarks.records import comparison
 from interlat.connectors.bridge import Bridge, BridgeConfig, think_over
 from interlat.engine.hardware import choose_device, choose_dtype
@@ -28,35 +28,22 @@ LENGTHS = {True: (10, 25, 50), False: (25, 50, 100, 200, 400, 700, 1000)}
 REPEATS = 3
 """Measurements of the latents and of short plans; a long plan is many steps, and written once."""
 LONG = 100
-HALF_BILLION = {
-    "vocab_size": 151_936,
-    "hidden_size": 896,
-    "intermediate_size": 4864,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 14,
-    "num_key_value_heads": 2,
-}
-"""The shape of Qwen2.5-0.5B."""
-SMALL = {
-    "vocab_size": 32_000,
-    "hidden_size": 512,
-    "intermediate_size": 1536,
-    "num_hidden_layers": 8,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 2,
-}
+SMALL = Qwen2Config(
+    vocab_size=32_000,
+    hidden_size=512,
+    intermediate_size=1536,
+    num_hidden_layers=8,
+    num_attention_heads=8,
+    num_key_value_heads=2,
+    tie_word_embeddings=True,
+)
 
 
 def random_engine(quick: bool) -> Engine:
     """A random model of 0.5B parameters, or a small one, with a tokenizer that is never asked."""
-    from tokenizers import Tokenizer, models
-
     device = choose_device("auto")
-    torch.manual_seed(0)
-    shape: dict[str, Any] = SMALL if quick else HALF_BILLION
-    model: Any = Qwen2ForCausalLM(Qwen2Config(max_position_embeddings=2048, tie_word_embeddings=True, **shape))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"<end>": 0}, "<end>")))
-    return Engine.wrap(model.to(device, choose_dtype("auto", device)), tokenizer, "random")
+    model = random_model(SMALL if quick else HALF_BILLION, choose_dtype("auto", device), device)
+    return Engine.wrap(model, bare_tokenizer(), "random")
 
 
 def run(quick: bool = False) -> Iterator[dict[str, Any]]:

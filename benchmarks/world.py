@@ -13,8 +13,7 @@ from typing import Any
 from benchmarks.processes import run_side
 from benchmarks.records import record_of
 from interlat.errors import BenchmarkError
-from interlat.experiments.household.author import AuthorOptions, author_games
-from interlat.experiments.household.mini import MINI_ROOMS
+from interlat.experiments.household.author import MINI_ROOMS, AuthorOptions, author_games
 
 ROOMS = {"whole rooms": AuthorOptions(), "mini rooms": MINI_ROOMS}
 METRICS = {

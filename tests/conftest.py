@@ -48,10 +48,9 @@ class Pipeline:
 def pipeline(tmp_path_factory):
     from interlat.collect.thoughts import CollectThoughts, collect_thoughts
     from interlat.engine.sampling import Sampling
-    from interlat.experiments.household.author import author_games
+    from interlat.experiments.household.author import MINI_ROOMS, author_games
     from interlat.experiments.household.collect_episodes import CollectEpisodes, collect_episodes
     from interlat.experiments.household.episodes import read_episodes, texts_of
-    from interlat.experiments.household.mini import MINI_ROOMS
     from interlat.experiments.household.train_scout import TrainScout, train_scout
     from interlat.experiments.tokenizer import train_tokenizer
     from interlat.tasks.sources import TaskSource

@@ -18,13 +18,10 @@ from interlat.errors import MessageError, StorageError
 from interlat.files import sha256_of
 from interlat.messages import (
     CacheMessage,
-    Expectations,
     Header,
     HiddenMessage,
     Message,
     TextMessage,
-    check_receiver,
-    equal,
     from_bytes,
     load_message,
 )
@@ -76,7 +73,7 @@ def test_what_is_saved_is_what_is_loaded(message: Message, tmp_path: Path) -> No
     message.save(path)
     loaded = load_message(path)
     assert type(loaded) is type(message)
-    assert equal(loaded, message)
+    assert loaded.to_bytes() == message.to_bytes()
     assert loaded.header.sha256 and not message.header.sha256
     assert loaded.byte_size == message.byte_size and loaded.latents == message.latents
     assert os.listdir(path.parent) == ["message.safetensors"]
@@ -108,7 +105,7 @@ def test_hidden_messages_survive_the_way(
     message = hidden(rows, size, dtype, text=text, token_ids=tuple(range(rows)) if with_tokens else (), header=header)
     loaded = from_bytes(message.to_bytes())
     assert isinstance(loaded, HiddenMessage)
-    assert equal(loaded, message)
+    assert loaded.to_bytes() == message.to_bytes()
     assert loaded.hidden_states.dtype == dtype and torch.equal(loaded.hidden_states, message.hidden_states)
     assert (loaded.text, loaded.token_ids) == (message.text, message.token_ids)
     assert loaded.header.provenance == fields["provenance"]
@@ -120,7 +117,7 @@ def unchanged_or_refused(data: bytes, original: Message) -> None:
     except MessageError as error:
         assert "\n" not in str(error)
     else:
-        assert equal(altered, original)
+        assert altered.to_bytes() == original.to_bytes()
 
 
 @pytest.mark.parametrize("flip", [0x01, 0x20, 0x80])
@@ -269,7 +266,7 @@ def test_a_cache_whose_parts_disagree_is_refused(fields: dict[str, Any], reason:
 def test_layers_that_share_their_memory_travel() -> None:
     message = cache()
     shared = dataclasses.replace(message, keys=(message.keys[0],) * 2, values=(message.values[0],) * 2)
-    assert equal(from_bytes(shared.to_bytes()), shared)
+    assert from_bytes(shared.to_bytes()).to_bytes() == shared.to_bytes()
 
 
 def test_sizes_count_what_the_receiver_gets() -> None:
@@ -285,7 +282,7 @@ def test_the_header_follows_the_body() -> None:
     assert (message.header.kind, message.header.dtype, message.header.shape) == ("hidden", "float32", (3, 4))
     cut = dataclasses.replace(message, hidden_states=message.hidden_states[:1].half(), token_ids=())
     assert (cut.header.dtype, cut.header.shape, cut.header.sha256) == ("float16", (1, 4), "")
-    assert not equal(cut, message)
+    assert cut.to_bytes() != message.to_bytes()
     assert cache().header.shape == (2, 2, 1, 3, 4)
 
 
@@ -306,51 +303,8 @@ def test_a_full_disk_leaves_the_old_message(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(StorageError, match="No space left"):
         hidden(5).save(path)
-    assert equal(load_message(path), hidden(3))
+    assert load_message(path).to_bytes() == hidden(3).to_bytes()
     assert os.listdir(tmp_path) == ["message"]
-
-
-EXPECTED = Expectations(
-    hidden_size=4,
-    sender="scout",
-    weights_fingerprints=("ab" * 32,),
-    tokenizer_fingerprint="cd" * 32,
-    max_latents=3,
-)
-
-
-def test_a_fitting_message_passes() -> None:
-    check_receiver(hidden().header, EXPECTED)
-    check_receiver(HiddenMessage(torch.zeros(90, 4)).header, Expectations(hidden_size=4))
-
-
-@pytest.mark.parametrize(
-    ("message", "reason"),
-    [
-        (TextMessage("go", HEADER), "it is a text message"),
-        (hidden(size=5), r"its latents have shape \[3, 5\] \(expected size 4\)"),
-        (hidden(rows=4), "4 latents"),
-        (
-            hidden(header=dataclasses.replace(HEADER, model="x", weights_fingerprint="ef" * 32)),
-            r"made by x \[efef",
-        ),
-        (hidden(header=dataclasses.replace(HEADER, weights_fingerprint="")), r"made by tiny \[unknown\]"),
-        (hidden(header=dataclasses.replace(HEADER, tokenizer_fingerprint="ef")), "another tokenizer"),
-        (hidden(header=dataclasses.replace(HEADER, layer=7)), r"its layer is 7 \(expected -1\)"),
-        (hidden(header=dataclasses.replace(HEADER, norm="pre")), r"its norm is pre \(expected post\)"),
-        (hidden(header=dataclasses.replace(HEADER, state_at="after_token")), "its state_at is after_token"),
-    ],
-)
-def test_what_does_not_fit_is_named(message: Message, reason: str) -> None:
-    with pytest.raises(MessageError, match=reason) as caught:
-        check_receiver(message.header, EXPECTED)
-    assert "\n" not in str(caught.value)
-
-
-def test_everything_that_does_not_fit_is_named_at_once() -> None:
-    header = dataclasses.replace(HEADER, norm="pre", layer=3)
-    with pytest.raises(MessageError, match=r"layer is 3 .*, its norm is pre"):
-        check_receiver(hidden(header=header).header, EXPECTED)
 
 
 def small(tensors):
@@ -367,7 +321,7 @@ def test_a_cache_in_eight_bits_has_a_scale_for_every_column_of_a_head(tmp_path):
     message = cache(**whole, layer_mask=torch.ones(2, 2, 3, dtype=torch.bool))
     message.save(tmp_path / "cache.safetensors")
     found = load_message(tmp_path / "cache.safetensors")
-    assert equal(found, message) and found.header.dtype == "int8"
+    assert found.to_bytes() == message.to_bytes() and found.header.dtype == "int8"
     assert torch.equal(found.value_scales[1], values["scales"][1]) and found.layer_mask.all()
     for left_out in ("key_scales", "value_scales"):
         with pytest.raises(MessageError, match=f"{left_out}.0, {left_out}.1 of the cache message do not fit"):
@@ -406,7 +360,7 @@ def test_a_cache_whose_keys_values_and_layers_differ_in_shape_travels(in_eight_b
             keys=keys["tensors"], values=values["tensors"], key_scales=keys["scales"], value_scales=values["scales"]
         )
     found = from_bytes(message.to_bytes())
-    assert isinstance(found, CacheMessage) and equal(found, message) and found.latents == 3
+    assert isinstance(found, CacheMessage) and found.to_bytes() == message.to_bytes() and found.latents == 3
     assert found.header.shape == (3, 2, 3, 4, 6, 4, 5, 1, 8, 2, 8, 1, 4, 1, 4)
     numbers = sum(tensor.numel() for tensor in (*message.keys, *message.values))
     scales = sum(tensor[..., 0].numel() for tensor in (*message.keys, *message.values))
@@ -447,7 +401,7 @@ def test_a_cache_of_one_shape_has_the_header_that_it_always_had() -> None:
     rules = {"model_type": "llama", "rope_parameters.rope_theta": 1e4, "layer_types": ("full_attention",)}
     message = cache(header=Header(rules=rules))
     found = from_bytes(message.to_bytes())
-    assert equal(found, message) and found.header.rules == {**rules, "layer_types": ["full_attention"]}
+    assert found.to_bytes() == message.to_bytes() and found.header.rules == {**rules, "layer_types": ["full_attention"]}
     assert from_bytes(forge(message, rules=..., sha256=found.header.sha256)).header.rules == {}
     with pytest.raises(MessageError, match="not JSON"):
         cache(header=Header(rules={"theta": float("nan")}))

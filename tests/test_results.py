@@ -3,7 +3,7 @@ import json
 import pytest
 
 from interlat.errors import StorageError
-from interlat.results import RESULT_FIELDS, RESULT_KEY, read_results
+from interlat.results import RESULT_KEY, read_results
 
 
 def line(item, variant="text", config_hash="a", **more):
@@ -28,7 +28,7 @@ def test_each_result_counts_once_as_it_stands_first(tmp_path):
 
 def test_repeats_of_a_measurement_are_no_repeated_lines(tmp_path):
     path = write(tmp_path / "latency.jsonl", *(line("1", repeat=repeat) for repeat in (0, 1, 1)))
-    found = read_results([path], base={**RESULT_FIELDS, "repeat": int}, key=(*RESULT_KEY, "repeat"))
+    found = read_results([path], fields={"repeat": int}, key=(*RESULT_KEY, "repeat"))
     assert len(found.records) == 2 and found.repeated == 1
 
 

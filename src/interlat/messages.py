@@ -88,28 +88,6 @@ class Header:
 HEADER_FIELDS = {field.name for field in dataclasses.fields(Header)}
 
 
-@dataclasses.dataclass(frozen=True)
-class Expectations:
-    """Which hidden messages a receiver can read; see `check_receiver`."""
-
-    hidden_size: int
-    """Size D of the latents."""
-    layer: int = -1
-    """Layer that they must come from."""
-    norm: Norm = "post"
-    """Side of the final norm that they must come from."""
-    state_at: StateAt = "before_token"
-    """Which state belongs to which token."""
-    sender: str = ""
-    """Name of the sender trained with, for the error text."""
-    weights_fingerprints: tuple[str, ...] = ()
-    """Fingerprints of the senders trained with; empty accepts any."""
-    tokenizer_fingerprint: str = ""
-    """Fingerprint of the sender's tokenizer; empty accepts any."""
-    max_latents: int | None = None
-    """Longest message trained with; None is no limit."""
-
-
 class Message(abc.ABC):
     """What the three kinds of message have in common."""
 
@@ -124,7 +102,7 @@ class Message(abc.ABC):
     @property
     @abc.abstractmethod
     def latents(self) -> int:
-        """Latents, or positions of a cache, in the body."""
+        """Latents, or positions of a cache (padding included), in the body; 0 for text."""
 
     @abc.abstractmethod
     def tensors(self) -> dict[str, Tensor]:
@@ -173,10 +151,7 @@ class TextMessage(Message):
         """Bytes that the receiver gets: the UTF-8 text."""
         return len(_encode(self.text))
 
-    @property
-    def latents(self) -> int:
-        """Always 0."""
-        return 0
+    latents = 0
 
     def tensors(self) -> dict[str, Tensor]:
         return {"text": _text_tensor(self.text)}
@@ -220,7 +195,6 @@ class HiddenMessage(Message):
 
     @property
     def latents(self) -> int:
-        """Number of latents T."""
         return self.hidden_states.shape[0]
 
     def tensors(self) -> dict[str, Tensor]:
@@ -346,17 +320,10 @@ class CacheMessage(Message):
 
     @property
     def latents(self) -> int:
-        """Number of positions T, padding included."""
         return self.keys[0].shape[2]
 
     def tensors(self) -> dict[str, Tensor]:
         return self._tensors() | {"segment_names": _text_tensor(json.dumps(self.segment_names))}
-
-
-def equal(first: Message, second: Message) -> bool:
-    """Whether two messages have the same header (digest aside) and bit for bit the same body."""
-    headers = [dataclasses.replace(message.header, sha256="") for message in (first, second)]
-    return headers[0] == headers[1] and _digest(first.tensors()) == _digest(second.tensors())
 
 
 def load_message(path: str | Path) -> Message:
@@ -393,7 +360,9 @@ def from_bytes(data: bytes, source: str = "the received bytes") -> Message:
             f"the header of {source} announces {header.dtype} {list(header.shape)} but its body is "
             f"{found.dtype} {list(found.shape)}, expected the same; {MAKE_AGAIN}"
         )
-    form, expected = (_form(body) for body in (tensors, message.tensors()))
+    form, expected = (
+        {name: (tensor.dtype, tensor.shape) for name, tensor in body.items()} for body in (tensors, message.tensors())
+    )
     if form != expected:
         misfits = ", ".join(sorted({name for name, _ in form.items() ^ expected.items()}))
         raise MessageError(
@@ -402,52 +371,6 @@ def from_bytes(data: bytes, source: str = "the received bytes") -> Message:
         )
     object.__setattr__(message, "header", header)
     return message
-
-
-def _form(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
-    return {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
-
-
-def check_receiver(header: Header, expectations: Expectations, name: str = "the message") -> None:
-    """Check, before the body is used, that a receiver was trained to read messages like this one.
-
-    Args:
-        header: of the message.
-        expectations: of the receiver.
-        name: what the error text calls the message.
-
-    Raises:
-        MessageError: names in one sentence everything that does not fit.
-    """
-    misfits = []
-    if header.kind != "hidden":
-        misfits.append(f"it is a {header.kind} message (expected hidden states)")
-    elif len(header.shape) != 2 or header.shape[1] != expectations.hidden_size:
-        misfits.append(f"its latents have shape {list(header.shape)} (expected size {expectations.hidden_size})")
-    elif expectations.max_latents is not None and header.shape[0] > expectations.max_latents:
-        misfits.append(f"it has {header.shape[0]} latents (expected at most {expectations.max_latents})")
-    space = header.space_fingerprint or header.weights_fingerprint
-    if expectations.weights_fingerprints and space not in expectations.weights_fingerprints:
-        misfits.append(
-            f"it was made by {_maker(header)} (expected the weights of {expectations.sender or 'its sender'})"
-        )
-    own = not header.space_fingerprint  # a trained space has no tokens, and so no tokenizer
-    if own and expectations.tokenizer_fingerprint not in ("", header.tokenizer_fingerprint):
-        misfits.append("its sender has another tokenizer")
-    if header.kind == "hidden":
-        for field in ("layer", "norm", "state_at"):
-            given, wanted = getattr(header, field), getattr(expectations, field)
-            if given != wanted:
-                misfits.append(f"its {field} is {given} (expected {wanted})")
-    if misfits:
-        raise MessageError(
-            f"{name} does not fit this receiver: {', '.join(misfits)}; "
-            "let the sender that the receiver was trained with write it, or load the receiver of this sender"
-        )
-
-
-def _maker(header: Header) -> str:
-    return f"{header.model or 'an unnamed model'} [{header.weights_fingerprint[:12] or 'unknown'}]"
 
 
 def _complete(message: Message, dtype: torch.dtype, shape: tuple[int, ...]) -> None:

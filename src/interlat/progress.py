@@ -15,7 +15,6 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -112,19 +111,7 @@ def track(
     if not first:
         return
     console = Console(stderr=True)
-    shown = _bar(console, title, notes or {}) if console.is_terminal else _lines(title, notes or {})
-    with shown as update:
-        for done, total in itertools.chain(first, started):
-            update(done, total)
-            yield done, total
-
-
-Update = Callable[[int, int], None]
-
-
-@contextlib.contextmanager
-def _bar(console: Console, title: str, notes: Mapping[str, str]) -> Iterator[Update]:
-    columns = [
+    bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -132,52 +119,43 @@ def _bar(console: Console, title: str, notes: Mapping[str, str]) -> Iterator[Upd
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
-    ]
-    with Progress(*columns, console=console, redirect_stdout=False) as progress:
-        task: TaskID | None = None
-
-        def update(done: int, total: int) -> None:
-            nonlocal task
-            if task is None:
-                task = progress.add_task(title, total=None, note="", begun=done)
-            progress.update(task, completed=done, total=total, note=notes.get("text", ""))
-
-        yield update
+        console=console,
+        redirect_stdout=False,
+        disable=not console.is_terminal,
+    )
+    (begun, total), note = first[0], (notes or {}).get("text", "")
+    bar.add_task(title, total=total, completed=begun, note=note, begun=begun)
+    task = bar.tasks[0]
+    with bar, contextlib.nullcontext() if console.is_terminal else _lines(task):
+        for done, total in itertools.chain(first, started):
+            bar.update(task.id, completed=done, total=total, note=(notes or {}).get("text", ""))
+            yield done, total
 
 
 @contextlib.contextmanager
-def _lines(title: str, notes: Mapping[str, str]) -> Iterator[Update]:
+def _lines(task: Task) -> Iterator[None]:
     began, ended = time.monotonic(), threading.Event()
-    steps: list[tuple[int, int]] = []
 
     def write() -> None:
-        (begun, _), (done, total) = steps[0], steps[-1]
-        seconds = time.monotonic() - began
-        note = notes.get("text", "")
-        line = f"{title}: {done} of {total}, {seconds:.0f} s, {_rate(done - begun, seconds)}{note and f', {note}'}"
-        print(line, file=sys.stderr, flush=True)
+        seconds, note = time.monotonic() - began, task.fields["note"]
+        rate = _rate(task.completed - task.fields["begun"], seconds)
+        line = f"{task.description}: {task.completed:.0f} of {task.total:.0f}, {seconds:.0f} s, {rate}"
+        print(f"{line}, {note}" if note else line, file=sys.stderr, flush=True)
 
     def write_on() -> None:
         # A thread of its own, since one step may take many minutes.
         while not ended.wait(INTERVAL):
             write()
 
+    write()
     writer = threading.Thread(target=write_on, daemon=True)
-
-    def update(done: int, total: int) -> None:
-        steps.append((done, total))
-        if len(steps) == 1:
-            write()
-            writer.start()
-        elif len(steps) > 2:
-            del steps[1]
-
+    writer.start()
     try:
-        yield update
+        yield
     finally:
         ended.set()
-        if len(steps) > 1:
-            writer.join()
+        writer.join()
+        if task.completed > task.fields["begun"]:
             write()
 
 

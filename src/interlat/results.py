@@ -41,7 +41,6 @@ def read_results(
     config_hash: str | None = None,
     *,
     fields: Mapping[str, type] | None = None,
-    base: Mapping[str, type] = RESULT_FIELDS,
     key: Sequence[str] = RESULT_KEY,
 ) -> Results:
     """The results in some files of one run, in their order.
@@ -50,7 +49,6 @@ def read_results(
         paths: the files; those that are not there hold nothing.
         config_hash: keep those of one configuration; None keeps all.
         fields: what each of those that are kept must have besides, and of which types.
-        base: what each line must have.
         key: what identifies a result.
 
     Raises:
@@ -60,7 +58,7 @@ def read_results(
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     count = 0
     for path in files:
-        for record in read_lines(path, base):
+        for record in read_lines(path, RESULT_FIELDS):
             if config_hash is not None and record["config_hash"] != config_hash:
                 continue
             wrong = [name for name, kind in (fields or {}).items() if not is_of_type(record.get(name), kind)]

@@ -1,11 +1,13 @@
 import pytest
+from transformers import Qwen2Config
 
 from benchmarks import sender as bench
 
 
 def test_one_record_a_length(monkeypatch):
-    tiny = {**bench.SMALL, "vocab_size": 200, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
-    monkeypatch.setattr(bench, "SMALL", {**tiny, "num_attention_heads": 2, "num_key_value_heads": 1})
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
+    tiny = Qwen2Config(vocab_size=200, num_hidden_layers=1, tie_word_embeddings=True, **shape)
+    monkeypatch.setattr(bench, "SMALL", tiny)
     monkeypatch.setattr(bench, "LENGTHS", {True: (2, 5)})
     records = list(bench.run(quick=True))
     assert [record["metric"] for record in records] == ["sender_seconds"] * 2

@@ -2,7 +2,7 @@ import pytest
 
 from benchmarks import world
 from interlat.errors import BenchmarkError
-from interlat.experiments.household.mini import MINI_ROOMS
+from interlat.experiments.household.author import MINI_ROOMS
 
 FIELDS = {"bench", "case", "metric", "unit", "ours", "reference", "ratio", "machine"}
 

@@ -226,4 +226,4 @@ def test_answers_to_other_data_are_not_mixed_in(long_model, tmp_path, capsys):
     assert main(words) == 0 and main(words) == 0
     data.write_text(json.dumps(HUB_ROWS["gsm8k"][1]) + "\n")
     assert main(words) == 2
-    assert "holds answers to other data" in capsys.readouterr().err
+    assert "has results on other data" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from torch import Tensor
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.connectors.base import Connector
 from interlat.errors import CheckpointError, InputError, MessageError
-from interlat.messages import Header, HiddenMessage, check_receiver
+from interlat.messages import Header, HiddenMessage, Message, TextMessage
 
 CONFIG = AdapterConfig(source_size=12, target_size=16, heads=4)
 
@@ -252,14 +252,53 @@ def test_it_is_an_align_method() -> None:
     assert isinstance(make_adapter(), Connector)
 
 
-def test_its_expectations_name_what_it_was_trained_on() -> None:
-    config = dataclasses.replace(CONFIG, sender="scout", sender_fingerprints=("abc", "def"), max_rows=4)
-    fitting = Header(weights_fingerprint="def")
-    check_receiver(HiddenMessage(torch.zeros(4, 12), header=fitting).header, config.expectations())
-    with pytest.raises(MessageError, match="at most 4"):
-        check_receiver(HiddenMessage(torch.zeros(5, 12), header=fitting).header, config.expectations())
-    with pytest.raises(MessageError, match="scout"):
-        check_receiver(HiddenMessage(torch.zeros(4, 12)).header, config.expectations())
+HEADER = Header(model="tiny", weights_fingerprint="ab" * 32, tokenizer_fingerprint="cd" * 32)
+READER = AdapterConfig(
+    source_size=4,
+    target_size=16,
+    sender="scout",
+    sender_fingerprints=("ef" * 16, "ab" * 32),
+    sender_tokenizer_fingerprint="cd" * 32,
+    max_rows=3,
+)
+
+
+def hidden(rows: int = 3, size: int = 4, header: Header = HEADER) -> HiddenMessage:
+    return HiddenMessage(torch.zeros(rows, size), header=header)
+
+
+def test_a_fitting_message_passes() -> None:
+    READER.check(hidden().header)
+    AdapterConfig(4, 16).check(HiddenMessage(torch.zeros(90, 4)).header)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (TextMessage("go", HEADER), "it is a text message"),
+        (hidden(size=5), r"its latents have shape \[3, 5\] \(expected size 4\)"),
+        (hidden(rows=4), "4 latents"),
+        (
+            hidden(header=dataclasses.replace(HEADER, model="x", weights_fingerprint="ef" * 32)),
+            r"made by x \[efef",
+        ),
+        (hidden(header=dataclasses.replace(HEADER, weights_fingerprint="")), r"made by tiny \[unknown\]"),
+        (hidden(header=dataclasses.replace(HEADER, tokenizer_fingerprint="ef")), "another tokenizer"),
+        (hidden(header=dataclasses.replace(HEADER, layer=7)), r"its layer is 7 \(expected -1\)"),
+        (hidden(header=dataclasses.replace(HEADER, norm="pre")), r"its norm is pre \(expected post\)"),
+        (hidden(header=dataclasses.replace(HEADER, state_at="after_token")), "its state_at is after_token"),
+    ],
+)
+def test_what_does_not_fit_is_named(message: Message, reason: str) -> None:
+    with pytest.raises(MessageError, match=reason) as caught:
+        READER.check(message.header)
+    assert "\n" not in str(caught.value)
+
+
+def test_everything_that_does_not_fit_is_named_at_once() -> None:
+    header = dataclasses.replace(HEADER, norm="pre", layer=3)
+    with pytest.raises(MessageError, match=r"layer is 3 .*, its norm is pre"):
+        READER.check(hidden(header=header).header)
 
 
 def test_saving_and_loading_changes_nothing(tmp_path: Path) -> None:

@@ -38,3 +38,10 @@ def test_cross_task_refuses_unusable_lists() -> None:
         cross_task_partners(["a", "b", "a"], run_seed=0)
     with pytest.raises(InputError, match="2 items came with 1 tasks"):
         cross_task_partners(["a", "b"], run_seed=0, tasks=["x"])
+
+
+@pytest.mark.parametrize("tasks", [None, ["same", "same"], ["one", "other"]])
+def test_cross_task_of_two_swaps_and_of_one_is_refused(tasks: list[str] | None) -> None:
+    assert cross_task_partners(["a", "b"], run_seed=9, tasks=tasks) == [1, 0]
+    with pytest.raises(InputError, match="at least 2 items, got 1"):
+        cross_task_partners(["a"], run_seed=0)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from interlat.controls.latents import (
     control_message,
-    control_messages,
     control_names,
     is_control,
     parse_control,
@@ -71,8 +70,11 @@ def test_every_control_keeps_dtype_input_and_finiteness(name: str, dtype: torch.
 def test_a_message_does_not_depend_on_its_neighbours(name: str, lengths: list[int], seed: int) -> None:
     messages = [make_message(rows, seed=place, dtype=torch.float32) for place, rows in enumerate(lengths)]
     items = [f"game {place}" for place in range(len(lengths))]
-    together = control_messages(name, messages, items, run_seed=seed)
-    backwards = control_messages(name, messages[::-1], items[::-1], run_seed=seed)[::-1]
+    together = [control_message(name, *one, run_seed=seed) for one in zip(messages, items, strict=True)]
+    backwards = [
+        control_message(name, *one, run_seed=seed) for one in reversed(list(zip(messages, items, strict=True)))
+    ]
+    backwards.reverse()
     for message, item, one, other in zip(messages, items, together, backwards, strict=True):
         alone = control_message(name, message, item, run_seed=seed)
         assert torch.equal(one, alone) and torch.equal(other, alone)
@@ -98,23 +100,20 @@ def test_one_row_is_enough_for_the_others(name: str) -> None:
     assert control_message(name, make_message(1), "a", run_seed=0).shape == (1, 6)
 
 
-@pytest.mark.parametrize("name", [*ALONE, "cross_task"])
+@pytest.mark.parametrize("name", ALONE)
 def test_two_rows_and_constant_messages_stay_finite(name: str) -> None:
-    messages = [make_message(2), torch.full((5, 6), 2.5, dtype=torch.float64)]
-    for controlled in control_messages(name, messages, ["a", "b"], run_seed=0):
-        assert controlled.isfinite().all()
+    for message in (make_message(2), torch.full((5, 6), 2.5, dtype=torch.float64)):
+        assert control_message(name, message, "a", run_seed=0).isfinite().all()
 
 
-@pytest.mark.parametrize("name", control_names())
+@pytest.mark.parametrize("name", ALONE)
 def test_unusable_messages_are_refused(name: str) -> None:
     broken = make_message(4)
     broken[2, 3] = torch.nan
     with pytest.raises(MessageError, match="'b' holds NaN"):
-        control_messages(name, [make_message(4), broken], ["a", "b"], run_seed=0)
+        control_message(name, broken, "b", run_seed=0)
     with pytest.raises(MessageError, match="not empty"):
-        control_messages(name, [make_message(4), torch.zeros(0, 6)], ["a", "b"], run_seed=0)
-    with pytest.raises(InputError, match="1 messages came with 2"):
-        control_messages(name, [make_message(4)], ["a", "b"], run_seed=0)
+        control_message(name, torch.zeros(0, 6), "b", run_seed=0)
 
 
 def test_zeros_keep_only_the_length() -> None:
@@ -272,15 +271,6 @@ def test_keep_rows_keeps_each_row_equally_often() -> None:
     message = torch.eye(6, dtype=torch.float64)
     samples = draws("keep_rows:0.5", message).sum(1)
     assert_within_errors(samples, torch.full((6,), 0.5, dtype=torch.float64))
-
-
-def test_cross_task_of_two_swaps_and_of_one_is_refused() -> None:
-    first, second = make_message(3, seed=1), make_message(5, seed=2)
-    for tasks in (None, ["same", "same"], ["one", "other"]):
-        swapped = control_messages("cross-task", [first, second], ["a", "b"], run_seed=9, tasks=tasks)
-        assert torch.equal(swapped[0], second) and torch.equal(swapped[1], first)
-    with pytest.raises(InputError, match="at least 2 items, got 1"):
-        control_messages("cross_task", [first], ["a"], run_seed=0)
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def without_costs(record):
 
 
 def records_of(config):
-    return {(line["variant"], line["item"]): without_costs(line) for line in results_of(config)}
+    return {(line["variant"], line["item"]): without_costs(line) for line in results_of(config).records}
 
 
 def test_every_variant_answers_every_question_and_says_what_it_cost(config):
@@ -88,7 +88,7 @@ def test_a_killed_run_goes_on_without_losing_or_doubling_an_answer(config):
         path.write_text("".join(lines[:kept]) + torn)
         assert next(evaluate_teams(config)) == (kept, 28)
         drain(evaluate_teams(config))
-        again = results_of(config)
+        again = results_of(config).records
         assert len(again) == 28 and records_of(config) == whole
 
 
@@ -96,9 +96,9 @@ def test_what_stands_there_twice_counts_once(config, monkeypatch):
     """As two processes in one folder left it: 80 lines for 40 answers, and a table that counts both."""
     few = dataclasses.replace(config, variants=("single",))
     drain(evaluate_teams(few))
-    path, answers = module.Path(few.output) / module.RESULTS_FILE, results_of(few)
+    path, answers = module.Path(few.output) / module.RESULTS_FILE, results_of(few).records
     path.write_text(path.read_text() * 2)
-    assert results_of(few) == answers and module.read_answers(few).repeated == len(answers) == 4
+    assert results_of(few).records == answers and results_of(few).repeated == len(answers) == 4
     monkeypatch.setattr(Engine, "load", None)
     drain(evaluate_teams(few))
     for line in ("5", "{}", json.dumps({**answers[0], "success": "yes"}), json.dumps({**answers[0], "data": 1})):
@@ -137,7 +137,7 @@ def test_exact_answers_are_the_same_in_bfloat16_too_and_records_say_so(config, t
     assert config.hash == other.hash != dataclasses.replace(config, exact=False).hash
     list(evaluate_teams(config)), list(evaluate_teams(other))
     assert records_of(config) == records_of(other)
-    assert {(record["dtype"], record["exact"]) for record in results_of(config)} == {("bfloat16", True)}
+    assert {(record["dtype"], record["exact"]) for record in results_of(config).records} == {("bfloat16", True)}
 
 
 def test_processes_share_the_questions(config, tmp_path):
@@ -209,7 +209,7 @@ def test_right_answers_count_and_what_could_not_be_finished_does_not(config, mon
 
     monkeypatch.setattr(module.Teamwork, "run", run)
     drain(evaluate_teams(dataclasses.replace(config, variants=("single",), limit=None)))
-    by_item = {line["item"]: line for line in results_of(config)}
+    by_item = {line["item"]: line for line in results_of(config).records}
     assert [by_item[task.id]["success"] for task in tasks] == [True] + [False] * 5
     assert by_item[tasks[2].id]["failure"] == "too long" and by_item[tasks[1].id]["how"] == "numeric"
 
@@ -305,11 +305,11 @@ def test_twenty_kills_lose_and_double_nothing(config, tmp_path):
             time.sleep(0.001)
         process.kill()
         process.wait()
-        lines = results_of(killed)
+        lines = results_of(killed).records
         assert len({(line["variant"], line["item"]) for line in lines}) == len(lines)
         assert len(lines) < total, "killed too late to say anything"
     assert subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
-    assert len(results_of(killed)) == total and records_of(killed) == records_of(whole)
+    assert len(results_of(killed).records) == total and records_of(killed) == records_of(whole)
 
 
 def test_template_arguments_change_the_hash_only_where_they_are_set(config):

@@ -96,7 +96,7 @@ def test_damaged_answers(tmp_path: Path) -> None:
     values = {str: "x", bool: True, int: 1, float: 0.5, dict: {}, list: []}
     answer = {name: values[kind] for name, kind in teams.ANSWER_FIELDS.items()}
     records = [{**answer, "item": item, "variant": "single", "config_hash": config.hash} for item in ("a", "b")]
-    check(tmp_path / teams.RESULTS_FILE, records, lambda: teams.results_of(config))
+    check(tmp_path / teams.RESULTS_FILE, records, lambda: teams.results_of(config).records)
 
 
 def test_damaged_metrics(tmp_path: Path) -> None:

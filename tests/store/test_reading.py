@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 import torch
 
+from interlat.connectors.adapter import AdapterConfig
 from interlat.errors import InputError, MessageError, StorageError
-from interlat.messages import Expectations, check_receiver
 from interlat.store.index import SHARDS
 from interlat.store.manifest import KeptLayer, Manifest
 from interlat.store.reading import LatentStore
@@ -44,12 +44,10 @@ def test_a_thought_becomes_the_message_that_its_sender_would_send(make_store, ro
     message = make_store(5).message("item/4")
     assert torch.equal(message.hidden_states, rows_of(4))
     assert message.text == "plan 4\nwith two lines" and message.token_ids == (0, 1, 2, 3, 4)
-    check_receiver(
-        message.header,
-        Expectations(8, weights_fingerprints=("w" * 64,), tokenizer_fingerprint="t" * 64),
-    )
+    reader = AdapterConfig(8, 8, sender_fingerprints=("w" * 64,), sender_tokenizer_fingerprint="t" * 64)
+    reader.check(message.header)
     with pytest.raises(MessageError, match="state_at"):
-        check_receiver(message.header, Expectations(8, state_at="after_token"))
+        dataclasses.replace(reader, state_at="after_token").check(message.header)
 
 
 def test_a_message_has_one_layer(tmp_path):

@@ -313,7 +313,7 @@ def test_a_receiver_of_another_family_width_and_tokenizer_reads_the_scout(pipeli
     assert agent.engine.model.config.model_type == "llama"
     assert (agent.adapter.config.source_size, agent.adapter.config.target_size) == (16, 24)
     thoughts = LatentStore.open(pipeline.thoughts)
-    rows = agent.read_rows(thoughts.message(thoughts.ids[0]))
+    rows = agent.read_many([thoughts.message(thoughts.ids[0])])[0]
     assert rows.shape == (thoughts.length(thoughts.ids[0]), 24) and rows.isfinite().all()
     game = next(record for record in read_episodes(pipeline.episodes) if record["episodes"])
     assert isinstance(agent.reply(game["opening"], message=thoughts.message(thoughts.ids[0])), str)

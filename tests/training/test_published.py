@@ -137,7 +137,7 @@ def test_messages_are_read_as_the_published_adapter_reads_them(tmp_path, write, 
         rows = torch.randn(count, SIZE, generator=torch.Generator().manual_seed(count)) * 3
         with torch.no_grad():
             expected = theirs(rows[None])[0]
-        torch.testing.assert_close(agent.read_rows(message(rows)), expected, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(agent.read_many([message(rows)])[0], expected, atol=1e-6, rtol=1e-6)
         assert expected.abs().mean() > 0.05, "too small for the tolerance to say anything"
 
 
@@ -180,9 +180,9 @@ def test_what_the_actor_can_read_is_recorded(tmp_path, write):
     assert (config.bop_token, config.eop_token, config.sender, config.sender_fingerprints) == ("<bop>", "<eop>", "", ())
     agent = interlat.load(tmp_path / "actor", dtype="float32", device="cpu")
     with pytest.raises(MessageError, match="state_at is before_token"):
-        agent.read_rows(message(torch.randn(3, SIZE), "before_token"))
+        agent.read_many([message(torch.randn(3, SIZE), "before_token")])
     with pytest.raises(MessageError, match="41 latents"):
-        agent.read_rows(message(torch.randn(41, SIZE), "after_token"))
+        agent.read_many([message(torch.randn(41, SIZE), "after_token")])
 
 
 @pytest.mark.parametrize("length", [0, None, True, "40"])

@@ -18,14 +18,14 @@ from interlat.connectors.base import Connector, padded_rows
 from interlat.connectors.bridge import Bridge
 from interlat.connectors.identity import NormMatchedIdentity
 from interlat.engine.cache import KVCache, MemoryRow
-from interlat.engine.cache_message import memory_of_message, origin_of
+from interlat.engine.cache_message import origin_of
 from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Latents, Part, Text, Tokens
 from interlat.engine.protocol import Engine
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.streaming import Request
 from interlat.errors import CheckpointError, InputError, MessageError
-from interlat.messages import CacheMessage, Header, HiddenMessage, Message, TextMessage, check_receiver
+from interlat.messages import CacheMessage, Header, HiddenMessage, Message, TextMessage
 from interlat.reasoning import final_part
 from interlat.states import StateAt
 from interlat.tasks.sources import PLACE_OF_TEXT, PLAN_REQUEST
@@ -111,8 +111,8 @@ class Agent:
             MessageError: the plan is empty.
             PromptError: the task is no text, or does not fit into the context.
         """
-        made = self._write([task], sampling, max_new_tokens, seed, None, state_at)
-        return _hidden(made)[0]
+        chosen = self._sampling(sampling, max_new_tokens)
+        return self.write_many([task], sampling=chosen, seed=seed, state_at=state_at)[0]
 
     def write_many(
         self,
@@ -137,26 +137,13 @@ class Agent:
             MessageError: a plan is empty.
             PromptError: as `write`, for any of the tasks.
         """
-        made = []
-        for part in _parts(tasks, batch_size):
-            made += self._write(
-                tasks[part], sampling, max_new_tokens, seed, None if keys is None else keys[part], state_at
-            )
-        return _hidden(made)
-
-    def _write(
-        self,
-        tasks: Sequence[str],
-        sampling: Sampling | None,
-        max_new_tokens: int | None,
-        seed: int,
-        keys: Sequence[str] | None,
-        state_at: StateAt,
-    ) -> list[SenderOutput]:
-        chosen = self._sampling(sampling, max_new_tokens)
-        seeds = [self.seed(seed, key) for key in keys or tasks]
+        chosen, seeds = self._sampling(sampling, max_new_tokens), [self.seed(seed, key) for key in keys or tasks]
         said = {"seed": seed, "sampling": dataclasses.asdict(chosen)}
-        return write(self, tasks, chosen, seeds, state_at=state_at, provenance=said)
+        made = [
+            write(self, tasks[part], chosen, seeds[part], state_at=state_at, provenance=said)
+            for part in _parts(tasks, batch_size)
+        ]
+        return _hidden([one for batch in made for one in batch])
 
     def think(self, task: str, steps: int | None = None, *, align: Connector | None = None) -> HiddenMessage:
         """Think about ``task`` in latent steps, without a word.
@@ -303,8 +290,7 @@ class Agent:
         Raises:
             CheckpointError, MessageError, PromptError: as `reply`.
         """
-        latents = self.read_rows(message) if isinstance(message, HiddenMessage) else None
-        return self._opening(text, message, latents, default_template)
+        return self._opening(text, message, self.read_many([message])[0], default_template)
 
     def prompts(
         self,
@@ -337,10 +323,16 @@ class Agent:
         self, text: str, message: Message | None, latents: Tensor | None, default_template: str = PLACE_OF_TEXT
     ) -> list[Part]:
         content: list[Part] = [*self.settings.content(text, default_template)]
-        if isinstance(message, CacheMessage):
-            message = None
-        if message is not None or self.marks_messages:
-            content += [Text(self.settings.connector), *self._delimited(message, latents)]
+        body: list[Part] = []
+        if latents is not None:
+            body = [Latents(latents)]
+        elif isinstance(message, TextMessage):
+            body = [Text(message.text, self.settings.literal)]
+        elif not isinstance(message, CacheMessage | None):
+            raise InputError(f"a message is a {type(message).__name__}, expected a message of interlat or None")
+        if body or self.marks_messages:
+            begin, end = ([Tokens((token,))] for token in self._delimiters) if self._delimiters else ([], [])
+            content += [Text(self.settings.connector), *begin, *body, *end]
         return chat_prompt(self.chat, content, system=self.settings.system_prompt)
 
     def converse(self, texts: Sequence[str], messages: Sequence[Message | None] | None = None) -> Conversations:
@@ -360,43 +352,27 @@ class Agent:
         """How it writes conversations. Raises PromptError if the tokenizer has no chat template."""
         return self.engine.chat
 
-    def read_rows(self, message: HiddenMessage) -> Float[Tensor, "K D"]:
-        """The input rows of this agent's model for a hidden message.
-
-        Raises:
-            CheckpointError, MessageError: as `reply`.
-        """
-        return self._adapted([message])[0]
-
     def read_many(self, messages: Sequence[Message | None]) -> list[Float[Tensor, "_ D"] | None]:
         """The input rows for each of several messages that is a hidden one, None for the others; one batch.
 
         Raises:
             CheckpointError, MessageError: as `reply`.
         """
-        hidden = [number for number, message in enumerate(messages) if isinstance(message, HiddenMessage)]
-        rows: list[Tensor | None] = [None] * len(messages)
-        if hidden:
-            chosen = [message for message in messages if isinstance(message, HiddenMessage)]
-            for number, adapted in zip(hidden, self._adapted(chosen), strict=True):
-                rows[number] = adapted
-        return rows
-
-    def _adapted(self, messages: Sequence[HiddenMessage]) -> list[Tensor]:
-        for message in messages:
+        hidden = {number: one for number, one in enumerate(messages) if isinstance(one, HiddenMessage)}
+        read: list[Tensor | None] = [None] * len(messages)
+        for message in hidden.values():
             self.check(message.header)
+        if not hidden:
+            return read
         assert self.adapter is not None, "checked with the first header"
+        states = [message.hidden_states for message in hidden.values()]
         with torch.no_grad():
-            if len(messages) == 1:
-                rows = messages[0].hidden_states.to(self.engine.device).unsqueeze(0)
-                return [self.adapter(rows, dtype=self.engine.dtype)[0]]
-            rows, mask = padded_rows([message.hidden_states for message in messages], self.engine.device)
-            read = self.adapter(rows, mask, dtype=self.engine.dtype)
-        return [adapted[real] for adapted, real in zip(read, mask, strict=True)]
-
-    def cache_of(self, message: CacheMessage) -> KVCache:
-        """The KV cache in a message, ready to be continued. Raises MessageError if another model made it."""
-        return memory_of_message(self.engine, message)
+            # One message needs no mask, and is read without.
+            rows, mask = padded_rows(states, self.engine.device) if len(states) > 1 else (states[0][None], None)
+            adapted = self.adapter(rows.to(self.engine.device), mask, dtype=self.engine.dtype)
+        for row, number in enumerate(hidden):
+            read[number] = adapted[row] if mask is None else adapted[row][mask[row]]
+        return read
 
     def check(self, header: Header) -> None:
         """Check that this agent can read messages with such a header, before any is made or used.
@@ -414,7 +390,7 @@ class Agent:
                     f"{self.engine.name} is a checkpoint without an adapter, so it cannot read a hidden message; "
                     "load a trained receiver, or give it the words: TextMessage(message.text)"
                 )
-            check_receiver(header, self.adapter.config.expectations())
+            self.adapter.config.check(header)
         elif header.kind == "cache":
             maker = origin_of(header)
             if differing := self.engine.origin.differences(maker):
@@ -427,19 +403,6 @@ class Agent:
                 f"{self.engine.name} was trained to do without messages (message_kind is none), got a text message; "
                 "give a receiver that was trained to read text, or send nothing"
             )
-
-    def _delimited(self, message: Message | None, latents: Tensor | None) -> list[Part]:
-        body: list[Part] = []
-        if latents is not None:
-            body = [Latents(latents)]
-        elif isinstance(message, TextMessage):
-            body = [Text(message.text, self.settings.literal)]
-        elif message is not None:
-            raise InputError(f"a message is a {type(message).__name__}, expected a message of interlat or None")
-        if self._delimiters is None:
-            return body
-        begin, end = self._delimiters
-        return [Tokens((begin,)), *body, Tokens((end,))]
 
     @property
     def marks_messages(self) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from interlat.agents.sender import Clock
 from interlat.engine.cache import KVCache, MemoryRow, join_rows
+from interlat.engine.cache_message import memory_of_message
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError
 from interlat.messages import CacheMessage, Message
@@ -117,5 +118,5 @@ def caches_of(agent: "Agent", messages: Sequence[Message | None]) -> KVCache | N
             raise InputError(
                 f"the cache message holds {len(message.next_position)} conversations, expected one; send each alone"
             )
-        rows.append(MemoryRow(agent.cache_of(message)))
+        rows.append(MemoryRow(memory_of_message(agent.engine, message)))
     return join_rows(rows)

@@ -5,19 +5,19 @@ from dataclasses import replace
 
 from interlat.agents.agent import Agent
 from interlat.agents.sender import SenderOutput, think, write
-from interlat.channels.protocol import Kind, SendOptions, whole_number
+from interlat.channels.protocol import Channel, SendOptions, whole_number
 from interlat.engine.cache_message import header_of
-from interlat.messages import Header, Message
+from interlat.messages import Header
 
 
-class CacheChannel:
+class CacheChannel(Channel):
     """Keys and values of all that the sender has read and done travel; sender and receiver are one model.
 
     Args:
         argument: K: the sender takes K latent steps. Empty: it writes a plan.
     """
 
-    kind: Kind = "cache"
+    kind = "cache"
 
     def __init__(self, argument: str = "") -> None:
         self.steps = whole_number("cache", argument) if argument else 0
@@ -26,16 +26,9 @@ class CacheChannel:
     def make(
         self, sender: Agent, texts: Sequence[str], keys: Sequence[str], options: SendOptions
     ) -> list[SenderOutput]:
-        """See `Channel.make`."""
         if self.steps:
             return think(sender, texts, self.steps, cache=True)
-        seeds = [sender.seed(options.seed, key) for key in keys]
-        return write(sender, texts, options.sampling, seeds, cache=True)
+        return write(sender, texts, options.sampling, [sender.seed(options.seed, key) for key in keys], cache=True)
 
-    def message(self, made: SenderOutput, options: SendOptions) -> Message | None:
-        """See `Channel.message`."""
-        return made.message
-
-    def header(self, sender: Agent) -> Header | None:
-        """See `Channel.header`."""
+    def header(self, sender: Agent) -> Header:
         return replace(header_of(sender.engine), kind="cache", rules=sender.engine.origin.rules)

@@ -1,16 +1,17 @@
 """The protocol of every channel, and the registry that knows them by name."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 
 from interlat.agents.agent import Agent
-from interlat.agents.sender import SenderOutput
+from interlat.agents.sender import SenderOutput, write
+from interlat.engine.cache_message import header_of
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError
-from interlat.messages import Header, Message
+from interlat.messages import Header, HiddenMessage, Message
 from interlat.registry import Registry
 
 Kind = Literal["none", "text", "hidden", "cache"]
@@ -28,29 +29,43 @@ class SendOptions:
     """Number format in which hidden states travel; None keeps the number format of the sender's model."""
 
 
-class Channel(Protocol):
-    """What a sender makes of its texts, and how it becomes a message."""
+class Channel:
+    """What a sender makes of its texts, and how it becomes a message. Here the sender writes a plan.
+
+    Args:
+        argument: what stands behind the colon of the name; empty where nothing does.
+
+    Raises:
+        InputError: an argument that makes no sense to the channel, such as any to one that takes none.
+    """
 
     name: str
     """As the user writes it, such as ``thought:8``."""
     kind: Kind
     """What the receiver gets."""
-    source: str
+    source: str = "write"
     """What the sender does. Channels of one source share what it made."""
+
+    def __init__(self, argument: str = "") -> None:
+        if argument:
+            raise InputError(f"channel {self.name} takes nothing behind a colon, got {argument!r}; write {self.name}")
 
     def make(
         self, sender: Agent, texts: Sequence[str], keys: Sequence[str], options: SendOptions
     ) -> list[SenderOutput]:
         """Let the sender work on some texts, one batch; ``keys`` seed its samples."""
-        ...
+        return write(sender, texts, options.sampling, [sender.seed(options.seed, key) for key in keys])
 
     def message(self, made: SenderOutput, options: SendOptions) -> Message | None:
-        """What travels of it; None where nothing does."""
-        ...
+        """What travels of it, hidden states in their number format; None where nothing does."""
+        if not isinstance(made.message, HiddenMessage) or options.dtype is None:
+            return made.message
+        return replace(made.message, hidden_states=made.message.hidden_states.to(options.dtype))
 
     def header(self, sender: Agent) -> Header | None:
         """The header that its messages will have, to be checked before any is made; None where no message travels."""
-        ...
+        assert self.kind != "none", "has a header of its own"
+        return replace(header_of(sender.engine), kind=self.kind)
 
 
 CHANNELS: Registry[Callable[[str], Channel]] = Registry(
@@ -83,9 +98,3 @@ def whole_number(channel: str, argument: str) -> int:
             f"channel {channel}:{argument} needs a number of latent steps of at least 1, as in {channel}:8"
         )
     return int(argument)
-
-
-def no_argument(channel: str, argument: str) -> None:
-    """Raise InputError if there is an argument."""
-    if argument:
-        raise InputError(f"channel {channel} takes nothing behind a colon, got {argument!r}; write {channel}")

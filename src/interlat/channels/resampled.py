@@ -8,7 +8,7 @@ import torch
 from interlat.agents.agent import Agent
 from interlat.agents.sender import Clock, SenderOutput
 from interlat.channels.hidden import HiddenChannel
-from interlat.channels.protocol import Kind, SendOptions
+from interlat.channels.protocol import SendOptions
 from interlat.connectors.base import padded_rows
 from interlat.connectors.resampler import Resampler
 from interlat.errors import InputError
@@ -18,7 +18,7 @@ RESAMPLING = "resampling"
 """Phase: the resampler reads a message."""
 
 
-class ResampledChannel:
+class ResampledChannel(HiddenChannel):
     """The sender writes a plan, and K latents that a resampler makes of its states travel.
 
     Args:
@@ -26,21 +26,17 @@ class ResampledChannel:
         resampler: trained with this sender for this receiver.
     """
 
-    kind: Kind = "hidden"
-
     def __init__(self, latents: int, resampler: Resampler) -> None:
         self.latents = latents
         self.resampler = resampler
         self.name = self.source = f"resampled:{latents}"
-        self._whole = HiddenChannel()
 
     def make(
         self, sender: Agent, texts: Sequence[str], keys: Sequence[str], options: SendOptions
     ) -> list[SenderOutput]:
-        """See `Channel.make`."""
-        made = self._whole.make(sender, texts, keys, options)
+        made = super().make(sender, texts, keys, options)
         # As they would travel and as they were stored for its training.
-        messages = [self._whole.message(one, options) for one in made]
+        messages = [super(ResampledChannel, self).message(one, options) for one in made]
         whole = [(number, one) for number, one in enumerate(messages) if isinstance(one, HiddenMessage)]
         if not whole:
             return made
@@ -59,19 +55,14 @@ class ResampledChannel:
         return made
 
     def message(self, made: SenderOutput, options: SendOptions) -> Message | None:
-        """See `Channel.message`."""
         return made.message
 
-    def header(self, sender: Agent) -> Header | None:
-        """See `Channel.header`.
-
-        Raises:
-            InputError: the resampler was trained on the states of another sender.
-        """
+    def header(self, sender: Agent) -> Header:
+        """See `Channel.header`. Raises InputError: the resampler was trained on the states of another sender."""
         trained, found = self.resampler.config.sender_fingerprint, sender.engine.weights_fingerprint
         if trained not in ("", found):
             raise InputError(
                 f"the resampler was trained on the states of the model [{trained[:12]}], but the sender "
                 f"{sender.engine.name} is [{found[:12]}]; give the sender that it was trained with"
             )
-        return self._whole.header(sender)
+        return super().header(sender)

@@ -5,12 +5,11 @@ from dataclasses import replace
 
 from interlat.agents.agent import Agent
 from interlat.agents.sender import SenderOutput, think, thought_header
-from interlat.channels.hidden import in_dtype
-from interlat.channels.protocol import Kind, SendOptions, whole_number
-from interlat.messages import Header, Message
+from interlat.channels.protocol import Channel, SendOptions, whole_number
+from interlat.messages import Header
 
 
-class ThoughtChannel:
+class ThoughtChannel(Channel):
     """The sender takes K latent steps without a word, and their states travel.
 
     Args:
@@ -18,7 +17,7 @@ class ThoughtChannel:
         trained: False takes untrained steps, with the norm-matched identity, also where the sender has a bridge.
     """
 
-    kind: Kind = "hidden"
+    kind = "hidden"
 
     def __init__(self, argument: str = "", *, trained: bool = True) -> None:
         self.steps = whole_number("thought", argument or "8")
@@ -29,15 +28,9 @@ class ThoughtChannel:
     def make(
         self, sender: Agent, texts: Sequence[str], keys: Sequence[str], options: SendOptions
     ) -> list[SenderOutput]:
-        """See `Channel.make`."""
         return think(sender, texts, self.steps, connector=None if self.trained else sender.identity)
 
-    def message(self, made: SenderOutput, options: SendOptions) -> Message | None:
-        """See `Channel.message`."""
-        return in_dtype(made.message, options.dtype)
-
-    def header(self, sender: Agent) -> Header | None:
-        """See `Channel.header`."""
+    def header(self, sender: Agent) -> Header:
         bridge = sender.bridge if self.trained else None
         size = sender.engine.hidden_size if bridge is None else bridge.config.message_size
         return replace(thought_header(sender, bridge, range(0), {}), kind="hidden", shape=(self.steps, size))

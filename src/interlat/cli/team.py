@@ -28,13 +28,13 @@ class RunTeam(EvaluateTeams):
         import torch
 
         from interlat.engine.distributed import Ranks
-        from interlat.evaluation.teams import evaluate_teams, read_answers
+        from interlat.evaluation.teams import evaluate_teams, results_of
 
         torch.set_num_threads(self.threads)
         with Ranks.from_environment().together() as ranks:
             begun = (lambda: write_config(self, self.output)) if ranks.is_first else (lambda: None)
             completed(evaluate_teams(self, ranks), "answers", begun=begun)
-        return read_answers(self) if ranks.is_first else None
+        return results_of(self) if ranks.is_first else None
 
     def report(self, found: "Results | None") -> int:
         """The tables; 1 if an answer could not be given."""

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlat.connectors.module_file import StoredModule
-from interlat.errors import InputError
-from interlat.messages import Expectations
+from interlat.errors import InputError, MessageError
+from interlat.messages import Header
 from interlat.states import Norm, StateAt
 from interlat.typed import check_choices, check_range
 
@@ -72,18 +72,40 @@ class AdapterConfig:
                 "choose another number of heads"
             )
 
-    def expectations(self) -> Expectations:
-        """The messages that a receiver with this adapter can read, for `interlat.messages.check_receiver`."""
-        return Expectations(
-            hidden_size=self.source_size,
-            layer=self.layer,
-            norm=self.norm,
-            state_at=self.state_at,
-            sender=self.sender,
-            weights_fingerprints=self.sender_fingerprints,
-            tokenizer_fingerprint=self.sender_tokenizer_fingerprint,
-            max_latents=self.max_rows,
-        )
+    def check(self, header: Header, name: str = "the message") -> None:
+        """Check, before the body is used, that a receiver with this adapter was trained to read a message.
+
+        Args:
+            header: of the message.
+            name: what the error text calls the message.
+
+        Raises:
+            MessageError: names in one sentence everything that does not fit.
+        """
+        misfits = []
+        if header.kind != "hidden":
+            misfits.append(f"it is a {header.kind} message (expected hidden states)")
+        elif len(header.shape) != 2 or header.shape[1] != self.source_size:
+            misfits.append(f"its latents have shape {list(header.shape)} (expected size {self.source_size})")
+        elif self.max_rows is not None and header.shape[0] > self.max_rows:
+            misfits.append(f"it has {header.shape[0]} latents (expected at most {self.max_rows})")
+        space = header.space_fingerprint or header.weights_fingerprint
+        if self.sender_fingerprints and space not in self.sender_fingerprints:
+            maker = f"{header.model or 'an unnamed model'} [{header.weights_fingerprint[:12] or 'unknown'}]"
+            misfits.append(f"it was made by {maker} (expected the weights of {self.sender or 'its sender'})")
+        own = not header.space_fingerprint  # a trained space has no tokens, and so no tokenizer
+        if own and self.sender_tokenizer_fingerprint not in ("", header.tokenizer_fingerprint):
+            misfits.append("its sender has another tokenizer")
+        if header.kind == "hidden":
+            for field in ("layer", "norm", "state_at"):
+                given, wanted = getattr(header, field), getattr(self, field)
+                if given != wanted:
+                    misfits.append(f"its {field} is {given} (expected {wanted})")
+        if misfits:
+            raise MessageError(
+                f"{name} does not fit this receiver: {', '.join(misfits)}; let the sender that the receiver was "
+                "trained with write it, or load the receiver of this sender"
+            )
 
 
 class AdaptiveProjection(nn.Module):

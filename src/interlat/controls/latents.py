@@ -1,9 +1,8 @@
 """Messages that say less than the real one, so that a gain can be put down to what the message says.
 
-A control takes hidden messages ``[K, D]`` and returns messages that keep some property (length, scale,
-moments) and destroy another (content, item, order). `control_messages` applies one by name; ``"gaussian"``
-takes no value, ``"first_rows:4"`` takes the one after the colon. ``none`` and ``text`` are not here: they
-change what travels and not the rows of a hidden message.
+A control takes a hidden message ``[K, D]`` and returns one that keeps some property (length, scale, moments) and
+destroys another (content, item, order). `control_message` applies one by name; ``"gaussian"`` takes no value,
+``"first_rows:4"`` takes the one after the colon.
 
 Notation: H ``[K, D]`` is the message, μ its mean row, X = H - μ, Σ = XᵀX / (K - 1) its covariance. The
 random numbers of a message depend on the run seed, its item id and the control, never on the batch it is
@@ -14,15 +13,16 @@ Source of the noise variants: Interlat (arXiv 2511.09149), table 1. Where its re
 """
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from interlat.controls.cross_task import CROSS_TASK, cross_task_partners
+from interlat.controls.cross_task import CROSS_TASK
 from interlat.engine.sampling import row_seed
 from interlat.errors import InputError, MessageError
 from interlat.store.encoding import decode, encode
@@ -33,42 +33,31 @@ Operation = Callable[[Float[Tensor, "K D"], Generator, float], Float[Tensor, "ro
 
 @dataclass(frozen=True)
 class Control:
-    """A named operation on one message.
-
-    Attributes:
-        name: what the user writes, without the value.
-        operation: ``(message float64 [K, D], generator, value) -> float64 [rows, D]``.
-        default: the value where none is given; None for a control that takes no value.
-        rows_needed: the smallest K for which the operation means anything.
-        whole_value: the value has to be a whole number.
-        largest: the largest value.
-        shortens: it keeps a part of what the message says in fewer bytes: something to compare with, and no evidence
-            that the message matters.
-    """
+    """A named operation on one message."""
 
     name: str
+    """What the user writes, without the value."""
     operation: Operation
-    default: float | None
-    rows_needed: int
-    whole_value: bool
-    largest: float
+    """``(message float64 [K, D], generator, value) -> float64 [rows, D]``."""
+    default: float | None = None
+    """The value where none is given; None for a control that takes no value."""
+    rows_needed: int = 2
+    """The smallest K for which the operation means anything."""
+    whole_value: bool = False
+    """The value has to be a whole number."""
+    largest: float = math.inf
+    """The largest value."""
     shortens: bool = False
+    """It keeps a part of what the message says in fewer bytes: something to compare with, no evidence that the message
+    matters."""
 
 
 _REGISTRY: dict[str, Control] = {}
 
 
-def _register(
-    name: str,
-    *,
-    default: float | None = None,
-    rows_needed: int = 2,
-    whole_value: bool = False,
-    largest: float = math.inf,
-    shortens: bool = False,
-) -> Callable[[Operation], Operation]:
+def _register(name: str, **limits: Any) -> Callable[[Operation], Operation]:
     def add(operation: Operation) -> Operation:
-        _REGISTRY[name] = Control(name, operation, default, rows_needed, whole_value, largest, shortens)
+        _REGISTRY[name] = Control(name, operation, **limits)
         return operation
 
     return add
@@ -117,18 +106,6 @@ def parse_control(name: str) -> tuple[Control, float]:
     return control, value
 
 
-def _check_messages(messages: Sequence[Float[Tensor, "_ D"]], items: Sequence[str]) -> None:
-    if len(messages) != len(items):
-        raise InputError(f"{len(messages)} messages came with {len(items)} item ids; give one id a message")
-    for message, item in zip(messages, items, strict=True):
-        if message.ndim != 2 or 0 in message.shape:
-            raise MessageError(
-                f"the message of {item!r} has shape {list(message.shape)}; expected [rows, hidden size], not empty"
-            )
-        if not message.isfinite().all():
-            raise MessageError(f"the message of {item!r} holds NaN or infinity; make the message again")
-
-
 def control_message(name: str, message: Float[Tensor, "K D"], item: str, *, run_seed: int) -> Float[Tensor, "rows D"]:
     """One message under the control ``name``.
 
@@ -146,49 +123,20 @@ def control_message(name: str, message: Float[Tensor, "K D"], item: str, *, run_
         MessageError: a message that is empty or not finite.
     """
     control, value = parse_control(name)
-    _check_messages([message], [item])
-    rows = message.shape[0]
-    if rows < control.rows_needed:
+    if message.ndim != 2 or 0 in message.shape:
+        raise MessageError(
+            f"the message of {item!r} has shape {list(message.shape)}; expected [rows, hidden size], not empty"
+        )
+    if not message.isfinite().all():
+        raise MessageError(f"the message of {item!r} holds NaN or infinity; make the message again")
+    if message.shape[0] < control.rows_needed:
         raise InputError(
             f"the control {control.name!r} needs at least {control.rows_needed} rows and the message of "
-            f"{item!r} has {rows}: use 'zeros' or 'cross_task' for such messages"
+            f"{item!r} has {message.shape[0]}: use 'zeros' or 'cross_task' for such messages"
         )
     generator = Generator().manual_seed(row_seed(run_seed, item, control.name))
     exact = message.detach().to(device="cpu", dtype=torch.float64)
     return control.operation(exact, generator, value).to(device=message.device, dtype=message.dtype).clone()
-
-
-def control_messages(
-    name: str,
-    messages: Sequence[Float[Tensor, "_ D"]],
-    items: Sequence[str],
-    *,
-    run_seed: int,
-    tasks: Sequence[Hashable] | None = None,
-) -> list[Float[Tensor, "_ D"]]:
-    """All messages under the control ``name``, in the order given.
-
-    Every control but `CROSS_TASK` gives each item what `control_message` gives it alone. `CROSS_TASK` has to
-    be called once with all items of the run: its pairing is made over the items that it sees.
-
-    Args:
-        name: any of `control_names`, with ``:value`` where the control takes one.
-        messages: one ``[K_i, D]`` an item.
-        items: the item ids, all different.
-        run_seed: the seed of the run.
-        tasks: what each item asks for; `CROSS_TASK` prefers a message of another task. Ignored by the others.
-
-    Raises:
-        InputError: as `control_message` and `cross_task_partners`, or lists of different length.
-        MessageError: a message that is empty or not finite.
-    """
-    _check_messages(messages, items)
-    if name.replace("-", "_") == CROSS_TASK:
-        partners = cross_task_partners(items, run_seed=run_seed, tasks=tasks)
-        return [messages[partner].clone() for partner in partners]
-    return [
-        control_message(name, message, item, run_seed=run_seed) for message, item in zip(messages, items, strict=True)
-    ]
 
 
 def _normal(generator: Generator, *shape: int) -> Float[Tensor, "..."]:

@@ -52,15 +52,12 @@ def control_named(name: str, kind: Kind) -> MessageControl:
         control = CONTROLS[base]
     elif base == CROSS_TASK:
         return MessageControl(("text", "hidden", "cache"), lambda message, item, seed: message)
-    elif kind == "text" and base in _ON_TEXT:
+    elif base in _ON_TEXT:
         control = MessageControl(("text",), _ON_TEXT[base])
     elif kind == "cache" and base in _ON_CACHES:
         control = MessageControl(("cache",), _on_cache(base))
-    elif base in _ON_TEXT:
-        control = MessageControl(("text",), _ON_TEXT[base])
     else:
-        latents, _ = parse_control(name)
-        control = MessageControl(("hidden",), _on_latents(name), latents.shortens)
+        control = MessageControl(("hidden",), _on_latents(name), parse_control(name)[0].shortens)
     if kind not in control.kinds:
         raise InputError(
             f"the control {name!r} is for {' and '.join(control.kinds)} messages, not for {kind} ones; for these "

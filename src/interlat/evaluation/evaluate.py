@@ -44,7 +44,7 @@ def arms_of(channels: Sequence[str], controls: Sequence[str]) -> list[Arm]:
         arms.append(Arm(channel.name, channel))
         if channel.kind == "none":
             continue
-        chosen = controls_of(channel.kind) if ALL in controls else _fitting(controls, channel.kind)
+        chosen = controls_of(channel.kind) if ALL in controls else [one for one in controls if _fits(one, channel.kind)]
         used.update(chosen)
         arms += [Arm(f"{channel.name}/{control}", channel, control) for control in chosen]
     unused = [control for control in controls if control not in used and control != ALL]
@@ -57,14 +57,9 @@ def arms_of(channels: Sequence[str], controls: Sequence[str]) -> list[Arm]:
     return arms
 
 
-def _fitting(controls: Sequence[str], kind: Any) -> list[str]:
-    known = controls_of(kind)
-    found = []
-    for control in controls:
-        base = control.partition(":")[0].replace("-", "_")
-        if base in known or (kind == "hidden" and control_named(control, kind).shortens):
-            found.append(control)
-    return found
+def _fits(control: str, kind: Any) -> bool:
+    base = control.partition(":")[0].replace("-", "_")
+    return base in controls_of(kind) or (kind == "hidden" and control_named(control, kind).shortens)
 
 
 def evaluate_steps(config: Evaluate, ranks: Ranks | None = None) -> Iterator[tuple[int, int]]:
@@ -92,20 +87,11 @@ def evaluate_steps(config: Evaluate, ranks: Ranks | None = None) -> Iterator[tup
 
 def load_agents(config: Evaluate, ranks: Ranks) -> dict[str, Agent]:
     """Sender and receiver with their prompts; one model is loaded once."""
-    device = ranks.device(config.device)
-
-    def loaded(place: str) -> Agent:
-        return load(
-            place,
-            engine=config.engine,
-            dtype=config.dtype,
-            device=device,
-            template=config.template,
-            trust_remote_code=config.trust_remote_code,
-        )
-
-    sender = loaded(config.sender)
-    receiver = sender if config.receiver in ("", config.sender) else loaded(config.receiver)
+    device, names = ranks.device(config.device), ("engine", "dtype", "template", "trust_remote_code")
+    options: dict[str, Any] = {name: getattr(config, name) for name in names}
+    sender = load(config.sender, device=device, **options)
+    alone = config.receiver in ("", config.sender)
+    receiver = sender if alone else load(config.receiver, device=device, **options)
     return {
         SENDER: _with_template(sender, config.sender_template),
         RECEIVER: _with_template(receiver, config.receiver_template),

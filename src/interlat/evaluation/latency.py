@@ -16,7 +16,7 @@ from interlat.errors import InputError
 from interlat.evaluation.run import Arm, Play, check_arms, text_for
 from interlat.files import append_line
 from interlat.messages import HiddenMessage
-from interlat.results import RESULT_FIELDS, RESULT_KEY, Results, read_results
+from interlat.results import RESULT_KEY, Results, read_results
 
 LATENCY_FILE = "latency.jsonl"
 PHASES = ("sender_prefill", "thinking", "adapter", "receiver_prefill", "first_action")
@@ -76,8 +76,7 @@ def read_measurements(directory: str | Path, config_hash: str | None = None) -> 
     return read_results(
         [Path(directory) / LATENCY_FILE],
         config_hash,
-        base={**RESULT_FIELDS, "repeat": int},
-        fields={**numbers, "message_rows": int, "machine": str},
+        fields={**numbers, "repeat": int, "message_rows": int, "machine": str},
         key=(*RESULT_KEY, "repeat"),
     )
 

@@ -1,4 +1,4 @@
-"""One evaluation: senders speak over channels to receivers, who act in an environment, with controls.
+"""One evaluation: pairs, teams and controls play the items of an environment.
 
 One JSON line an item and arm in ``results.jsonl`` of the run directory. What is there is not played again, so the same
 command continues a run that was killed, and several processes share a run under ``torchrun``.
@@ -71,6 +71,8 @@ class Play:
 
 Extra = Callable[[Arm, Item, SenderOutput, Message | None, Episode], Mapping[str, Any]]
 """Further fields of a record."""
+Player = Callable[[str, Sequence[Item]], Iterator[dict[str, Any]]]
+"""Plays items under the arm of a name; gives their records as they are finished."""
 
 
 def run(
@@ -79,7 +81,6 @@ def run(
     arms: Sequence[Arm],
     settings: Play,
     ranks: Ranks | None = None,
-    extra: Extra | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Run, or continue; yields (results there are, results in all) of this process's share as it goes.
 
@@ -89,16 +90,75 @@ def run(
         arms: what is compared.
         settings: how.
         ranks: the processes that share the run.
-        extra: further fields of each record.
 
     Raises:
         InputError: no arms, an arm twice, an unknown control, or results of the same settings on other data.
         CheckpointError, MessageError: a receiver cannot read what an arm would send to it; nothing has been written.
         StorageError: another run writes to the folder, or it has lines that are no results.
     """
+    ranks, size = ranks or Ranks(), 1 if settings.exact else settings.batch_size
+    check_arms(agents, arms)
+
+    def begin() -> Player:
+        return player_of(environment, agents, arms, settings, ranks)
+
+    yield from resumed(environment, [arm.name for arm in arms], settings, begin, ranks, together=size)
+
+
+def resumed(
+    environment: Environment,
+    arms: Sequence[str],
+    settings: Play,
+    begin: Callable[[], Player],
+    ranks: Ranks | None = None,
+    *,
+    together: int | None = None,
+    fields: Mapping[str, type] = RECORD_FIELDS,
+) -> Iterator[tuple[int, int]]:
+    """Run what has no result yet; yields (results there are, results in all) of this process's share as it goes.
+
+    Args:
+        environment: what is played.
+        arms: names of what is compared.
+        settings: the output and its hash.
+        begin: called before anything is written, and only where something is left to play.
+        ranks: the processes that share the run.
+        together: items that all arms play before the next ones begin, so that an environment keeps what it has loaded
+            and a message serves all its controls; None lets every arm play all of them in turn.
+        fields: what is read again of a record, see `read_run`.
+
+    Raises:
+        InputError: results of the same settings on other data.
+        StorageError: another run writes to the folder, or it has lines that are no results.
+    """
     ranks = ranks or Ranks()
     with ranks.alone_in(settings.output):
-        yield from play_arms(environment, agents, arms, settings, ranks, extra)
+        found = read_run(settings.output, settings.config_hash, fields).records
+        now = _content(environment.origin)
+        other = next((line for line in found if _content(line.get("data", environment.origin)) != now), None)
+        if other is not None:
+            raise InputError(
+                f"{settings.output} has results on other data ({other['data']}), the items are now those of "
+                f"{dict(environment.origin)}; give another output folder"
+            )
+        done = {(line["variant"], line["item"]) for line in found}
+        share = ranks.share(environment.items())
+        count, total = sum((arm, item.id) in done for arm in arms for item in share), len(share) * len(arms)
+        play_items = begin() if count < total else None
+        yield count, total
+        path = Path(settings.output) / (RESULTS_FILE if ranks.world_size == 1 else f"results-{ranks.rank}.jsonl")
+        size = together or max(1, len(share))
+        for batch in (share[start : start + size] for start in range(0, len(share), size)):
+            for arm in arms:
+                missing = [item for item in batch if (arm, item.id) not in done]
+                if play_items is None or not missing:
+                    continue
+                for record in play_items(arm, missing):
+                    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+                    known = {"config_hash": settings.config_hash, "data": dict(environment.origin)}
+                    append_line(path, {**record, "peak_memory_bytes": peak, **known})
+                    count += 1
+                    yield count, total
 
 
 def check_arms(agents: Mapping[str, Agent], arms: Sequence[Arm]) -> None:
@@ -137,64 +197,70 @@ def check_arms(agents: Mapping[str, Agent], arms: Sequence[Arm]) -> None:
             raise MessageError(f"{channel.name} from {made} to {reads}: {error}") from error
 
 
-def read_run(directory: str | Path, config_hash: str | None = None) -> Results:
+def read_run(
+    directory: str | Path, config_hash: str | None = None, fields: Mapping[str, type] = RECORD_FIELDS
+) -> Results:
     """The results in a run directory, of all processes; of one configuration, or of all.
 
     Raises:
-        StorageError: a line there is no result.
+        StorageError: a line there is no result, or one that is kept lacks some of ``fields`` (name -> type).
     """
-    return read_results(sorted(Path(directory).glob("results*.jsonl")), config_hash, fields=RECORD_FIELDS)
+    return read_results(sorted(Path(directory).glob("results*.jsonl")), config_hash, fields=fields)
 
 
-def play_arms(
+def player_of(
     environment: Environment,
     agents: Mapping[str, Agent],
     arms: Sequence[Arm],
     settings: Play,
     ranks: Ranks,
     extra: Extra | None = None,
-) -> Iterator[tuple[int, int]]:
-    """As `run`, in a run directory that the caller has locked."""
-    check_arms(agents, arms)
-    everything = list(environment.items())
+) -> Player:
+    """Plays the arms of a run; arguments as for `run`.
+
+    Raises:
+        InputError: the sender is to see notes that an item does not have, or there are too few items to swap messages.
+    """
+    everything, size = list(environment.items()), 1 if settings.exact else settings.batch_size
     bare = next((item for item in everything if not item.notes), None) if settings.sees == "notes" else None
     if bare is not None:
         raise InputError(
             f"the sender sees notes only, but {bare.id} has none; let it see question or all, or name the notes"
         )
-    found = read_run(settings.output, settings.config_hash).records
-    now = _content(environment.origin)
-    other = next((line for line in found if _content(line.get("data", environment.origin)) != now), None)
-    if other is not None:
-        raise InputError(
-            f"{settings.output} has results on other data ({other['data']}), the items are now those of "
-            f"{dict(environment.origin)}; give another output folder"
-        )
-    done = {(line["variant"], line["item"]) for line in found}
-    share = ranks.share(everything)
-    total = len(share) * len(arms)
-    count = sum((arm.name, item.id) in done for arm in arms for item in share)
-    yield count, total
-    if count == total:
-        return
-    size = 1 if settings.exact else settings.batch_size
     # This process's items first, so that its batches are whole; the others only send to swap messages.
+    share = ranks.share(everything)
     mine = {item.id for item in share}
     ordered = [*share, *(item for item in everything if item.id not in mine)]
     sends = Sends({item.id: text_for(item, settings.sees) for item in ordered}, size, settings.send)
     partners = _partners(arms, everything, settings.seed)
-    path = Path(settings.output) / (RESULTS_FILE if ranks.world_size == 1 else f"results-{ranks.rank}.jsonl")
-    for start in range(0, len(share), size):
-        # Batches outermost: an environment then keeps what it has loaded, and a message serves all of its controls.
-        batch = share[start : start + size]
-        for arm in arms:
-            todo = [item for item in batch if (arm.name, item.id) not in done]
-            if not todo:
-                continue
-            for record in _play_arm(environment, agents, arm, todo, settings, sends, partners, extra):
-                append_line(path, record)
-            count += len(todo)
-            yield count, total
+    of_name = {arm.name: arm for arm in arms}
+
+    def play_items(name: str, items: Sequence[Item]) -> Iterator[dict[str, Any]]:
+        arm = of_name[name]
+        receiver, swapped = agents[arm.receiver], _is_cross_task(arm)
+        makers = [partners[item.id] if swapped else item.id for item in items]
+        made = sends.of(arm.channel, arm.sender, agents[arm.sender], makers)
+        messages = [arm.channel.message(one, settings.send) for one in made]
+        if arm.control and not swapped:
+            messages = [
+                None if message is None else controlled(arm.control, message, item.id, run_seed=settings.seed)
+                for message, item in zip(messages, items, strict=True)
+            ]
+        seeds = [receiver.seed(settings.seed, item.id) for item in items]
+        played = _played(environment, items, receiver, messages, settings.reply, seeds)
+        for item, one, message, (episode, failure) in zip(items, made, messages, played, strict=True):
+            more = extra(arm, item, one, message, episode) if extra else {}
+            yield {
+                "environment": environment.name,
+                "seed": settings.seed,
+                "exact": settings.exact,
+                "dtype": str(receiver.engine.dtype).removeprefix("torch."),
+                "failure": failure or ("" if arm.channel.kind == "none" else one.failure),
+                **_record(arm, item, one, message, episode),
+                **more,
+            }
+
+    return play_items
 
 
 def _content(origin: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,35 +291,6 @@ def text_for(item: Item, sees: Sees) -> str:
     return item.notes if sees == "notes" else item.question
 
 
-def _play_arm(
-    environment: Environment,
-    agents: Mapping[str, Agent],
-    arm: Arm,
-    items: Sequence[Item],
-    settings: Play,
-    sends: Sends,
-    partners: Mapping[str, str],
-    extra: Extra | None,
-) -> Iterator[dict[str, Any]]:
-    swapped = _is_cross_task(arm)
-    makers = [partners[item.id] if swapped else item.id for item in items]
-    made = sends.of(arm.channel, arm.sender, agents[arm.sender], makers)
-    messages = [arm.channel.message(one, settings.send) for one in made]
-    if arm.control and not swapped:
-        messages = [
-            None if message is None else controlled(arm.control, message, item.id, run_seed=settings.seed)
-            for message, item in zip(messages, items, strict=True)
-        ]
-    receiver = agents[arm.receiver]
-    seeds = [receiver.seed(settings.seed, item.id) for item in items]
-    played = _played(environment, items, receiver, messages, settings.reply, seeds)
-    for item, one, message, (episode, failure) in zip(items, made, messages, played, strict=True):
-        record = _record(environment, arm, item, one, message, episode, failure, settings)
-        record["dtype"] = str(receiver.engine.dtype).removeprefix("torch.")
-        more = extra(arm, item, one, message, episode) if extra else {}
-        yield {**record, **more}
-
-
 def _played(
     environment: Environment,
     items: Sequence[Item],
@@ -274,32 +311,18 @@ def _played(
     ]
 
 
-def _record(
-    environment: Environment,
-    arm: Arm,
-    item: Item,
-    made: SenderOutput,
-    message: Message | None,
-    episode: Episode,
-    failure: str,
-    settings: Play,
-) -> dict[str, Any]:
+def _record(arm: Arm, item: Item, made: SenderOutput, message: Message | None, episode: Episode) -> dict[str, Any]:
     return {
         "item": item.id,
         "variant": arm.name,
         "channel": arm.channel.name,
         "control": arm.control,
-        "environment": environment.name,
-        "data": dict(environment.origin),
         "split": item.split,
         "task_type": item.task_type,
         "success": episode.success,
         "score": episode.score,
         "steps": episode.steps,
         "max_steps": item.max_steps,
-        "seed": settings.seed,
-        "config_hash": settings.config_hash,
-        "exact": settings.exact,
         "message_kind": "none" if message is None else message.kind,
         "message_bytes": 0 if message is None else message.byte_size,
         "latents": len(message.hidden_states) if isinstance(message, HiddenMessage) else 0,
@@ -309,8 +332,6 @@ def _record(
         "latent_steps": made.latent_steps,
         "forward_passes": episode.forward_passes + made.forward_passes,
         "seconds": {**made.seconds, **episode.seconds},
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "failure": failure or ("" if arm.channel.kind == "none" else made.failure),
         "stopped": episode.stopped,
         "plan": made.text,
         "turns": [{"action": action, "observation": observation} for action, observation in episode.turns],

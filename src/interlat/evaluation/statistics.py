@@ -18,13 +18,7 @@ _CELLS_PER_CHUNK = 2_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its confidence interval.
-
-    Attributes:
-        estimate: the point estimate.
-        low: lower end of the interval.
-        high: upper end of the interval.
-    """
+    """An estimate with the ends of its confidence interval."""
 
     estimate: float
     low: float
@@ -33,17 +27,14 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """The outcome of an exact paired test.
-
-    Attributes:
-        first_better: items on which the first of the two scored higher.
-        second_better: items on which the second scored higher.
-        p_value: two-sided probability of a split at least this uneven if both were equally good.
-    """
+    """The outcome of an exact paired test."""
 
     first_better: int
+    """Items on which the first of the two scored higher."""
     second_better: int
+    """Items on which the second scored higher."""
     p_value: float
+    """Two-sided probability of a split at least this uneven if both were equally good."""
 
 
 def _check_confidence(confidence: float) -> None:
@@ -87,10 +78,7 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> In
     """
     _check_confidence(confidence)
     if trials < 1 or not 0 <= successes <= trials:
-        raise InputError(
-            f"{successes} successes of {trials} trials is not a rate; "
-            "give at least one trial and 0 <= successes <= trials"
-        )
+        raise InputError(f"{successes} successes of {trials} trials is not a rate; give 0 <= successes <= trials")
     z = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
     rate = successes / trials
     scale = 1.0 + z * z / trials
@@ -153,8 +141,7 @@ def sign_flip_exact(first: Sequence[float], second: Sequence[float], denominator
     Source: R. A. Fisher (1935), The Design of Experiments, section 21.
 
     Args:
-        first: one score for each item, such as its mean over trainings.
-        second: the scores of the same items, in the same order.
+        first, second: as for `mcnemar_exact`, such as means over trainings.
         denominator: scores are multiples of one part in so many; of means over a and over b trainings lcm(a, b).
 
     Raises:
@@ -239,13 +226,8 @@ def paired_difference(
     Items are resampled in pairs, so what makes an item hard for both cancels out. For scores of 0 and 1
     this is the difference of two success rates.
 
-    Args:
-        first: one score for each item.
-        second: the scores of the same items, in the same order.
-
     Raises:
-        InputError: as `mean_interval`, or samples of different length.
+        InputError: as `mean_interval` and `mcnemar_exact`.
     """
     ours, theirs = _paired_scores(first, second)
-    differences = [float(difference) for difference in ours - theirs]
-    return mean_interval(differences, seed=seed, resamples=resamples, confidence=confidence)
+    return mean_interval((ours - theirs).tolist(), seed=seed, resamples=resamples, confidence=confidence)

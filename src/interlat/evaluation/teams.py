@@ -2,9 +2,8 @@
 
 import dataclasses
 import functools
-import resource
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,12 @@ from interlat.engine.lens import logit_lens
 from interlat.engine.protocol import Engine
 from interlat.environments.protocol import Environment, Item
 from interlat.environments.question import QuestionEnvironment
-from interlat.errors import InputError
+from interlat.evaluation.run import RESULTS_FILE as RESULTS_FILE
+from interlat.evaluation.run import Play, Player, read_run, resumed
 from interlat.evaluation.team_settings import CONTROLS as CONTROLS
 from interlat.evaluation.team_settings import EvaluateTeams as EvaluateTeams
-from interlat.files import append_line
 from interlat.messages import Message
-from interlat.results import Results, read_results
+from interlat.results import Results
 from interlat.tasks.base import TaskSet
 from interlat.tasks.parallel import map_in_order
 from interlat.tasks.sources import some_tasks
@@ -33,7 +32,6 @@ from interlat.teams.team import Member, Team
 from interlat.teams.transfer import check_team, save_message
 from interlat.teams.turns import Question, TeamRun
 
-RESULTS_FILE = "results.jsonl"
 ANSWER_FIELDS: Mapping[str, type] = {
     "success": bool,
     "data": dict,
@@ -56,8 +54,27 @@ def evaluate_teams(config: EvaluateTeams, ranks: Ranks | None = None) -> Iterato
         StorageError: another run writes to the folder, or it has lines that are no answers.
     """
     ranks = ranks or Ranks.from_environment()
-    with ranks.alone_in(config.output):
-        yield from _evaluate(config, ranks)
+    everything = config.task.load("solve")
+    some = TaskSet(tuple(task for _, task in some_tasks(everything, config.limit)), everything.origin)
+    environment = QuestionEnvironment(config.task.kind, some, limits=config.limits, workers=1)
+    teams = [config.team_of(variant) for variant in config.variants]
+
+    def begin() -> Player:
+        agents = load_agents(config, ranks.device(config.device), teams)
+        questions = {task.id: task.text for task in everything.tasks}
+
+        def play_items(variant: str, items: Sequence[Item]) -> Iterator[dict[str, Any]]:
+            played = make_arm(config, variant, agents, questions).play(items)
+            began = time.perf_counter()
+            for record in map_in_order(functools.partial(_graded, environment), played, GRADERS, MOST_UNGRADED):
+                # The time since the last answer: they add up to the time of the run.
+                seconds, began = time.perf_counter() - began, time.perf_counter()
+                yield record | {"seconds": seconds}
+
+        return play_items
+
+    settings = Play(config.output, config.hash)
+    yield from resumed(environment, config.variants, settings, begin, ranks, fields=ANSWER_FIELDS)
 
 
 # What makes the arms.
@@ -184,55 +201,12 @@ def _logit_lens(engine: Engine, latents: Any, count: int) -> list[list[str]]:
     return [[str(engine.tokenizer.decode([token])) for token in row] for row in ids]
 
 
-# Results, resume and grading.
+# Grading.
 
 
-def _evaluate(config: EvaluateTeams, ranks: Ranks) -> Iterator[tuple[int, int]]:
-    everything = config.task.load("solve")
-    some = TaskSet(tuple(task for _, task in some_tasks(everything, config.limit)), everything.origin)
-    environment = QuestionEnvironment(config.task.kind, some, limits=config.limits, workers=1)
-    teams = [config.team_of(variant) for variant in config.variants]
-    found = results_of(config)
-    if any(line["data"] != everything.origin for line in found):
-        raise InputError(
-            f"{config.output} holds answers to other data ({found[0]['data']}), the tasks are now those of "
-            f"{dict(everything.origin)}; use another output folder"
-        )
-    done = {(line["variant"], line["item"]) for line in found}
-    share = ranks.share(environment.items())
-    wanted = {variant: [item for item in share if (variant, item.id) not in done] for variant in config.variants}
-    total, count = len(share) * len(wanted), sum(len(share) - len(missing) for missing in wanted.values())
-    # Before the first word of progress: what is refused here has written nothing.
-    agents = load_agents(config, ranks.device(config.device), teams) if count < total else {}
-    yield count, total
-    path = Path(config.output) / (RESULTS_FILE if ranks.world_size == 1 else f"results-{ranks.rank}.jsonl")
-    questions = {task.id: task.text for task in everything.tasks}
-    for variant, missing in wanted.items() if count < total else ():
-        arm = make_arm(config, variant, agents, questions)
-        began = time.perf_counter()
-        for record in map_in_order(functools.partial(_graded, environment), arm.play(missing), GRADERS, MOST_UNGRADED):
-            # The time since the last answer: they add up to the time of the run.
-            seconds, began = time.perf_counter() - began, time.perf_counter()
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-            costs = {"seconds": seconds, "peak_memory_bytes": peak}
-            append_line(path, record | costs | {"config_hash": config.hash, "data": dict(everything.origin)})
-            count += 1
-            yield count, total
-
-
-def results_of(config: EvaluateTeams) -> list[dict[str, Any]]:
-    """The records of this configuration, of all processes; each answer once."""
-    return read_answers(config).records
-
-
-def read_answers(config: EvaluateTeams) -> Results:
-    """The records of this configuration, and how many lines repeat one.
-
-    Raises:
-        StorageError: a line there is no answer.
-    """
-    paths = sorted(Path(config.output).glob("results*.jsonl"))
-    return read_results(paths, config.hash, fields=ANSWER_FIELDS)
+def results_of(config: EvaluateTeams) -> Results:
+    """The results of an evaluation in its run directory. Raises StorageError: a line there is no answer."""
+    return read_run(config.output, config.hash, ANSWER_FIELDS)
 
 
 def _graded(environment: Environment, played: tuple[Item, dict[str, Any]]) -> dict[str, Any]:

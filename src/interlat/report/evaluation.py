@@ -12,7 +12,7 @@ from rich.text import Text
 from interlat.evaluation.statistics import Interval
 from interlat.files import write_atomically
 from interlat.report.figures import Point, cost_figure, save_figure, success_figure
-from interlat.report.summary import Record, Row, Summary, summarise
+from interlat.report.summary import Comparison, Record, Row, Summary, summarise
 from interlat.report.table import (
     Column,
     comparison_columns,
@@ -101,14 +101,22 @@ def _family(summary: Summary) -> str:
 
 def terminal_report(summary: Summary) -> Group:
     """Rows, comparisons and notes; fits 80 columns."""
-    parts: list[RenderableType] = [
-        rich_table(columns_of(summary.rows, _NARROW), summary.by_group(summary.rows)),
-        Text(),
-    ]
-    if summary.comparisons:
-        compared = rich_table(comparison_columns("items", 26, adjusted=True), summary.by_group(summary.comparisons))
-        parts += [compared, Text()]
-    return Group(*parts, *(Text(line, style="dim") for line in notes(summary)))
+    compared = comparison_columns("items", 26, adjusted=True)
+    return shown(summary, columns_of(summary.rows, _NARROW), compared, summary.comparisons, notes(summary))
+
+
+def shown(
+    summary: Summary,
+    columns: Sequence[Column[Row]],
+    compared: Sequence[Column[Comparison]],
+    comparisons: Sequence[Comparison],
+    lines: Sequence[str],
+) -> Group:
+    """A table of all rows, one of some comparisons if there are any, and notes, for a terminal."""
+    parts: list[RenderableType] = [rich_table(columns, summary.by_group(summary.rows)), Text()]
+    if comparisons:
+        parts += [rich_table(compared, summary.by_group(comparisons)), Text()]
+    return Group(*parts, *(Text(line, style="dim") for line in lines))
 
 
 def markdown_report(summary: Summary) -> str:

@@ -40,11 +40,7 @@ class Step:
 
 
 def steps_of(records: Sequence[Record]) -> list[Step]:
-    """The latents of one sender by step.
-
-    Raises:
-        InputError: no records.
-    """
+    """The latents of one sender by step. Raises InputError: no records."""
     if not records:
         raise InputError("there are no latents to draw; read some first")
     by_step: dict[int, list[Record]] = {}

@@ -17,17 +17,14 @@ RowType = TypeVar("RowType")
 
 @dataclass(frozen=True)
 class Column(Generic[RowType]):
-    """One column of a table.
-
-    Attributes:
-        head: its name; lines are broken in a terminal and joined in Markdown.
-        cell: row -> text, a `rich.text.Text` where it has a style.
-        left: set to the left; numbers are set to the right.
-    """
+    """One column of a table."""
 
     head: str
+    """Its name; lines are broken in a terminal and joined in Markdown."""
     cell: Callable[[RowType], str | Text]
+    """Row -> text, a `rich.text.Text` where it has a style."""
     left: bool = False
+    """Set to the left; numbers are set to the right."""
 
 
 def rich_table(

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from rich.console import Group
-from rich.text import Text
 
 from interlat.evaluation.teams import CONTROLS
+from interlat.report.evaluation import shown
 from interlat.report.summary import Arm, Record, Row, Summary, summarise
-from interlat.report.table import Column, comparison_columns, mean_of, percent, rich_table
+from interlat.report.table import Column, comparison_columns, mean_of, percent
 
 COSTS = {
     "tokens\nwritten": "decoded_tokens",
@@ -44,10 +44,6 @@ def summarise_teams(records: Sequence[Record]) -> Summary:
 def team_tables(records: Sequence[Record]) -> Group:
     """Rows and comparisons as tables for a terminal of 80 columns, and what a reader has to know."""
     summary = summarise_teams(records)
-    tables = (
-        rich_table(COLUMNS, summary.by_group(summary.rows)),
-        rich_table(comparison_columns("items"), summary.by_group(summary.comparisons)),
-    )
     notes = []
     failures = sum(row.failures for row in summary.rows)
     if failures:
@@ -55,4 +51,4 @@ def team_tables(records: Sequence[Record]) -> Group:
         notes.append(f"{failures} of {total} could not be answered (see failure in the records) and count as wrong.")
     if not set(summary.variants) & set(CONTROLS) and set(summary.variants) & {"latent", "team"}:
         notes.append(UNCONTROLLED_NOTE)
-    return Group(*tables, *map(Text, notes))
+    return shown(summary, COLUMNS, comparison_columns("items"), summary.comparisons, notes)

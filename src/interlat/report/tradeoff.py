@@ -31,11 +31,7 @@ class Latency:
 
 
 def latencies(records: Sequence[Record]) -> list[Latency]:
-    """The variants of some measurements, in their order.
-
-    Raises:
-        InputError: no measurements.
-    """
+    """The variants of some measurements, in their order. Raises InputError: no measurements."""
     if not records:
         raise InputError("there are no measurements; make them with `interlat evaluate latency`")
     by_variant: dict[str, list[Record]] = {}

@@ -45,11 +45,7 @@ class Training:
 
     @classmethod
     def read(cls, directory: str | Path) -> "Training":
-        """The training in a folder, finished or not.
-
-        Raises:
-            InputError: no step has been taken there.
-        """
+        """The training in a folder, finished or not. Raises InputError: no step has been taken there."""
         records = read_metrics(directory)
         if not records:
             raise InputError(

@@ -148,7 +148,7 @@ class LatentStore(Sequence[Thought]):
         return self._decoded(number, end - self._prompt_rows[number], end)
 
     def header(self) -> Header:
-        """The header of the longest message in the store: what `check_receiver` needs to know of all of them.
+        """The header of the longest message in the store: what `AdapterConfig.check` needs to know of all of them.
 
         Raises:
             MessageError: the store keeps several layers, and a message has one.

@@ -23,7 +23,6 @@ from interlat.engine.fingerprint import weights_fingerprint
 from interlat.engine.prompt import token_ids_of, tokenize
 from interlat.errors import InputError
 from interlat.files import atomic_folder, write_atomically
-from interlat.messages import check_receiver
 from interlat.progress import say
 from interlat.store.manifest import Manifest
 from interlat.training.card import CARD_FILE, base_model
@@ -85,7 +84,7 @@ def _train(config: Compress, ranks: Ranks, settings: Identity) -> Steps:
     receiver, tokenizer = load_checkpoint(config.receiver, torch.float32, "cpu", False)
     adapter = CommunicationAdapter.load(config.receiver)
     store = thoughts.stores[0]
-    check_receiver(store.header(), adapter.config.expectations(), f"the store {store.directory}")
+    adapter.config.check(store.header(), f"the store {store.directory}")
     chat = ChatFormat(tokenizer, AgentSettings.beside(config.receiver).template)
     longest = max(config.latent_steps)
     corpus = load_corpus(config, chat, thoughts, lambda item: max(longest, thoughts.rows(item)), ranks)

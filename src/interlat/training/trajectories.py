@@ -13,7 +13,7 @@ from interlat.agents.agent import Agent
 from interlat.engine.fingerprint import weights_fingerprint
 from interlat.errors import CheckpointError, InputError
 from interlat.files import read_lines
-from interlat.messages import Message, TextMessage, check_receiver
+from interlat.messages import Message, TextMessage
 from interlat.store.reading import LatentStore
 from interlat.training.corpus import CorpusSource
 from interlat.typed import typed
@@ -112,7 +112,7 @@ def check_reader(agent: Agent, store: LatentStore) -> None:
     if kind == "hidden":
         if agent.adapter is None:
             raise CheckpointError(f"{agent.engine.name} reads hidden states but has no adapter; train the actor again")
-        check_receiver(store.header(), agent.adapter.config.expectations(), f"the store {store.directory}")
+        agent.adapter.config.check(store.header(), f"the store {store.directory}")
 
 
 def stored_message(agent: Agent, store: LatentStore, thought: str) -> Message | None:

@@ -10,8 +10,7 @@ import pytest
 
 from interlat.environments.alfworld.scene import constants, floors_of
 from interlat.errors import InputError, WorldError
-from interlat.experiments.household.author import TASK_TYPES, AuthorOptions, author_games
-from interlat.experiments.household.mini import MINI_ROOMS
+from interlat.experiments.household.author import MINI_ROOMS, TASK_TYPES, AuthorOptions, author_games
 
 SMALL_ROOMS = AuthorOptions(maximum_receptacles=12, density=0.2, exact_targets=True)
 IN_RECEPTACLE = re.compile(r"\(inReceptacle (\S+) (\S+)\)")

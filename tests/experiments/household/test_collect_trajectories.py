@@ -16,8 +16,8 @@ from interlat.environments.alfworld.pool import GamePool
 from interlat.errors import InputError
 from interlat.experiments.household.collect_trajectories import (
     CollectTrajectories,
-    _attempts,
     _batches,
+    _records,
     collect_trajectories,
 )
 from interlat.files import read_lines
@@ -92,12 +92,12 @@ def test_more_attempts_and_thoughts_keep_what_is_there(config):
 
 def test_no_batch_plays_a_game_twice(config):
     """The fixture has two thoughts about each game, so attempts at one game stand in different batches."""
-    store = LatentStore.open(config.thoughts)
-    attempts = _attempts(dataclasses.replace(config, limit=None), store)
-    batches = list(_batches(attempts, 3))
-    assert sorted(one.key for batch in batches for one in batch) == sorted(one.key for one in attempts)
+    records = _records(dataclasses.replace(config, limit=None), LatentStore.open(config.thoughts))
+    attempts = [(thought, number) for thought in records for number in range(config.attempts)]
+    batches = list(_batches(attempts, records, 3))
+    assert sorted(one for batch in batches for one in batch) == sorted(attempts)
     for batch in batches:
-        games = [one.record["game"] for one in batch]
+        games = [records[thought]["game"] for thought, _ in batch]
         assert len(set(games)) == len(games) <= 3
 
 

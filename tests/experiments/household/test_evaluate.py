@@ -13,13 +13,12 @@ from interlat.engine.template import TemplateOptions
 from interlat.environments.alfworld.pool import GamePool
 from interlat.errors import InputError
 from interlat.experiments.household import evaluate as household
-from interlat.experiments.household.author import author_games
+from interlat.experiments.household.author import MINI_ROOMS, author_games
 from interlat.experiments.household.checkpoints import bundled
 from interlat.experiments.household.collect_episodes import CollectEpisodes, collect_episodes
 from interlat.experiments.household.commands.evaluate import Evaluate
 from interlat.experiments.household.episodes import read_episodes
 from interlat.experiments.household.evaluate import Checkpoints, EvaluateHousehold, evaluate_household, inspect_plans
-from interlat.experiments.household.mini import MINI_ROOMS
 from interlat.experiments.household.prompts import scout_prompt
 from interlat.files import read_lines
 from kill_rounds import kill_rounds, same_lines
@@ -180,7 +179,7 @@ def test_short_variants_without_their_models_are_refused(pipeline, tmp_path):
 
 def test_template_arguments_reach_sender_and_actors_and_change_the_hash(pipeline, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(household, "play_arms", lambda environment, agents, *rest: seen.append(agents) or 1 / 0)
+    monkeypatch.setattr(household, "player_of", lambda environment, agents, *rest: seen.append(agents) or 1 / 0)
     quiet = TemplateOptions(enable_thinking=False)
     plain, config = (settings(pipeline, tmp_path, variants=("text",), template=t) for t in (TemplateOptions(), quiet))
     assert plain.hash == settings(pipeline, tmp_path).hash != config.hash

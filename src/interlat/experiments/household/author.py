@@ -70,6 +70,16 @@ class AuthorOptions:
             raise InputError(f"density is {self.density}; it must lie between 0 and 1")
 
 
+MINI_ROOMS = AuthorOptions(
+    maximum_receptacles=12,
+    density=0.2,
+    exact_targets=True,
+    task_types=(*TASK_TYPES, "pick_two_obj_and_place", "look_at_obj_in_light"),
+    minimum_places=6,
+)
+"""Small rooms where the search decides; half of the games need two objects whose places are in doubt."""
+
+
 @dataclass(frozen=True)
 class Task:
     """What a game asks for."""
@@ -228,16 +238,8 @@ def _stand_name(stand: Location) -> str:
 
 
 def _mangle(text: str) -> str:
-    for symbol, word in (
-        ("-", "_minus_"),
-        ("#", "-"),
-        ("|", "_bar_"),
-        ("+", "_plus_"),
-        (".", "_dot_"),
-        (",", "_comma_"),
-    ):
-        text = text.replace(symbol, word)
-    return text
+    words = {"-": "_minus_", "#": "-", "|": "_bar_", "+": "_plus_", ".": "_dot_", ",": "_comma_"}
+    return text.translate({ord(symbol): word for symbol, word in words.items()})
 
 
 @cache

@@ -7,7 +7,6 @@ not depend on the others, the batch size or the order: each attempt has a seed o
 import dataclasses
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from interlat.agents.agent import Agent
 from interlat.agents.loading import load
 from interlat.engine.distributed import Ranks
 from interlat.engine.sampling import row_seed
-from interlat.environments.protocol import EnvironmentOptions, Item
+from interlat.environments.protocol import EnvironmentOptions
 from interlat.errors import InputError
 from interlat.evaluation.episodes import play
 from interlat.experiments.household.environment import HouseholdEnvironment
@@ -33,18 +32,8 @@ from interlat.training.trajectories import (
     stored_message,
 )
 
-
-@dataclass(frozen=True)
-class _Attempt:
-    """One game to be played."""
-
-    thought: str
-    number: int
-    record: dict[str, Any]
-
-    @property
-    def key(self) -> tuple[str, int]:
-        return self.thought, self.number
+Attempt = tuple[str, int]
+"""A thought and the number of the try with it, as the key of its trajectory."""
 
 
 def collect_trajectories(config: CollectTrajectories) -> Iterator[tuple[int, int]]:
@@ -73,20 +62,36 @@ def _collect(config: CollectTrajectories) -> Iterator[tuple[int, int]]:
     played = read_trajectories(config.output)
     _check_same_run(config.output, played, stamp)
     done = {trajectory.key for trajectory in played}
-    attempts = _attempts(config, store)
-    missing = [attempt for attempt in attempts if attempt.key not in done]
+    records = _records(config, store)
+    attempts = [(thought, number) for thought in records for number in range(config.attempts)]
+    missing = [attempt for attempt in attempts if attempt not in done]
     count = len(attempts) - len(missing)
     yield count, len(attempts)
     if not missing:
         return
     path = Path(config.output) / TRAJECTORIES_FILE
-    told = {attempt.thought: store.entry(attempt.thought).metadata["episode"] for attempt in attempts}
-    records = [{**attempt.record, "episodes": [told[attempt.thought]]} for attempt in attempts]
-    environment = HouseholdEnvironment(EnvironmentOptions(workers=config.workers), records, config.batch_size)
+    environment = HouseholdEnvironment(
+        EnvironmentOptions(workers=config.workers), list(records.values()), config.batch_size
+    )
     items = {item.id: item for item in environment.items()}
     try:
-        for batch in _batches(missing, config.batch_size):
-            for trajectory in _play(config, agent, store, environment, items, batch, stamp):
+        for batch in _batches(missing, records, config.batch_size):
+            seeds = [row_seed(config.seed, thought, f"attempt {number}") for thought, number in batch]
+            games = [items[records[thought]["item"]] for thought, _ in batch]
+            messages = [stored_message(agent, store, thought) for thought, _ in batch]
+            episodes = play(environment, games, agent, messages, config.sampling, seeds)
+            for (thought, number), game, episode, seed in zip(batch, games, episodes, seeds, strict=True):
+                trajectory = Trajectory(
+                    id=thought,
+                    attempt=number,
+                    item=game.id,
+                    won=episode.success,
+                    steps=episode.steps,
+                    max_steps=game.max_steps,
+                    turns=tuple(episode.turns),
+                    seed=seed,
+                    **stamp,
+                )
                 append_line(path, trajectory.record)
             count += len(batch)
             yield count, len(attempts)
@@ -113,14 +118,15 @@ def _check_same_run(directory: str, played: Sequence[Trajectory], stamp: dict[st
         )
 
 
-def _attempts(config: CollectTrajectories, store: LatentStore) -> list[_Attempt]:
-    """All that is to be played, thought by thought."""
+def _records(config: CollectTrajectories, store: LatentStore) -> dict[str, dict[str, Any]]:
+    """The thoughts that are played with, each with its game and the episode that it is about."""
     chosen = sorted(store.ids)
     # Shuffled and cut, so that a larger limit keeps what a smaller one chose.
     random.Random("some of the thoughts").shuffle(chosen)
-    attempts = []
+    records = {}
     for thought in chosen[: config.limit]:
-        record = store.entry(thought).metadata.get("record")
+        metadata = store.entry(thought).metadata
+        record = metadata.get("record")
         if record is None:
             raise InputError(
                 f"{store.directory} holds no thoughts about authored games; collect it with source.kind alfworld"
@@ -130,50 +136,18 @@ def _attempts(config: CollectTrajectories, store: LatentStore) -> list[_Attempt]
                 f"{store.directory} is about games of the split {record['split']!r}, which are for evaluation; "
                 "give thoughts about training games"
             )
-        attempts += [_Attempt(thought, number, record) for number in range(config.attempts)]
-    return attempts
+        records[thought] = {**record, "episodes": [metadata["episode"]]}
+    return records
 
 
-def _batches(attempts: Sequence[_Attempt], size: int) -> Iterator[list[_Attempt]]:
+def _batches(attempts: Sequence[Attempt], records: Mapping[str, dict[str, Any]], size: int) -> Iterator[list[Attempt]]:
     """Batches in which a game stands once at most; the same games come again until they are done with, for a loaded
     game costs little."""
-    of_game: dict[str, list[_Attempt]] = {}
+    of_game: dict[str, list[Attempt]] = {}
     for attempt in attempts:
-        of_game.setdefault(attempt.record["game"], []).append(attempt)
+        of_game.setdefault(records[attempt[0]]["game"], []).append(attempt)
     games = list(of_game.values())
     for start in range(0, len(games), size):
         together = games[start : start + size]
         for turn in range(max(map(len, together))):
             yield [game[turn] for game in together if turn < len(game)]
-
-
-def _play(
-    config: CollectTrajectories,
-    agent: Agent,
-    store: LatentStore,
-    environment: HouseholdEnvironment,
-    items: Mapping[str, Item],
-    batch: Sequence[_Attempt],
-    stamp: dict[str, Any],
-) -> Iterator[Trajectory]:
-    seeds = [row_seed(config.seed, attempt.thought, f"attempt {attempt.number}") for attempt in batch]
-    episodes = play(
-        environment,
-        [items[attempt.record["item"]] for attempt in batch],
-        agent,
-        [stored_message(agent, store, attempt.thought) for attempt in batch],
-        config.sampling,
-        seeds,
-    )
-    for attempt, episode, seed in zip(batch, episodes, seeds, strict=True):
-        yield Trajectory(
-            id=attempt.thought,
-            attempt=attempt.number,
-            item=attempt.record["item"],
-            won=episode.success,
-            steps=episode.steps,
-            max_steps=attempt.record["max_steps"],
-            turns=tuple(episode.turns),
-            seed=seed,
-            **stamp,
-        )

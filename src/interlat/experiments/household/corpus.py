@@ -16,7 +16,7 @@ from interlat.experiments.household.episodes import (
 from interlat.experiments.household.examples import actor_example
 from interlat.experiments.household.on_policy import played_examples
 from interlat.experiments.household.prompts import plan_text
-from interlat.results import RESULT_FIELDS, read_results
+from interlat.results import read_results
 from interlat.store.reading import LatentStore
 from interlat.training.corpus import Corpus, CorpusSource, LengthOf, Options, StoredMessages
 from interlat.training.examples import Example
@@ -56,7 +56,7 @@ class HouseholdCorpus(CorpusSource):
         lines = []
         for path in options["on_policy"]:
             # Other actors have other habits: what they do is not what the receiver meets.
-            read = read_results([path], base={**RESULT_FIELDS, "actor": str, "turns": list})
+            read = read_results([path], fields={"actor": str, "turns": list})
             found = [line for line in read.records if line["actor"] == "latent"]
             if not found:
                 raise InputError(f"no game of the latent actor in {path}; give results.jsonl of `interlat evaluate`")

@@ -52,24 +52,20 @@ class HouseholdEnvironment:
         self._pool: GamePool | None = None
 
     def items(self) -> Sequence[Item]:
-        """See `Environment.items`."""
         return [_item(record) for record in self._records.values()]
 
     def start(self, items: Sequence[Item]) -> Sequence[Outcome]:
-        """See `Environment.start`."""
         if self._pool is None:
             self._pool = GamePool(self._options.workers, games_kept=self._games_kept)
         return [Outcome(room_and_task(seen.text)) for seen in self._pool.reset(self._games(items))]
 
     def step(self, items: Sequence[Item], replies: Sequence[str]) -> Sequence[Outcome]:
-        """See `Environment.step`."""
         assert self._pool is not None, "start comes first"
         commands = [command_of(reply) for reply in replies]
         answers = self._pool.step(self._games(items), commands)
         return [_outcome(answer, command) for answer, command in zip(answers, commands, strict=True)]
 
     def close(self) -> None:
-        """See `Environment.close`."""
         if self._pool is not None:
             self._pool.close()
             self._pool = None

@@ -117,11 +117,7 @@ def playable_episodes(paths: Sequence[str | Path], count: int | None = None) -> 
 
 
 def of_draw(records: Sequence[dict[str, Any]], draw: int) -> list[dict[str, Any]]:
-    """The records with one episode each, from one draw of the evidence.
-
-    Raises:
-        InputError: a game has no such draw.
-    """
+    """The records with one episode each, from one draw of the evidence. Raises InputError: a game has no such draw."""
     chosen = [{**record, "episodes": [e for e in record["episodes"] if e["draw"] == draw]} for record in records]
     lacking = next((record for record in chosen if not record["episodes"]), None)
     if lacking is not None:

@@ -9,11 +9,9 @@ of the latent actor. One JSON line an episode in ``results.jsonl``; what is ther
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from interlat.agents.agent import Agent
 from interlat.agents.inspection import inspect
@@ -33,7 +31,8 @@ from interlat.engine.sampling import Sampling
 from interlat.environments.protocol import EnvironmentOptions, Item
 from interlat.errors import InputError
 from interlat.evaluation.episodes import ENVIRONMENT, Episode
-from interlat.evaluation.run import Arm, Play, play_arms, text_for
+from interlat.evaluation.run import RESULTS_FILE as RESULTS_FILE
+from interlat.evaluation.run import Arm, Play, Player, check_arms, player_of, read_run, resumed, text_for
 from interlat.evaluation.sends import Sends
 from interlat.experiments.household.environment import HouseholdEnvironment
 from interlat.experiments.household.prompts import SCOUT_REQUEST
@@ -42,35 +41,21 @@ from interlat.experiments.household.settings import DEFAULT_VARIANTS as DEFAULT_
 from interlat.experiments.household.settings import Checkpoints as Checkpoints
 from interlat.experiments.household.settings import EvaluateHousehold as EvaluateHousehold
 from interlat.experiments.household.variants import rows_of
-from interlat.files import locked, write_atomically
+from interlat.files import write_atomically
 from interlat.messages import HiddenMessage, Message
-from interlat.results import RESULT_FIELDS, Results, read_results
+from interlat.progress import completed
+from interlat.results import Results
 from interlat.tasks.sources import PLACE_OF_TEXT
 
-RESULTS_FILE = "results.jsonl"
 INSPECTIONS_FILE = "inspections.json"
 DTYPE = "float32"
 """Number format of the models: here an episode does not depend on those beside it."""
 EPISODE_FIELDS: Mapping[str, type] = {
-    "split": str,
-    "task_type": str,
+    **dict.fromkeys(("split", "task_type", "actor", "message_kind", "plan"), str),
+    **dict.fromkeys(("steps", "max_steps", "seed", "message_bytes", "message_rows", "prompt_tokens"), int),
+    **dict.fromkeys(("decoded_tokens", "sender_tokens", "latent_steps", "forward_passes"), int),
+    **dict.fromkeys(("sender_seconds", "receiver_seconds", "world_seconds"), float),
     "success": bool,
-    "steps": int,
-    "max_steps": int,
-    "seed": int,
-    "actor": str,
-    "message_kind": str,
-    "message_bytes": int,
-    "message_rows": int,
-    "prompt_tokens": int,
-    "decoded_tokens": int,
-    "sender_tokens": int,
-    "latent_steps": int,
-    "forward_passes": int,
-    "sender_seconds": float,
-    "receiver_seconds": float,
-    "world_seconds": float,
-    "plan": str,
     "turns": list,
 }
 """What every line of this configuration has beside item, variant and hash, so that a report can be made of it."""
@@ -91,27 +76,36 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
         MessageError: the latent actor was not trained to read these senders.
         StorageError: another process writes to the folder, or it has lines that are no results.
     """
-    with locked(config.output):
-        games = [record for record in records if record["episodes"]]
-        environment = HouseholdEnvironment(EnvironmentOptions(workers=config.workers), games, config.batch_size)
-        check_evidence(config, games)
-        done = {(line["item"], line["variant"]) for line in results_of(config).records}
-        if all((game["item"], variant) in done for game in games for variant in config.variants):
-            yield len(games) * len(config.variants), len(games) * len(config.variants)
-            return
+    games, arms, settings = [record for record in records if record["episodes"]], arms_of(config), play_settings(config)
+    environment = HouseholdEnvironment(EnvironmentOptions(workers=config.workers), games, config.batch_size)
+
+    evidence = {game["item"]: game["episodes"][0]["evidence"] for game in games}
+    for line in results_of(config).records:
+        # Results of earlier versions do not say on which evidence.
+        if line.get("evidence") and line["evidence"] != evidence.get(line["item"], line["evidence"]):
+            raise InputError(
+                f"{config.output} has a result of {line['item']} with other evidence of the sender; give another output"
+            )
+
+    def begin() -> Player:
         agents = agents_of(config)
-        try:
-            yield from play_arms(environment, agents, arms_of(config), play_settings(config), Ranks(), _more)
-        finally:
-            environment.close()
+        check_arms(agents, arms)
+        return player_of(environment, agents, arms, settings, Ranks(), _more)
+
+    try:
+        yield from resumed(
+            environment, config.variants, settings, begin, together=config.batch_size, fields=EPISODE_FIELDS
+        )
+    finally:
+        environment.close()
 
 
 def arms_of(config: EvaluateHousehold) -> list[Arm]:
     """The variants as senders, channels, controls and receivers."""
-    return [_arm(variant, config) for variant in config.variants]
+    return [_arm(variant, config.checkpoints.resampler) for variant in config.variants]
 
 
-def _arm(variant: str, config: EvaluateHousehold) -> Arm:
+def _arm(variant: str, resampler: str | None) -> Arm:
     plain = {
         "none": Arm(variant, NoChannel(), receiver="none"),
         "text": Arm(variant, TextChannel(), sender="scout", receiver="text"),
@@ -130,9 +124,8 @@ def _arm(variant: str, config: EvaluateHousehold) -> Arm:
         return Arm(variant, ThoughtChannel(str(latents)), sender="compressed", receiver="latent")
     if name == ROLLOUT:
         return Arm(variant, ThoughtChannel(str(latents), trained=False), sender="scout", receiver="latent")
-    assert config.checkpoints.resampler is not None, "checked when the configuration was made"
-    resampler = Resampler.load(config.checkpoints.resampler)
-    return Arm(variant, ResampledChannel(latents, resampler), sender="scout", receiver="latent")
+    assert resampler is not None, "checked when the configuration was made"
+    return Arm(variant, ResampledChannel(latents, Resampler.load(resampler)), sender="scout", receiver="latent")
 
 
 def play_settings(config: EvaluateHousehold) -> Play:
@@ -155,7 +148,14 @@ def agents_of(config: EvaluateHousehold) -> dict[str, Agent]:
     """
     arms = arms_of(config)
     for role in dict.fromkeys(arm.receiver for arm in arms):
-        check_role(role, getattr(config.checkpoints, role), _READS[role])
+        place = getattr(config.checkpoints, role)
+        reads = AgentSettings.beside(place).message_kind
+        # One that does not say is accepted.
+        if reads not in ("", _READS[role]):
+            raise InputError(
+                f"checkpoints.{role} is {place}, which was trained with messages of the kind {reads!r}, expected "
+                f"{_READS[role]!r}; give the actor that was trained for this"
+            )
     needed = dict.fromkeys([arm.sender for arm in arms if arm.channel.kind != "none"] + [arm.receiver for arm in arms])
     loaded: dict[str, Agent] = {}
     for role in needed:
@@ -169,25 +169,6 @@ def agents_of(config: EvaluateHousehold) -> dict[str, Agent]:
     return loaded
 
 
-def check_role(role: str, place: str, expected: MessageKind) -> None:
-    """Refuse a receiver that was trained to read another kind of message; one that does not say is accepted.
-
-    Args:
-        role: its name among the checkpoints, for the error text.
-        place: its folder or hub id.
-        expected: the kind of message that it will get.
-
-    Raises:
-        InputError: it was trained to read another kind.
-    """
-    kind = AgentSettings.beside(place).message_kind
-    if kind not in ("", expected):
-        raise InputError(
-            f"checkpoints.{role} is {place}, which was trained with messages of the kind {kind!r}, expected "
-            f"{expected!r}; give the actor that was trained for this"
-        )
-
-
 def as_scout(agent: Agent, style: str = "plan") -> Agent:
     """A sender that is asked what the scout was trained to be asked."""
     settings = dataclasses.replace(
@@ -197,57 +178,32 @@ def as_scout(agent: Agent, style: str = "plan") -> Agent:
 
 
 def _more(arm: Arm, item: Item, made: SenderOutput, message: Message | None, episode: Episode) -> dict[str, Any]:
-    hidden = isinstance(message, HiddenMessage)
+    states = message.hidden_states if isinstance(message, HiddenMessage) else None
     size = 0 if message is None else message.byte_size
-    if isinstance(message, HiddenMessage) and arm.control == INT8:
+    if states is not None and arm.control == INT8:
         # One byte a number, and a float32 scale for each row.
-        size = message.hidden_states.numel() + 4 * len(message.hidden_states)
-    sender = sum(made.seconds.values())
+        size = states.numel() + 4 * len(states)
     return {
         "dtype": DTYPE,
         "actor": arm.receiver,
         # A sender without words still sent a text, or no text at all.
-        "message_kind": "hidden" if hidden else arm.channel.kind,
+        "message_kind": arm.channel.kind if states is None else "hidden",
         "message_bytes": size,
-        "message_rows": len(message.hidden_states) if isinstance(message, HiddenMessage) else 0,
-        "sender_seconds": sender,
+        "message_rows": 0 if states is None else len(states),
+        "sender_seconds": sum(made.seconds.values()),
         "receiver_seconds": sum(value for phase, value in episode.seconds.items() if phase != ENVIRONMENT),
         "world_seconds": episode.seconds[ENVIRONMENT],
     }
 
 
 def results_of(config: EvaluateHousehold) -> Results:
-    """The results of this configuration in its folder.
-
-    Raises:
-        StorageError: a line there is no result.
-    """
-    return read_results([Path(config.output) / RESULTS_FILE], config.hash, fields=EPISODE_FIELDS)
+    """The results of this configuration in its folder. Raises StorageError: a line there is no result."""
+    return read_run(config.output, config.hash, EPISODE_FIELDS)
 
 
 def read_played(directory: str | Path) -> Results:
-    """The results in the folder of an evaluation, of all configurations.
-
-    Raises:
-        StorageError: a line there is no result.
-    """
-    return read_results([Path(directory) / RESULTS_FILE], base={**RESULT_FIELDS, "split": str, "success": bool})
-
-
-def check_evidence(config: EvaluateHousehold, records: Sequence[dict[str, Any]]) -> None:
-    """Refuse an output folder with results of the same games on other evidence, which would be taken for these.
-
-    Raises:
-        InputError: it has such a result. Those of earlier versions do not say on which evidence.
-    """
-    evidence = {record["item"]: record["episodes"][0]["evidence"] for record in records if record["episodes"]}
-    for line in results_of(config).records:
-        known, asked = line.get("evidence"), evidence.get(line["item"])
-        if known and asked and known != asked:
-            raise InputError(
-                f"{config.output} has a result of {line['item']} with other evidence of the sender; "
-                "give another output for these episodes"
-            )
+    """The results in the folder of an evaluation, of all configurations. Raises StorageError: as `results_of`."""
+    return read_run(directory, fields={"split": str, "success": bool})
 
 
 def inspect_plans(config: EvaluateHousehold, records: Sequence[dict[str, Any]], top: int = 5) -> dict[str, Any]:
@@ -279,13 +235,16 @@ def inspect_plans(config: EvaluateHousehold, records: Sequence[dict[str, Any]], 
     return result
 
 
-def write_inspections(config: EvaluateHousehold, records: Sequence[dict[str, Any]]) -> Path:
-    """Write `inspect_plans` into the run directory."""
-    path = Path(config.output) / INSPECTIONS_FILE
-    write_atomically(path, json.dumps(inspect_plans(config, records), ensure_ascii=False))
-    return path
+def played_with_inspections(
+    config: EvaluateHousehold, records: Sequence[dict[str, Any]], begun: Callable[[], object]
+) -> Results:
+    """Play with progress, and write `inspect_plans` into the run directory; the results of this configuration.
 
-
-def resolved(config: EvaluateHousehold) -> dict[str, Any]:
-    """The configuration as it is written into the run directory."""
-    return {**dataclasses.asdict(config), "hash": config.hash, "torch": torch.__version__}
+    Args:
+        config, records: as for `evaluate_household`.
+        begun: called before the first episode, where nothing was refused.
+    """
+    completed(evaluate_household(config, records), "episodes", begun=begun)
+    inspections = json.dumps(inspect_plans(config, records), ensure_ascii=False)
+    write_atomically(Path(config.output) / INSPECTIONS_FILE, inspections)
+    return results_of(config)

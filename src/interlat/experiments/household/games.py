@@ -21,17 +21,11 @@ Inspection = Mapping[str, Any]
 _PER_MILLE = 1000
 
 
-class _Strings:
-    """Every distinct string once; texts of a world repeat a lot."""
-
-    def __init__(self) -> None:
-        self._places: dict[str, int] = {}
+class _Strings(dict[str, int]):
+    """Every distinct string once, with its place; texts of a world repeat a lot."""
 
     def place(self, text: str) -> int:
-        return self._places.setdefault(text, len(self._places))
-
-    def all(self) -> list[str]:
-        return list(self._places)
+        return self.setdefault(text, len(self))
 
 
 def _number(value: Any, digits: int, item: str) -> float:
@@ -128,7 +122,7 @@ def _pack(games: Sequence[Sequence[Record]], inspections: Mapping[str, Inspectio
                 "episodes": [_packed_episode(r, variants.index(r["variant"]), strings) for r in in_order],
             }
         )
-    data = {"strings": strings.all(), "variants": [[name, roles[name]] for name in variants], "games": packed}
+    data = {"strings": list(strings), "variants": [[name, roles[name]] for name in variants], "games": packed}
     return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 

@@ -4,7 +4,6 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import matplotlib
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 
 from interlat.evaluation.statistics import Interval
 from interlat.experiments.household.games import Inspection, grouped, pack_games
-from interlat.report.figures import INK, STYLE, bar_figure, png_of, success_figure, svg_of
+from interlat.report.figures import INK, STYLE, bar_figure, success_figure, svg_of
 from interlat.report.summary import ALL, Comparison, Record, Row, Summary
 from interlat.report.table import mean_of, p_text, points
 
@@ -26,27 +25,14 @@ SIGNIFICANT = 0.01
 """Differences with a smaller p are set in colour."""
 
 
-@dataclass(frozen=True)
-class FigureFiles:
-    """One figure in every form that the report needs."""
-
-    name: str
-    caption: str
-    png: bytes
-    svg: str
-    """A file of its own, on white."""
-    inline_svg: str
-    """For the page: transparent, ink in the colour of the text around it, with a description for screen readers."""
-
-
-def draw_figures(summary: Summary) -> list[FigureFiles]:
-    """Every figure of the report."""
+def draw_figures(summary: Summary) -> dict[str, tuple[str, Figure]]:
+    """Every figure of the report by its name, with a caption."""
     success = success_figure(summary, "games won, %", "games")
     steps = "Mean steps, with 95 % bootstrap intervals; diamonds: won games only"
-    return [
-        _figure_files("success", "Games won, with 95 % Wilson intervals", success),
-        _figure_files("steps", steps, steps_figure(summary)),
-    ]
+    return {
+        "success": ("Games won, with 95 % Wilson intervals", success),
+        "steps": (steps, steps_figure(summary)),
+    }
 
 
 @matplotlib.rc_context(STYLE)
@@ -66,37 +52,21 @@ def steps_figure(summary: Summary) -> Figure:
     return figure
 
 
-def _figure_files(name: str, caption: str, figure: Figure) -> FigureFiles:
+def _inline_svg(caption: str, figure: Figure) -> Markup:
+    """For the page: transparent, ink in the colour of the text around it, with a description for screen readers."""
     svg = svg_of(figure, transparent=True)
     body = svg[svg.index("<svg") :]
     end = body.index(">")
     inline = f'{body[:end]} role="img" aria-label="{caption}. The numbers stand in the table."{body[end:]}'
-    return FigureFiles(name, caption, png_of(figure), svg_of(figure), inline.replace(INK, "currentColor"))
+    return Markup(inline.replace(INK, "currentColor"))
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What the header of the page says about a run."""
-
-    title: str
-    about: str
-    command: str
-    machine: str
-    date: str
-
-
-def this_machine() -> str:
-    """The machine that runs this process, in words."""
-    torch = importlib.metadata.version("torch")
-    return (
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"torch {torch}"
-    )
-
-
-def now() -> str:
-    """The present minute, UTC."""
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+def facts_of_run(title: str, about: str, command: str) -> dict[str, str]:
+    """What the header of the page says about a run: these three, this machine and the present minute."""
+    system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    versions = f"Python {platform.python_version()}, torch {importlib.metadata.version('torch')}"
+    date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return {"title": title, "about": about, "command": command, "machine": f"{system}, {versions}", "date": date}
 
 
 def is_uncontrolled(row: Row) -> bool:
@@ -121,8 +91,8 @@ def verdict(comparison: Comparison) -> str:
 def render_page(
     summary: Summary,
     records: Sequence[Record],
-    figures: Sequence[FigureFiles],
-    facts: Facts,
+    figures: Mapping[str, tuple[str, Figure]],
+    facts: Mapping[str, str],
     notes: Sequence[str],
     inspections: Mapping[str, Inspection],
     data_limit: int = LARGEST_DATA,
@@ -153,7 +123,7 @@ def render_page(
         notes=notes,
         uncontrolled=any(map(is_uncontrolled, summary.rows)),
         headlines={split: headline(summary, split) for split in summary.groups if split != ALL},
-        figures=[(figure.caption, Markup(figure.inline_svg)) for figure in figures],
+        figures=[(caption, _inline_svg(caption, figure)) for caption, figure in figures.values()],
         significant=SIGNIFICANT,
         examples=[(_shown(game), inspections.get(game[0]["item"], _UNKNOWN)) for game in games[:_GAMES_WITHOUT_SCRIPT]],
         games=len(games),

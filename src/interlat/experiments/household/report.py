@@ -7,12 +7,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.text import Text
 
 from interlat.experiments.household.games import Inspection
-from interlat.experiments.household.page import Facts, draw_figures, is_uncontrolled, now, render_page, this_machine
+from interlat.experiments.household.page import draw_figures, facts_of_run, is_uncontrolled, render_page
 from interlat.files import write_atomically
+from interlat.report.evaluation import shown
+from interlat.report.figures import png_of, svg_of
 from interlat.report.summary import ROLES, Arm, Record, Row, Summary, summarise
 from interlat.report.table import (
     Column,
@@ -21,7 +23,6 @@ from interlat.report.table import (
     markdown_table,
     mean_of,
     percent,
-    rich_table,
 )
 from interlat.report.teams import UNCONTROLLED_NOTE
 from interlat.results import read_results
@@ -119,11 +120,8 @@ def notes(summary: Summary) -> list[str]:
 
 def terminal_report(summary: Summary) -> Group:
     """Summary, comparisons and notes; fits 80 columns."""
-    parts: list[RenderableType] = [rich_table(_TERMINAL, summary.by_group(summary.rows)), Text()]
-    shown = [comparison for comparison in summary.comparisons if comparison.about != "floor"]
-    if shown:
-        parts += [rich_table(comparison_columns("games"), summary.by_group(shown)), Text()]
-    return Group(*parts, *(Text(line, style="dim") for line in notes(summary)))
+    compared = [comparison for comparison in summary.comparisons if comparison.about != "floor"]
+    return shown(summary, _TERMINAL, comparison_columns("games"), compared, notes(summary))
 
 
 def markdown_report(summary: Summary) -> str:
@@ -188,16 +186,14 @@ def build_report(
     records = read_results([results]).records if isinstance(results, str | Path) else results
     summary = summarise_games(records)
     figures = draw_figures(summary)
-    facts = Facts(title=title, about=about, command=command, machine=this_machine(), date=now())
+    facts = facts_of_run(title, about, command)
     page = render_page(summary, records, figures, facts, notes(summary), inspections or {})
-    run = {"title": title, "command": command, "machine": facts.machine, "date": facts.date}
-    numbers = json.dumps({**run, **as_dict(summary)}, indent=1, allow_nan=False)
-
-    folder = Path(output)
-    for figure in figures:
-        write_atomically(folder / "figures" / f"{figure.name}.png", figure.png)
-        write_atomically(folder / "figures" / f"{figure.name}.svg", figure.svg)
-    write_atomically(folder / "summary.json", numbers + "\n")
-    write_atomically(folder / "summary.md", markdown_report(summary))
-    write_atomically(folder / "report.html", page)
-    return Report(folder / "report.html", summary, terminal_report(summary))
+    run = {name: value for name, value in facts.items() if name != "about"}
+    files: dict[str, str | bytes] = {}
+    for name, (_, figure) in figures.items():
+        files |= {f"figures/{name}.png": png_of(figure), f"figures/{name}.svg": svg_of(figure)}
+    files["summary.json"] = json.dumps({**run, **as_dict(summary)}, indent=1, allow_nan=False) + "\n"
+    files |= {"summary.md": markdown_report(summary), "report.html": page}
+    for name, content in files.items():
+        write_atomically(Path(output) / name, content)
+    return Report(Path(output) / "report.html", summary, terminal_report(summary))

@@ -20,7 +20,29 @@ class HouseholdKind(SourceKind):
     asks = ("text", "plan", "list", "solve")
 
     def load(self, source: TaskSource, ask: Ask) -> TaskSet:
-        return household_tasks(source.data, ask, source.notes)
+        """One task for each stored episode, whose record goes into the metadata: training needs nothing else.
+
+        Raises:
+            InputError: there is no such file.
+        """
+        if not Path(source.data).is_file():
+            raise InputError(f"there is no file {source.data}; make it with `interlat collect episodes`")
+        tasks = []
+        for record in read_episodes(source.data):
+            scene = {key: value for key, value in record.items() if key != "episodes"}
+            for episode in record["episodes"]:
+                opening, evidence = record["opening"], episode["evidence"]
+                asked = scout_prompt(opening, evidence, "list" if ask == "list" else "plan")
+                tasks.append(
+                    Task(
+                        id=f"{record['item']}#{episode['draw']}",
+                        text=asked if source.notes else room_and_task(opening),
+                        split=record["split"],
+                        task_type=record["task_type"],
+                        metadata={"record": scene, "episode": episode},
+                    )
+                )
+        return TaskSet(tuple(tasks), {"data": source.data, "sha256": sha256_of(Path(source.data).read_bytes())})
 
     def described(self, source: TaskSource) -> dict[str, Any]:
         return {"notes": source.notes}
@@ -30,34 +52,3 @@ class HouseholdKind(SourceKind):
 
 
 HOUSEHOLD = HouseholdKind()
-
-
-def household_tasks(path: str, ask: Ask, notes: bool) -> TaskSet:
-    """One task for each stored episode, whose record goes into the metadata: training needs nothing else.
-
-    Args:
-        path: ``episodes.jsonl`` of authored games.
-        ask: "plan" or "list", see `interlat.experiments.household.prompts.SCOUT_REQUEST`.
-        notes: whether the prompt has the private notes and the scout's request, or only the opening text.
-
-    Raises:
-        InputError: there is no such file.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"there is no file {path}; make it with `interlat collect episodes`")
-    tasks = []
-    for record in read_episodes(path):
-        scene = {key: value for key, value in record.items() if key != "episodes"}
-        for episode in record["episodes"]:
-            style = "list" if ask == "list" else "plan"
-            opening, evidence = record["opening"], episode["evidence"]
-            tasks.append(
-                Task(
-                    id=f"{record['item']}#{episode['draw']}",
-                    text=scout_prompt(opening, evidence, style) if notes else room_and_task(opening),
-                    split=record["split"],
-                    task_type=record["task_type"],
-                    metadata={"record": scene, "episode": episode},
-                )
-            )
-    return TaskSet(tuple(tasks), {"data": path, "sha256": sha256_of(Path(path).read_bytes())})

@@ -234,14 +234,3 @@ def _export(config: TrainScout) -> None:
         role="scout", prompt_template=f"{PLACE_OF_TEXT}\n{SCOUT_REQUEST['plan']}", template=config.template
     )
     export_agent(config, model, tokenizer, settings, start=config.start)
-
-
-def expected_place_loss(records: list[dict[str, Any]]) -> float:
-    """Entropy of the exact posterior in nats, averaged over beliefs: the least place loss that a scout can reach."""
-    entropies = [
-        -sum(p * torch.tensor(p).log().item() for p in belief["probabilities"])
-        for record in records
-        for episode in record["episodes"]
-        for belief in episode["beliefs"]
-    ]
-    return sum(entropies) / len(entropies)

@@ -1,10 +1,8 @@
 """`interlat demo`: a scout and an actor play held-out games under several kinds of message."""
 
 import json
-import shlex
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +10,7 @@ from rich.console import Console
 
 from interlat.config import write_config
 from interlat.errors import InputError
+from interlat.experiments.household.commands.evaluate import show_report
 from interlat.files import write_atomically
 from interlat.progress import completed, gathered, say
 
@@ -57,13 +56,7 @@ class Demo:
         """Play; the episodes of these games and variants."""
         import torch
 
-        from interlat.experiments.household.evaluate import (
-            EvaluateHousehold,
-            evaluate_household,
-            resolved,
-            results_of,
-            write_inspections,
-        )
+        from interlat.experiments.household.evaluate import EvaluateHousehold, played_with_inspections
 
         torch.set_num_threads(self.threads)
         settings = EvaluateHousehold(
@@ -77,30 +70,20 @@ class Demo:
 
         def write_settings() -> None:
             write_config(self, self.output)
-            write_atomically(Path(self.output) / "settings.json", json.dumps(resolved(settings), indent=1))
+            resolved = {**asdict(settings), "hash": settings.hash, "torch": torch.__version__}
+            write_atomically(Path(self.output) / "settings.json", json.dumps(resolved, indent=1))
 
-        completed(evaluate_household(settings, records), "episodes", begun=write_settings)
-        write_inspections(settings, records)
         items = {record["item"] for record in records}
-        found = results_of(settings)
+        found = played_with_inspections(settings, records, write_settings)
         played = [line for line in found.records if line["item"] in items and line["variant"] in self.variants]
         return replace(found, records=played)
 
     def report(self, played: "Results") -> None:
         """The table, and the report."""
-        from interlat.experiments.household.evaluate import INSPECTIONS_FILE, RESULTS_FILE
-        from interlat.experiments.household.report import build_report
+        from interlat.experiments.household.evaluate import RESULTS_FILE
 
-        folder = Path(self.output)
-        inspections = json.loads((folder / INSPECTIONS_FILE).read_text())
-        report = build_report(played.records, folder, inspections=inspections, command=shlex.join(sys.argv))
-        if self.json:
-            for line in played.records:
-                print(json.dumps(line, ensure_ascii=False))
-        Console(stderr=self.json).print(report.table)
-        if played.note:
-            say(played.note)
-        say(f"episodes: {folder / RESULTS_FILE}\nreport:   {report.page}")
+        page = show_report(played, self.output, self.json, Console(stderr=self.json))
+        say(f"episodes: {Path(self.output) / RESULTS_FILE}\nreport:   {page}")
 
 
 def demo_games(output: str, games: int) -> list[dict[str, Any]]:
@@ -108,10 +91,9 @@ def demo_games(output: str, games: int) -> list[dict[str, Any]]:
 
     The number of games authored is a little larger than asked for: some are no search problem.
     """
-    from interlat.experiments.household.author import author_games
+    from interlat.experiments.household.author import MINI_ROOMS, author_games
     from interlat.experiments.household.collect_episodes import CollectEpisodes, collect_episodes
     from interlat.experiments.household.episodes import playable_episodes
-    from interlat.experiments.household.mini import MINI_ROOMS
 
     records: list[dict[str, Any]] = []
     for split, count in zip(_SPLITS, (games - games // 2, games // 2), strict=True):

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from interlat.config import write_config
 from interlat.experiments.household.settings import EvaluateHousehold
-from interlat.progress import completed, say
+from interlat.progress import say
 
 if TYPE_CHECKING:
     from interlat.results import Results
@@ -43,33 +43,37 @@ class Evaluate:
         records = of_draw(playable_episodes(self.episodes, self.limit), self.draw)
         import torch
 
-        from interlat.experiments.household.evaluate import (
-            check_evidence,
-            evaluate_household,
-            results_of,
-            write_inspections,
-        )
+        from interlat.experiments.household.evaluate import played_with_inspections
 
         torch.set_num_threads(self.threads)
-        check_evidence(self.settings, records)
-        steps = evaluate_household(self.settings, records)
-        completed(steps, "episodes", begun=lambda: write_config(self, self.settings.output))
-        write_inspections(self.settings, records)
-        return results_of(self.settings)
+        return played_with_inspections(self.settings, records, lambda: write_config(self, self.settings.output))
 
     def report(self, played: "Results") -> None:
         """Write the report and show its table."""
-        from interlat.experiments.household.evaluate import INSPECTIONS_FILE, RESULTS_FILE
-        from interlat.experiments.household.report import build_report
-        from interlat.results import read_results
+        from interlat.experiments.household.evaluate import RESULTS_FILE
 
-        folder = Path(self.settings.output)
-        if self.json:
-            for line in read_results([folder / RESULTS_FILE]).records:
-                print(json.dumps(line, ensure_ascii=False))
-        inspections = json.loads((folder / INSPECTIONS_FILE).read_text())
-        report = build_report(played.records, folder, inspections=inspections, command=shlex.join(sys.argv))
-        Console(stderr=True).print(report.table)
-        if played.note:
-            say(played.note)
-        say(f"episodes in {folder / RESULTS_FILE}, report in {report.page}")
+        page = show_report(played, self.settings.output, self.json, Console(stderr=True))
+        say(f"episodes in {Path(self.settings.output) / RESULTS_FILE}, report in {page}")
+
+
+def show_report(played: "Results", output: str, as_json: bool, console: Console) -> Path:
+    """Write the report of some episodes into their run directory and show its table; the page.
+
+    Args:
+        played: the episodes.
+        output: the run directory.
+        as_json: print one JSON line an episode on stdout.
+        console: shows the table.
+    """
+    from interlat.experiments.household.evaluate import INSPECTIONS_FILE
+    from interlat.experiments.household.report import build_report
+
+    if as_json:
+        for line in played.records:
+            print(json.dumps(line, ensure_ascii=False))
+    inspections = json.loads((Path(output) / INSPECTIONS_FILE).read_text())
+    report = build_report(played.records, output, inspections=inspections, command=shlex.join(sys.argv))
+    console.print(report.table)
+    if played.note:
+        say(played.note)
+    return report.page

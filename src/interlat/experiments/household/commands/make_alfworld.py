@@ -8,23 +8,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from interlat.environments.alfworld.splits import check_split
-from interlat.experiments.household.author import AuthorOptions, author_games
-from interlat.experiments.household.mini import MINI_ROOMS
+from interlat.experiments.household.author import MINI_ROOMS, AuthorOptions, author_games
 from interlat.experiments.household.verify import Verdict, verify_games
 from interlat.progress import gathered, say
-
-
-@dataclass(frozen=True)
-class AuthoredGames:
-    """Games, and what the expert made of them if it was asked to."""
-
-    games: list[Path]
-    verdicts: list[Verdict]
-
-    @property
-    def lost(self) -> list[Verdict]:
-        """The games that the expert lost."""
-        return [verdict for verdict in self.verdicts if not verdict.won]
 
 
 @dataclass(frozen=True)
@@ -52,24 +38,26 @@ class MakeAlfworld:
     def __post_init__(self) -> None:
         check_split(self.split)
 
-    def run(self) -> AuthoredGames:
-        """Author the games, and let the expert play them if asked to."""
+    def run(self) -> tuple[list[Path], list[Verdict]]:
+        """Author the games, and let the expert play them if asked to; the games and what it made of them."""
         options = MINI_ROOMS if self.mini else self.options
         paths = author_games(self.output, self.count, self.split, self.seed, options)
         games = gathered(paths, self.count, f"{self.split} games")
-        return AuthoredGames(games, gathered(verify_games(games), len(games), "expert") if self.verify else [])
+        return games, gathered(verify_games(games), len(games), "expert") if self.verify else []
 
-    def report(self, made: AuthoredGames) -> int:
+    def report(self, made: tuple[list[Path], list[Verdict]]) -> int:
         """How many of which task type; 1 if the expert lost one."""
-        types = [path.parts[-3].split("-")[0] for path in made.games]
+        games, verdicts = made
+        lost = [verdict for verdict in verdicts if not verdict.won]
+        types = [path.parts[-3].split("-")[0] for path in games]
         if self.json:
-            for path, task_type in zip(made.games, types, strict=True):
+            for path, task_type in zip(games, types, strict=True):
                 print(json.dumps({"game": str(path), "split": self.split, "task_type": task_type}))
-        say(f"{len(made.games)} {self.split} games in {self.output}")
+        say(f"{len(games)} {self.split} games in {self.output}")
         for task_type, count in sorted(Counter(types).items()):
             say(f"  {count:5d} {task_type}")
         if self.verify:
-            say(f"the expert won {len(made.verdicts) - len(made.lost)} of {len(made.verdicts)} games")
-        for verdict in made.lost[:10]:
+            say(f"the expert won {len(verdicts) - len(lost)} of {len(verdicts)} games")
+        for verdict in lost[:10]:
             say(f"  lost {verdict.game}")
-        return int(bool(made.lost))
+        return int(bool(lost))
