@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from interlat.engine.cache import DonatedCache, KVCache, MemoryRow, join_rows
+from interlat.engine.cache import CachedSequence, DonatedCache, KVCache, join_sequences
 from interlat.errors import InputError
 
 
@@ -227,19 +227,19 @@ def test_a_moved_memory_is_taken_once():
 
 def test_rows_of_memories_are_joined():
     first, second = make_memory([2, 4, 3]), make_memory([5, 1], seed=1)
-    assert join_rows([MemoryRow(first, row) for row in range(3)]) is first
-    assert MemoryRow(first, 1).next_position == 4
+    assert join_sequences([CachedSequence(first, row) for row in range(3)]) is first
+    assert CachedSequence(first, 1).next_position == 4
     for rows in (
         [(first, 0), (first, 1)],
         [(first, 2), (first, 0), (first, 1)],
         [(second, 1), (first, 2), (second, 0)],
     ):
-        joined = join_rows([MemoryRow(memory, row) for memory, row in rows])
+        joined = join_sequences([CachedSequence(memory, row) for memory, row in rows])
         assert len(joined) == len(rows)
         for place, (memory, row) in enumerate(rows):
             assert columns_of(joined, place) == columns_of(memory, row)
     with pytest.raises(InputError, match="no caches"):
-        join_rows([])
+        join_sequences([])
 
 
 def test_one_memory_merged_is_that_memory_compact():

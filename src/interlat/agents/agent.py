@@ -17,8 +17,8 @@ from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.connectors.base import Connector, padded_rows
 from interlat.connectors.bridge import Bridge
 from interlat.connectors.identity import NormMatchedIdentity
-from interlat.engine.cache import KVCache, MemoryRow
-from interlat.engine.cache_message import memory_of_message, origin_of
+from interlat.engine.cache import CachedSequence, KVCache
+from interlat.engine.cache_message import cache_of_message, origin_of
 from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Latents, Part, Text, Tokens
 from interlat.engine.protocol import Engine
@@ -278,7 +278,9 @@ class Agent:
             raise InputError(f"{len(given)} messages for {len(texts)} texts, expected a list of texts and one for each")
         prompts, memory = self.prompts(texts, given)
         requests = [
-            Request(str(number), prompt, self.seed(seed, text), None if memory is None else MemoryRow(memory, number))
+            Request(
+                str(number), prompt, self.seed(seed, text), None if memory is None else CachedSequence(memory, number)
+            )
             for number, (text, prompt) in enumerate(zip(texts, prompts, strict=True))
         ]
         replies: dict[str, Reply] = {}
@@ -396,7 +398,7 @@ class Agent:
 
     def cache_of(self, message: CacheMessage) -> KVCache:
         """The KV cache in a message, ready to be continued. Raises MessageError if another model made it."""
-        return memory_of_message(self.engine, message)
+        return cache_of_message(self.engine, message)
 
     def check(self, header: Header) -> None:
         """Check that this agent can read messages with such a header, before any is made or used.

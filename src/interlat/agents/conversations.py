@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from interlat.agents.sender import Clock
-from interlat.engine.cache import KVCache, MemoryRow, join_rows
+from interlat.engine.cache import CachedSequence, KVCache, join_sequences
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError
 from interlat.messages import CacheMessage, Message
@@ -80,7 +80,7 @@ class Conversations:
             turns.append(
                 Turn(final_part(text) or "", text, decoded.stopped[row], count, read, decoded.forward_passes + 1)
             )
-        self._memory = decoded.memory
+        self._memory = decoded.cache
         return turns
 
     def go_on(self, rows: Sequence[int], texts: Sequence[str]) -> None:
@@ -117,5 +117,5 @@ def caches_of(agent: "Agent", messages: Sequence[Message | None]) -> KVCache | N
             raise InputError(
                 f"the cache message holds {len(message.next_position)} conversations, expected one; send each alone"
             )
-        rows.append(MemoryRow(agent.cache_of(message)))
-    return join_rows(rows)
+        rows.append(CachedSequence(agent.cache_of(message)))
+    return join_sequences(rows)

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from tyro.conf import Positional
 
-from interlat.cli.store_info import open_store
+from interlat.cli.store import open_store
 from interlat.config import write_config
 from interlat.errors import InputError
 from interlat.files import write_atomically

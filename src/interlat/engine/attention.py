@@ -26,12 +26,12 @@ def layer_windows(config: PretrainedConfig) -> dict[str, int | None]:
     if unknown:
         raise CheckpointError(
             f"{config.model_type} has layers of kind {', '.join(unknown)}; only models with full or sliding "
-            "attention in every layer can keep a memory"
+            "attention in every layer can keep a cache"
         )
     return {kind: (window if kind == SLIDING else None) for kind in dict.fromkeys(kinds)}
 
 
-def visible_columns(
+def visible_positions(
     attention_mask: Bool[Tensor, "B T"],
     position_ids: Int[Tensor, "B T"],
     start: int,
@@ -53,7 +53,7 @@ def visible_columns(
     return (visible | itself)[:, None]
 
 
-def columns_of_layer(layer_mask: Bool[Tensor, "B L C"], layer: int, width: int) -> Bool[Tensor, "B 1 1 T"]:
+def positions_of_layer(layer_mask: Bool[Tensor, "B L C"], layer: int, width: int) -> Bool[Tensor, "B 1 1 T"]:
     """Which of ``width`` columns a layer (counted from 0) may see: all but those that the mask hides from it."""
     hidden = layer_mask[:, layer, :width]
     return functional.pad(hidden, (0, width - hidden.shape[1]), value=True)[:, None, None]

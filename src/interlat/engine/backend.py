@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from interlat.engine.attention import as_model_mask, columns_of_layer, layer_windows, visible_columns
+from interlat.engine.attention import as_model_mask, layer_windows, positions_of_layer, visible_positions
 from interlat.engine.buffer import KeyValueBuffer, as_transformers_cache
 from interlat.engine.recorder import HiddenStateRecorder
 from interlat.errors import CheckpointError
@@ -63,7 +63,7 @@ class TransformersBackend:
         if crossed := getattr(self.config, "cross_attention_layers", None):
             raise CheckpointError(
                 f"{type(model).__name__} reads an image in its layers {', '.join(map(str, crossed))} "
-                "(cross_attention_layers); only models that read text alone can keep a memory"
+                "(cross_attention_layers); only models that read text alone can keep a cache"
             )
         accepted = inspect.signature(self.decoder.forward).parameters
         missing = {"inputs_embeds", "position_ids", "past_key_values", "attention_mask"} - set(accepted)
@@ -75,7 +75,7 @@ class TransformersBackend:
         self.implementation = self.config._attn_implementation
         if self.implementation not in ("sdpa", "eager"):
             raise CheckpointError(
-                f"attention implementation {self.implementation} cannot read memories with holes; "
+                f"attention implementation {self.implementation} cannot read caches with holes; "
                 'load the model with attn_implementation="sdpa" or "eager"'
             )
 
@@ -95,7 +95,7 @@ class TransformersBackend:
             start, end = buffer.length, buffer.length + embeddings.shape[1]
             masks = {
                 kind: as_model_mask(
-                    visible_columns(attention_mask[:, :end], position_ids[:, :end], start, window),
+                    visible_positions(attention_mask[:, :end], position_ids[:, :end], start, window),
                     self.implementation,
                     embeddings.dtype,
                 )
@@ -136,7 +136,7 @@ def layers_of(decoder: nn.Module, count: int) -> nn.ModuleList:
     if len(outermost) != 1:
         raise CheckpointError(
             f"{type(decoder).__name__} has {len(outermost)} lists of {count} layers, expected one; read its last layer "
-            "only, and hand over all layers of a memory"
+            "only, and hand over all layers of a cache"
         )
     return outermost[0]
 
@@ -152,7 +152,7 @@ def masked_layers(decoder: Any, layer_mask: Tensor | None) -> Iterator[None]:
             named = dict(zip(inspect.signature(module.forward).parameters, inputs, strict=False)) | named
             inputs = ()
         given: Tensor = named["attention_mask"]
-        seen = columns_of_layer(layer_mask, number, given.shape[-1])
+        seen = positions_of_layer(layer_mask, number, given.shape[-1])
         if given.dtype == torch.bool:
             return inputs, {**named, "attention_mask": given & seen}
         return inputs, {**named, "attention_mask": given.masked_fill(~seen, torch.finfo(given.dtype).min)}

@@ -270,16 +270,16 @@ class DonatedCache:
 
 
 @dataclass(frozen=True, eq=False)
-class MemoryRow:
+class CachedSequence:
     """One row of the cache of a batch: nothing is copied until somebody reads it in other company."""
 
-    memory: KVCache
+    cache: KVCache
     row: int = 0
 
     @property
     def next_position(self) -> int:
         """The position at which a reader goes on."""
-        return int(self.memory.next_position[self.row])
+        return int(self.cache.next_position[self.row])
 
 
 LayerShape = tuple[int, int, int, int]
@@ -300,17 +300,17 @@ def shape_text(shapes: Sequence[LayerShape], hidden_size: int) -> str:
     return f"{len(shapes)} layers of {[list(shape) for shape in shapes]} and hidden size {hidden_size}"
 
 
-def join_rows(rows: Sequence[MemoryRow]) -> KVCache:
+def join_sequences(rows: Sequence[CachedSequence]) -> KVCache:
     """Rows as one cache; the cache itself where they are all of its rows in order.
 
     Raises:
         InputError: no rows, or the caches come from models of different shape.
     """
     places = [one.row for one in rows]
-    if rows and all(one.memory is rows[0].memory for one in rows):
-        cache = rows[0].memory
+    if rows and all(one.cache is rows[0].cache for one in rows):
+        cache = rows[0].cache
         return cache if places == list(range(len(cache))) else cache.select(places)
-    return KVCache.concat([one.memory.select([one.row]) for one in rows])
+    return KVCache.concat([one.cache.select([one.row]) for one in rows])
 
 
 def positions_ahead(cache: KVCache, count: int) -> tuple[Bool[Tensor, "B C"], Int[Tensor, "B C"]]:

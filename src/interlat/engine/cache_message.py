@@ -1,7 +1,6 @@
-"""A memory as a message that can be saved, sent and read by another process."""
+"""A cache as a message that can be saved, sent and read by another process."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -16,7 +15,9 @@ from interlat.errors import MessageError
 from interlat.messages import CacheMessage, Header
 
 FOREIGN = "foreign_cache"
-"""Where the provenance of a message names other models that its columns come from."""
+"""Where the provenance of a message names other models that its positions come from."""
+_SHARED = {field.name for field in fields(KVCache)} & {field.name for field in fields(CacheMessage)}
+_SCALES = {"keys": "key_scales", "values": "value_scales"}
 
 
 def header_of(engine: Engine, provenance: dict[str, Any] | None = None) -> Header:
@@ -49,7 +50,7 @@ class CacheModel:
     @classmethod
     def of_engine(cls, engine: Engine) -> "CacheModel":
         """A loaded model."""
-        return cls(engine.origin, engine.layers, engine.memory_shape, engine.hidden_size)
+        return cls(engine.origin, engine.layers, engine.cache_shape, engine.hidden_size)
 
     @classmethod
     def of_message(cls, message: CacheMessage) -> "CacheModel":
@@ -101,57 +102,41 @@ def check_cache(
     return differing
 
 
-def message_of_memory(
-    engine: Engine, memory: KVCache, provenance: dict[str, Any] | None = None, *, int8: bool = False
+def message_of_cache(
+    engine: Engine, cache: KVCache, provenance: dict[str, Any] | None = None, *, int8: bool = False
 ) -> CacheMessage:
-    """The memory of one or more conversations as a cache message.
+    """The cache of one or more conversations as a message.
 
     Args:
-        engine: the engine that made the memory.
-        memory: what travels, on any device.
-        provenance: what else should be known; JSON values. Models that columns come from, other than the engine's, are
-            named under ``foreign_cache``.
+        engine: the engine that made the cache.
+        cache: what travels, on any device.
+        provenance: what else should be known; JSON values. Models that positions come from, other than the engine's,
+            are named under ``foreign_cache``.
         int8: round keys and values, see `rounded`; otherwise nothing is.
 
     Raises:
-        MessageError: the memory is empty.
+        MessageError: the cache is empty.
         InputError: another engine made it.
     """
-    engine.check_memory(memory)
-    foreign = [name for name in memory.foreign if name != engine.origin.label] if memory.foreign else []
+    engine.check_cache(cache)
+    foreign = [name for name in cache.foreign if name != engine.origin.label] if cache.foreign else []
     if foreign:
         provenance = {**(provenance or {}), FOREIGN: foreign}
-    keys: Sequence[Tensor] = memory.keys
-    values: Sequence[Tensor] = memory.values
-    key_scales: Sequence[Tensor] = ()
-    value_scales: Sequence[Tensor] = ()
+    body = {name: getattr(cache, name) for name in _SHARED}
     if int8:
-        keys, key_scales = zip(*map(_as_int8, memory.keys), strict=True)
-        values, value_scales = zip(*map(_as_int8, memory.values), strict=True)
-    return CacheMessage(
-        keys=keys,
-        values=values,
-        key_scales=key_scales,
-        value_scales=value_scales,
-        layer_mask=memory.layer_mask,
-        attention_mask=memory.attention_mask,
-        position_ids=memory.position_ids,
-        segment_ids=memory.segment_ids,
-        segment_names=memory.segment_names,
-        next_position=memory.next_position,
-        hidden_states=memory.hidden_states,
-        header=replace(header_of(engine, provenance), rules=engine.origin.rules),
-    )
+        for name, scales in _SCALES.items():
+            body[name], body[scales] = zip(*map(_as_int8, body[name]), strict=True)
+    return CacheMessage(**body, header=replace(header_of(engine, provenance), rules=engine.origin.rules))
 
 
-def memory_of_message(engine: Engine, message: CacheMessage, *, allow_foreign_cache: bool = False) -> KVCache:
-    """The memory in a cache message, on the engine's device and in its dtype.
+def cache_of_message(engine: Engine, message: CacheMessage, *, allow_foreign_cache: bool = False) -> KVCache:
+    """The cache in a message, on the engine's device and in its dtype.
 
     Args:
-        engine: reads on from the memory.
+        engine: reads on from the cache.
         message: what another engine, perhaps on another machine, made.
         allow_foreign_cache: also take a message of another model of the same shape, such as another fine-tuning of one
-            base; what it then means to the reader is not known. The memory names that model (`KVCache.foreign`).
+            base; what it then means to the reader is not known. The cache names that model (`KVCache.foreign`).
 
     Raises:
         MessageError: the message was made by another model or tokenizer, or by a model of another shape.
@@ -159,40 +144,34 @@ def memory_of_message(engine: Engine, message: CacheMessage, *, allow_foreign_ca
     maker = CacheModel.of_message(message)
     differing = check_cache(CacheModel.of_engine(engine), maker, allow_foreign_cache=allow_foreign_cache)
     foreign = message.header.provenance.get(FOREIGN) or []
-
-    def moved(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(engine.device, engine.dtype) if tensor.is_floating_point() else tensor.to(engine.device)
-
-    keys, values = tuple(message.keys), tuple(message.values)
+    body = {name: getattr(message, name) for name in _SHARED}
     if message.key_scales:
-        keys = tuple(map(_from_int8, keys, message.key_scales))
-        values = tuple(map(_from_int8, values, message.value_scales))
+        for name, scales in _SCALES.items():
+            body[name] = map(_from_int8, body[name], getattr(message, scales))
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.to(engine.device, engine.dtype) if value.is_floating_point() else value.to(engine.device)
+        return value if value is None or isinstance(value, str) else tuple(map(moved, value))
+
     return KVCache(
-        keys=tuple(moved(layer) for layer in keys),
-        values=tuple(moved(layer) for layer in values),
-        layer_mask=None if message.layer_mask is None else moved(message.layer_mask),
-        attention_mask=moved(message.attention_mask),
-        position_ids=moved(message.position_ids),
-        segment_ids=moved(message.segment_ids),
-        segment_names=message.segment_names,
-        next_position=moved(message.next_position),
-        hidden_states=moved(message.hidden_states),
+        **{name: moved(value) for name, value in body.items()},
         origin=engine.origin,
         foreign=(*map(str, foreign), *([maker.origin.label] if differing else [])),
     )
 
 
-def rounded(memory: KVCache) -> KVCache:
-    """The memory as it arrives when its keys and values travel as int8.
+def rounded(cache: KVCache) -> KVCache:
+    """The cache as it arrives when its keys and values travel as int8.
 
-    A column of a head becomes ``q = x / s``, rounded to the nearest integer, with ``s = max|x| / 127`` in float32: one
-    byte a number and four bytes a column of a head. What is off is at most s / 2.
+    A position of a head becomes ``q = x / s``, rounded to the nearest integer, with ``s = max|x| / 127`` in float32:
+    one byte a number and four bytes a position of a head. What is off is at most s / 2.
     """
 
     def once(layer: Float[Tensor, "B H T d"]) -> Float[Tensor, "B H T d"]:
         return _from_int8(*_as_int8(layer)).to(layer.dtype)
 
-    return replace(memory, keys=tuple(map(once, memory.keys)), values=tuple(map(once, memory.values)), spare=None)
+    return replace(cache, keys=tuple(map(once, cache.keys)), values=tuple(map(once, cache.values)), spare=None)
 
 
 def _as_int8(layer: Float[Tensor, "B H T d"]) -> tuple[Int8[Tensor, "B H T d"], Float[Tensor, "B H T"]]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class DecodeOutput:
     """What B sequences wrote."""
 
-    memory: KVCache
+    cache: KVCache
     """Everything read and written, stop tokens excluded; ready for `Engine.prefill` with a continuation."""
     token_ids: list[list[int]]
     """The tokens of each sequence, without the stop token."""
@@ -40,14 +40,14 @@ class DecodeOutput:
 class _Rows:
     """The sequences that are still writing, and the buffer where the finished ones are kept."""
 
-    def __init__(self, engine: "HFEngine", memory: KVCache, steps: int) -> None:
+    def __init__(self, engine: "HFEngine", cache: KVCache, steps: int) -> None:
         self.engine = engine
-        self.width = memory.width
-        self.attention_mask, self.position_ids = positions_ahead(memory, steps)
-        self.home = KeyValueBuffer(memory.width + steps, memory)
+        self.width = cache.width
+        self.attention_mask, self.position_ids = positions_ahead(cache, steps)
+        self.home = KeyValueBuffer(cache.width + steps, cache)
         self.buffer = self.home
-        self.active = torch.arange(len(memory), device=engine.device)
-        self.layer_mask = memory.layer_mask
+        self.active = torch.arange(len(cache), device=engine.device)
+        self.layer_mask = cache.layer_mask
         self.forward = engine.backend.start(
             self.home, self.attention_mask, self.position_ids, layer_mask=self.layer_mask
         )
@@ -72,7 +72,7 @@ class _Rows:
 
 def decode_rows(
     engine: "HFEngine",
-    memory: KVCache,
+    cache: KVCache,
     sampling: Sampling,
     seeds: Sequence[int] | None,
     stop_ids: frozenset[int],
@@ -80,13 +80,13 @@ def decode_rows(
     segment: str,
 ) -> DecodeOutput:
     """See `Engine.decode`; ``state_at`` None keeps no states."""
-    count = len(memory)
-    left = [engine.context_after(read) - read for read in memory.next_position.tolist()]
+    count = len(cache)
+    left = [engine.context_after(read) - read for read in cache.next_position.tolist()]
     budgets = [max(0, min(sampling.max_new_tokens, positions)) for positions in left]
     steps = max(budgets, default=0)
     uniforms = _uniforms(sampling, seeds, count, steps)
-    rows = _Rows(engine, memory, steps)
-    hidden_states = memory.hidden_states.clone()
+    rows = _Rows(engine, cache, steps)
+    hidden_states = cache.hidden_states.clone()
     kept = hidden_states.new_zeros(count, steps if state_at else 0, engine.hidden_size)
     token_ids: list[list[int]] = [[] for _ in range(count)]
     stopped = [False] * count
@@ -128,10 +128,10 @@ def decode_rows(
         active = [row for row in places.tolist() if len(token_ids[row]) < budgets[row]]
     rows.store()
     lengths = [len(ids) for ids in token_ids]
-    new = torch.arange(rows.home.length - memory.width, device=engine.device)
+    new = torch.arange(rows.home.length - cache.width, device=engine.device)
     new_mask = new[None, :] < torch.tensor(lengths, device=engine.device)[:, None]
     return DecodeOutput(
-        memory=rows.home.grown(memory, new_mask, segment, hidden_states, engine.origin),
+        cache=rows.home.grown(cache, new_mask, segment, hidden_states, engine.origin),
         token_ids=token_ids,
         texts=[text_of(ids, engine.tokenizer) for ids in token_ids],
         hidden_states=[kept[row, :length].clone() for row, length in enumerate(lengths)] if state_at else [],

@@ -20,7 +20,7 @@ from transformers.models.mistral import modeling_mistral as mistral
 from transformers.models.qwen2 import modeling_qwen2 as qwen2
 from transformers.models.qwen3 import modeling_qwen3 as qwen3
 
-from interlat.engine.attention import columns_of_layer, layer_windows, visible_columns
+from interlat.engine.attention import layer_windows, positions_of_layer, visible_positions
 from interlat.engine.backend import Forward
 from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.embeddings import has_hooks
@@ -121,7 +121,7 @@ class LlamaFamilyBackend:
             for kind, window in windows.items():
                 ragged = end - start > 1 and (start > 0 or not everything_visible)
                 if window is not None or layer_mask is not None or ragged:
-                    masks[kind] = visible_columns(attention_mask[:, :end], position_ids[:, :end], start, window)
+                    masks[kind] = visible_positions(attention_mask[:, :end], position_ids[:, :end], start, window)
                 elif end - start > 1 or everything_visible:
                     masks[kind] = None
                 else:
@@ -138,7 +138,7 @@ class LlamaFamilyBackend:
             for index, (kind, layer) in enumerate(zip(self.kinds, self.layers, strict=True)):
                 mask = masks[kind]
                 if mask is not None and layer_mask is not None:
-                    mask = mask & columns_of_layer(layer_mask, index, end)
+                    mask = mask & positions_of_layer(layer_mask, index, end)
                 states = layer(states, width, index, buffer, cos, sin, mask)
                 if recorder is not None and index + 1 in wanted:
                     recorder.see(index + 1, states.view(batch, width, size))

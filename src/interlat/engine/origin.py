@@ -1,4 +1,4 @@
-"""Which model made a memory, and what another model would read differently in it."""
+"""Which model made a cache, and what another model would read differently in it."""
 
 import functools
 import json
@@ -41,7 +41,7 @@ def _flat(fields: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
 
 
 class Origin:
-    """The model that made a memory, as far as another one must know it. Fingerprints are computed when asked for, once.
+    """The model that made a cache, as far as another one must know it. Fingerprints are computed when asked for, once.
 
     Args:
         name: of the model.

@@ -122,7 +122,7 @@ def begun(parts: Prompt | str, tokenizer: PreTrainedTokenizerBase) -> list[Part]
     A prompt that has it already keeps the one; a tokenizer's token at the end of a text is never added.
 
     Args:
-        parts: the whole prompt; not what continues a memory.
+        parts: the whole prompt; not what continues a cache.
         tokenizer: of the model that reads it.
 
     Raises:

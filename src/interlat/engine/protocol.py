@@ -44,7 +44,7 @@ class Engine(Protocol):
     """Number of decoder layers."""
     hidden_size: int
     context_length: int
-    memory_shape: tuple[LayerShape, ...] = ()
+    cache_shape: tuple[LayerShape, ...] = ()
     """The shape of its caches, layer by layer; empty accepts any."""
     original_length: int | None = None
     """See `interlat.engine.rotary.original_length`."""
@@ -73,7 +73,7 @@ class Engine(Protocol):
     def prefill(
         self,
         prompts: Sequence[Prompt | str],
-        memory: KVCache | DonatedCache | None = None,
+        cache: KVCache | DonatedCache | None = None,
         *,
         segment: str = "prompt",
         spare: int = 0,
@@ -81,14 +81,14 @@ class Engine(Protocol):
     def prefill_hidden(
         self,
         prompts: Sequence[Prompt | str],
-        memory: KVCache | DonatedCache | None = None,
+        cache: KVCache | DonatedCache | None = None,
         *,
         segment: str = "prompt",
         kept: LayerSelection | None = None,
     ) -> tuple[KVCache, list[Float[Tensor, "T *row_shape"]]]: ...
     def think(
         self,
-        memory: KVCache | DonatedCache,
+        cache: KVCache | DonatedCache,
         latent_steps: int,
         connector: StateMap,
         *,
@@ -98,7 +98,7 @@ class Engine(Protocol):
     ) -> tuple[KVCache, Float[Tensor, "B K *row_shape"]]: ...
     def decode(
         self,
-        memory: KVCache,
+        cache: KVCache,
         sampling: Sampling | None = None,
         seeds: Sequence[int] | None = None,
         stop_ids: Collection[int] | None = None,
@@ -160,21 +160,21 @@ class Engine(Protocol):
         """Positions that a sequence can hold that has read so many."""
         return self.context_length
 
-    def check_memory(self, memory: KVCache) -> None:
+    def check_cache(self, cache: KVCache) -> None:
         """Check that the engine can continue a cache: it made it, or an equal one did, or it is released.
 
         Raises:
             InputError: it has another shape, or another model or tokenizer made it. What differs is named.
         """
-        found = layer_shapes(memory)
-        if self.memory_shape and (found != self.memory_shape or memory.hidden_states.shape[1] != self.hidden_size):
+        found = layer_shapes(cache)
+        if self.cache_shape and (found != self.cache_shape or cache.hidden_states.shape[1] != self.hidden_size):
             raise InputError(
-                f"the cache has {shape_text(found, memory.hidden_states.shape[1])}, but {self.name} has "
-                f"{shape_text(self.memory_shape, self.hidden_size)}; use the engine that made it"
+                f"the cache has {shape_text(found, cache.hidden_states.shape[1])}, but {self.name} has "
+                f"{shape_text(self.cache_shape, self.hidden_size)}; use the engine that made it"
             )
-        if memory.origin is not None and (differing := self.origin.differences(memory.origin)):
+        if cache.origin is not None and (differing := self.origin.differences(cache.origin)):
             raise InputError(
-                f"the cache of {memory.origin.name} does not fit {self.name}: {differing}; use the engine that made "
+                f"the cache of {cache.origin.name} does not fit {self.name}: {differing}; use the engine that made "
                 "it, or pass cache.released() for what it then means"
             )
 

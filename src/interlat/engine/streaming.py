@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from interlat.engine.buffer import KeyValueBuffer, zeros
-from interlat.engine.cache import DonatedCache, KVCache, MemoryRow, join_rows
+from interlat.engine.cache import CachedSequence, DonatedCache, KVCache, join_sequences
 from interlat.engine.prompt import Prompt
 from interlat.engine.recorder import HiddenStateRecorder, LayerSelection
 from interlat.engine.sampling import Sampling, choose, draw_uniforms
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SPARE = 64
 # A batch is refilled once this share of its slots is free; reading prompts one by one would cost more than it brings.
 REFILL_SHARE = 1 / 8
-_UNEVEN_MEMORIES = "either all requests of a stream have a memory, of one row each, or none has"
+_UNEVEN_CACHES = "either all requests of a stream have a cache, of one row each, or none has"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,22 +45,22 @@ class Request:
     """What to read."""
     seed: int = 0
     """Of a sampled answer, see `interlat.engine.sampling.row_seed`; greedy answers do not use it."""
-    memory: KVCache | MemoryRow | None = None
+    cache: KVCache | CachedSequence | None = None
     """A cache of one sequence that the prompt continues, such as what other agents have read. All requests of a stream
     have one or none has. Where nothing else refers to it, it is freed while it is read."""
 
     @property
-    def memory_row(self) -> MemoryRow | None:
-        """The memory as a row.
+    def cached_sequence(self) -> CachedSequence | None:
+        """The cache as a row.
 
         Raises:
-            InputError: it is a memory of several rows.
+            InputError: it is a cache of several rows.
         """
-        if isinstance(self.memory, KVCache):
-            if len(self.memory) != 1:
-                raise InputError(_UNEVEN_MEMORIES)
-            return MemoryRow(self.memory)
-        return self.memory
+        if isinstance(self.cache, KVCache):
+            if len(self.cache) != 1:
+                raise InputError(_UNEVEN_CACHES)
+            return CachedSequence(self.cache)
+        return self.cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +116,7 @@ def write_stream(
     more = True
     while True:
         if more and not batch.active:
-            # What makes the next requests may need the memory of what has ended.
+            # What makes the next requests may need the cache of what has ended.
             batch = new_batch()
         free = batch_size - batch.active
         if more and (free >= enough or not batch.active):
@@ -134,20 +134,20 @@ def write_stream(
 
 def _position_before(request: Request) -> int:
     """The position of the first token of a prompt."""
-    row = request.memory_row
+    row = request.cached_sequence
     return 0 if row is None else row.next_position
 
 
-def _take_memories(requests: list[Request]) -> DonatedCache | None:
-    """The memories of some requests as one, which is taken out of them: nothing else may refer to what is moved."""
-    rows = [request.memory_row for request in requests]
+def _take_caches(requests: list[Request]) -> DonatedCache | None:
+    """The caches of some requests as one, which is taken out of them: nothing else may refer to what is moved."""
+    rows = [request.cached_sequence for request in requests]
     given = [row for row in rows if row is not None]
     if not given:
         return None
     if len(given) < len(rows):
-        raise InputError(_UNEVEN_MEMORIES)
-    requests[:] = [replace(request, memory=None) for request in requests]
-    return DonatedCache(join_rows(given))
+        raise InputError(_UNEVEN_CACHES)
+    requests[:] = [replace(request, cache=None) for request in requests]
+    return DonatedCache(join_sequences(given))
 
 
 def _runs(slots: Sequence[int]) -> Iterator[tuple[int, int, int]]:
@@ -212,29 +212,29 @@ class _Batch:
     def admit(self, requests: list[Request]) -> Iterator[Completion]:
         """Read prompts and put them into free slots; yields those that have no room for a single token.
 
-        The memories are taken out of the requests.
+        The caches are taken out of the requests.
         """
         before = [_position_before(request) for request in requests]
-        memory, prompts = self._read(requests)
+        cache, prompts = self._read(requests)
         rows = []
-        finite = memory.hidden_states.isfinite().all(dim=1).tolist()
-        # From its first column on: between a memory and the prompt behind it may be holes.
-        columns = (memory.width - memory.attention_mask.byte().argmax(dim=1)).tolist()
-        for index, (request, read) in enumerate(zip(requests, memory.next_position.tolist(), strict=True)):
+        finite = cache.hidden_states.isfinite().all(dim=1).tolist()
+        # From its first column on: between a cache and the prompt behind it may be holes.
+        columns = (cache.width - cache.attention_mask.byte().argmax(dim=1)).tolist()
+        for index, (request, read) in enumerate(zip(requests, cache.next_position.tolist(), strict=True)):
             room = self.engine.context_after(read) - read
             budget = min(self.sampling.max_new_tokens, room) if finite[index] else 0
             own = read - before[index]
             kept = prompts[index] if self.keep_prompts else None
             rows.append(_Row(request, own, columns[index], finite[index], budget, kept))
-        row_states = memory.hidden_states if self.recorder is None else torch.stack([states[-1] for states in prompts])
+        row_states = cache.hidden_states if self.recorder is None else torch.stack([states[-1] for states in prompts])
         missing = len(rows) - (len(self.rows) - self.active)
         used = self._longest()
-        if missing > 0 or self.buffer.length < memory.width or self._wasteful(max(used, memory.width)):
-            self._arrange(list(range(len(self.rows))), max(used, memory.width), max(0, missing))
+        if missing > 0 or self.buffer.length < cache.width or self._wasteful(max(used, cache.width)):
+            self._arrange(list(range(len(self.rows))), max(used, cache.width), max(0, missing))
         slots = [slot for slot, row in enumerate(self.rows) if row is None][: len(rows)]
-        layers = list(memory.keys), list(memory.values)
-        memory = replace(memory, keys=(), values=(), spare=None)
-        self._place(slots, memory, layers, row_states, [row.request.seed for row in rows])
+        layers = list(cache.keys), list(cache.values)
+        cache = replace(cache, keys=(), values=(), spare=None)
+        self._place(slots, cache, layers, row_states, [row.request.seed for row in rows])
         for slot, row in zip(slots, rows, strict=True):
             self.rows[slot] = row
         self._restart()
@@ -244,10 +244,10 @@ class _Batch:
 
     def _read(self, requests: list[Request]) -> tuple[KVCache, list[Tensor]]:
         prompts = [request.prompt for request in requests]
-        memory = _take_memories(requests)
+        cache = _take_caches(requests)
         if self.keep_prompts or self.recorder is not None:
-            return self.engine.prefill_hidden(prompts, memory, kept=self.kept)
-        return self.engine.prefill(prompts, memory), []
+            return self.engine.prefill_hidden(prompts, cache, kept=self.kept)
+        return self.engine.prefill(prompts, cache), []
 
     def _longest(self) -> int:
         lengths = [row.columns + len(row.token_ids) for row in self.rows if row is not None]
@@ -288,14 +288,14 @@ class _Batch:
     def _place(
         self,
         slots: Sequence[int],
-        memory: KVCache,
+        cache: KVCache,
         layers: tuple[list[Tensor], list[Tensor]],
         row_states: Tensor,
         seeds: Sequence[int],
     ) -> None:
-        """Copy a memory into some slots. ``layers`` are its keys and values, which are let go one by one."""
+        """Copy a cache into some slots. ``layers`` are its keys and values, which are let go one by one."""
         index = torch.tensor(slots, device=self.engine.device)
-        length, width = self.buffer.length, memory.width
+        length, width = self.buffer.length, cache.width
         for rooms, tensors in zip((self.buffer.keys, self.buffer.values), layers, strict=True):
             for layer in range(len(tensors)):
                 read = tensors.pop(0)
@@ -303,18 +303,18 @@ class _Batch:
                     shape = len(self.rows), read.shape[1], self.buffer.capacity, read.shape[3]
                     rooms.append(zeros(shape, read))
                 _put_rows(rooms[layer], slots, read, length)
-        for room, read in ((self.attention_mask, memory.attention_mask), (self.position_ids, memory.position_ids)):
+        for room, read in ((self.attention_mask, cache.attention_mask), (self.position_ids, cache.position_ids)):
             room[index] = functional.pad(read, [length - width, room.shape[1] - length])
-        if memory.layer_mask is not None and self.layer_mask is None:
-            count = memory.layer_mask.shape[1]
+        if cache.layer_mask is not None and self.layer_mask is None:
+            count = cache.layer_mask.shape[1]
             self.layer_mask = self.attention_mask.new_ones(len(self.rows), count, self.attention_mask.shape[1])
         if self.layer_mask is not None:
             # Of a slot's last row nothing else is seen, so nothing else has to be set.
             self.layer_mask[index, :, length - width : length] = (
-                self.layer_mask.new_ones(1) if memory.layer_mask is None else memory.layer_mask
+                self.layer_mask.new_ones(1) if cache.layer_mask is None else cache.layer_mask
             )
-        self.next_position[index] = memory.next_position
-        self.hidden_states[index] = memory.hidden_states
+        self.next_position[index] = cache.next_position
+        self.hidden_states[index] = cache.hidden_states
         self.row_states[index] = row_states
         if self.sampling.temperature:
             self.uniforms[index.cpu()] = draw_uniforms(seeds, self.sampling.max_new_tokens)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from interlat.engine.cache import KVCache
 from interlat.engine.cache_message import CacheModel, check_cache
-from interlat.engine.cache_selection import Criterion, select_columns
+from interlat.engine.cache_selection import Criterion, select_positions
 from interlat.engine.protocol import Engine
 from interlat.errors import InputError
 from interlat.files import sha256_of
@@ -80,7 +80,7 @@ def passed_on(
         cache = cache.trim(latents)
     elif member.cache_transfer in get_args(Criterion):
         criterion = cast(Criterion, member.cache_transfer)
-        cache = select_columns(
+        cache = select_positions(
             engine, cache, criterion, member.kept_fraction, protected=latents, inputs=next_inputs(), seeds=seeds
         )
     return cache.only_layers(member.layers) if member.layers else cache

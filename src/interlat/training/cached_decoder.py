@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from interlat.engine.attention import as_model_mask, layer_windows, visible_columns
+from interlat.engine.attention import as_model_mask, layer_windows, visible_positions
 from interlat.engine.rotary import check_not_crossing, original_length
 
 Columns = list[tuple[Tensor, Tensor]]
@@ -58,7 +58,7 @@ class ColumnDecoder:
         check_not_crossing(self.original_length, mask, positions, start)
         implementation = self.config._attn_implementation
         masks = {
-            kind: as_model_mask(visible_columns(mask, positions, start, window), implementation, inputs.dtype)
+            kind: as_model_mask(visible_positions(mask, positions, start, window), implementation, inputs.dtype)
             for kind, window in self.windows.items()
         }
 
