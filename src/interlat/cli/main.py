@@ -8,11 +8,14 @@ import inspect
 import io
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from interlat.errors import InputError, InterlatError
 from interlat.registry import Registry
+
+if TYPE_CHECKING:
+    from interlat.engine.distributed import Ranks
 
 
 class Command(Protocol):
@@ -113,6 +116,29 @@ def _dispatch(words: list[str]) -> int:
 def execute(command: Command) -> int:
     """Run a command and report its result; the exit code."""
     return int(command.report(command.run()) or 0)
+
+
+def run_stage(
+    config: Any,
+    ranks: "Ranks",
+    steps: Iterable[tuple[int, int]],
+    title: str,
+    notes: Mapping[str, str] | None = None,
+) -> bool:
+    """Run a stage to its end; whether this is the first process, which shows progress and reports for all.
+
+    The configuration is written into its output folder at the first step.
+    """
+    from interlat.config import write_config
+    from interlat.progress import completed, drain
+
+    if ranks.is_first:
+        several = f" (1 of {ranks.world_size} ranks)" if ranks.world_size > 1 else ""
+        completed(steps, f"{title}{several}", notes, begun=lambda: write_config(config, config.output))
+    else:
+        # The bar and the exit code are the first one's; torchrun would end it for a failure that it is to report.
+        drain(steps)
+    return ranks.is_first
 
 
 def parse(kind: type[Any], words: Sequence[str], command: str = "") -> Any:

@@ -46,14 +46,12 @@ class StoreInfo:
     """Print one JSON object on stdout."""
 
     def run(self) -> "StoreDescription":
-        """Describe the store."""
         store = open_store(self.store)
         from interlat.store.statistics import describe
 
         return describe(store)
 
     def report(self, description: "StoreDescription") -> None:
-        """A table, or JSON."""
         if self.json:
             print(json.dumps(description.to_dict(), ensure_ascii=False))
         else:
@@ -100,7 +98,6 @@ class VerifyStore:
     """Print one JSON line a bad thought on stdout, and a summary as the last line."""
 
     def run(self) -> Verification:
-        """Read everything."""
         store = open_store(self.store)
         from interlat.store.verify import StoreCheck
 
@@ -132,7 +129,6 @@ class MergeStores:
     """Folder of the new store."""
 
     def run(self) -> "LatentStore":
-        """Merge."""
         for store in self.stores:
             read_manifest(store)
         from interlat.store.merge import merge
@@ -141,7 +137,6 @@ class MergeStores:
         return open_store(self.output)
 
     def report(self, store: "LatentStore") -> None:
-        """How many thoughts there are now."""
         say(f"{len(store)} thoughts of {len(self.stores)} stores in {self.output}")
 
 
@@ -157,14 +152,12 @@ class SplitStore:
     """Another seed draws other splits."""
 
     def run(self) -> dict[str, int]:
-        """Split; thoughts by split."""
         read_manifest(self.store)
         from interlat.store.splits import assign_splits
 
         return assign_splits(self.store, self.shares, self.seed)
 
     def report(self, counts: dict[str, int]) -> None:
-        """How many thoughts each split has."""
         say(", ".join(f"{name} {count}" for name, count in counts.items()) + f" thoughts in {self.store}")
 
 
@@ -184,7 +177,6 @@ class ExportStore:
     """Which of several kept layers, counted from 0 as `interlat store info` lists them."""
 
     def run(self) -> str:
-        """Export; the place of the file or folder."""
         store = open_store(self.store)
         from interlat.store.interchange import export_store
 
@@ -192,7 +184,6 @@ class ExportStore:
         return self.output
 
     def report(self, place: str) -> None:
-        """Where it is."""
         say(f"{self.form} in {place}")
 
 
@@ -221,7 +212,6 @@ class ImportStore:
     """Column, or key of the metadata, that holds the task type."""
 
     def run(self) -> "LatentStore":
-        """Import."""
         from interlat.store.interchange import import_store
 
         completed(import_store(**asdict(self)), "import")
@@ -249,14 +239,12 @@ class PushStore:
     """Branch, made if it does not exist; empty for the main one."""
 
     def run(self) -> str:
-        """Upload; the address of the commit."""
         read_manifest(self.store)
         from interlat.store.hub import push
 
         return push(self.store, self.repository, self.private, self.revision)
 
     def report(self, address: str) -> None:
-        """The address on stdout."""
         print(address)
 
 
@@ -272,12 +260,10 @@ class PullStore:
     """Branch, tag or commit; empty for the main branch."""
 
     def run(self) -> "LatentStore":
-        """Download."""
         from interlat.store.hub import pull
 
         pull(self.repository, self.output, self.revision)
         return open_store(self.output)
 
     def report(self, store: "LatentStore") -> None:
-        """How much there is."""
         say(f"{len(store)} thoughts in {self.output}")

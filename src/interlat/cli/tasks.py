@@ -39,13 +39,11 @@ class ListTasks:
     """Print one JSON line a benchmark on stdout."""
 
     def run(self) -> list[dict[str, object]]:
-        """What is known of each benchmark."""
         fields = ("name", "title", "data", "configuration", "split", "size")
         benchmarks = map(BENCHMARKS.__getitem__, BENCHMARKS.names())
         return [{**{key: getattr(one, key) for key in fields}, "grader": one.grader} for one in benchmarks]
 
     def report(self, benchmarks: list[dict[str, object]]) -> None:
-        """List them."""
         if self.json:
             for one in benchmarks:
                 print(json.dumps(one))
@@ -99,11 +97,9 @@ class ShowTasks(ChosenTasks):
     """Show this many tasks, a fixed random subset."""
 
     def run(self) -> "TaskSet":
-        """The tasks."""
         return self.load()
 
     def report(self, tasks: "TaskSet") -> None:
-        """Show some tasks as an agent sees them, with their answers."""
         from interlat.tasks.grading import GRADERS
         from interlat.tasks.sources import some_tasks
 
@@ -170,7 +166,6 @@ class VerifyTasks(ChosenTasks):
     """What a program may take."""
 
     def run(self) -> TaskVerification:
-        """Grade."""
         from interlat.tasks.sources import some_tasks
         from interlat.tasks.verification import verified
 
@@ -222,7 +217,6 @@ class GradeAnswers:
     """What a program may take."""
 
     def run(self) -> tuple[Counter[str], Counter[str]]:
-        """Grade and print line by line; how many are right, wrong or in error, and how they were judged."""
         from interlat.tasks.answer_lines import graded_lines
 
         counts: Counter[str] = Counter()

@@ -30,7 +30,6 @@ class TrainActorCommand(_Training, TrainActor):
     """
 
     def run(self) -> Path:
-        """Train; the folder of the model."""
         for store in self.thoughts:
             read_manifest(store)
         from interlat.report.training_run import shown_training
@@ -44,7 +43,6 @@ class TrainPreferenceCommand(_Training, TrainPreference):
     """Train an actor on pairs of a won and a lost trajectory with the same message."""
 
     def run(self) -> Path:
-        """Train; the folder of the model."""
         read_manifest(self.thoughts)
         from interlat.report.training_run import shown_training
         from interlat.training.preference import load_preferences, train_preference
@@ -62,7 +60,6 @@ class CompressCommand(_Training, Compress):
     """
 
     def run(self) -> Path:
-        """Train; the folder of the model."""
         read_manifest(self.thoughts)
         from interlat.report.training_run import shown_training
         from interlat.training.compression import compress
@@ -91,7 +88,6 @@ class TrainTokenizer:
             raise InputError("the tokenizer is trained on episodes or on conversations; give one of the two files")
 
     def run(self) -> Any:
-        """Train and save; the tokenizer."""
         from interlat.experiments.household.prompts import BEGIN_MESSAGE, END_MESSAGE
         from interlat.experiments.tokenizer import train_tokenizer
 
@@ -114,7 +110,6 @@ class TrainTokenizer:
         return [turn["value"] for task in tasks for turn in task.metadata["conversations"]]
 
     def report(self, tokenizer: Any) -> None:
-        """How large it is."""
         say(f"tokenizer with {len(tokenizer)} tokens in {self.output}")
 
 
@@ -137,13 +132,11 @@ class ImportCheckpoint:
     """Print one JSON object on stdout."""
 
     def run(self) -> list[str]:
-        """Import; what is unreliable, in sentences."""
         from interlat.training.published import import_checkpoint
 
         return import_checkpoint(self.source, self.output, self.state_at, base=self.base)
 
     def report(self, unreliable: list[str]) -> None:
-        """Say what is unreliable."""
         for sentence in unreliable:
             say(f"unreliable: {sentence}")
         say(f"actor in {self.output}")

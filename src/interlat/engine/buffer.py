@@ -111,9 +111,7 @@ class KeyValueBuffer:
         Args:
             before: what `continuing` returned beside this buffer.
             mask: True where a sequence read one of the N positions after those.
-            segment: the name of these positions.
             hidden_states: at the last position of each sequence.
-            origin: the model that read them.
         """
         names = before.segment_names if segment in before.segment_names else (*before.segment_names, segment)
         keys, values = self.contents()

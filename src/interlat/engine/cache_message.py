@@ -108,8 +108,6 @@ def message_of_cache(
     """The cache of one or more conversations as a message.
 
     Args:
-        engine: the engine that made the cache.
-        cache: what travels, on any device.
         provenance: what else should be known; JSON values. Models that positions come from, other than the engine's,
             are named under ``foreign_cache``.
         int8: round keys and values, see `rounded`; otherwise nothing is.
@@ -133,8 +131,6 @@ def cache_of_message(engine: Engine, message: CacheMessage, *, allow_foreign_cac
     """The cache in a message, on the engine's device and in its dtype.
 
     Args:
-        engine: reads on from the cache.
-        message: what another engine, perhaps on another machine, made.
         allow_foreign_cache: also take a message of another model of the same shape, such as another fine-tuning of one
             base; what it then means to the reader is not known. The cache names that model (`KVCache.foreign`).
 

@@ -31,8 +31,6 @@ def attention_received(engine: Engine, cache: KVCache, inputs: Float[Tensor, "B 
     arXiv 2306.14048), with a window of one input. The input is read for this alone: the cache stays as it is.
 
     Args:
-        engine: the engine that made the cache.
-        cache: B rows of T columns.
         inputs: embeddings of the input, such as the next one of a thought.
 
     Returns:
@@ -117,8 +115,6 @@ def select_positions(
     """A cache of the protected columns, the first `SINKS` ones and the best of the rest, all at their true positions.
 
     Args:
-        engine: the engine that made the cache.
-        cache: B rows.
         criterion: attention: what the next input attends to, see `attention_received`; nearest and farthest: how much
             a column is like the last one, see `likeness`; random: the control of the others.
         share: of the columns that are neither protected nor first, how many are kept.

@@ -33,7 +33,6 @@ class ChatFormat:
     leave them out where a conversation is rendered anew; here what was written stays.
 
     Args:
-        tokenizer: a tokenizer with a chat template.
         options: further arguments of the template; a mapping is taken for `TemplateOptions.arguments`.
 
     Raises:
@@ -112,10 +111,8 @@ class ChatFormat:
         That is: the end of the reply's turn, the user's turn, and the prompt for the next reply.
 
         Args:
-            user: content of the user's turn.
             before: the conversation up to and with that reply; what the assistant said in it does not count. Without
                 it the template must write every turn alike, which is checked.
-            generation_prompt: whether the prompt for the next reply stands at the end.
 
         Raises:
             PromptError: the template refuses such a conversation, or it would write anew what stands before: because

@@ -1,6 +1,6 @@
 """The decode loop: one token a sequence and step, each sequence stopping on its own."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,16 +70,39 @@ class _Rows:
             self.home.store_rows(self.active, self.buffer, self.width)
 
 
-def decode_rows(
+@torch.no_grad()
+def decode(
     engine: "HFEngine",
     cache: KVCache,
-    sampling: Sampling,
-    seeds: Sequence[int] | None,
-    stop_ids: frozenset[int],
-    state_at: StateAt | None,
-    segment: str,
+    sampling: Sampling | None = None,
+    seeds: Sequence[int] | None = None,
+    stop_ids: Collection[int] | None = None,
+    keep_hidden_states: bool = False,
+    *,
+    state_at: StateAt = "before_token",
+    segment: str = "reply",
 ) -> DecodeOutput:
-    """See `Engine.decode`; ``state_at`` None keeps no states."""
+    """Write tokens until each sequence stops. Every written token is read back: the cache is exact.
+
+    The stop token is in nothing that comes back and not in the cache: `ChatFormat.continuation` begins with it. A
+    sequence also ends after ``max_new_tokens`` tokens or where the context is full, then with ``stopped`` False.
+
+    Args:
+        cache: B sequences; their ``hidden_states`` predict the first tokens.
+        sampling: greedy with the default.
+        seeds: one seed a sequence, needed when ``sampling.temperature`` is positive; see `row_seed`.
+        stop_ids: ids that end a sequence; by default `Engine.stop_ids`. An empty set never stops.
+        keep_hidden_states: also return one state a token.
+        state_at: state t is the one that *predicted* token t, or the one after *consuming* it.
+        segment: the name that the new positions get.
+
+    Raises:
+        InputError: seeds are missing or not one a sequence, or the cache belongs to another model.
+    """
+    engine.check_ready(cache)
+    cache, sampling = cache.compact(), sampling or Sampling()
+    ends = engine.stop_ids if stop_ids is None else frozenset(stop_ids)
+    kept_at = state_at if keep_hidden_states else None
     count = len(cache)
     left = [engine.context_after(read) - read for read in cache.next_position.tolist()]
     budgets = [max(0, min(sampling.max_new_tokens, positions)) for positions in left]
@@ -87,7 +110,7 @@ def decode_rows(
     uniforms = _uniforms(sampling, seeds, count, steps)
     rows = _Rows(engine, cache, steps)
     hidden_states = cache.hidden_states.clone()
-    kept = hidden_states.new_zeros(count, steps if state_at else 0, engine.hidden_size)
+    kept = hidden_states.new_zeros(count, steps if kept_at else 0, engine.hidden_size)
     token_ids: list[list[int]] = [[] for _ in range(count)]
     stopped = [False] * count
     passes = 0
@@ -105,7 +128,7 @@ def decode_rows(
         for index, (row, token) in enumerate(zip(rows.active.tolist(), chosen.tolist(), strict=True)):
             if stopped[row] or len(token_ids[row]) >= budgets[row]:
                 continue
-            if token in stop_ids:
+            if token in ends:
                 stopped[row] = True
                 continue
             token_ids[row].append(token)
@@ -118,12 +141,12 @@ def decode_rows(
             reading = list(range(len(reading)))
         index_of = torch.tensor(reading, device=engine.device)
         places = rows.active[index_of]
-        if state_at == "before_token":
+        if kept_at == "before_token":
             kept[places, step] = hidden_states[places]
         states = rows.forward(engine.embed(chosen)[:, None])[:, 0]
         passes += 1
         hidden_states[places] = states[index_of]
-        if state_at == "after_token":
+        if kept_at == "after_token":
             kept[places, step] = hidden_states[places]
         active = [row for row in places.tolist() if len(token_ids[row]) < budgets[row]]
     rows.store()
@@ -134,7 +157,7 @@ def decode_rows(
         cache=rows.home.grown(cache, new_mask, segment, hidden_states, engine.origin),
         token_ids=token_ids,
         texts=[text_of(ids, engine.tokenizer) for ids in token_ids],
-        hidden_states=[kept[row, :length].clone() for row, length in enumerate(lengths)] if state_at else [],
+        hidden_states=[kept[row, :length].clone() for row, length in enumerate(lengths)] if kept_at else [],
         stopped=stopped,
         forward_passes=passes,
     )

@@ -1,18 +1,18 @@
 """The reference engine: any Hugging Face causal language model, with prefill, latent steps and decoding."""
 
 import functools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from interlat.engine import decoding, streaming
 from interlat.engine.backend import Backend, TransformersBackend
 from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.cache import DonatedCache, KVCache, layer_shapes, positions_ahead
 from interlat.engine.checkpoint import first_line, load_checkpoint
-from interlat.engine.decoding import DecodeOutput, decode_rows
 from interlat.engine.embeddings import input_embeddings, next_token_scores
 from interlat.engine.latent import StateMap, take_latent_steps
 from interlat.engine.llama_family import LlamaFamilyBackend, is_llama_family
@@ -21,12 +21,9 @@ from interlat.engine.prompt import Prompt, Tokens, embed_prompts, padded_mask, p
 from interlat.engine.protocol import Engine as EngineProtocol
 from interlat.engine.recorder import HiddenStateRecorder, LayerSelection
 from interlat.engine.rotary import crossing, original_length, read_rows_apart
-from interlat.engine.sampling import Sampling
 from interlat.engine.self_check import check_against_plain_forward, check_latents_against_tokens
-from interlat.engine.streaming import Completion, Request, write_stream
 from interlat.engine.template import TemplateOptions
 from interlat.errors import CheckpointError, InputError, PromptError
-from interlat.states import StateAt
 
 
 class HFEngine(EngineProtocol):
@@ -214,7 +211,7 @@ class HFEngine(EngineProtocol):
         recorder: HiddenStateRecorder | None = None,
         spare: int = 0,
     ) -> tuple[KVCache, Tensor, list[int]]:
-        self._check_ready(before)
+        self.check_ready(before)
         none = torch.zeros(len(prompts), self.hidden_size, dtype=self.dtype, device=self.device)
         given = KVCache.empty(none) if before is None else before
         next_position = _shown(given).next_position.tolist()
@@ -279,7 +276,7 @@ class HFEngine(EngineProtocol):
             PromptError: the steps do not fit into the context.
             InputError: ``latent_steps`` or ``tolerance`` is negative, or the cache belongs to another model.
         """
-        self._check_ready(cache)
+        self.check_ready(cache)
         if latent_steps < 0 or tolerance < 0:
             raise InputError(f"latent_steps is {latent_steps} and tolerance {tolerance}; use 0 or more")
         if latent_steps == 0:
@@ -317,81 +314,8 @@ class HFEngine(EngineProtocol):
         thoughts += [torch.zeros_like(thoughts[0])] * (latent_steps - len(thoughts))
         return buffer.grown(before, taken, segment, last[:, 0].clone(), self.origin), torch.cat(thoughts, dim=1)
 
-    @torch.no_grad()
-    def decode(
-        self,
-        cache: KVCache,
-        sampling: Sampling | None = None,
-        seeds: Sequence[int] | None = None,
-        stop_ids: Collection[int] | None = None,
-        keep_hidden_states: bool = False,
-        *,
-        state_at: StateAt = "before_token",
-        segment: str = "reply",
-    ) -> DecodeOutput:
-        """Write tokens until each sequence stops. Every written token is read back: the cache is exact.
-
-        The stop token is in nothing that comes back and not in the cache: `ChatFormat.continuation` begins
-        with it. A sequence also ends after ``max_new_tokens`` tokens or where the context is full, then with
-        ``stopped`` False.
-
-        Args:
-            cache: B sequences; their ``hidden_states`` predict the first tokens.
-            sampling: greedy with the default.
-            seeds: one seed a sequence, needed when ``sampling.temperature`` is positive; see `row_seed`.
-            stop_ids: ids that end a sequence; by default `Engine.stop_ids`. An empty set never stops.
-            keep_hidden_states: also return one state a token.
-            state_at: row t of the states is the one that *predicted* token t, or the one after *consuming* it.
-            segment: the name that the new columns get.
-
-        Raises:
-            InputError: seeds are missing or not one a sequence, or the cache belongs to another model.
-        """
-        self._check_ready(cache)
-        return decode_rows(
-            self,
-            cache.compact(),
-            sampling or Sampling(),
-            seeds,
-            self.stop_ids if stop_ids is None else frozenset(stop_ids),
-            state_at if keep_hidden_states else None,
-            segment,
-        )
-
-    def stream(
-        self,
-        requests: Iterable[Request],
-        sampling: Sampling | None = None,
-        *,
-        batch_size: int = 16,
-        stop_ids: Collection[int] | None = None,
-        kept: LayerSelection | None = None,
-        state_at: StateAt = "before_token",
-        prompt_states: bool = False,
-    ) -> Iterator[Completion]:
-        """Answer any number of prompts, ``batch_size`` at a time, with continuous batching.
-
-        What a prompt gets is what `decode` would give it alone. Answers come in the order in which they end. Requests
-        are taken as they are needed; the longest first wastes least.
-
-        Args:
-            requests: prompts with keys and, for sampling, seeds.
-            sampling: greedy with the default.
-            batch_size: sequences at once.
-            stop_ids: ids that end a sequence; by default `Engine.stop_ids`.
-            kept: layers whose states come back; by default the last one after the final norm.
-            state_at: see `decode`.
-            prompt_states: also return the states at the positions of the prompt.
-
-        Raises:
-            PromptError: as `prefill`.
-            InputError: batch size below 1, or layers that the model does not have.
-        """
-        self._check_ready(None)
-        ends = self.stop_ids if stop_ids is None else frozenset(stop_ids)
-        return write_stream(
-            self, requests, sampling or Sampling(), batch_size, ends, kept or LayerSelection(), state_at, prompt_states
-        )
+    decode = decoding.decode
+    stream = streaming.stream
 
     def _context_length(self) -> int:
         length = getattr(self.config, "max_position_embeddings", None)
@@ -402,7 +326,7 @@ class HFEngine(EngineProtocol):
             )
         return length
 
-    def _check_ready(self, cache: KVCache | DonatedCache | None) -> None:
+    def check_ready(self, cache: KVCache | DonatedCache | None) -> None:
         if self.model.training:
             raise InputError("the model is in training mode; call model.eval() before using the engine")
         if cache is not None:

@@ -82,11 +82,7 @@ def _is_known_layer(layer: Any, classes: _Classes) -> bool:
 
 
 class LlamaFamilyBackend:
-    """Runs a model of the Llama family step by step; reads the parameters of ``model`` and copies none.
-
-    Args:
-        model: a model for which `is_llama_family` is true.
-    """
+    """Runs a model of the Llama family step by step; reads the parameters of ``model`` and copies none."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         decoder = model.model

@@ -44,7 +44,6 @@ class Origin:
     """The model that made a cache, as far as another one must know it. Fingerprints are computed when asked for, once.
 
     Args:
-        name: of the model.
         rules: see `rules_of`; empty if unknown.
         weights: gives the fingerprint of its weights; the empty one if unknown.
         tokenizer: the same of its tokenizer.

@@ -78,10 +78,6 @@ def tokenize(parts: Prompt | str, tokenizer: PreTrainedTokenizerBase) -> list[To
     too) into its text, and `begun` begins a prompt without one. Neighbouring texts are joined first, and the ids are
     the tokenizer's ids of the joined text unless a literal text holds a control token.
 
-    Args:
-        parts: the prompt; a bare string stands for one text part.
-        tokenizer: the tokenizer of the model that will read the prompt.
-
     Returns:
         Token and latent parts in order; neighbouring token parts are merged.
 
@@ -123,7 +119,6 @@ def begun(parts: Prompt | str, tokenizer: PreTrainedTokenizerBase) -> list[Part]
 
     Args:
         parts: the whole prompt; not what continues a cache.
-        tokenizer: of the model that reads it.
 
     Raises:
         PromptError: as `tokenize`.
@@ -174,8 +169,6 @@ def embed_prompts(
     Args:
         prompts: tokenised prompts, none longer than ``width``.
         embedding: the input embedding of the model, ids -> rows.
-        hidden_size: D.
-        width: number of columns of the result.
 
     Raises:
         PromptError: latent rows are not finite or not ``hidden_size`` wide.

@@ -39,7 +39,6 @@ def choose(logits: Float[Tensor, "B V"], sampling: Sampling, uniforms: Float[Ten
 
     Args:
         logits: any floating dtype; probabilities are computed in float32.
-        sampling: temperature, top_p, top_k.
         uniforms: one number in [0, 1) a row; not needed for greedy.
     """
     if sampling.temperature == 0:

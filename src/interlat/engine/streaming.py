@@ -6,7 +6,7 @@ positions run out, everything is moved to the left.
 """
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 SPARE = 64
 # A batch is refilled once this share of its slots is free; reading prompts one by one would cost more than it brings.
 REFILL_SHARE = 1 / 8
-_UNEVEN_CACHES = "either all requests of a stream have a cache, of one row each, or none has"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,19 +47,6 @@ class Request:
     cache: KVCache | CachedSequence | None = None
     """A cache of one sequence that the prompt continues, such as what other agents have read. All requests of a stream
     have one or none has. Where nothing else refers to it, it is freed while it is read."""
-
-    @property
-    def cached_sequence(self) -> CachedSequence | None:
-        """The cache as a row.
-
-        Raises:
-            InputError: it is a cache of several rows.
-        """
-        if isinstance(self.cache, KVCache):
-            if len(self.cache) != 1:
-                raise InputError(_UNEVEN_CACHES)
-            return CachedSequence(self.cache)
-        return self.cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,21 +82,47 @@ class _Row:
     token_ids: list[int] = field(default_factory=list)
 
 
-def write_stream(
+def stream(
     engine: "HFEngine",
     requests: Iterable[Request],
-    sampling: Sampling,
-    batch_size: int,
-    stop_ids: frozenset[int],
-    kept: LayerSelection,
-    state_at: StateAt,
-    prompt_states: bool,
+    sampling: Sampling | None = None,
+    *,
+    batch_size: int = 16,
+    stop_ids: Collection[int] | None = None,
+    kept: LayerSelection | None = None,
+    state_at: StateAt = "before_token",
+    prompt_states: bool = False,
 ) -> Iterator[Completion]:
-    """See `Engine.stream`."""
+    """Answer any number of prompts, ``batch_size`` at a time, with continuous batching.
+
+    What a prompt gets is what `decode` would give it alone. Answers come in the order in which they end. Requests are
+    taken as they are needed; the longest first wastes least.
+
+    Args:
+        requests: prompts with keys and, for sampling, seeds.
+        batch_size: sequences at once.
+        stop_ids: ids that end a sequence; by default `Engine.stop_ids`.
+        kept: layers whose states come back; by default the last one after the final norm.
+        prompt_states: also return the states at the positions of the prompt.
+
+    Raises:
+        PromptError: as `prefill`.
+        InputError: batch size below 1, or layers that the model does not have.
+    """
+    engine.check_ready(None)
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; use at least 1")
+    ends = engine.stop_ids if stop_ids is None else frozenset(stop_ids)
+    make = functools.partial(
+        _Batch, engine, sampling or Sampling(), ends, kept or LayerSelection(), state_at, prompt_states
+    )
+    return _completions(requests, batch_size, make)
+
+
+def _completions(
+    requests: Iterable[Request], batch_size: int, new_batch: Callable[[], "_Batch"]
+) -> Iterator[Completion]:
     waiting = iter(requests)
-    new_batch = functools.partial(_Batch, engine, sampling, stop_ids, kept, state_at, prompt_states)
     batch = new_batch()
     enough = max(1, round(batch_size * REFILL_SHARE))
     more = True
@@ -132,22 +144,14 @@ def write_stream(
         yield from batch.step()
 
 
-def _position_before(request: Request) -> int:
-    """The position of the first token of a prompt."""
-    row = request.cached_sequence
-    return 0 if row is None else row.next_position
-
-
-def _take_caches(requests: list[Request]) -> DonatedCache | None:
-    """The caches of some requests as one, which is taken out of them: nothing else may refer to what is moved."""
-    rows = [request.cached_sequence for request in requests]
-    given = [row for row in rows if row is not None]
-    if not given:
-        return None
-    if len(given) < len(rows):
-        raise InputError(_UNEVEN_CACHES)
+def _take_caches(requests: list[Request]) -> list[CachedSequence]:
+    """The caches of some requests, which are taken out of them: nothing else may refer to what is moved."""
+    given = [CachedSequence(one.cache) if isinstance(one.cache, KVCache) else one.cache for one in requests]
+    found = [one for one in given if one is not None]
+    if len(found) not in (0, len(given)) or any(isinstance(r.cache, KVCache) and len(r.cache) != 1 for r in requests):
+        raise InputError("either all requests of a stream have a cache, of one sequence each, or none has")
     requests[:] = [replace(request, cache=None) for request in requests]
-    return DonatedCache(join_sequences(given))
+    return found
 
 
 def _runs(slots: Sequence[int]) -> Iterator[tuple[int, int, int]]:
@@ -169,31 +173,24 @@ def _put_rows(room: Float[Tensor, "S H C d"], slots: Sequence[int], rows: Float[
         room[start:stop, :, end - rows.shape[2] : end] = rows[first : first + stop - start]
 
 
+@dataclass(eq=False)
 class _Batch:
-    """The rows that are being written, in slots of one buffer."""
+    """The sequences that are being written, in slots of one buffer."""
 
-    def __init__(
-        self,
-        engine: "HFEngine",
-        sampling: Sampling,
-        stop_ids: frozenset[int],
-        kept: LayerSelection,
-        state_at: StateAt,
-        prompt_states: bool,
-    ) -> None:
-        self.engine = engine
-        self.sampling = sampling
-        self.stop_ids = stop_ids
-        self.state_at = state_at
-        self.kept = kept
-        self.keep_prompts = prompt_states
-        self.draining = False
-        count = engine.layers
-        kept.numbers(count)
-        self.recorder = None if kept.is_default else HiddenStateRecorder(kept, count)
+    engine: "HFEngine"
+    sampling: Sampling
+    stop_ids: frozenset[int]
+    kept: LayerSelection
+    state_at: StateAt
+    keep_prompts: bool
+    draining: bool = False
+
+    def __post_init__(self) -> None:
+        engine, sampling, kept, device = self.engine, self.sampling, self.kept, self.engine.device
+        kept.numbers(engine.layers)
+        self.recorder = None if kept.is_default else HiddenStateRecorder(kept, engine.layers)
         self.rows: list[_Row | None] = []
         self.buffer = KeyValueBuffer(0)
-        device = engine.device
         self.attention_mask = torch.zeros(0, 0, dtype=torch.bool, device=device)
         self.layer_mask: Tensor | None = None
         self.position_ids = torch.zeros(0, 0, dtype=torch.long, device=device)
@@ -214,8 +211,7 @@ class _Batch:
 
         The caches are taken out of the requests.
         """
-        before = [_position_before(request) for request in requests]
-        cache, prompts = self._read(requests)
+        cache, prompts, before = self._read(requests)
         rows = []
         finite = cache.hidden_states.isfinite().all(dim=1).tolist()
         # From its first column on: between a cache and the prompt behind it may be holes.
@@ -242,12 +238,15 @@ class _Batch:
             if row.budget < 1:
                 yield self._end(slot, stopped=False)
 
-    def _read(self, requests: list[Request]) -> tuple[KVCache, list[Tensor]]:
-        prompts = [request.prompt for request in requests]
-        cache = _take_caches(requests)
+    def _read(self, requests: list[Request]) -> tuple[KVCache, list[Tensor], list[int]]:
+        """The cache of prompts, the states at their positions if kept, and the position of each first token."""
+        prompts, given = [request.prompt for request in requests], _take_caches(requests)
+        before = [one.next_position for one in given] or [0] * len(prompts)
+        donated = DonatedCache(join_sequences(given)) if given else None
+        given.clear()
         if self.keep_prompts or self.recorder is not None:
-            return self.engine.prefill_hidden(prompts, cache, kept=self.kept)
-        return self.engine.prefill(prompts, cache), []
+            return *self.engine.prefill_hidden(prompts, donated, kept=self.kept), before
+        return self.engine.prefill(prompts, donated), [], before
 
     def _longest(self) -> int:
         lengths = [row.columns + len(row.token_ids) for row in self.rows if row is not None]
@@ -278,11 +277,10 @@ class _Batch:
         self.attention_mask = moved(self.attention_mask)
         self.position_ids = moved(self.position_ids)
         self.layer_mask = None if self.layer_mask is None else moved(self.layer_mask)
-        self.next_position = functional.pad(self.next_position[index], [0, new])
-        self.hidden_states = functional.pad(self.hidden_states[index], [0, 0, 0, new])
-        self.row_states = functional.pad(self.row_states[index], [0, 0] * (self.row_states.ndim - 1) + [0, new])
-        self.states = functional.pad(self.states[index], [0, 0] * (self.states.ndim - 1) + [0, new])
-        self.uniforms = functional.pad(self.uniforms[index.cpu()], [0, 0, 0, new])
+        for name in ("next_position", "hidden_states", "row_states", "states", "uniforms"):
+            tensor: Tensor = getattr(self, name)
+            chosen = tensor[index.to(tensor.device)]
+            setattr(self, name, functional.pad(chosen, [0, 0] * (tensor.ndim - 1) + [0, new]))
         self.rows = [self.rows[slot] for slot in slots] + [None] * new
 
     def _place(

@@ -54,9 +54,7 @@ def encode(rows: Float[Tensor, "T *row_shape"], dtype: str, encoding: Encoding) 
     nearest integer; several layers of a row share the scale.
 
     Args:
-        rows: finite states.
         dtype: name of the states' own format, to which they are rounded first.
-        encoding: see `Manifest.encoding`.
 
     Raises:
         MessageError: a value is too large for ``dtype``.

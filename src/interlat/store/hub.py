@@ -48,7 +48,6 @@ def push(directory: str | Path, repository: str, private: bool = True, revision:
     """Upload a finished store; a store that is there already is replaced, its history stays.
 
     Args:
-        directory: the store.
         repository: hub id of the data set, made if it does not exist.
         private: whether a new repository is private.
         revision: branch, made if it does not exist; empty for the main one.

@@ -42,7 +42,6 @@ def export_store(store: LatentStore, target: str | Path, form: Form, split: str 
     """Write the thoughts of a store, without the states of their prompts, for other programs.
 
     Args:
-        store: the store.
         target: the new file; the new folder for "hf".
         form: "jsonl": an object a line; "json": a list of objects; "parquet"; "hf": a folder for
             `datasets.load_from_disk`. States are float32, of a float64 store float64; no bit is lost.
@@ -197,8 +196,6 @@ def import_store(
         output: folder of the store.
         state_at: whether row t had just read token t ("after_token", the published ALFWorld data) or predicted it
             ("before_token", the published MATH data); no file says.
-        dtype: number format of the states in the store.
-        encoding: how they are stored.
         model: the model that thought, if known.
         split: split to read, of sources that have several; and of thoughts that name none.
         task_type_field: column, or key of the metadata, that holds the task type.

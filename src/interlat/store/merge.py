@@ -28,7 +28,6 @@ def merge(sources: Sequence[str | Path], output: str | Path) -> None:
     A thought that is in several stores with the same bytes is kept once.
 
     Args:
-        sources: folders of the stores.
         output: folder of the new store; must not exist or be empty.
 
     Raises:

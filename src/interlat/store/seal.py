@@ -40,7 +40,6 @@ def check_seal(directory: Path, thoughts: int) -> None:
     less.
 
     Args:
-        directory: the store.
         thoughts: how many its index and journals name.
 
     Raises:

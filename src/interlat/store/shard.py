@@ -62,7 +62,6 @@ class ShardWriter:
 
     Args:
         stem: path without ending; ``stem.partial`` is written, ``stem.safetensors`` appears at the end.
-        form: the rows.
         rows: how many rows of an existing partial file count, at most `rows_on_disk`; the rest is cut off.
 
     Raises:

@@ -32,7 +32,6 @@ def assign_splits(directory: str | Path, shares: Mapping[str, float], seed: int 
     """Give every thought of a finished store a new split; only the index is written again.
 
     Args:
-        directory: the store.
         shares: share of the tasks by name of the split; they add up to 1.
         seed: another seed draws other splits.
 

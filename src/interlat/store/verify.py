@@ -36,11 +36,7 @@ def verify(store: LatentStore | str | Path) -> Iterator[Verdict]:
 
 
 class StoreCheck:
-    """The check of one store; which thought claims which rows is laid out once.
-
-    Args:
-        store: the store.
-    """
+    """The check of one store; which thought claims which rows is laid out once."""
 
     def __init__(self, store: LatentStore) -> None:
         self.store = store

@@ -52,9 +52,7 @@ class StoreWriter:
     What was appended survives the death of the process. Several writers leave journals; `finish` makes the index.
 
     Args:
-        directory: the store.
         manifest: must agree with the manifest of an existing store.
-        rank: number of this writer.
         shard_bytes: a shard is closed once it is as large as that.
 
     Raises:
@@ -148,9 +146,7 @@ class StoreWriter:
         """Append one thought; it counts once this returns.
 
         Args:
-            entry: what it is about.
             hidden_states: its rows, at least one.
-            prompt_states: the rows of its prompt, if the store keeps them.
 
         Raises:
             MessageError: no rows, rows of another shape than the store's, an id that is there already, text that is
