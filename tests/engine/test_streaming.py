@@ -241,7 +241,7 @@ def test_all_requests_have_a_memory_or_none_has(qwen):
     memory = qwen.prefill(["the kettle", "put"])
     for memories in ([memory.select([0]), None], [memory]):
         wanted = [replace(one, cache=given) for one, given in zip(requests(2), memories, strict=False)]
-        with pytest.raises(InputError, match="have a memory, of one row each, or none"):
+        with pytest.raises(InputError, match="have a cache, of one sequence each, or none"):
             list(qwen.stream(wanted, Sampling(max_new_tokens=2), batch_size=2))
 
 

@@ -3,9 +3,8 @@ import dataclasses
 import pytest
 
 from interlat.errors import InputError
-from interlat.store.index import EXCLUDED_FILE
+from interlat.store.index import EXCLUDED_FILE, SEAL_FILE
 from interlat.store.reading import LatentStore
-from interlat.store.seal import SEAL_FILE
 from interlat.store.splits import assign_splits, split_of
 from interlat.store.verify import verify
 from interlat.store.writer import StoreWriter, finish, writing

@@ -1,10 +1,10 @@
-"""What pushes embeddings through a model: the interface, and the way that works for any architecture."""
+"""What pushes embeddings through the decoder of a model, without its LM head, for any architecture."""
 
 import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,29 +18,6 @@ from interlat.errors import CheckpointError
 
 Forward = Callable[[Float[Tensor, "B Q D"]], Float[Tensor, "B Q D"]]
 """Reads the next Q columns: input embeddings -> states after the final norm; the buffer grows by Q."""
-
-
-class Backend(Protocol):
-    """A way to run the decoder of a model, without its LM head."""
-
-    def start(
-        self,
-        buffer: KeyValueBuffer,
-        attention_mask: Bool[Tensor, "B T"],
-        position_ids: Int[Tensor, "B T"],
-        recorder: HiddenStateRecorder | None = None,
-        layer_mask: Bool[Tensor, "B L C"] | None = None,
-    ) -> Forward:
-        """Prepare to read the columns after ``buffer.length``, in one call or one by one.
-
-        Args:
-            buffer: keys and values of what was read; its capacity is at least T.
-            attention_mask: which columns hold something, those still to be read included.
-            position_ids: the position of every column, those still to be read included.
-            recorder: is shown the states after the layers that it wants to see.
-            layer_mask: which layers see which of the first C columns; the others are seen by all.
-        """
-        ...
 
 
 class TransformersBackend:
@@ -87,7 +64,15 @@ class TransformersBackend:
         recorder: HiddenStateRecorder | None = None,
         layer_mask: Bool[Tensor, "B L C"] | None = None,
     ) -> Forward:
-        """See `Backend.start`."""
+        """Prepare to read the positions after ``buffer.length``, in one call or one by one.
+
+        Args:
+            buffer: keys and values of what was read; its capacity is at least T.
+            attention_mask: which positions hold something, those still to be read included.
+            position_ids: the true position of each, those still to be read included.
+            recorder: is shown the states after the layers that it wants to see.
+            layer_mask: which layers see which of the first C positions; the others are seen by all.
+        """
         layers = self.config.num_hidden_layers
         cache = as_transformers_cache(buffer, layers)
 

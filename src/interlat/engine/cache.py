@@ -109,7 +109,9 @@ class KVCache:
         """
         index = torch.as_tensor(sequences, dtype=torch.long, device=self.attention_mask.device)
         if index.numel() and (int(index.min()) < 0 or int(index.max()) >= len(self)):
-            raise InputError(f"sequences {index.tolist()} asked of a cache of {len(self)} sequences; use 0 to {len(self) - 1}")
+            raise InputError(
+                f"sequences {index.tolist()} asked of a cache of {len(self)} sequences; use 0 to {len(self) - 1}"
+            )
         next_position, hidden_states = (one.index_select(0, index) for one in (self.next_position, self.hidden_states))
         chosen = self._map(lambda tensor: tensor.index_select(0, index))
         return replace(chosen, next_position=next_position, hidden_states=hidden_states).compact()

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.cache import KVCache, positions_ahead
+from interlat.engine.control_tokens import text_of
 from interlat.engine.sampling import Sampling, choose, draw_uniforms
-from interlat.engine.text import text_of
 from interlat.errors import InputError
 from interlat.states import StateAt
 
@@ -28,7 +28,7 @@ class DecodeOutput:
     token_ids: list[list[int]]
     """The tokens of each sequence, without the stop token."""
     texts: list[str]
-    """The same as text, special tokens left out but for marks of thoughts, see `interlat.engine.text.text_of`."""
+    """The same as text, special tokens left out but for marks of thoughts, see `text_of`."""
     hidden_states: list[Float[Tensor, "T D"]]
     """One state a token (after the final norm), by default the one that predicted it; [] if not kept."""
     stopped: list[bool]

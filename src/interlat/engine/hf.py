@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from interlat.engine import decoding, streaming
-from interlat.engine.backend import Backend, TransformersBackend
+from interlat.engine.backend import TransformersBackend
 from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.cache import DonatedCache, KVCache, layer_shapes, positions_ahead
 from interlat.engine.checkpoint import first_line, load_checkpoint
@@ -58,8 +58,8 @@ class HFEngine(EngineProtocol):
         """Run ``model`` from now on."""
         self.model = model.eval()
         self.config = model.config.get_text_config(decoder=True)
-        fast = is_llama_family(model)
-        self.backend: Backend = LlamaFamilyBackend(model) if fast else TransformersBackend(model)
+        kind = LlamaFamilyBackend if is_llama_family(model) else TransformersBackend
+        self.backend: LlamaFamilyBackend | TransformersBackend = kind(model)
         self.original_length = original_length(model)
 
     @classmethod

@@ -103,7 +103,7 @@ class LlamaFamilyBackend:
         recorder: HiddenStateRecorder | None = None,
         layer_mask: Bool[Tensor, "B L C"] | None = None,
     ) -> Forward:
-        """See `Backend.start`."""
+        """See `TransformersBackend.start`."""
         wanted = recorder.inner if recorder is not None else frozenset()
         first = buffer.length
         new_positions = position_ids[:, first:]

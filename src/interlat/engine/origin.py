@@ -1,5 +1,6 @@
 """Which model made a cache, and what another model would read differently in it."""
 
+import dataclasses
 import functools
 import json
 import re
@@ -40,31 +41,24 @@ def _flat(fields: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
     return pairs
 
 
+@dataclasses.dataclass(eq=False)
 class Origin:
     """The model that made a cache, as far as another one must know it. Fingerprints are computed when asked for, once.
 
-    Args:
-        rules: see `rules_of`; empty if unknown.
-        weights: gives the fingerprint of its weights; the empty one if unknown.
-        tokenizer: the same of its tokenizer.
-        same: the model itself; two origins of one model have the same weights, whatever a training made of them.
-        original_length: see `interlat.engine.rotary.original_length`.
+    Two origins of one model (``alive``) have the same weights, whatever a training made of them.
     """
 
-    def __init__(
-        self,
-        name: str,
-        rules: Mapping[str, Any],
-        weights: Callable[[], str],
-        tokenizer: Callable[[], str],
-        same: object = None,
-        original_length: int | None = None,
-    ) -> None:
-        self.name = name
-        self.rules = rules
-        self.original_length = original_length
-        self._weights, self._tokenizer = weights, tokenizer
-        self._same = None if same is None else weakref.ref(same)
+    name: str
+    rules: Mapping[str, Any]
+    """See `rules_of`; empty if unknown."""
+    weights: Callable[[], str]
+    """Gives the fingerprint of its weights; the empty one if unknown."""
+    tokenizer: Callable[[], str]
+    """The same of its tokenizer."""
+    alive: Callable[[], object] = lambda: None
+    """Gives the model itself while it is there."""
+    original_length: int | None = None
+    """See `interlat.engine.rotary.original_length`."""
 
     @classmethod
     def of_model(cls, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> "Origin":
@@ -76,7 +70,7 @@ class Origin:
             return "" if found is None else weights_fingerprint(found)
 
         words = functools.partial(tokenizer_fingerprint, tokenizer)
-        return cls(name, rules_of(model.config), weights, words, model, original_length(model))
+        return cls(name, rules_of(model.config), weights, words, alive, original_length(model))
 
     @classmethod
     def of_checkpoint(cls, place: str) -> "Origin":
@@ -95,12 +89,12 @@ class Origin:
     @functools.cached_property
     def weights_fingerprint(self) -> str:
         """Of its weights; empty if unknown."""
-        return self._weights()
+        return self.weights()
 
     @functools.cached_property
     def tokenizer_fingerprint(self) -> str:
         """Of its tokenizer; empty if unknown."""
-        return self._tokenizer()
+        return self.tokenizer()
 
     @property
     def label(self) -> str:
@@ -127,8 +121,7 @@ class Origin:
         return ", ".join(found[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
 
     def _is_same_model(self, other: "Origin") -> bool:
-        mine, theirs = (None if one._same is None else one._same() for one in (self, other))
-        return mine is not None and mine is theirs
+        return self.alive() is not None and self.alive() is other.alive()
 
 
 def _differing_rules(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:

@@ -1,14 +1,16 @@
 """A prompt is a list of parts: text, token ids, or latent rows; and how parts become model inputs."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from interlat.engine.control_tokens import Stretch, control_tokens
+from interlat.engine.control_tokens import control_tokens
 from interlat.engine.prompt_text import Text as Text
 from interlat.engine.prompt_text import filled as filled
 from interlat.errors import PromptError
@@ -85,23 +87,15 @@ def tokenize(parts: Prompt | str, tokenizer: PreTrainedTokenizerBase) -> list[To
         PromptError: something in the list is not a part, or the vocabulary cannot spell what a literal text holds.
     """
     result: list[Tokens | Latents] = []
-    stretches: list[Stretch] = []
-    for part in [*join_text(as_parts(parts)), None]:
-        if isinstance(part, Text):
-            stretches.append(Stretch(part.text, part.literal))
-            continue
-        if stretches:
-            _add(result, _split(stretches, tokenizer))
-            stretches = []
-        if isinstance(part, Tokens):
-            _add(result, part.ids)
-        elif part is not None:
-            result.append(part)
+    for kind, group in itertools.groupby(join_text(as_parts(parts)), type):
+        found: list[Any] = list(group)
+        if kind is Text:
+            _add(result, control_tokens(tokenizer).split(found, tokenizer))
+        elif kind is Tokens:
+            _add(result, tuple(number for part in found for number in part.ids))
+        else:
+            result += found
     return result
-
-
-def _split(stretches: Sequence[Stretch], tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    return control_tokens(tokenizer).split(stretches, tokenizer)
 
 
 def _add(parts: list[Tokens | Latents], ids: tuple[int, ...]) -> None:

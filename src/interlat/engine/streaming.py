@@ -18,10 +18,10 @@ from torch.nn import functional
 
 from interlat.engine.buffer import KeyValueBuffer, zeros
 from interlat.engine.cache import CachedSequence, DonatedCache, KVCache, join_sequences
+from interlat.engine.control_tokens import text_of
 from interlat.engine.prompt import Prompt
 from interlat.engine.recorder import HiddenStateRecorder, LayerSelection
 from interlat.engine.sampling import Sampling, choose, draw_uniforms
-from interlat.engine.text import text_of
 from interlat.errors import InputError
 from interlat.states import StateAt
 
@@ -58,7 +58,7 @@ class Completion:
     token_ids: list[int]
     """Its tokens, without the stop token."""
     text: str
-    """The same as text, special tokens left out but for marks of thoughts, see `interlat.engine.text.text_of`."""
+    """The same as text, special tokens left out but for marks of thoughts, see `text_of`."""
     hidden_states: Float[Tensor, "T *row_shape"]
     """One row a token: ``[T, D]``, or ``[T, layers, D]`` where several layers are kept."""
     prompt_states: Float[Tensor, "P *row_shape"] | None

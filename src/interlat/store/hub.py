@@ -10,10 +10,9 @@ from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # the
 
 from interlat.errors import InputError
 from interlat.files import atomic_folder, require_empty
-from interlat.store.index import EXCLUDED_FILE, INDEX_FILE, SHARDS
+from interlat.store.index import EXCLUDED_FILE, INDEX_FILE, SEAL_FILE, SHARDS
 from interlat.store.manifest import MANIFEST_FILE
 from interlat.store.reading import LatentStore
-from interlat.store.seal import SEAL_FILE
 from interlat.store.shard import ENDING, open_shard
 from interlat.store.statistics import StoreDescription, describe
 from interlat.store.writer import shard_format

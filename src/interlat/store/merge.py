@@ -10,10 +10,9 @@ import pyarrow as pa
 
 from interlat.errors import InputError, StorageError
 from interlat.files import atomic_folder, require_empty
-from interlat.store.index import SHARDS, Excluded, with_column, write_contents
+from interlat.store.index import SHARDS, Excluded, with_column, write_contents, write_seal
 from interlat.store.manifest import Manifest
 from interlat.store.reading import LatentStore
-from interlat.store.seal import write_seal
 from interlat.store.shard import ENDING
 
 MUST_AGREE = (

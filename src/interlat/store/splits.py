@@ -8,9 +8,8 @@ from pathlib import Path
 import xxhash
 
 from interlat.errors import InputError
-from interlat.store.index import with_column, write_contents
+from interlat.store.index import remove_seal, with_column, write_contents, write_seal
 from interlat.store.reading import LatentStore
-from interlat.store.seal import remove_seal, write_seal
 
 SHARES_TOLERANCE = 1e-6
 

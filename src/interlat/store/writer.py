@@ -31,9 +31,9 @@ from interlat.store.index import (
     remove_journals,
     row_of,
     write_contents,
+    write_seal,
 )
 from interlat.store.manifest import MANIFEST_FILE, Manifest, read_manifest
-from interlat.store.seal import write_seal
 from interlat.store.shard import PARTIAL, SCALES, ShardFormat, ShardWriter, as_bytes, rows_on_disk
 
 SHARD_BYTES = 256 * 2**20
