@@ -393,11 +393,11 @@ class TestErrors:
         memory = qwen.prefill([[Tokens((30,) * 250)]])
         with pytest.raises(PromptError, match="7 positions long after 250 positions already read"):
             qwen.prefill([[Tokens((30,) * 7)]], memory)
-        with pytest.raises(PromptError, match="latent thought of row 0 takes 7 positions"):
+        with pytest.raises(PromptError, match="latent thought of sequence 0 takes 7 positions"):
             qwen.think(memory, 7, align)
 
     def test_latents_that_do_not_fit(self, qwen):
-        with pytest.raises(PromptError, match="reads rows of width 32"):
+        with pytest.raises(PromptError, match="reads latents of width 32"):
             qwen.prefill([[Latents(torch.zeros(2, 8))]])
         with pytest.raises(PromptError, match="NaN"):
             qwen.prefill([[Latents(torch.full((2, 32), float("nan")))]])

@@ -112,7 +112,7 @@ def test_embeddings_are_padded_on_the_left():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (torch.zeros(2, 3), r"shape \[2, 3\], but this model reads rows of width 4"),
+        (torch.zeros(2, 3), r"shape \[2, 3\], but this model reads latents of width 4"),
         (torch.tensor([[0.0, 1.0, float("nan"), 0.0]]), "contain NaN or infinity"),
         (torch.tensor([[0.0, 1.0, float("inf"), 0.0]]), "contain NaN or infinity"),
     ],

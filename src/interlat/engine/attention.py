@@ -37,24 +37,24 @@ def visible_positions(
     start: int,
     window: int | None = None,
 ) -> Bool[Tensor, "B 1 Q T"]:
-    """Mask of the columns that each query may see; the queries are the columns from ``start`` on.
+    """Mask of the positions that each query may see; the queries are the positions from ``start`` on.
 
-    A query sees itself and the columns before it that hold something and, with a window W, stand fewer than W
+    A query sees itself and the positions before it that hold something and, with a window W, stand fewer than W
     positions before it. A padding query sees only itself, so that nothing ever becomes NaN.
     """
     width = attention_mask.shape[1]
-    columns = torch.arange(width, device=attention_mask.device)
-    queries = columns[start:]
-    visible = attention_mask[:, None, :] & (columns[None, None, :] <= queries[None, :, None])
+    positions = torch.arange(width, device=attention_mask.device)
+    queries = positions[start:]
+    visible = attention_mask[:, None, :] & (positions[None, None, :] <= queries[None, :, None])
     if window is not None:
         distance = position_ids[:, start:, None] - position_ids[:, None, :]
         visible = visible & (distance < window)
-    itself = columns[None, None, :] == queries[None, :, None]
+    itself = positions[None, None, :] == queries[None, :, None]
     return (visible | itself)[:, None]
 
 
 def positions_of_layer(layer_mask: Bool[Tensor, "B L C"], layer: int, width: int) -> Bool[Tensor, "B 1 1 T"]:
-    """Which of ``width`` columns a layer (counted from 0) may see: all but those that the mask hides from it."""
+    """Which of ``width`` positions a layer (counted from 0) may see: all but those that the mask hides from it."""
     hidden = layer_mask[:, layer, :width]
     return functional.pad(hidden, (0, width - hidden.shape[1]), value=True)[:, None, None]
 

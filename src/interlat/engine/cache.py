@@ -206,8 +206,8 @@ class KVCache:
             kept.append(cache)
         ends, last = torch.stack([cache.next_position for cache in kept]), kept[-1].hidden_states
         merged = _joined(kept, lambda parts, dimension, fill: torch.cat(parts, dimension), ends.amax(dim=0), last)
-        origin, rows = merged.origin, ends.T.tolist()
-        if origin is not None and any(mixes_factors(origin.original_length, row) for row in rows):
+        origin, sequences = merged.origin, ends.T.tolist()
+        if origin is not None and any(mixes_factors(origin.original_length, one) for one in sequences):
             raise InputError(
                 f"caches of sequences of up to {origin.original_length} positions cannot be merged with longer ones: "
                 "their rotary factors differ"
@@ -254,6 +254,10 @@ class DonatedCache:
         """The cache, which this object does not refer to any more. Raises InputError: it was taken before."""
         cache, self._cache = self.cache, None
         return cache
+
+
+AnyCache = KVCache | DonatedCache
+"""A cache to continue, which stays as it is or is given away."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ SINKS = 4
 
 @torch.no_grad()
 def attention_received(engine: Engine, cache: KVCache, inputs: Float[Tensor, "B 1 D"]) -> Float[Tensor, "B T"]:
-    """What one further input of each row attends to: the mean over all layers and heads, float32.
+    """What one further input of each sequence attends to: the mean over all layers and heads, float32.
 
     It is what selection by the attention of an observation window is made of (SnapKV, arXiv 2404.14469; H2O,
     arXiv 2306.14048), with a window of one input. The input is read for this alone: the cache stays as it is.
@@ -34,7 +34,7 @@ def attention_received(engine: Engine, cache: KVCache, inputs: Float[Tensor, "B 
         inputs: embeddings of the input, such as the next one of a thought.
 
     Returns:
-        For each row a share of 1 for each column; what is missing from 1 went to the input itself.
+        For each sequence a share of 1 for each position; what is missing from 1 went to the input itself.
 
     Raises:
         InputError: the context is full.
@@ -69,9 +69,9 @@ def attention_received(engine: Engine, cache: KVCache, inputs: Float[Tensor, "B 
 
 
 def likeness(cache: KVCache) -> Float[Tensor, "B T"]:
-    """Cosine of what each column holds to what the last one holds: values of the middle layer, all heads as one vector.
+    """Cosine of what each position holds to what the last one holds: values of the middle layer, heads as one vector.
 
-    Values and not keys, which turn with their position: two columns with the same content have different keys.
+    Values and not keys, which turn with their position: two positions with the same content have different keys.
     """
     values = cache.values[len(cache.values) // 2].float().transpose(1, 2).flatten(2)
     last = cache.attention_mask.long() * torch.arange(1, cache.width + 1, device=values.device)
@@ -82,20 +82,20 @@ def likeness(cache: KVCache) -> Float[Tensor, "B T"]:
 def random_scores(cache: KVCache, seeds: Sequence[int]) -> Float[Tensor, "B T"]:
     """Random scores: from the seed of each sequence and the index of a position in it, whatever its padding."""
     scores = torch.zeros(cache.attention_mask.shape)
-    for row, seed in enumerate(seeds):
-        columns = cache.attention_mask[row].nonzero()[:, 0].cpu()
-        scores[row, columns] = torch.rand(len(columns), generator=torch.Generator().manual_seed(seed))
+    for sequence, seed in enumerate(seeds):
+        positions = cache.attention_mask[sequence].nonzero()[:, 0].cpu()
+        scores[sequence, positions] = torch.rand(len(positions), generator=torch.Generator().manual_seed(seed))
     return scores.to(cache.attention_mask.device)
 
 
 def best_positions(scores: Float[Tensor, "B T"], candidates: Bool[Tensor, "B T"], share: float) -> Bool[Tensor, "B T"]:
-    """The columns with the highest scores: of each row ``ceil(share * its candidates)``; of equals the first.
+    """The positions with the highest scores: of each sequence ``ceil(share * its candidates)``; of equals the first.
 
     Raises:
         InputError: ``share`` is not between 0 and 1.
     """
     if not 0 <= share <= 1:
-        raise InputError(f"the share of columns to keep is {share}; give 0 to 1")
+        raise InputError(f"the share of positions to keep is {share}; give 0 to 1")
     ranked = scores.masked_fill(~candidates, -math.inf).argsort(dim=1, descending=True, stable=True)
     counts = torch.tensor([math.ceil(round(share * int(n), 6)) for n in candidates.sum(dim=1)], device=scores.device)
     chosen = torch.arange(scores.shape[1], device=scores.device)[None, :] < counts[:, None]
@@ -112,15 +112,15 @@ def select_positions(
     inputs: Float[Tensor, "B 1 D"],
     seeds: Sequence[int],
 ) -> KVCache:
-    """A cache of the protected columns, the first `SINKS` ones and the best of the rest, all at their true positions.
+    """A cache of the protected positions, the first `SINKS` ones and the best of the rest, all at their true positions.
 
     Args:
         criterion: attention: what the next input attends to, see `attention_received`; nearest and farthest: how much
-            a column is like the last one, see `likeness`; random: the control of the others.
-        share: of the columns that are neither protected nor first, how many are kept.
-        protected: columns that are kept in any case.
-        inputs: the next input of each row, for attention.
-        seeds: one a row, for random.
+            a position is like the last one, see `likeness`; random: the control of the others.
+        share: of the positions that are neither protected nor first, how many are kept.
+        protected: positions that are kept in any case.
+        inputs: the next input of each sequence, for attention.
+        seeds: one a sequence, for random.
     """
     scores: Tensor
     if criterion == "attention":

@@ -56,7 +56,7 @@ class _Rows:
         """Leave all sequences but these (indices among the active ones) at home: they cost nothing any more."""
         index = torch.tensor(writing, device=self.active.device)
         self.store()
-        self.buffer = self.buffer.select_rows(index)
+        self.buffer = self.buffer.select_sequences(index)
         self.active = self.active[index]
         self.forward = self.engine.backend.start(
             self.buffer,
@@ -67,7 +67,7 @@ class _Rows:
 
     def store(self) -> None:
         if self.buffer is not self.home:
-            self.home.store_rows(self.active, self.buffer, self.width)
+            self.home.store_sequences(self.active, self.buffer, self.width)
 
 
 @torch.no_grad()

@@ -11,13 +11,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from interlat.engine import decoding, streaming
 from interlat.engine.backend import TransformersBackend
 from interlat.engine.buffer import KeyValueBuffer
-from interlat.engine.cache import DonatedCache, KVCache, layer_shapes, positions_ahead
+from interlat.engine.cache import AnyCache, DonatedCache, KVCache, layer_shapes, positions_ahead
 from interlat.engine.checkpoint import first_line, load_checkpoint
 from interlat.engine.embeddings import input_embeddings, next_token_scores
 from interlat.engine.latent import StateMap, take_latent_steps
 from interlat.engine.llama_family import LlamaFamilyBackend, is_llama_family
 from interlat.engine.origin import Origin
-from interlat.engine.prompt import Prompt, Tokens, embed_prompts, padded_mask, prompt_length, tokenize, whole
+from interlat.engine.prompt import Prompts, Tokens, embed_prompts, padded_mask, prompt_length, tokenize, whole
 from interlat.engine.protocol import Engine as EngineProtocol
 from interlat.engine.recorder import HiddenStateRecorder, LayerSelection
 from interlat.engine.rotary import crossing, original_length, read_rows_apart
@@ -155,12 +155,7 @@ class HFEngine(EngineProtocol):
 
     @torch.no_grad()
     def prefill(
-        self,
-        prompts: Sequence[Prompt | str],
-        cache: KVCache | DonatedCache | None = None,
-        *,
-        segment: str = "prompt",
-        spare: int = 0,
+        self, prompts: Prompts, cache: AnyCache | None = None, *, segment: str = "prompt", spare: int = 0
     ) -> KVCache:
         """Read one prompt a sequence, after what ``cache`` holds if there is one. The LM head does not run.
 
@@ -184,8 +179,8 @@ class HFEngine(EngineProtocol):
     @torch.no_grad()
     def prefill_hidden(
         self,
-        prompts: Sequence[Prompt | str],
-        cache: KVCache | DonatedCache | None = None,
+        prompts: Prompts,
+        cache: AnyCache | None = None,
         *,
         segment: str = "prompt",
         kept: LayerSelection | None = None,
@@ -205,8 +200,8 @@ class HFEngine(EngineProtocol):
 
     def _read(
         self,
-        prompts: Sequence[Prompt | str],
-        before: KVCache | DonatedCache | None,
+        prompts: Prompts,
+        before: AnyCache | None,
         segment: str,
         recorder: HiddenStateRecorder | None = None,
         spare: int = 0,
@@ -245,7 +240,7 @@ class HFEngine(EngineProtocol):
     @torch.no_grad()
     def think(
         self,
-        cache: KVCache | DonatedCache,
+        cache: AnyCache,
         latent_steps: int,
         connector: StateMap,
         *,
@@ -284,7 +279,7 @@ class HFEngine(EngineProtocol):
             row_shape = (kept or LayerSelection()).row_shape(self.hidden_size)
             return unchanged, unchanged.hidden_states.new_empty(len(unchanged), 0, *row_shape)
         for row, read in enumerate(_shown(cache).next_position.tolist()):
-            self._check_fits(f"the latent thought of row {row} takes", latent_steps, read)
+            self._check_fits(f"the latent thought of sequence {row} takes", latent_steps, read)
         recorder = self._recorder(kept)
         buffer, before = KeyValueBuffer.continuing(cache, latent_steps)
         mask, position_ids = positions_ahead(before, latent_steps)
@@ -326,7 +321,7 @@ class HFEngine(EngineProtocol):
             )
         return length
 
-    def check_ready(self, cache: KVCache | DonatedCache | None) -> None:
+    def check_ready(self, cache: AnyCache | None) -> None:
         if self.model.training:
             raise InputError("the model is in training mode; call model.eval() before using the engine")
         if cache is not None:
@@ -381,7 +376,7 @@ def reference_engine(engine: EngineProtocol) -> HFEngine:
     return engine
 
 
-def _shown(cache: KVCache | DonatedCache) -> KVCache:
+def _shown(cache: AnyCache) -> KVCache:
     return cache.cache if isinstance(cache, DonatedCache) else cache
 
 

@@ -1,4 +1,4 @@
-"""A prompt is a list of parts: text, token ids, or latent rows; and how parts become model inputs."""
+"""A prompt is a list of parts: text, token ids, or latents; and how parts become model inputs."""
 
 import itertools
 from collections.abc import Sequence
@@ -32,6 +32,7 @@ class Latents:
 
 Part = Text | Tokens | Latents
 Prompt = Sequence[Part]
+Prompts = Sequence[Prompt | str]
 
 
 def as_parts(content: Prompt | str, *, literal: bool = False) -> list[Part]:
@@ -148,7 +149,7 @@ def token_ids_of(parts: Sequence[Tokens | Latents], filler: int = 0) -> list[int
 def _check_latents(rows: Tensor, hidden_size: int, row: int) -> None:
     if rows.ndim != 2 or rows.shape[1] != hidden_size:
         raise PromptError(
-            f"the latents of prompt {row} have shape {list(rows.shape)}, but this model reads rows of width "
+            f"the latents of prompt {row} have shape {list(rows.shape)}, but this model reads latents of width "
             f"{hidden_size}; pass them through an adapter or another align method first"
         )
     if not torch.isfinite(rows).all():
@@ -188,6 +189,6 @@ def embed_prompts(
 
 
 def padded_mask(lengths: Int[Tensor, "B"], width: int) -> Tensor:
-    """Mask ``[B, width]`` of a left-padded batch: True at the last ``lengths[b]`` columns of row b."""
-    columns = torch.arange(width, device=lengths.device)
-    return columns[None, :] >= width - lengths[:, None]
+    """Mask ``[B, width]`` of a left-padded batch: True at the last ``lengths[b]`` positions of sequence b."""
+    positions = torch.arange(width, device=lengths.device)
+    return positions[None, :] >= width - lengths[:, None]

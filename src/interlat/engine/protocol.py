@@ -14,13 +14,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from interlat.engine.cache import DonatedCache, KVCache, LayerShape, layer_shapes, shape_text
+from interlat.engine.cache import AnyCache, KVCache, LayerShape, layer_shapes, shape_text
 from interlat.engine.chat import ChatFormat
 from interlat.engine.decoding import DecodeOutput
 from interlat.engine.fingerprint import tokenizer_fingerprint
 from interlat.engine.latent import StateMap
 from interlat.engine.origin import Origin
-from interlat.engine.prompt import Prompt
+from interlat.engine.prompt import Prompts
 from interlat.engine.recorder import LayerSelection
 from interlat.engine.sampling import Sampling
 from interlat.engine.streaming import Completion, Request
@@ -71,24 +71,19 @@ class Engine(Protocol):
     def embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows D"]: ...
     def logits(self, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows V"]: ...
     def prefill(
-        self,
-        prompts: Sequence[Prompt | str],
-        cache: KVCache | DonatedCache | None = None,
-        *,
-        segment: str = "prompt",
-        spare: int = 0,
+        self, prompts: Prompts, cache: AnyCache | None = None, *, segment: str = "prompt", spare: int = 0
     ) -> KVCache: ...
     def prefill_hidden(
         self,
-        prompts: Sequence[Prompt | str],
-        cache: KVCache | DonatedCache | None = None,
+        prompts: Prompts,
+        cache: AnyCache | None = None,
         *,
         segment: str = "prompt",
         kept: LayerSelection | None = None,
     ) -> tuple[KVCache, list[Float[Tensor, "T *row_shape"]]]: ...
     def think(
         self,
-        cache: KVCache | DonatedCache,
+        cache: AnyCache,
         latent_steps: int,
         connector: StateMap,
         *,

@@ -30,6 +30,11 @@ class Encoded:
     error: float
     """Relative error ``|x - decoded(x)| / |x|`` (Frobenius norms) of the whole item; 0 for plain rows."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of rows and scales."""
+        return self.rows.nbytes + (0 if self.scales is None else self.scales.nbytes)
+
 
 def dtype_of(name: str) -> torch.dtype:
     """The torch dtype of a name.

@@ -219,32 +219,30 @@ def import_store(
         model=model,
         settings=settings,
     )
-    return _steps(opened, output, manifest, split, task_type_field)
 
+    def steps() -> Iterator[tuple[int, int]]:
+        seen: set[str] = set()
+        copies: Counter[str] = Counter()
+        with StoreWriter(output, manifest) as writer:
+            done = writer.contents().ids
+            for number, item in enumerate(opened.items()):
+                entry = _entry(item.fields, number, split, task_type_field)
+                copy = copies[entry.id]
+                while (identifier := f"{entry.id}#{copy}" if copy else entry.id) in seen:
+                    copy += 1
+                copies[entry.id] = copy + 1
+                seen.add(identifier)
+                if identifier not in done:
+                    entry = dataclasses.replace(entry, id=identifier, sample=entry.sample or copy)
+                    try:
+                        # Rounded here, so that a number too large for the format is found before it is stored.
+                        writer.append(entry, item.tensor().to(dtype_of(manifest.dtype)))
+                    except MessageError as error:
+                        writer.exclude(identifier, "failed", str(error))
+                yield number + 1, opened.count
+        finish(output)
 
-def _steps(
-    source: Source, output: str | Path, manifest: Manifest, split: str, task_type_field: str
-) -> Iterator[tuple[int, int]]:
-    seen: set[str] = set()
-    copies: Counter[str] = Counter()
-    with StoreWriter(output, manifest) as writer:
-        done = writer.contents().ids
-        for number, item in enumerate(source.items()):
-            entry = _entry(item.fields, number, split, task_type_field)
-            copy = copies[entry.id]
-            while (identifier := f"{entry.id}#{copy}" if copy else entry.id) in seen:
-                copy += 1
-            copies[entry.id] = copy + 1
-            seen.add(identifier)
-            if identifier not in done:
-                entry = dataclasses.replace(entry, id=identifier, sample=entry.sample or copy)
-                try:
-                    # Rounded here, so that a number too large for the format is found before it is stored.
-                    writer.append(entry, item.tensor().to(dtype_of(manifest.dtype)))
-                except MessageError as error:
-                    writer.exclude(identifier, "failed", str(error))
-            yield number + 1, source.count
-    finish(output)
+    return steps()
 
 
 def _hidden_size(source: Source) -> int:
