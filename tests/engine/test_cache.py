@@ -155,7 +155,7 @@ def test_merge_keeps_what_all_begin_with_once():
 
 
 def test_memories_that_cannot_be_merged_are_refused():
-    with pytest.raises(InputError, match=r"caches of \[2, 1\] rows"):
+    with pytest.raises(InputError, match=r"caches of \[2, 1\] sequences"):
         KVCache.merge([make_memory([1, 2]), make_memory([3])])
     with pytest.raises(InputError, match="different models"):
         KVCache.merge([make_memory([1]), make_memory([1], layers=3)])

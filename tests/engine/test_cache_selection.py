@@ -54,7 +54,7 @@ def test_a_full_context_is_refused(build_model, make_tokenizer):
     memory = engine.prefill(["kettle" * 2])
     room = 10 - int(memory.next_position)
     memory, _ = engine.think(memory, room, lambda states: states)
-    with pytest.raises(InputError, match="the memory fills the context of short"):
+    with pytest.raises(InputError, match="the cache fills the context of short"):
         attention_received(engine, memory, torch.zeros(1, 1, 32))
 
 

@@ -77,7 +77,7 @@ def test_a_row_that_would_change_its_factors_is_refused(engine):
     with pytest.raises(PromptError, match=r"prompt 0 is 21 positions long after 12, .* ends after 32 positions"):
         engine.prefill(prompts(row(21), row(3)), memory)
     align = NormMatchedIdentity.of_embeddings(engine.input_embeddings)
-    with pytest.raises(PromptError, match=r"thought of sequence 0 takes 21 positions long after 12, .* after 32 positions"):
+    with pytest.raises(PromptError, match=r"of sequence 0 takes 21 positions long after 12, .* after 32 positions"):
         engine.think(memory, 21, align)
     assert engine.think(memory, 20, align)[0].next_position.tolist() == [32, 60]
     with pytest.raises(InputError, match="fills the context"):

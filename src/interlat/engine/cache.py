@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from interlat.engine.origin import Origin
+from interlat.engine.origin import LayerShape, Origin
 from interlat.engine.rotary import mixes_factors
 from interlat.errors import InputError
 from interlat.messages import CacheMessage
@@ -273,22 +273,10 @@ class CachedSequence:
         return int(self.cache.next_position[self.number])
 
 
-LayerShape = tuple[int, int, int, int]
-"""Heads and size of the keys of a layer, heads and size of its values."""
-
-
 def layer_shapes(cache: KVCache | CacheMessage) -> tuple[LayerShape, ...]:
     """The shape of each layer of a cache, or of a message that is one."""
     pairs = zip(cache.keys, cache.values, strict=True)
     return tuple((k.shape[1], k.shape[3], v.shape[1], v.shape[3]) for k, v in pairs)
-
-
-def shape_text(shapes: Sequence[LayerShape], hidden_size: int) -> str:
-    """The shape of a cache in words."""
-    if len(set(shapes)) == 1 and shapes[0][:2] == shapes[0][2:]:
-        heads, size = shapes[0][:2]
-        return f"{len(shapes)} layers of {heads} heads of size {size} and hidden size {hidden_size}"
-    return f"{len(shapes)} layers of {[list(shape) for shape in shapes]} and hidden size {hidden_size}"
 
 
 def join_sequences(sequences: Sequence[CachedSequence]) -> KVCache:

@@ -1,14 +1,13 @@
 """A cache as a message that can be saved, sent and read by another process."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
-from interlat.engine.cache import KVCache, LayerShape, layer_shapes, shape_text
-from interlat.engine.checkpoint import load_model_config
+from interlat.engine.cache import KVCache, layer_shapes
 from interlat.engine.origin import Origin
 from interlat.engine.protocol import Engine
 from interlat.errors import MessageError
@@ -31,41 +30,17 @@ def header_of(engine: Engine, provenance: dict[str, Any] | None = None) -> Heade
     )
 
 
-def origin_of(header: Header) -> Origin:
-    """The model that made a message, by its header."""
+def origin_of(header: Header, message: CacheMessage | None = None) -> Origin:
+    """The model that made a message, by its header; and by its body, if that is a cache."""
     name, weights, tokenizer = header.model, header.weights_fingerprint, header.tokenizer_fingerprint
-    return Origin(name or "an unnamed model", header.rules, lambda: weights, lambda: tokenizer)
-
-
-@dataclass(frozen=True, eq=False)
-class CacheModel:
-    """A model that makes or reads caches, as far as the other side must know it."""
-
-    origin: Origin
-    layer_count: int
-    layers: tuple[LayerShape, ...] = ()
-    """Heads and sizes of each layer; empty while the model is not loaded."""
-    hidden_size: int = 0
-
-    @classmethod
-    def of_engine(cls, engine: Engine) -> "CacheModel":
-        """A loaded model."""
-        return cls(engine.origin, engine.layers, engine.cache_shape, engine.hidden_size)
-
-    @classmethod
-    def of_message(cls, message: CacheMessage) -> "CacheModel":
-        """The model that made a message, by header and body."""
-        size = message.hidden_states.shape[1]
-        return cls(origin_of(message.header), len(message.keys), layer_shapes(message), size)
-
-    @classmethod
-    def of_checkpoint(cls, place: str) -> "CacheModel":
-        """A folder or hub id, without weights. Raises CheckpointError if it holds no model."""
-        return cls(Origin.of_checkpoint(place), load_model_config(place).num_hidden_layers)
+    maker = Origin(name or "an unnamed model", header.rules, lambda: weights, lambda: tokenizer)
+    if message is not None:
+        maker.shapes, maker.hidden_size = layer_shapes(message), message.hidden_states.shape[1]
+    return maker
 
 
 def check_cache(
-    reader: CacheModel, maker: CacheModel, *, allow_foreign_cache: bool = False, edge: tuple[str, str] | None = None
+    reader: Origin, maker: Origin, *, allow_foreign_cache: bool = False, edge: tuple[str, str] | None = None
 ) -> str:
     """Check that one model can read the caches of another: the one check of messages, teams and checkpoints.
 
@@ -85,18 +60,17 @@ def check_cache(
         MessageError: layers, heads or sizes differ; or, unless it is allowed, the rotary positions, another field of
             the configuration, the architecture, the tokenizer or the weights.
     """
-    known = bool(reader.layers and maker.layers)
+    known = bool(reader.shapes and maker.shapes)
     who = f"{edge[0]} cannot read the cache of {edge[1]}: " if edge else ""
-    if known and (reader.layers, reader.hidden_size) != (maker.layers, maker.hidden_size):
+    if known and (reader.shapes, reader.hidden_size) != (maker.shapes, maker.hidden_size):
         raise MessageError(
-            f"{who}the cache of {maker.origin.name} has {shape_text(maker.layers, maker.hidden_size)}, but "
-            f"{reader.origin.name} has {shape_text(reader.layers, reader.hidden_size)}; a cache is for the model that "
-            "made it, send hidden states or text between these two"
+            f"{who}the cache of {maker.name} has {maker.shape}, but {reader.name} has {reader.shape}; a cache is for "
+            "the model that made it, send hidden states or text between these two"
         )
-    differing = reader.origin.differences(maker.origin, weights=known)
+    differing = reader.differences(maker, weights=known)
     if differing and not allow_foreign_cache:
         raise MessageError(
-            f"{who}it was made by another model ({maker.origin.name}) than {reader.origin.name}: {differing}; load the "
+            f"{who}it was made by another model ({maker.name}) than {reader.name}: {differing}; load the "
             "model that made it, or allow a foreign cache (--allow-foreign-cache)"
         )
     return differing
@@ -137,8 +111,8 @@ def cache_of_message(engine: Engine, message: CacheMessage, *, allow_foreign_cac
     Raises:
         MessageError: the message was made by another model or tokenizer, or by a model of another shape.
     """
-    maker = CacheModel.of_message(message)
-    differing = check_cache(CacheModel.of_engine(engine), maker, allow_foreign_cache=allow_foreign_cache)
+    maker = origin_of(message.header, message)
+    differing = check_cache(engine.origin, maker, allow_foreign_cache=allow_foreign_cache)
     foreign = message.header.provenance.get(FOREIGN) or []
     body = {name: getattr(message, name) for name in _SHARED}
     if message.key_scales:
@@ -153,7 +127,7 @@ def cache_of_message(engine: Engine, message: CacheMessage, *, allow_foreign_cac
     return KVCache(
         **{name: moved(value) for name, value in body.items()},
         origin=engine.origin,
-        foreign=(*map(str, foreign), *([maker.origin.label] if differing else [])),
+        foreign=(*map(str, foreign), *([maker.label] if differing else [])),
     )
 
 

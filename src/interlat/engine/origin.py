@@ -5,7 +5,7 @@ import functools
 import json
 import re
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -23,6 +23,16 @@ UNREAD = re.compile(
 """Fields of configurations that say nothing about what a key or a value means."""
 SHOWN = 3
 """Differences that an error names."""
+LayerShape = tuple[int, int, int, int]
+"""Heads and size of the keys of a layer, heads and size of its values."""
+
+
+def shape_text(shapes: Sequence[LayerShape], hidden_size: int) -> str:
+    """The shape of a cache in words."""
+    if len(set(shapes)) == 1 and shapes[0][:2] == shapes[0][2:]:
+        heads, size = shapes[0][:2]
+        return f"{len(shapes)} layers of {heads} heads of size {size} and hidden size {hidden_size}"
+    return f"{len(shapes)} layers of {[list(shape) for shape in shapes]} and hidden size {hidden_size}"
 
 
 def rules_of(config: PretrainedConfig) -> dict[str, Any]:
@@ -59,6 +69,10 @@ class Origin:
     """Gives the model itself while it is there."""
     original_length: int | None = None
     """See `interlat.engine.rotary.original_length`."""
+    layer_count: int = 0
+    hidden_size: int = 0
+    shapes: tuple[LayerShape, ...] = ()
+    """Heads and sizes of each layer; empty while the model is not loaded."""
 
     @classmethod
     def of_model(cls, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> "Origin":
@@ -70,7 +84,11 @@ class Origin:
             return "" if found is None else weights_fingerprint(found)
 
         words = functools.partial(tokenizer_fingerprint, tokenizer)
-        return cls(name, rules_of(model.config), weights, words, alive, original_length(model))
+        config = model.config.get_text_config(decoder=True)
+        return cls(
+            *(name, rules_of(config), weights, words, alive, original_length(model)),
+            *(config.num_hidden_layers, config.hidden_size),
+        )
 
     @classmethod
     def of_checkpoint(cls, place: str) -> "Origin":
@@ -84,7 +102,8 @@ class Origin:
                     f"cannot read the tokenizer of {place}: {first_line(error)}; save it again"
                 ) from error
 
-        return cls(place, rules_of(load_model_config(place)), lambda: "", words)
+        config = load_model_config(place)
+        return cls(place, rules_of(config), lambda: "", words, layer_count=config.num_hidden_layers)
 
     @functools.cached_property
     def weights_fingerprint(self) -> str:
@@ -100,6 +119,11 @@ class Origin:
     def label(self) -> str:
         """Its name and the first digits of its weights, for records."""
         return f"{self.name} [{self.weights_fingerprint[:12] or 'unknown weights'}]"
+
+    @property
+    def shape(self) -> str:
+        """The shape of its caches in words."""
+        return shape_text(self.shapes, self.hidden_size)
 
     def differences(self, other: "Origin", *, weights: bool = True) -> str:
         """What differs from ``other``, this model's value first; empty if nothing does.

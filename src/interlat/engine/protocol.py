@@ -14,12 +14,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from interlat.engine.cache import AnyCache, KVCache, LayerShape, layer_shapes, shape_text
+from interlat.engine.cache import AnyCache, KVCache, layer_shapes
 from interlat.engine.chat import ChatFormat
 from interlat.engine.decoding import DecodeOutput
 from interlat.engine.fingerprint import tokenizer_fingerprint
 from interlat.engine.latent import StateMap
-from interlat.engine.origin import Origin
+from interlat.engine.origin import LayerShape, Origin, shape_text
 from interlat.engine.prompt import Prompts
 from interlat.engine.recorder import LayerSelection
 from interlat.engine.sampling import Sampling
@@ -129,7 +129,9 @@ class Engine(Protocol):
     @functools.cached_property
     def origin(self) -> Origin:
         """What its caches know about it; here the weights are unknown."""
-        return Origin(self.name, {}, lambda: "", lambda: tokenizer_fingerprint(self.tokenizer))
+        origin = Origin(self.name, {}, lambda: "", lambda: tokenizer_fingerprint(self.tokenizer))
+        origin.layer_count, origin.hidden_size, origin.shapes = self.layers, self.hidden_size, self.cache_shape
+        return origin
 
     @property
     def weights_fingerprint(self) -> str:

@@ -13,13 +13,7 @@ from interlat.agents.settings import AgentSettings
 from interlat.connectors.base import Connector
 from interlat.connectors.identity import NormMatchedIdentity
 from interlat.engine.cache import CachedSequence, DonatedCache, KVCache, join_sequences
-from interlat.engine.cache_message import (
-    CacheModel,
-    cache_of_message,
-    header_of,
-    message_of_cache,
-    rounded,
-)
+from interlat.engine.cache_message import cache_of_message, header_of, message_of_cache, rounded
 from interlat.engine.prompt import Prompt, Tokens, token_ids_of, tokenize
 from interlat.engine.protocol import Engine
 from interlat.engine.rotary import crossing, mixes_factors
@@ -86,7 +80,7 @@ class Teamwork:
         self.allow_foreign_cache = allow_foreign_cache
         self.send = send
         engines = {name: one.engine if isinstance(one, Agent) else one for name, one in agents.items()}
-        models = {name: CacheModel.of_engine(engine) for name, engine in engines.items()}
+        models = {name: engine.origin for name, engine in engines.items()}
         self.foreign_caches = check_team(team, models, allow_foreign_cache=allow_foreign_cache)
         """Which members read caches of another model, of which one, and what differs between the two."""
         self.members = {
