@@ -31,7 +31,6 @@ class KVCache:
     keys: tuple[Float[Tensor, "B H T d"], ...]
     """One tensor a layer, rotary positions already applied."""
     values: tuple[Float[Tensor, "B H T d"], ...]
-    """One tensor a layer."""
     attention_mask: Bool[Tensor, "B T"]
     """True where a position of a sequence holds something."""
     position_ids: Int[Tensor, "B T"]

@@ -355,11 +355,9 @@ def _written(turns: Sequence[Turn], write: Callable[[Sequence[tuple[str, str]]],
     return join_text(result)
 
 
-def _cut(part: Part, controls: ControlTokens) -> list[Part]:
+def _cut(part: Part, controls: ControlTokens) -> Sequence[Part]:
     """A literal text cut at what could become a control token; any other part as it is."""
-    if isinstance(part, Text) and part.literal:
-        return list(controls.marked(part.text))
-    return [part]
+    return controls.marked(part.text) if isinstance(part, Text) and part.literal else [part]
 
 
 def _trusted(content: Prompt | str) -> list[Part]:

@@ -17,7 +17,7 @@ from interlat.engine.embeddings import input_embeddings, next_token_scores
 from interlat.engine.latent import StateMap, take_latent_steps
 from interlat.engine.llama_family import LlamaFamilyBackend, is_llama_family
 from interlat.engine.origin import Origin
-from interlat.engine.prompt import Prompts, Tokens, embed_prompts, padded_mask, prompt_length, tokenize, whole
+from interlat.engine.prompt import Prompts, Tokens, embed_prompts, prompt_length, tokenize, whole
 from interlat.engine.protocol import Engine as EngineProtocol
 from interlat.engine.recorder import HiddenStateRecorder, LayerSelection
 from interlat.engine.rotary import crossing, original_length, read_rows_apart
@@ -227,10 +227,8 @@ class HFEngine(EngineProtocol):
                 raise PromptError(f"prompt {row} is empty; it needs at least one token or latent")
             self._check_fits(f"prompt {row} is", length, read)
         self._check_ids(tokenized)
-        width = max(lengths)
-        embeddings = embed_prompts(tokenized, self.model.get_input_embeddings(), self.hidden_size, width)
-        buffer, cache = KeyValueBuffer.continuing(given, width + spare)
-        mask = padded_mask(torch.tensor(lengths, device=self.device), width)
+        embeddings, mask = embed_prompts(tokenized, self.model.get_input_embeddings(), self.hidden_size)
+        buffer, cache = KeyValueBuffer.continuing(given, mask.shape[1] + spare)
         positions = (cache.next_position[:, None] + (mask.cumsum(dim=1) - 1).clamp(min=0)) * mask
         attention_mask = torch.cat([cache.attention_mask, mask], dim=1)
         position_ids = torch.cat([cache.position_ids, positions], dim=1)

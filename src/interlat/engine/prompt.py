@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -146,49 +146,41 @@ def token_ids_of(parts: Sequence[Tokens | Latents], filler: int = 0) -> list[int
     return ids
 
 
-def _check_latents(rows: Tensor, hidden_size: int, row: int) -> None:
+def _check_latents(rows: Tensor, hidden_size: int, number: int) -> None:
     if rows.ndim != 2 or rows.shape[1] != hidden_size:
         raise PromptError(
-            f"the latents of prompt {row} have shape {list(rows.shape)}, but this model reads latents of width "
+            f"the latents of prompt {number} have shape {list(rows.shape)}, but this model reads latents of width "
             f"{hidden_size}; pass them through an adapter or another align method first"
         )
     if not torch.isfinite(rows).all():
-        raise PromptError(f"the latents of prompt {row} contain NaN or infinity; check the sender or their file")
+        raise PromptError(f"the latents of prompt {number} contain NaN or infinity; check the sender or their file")
 
 
 def embed_prompts(
-    prompts: Sequence[Sequence[Tokens | Latents]], embedding: nn.Module, hidden_size: int, width: int
-) -> Float[Tensor, "B {width} D"]:
-    """Input embeddings of tokenised prompts, padded with zeros on the left to ``width`` columns.
+    prompts: Sequence[Sequence[Tokens | Latents]], embedding: nn.Module, hidden_size: int
+) -> tuple[Float[Tensor, "B T D"], Bool[Tensor, "B T"]]:
+    """Input embeddings of tokenised prompts, padded with zeros on the left, and the mask of what is no padding.
 
     Args:
-        prompts: tokenised prompts, none longer than ``width``.
+        prompts: B tokenised prompts; T is the length of the longest.
         embedding: the input embedding of the model, ids -> rows.
 
     Raises:
-        PromptError: latent rows are not finite or not ``hidden_size`` wide.
+        PromptError: latents are not finite or not ``hidden_size`` wide.
     """
     device = next(embedding.parameters()).device
-    ids = torch.zeros(len(prompts), width, dtype=torch.long)
-    padding = torch.ones(len(prompts), width, dtype=torch.bool)
-    for row, parts in enumerate(prompts):
-        start = width - prompt_length(parts)
-        ids[row, start:] = torch.tensor(token_ids_of(parts), dtype=torch.long)
-        padding[row, :start] = False
-    embeddings: Tensor = embedding(ids.to(device))
-    embeddings = embeddings.masked_fill(~padding.to(device)[..., None], 0.0)
-    for row, parts in enumerate(prompts):
-        column = width - prompt_length(parts)
+    ids = [torch.tensor(token_ids_of(parts)) for parts in prompts]
+    padded, mask = (
+        nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_side="left").to(device)
+        for rows in (ids, [torch.ones_like(one, dtype=torch.bool) for one in ids])
+    )
+    embeddings: Tensor = embedding(padded).masked_fill(~mask[..., None], 0.0)
+    for number, parts in enumerate(prompts):
+        position = mask.shape[1] - len(ids[number])
         for part in parts:
-            length = len(part.ids) if isinstance(part, Tokens) else part.rows.shape[0]
+            length = prompt_length([part])
             if isinstance(part, Latents):
-                _check_latents(part.rows, hidden_size, row)
-                embeddings[row, column : column + length] = part.rows.to(embeddings)
-            column += length
-    return embeddings
-
-
-def padded_mask(lengths: Int[Tensor, "B"], width: int) -> Tensor:
-    """Mask ``[B, width]`` of a left-padded batch: True at the last ``lengths[b]`` positions of sequence b."""
-    positions = torch.arange(width, device=lengths.device)
-    return positions[None, :] >= width - lengths[:, None]
+                _check_latents(part.rows, hidden_size, number)
+                embeddings[number, position : position + length] = part.rows.to(embeddings)
+            position += length
+    return embeddings, mask

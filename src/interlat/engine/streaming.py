@@ -41,7 +41,6 @@ class Request:
     key: str
     """Comes back with the answer."""
     prompt: Prompt | str
-    """What to read."""
     seed: int = 0
     """Of a sampled answer, see `interlat.engine.sampling.row_seed`; greedy answers do not use it."""
     cache: KVCache | CachedSequence | None = None
@@ -54,7 +53,6 @@ class Completion:
     """One answer."""
 
     key: str
-    """The key of the request."""
     token_ids: list[int]
     """Its tokens, without the stop token."""
     text: str

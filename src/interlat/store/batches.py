@@ -22,7 +22,6 @@ class ThoughtBatch:
     """Some thoughts side by side."""
 
     entries: tuple[Entry, ...]
-    """What they are about."""
     hidden_states: Float[Tensor, "B T *row_shape"]
     """Rows, with zeros behind the shorter thoughts."""
     mask: Bool[Tensor, "B T"]

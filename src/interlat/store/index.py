@@ -86,7 +86,6 @@ class Place:
     offset: int
     """First row of the thought."""
     length: int
-    """Number of rows T."""
     prompt_rows: int
     """Rows of the prompt, directly before ``offset``."""
     checksum: str

@@ -26,7 +26,6 @@ class Thought:
     """One thought: what it is about, and its rows."""
 
     entry: Entry
-    """Task, plan, split, metadata."""
     hidden_states: Float[Tensor, "T *row_shape"]
     """``[T, D]``, or ``[T, layers, D]``; a copy of what is stored."""
 

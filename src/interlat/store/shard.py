@@ -40,11 +40,8 @@ class ShardFormat:
     """What the rows of a shard look like."""
 
     dtype: torch.dtype
-    """Of the stored numbers."""
     row_shape: tuple[int, ...]
-    """Shape of one row."""
     scaled: bool
-    """Whether each row has a scale."""
 
     @property
     def row_bytes(self) -> int:

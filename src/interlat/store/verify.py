@@ -21,7 +21,6 @@ class Verdict:
     """What was found out about one thought."""
 
     id: str
-    """Which one."""
     problem: str
     """What is wrong with it; empty if nothing is."""
 
