@@ -178,7 +178,7 @@ def test_dynamic_factors_are_those_of_a_row_alone(make_tokenizer):
         with torch.no_grad():
             scores = untouched(input_ids=torch.tensor([ids + found]), use_cache=False).logits[0]
         assert scores[len(ids) - 1 : -1].argmax(dim=-1).tolist() == found
-    with pytest.raises(InputError, match="a row takes 65 positions; from 64 on dynamic rotary factors"):
+    with pytest.raises(InputError, match="a sequence takes 65 positions; from 64 on dynamic rotary factors"):
         positions_of_rows(model, torch.ones(2, 65, dtype=torch.bool))
 
 

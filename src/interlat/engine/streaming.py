@@ -163,7 +163,7 @@ def _runs(slots: Sequence[int]) -> Iterator[tuple[int, int, int]]:
 
 
 def _put_rows(room: Float[Tensor, "S H C d"], slots: Sequence[int], rows: Float[Tensor, "B H T d"], end: int) -> None:
-    """Put rows into some slots so that they end before column ``end``; the rest of these slots becomes zero."""
+    """Put rows into some slots so that they end before position ``end``; the rest of these slots becomes zero."""
     for start, stop, first in _runs(slots):
         # What a slot held before goes too: a NaN would not vanish under a mask.
         room[start:stop, :, : end - rows.shape[2]] = 0
@@ -201,7 +201,7 @@ class _Batch:
 
     @property
     def active(self) -> int:
-        """Number of rows that are still writing."""
+        """Number of sequences that are still writing."""
         return sum(row is not None for row in self.rows)
 
     def admit(self, requests: list[Request]) -> Iterator[Completion]:
@@ -212,7 +212,7 @@ class _Batch:
         cache, prompts, before = self._read(requests)
         rows = []
         finite = cache.hidden_states.isfinite().all(dim=1).tolist()
-        # From its first column on: between a cache and the prompt behind it may be holes.
+        # From its first position on: between a cache and the prompt behind it may be holes.
         columns = (cache.width - cache.attention_mask.byte().argmax(dim=1)).tolist()
         for index, (request, read) in enumerate(zip(requests, cache.next_position.tolist(), strict=True)):
             room = self.engine.context_after(read) - read
@@ -254,7 +254,7 @@ class _Batch:
         return self.buffer.length - needed > max(SPARE, needed // 2)
 
     def _arrange(self, slots: Sequence[int], length: int, new: int = 0) -> None:
-        """Lay out the given slots, and ``new`` empty ones, in a buffer of which ``length`` columns are in use."""
+        """Lay out the given slots, and ``new`` empty ones, in a buffer of which ``length`` positions are in use."""
         old, width = self.buffer, min(length, self.buffer.length)
         index = torch.tensor(slots, dtype=torch.long, device=self.engine.device)
 
@@ -316,7 +316,7 @@ class _Batch:
             self.uniforms[index.cpu()] = draw_uniforms(seeds, self.sampling.max_new_tokens)
 
     def _restart(self) -> None:
-        """Tell the backend about the columns to come: every slot counts on from its own position."""
+        """Tell the backend about the positions to come: every slot counts on from its own position."""
         length, capacity = self.buffer.length, self.buffer.capacity
         ahead = torch.arange(capacity - length, device=self.engine.device)
         self.attention_mask[:, length:] = True
@@ -329,7 +329,7 @@ class _Batch:
 
     @torch.no_grad()
     def step(self) -> Iterator[Completion]:
-        """One token for every row; yields the rows that have ended."""
+        """One token for every sequence; yields the sequences that have ended."""
         written = [len(row.token_ids) if row is not None else 0 for row in self.rows]
         places = torch.tensor(written)
         draws = self.uniforms[torch.arange(len(written)), places] if self.sampling.temperature else None
@@ -384,7 +384,7 @@ class _Batch:
 
     def _end(self, slot: int, stopped: bool) -> Completion:
         row = self.rows[slot]
-        assert row is not None, "only a row that writes can end"
+        assert row is not None, "only a sequence that writes can end"
         self.rows[slot] = None
         return Completion(
             key=row.request.key,
