@@ -96,7 +96,7 @@ def test_another_shape_is_refused_in_any_case(qwen, thought, make_tokenizer, cha
 def test_the_shape_of_a_memory_is_known_before_it_is_made(engine):
     memory = engine.prefill(["the kettle"])
     pairs = zip(memory.keys, memory.values, strict=True)
-    assert engine.cache_shape == tuple((*k.shape[1::2], *v.shape[1::2]) for k, v in pairs)
+    assert engine.origin.shapes == tuple((*k.shape[1::2], *v.shape[1::2]) for k, v in pairs)
 
 
 def test_eight_bits_travel_as_they_are_said_to(qwen, thought, tmp_path):

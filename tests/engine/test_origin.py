@@ -46,7 +46,7 @@ def memory(maker):
 def test_every_way_into_another_model_is_refused_and_says_what_differs(memory, make_tokenizer, kind):
     (architecture, changes), template, expected = OTHERS[kind]
     other = Engine.wrap(make_model(architecture, **changes), make_tokenizer(template), name="other")
-    assert other.cache_shape == tuple((2, 16, 2, 16) for _ in range(2))
+    assert other.origin.shapes == tuple((2, 16, 2, 16) for _ in range(2))
     message = f"the cache of maker does not fit other: .*{expected}.*; use the engine that made it"
     ways = (
         lambda: other.prefill(PROMPT, memory),

@@ -45,7 +45,7 @@ class HFEngine(EngineProtocol):
         self.revision: str = getattr(model.config, "_commit_hash", None) or "local"
         self._check_sizes()
         try:
-            self.cache_shape = self.origin.shapes = layer_shapes(check_against_plain_forward(self))
+            self.origin.shapes = layer_shapes(check_against_plain_forward(self))
             check_latents_against_tokens(self)
         except (ImportError, NotImplementedError, RuntimeError) as error:
             # The model's own forward pass, such as kernels for a quantised model that this hardware lacks.

@@ -72,7 +72,7 @@ class Origin:
     layer_count: int = 0
     hidden_size: int = 0
     shapes: tuple[LayerShape, ...] = ()
-    """Heads and sizes of each layer; empty while the model is not loaded."""
+    """Of its caches, layer by layer; empty while the model is not loaded, which accepts any."""
 
     @classmethod
     def of_model(cls, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> "Origin":

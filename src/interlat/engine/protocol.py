@@ -19,7 +19,7 @@ from interlat.engine.chat import ChatFormat
 from interlat.engine.decoding import DecodeOutput
 from interlat.engine.fingerprint import tokenizer_fingerprint
 from interlat.engine.latent import StateMap
-from interlat.engine.origin import LayerShape, Origin, shape_text
+from interlat.engine.origin import Origin, shape_text
 from interlat.engine.prompt import Prompts
 from interlat.engine.recorder import LayerSelection
 from interlat.engine.sampling import Sampling
@@ -44,8 +44,6 @@ class Engine(Protocol):
     """Number of decoder layers."""
     hidden_size: int
     context_length: int
-    cache_shape: tuple[LayerShape, ...] = ()
-    """The shape of its caches, layer by layer; empty accepts any."""
     original_length: int | None = None
     """See `interlat.engine.rotary.original_length`."""
 
@@ -130,7 +128,7 @@ class Engine(Protocol):
     def origin(self) -> Origin:
         """What its caches know about it; here the weights are unknown."""
         origin = Origin(self.name, {}, lambda: "", lambda: tokenizer_fingerprint(self.tokenizer))
-        origin.layer_count, origin.hidden_size, origin.shapes = self.layers, self.hidden_size, self.cache_shape
+        origin.layer_count, origin.hidden_size = self.layers, self.hidden_size
         return origin
 
     @property
@@ -163,13 +161,13 @@ class Engine(Protocol):
         Raises:
             InputError: it has another shape, or another model or tokenizer made it. What differs is named.
         """
-        found = layer_shapes(cache)
-        if self.cache_shape and (found != self.cache_shape or cache.hidden_states.shape[1] != self.hidden_size):
+        found, size, mine = layer_shapes(cache), cache.hidden_states.shape[1], self.origin
+        if mine.shapes and (found, size) != (mine.shapes, mine.hidden_size):
             raise InputError(
-                f"the cache has {shape_text(found, cache.hidden_states.shape[1])}, but {self.name} has "
-                f"{shape_text(self.cache_shape, self.hidden_size)}; use the engine that made it"
+                f"the cache has {shape_text(found, size)}, but {self.name} has {mine.shape}; use the engine that made "
+                "it"
             )
-        if cache.origin is not None and (differing := self.origin.differences(cache.origin)):
+        if cache.origin is not None and (differing := mine.differences(cache.origin)):
             raise InputError(
                 f"the cache of {cache.origin.name} does not fit {self.name}: {differing}; use the engine that made "
                 "it, or pass cache.released() for what it then means"
