@@ -33,7 +33,7 @@ def test_a_store_that_is_killed_while_it_is_split_can_be_opened(make_store, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("interlat.store.splits.write_seal", killed)
+        patched.setattr("interlat.store.index.write_seal", killed)
         with pytest.raises(KeyboardInterrupt):
             assign_splits(store.directory, {"train": 0.5, "test": 0.5})
     assert len(LatentStore.open(store.directory)) == 4

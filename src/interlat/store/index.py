@@ -224,11 +224,17 @@ def _complete(table: pa.Table, path: Path) -> pa.Table:
 
 
 def write_contents(directory: Path, rows: pa.Table, excluded: Iterable[Excluded]) -> None:
-    """Write the index and the list of what is not in the store, each atomically."""
+    """Write the index and the list of what is not in the store, each atomically, and seal both with the manifest.
+
+    The old seal goes first: a process that is killed here leaves a store without a seal, not with a wrong one.
+    """
+    with storage_errors(directory / SEAL_FILE):
+        (directory / SEAL_FILE).unlink(missing_ok=True)
     lines = [json.dumps(dataclasses.asdict(one), ensure_ascii=False) for one in sorted(excluded, key=lambda e: e.id)]
     with atomic_path(directory / INDEX_FILE) as temporary:
         pq.write_table(_sorted(rows), temporary, compression="zstd", write_page_checksum=True)
     write_atomically(directory / EXCLUDED_FILE, "".join(line + "\n" for line in lines))
+    write_seal(directory, len(rows))
 
 
 def remove_journals(directory: Path) -> None:
@@ -273,13 +279,6 @@ def write_seal(directory: Path, thoughts: int) -> None:
     """Write the seal of a store whose other files are complete and whose index names this many thoughts."""
     content = {"thoughts": thoughts, "xxh3": {name: _digest(directory / name) for name in SEALED}}
     write_atomically(directory / SEAL_FILE, json.dumps(content, indent=2) + "\n")
-
-
-def remove_seal(directory: Path) -> None:
-    """Before a finished store is changed: a process that is killed then leaves one without a seal, not a wrong one."""
-    path = directory / SEAL_FILE
-    with storage_errors(path):
-        path.unlink(missing_ok=True)
 
 
 def check_seal(directory: Path, thoughts: int) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from interlat.errors import InputError, StorageError
 from interlat.files import atomic_folder, require_empty
-from interlat.store.index import SHARDS, Excluded, with_column, write_contents, write_seal
+from interlat.store.index import SHARDS, Excluded, with_column, write_contents
 from interlat.store.manifest import Manifest
 from interlat.store.reading import LatentStore
 from interlat.store.shard import ENDING
@@ -61,9 +61,8 @@ def merge(sources: Sequence[str | Path], output: str | Path) -> None:
         rows = pa.concat_tables(renamed)
         rows = with_column(rows, "order", range(len(rows)))
         kept = set(rows.column("id").to_pylist())
-        write_contents(temporary, rows, [one for key, one in excluded.items() if key not in kept])
         _manifest(stores).write(temporary)
-        write_seal(temporary, len(rows))
+        write_contents(temporary, rows, [one for key, one in excluded.items() if key not in kept])
 
 
 def _shard(directory: Path, name: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import xxhash
 
 from interlat.errors import InputError
-from interlat.store.index import remove_seal, with_column, write_contents, write_seal
+from interlat.store.index import with_column, write_contents
 from interlat.store.reading import LatentStore
 
 SHARES_TOLERANCE = 1e-6
@@ -51,8 +51,6 @@ def assign_splits(directory: str | Path, shares: Mapping[str, float], seed: int 
     found = {task_id: split_of(task_id, shares, seed) for task_id in set(task_ids)}
     splits = [found[task_id] for task_id in task_ids]
     table = with_column(store.table, "split", splits)
-    remove_seal(store.directory)
     write_contents(store.directory, table, store.excluded.values())
-    write_seal(store.directory, len(table))
     counts = Counter(splits)
     return {name: counts[name] for name in shares}

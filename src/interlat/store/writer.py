@@ -30,7 +30,6 @@ from interlat.store.index import (
     remove_journals,
     row_of,
     write_contents,
-    write_seal,
 )
 from interlat.store.manifest import MANIFEST_FILE, Manifest, read_manifest
 from interlat.store.shard import PARTIAL, SCALES, ShardFormat, ShardWriter, as_bytes, rows_on_disk
@@ -269,7 +268,6 @@ def finish(directory: str | Path) -> None:
             writer.close_shard()
         contents = read_contents(folder)
         write_contents(folder, contents.rows, contents.excluded.values())
-        write_seal(folder, len(contents.rows))
         remove_journals(folder)
 
 
