@@ -17,10 +17,10 @@ class CountingEngine(HFEngine):
 
     prompts = 0
 
-    def prefill(self, prompts, memory=None, *, segment="prompt", spare=0):
+    def prefill(self, prompts, cache=None, *, segment="prompt", spare=0):
         """As the reference."""
         CountingEngine.prompts += len(prompts)
-        return super().prefill(prompts, memory, segment=segment, spare=spare)
+        return super().prefill(prompts, cache, segment=segment, spare=spare)
 
 
 def main() -> None:

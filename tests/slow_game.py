@@ -23,4 +23,4 @@ def slow_game(agent, pool, record, message, sampling, seed=None):
         turns.append((command, seen.text))
         if seen.won or seen.done or seen.steps >= record["max_steps"]:
             return tuple(turns), seen.won, seen.steps, read
-        memory = engine.prefill([engine.chat.continuation(seen.text)], decoded.memory)
+        memory = engine.prefill([engine.chat.continuation(seen.text)], decoded.cache)

@@ -22,7 +22,7 @@ def test_an_unknown_name_lists_those_there_are():
 
 def test_parts_are_added_once_each():
     parts = Registry[object]("parts")
-    assert parts.named("one")(str) is str and parts.add("two", int) is int
+    assert parts.add("one", str) is str and parts.add("two", int) is int
     assert parts["one"] is str and parts.names() == ("one", "two")
     with pytest.raises(InputError, match="'one'"):
         parts.add("one", float)

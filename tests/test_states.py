@@ -2,8 +2,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from interlat.cli.flags import given_fields
-from interlat.cli.import_checkpoint import ImportCheckpoint
-from interlat.cli.store_forms import ImportStore
+from interlat.cli.store import ImportStore
+from interlat.cli.train import ImportCheckpoint
 from interlat.collect.settings import CollectThoughts
 from interlat.config import from_mapping
 from interlat.errors import InputError

@@ -8,12 +8,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from interlat.agents.agent import Agent
-    from interlat.agents.inspection import Inspection, inspect
-    from interlat.agents.loading import load
-    from interlat.evaluation.evaluate import evaluate
-    from interlat.experiments.household.checkpoints import bundled
-    from interlat.messages import CacheMessage, HiddenMessage, TextMessage, load_message
+    from interlat.agents.agent import Agent as Agent
+    from interlat.agents.inspection import Inspection as Inspection
+    from interlat.agents.inspection import inspect as inspect
+    from interlat.agents.loading import load as load
+    from interlat.evaluation.evaluate import evaluate as evaluate
+    from interlat.experiments.household.checkpoints import bundled as bundled
+    from interlat.messages import CacheMessage as CacheMessage
+    from interlat.messages import HiddenMessage as HiddenMessage
+    from interlat.messages import TextMessage as TextMessage
+    from interlat.messages import load_message as load_message
 
 __version__ = "0.1.0"
 
@@ -30,18 +34,7 @@ _HOMES = {
     "load_message": "interlat.messages",
 }
 
-__all__ = [
-    "Agent",
-    "CacheMessage",
-    "HiddenMessage",
-    "Inspection",
-    "TextMessage",
-    "bundled",
-    "evaluate",
-    "inspect",
-    "load",
-    "load_message",
-]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -92,8 +92,6 @@ def from_mapping(
     type of `Literal` in all of them, such as ``kind``.
 
     Args:
-        kind: the dataclass.
-        fields: values by name.
         source: where they come from, for error texts.
         default: gives the fields that are left out; None takes the defaults of the class. A field that is a dataclass
             is filled up from its own default, which may be other than the default of its class.

@@ -195,7 +195,6 @@ def lock(path: Path, taken: str = "") -> IO[bytes]:
     is none, and must not be replaced by renaming while it is locked.
 
     Args:
-        path: the file.
         taken: what it means that another process holds it, for the error text.
 
     Raises:
@@ -228,7 +227,6 @@ def locked(directory: str | Path, name: str = "") -> Iterator[None]:
     and is still empty in the end is removed, so that a run that is refused leaves nothing.
 
     Args:
-        directory: the folder.
         name: the one file in it that is to be written; empty means all.
 
     Raises:

@@ -43,10 +43,6 @@ class Registry(Generic[Part]):
         self._places[name] = lambda: part
         return part
 
-    def named(self, name: str) -> Callable[[Part], Part]:
-        """A decorator that adds what it decorates."""
-        return lambda part: self.add(name, part)
-
     def names(self) -> tuple[str, ...]:
         """All names: ours, then those of other packages."""
         if not self._found:

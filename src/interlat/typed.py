@@ -1,6 +1,5 @@
 """JSON from disk as a dataclass, each value of exactly the type that its field names."""
 
-import dataclasses
 import functools
 import json
 import typing
@@ -25,30 +24,18 @@ def typed(kind: type[Kind], fields: Any) -> Kind:
     """
     if not isinstance(fields, dict):
         raise ValueError(f"expected an object, got {type(fields).__name__}")
-    _check_names(kind, fields)
     try:
         # As JSON, since pydantic is strict about lists for tuples where it gets Python values.
-        made: Kind = _adapter(kind).validate_json(json.dumps(fields), strict=True)  # type: ignore[arg-type]
+        made: Kind = _adapter(kind).validate_json(json.dumps(fields), strict=True, extra="forbid")  # type: ignore[arg-type]
         return made
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "unexpected_keyword_argument":
+            raise ValueError(f"unknown field {first['loc'][-1]!r}") from error
         place = ".".join(str(part) for part in first["loc"]) or "it"
         raise ValueError(f"{place} is {str(first['input'])[:60]!r}: {first['msg'].lower()}") from error
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
-
-
-def _check_names(kind: Any, fields: dict[str, Any]) -> None:
-    """Refuse unknown fields, also of dataclasses inside: pydantic leaves out those of the standard library's."""
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(kind)})
-    if unknown:
-        raise ValueError(f"unknown field {unknown[0]!r}")
-    for name, value in fields.items():
-        inner = next(filter(dataclasses.is_dataclass, (hints[name], *typing.get_args(hints[name]))), None)
-        for one in value if isinstance(value, list) else [value]:
-            if inner is not None and isinstance(one, dict):
-                _check_names(inner, one)
 
 
 @functools.cache
@@ -76,7 +63,16 @@ def check_range(config: Any, interval: str, *names: str, owner: str = "") -> Non
                 continue
             if number != high or interval[-1] != "]":
                 place = " ".join(filter(None, (owner, name)))
-                raise InputError(f"{place} is {value}, expected numbers in {interval}; correct it")
+                raise InputError(f"{place} is {value}, expected {_in_words(interval)}; correct it")
+
+
+def _in_words(interval: str) -> str:
+    """``[1, inf)`` -> 1 or more; ``(0, 1]`` -> above 0, at most 1."""
+    low, high = interval[1:-1].replace(" ", "").split(",")
+    lower = f"{low} or more" if interval[0] == "[" else f"above {low}"
+    if high == "inf":
+        return lower
+    return f"{lower}, {'at most' if interval[-1] == ']' else 'below'} {high}"
 
 
 def check_choices(config: Any, *names: str, owner: str = "") -> None:

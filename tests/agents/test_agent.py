@@ -20,7 +20,7 @@ from interlat.agents.agent import Agent
 from interlat.agents.loading import load
 from interlat.agents.settings import AgentSettings
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
-from interlat.engine.cache_message import message_of_memory
+from interlat.engine.cache_message import message_of_cache
 from interlat.engine.hf import Engine
 from interlat.engine.prompt import Latents, Text, Tokens, token_ids_of, tokenize
 from interlat.engine.sampling import Sampling
@@ -253,7 +253,7 @@ def test_a_prompt_longer_than_the_context_is_refused(scout: Agent) -> None:
 
 def test_a_cache_is_continued_and_is_no_part_of_a_prompt(actor: Agent) -> None:
     memory = actor.engine.prefill(["the drawer"])
-    message = message_of_memory(actor.engine, memory)
+    message = message_of_cache(actor.engine, memory)
     assert actor.prompt("A room.", message) == actor.prompt("A room.")
     continued = actor.engine.prefill([actor.prompt("A room.")], memory)
     assert actor.reply("A room.", message, sampling=SHORT) == actor.engine.decode(continued, SHORT).texts[0]
@@ -262,13 +262,13 @@ def test_a_cache_is_continued_and_is_no_part_of_a_prompt(actor: Agent) -> None:
     )
     with pytest.raises(InputError, match="no message came beside KV caches"):
         actor.reply_many(["A room.", "A hall."], [message, None])
-    several = message_of_memory(actor.engine, actor.engine.prefill(["the drawer", "a lamp"]))
+    several = message_of_cache(actor.engine, actor.engine.prefill(["the drawer", "a lamp"]))
     with pytest.raises(InputError, match="2 conversations"):
         actor.reply("A room.", several)
 
 
 def test_a_cache_of_another_model_is_refused(scout: Agent, actor: Agent) -> None:
-    message = message_of_memory(scout.engine, scout.engine.prefill(["the drawer"]))
+    message = message_of_cache(scout.engine, scout.engine.prefill(["the drawer"]))
     with pytest.raises(MessageError, match="2 layers of 2 heads"):
         actor.reply("A room.", message)
     with pytest.raises(MessageError, match="cache of"):

@@ -13,7 +13,7 @@ from interlat.channels.resampled import ResampledChannel
 from interlat.channels.text import TextChannel
 from interlat.channels.thought import ThoughtChannel
 from interlat.connectors.resampler import Resampler, ResamplerConfig
-from interlat.engine.cache_message import memory_of_message
+from interlat.engine.cache_message import cache_of_message
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError
 from interlat.messages import CacheMessage, HiddenMessage, TextMessage
@@ -80,8 +80,8 @@ def test_a_cache_is_what_the_sender_read_and_did(agents, argument):
         if argument:
             memory, _ = engine.think(memory, 3, sender.identity)
         else:
-            memory = engine.decode(memory, OPTIONS.sampling).memory
-        found = memory_of_message(engine, message)
+            memory = engine.decode(memory, OPTIONS.sampling).cache
+        found = cache_of_message(engine, message)
         assert int(found.next_position[0]) == int(memory.next_position[0]) == one.tokens
         torch.testing.assert_close(found.keys[1], memory.keys[1], atol=1e-5, rtol=1e-4)
 

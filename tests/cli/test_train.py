@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,11 @@ import yaml
 
 from interlat.cli import main as cli
 from interlat.cli.main import execute, parse
-from interlat.cli.train import TrainActorCommand, TrainPreferenceCommand
+from interlat.cli.train import ImportCheckpoint, TrainActorCommand, TrainPreferenceCommand, TrainTokenizer
 from interlat.config import write_config
+from interlat.engine.checkpoint import load_tokenizer
+from interlat.errors import CheckpointError, InputError
+from interlat.experiments.lessons import CollectLessons, collect_lessons
 from interlat.files import append_line, read_lines
 from interlat.store.reading import LatentStore
 from interlat.training.options import Schedule, SmallModel
@@ -149,3 +153,93 @@ def test_a_compression_leaves_its_configuration_its_picture_and_its_card(trained
     card = (trained / "model" / "README.md").read_text()
     assert "messages of 1, 2 rows" in card and "agent.think(" in card
     assert not list(trained.rglob("*adapter*"))
+
+
+def test_a_tokenizer_is_trained_on_episodes_or_on_conversations(pipeline, tmp_path):
+    lessons = tmp_path / "lessons.jsonl"
+    list(collect_lessons(CollectLessons(str(lessons), count=20)))
+    execute(TrainTokenizer(str(tmp_path / "words"), conversations=str(lessons), vocabulary_size=500))
+    tokenizer = load_tokenizer(str(tmp_path / "words"))
+    assert len(tokenizer.tokenize(" together and colleagues")) == 3
+    for given in ({}, {"episodes": str(pipeline.episodes), "conversations": str(lessons)}):
+        with pytest.raises(InputError, match="give one of the two files"):
+            execute(TrainTokenizer(str(tmp_path / "none"), **given))
+
+
+def test_the_tokenizer_is_the_same_every_time(pipeline, tmp_path):
+    for name in ("one", "two"):
+        execute(TrainTokenizer(str(tmp_path / name), str(pipeline.episodes)))
+    one, two = ((tmp_path / name / "tokenizer.json").read_text() for name in ("one", "two"))
+    assert one == two
+
+
+def test_a_tokenizer_replaces_nothing_but_a_tokenizer(pipeline, tmp_path):
+    config = TrainTokenizer(str(tmp_path), str(pipeline.episodes))
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match=r"holds other files than a tokenizer \(thesis.tex\)"):
+        execute(config)
+    assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
+UNRELIABLE = ["the [state_at] is what you said", "a sentence " + 40 * "that is long " + "ends"]
+
+
+def command(*words):
+    return parse(ImportCheckpoint, list(words))
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    made = []
+
+    def import_checkpoint(*arguments, **options):
+        made.append((arguments, options))
+        return UNRELIABLE
+
+    monkeypatch.setattr("interlat.training.published.import_checkpoint", import_checkpoint)
+    return made
+
+
+def test_the_source_is_the_first_word(tmp_path):
+    words = ("run/checkpoint-9", "--output", "actor", "--state-at", "after_token")
+    assert command(*words) == ImportCheckpoint("run/checkpoint-9", "actor", "after_token")
+    assert command(*words, "--base", "some/model", "--json") == ImportCheckpoint(
+        "run/checkpoint-9", "actor", "after_token", "some/model", json=True
+    )
+    (tmp_path / "import.yaml").write_text("source: a\noutput: b\nstate_at: before_token\n")
+    assert command("--config", str(tmp_path / "import.yaml")) == ImportCheckpoint("a", "b", "before_token")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a", "--output", "b"],
+        ["a", "--state-at", "after_token"],
+        ["--output", "b", "--state-at", "after_token"],
+        ["a", "--output", "b", "--state-at", "none"],
+    ],
+)
+def test_source_output_and_state_at_have_to_be_given(words):
+    with pytest.raises(InputError):
+        command(*words)
+
+
+def test_what_is_unreliable_is_said_a_line_each(calls, capsys):
+    assert execute(ImportCheckpoint("a", "b", "after_token", "some/model")) == 0
+    assert calls == [(("a", "b", "after_token"), {"base": "some/model"})]
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.splitlines() == [*(f"unreliable: {sentence}" for sentence in UNRELIABLE), "actor in b"]
+
+
+def test_json_is_one_object(calls, capsys):
+    assert execute(ImportCheckpoint("a", "b", "before_token", json=True)) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out) == {"output": "b", "unreliable": UNRELIABLE} and output.out.count("\n") == 1
+    assert output.err.count("unreliable: ") == 2
+
+
+def test_a_folder_of_another_kind_is_an_error(tmp_path):
+    with pytest.raises(CheckpointError, match=r"has no config\.json"):
+        execute(ImportCheckpoint(str(tmp_path), str(tmp_path / "actor"), "before_token"))
+    assert not (tmp_path / "actor").exists()

@@ -30,8 +30,8 @@ from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError, PromptError, StorageError
 from interlat.experiments.household.checkpoints import bundled
 from interlat.files import read_lines
+from interlat.store.index import SEAL_FILE
 from interlat.store.reading import LatentStore
-from interlat.store.seal import SEAL_FILE
 from interlat.tasks.records import RecordFields
 from interlat.tasks.sources import TaskSource
 from kill_rounds import kill_rounds

@@ -3,7 +3,7 @@ import torch
 
 from interlat.controls.latents import control_message
 from interlat.controls.messages import CONTROLS, MessageControl, control_named, controlled, controls_of
-from interlat.engine.cache_message import message_of_memory
+from interlat.engine.cache_message import message_of_cache
 from interlat.errors import InputError
 from interlat.messages import HiddenMessage, TextMessage
 
@@ -16,7 +16,7 @@ def hidden(agents):
 @pytest.fixture
 def cache(agents):
     engine = agents["sender"].engine
-    return message_of_memory(engine, engine.prefill(["the drawer and the lamp"]))
+    return message_of_cache(engine, engine.prefill(["the drawer and the lamp"]))
 
 
 def test_a_control_of_latents_is_the_one_of_their_tensor(hidden):

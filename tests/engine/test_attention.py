@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from transformers import MistralConfig, Qwen2Config, Qwen3Config
 from transformers.models.qwen3_next import Qwen3NextConfig
 
-from interlat.engine.attention import columns_of_layer, layer_windows, visible_columns
+from interlat.engine.attention import layer_windows, positions_of_layer, visible_positions
 from interlat.errors import CheckpointError
 
 
@@ -31,7 +31,7 @@ def test_visible_columns_by_definition(data):
     mask = torch.tensor(data.draw(st.lists(st.lists(st.booleans(), min_size=width, max_size=width),
                                            min_size=rows, max_size=rows)))  # fmt: skip
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    visible = visible_columns(mask, positions, start, window)
+    visible = visible_positions(mask, positions, start, window)
     assert visible.shape == (rows, 1, width - start, width)
     for row in range(rows):
         for query in range(start, width):
@@ -43,6 +43,6 @@ def test_visible_columns_by_definition(data):
 
 def test_a_layer_sees_all_columns_but_those_hidden_from_it():
     mask = torch.tensor([[[True, False, True], [False, False, True]]])
-    assert columns_of_layer(mask, 0, 5).tolist() == [[[[True, False, True, True, True]]]]
-    assert columns_of_layer(mask, 1, 3).tolist() == [[[[False, False, True]]]]
-    assert columns_of_layer(mask, 1, 2).tolist() == [[[[False, False]]]]
+    assert positions_of_layer(mask, 0, 5).tolist() == [[[[True, False, True, True, True]]]]
+    assert positions_of_layer(mask, 1, 3).tolist() == [[[[False, False, True]]]]
+    assert positions_of_layer(mask, 1, 2).tolist() == [[[[False, False]]]]

@@ -27,11 +27,11 @@ def test_rows_leave_and_come_home():
     start = torch.randn(3, 1, 2, 2)
     home.write(0, start, start)
     home.advance(2)
-    away = home.select_rows(torch.tensor([2, 0]))
+    away = home.select_sequences(torch.tensor([2, 0]))
     new = torch.randn(2, 1, 1, 2)
     away.write(0, new, new)
     away.advance(1)
-    home.store_rows(torch.tensor([2, 0]), away, 2)
+    home.store_sequences(torch.tensor([2, 0]), away, 2)
     assert home.length == 3
     assert torch.equal(home.keys[0][[2, 0], :, 2], new[:, :, 0])
     assert home.keys[0][1, :, 2].abs().sum() == 0

@@ -7,10 +7,10 @@ from interlat.engine.cache import KVCache
 from interlat.engine.cache_selection import (
     SINKS,
     attention_received,
-    best_columns,
+    best_positions,
     likeness,
     random_scores,
-    select_columns,
+    select_positions,
 )
 from interlat.engine.hf import Engine
 from interlat.errors import InputError
@@ -54,7 +54,7 @@ def test_a_full_context_is_refused(build_model, make_tokenizer):
     memory = engine.prefill(["kettle" * 2])
     room = 10 - int(memory.next_position)
     memory, _ = engine.think(memory, room, lambda states: states)
-    with pytest.raises(InputError, match="the memory fills the context of short"):
+    with pytest.raises(InputError, match="the cache fills the context of short"):
         attention_received(engine, memory, torch.zeros(1, 1, 32))
 
 
@@ -94,12 +94,12 @@ def test_chance_is_the_row_s_own(qwen):
 def test_the_best_of_each_row_s_own_candidates(share, expected):
     scores = torch.tensor([[9.0, 2.0, 1.0, 3.0, 2.0], [1.0, 1.0, 1.0, 9.0, 1.0]])
     candidates = torch.tensor([[0, 1, 1, 1, 1], [0, 0, 1, 0, 1]], dtype=torch.bool)
-    assert best_columns(scores, candidates, share).int().tolist() == expected
+    assert best_positions(scores, candidates, share).int().tolist() == expected
 
 
 def test_a_share_that_is_none_is_refused():
     with pytest.raises(InputError, match=r"1\.2; give 0 to 1"):
-        best_columns(torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool), 1.2)
+        best_positions(torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool), 1.2)
 
 
 @pytest.mark.parametrize("criterion", ["attention", "nearest", "farthest", "random"])
@@ -107,7 +107,7 @@ def test_what_is_kept_stays_where_it_was(qwen, inputs, criterion):
     """D11 of the released code: what is read next comes at the true position, not at the length of what is left."""
     memory = qwen.prefill(PROMPTS)
     protected = memory.position_ids == 6
-    kept = select_columns(qwen, memory, criterion, 0.25, protected=protected, inputs=inputs, seeds=[1, 2, 3])
+    kept = select_positions(qwen, memory, criterion, 0.25, protected=protected, inputs=inputs, seeds=[1, 2, 3])
     assert torch.equal(kept.next_position, memory.next_position)
     for row in range(3):
         positions = kept.position_ids[row, kept.attention_mask[row]].tolist()

@@ -8,9 +8,11 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from interlat.engine.chat import ChatFormat
-from interlat.engine.control_tokens import THINK_TAGS, control_tokens
+from interlat.engine.control_tokens import THINK_TAGS, control_tokens, text_of
 from interlat.engine.prompt import Latents, Text, Tokens, token_ids_of, tokenize
 from interlat.errors import PromptError
+from interlat.reasoning import final_part
+from model_fixtures import tiny_tokenizer
 
 SPECIALS = ["<s>", "</s>", "<|user|>", "<|end|>", "<|assistant|>", "<bop>"]
 TEMPLATE = (
@@ -263,3 +265,32 @@ def test_a_template_that_drops_or_repeats_a_text_may(make_tokenizer):
         [("user", [Text("<bop></think>kettle ", True), latents, Text("stove", True)])]
     )
     assert parts == [Text("kettle "), latents, Text("stovestove")]
+
+
+MARKS = ["<|start|>", "<|end|>", "<|channel|>", "<|message|>", "<|return|>", "[THINK]", "[/THINK]"]
+MARKED = tiny_tokenizer(["<|endoftext|>", *MARKS], 320, eos_token="<|endoftext|>")
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (
+            "<|channel|>analysis<|message|>the kettle? no<|end|><|start|>assistant<|channel|>final<|message|>the stove",
+            "the stove",
+        ),
+        ("[THINK]the kettle[/THINK]the stove<|endoftext|>", "the stove"),
+        ("the stove<|endoftext|>", "the stove"),
+        ("", ""),
+    ],
+)
+def test_marks_of_thoughts_stay_and_other_special_tokens_go(written, said):
+    ids = MARKED(written, add_special_tokens=False)["input_ids"]
+    text = text_of(ids, MARKED)
+    assert text == written.replace("<|endoftext|>", "")
+    assert final_part(text) == said
+
+
+def test_a_tokenizer_without_marks_decodes_as_it_did():
+    tokenizer = tiny_tokenizer(["<|endoftext|>", "<|end|>", "<bop>"], 320)
+    ids = tokenizer(" the<|end|> kettle <bop>\u00e9", add_special_tokens=False)["input_ids"] + [255]
+    assert text_of(ids, tokenizer) == tokenizer.decode(ids, skip_special_tokens=True)

@@ -33,16 +33,16 @@ def test_the_stop_token_is_nowhere(qwen, free):
         assert decoded.token_ids[row] == ids[:length]
         assert decoded.stopped[row] == (stop in ids)
         assert decoded.hidden_states[row].shape == (length, qwen.hidden_size)
-        assert int(decoded.memory.lengths[row]) == int(decoded.memory.next_position[row]) == 3 + length
+        assert int(decoded.cache.lengths[row]) == int(decoded.cache.next_position[row]) == 3 + length
         if decoded.stopped[row]:
-            assert int(qwen.logits(decoded.memory.hidden_states[row]).argmax()) == stop
+            assert int(qwen.logits(decoded.cache.hidden_states[row]).argmax()) == stop
 
 
 def test_a_memory_after_uneven_stops_is_the_one_of_reading_the_same_text(qwen, free):
     stop = free.token_ids[2][4]
     decoded = qwen.decode(qwen.prefill(PROMPTS), Sampling(max_new_tokens=10), stop_ids={stop})
     follow = [[Tokens((200 + row,) * (row + 1))] for row in range(5)]
-    continued = qwen.prefill(follow, decoded.memory)
+    continued = qwen.prefill(follow, decoded.cache)
     for row in range(5):
         read = [*PROMPTS[row], Tokens(tuple(decoded.token_ids[row])), *follow[row]]
         once = qwen.prefill([read])
@@ -63,7 +63,7 @@ def test_rows_end_where_the_context_is_full(build_model, make_tokenizer):
     decoded = engine.decode(memory, Sampling(max_new_tokens=5), stop_ids=(), keep_hidden_states=True)
     assert [len(ids) for ids in decoded.token_ids] == [0, 3, 5]
     assert decoded.stopped == [False] * 3
-    assert decoded.memory.next_position.tolist() == [12, 12, 7]
+    assert decoded.cache.next_position.tolist() == [12, 12, 7]
     full = engine.decode(memory.select([0]), Sampling(max_new_tokens=5), stop_ids=())
     assert full.token_ids == [[]] and full.forward_passes == 0
 
@@ -80,7 +80,7 @@ def test_text_and_tokens_of_a_reply_continue_alike(qwen):
     """Reply and continuation leave the memory that reading the whole conversation leaves."""
     opening = qwen.chat.opening([("user", "where is the kettle")])
     decoded = qwen.decode(qwen.prefill([opening]), Sampling(max_new_tokens=6))
-    memory = qwen.prefill([qwen.chat.continuation("and now")], decoded.memory)
+    memory = qwen.prefill([qwen.chat.continuation("and now")], decoded.cache)
     whole = [*opening, Tokens(tuple(decoded.token_ids[0])), *qwen.chat.continuation("and now")]
     assert isinstance(whole[0], Text)
     torch.testing.assert_close(memory.hidden_states, qwen.prefill([whole]).hidden_states, atol=1e-5, rtol=1e-4)

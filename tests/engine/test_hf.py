@@ -121,7 +121,7 @@ def test_a_whole_conversation_is_the_same_alone_and_in_a_batch(engine, token_lis
         memory = engine.prefill([prompts[row] for row in rows])
         memory, thoughts = engine.think(memory, 3, align)
         first = engine.decode(memory, Sampling(max_new_tokens=8), stop_ids=stop, keep_hidden_states=True)
-        memory = engine.prefill([[Tokens(tuple(follow[row]))] for row in rows], first.memory)
+        memory = engine.prefill([[Tokens(tuple(follow[row]))] for row in rows], first.cache)
         second = engine.decode(memory, Sampling(max_new_tokens=5), stop_ids=stop, keep_hidden_states=True)
         return thoughts, first, second
 
@@ -195,7 +195,7 @@ def test_states_of_decoded_tokens_are_those_of_a_full_forward_pass(engine, slow_
         torch.testing.assert_close(predicting.hidden_states[row], states[-7:-1], **TOLERANCE)
         torch.testing.assert_close(consuming.hidden_states[row], states[-6:], **TOLERANCE)
         assert engine.logits(predicting.hidden_states[row]).argmax(-1).tolist() == ids
-        torch.testing.assert_close(predicting.memory.hidden_states[row], states[-1], **TOLERANCE)
+        torch.testing.assert_close(predicting.cache.hidden_states[row], states[-1], **TOLERANCE)
 
 
 def test_select_concat_and_trim_keep_a_conversation_going(engine):
@@ -261,7 +261,7 @@ def test_room_saves_the_copy_and_changes_nothing(engine, monkeypatch):
 def test_segments_say_what_each_column_is(qwen):
     memory = qwen.prefill([[Tokens((30, 31, 32))], [Tokens((40,))]])
     memory, _ = qwen.think(memory, 2, align)
-    memory = qwen.decode(memory, Sampling(max_new_tokens=3), stop_ids=()).memory
+    memory = qwen.decode(memory, Sampling(max_new_tokens=3), stop_ids=()).cache
     memory = qwen.prefill(["a", "the kettle"], memory)
     assert memory.segment_names == ("prompt", "latents", "reply")
     assert memory.segment("latents").sum(1).tolist() == [2, 2]
@@ -393,11 +393,11 @@ class TestErrors:
         memory = qwen.prefill([[Tokens((30,) * 250)]])
         with pytest.raises(PromptError, match="7 positions long after 250 positions already read"):
             qwen.prefill([[Tokens((30,) * 7)]], memory)
-        with pytest.raises(PromptError, match="latent thought of row 0 takes 7 positions"):
+        with pytest.raises(PromptError, match="latent thought of sequence 0 takes 7 positions"):
             qwen.think(memory, 7, align)
 
     def test_latents_that_do_not_fit(self, qwen):
-        with pytest.raises(PromptError, match="reads rows of width 32"):
+        with pytest.raises(PromptError, match="reads latents of width 32"):
             qwen.prefill([[Latents(torch.zeros(2, 8))]])
         with pytest.raises(PromptError, match="NaN"):
             qwen.prefill([[Latents(torch.full((2, 32), float("nan")))]])
@@ -495,8 +495,8 @@ def test_a_layer_without_a_memory_reads_as_if_there_were_none(
     found = engine.prefill(prompts, half)
     thought, states = engine.think(found, 2, lambda states: states)
     written = engine.decode(thought, sampling, stop_ids=[])
-    assert written.memory.layer_mask.shape[2] == written.memory.width
-    requests = [Request(str(row), prompts[row], memory=half.select([row])) for row in range(2)]
+    assert written.cache.layer_mask.shape[2] == written.cache.width
+    requests = [Request(str(row), prompts[row], cache=half.select([row])) for row in range(2)]
     streamed = {one.key: one.token_ids for one in engine.stream(requests, sampling, batch_size=2, stop_ids=[])}
     for row, prompt in enumerate(prompts):
         reader = PlainReader(engine, memory, row, layers=[2])

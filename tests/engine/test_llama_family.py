@@ -30,7 +30,7 @@ def converse(engine, dtype=torch.float32):
     memory, states = engine.prefill_hidden(prompts)
     memory, thoughts = engine.think(memory, 4, lambda x: x * 0.5)
     decoded = engine.decode(memory, Sampling(max_new_tokens=8), stop_ids=(), keep_hidden_states=True)
-    memory, more = engine.prefill_hidden([[Tokens((70, 71))], [Tokens((80,))], [Tokens((90,) * 5)]], decoded.memory)
+    memory, more = engine.prefill_hidden([[Tokens((70, 71))], [Tokens((80,))], [Tokens((90,) * 5)]], decoded.cache)
     return [*states, *thoughts, *decoded.hidden_states, *more], decoded.token_ids, memory
 
 

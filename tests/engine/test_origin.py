@@ -46,13 +46,13 @@ def memory(maker):
 def test_every_way_into_another_model_is_refused_and_says_what_differs(memory, make_tokenizer, kind):
     (architecture, changes), template, expected = OTHERS[kind]
     other = Engine.wrap(make_model(architecture, **changes), make_tokenizer(template), name="other")
-    assert other.memory_shape == tuple((2, 16, 2, 16) for _ in range(2))
+    assert other.origin.shapes == tuple((2, 16, 2, 16) for _ in range(2))
     message = f"the cache of maker does not fit other: .*{expected}.*; use the engine that made it"
     ways = (
         lambda: other.prefill(PROMPT, memory),
         lambda: other.think(memory, 1, lambda state: state),
         lambda: other.decode(memory, Sampling(max_new_tokens=2)),
-        lambda: list(other.stream([Request("a", PROMPT[0], memory=memory)], Sampling(max_new_tokens=2))),
+        lambda: list(other.stream([Request("a", PROMPT[0], cache=memory)], Sampling(max_new_tokens=2))),
         lambda: attention_received(other, memory, torch.zeros(1, 1, 32)),
     )
     for way in ways:
@@ -62,7 +62,7 @@ def test_every_way_into_another_model_is_refused_and_says_what_differs(memory, m
     released = memory.released()
     grown = other.prefill(PROMPT, released)
     assert grown.foreign == (maker_label(memory),) and grown.origin is other.origin
-    assert other.decode(grown, Sampling(max_new_tokens=2)).memory.foreign == grown.foreign
+    assert other.decode(grown, Sampling(max_new_tokens=2)).cache.foreign == grown.foreign
     assert other.think(released, 1, lambda state: state)[0].foreign == grown.foreign
 
 
@@ -96,7 +96,7 @@ def test_no_fingerprint_is_computed_for_the_own_memory(monkeypatch, make_tokeniz
     monkeypatch.setattr("interlat.engine.origin.tokenizer_fingerprint", never)
     engine = Engine.wrap(make_model("qwen3"), make_tokenizer("chatml"))
     memory = engine.prefill(PROMPT, engine.prefill(PROMPT))
-    assert len(engine.decode(KVCache.merge([memory, memory]), Sampling(max_new_tokens=1)).memory) == 1
+    assert len(engine.decode(KVCache.merge([memory, memory]), Sampling(max_new_tokens=1)).cache) == 1
 
 
 def test_a_memory_does_not_keep_its_model(make_tokenizer):

@@ -8,7 +8,6 @@ from interlat.engine.prompt import (
     begun,
     embed_prompts,
     filled,
-    padded_mask,
     prompt_length,
     token_ids_of,
     tokenize,
@@ -104,7 +103,8 @@ def test_a_wrong_part_is_named(tokenizer):
 def test_embeddings_are_padded_on_the_left():
     embedding = torch.nn.Embedding(10, 4)
     rows = torch.full((1, 4), 7.0)
-    result = embed_prompts([[Tokens((1, 2, 3))], [Latents(rows), Tokens((5,))]], embedding, 4, 3)
+    result, mask = embed_prompts([[Tokens((1, 2, 3))], [Latents(rows), Tokens((5,))]], embedding, 4)
+    assert mask.tolist() == [[True, True, True], [False, True, True]]
     assert torch.equal(result[0], embedding.weight[[1, 2, 3]])
     assert torch.equal(result[1], torch.stack([torch.zeros(4), rows[0], embedding.weight[5]]))
 
@@ -112,15 +112,11 @@ def test_embeddings_are_padded_on_the_left():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (torch.zeros(2, 3), r"shape \[2, 3\], but this model reads rows of width 4"),
+        (torch.zeros(2, 3), r"shape \[2, 3\], but this model reads latents of width 4"),
         (torch.tensor([[0.0, 1.0, float("nan"), 0.0]]), "contain NaN or infinity"),
         (torch.tensor([[0.0, 1.0, float("inf"), 0.0]]), "contain NaN or infinity"),
     ],
 )
 def test_unusable_latents_are_refused(rows, message):
     with pytest.raises(PromptError, match=message):
-        embed_prompts([[Latents(rows)]], torch.nn.Embedding(10, 4), 4, rows.shape[0])
-
-
-def test_padded_mask():
-    assert padded_mask(torch.tensor([1, 3]), 3).tolist() == [[False, False, True], [True, True, True]]
+        embed_prompts([[Latents(rows)]], torch.nn.Embedding(10, 4), 4)

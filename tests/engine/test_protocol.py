@@ -43,7 +43,7 @@ class EchoEngine(Engine):
     def stop_ids(self):
         return self.chat.stop_ids
 
-    def prefill(self, prompts, memory=None, *, segment="prompt", spare=0):
+    def prefill(self, prompts, cache=None, *, segment="prompt", spare=0):
         read = [token_ids_of(tokenize(prompt, self.tokenizer)) for prompt in prompts]
         empty = KVCache.empty(torch.zeros(len(prompts), SIZE))
         memory = replace(empty, next_position=torch.tensor([len(ids) for ids in read]))
@@ -93,7 +93,7 @@ def test_what_the_protocol_gives_for_nothing(echo, checkpoint):
     assert engine.with_template(options).template == options and engine.template == TemplateOptions()
     assert engine.weights_fingerprint == "" and len(engine.tokenizer_fingerprint) == 64
     assert engine.context_after(7) == 512 and not engine.scales_embeddings
-    engine.check_memory(KVCache.empty(torch.zeros(1, SIZE)))
+    engine.check_cache(KVCache.empty(torch.zeros(1, SIZE)))
 
 
 def test_an_unknown_engine_is_refused_by_name():

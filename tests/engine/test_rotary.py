@@ -77,7 +77,7 @@ def test_a_row_that_would_change_its_factors_is_refused(engine):
     with pytest.raises(PromptError, match=r"prompt 0 is 21 positions long after 12, .* ends after 32 positions"):
         engine.prefill(prompts(row(21), row(3)), memory)
     align = NormMatchedIdentity.of_embeddings(engine.input_embeddings)
-    with pytest.raises(PromptError, match=r"thought of row 0 takes 21 positions long after 12, .* after 32 positions"):
+    with pytest.raises(PromptError, match=r"of sequence 0 takes 21 positions long after 12, .* after 32 positions"):
         engine.think(memory, 21, align)
     assert engine.think(memory, 20, align)[0].next_position.tolist() == [32, 60]
     with pytest.raises(InputError, match="fills the context"):
@@ -178,7 +178,7 @@ def test_dynamic_factors_are_those_of_a_row_alone(make_tokenizer):
         with torch.no_grad():
             scores = untouched(input_ids=torch.tensor([ids + found]), use_cache=False).logits[0]
         assert scores[len(ids) - 1 : -1].argmax(dim=-1).tolist() == found
-    with pytest.raises(InputError, match="a row takes 65 positions; from 64 on dynamic rotary factors"):
+    with pytest.raises(InputError, match="a sequence takes 65 positions; from 64 on dynamic rotary factors"):
         positions_of_rows(model, torch.ones(2, 65, dtype=torch.bool))
 
 

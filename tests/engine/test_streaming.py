@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from interlat.connectors.identity import NormMatchedIdentity
 from interlat.engine import streaming
 from interlat.engine.buffer import KeyValueBuffer
-from interlat.engine.cache import KVCache, MemoryRow
+from interlat.engine.cache import CachedSequence, KVCache
 from interlat.engine.hf import Engine
 from interlat.engine.recorder import LayerSelection
 from interlat.engine.sampling import Sampling, row_seed
@@ -157,12 +157,12 @@ def memories_of(engine, count):
 def test_a_memory_is_read_on_as_alone(qwen, temperature, order, batch_size, room):
     sampling = Sampling(temperature=temperature, max_new_tokens=12)
     memories = memories_of(qwen, 9)
-    wanted = [replace(one, memory=memory) for one, memory in zip(requests(9), memories, strict=True)]
+    wanted = [replace(one, cache=memory) for one, memory in zip(requests(9), memories, strict=True)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streaming, "SPARE", room)
         answers = {a.key: a for a in qwen.stream([wanted[i] for i in order], sampling, batch_size=batch_size)}
     for request in wanted:
-        memory = qwen.prefill([request.prompt], request.memory)
+        memory = qwen.prefill([request.prompt], request.cache)
         expected = qwen.decode(memory, sampling, [request.seed], None, True)
         answer = answers[request.key]
         assert answer.token_ids == expected.token_ids[0] and answer.stopped == expected.stopped[0]
@@ -175,7 +175,7 @@ def test_a_memory_is_read_on_as_alone(qwen, temperature, order, batch_size, room
 def test_rows_of_a_batch_are_read_on_as_alone(qwen, order, batch_size):
     sampling = Sampling(max_new_tokens=8)
     memory = qwen.prefill([" ".join(WORDS[: 1 + number % 4]) for number in range(6)])
-    wanted = [replace(one, memory=MemoryRow(memory, row)) for row, one in enumerate(requests(6))]
+    wanted = [replace(one, cache=CachedSequence(memory, row)) for row, one in enumerate(requests(6))]
     answers = {a.key: a for a in qwen.stream([wanted[i] for i in order], sampling, batch_size=batch_size)}
     for row, request in enumerate(wanted):
         expected = qwen.decode(qwen.prefill([request.prompt], memory.select([row])), sampling, None, None, True)
@@ -197,7 +197,7 @@ def test_a_memory_that_only_its_requests_name_is_given_back_while_it_is_read(qwe
         for number in range(2):
             memory = qwen.prefill(["the kettle", "put the kettle in", "in"])
             layers[:] = [weakref.ref(layer) for layer in (*memory.keys, *memory.values)]
-            rows = [MemoryRow(memory, row) for row in range(3)]
+            rows = [CachedSequence(memory, row) for row in range(3)]
             del memory
             while rows:
                 yield Request(f"{number} {len(rows)}", "put", 0, rows.pop(0))
@@ -240,8 +240,8 @@ def test_rows_fill_their_slots_and_no_others(slots):
 def test_all_requests_have_a_memory_or_none_has(qwen):
     memory = qwen.prefill(["the kettle", "put"])
     for memories in ([memory.select([0]), None], [memory]):
-        wanted = [replace(one, memory=given) for one, given in zip(requests(2), memories, strict=False)]
-        with pytest.raises(InputError, match="have a memory, of one row each, or none"):
+        wanted = [replace(one, cache=given) for one, given in zip(requests(2), memories, strict=False)]
+        with pytest.raises(InputError, match="have a cache, of one sequence each, or none"):
             list(qwen.stream(wanted, Sampling(max_new_tokens=2), batch_size=2))
 
 

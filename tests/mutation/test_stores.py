@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from interlat.errors import InterlatError
-from interlat.store.index import EXCLUDED_FILE, INDEX_FILE, JOURNALS, Entry
+from interlat.store.index import EXCLUDED_FILE, INDEX_FILE, JOURNALS, SEAL_FILE, Entry
 from interlat.store.manifest import MANIFEST_FILE, Manifest
 from interlat.store.reading import LatentStore
-from interlat.store.seal import SEAL_FILE
 from interlat.store.statistics import describe
 from interlat.store.verify import StoreCheck, verify
 from interlat.store.writer import StoreWriter, writing

@@ -3,9 +3,8 @@ import dataclasses
 import pytest
 
 from interlat.errors import InputError
-from interlat.store.index import EXCLUDED_FILE
+from interlat.store.index import EXCLUDED_FILE, SEAL_FILE
 from interlat.store.reading import LatentStore
-from interlat.store.seal import SEAL_FILE
 from interlat.store.splits import assign_splits, split_of
 from interlat.store.verify import verify
 from interlat.store.writer import StoreWriter, finish, writing
@@ -34,7 +33,7 @@ def test_a_store_that_is_killed_while_it_is_split_can_be_opened(make_store, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("interlat.store.splits.write_seal", killed)
+        patched.setattr("interlat.store.index.write_seal", killed)
         with pytest.raises(KeyboardInterrupt):
             assign_splits(store.directory, {"train": 0.5, "test": 0.5})
     assert len(LatentStore.open(store.directory)) == 4

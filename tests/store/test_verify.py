@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from interlat.errors import StorageError
-from interlat.store.index import INDEX_FILE, SCHEMA, SHARDS
+from interlat.store.index import INDEX_FILE, SCHEMA, SHARDS, write_seal
 from interlat.store.reading import LatentStore
-from interlat.store.seal import write_seal
 from interlat.store.shard import HEADER_BYTES
 from interlat.store.verify import StoreCheck, verify
 from interlat.store.writer import StoreWriter, writing

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from interlat.engine.cache_message import memory_of_message, message_of_memory
+from interlat.engine.cache_message import cache_of_message, message_of_cache
 from interlat.engine.hf import Engine
 from interlat.engine.prompt import Tokens
 from interlat.engine.sampling import Sampling
@@ -96,7 +96,7 @@ def test_words_are_those_of_plain_passes_of_each_row(engine):
 
 def test_its_memory_travels_as_a_message(engine):
     memory = engine.prefill([[Tokens(tuple(ids))] for ids in ROWS])
-    found = memory_of_message(engine, from_bytes(message_of_memory(engine, memory).to_bytes()))
+    found = cache_of_message(engine, from_bytes(message_of_cache(engine, memory).to_bytes()))
     follow = [[Tokens((11, 12))]] * len(ROWS)
     assert torch.equal(engine.prefill(follow, found).hidden_states, engine.prefill(follow, memory).hidden_states)
 

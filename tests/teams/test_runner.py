@@ -363,7 +363,7 @@ def test_costs_are_counted(qwen_long, temperature):
     assert (planner.prompt_tokens, planner.latent_steps, planner.forward_passes) == (read, 3, 4)
     assert planner.cache_positions == read + 3
     assert critic.cache_positions == planner.cache_positions + critic.prompt_tokens + 3
-    layers, (heads, size, *_) = len(qwen_long.memory_shape), qwen_long.memory_shape[0]
+    layers, (heads, size, *_) = len(qwen_long.origin.shapes), qwen_long.origin.shapes[0]
     assert critic.message_bytes == critic.cache_positions * layers * heads * size * 2 * 4
     # It begins with <think> and never closes it.
     assert (judger.text[:7], judger.final, judger.message_bytes) == ("<think>", None, 0)
@@ -407,7 +407,7 @@ def test_keys_and_values_of_different_size_are_counted_as_they_are(make_tokenize
     """DeepSeek V3 keeps a compressed latent in the place of keys and rotated keys in the place of values."""
     model = tiny_model("deepseek_v3")
     engine = Engine.wrap(model, make_tokenizer("chatml"))
-    shapes = engine.memory_shape
+    shapes = engine.origin.shapes
     assert all(shape[1] != shape[3] for shape in shapes)
     turns = work(engine, chain(int8=int8))["two"].turns
     column = sum(heads * (size + 4 if int8 else 4 * size) for s in shapes for heads, size in (s[:2], s[2:]))
@@ -415,7 +415,7 @@ def test_keys_and_values_of_different_size_are_counted_as_they_are(make_tokenize
 
 
 def test_what_is_left_out_costs_no_bytes(qwen_long):
-    layers, (heads, size, *_) = len(qwen_long.memory_shape), qwen_long.memory_shape[0]
+    layers, (heads, size, *_) = len(qwen_long.origin.shapes), qwen_long.origin.shapes[0]
     turns = {
         name: work(qwen_long, chain(**changes))["two"].turns["critic"]
         for name, changes in {

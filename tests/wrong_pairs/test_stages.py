@@ -17,10 +17,10 @@ from interlat.connectors.adapter import CommunicationAdapter
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError, InterlatError, MessageError, StorageError
 from interlat.experiments.household.collect_trajectories import CollectTrajectories, collect_trajectories
+from interlat.store.index import write_seal
 from interlat.store.manifest import KeptLayer, read_manifest
 from interlat.store.merge import merge
 from interlat.store.reading import LatentStore
-from interlat.store.seal import write_seal
 from interlat.tasks.sources import TaskSource
 from interlat.training.actor import train_actor
 from interlat.training.compression import compress

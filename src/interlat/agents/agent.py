@@ -17,7 +17,7 @@ from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.connectors.base import Connector, padded_rows
 from interlat.connectors.bridge import Bridge
 from interlat.connectors.identity import NormMatchedIdentity
-from interlat.engine.cache import KVCache, MemoryRow
+from interlat.engine.cache import CachedSequence, KVCache
 from interlat.engine.cache_message import origin_of
 from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Latents, Part, Text, Tokens
@@ -265,7 +265,9 @@ class Agent:
             raise InputError(f"{len(given)} messages for {len(texts)} texts, expected a list of texts and one for each")
         prompts, memory = self.prompts(texts, given)
         requests = [
-            Request(str(number), prompt, self.seed(seed, text), None if memory is None else MemoryRow(memory, number))
+            Request(
+                str(number), prompt, self.seed(seed, text), None if memory is None else CachedSequence(memory, number)
+            )
             for number, (text, prompt) in enumerate(zip(texts, prompts, strict=True))
         ]
         replies: dict[str, Reply] = {}

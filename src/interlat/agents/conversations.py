@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from interlat.agents.sender import Clock
-from interlat.engine.cache import KVCache, MemoryRow, join_rows
-from interlat.engine.cache_message import memory_of_message
+from interlat.engine.cache import CachedSequence, KVCache, join_sequences
+from interlat.engine.cache_message import cache_of_message
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError
 from interlat.messages import CacheMessage, Message
@@ -81,7 +81,7 @@ class Conversations:
             turns.append(
                 Turn(final_part(text) or "", text, decoded.stopped[row], count, read, decoded.forward_passes + 1)
             )
-        self._memory = decoded.memory
+        self._memory = decoded.cache
         return turns
 
     def go_on(self, rows: Sequence[int], texts: Sequence[str]) -> None:
@@ -118,5 +118,5 @@ def caches_of(agent: "Agent", messages: Sequence[Message | None]) -> KVCache | N
             raise InputError(
                 f"the cache message holds {len(message.next_position)} conversations, expected one; send each alone"
             )
-        rows.append(MemoryRow(memory_of_message(agent.engine, message)))
-    return join_rows(rows)
+        rows.append(CachedSequence(cache_of_message(agent.engine, message)))
+    return join_sequences(rows)

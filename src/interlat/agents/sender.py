@@ -10,7 +10,7 @@ import torch
 from interlat.connectors.base import Connector
 from interlat.connectors.bridge import Bridge, begin_thought, finish_thought
 from interlat.engine.cache import KVCache
-from interlat.engine.cache_message import header_of, message_of_memory
+from interlat.engine.cache_message import header_of, message_of_cache
 from interlat.engine.sampling import Sampling
 from interlat.messages import Header, HiddenMessage, Message
 from interlat.states import StateAt
@@ -101,7 +101,7 @@ def write(
         said = {"method": "write", "task": task, **(provenance or {}), "stopped": decoded.stopped[row]}
         message: Message | None = None
         if cache:
-            message = _cache_message(agent, decoded.memory, row, said)
+            message = _cache_message(agent, decoded.cache, row, said)
         elif decoded.texts[row].strip():
             header = header_for(agent, state_at, range(start, start + len(ids)), said)
             message = HiddenMessage(decoded.hidden_states[row], decoded.texts[row], tuple(ids), header)
@@ -109,7 +109,7 @@ def write(
             SenderOutput(
                 message,
                 text,
-                tokens=int(decoded.memory.next_position[row]),
+                tokens=int(decoded.cache.next_position[row]),
                 forward_passes=decoded.forward_passes + 1,
                 seconds=clock.seconds,
                 failure="" if message else f"{engine.name} wrote an empty plan",
@@ -189,4 +189,4 @@ def header_for(agent: "Agent", state_at: StateAt, positions: range, provenance: 
 
 def _cache_message(agent: "Agent", memory: KVCache, row: int, provenance: Mapping[str, Any]) -> Message:
     said = {"role": agent.settings.role, **provenance}
-    return message_of_memory(agent.engine, memory.select([row]), said)
+    return message_of_cache(agent.engine, memory.select([row]), said)

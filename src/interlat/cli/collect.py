@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from interlat.cli.main import run_stage
 from interlat.collect.settings import CollectThoughts
-from interlat.config import write_config
-from interlat.progress import completed, drain, in_bytes, say
+from interlat.progress import in_bytes, say
 
 if TYPE_CHECKING:
     from interlat.store.reading import LatentStore
@@ -35,13 +35,7 @@ class Collect(CollectThoughts):
                 notes["text"] = in_bytes(progress.bytes_written)
                 yield progress.done, progress.total
 
-        if not ranks.is_first:
-            # The bar and the exit code are the first one's; torchrun would end it for a failure that it is to report.
-            drain(steps())
-            return None
-        several = f" (1 of {ranks.world_size} ranks)" if ranks.world_size > 1 else ""
-        completed(steps(), f"thoughts{several}", notes, begun=lambda: write_config(self, self.output))
-        return LatentStore.open(self.output)
+        return LatentStore.open(self.output) if run_stage(self, ranks, steps(), "thoughts", notes) else None
 
     def report(self, store: "LatentStore | None") -> int:
         """The counts, and why thoughts were left out; 1 if some failed."""

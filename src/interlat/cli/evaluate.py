@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from interlat.config import write_config
+from interlat.cli.main import COMMANDS, run_stage
 from interlat.evaluation.settings import Evaluate
-from interlat.progress import completed, drain, say
+from interlat.progress import say
 
 if TYPE_CHECKING:
     from interlat.results import Results
@@ -36,10 +36,8 @@ class EvaluateCommand(Evaluate):
         named = {word.lstrip("-").partition("=")[0].partition(".")[0] for word in words if word.startswith("--")}
         if not HOUSEHOLD_FIELDS & {*fields, *named}:
             return cls
-        from interlat.cli.main import COMMANDS
-
-        kind: type[Any] = COMMANDS["household.evaluate"]
-        return kind
+        household: type[Any] = COMMANDS["household.evaluate"]
+        return household
 
     def run(self) -> "Results | None":
         """Run or continue; the results. Under torchrun the first process reports, and the others return None."""
@@ -53,12 +51,8 @@ class EvaluateCommand(Evaluate):
         ranks = Ranks.from_environment()
         steps = evaluate_steps(self, ranks)
         with ranks.together():
-            if not ranks.is_first:
-                drain(steps)
-                return None
-            several = f" (1 of {ranks.world_size} ranks)" if ranks.world_size > 1 else ""
-            completed(steps, f"results{several}", begun=lambda: write_config(self, self.output))
-        return results_of(self)
+            is_first = run_stage(self, ranks, steps, "results")
+        return results_of(self) if is_first else None
 
     def report(self, found: "Results | None") -> int:
         """Write the report and show its table; 1 if items failed, such as one that does not fit the context."""

@@ -8,11 +8,14 @@ import inspect
 import io
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from interlat.errors import InputError, InterlatError
 from interlat.registry import Registry
+
+if TYPE_CHECKING:
+    from interlat.engine.distributed import Ranks
 
 
 class Command(Protocol):
@@ -38,16 +41,16 @@ COMMANDS: Registry[Any] = Registry(
         "collect.episodes": f"{_HOUSEHOLD}.collect:CollectEpisodesCommand",
         "collect.trajectories": f"{_HOUSEHOLD}.collect:CollectTrajectoriesCommand",
         "collect.lessons": "interlat.experiments.lessons:CollectLessons",
-        "store.info": "interlat.cli.store_info:StoreInfo",
-        "store.verify": "interlat.cli.store_verify:VerifyStore",
-        "store.merge": "interlat.cli.store_forms:MergeStores",
-        "store.export": "interlat.cli.store_forms:ExportStore",
-        "store.import": "interlat.cli.store_forms:ImportStore",
-        "store.split": "interlat.cli.store_forms:SplitStore",
+        "store.info": "interlat.cli.store:StoreInfo",
+        "store.verify": "interlat.cli.store:VerifyStore",
+        "store.merge": "interlat.cli.store:MergeStores",
+        "store.export": "interlat.cli.store:ExportStore",
+        "store.import": "interlat.cli.store:ImportStore",
+        "store.split": "interlat.cli.store:SplitStore",
         "store.plot": "interlat.cli.plots:PlotStore",
-        "store.push": "interlat.cli.store_hub:PushStore",
-        "store.pull": "interlat.cli.store_hub:PullStore",
-        "train.tokenizer": "interlat.cli.train_tokenizer:TrainTokenizer",
+        "store.push": "interlat.cli.store:PushStore",
+        "store.pull": "interlat.cli.store:PullStore",
+        "train.tokenizer": "interlat.cli.train:TrainTokenizer",
         "train.scout": f"{_HOUSEHOLD}.collect:TrainScoutCommand",
         "train.actor": "interlat.cli.train:TrainActorCommand",
         "train.preference": "interlat.cli.train:TrainPreferenceCommand",
@@ -60,11 +63,11 @@ COMMANDS: Registry[Any] = Registry(
         "plot.training": "interlat.cli.plots:PlotTraining",
         "plot.tradeoff": f"{_HOUSEHOLD}.latency:PlotTradeoff",
         "plot.parallelism": "interlat.cli.plots:PlotParallelism",
-        "tasks.list": "interlat.cli.tasks_show:ListTasks",
-        "tasks.show": "interlat.cli.tasks_show:ShowTasks",
-        "tasks.verify": "interlat.cli.tasks_verify:VerifyTasks",
-        "tasks.grade": "interlat.cli.tasks_grade:GradeAnswers",
-        "import-checkpoint": "interlat.cli.import_checkpoint:ImportCheckpoint",
+        "tasks.list": "interlat.cli.tasks:ListTasks",
+        "tasks.show": "interlat.cli.tasks:ShowTasks",
+        "tasks.verify": "interlat.cli.tasks:VerifyTasks",
+        "tasks.grade": "interlat.cli.tasks:GradeAnswers",
+        "import-checkpoint": "interlat.cli.train:ImportCheckpoint",
     },
 )
 """The words of a command, with dots between them, and its class; another package adds one by an entry point."""
@@ -113,6 +116,29 @@ def _dispatch(words: list[str]) -> int:
 def execute(command: Command) -> int:
     """Run a command and report its result; the exit code."""
     return int(command.report(command.run()) or 0)
+
+
+def run_stage(
+    config: Any,
+    ranks: "Ranks",
+    steps: Iterable[tuple[int, int]],
+    title: str,
+    notes: Mapping[str, str] | None = None,
+) -> bool:
+    """Run a stage to its end; whether this is the first process, which shows progress and reports for all.
+
+    The configuration is written into its output folder at the first step.
+    """
+    from interlat.config import write_config
+    from interlat.progress import completed, drain
+
+    if ranks.is_first:
+        several = f" (1 of {ranks.world_size} ranks)" if ranks.world_size > 1 else ""
+        completed(steps, f"{title}{several}", notes, begun=lambda: write_config(config, config.output))
+    else:
+        # The bar and the exit code are the first one's; torchrun would end it for a failure that it is to report.
+        drain(steps)
+    return ranks.is_first
 
 
 def parse(kind: type[Any], words: Sequence[str], command: str = "") -> Any:

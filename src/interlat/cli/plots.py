@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from tyro.conf import Positional
 
-from interlat.cli.store_info import open_store
+from interlat.cli.store import open_store
 from interlat.config import write_config
 from interlat.errors import InputError
 from interlat.files import write_atomically
@@ -19,7 +19,6 @@ from interlat.store.manifest import read_manifest
 
 class _Plot:
     def report(self, paths: Sequence[Path]) -> None:
-        """The paths on stdout."""
         for path in paths:
             print(path)
 
@@ -40,7 +39,6 @@ class PlotStore(_Plot):
     """Decides which thoughts and rows are drawn."""
 
     def run(self) -> Sequence[Path]:
-        """Draw."""
         store = open_store(self.store)
         from interlat.report.store_figures import plot_store
 
@@ -57,7 +55,6 @@ class PlotTraining(_Plot):
     """Folder for the picture; None is the folder of the training, if there is one."""
 
     def run(self) -> Sequence[Path]:
-        """Draw."""
         from interlat.report.training_figures import plot_training
 
         return plot_training(self.runs, self.output)
@@ -81,7 +78,6 @@ class PlotParallelism(_Plot):
     """Tasks."""
 
     def run(self) -> Sequence[Path]:
-        """Think, read, draw."""
         read_manifest(self.thoughts)
         from interlat.report.parallelism import parallelism_table, plot_parallelism, steps_of
 

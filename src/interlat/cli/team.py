@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from interlat.config import write_config
+from interlat.cli.main import run_stage
 from interlat.evaluation.team_settings import EvaluateTeams
-from interlat.progress import completed, say
+from interlat.progress import say
 
 if TYPE_CHECKING:
     from interlat.results import Results
@@ -32,9 +32,8 @@ class RunTeam(EvaluateTeams):
 
         torch.set_num_threads(self.threads)
         with Ranks.from_environment().together() as ranks:
-            begun = (lambda: write_config(self, self.output)) if ranks.is_first else (lambda: None)
-            completed(evaluate_teams(self, ranks), "answers", begun=begun)
-        return results_of(self) if ranks.is_first else None
+            is_first = run_stage(self, ranks, evaluate_teams(self, ranks), "answers")
+        return results_of(self) if is_first else None
 
     def report(self, found: "Results | None") -> int:
         """The tables; 1 if an answer could not be given."""

@@ -1,1 +1,1 @@
-"""What runs a language model: prompts as parts, a memory, and prefill, think, decode."""
+"""What runs a language model: prompts as parts, a cache, and prefill, think, decode."""

@@ -26,35 +26,35 @@ def layer_windows(config: PretrainedConfig) -> dict[str, int | None]:
     if unknown:
         raise CheckpointError(
             f"{config.model_type} has layers of kind {', '.join(unknown)}; only models with full or sliding "
-            "attention in every layer can keep a memory"
+            "attention in every layer can keep a cache"
         )
     return {kind: (window if kind == SLIDING else None) for kind in dict.fromkeys(kinds)}
 
 
-def visible_columns(
+def visible_positions(
     attention_mask: Bool[Tensor, "B T"],
     position_ids: Int[Tensor, "B T"],
     start: int,
     window: int | None = None,
 ) -> Bool[Tensor, "B 1 Q T"]:
-    """Mask of the columns that each query may see; the queries are the columns from ``start`` on.
+    """Mask of the positions that each query may see; the queries are the positions from ``start`` on.
 
-    A query sees itself and the columns before it that hold something and, with a window W, stand fewer than W
+    A query sees itself and the positions before it that hold something and, with a window W, stand fewer than W
     positions before it. A padding query sees only itself, so that nothing ever becomes NaN.
     """
     width = attention_mask.shape[1]
-    columns = torch.arange(width, device=attention_mask.device)
-    queries = columns[start:]
-    visible = attention_mask[:, None, :] & (columns[None, None, :] <= queries[None, :, None])
+    positions = torch.arange(width, device=attention_mask.device)
+    queries = positions[start:]
+    visible = attention_mask[:, None, :] & (positions[None, None, :] <= queries[None, :, None])
     if window is not None:
         distance = position_ids[:, start:, None] - position_ids[:, None, :]
         visible = visible & (distance < window)
-    itself = columns[None, None, :] == queries[None, :, None]
+    itself = positions[None, None, :] == queries[None, :, None]
     return (visible | itself)[:, None]
 
 
-def columns_of_layer(layer_mask: Bool[Tensor, "B L C"], layer: int, width: int) -> Bool[Tensor, "B 1 1 T"]:
-    """Which of ``width`` columns a layer (counted from 0) may see: all but those that the mask hides from it."""
+def positions_of_layer(layer_mask: Bool[Tensor, "B L C"], layer: int, width: int) -> Bool[Tensor, "B 1 1 T"]:
+    """Which of ``width`` positions a layer (counted from 0) may see: all but those that the mask hides from it."""
     hidden = layer_mask[:, layer, :width]
     return functional.pad(hidden, (0, width - hidden.shape[1]), value=True)[:, None, None]
 

@@ -1,46 +1,23 @@
-"""What pushes embeddings through a model: the interface, and the way that works for any architecture."""
+"""What pushes embeddings through the decoder of a model, without its LM head, for any architecture."""
 
 import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from interlat.engine.attention import as_model_mask, columns_of_layer, layer_windows, visible_columns
+from interlat.engine.attention import as_model_mask, layer_windows, positions_of_layer, visible_positions
 from interlat.engine.buffer import KeyValueBuffer, as_transformers_cache
 from interlat.engine.recorder import HiddenStateRecorder
 from interlat.errors import CheckpointError
 
 Forward = Callable[[Float[Tensor, "B Q D"]], Float[Tensor, "B Q D"]]
 """Reads the next Q columns: input embeddings -> states after the final norm; the buffer grows by Q."""
-
-
-class Backend(Protocol):
-    """A way to run the decoder of a model, without its LM head."""
-
-    def start(
-        self,
-        buffer: KeyValueBuffer,
-        attention_mask: Bool[Tensor, "B T"],
-        position_ids: Int[Tensor, "B T"],
-        recorder: HiddenStateRecorder | None = None,
-        layer_mask: Bool[Tensor, "B L C"] | None = None,
-    ) -> Forward:
-        """Prepare to read the columns after ``buffer.length``, in one call or one by one.
-
-        Args:
-            buffer: keys and values of what was read; its capacity is at least T.
-            attention_mask: which columns hold something, those still to be read included.
-            position_ids: the position of every column, those still to be read included.
-            recorder: is shown the states after the layers that it wants to see.
-            layer_mask: which layers see which of the first C columns; the others are seen by all.
-        """
-        ...
 
 
 class TransformersBackend:
@@ -63,7 +40,7 @@ class TransformersBackend:
         if crossed := getattr(self.config, "cross_attention_layers", None):
             raise CheckpointError(
                 f"{type(model).__name__} reads an image in its layers {', '.join(map(str, crossed))} "
-                "(cross_attention_layers); only models that read text alone can keep a memory"
+                "(cross_attention_layers); only models that read text alone can keep a cache"
             )
         accepted = inspect.signature(self.decoder.forward).parameters
         missing = {"inputs_embeds", "position_ids", "past_key_values", "attention_mask"} - set(accepted)
@@ -75,7 +52,7 @@ class TransformersBackend:
         self.implementation = self.config._attn_implementation
         if self.implementation not in ("sdpa", "eager"):
             raise CheckpointError(
-                f"attention implementation {self.implementation} cannot read memories with holes; "
+                f"attention implementation {self.implementation} cannot read caches with holes; "
                 'load the model with attn_implementation="sdpa" or "eager"'
             )
 
@@ -87,7 +64,15 @@ class TransformersBackend:
         recorder: HiddenStateRecorder | None = None,
         layer_mask: Bool[Tensor, "B L C"] | None = None,
     ) -> Forward:
-        """See `Backend.start`."""
+        """Prepare to read the positions after ``buffer.length``, in one call or one by one.
+
+        Args:
+            buffer: keys and values of what was read; its capacity is at least T.
+            attention_mask: which positions hold something, those still to be read included.
+            position_ids: the true position of each, those still to be read included.
+            recorder: is shown the states after the layers that it wants to see.
+            layer_mask: which layers see which of the first C positions; the others are seen by all.
+        """
         layers = self.config.num_hidden_layers
         cache = as_transformers_cache(buffer, layers)
 
@@ -95,7 +80,7 @@ class TransformersBackend:
             start, end = buffer.length, buffer.length + embeddings.shape[1]
             masks = {
                 kind: as_model_mask(
-                    visible_columns(attention_mask[:, :end], position_ids[:, :end], start, window),
+                    visible_positions(attention_mask[:, :end], position_ids[:, :end], start, window),
                     self.implementation,
                     embeddings.dtype,
                 )
@@ -136,7 +121,7 @@ def layers_of(decoder: nn.Module, count: int) -> nn.ModuleList:
     if len(outermost) != 1:
         raise CheckpointError(
             f"{type(decoder).__name__} has {len(outermost)} lists of {count} layers, expected one; read its last layer "
-            "only, and hand over all layers of a memory"
+            "only, and hand over all layers of a cache"
         )
     return outermost[0]
 
@@ -152,7 +137,7 @@ def masked_layers(decoder: Any, layer_mask: Tensor | None) -> Iterator[None]:
             named = dict(zip(inspect.signature(module.forward).parameters, inputs, strict=False)) | named
             inputs = ()
         given: Tensor = named["attention_mask"]
-        seen = columns_of_layer(layer_mask, number, given.shape[-1])
+        seen = positions_of_layer(layer_mask, number, given.shape[-1])
         if given.dtype == torch.bool:
             return inputs, {**named, "attention_mask": given & seen}
         return inputs, {**named, "attention_mask": given.masked_fill(~seen, torch.finfo(given.dtype).min)}

@@ -111,9 +111,7 @@ class KeyValueBuffer:
         Args:
             before: what `continuing` returned beside this buffer.
             mask: True where a sequence read one of the N positions after those.
-            segment: the name of these positions.
             hidden_states: at the last position of each sequence.
-            origin: the model that read them.
         """
         names = before.segment_names if segment in before.segment_names else (*before.segment_names, segment)
         keys, values = self.contents()
@@ -135,17 +133,17 @@ class KeyValueBuffer:
             origin=origin,
         )
 
-    def store_rows(self, rows: Int[Tensor, "N"], source: "KeyValueBuffer", start: int) -> None:
+    def store_sequences(self, sequences: Int[Tensor, "N"], source: "KeyValueBuffer", start: int) -> None:
         """Copy the positions from ``start`` on of all sequences of ``source`` into the given ones of this buffer."""
         for mine, other in zip([*self.keys, *self.values], [*source.keys, *source.values], strict=True):
-            mine[rows, :, start : source.length] = other[:, :, start : source.length]
+            mine[sequences, :, start : source.length] = other[:, :, start : source.length]
         self.length = max(self.length, source.length)
 
-    def select_rows(self, rows: Int[Tensor, "N"]) -> "KeyValueBuffer":
+    def select_sequences(self, sequences: Int[Tensor, "N"]) -> "KeyValueBuffer":
         """A new buffer of the same capacity with only the given sequences."""
         chosen = KeyValueBuffer(self.capacity)
-        chosen.keys = [k.index_select(0, rows) for k in self.keys]
-        chosen.values = [v.index_select(0, rows) for v in self.values]
+        chosen.keys = [k.index_select(0, sequences) for k in self.keys]
+        chosen.values = [v.index_select(0, sequences) for v in self.values]
         chosen.length = self.length
         return chosen
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
-from interlat.engine.origin import Origin
+from interlat.engine.origin import LayerShape, Origin
 from interlat.engine.rotary import mixes_factors
 from interlat.errors import InputError
 from interlat.messages import CacheMessage
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class KVCache:
-    """What a model has read so far, for B rows side by side.
+    """What a model has read so far, for B sequences side by side.
 
     A cache is a value: what it shows is never written again, so two continuations of one cache do not disturb each
     other. Positions where ``attention_mask`` is False are padding or holes; nobody attends to them. They are in order
@@ -30,9 +31,8 @@ class KVCache:
     keys: tuple[Float[Tensor, "B H T d"], ...]
     """One tensor a layer, rotary positions already applied."""
     values: tuple[Float[Tensor, "B H T d"], ...]
-    """One tensor a layer."""
     attention_mask: Bool[Tensor, "B T"]
-    """True where a position of a row holds something."""
+    """True where a position of a sequence holds something."""
     position_ids: Int[Tensor, "B T"]
     """The true position that each was computed at; 0 where the mask is False."""
     segment_ids: Int[Tensor, "B T"]
@@ -40,9 +40,9 @@ class KVCache:
     segment_names: tuple[str, ...]
     """Names of the segments in order of their making, such as ``("prompt", "latents", "reply")``."""
     next_position: Int[Tensor, "B"]
-    """The position that the next input of each row takes."""
+    """The position that the next input of each sequence takes."""
     hidden_states: Float[Tensor, "B D"]
-    """State after the final norm at the last position of each row: the one that predicts the next token."""
+    """State after the final norm at the last position of each sequence: the one that predicts the next token."""
     layer_mask: Bool[Tensor, "B L T"] | None = None
     """True where a layer may look at a position that ``attention_mask`` shows; None where all layers look at all."""
     spare: "KeyValueBuffer | None" = None
@@ -70,7 +70,7 @@ class KVCache:
 
     @property
     def lengths(self) -> Int[Tensor, "B"]:
-        """Number of positions that each row really holds."""
+        """Number of positions that each sequence really holds."""
         return self.attention_mask.sum(dim=1)
 
     @property
@@ -100,25 +100,23 @@ class KVCache:
             spare=None,
         )
 
-    def select(self, rows: Sequence[int] | Int[Tensor, "N"]) -> "KVCache":
-        """The given rows, in the given order, repeated where an index repeats; useless positions are dropped.
+    def select(self, sequences: Sequence[int] | Int[Tensor, "N"]) -> "KVCache":
+        """The given sequences, in the given order, repeated where an index repeats; useless positions are dropped.
 
         Raises:
-            InputError: a row does not exist.
+            InputError: a sequence does not exist.
         """
-        index = torch.as_tensor(rows, dtype=torch.long, device=self.attention_mask.device)
+        index = torch.as_tensor(sequences, dtype=torch.long, device=self.attention_mask.device)
         if index.numel() and (int(index.min()) < 0 or int(index.max()) >= len(self)):
-            raise InputError(f"rows {index.tolist()} asked of a cache of {len(self)} rows; use 0 to {len(self) - 1}")
+            raise InputError(
+                f"sequences {index.tolist()} asked of a cache of {len(self)} sequences; use 0 to {len(self) - 1}"
+            )
+        next_position, hidden_states = (one.index_select(0, index) for one in (self.next_position, self.hidden_states))
         chosen = self._map(lambda tensor: tensor.index_select(0, index))
-        chosen = replace(
-            chosen,
-            next_position=self.next_position.index_select(0, index),
-            hidden_states=self.hidden_states.index_select(0, index),
-        )
-        return chosen.compact()
+        return replace(chosen, next_position=next_position, hidden_states=hidden_states).compact()
 
     def gather(self, positions: Int[Tensor, "B N"]) -> "KVCache":
-        """For each row its own list of positions, in that order; masked positions stay masked."""
+        """For each sequence its own list of positions, in that order; masked positions stay masked."""
         return self._map(functools.partial(gather_positions, positions=positions.to(self.attention_mask.device)))
 
     def trim(self, keep: Bool[Tensor, "B T"]) -> "KVCache":
@@ -161,7 +159,7 @@ class KVCache:
         )
 
     def compact(self) -> "KVCache":
-        """The same cache in as few positions as its longest row needs; itself if nothing can be saved."""
+        """The same cache in as few positions as its longest sequence needs; itself if nothing can be saved."""
         positions = self.compact_positions()
         return self if positions is None else self.gather(positions)
 
@@ -169,16 +167,6 @@ class KVCache:
         """The positions that `compact` gathers; None where it gathers nothing."""
         longest = int(self.lengths.max()) if len(self) else 0
         return None if longest == self.width else _positions_of(self.attention_mask)
-
-    def to(self, device: torch.device | str) -> "KVCache":
-        """The same cache on another device."""
-        target = torch.device(device)
-        moved = self._map(lambda tensor: tensor.to(target))
-        return replace(
-            moved,
-            next_position=self.next_position.to(target),
-            hidden_states=self.hidden_states.to(target),
-        )
 
     def released(self) -> "KVCache":
         """The same cache for models that did not make it: what they read in it is not what its maker meant.
@@ -197,30 +185,28 @@ class KVCache:
         reader sees all of them and goes on at the largest ``next_position``. The last states are the last cache's.
 
         Args:
-            caches: of one model, each of B rows in the same order.
+            caches: of one model, each of B sequences in the same order.
 
         Raises:
             InputError: nothing to merge, or the caches come from models of different shape or have different numbers
-                of rows.
+                of sequences.
         """
         _check_alike(caches)
         if len(caches) == 1:
             return caches[0].compact()
         if len({len(cache) for cache in caches}) > 1:
-            raise InputError(f"caches of {[len(m) for m in caches]} rows cannot be merged; give equally many")
+            raise InputError(f"caches of {[len(m) for m in caches]} sequences cannot be merged; give equally many")
         kept: list[KVCache] = []
         known: set[str] = set()
         for cache in caches:
-            repeated = [name for name in cache.segment_names if name in known]
-            known |= set(cache.segment_names)
-            for name in repeated:
+            for name in known.intersection(cache.segment_names):
                 cache = cache.trim(~cache.segment(name))
+            known |= set(cache.segment_names)
             kept.append(cache)
-        ends = torch.stack([cache.next_position for cache in kept])
-        last = kept[-1].hidden_states
+        ends, last = torch.stack([cache.next_position for cache in kept]), kept[-1].hidden_states
         merged = _joined(kept, lambda parts, dimension, fill: torch.cat(parts, dimension), ends.amax(dim=0), last)
-        origin, rows = merged.origin, ends.T.tolist()
-        if origin is not None and any(mixes_factors(origin.original_length, row) for row in rows):
+        origin, sequences = merged.origin, ends.T.tolist()
+        if origin is not None and any(mixes_factors(origin.original_length, one) for one in sequences):
             raise InputError(
                 f"caches of sequences of up to {origin.original_length} positions cannot be merged with longer ones: "
                 "their rotary factors differ"
@@ -229,7 +215,7 @@ class KVCache:
 
     @staticmethod
     def concat(caches: Sequence["KVCache"]) -> "KVCache":
-        """All rows of several caches of one model as one batch, padded on the left to the widest.
+        """All sequences of several caches of one model as one batch, padded on the left to the widest.
 
         Raises:
             InputError: nothing to join, or the caches come from models of different shape.
@@ -269,21 +255,21 @@ class DonatedCache:
         return cache
 
 
-@dataclass(frozen=True, eq=False)
-class MemoryRow:
-    """One row of the cache of a batch: nothing is copied until somebody reads it in other company."""
+AnyCache = KVCache | DonatedCache
+"""A cache to continue, which stays as it is or is given away."""
 
-    memory: KVCache
-    row: int = 0
+
+@dataclass(frozen=True, eq=False)
+class CachedSequence:
+    """One sequence of the cache of a batch: nothing is copied until somebody reads it in other company."""
+
+    cache: KVCache
+    number: int = 0
 
     @property
     def next_position(self) -> int:
         """The position at which a reader goes on."""
-        return int(self.memory.next_position[self.row])
-
-
-LayerShape = tuple[int, int, int, int]
-"""Heads and size of the keys of a layer, heads and size of its values."""
+        return int(self.cache.next_position[self.number])
 
 
 def layer_shapes(cache: KVCache | CacheMessage) -> tuple[LayerShape, ...]:
@@ -292,25 +278,17 @@ def layer_shapes(cache: KVCache | CacheMessage) -> tuple[LayerShape, ...]:
     return tuple((k.shape[1], k.shape[3], v.shape[1], v.shape[3]) for k, v in pairs)
 
 
-def shape_text(shapes: Sequence[LayerShape], hidden_size: int) -> str:
-    """The shape of a cache in words."""
-    if len(set(shapes)) == 1 and shapes[0][:2] == shapes[0][2:]:
-        heads, size = shapes[0][:2]
-        return f"{len(shapes)} layers of {heads} heads of size {size} and hidden size {hidden_size}"
-    return f"{len(shapes)} layers of {[list(shape) for shape in shapes]} and hidden size {hidden_size}"
-
-
-def join_rows(rows: Sequence[MemoryRow]) -> KVCache:
-    """Rows as one cache; the cache itself where they are all of its rows in order.
+def join_sequences(sequences: Sequence[CachedSequence]) -> KVCache:
+    """Sequences as one cache; the cache itself where they are all of its sequences in order.
 
     Raises:
-        InputError: no rows, or the caches come from models of different shape.
+        InputError: no sequences, or the caches come from models of different shape.
     """
-    places = [one.row for one in rows]
-    if rows and all(one.memory is rows[0].memory for one in rows):
-        cache = rows[0].memory
-        return cache if places == list(range(len(cache))) else cache.select(places)
-    return KVCache.concat([one.memory.select([one.row]) for one in rows])
+    numbers = [one.number for one in sequences]
+    if sequences and all(one.cache is sequences[0].cache for one in sequences):
+        cache = sequences[0].cache
+        return cache if numbers == list(range(len(cache))) else cache.select(numbers)
+    return KVCache.concat([one.cache.select([one.number]) for one in sequences])
 
 
 def positions_ahead(cache: KVCache, count: int) -> tuple[Bool[Tensor, "B C"], Int[Tensor, "B C"]]:
@@ -321,7 +299,7 @@ def positions_ahead(cache: KVCache, count: int) -> tuple[Bool[Tensor, "B C"], In
 
 
 def _positions_of(keep: Bool[Tensor, "B T"]) -> Int[Tensor, "B N"]:
-    """For each row its positions to keep, on the right, behind as many others as make all rows equally long."""
+    """For each sequence its positions to keep, on the right, behind as many others as make all equally long."""
     width = int(keep.sum(dim=1).max()) if len(keep) else 0
     # A stable sort puts the positions to drop first and leaves the others in order, pushed to the right.
     return keep.to(torch.int8).argsort(dim=1, stable=True)[:, keep.shape[1] - width :]
@@ -375,12 +353,8 @@ def _joined(
 
 
 def _pad_left(tensor: Tensor, width: int, dimension: int, fill: int) -> Tensor:
-    missing = width - tensor.shape[dimension]
-    if not missing:
-        return tensor
-    shape = list(tensor.shape)
-    shape[dimension] = missing
-    return torch.cat([tensor.new_full(shape, fill), tensor], dim=dimension)
+    behind = [0, 0] * (tensor.ndim - 1 - dimension)
+    return functional.pad(tensor, [*behind, width - tensor.shape[dimension], 0], value=fill)
 
 
 def _renumber(cache: KVCache, names: Sequence[str]) -> Tensor:
@@ -389,11 +363,7 @@ def _renumber(cache: KVCache, names: Sequence[str]) -> Tensor:
 
 
 def gather_positions(tensor: Tensor, positions: Int[Tensor, "B N"]) -> Tensor:
-    """For each row its own positions of ``[B, T]``, ``[B, L, T]`` or ``[B, H, T, d]``."""
+    """For each sequence its own positions of ``[B, T]``, ``[B, L, T]`` or ``[B, H, T, d]``."""
     if tensor.ndim == 2:
         return tensor.gather(1, positions)
-    if tensor.ndim == 3:
-        return tensor.gather(2, positions[:, None].expand(-1, tensor.shape[1], -1))
-    batch, heads, _, size = tensor.shape
-    index = positions[:, None, :, None].expand(batch, heads, -1, size)
-    return tensor.gather(2, index)
+    return tensor.take_along_dim(positions[:, None] if tensor.ndim == 3 else positions[:, None, :, None], dim=2)

@@ -1,22 +1,22 @@
-"""A memory as a message that can be saved, sent and read by another process."""
+"""A cache as a message that can be saved, sent and read by another process."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
-from interlat.engine.cache import KVCache, LayerShape, layer_shapes, shape_text
-from interlat.engine.checkpoint import load_model_config
+from interlat.engine.cache import KVCache, layer_shapes
 from interlat.engine.origin import Origin
 from interlat.engine.protocol import Engine
 from interlat.errors import MessageError
 from interlat.messages import CacheMessage, Header
 
 FOREIGN = "foreign_cache"
-"""Where the provenance of a message names other models that its columns come from."""
+"""Where the provenance of a message names other models that its positions come from."""
+_SHARED = {field.name for field in fields(KVCache)} & {field.name for field in fields(CacheMessage)}
+_SCALES = {"keys": "key_scales", "values": "value_scales"}
 
 
 def header_of(engine: Engine, provenance: dict[str, Any] | None = None) -> Header:
@@ -30,41 +30,17 @@ def header_of(engine: Engine, provenance: dict[str, Any] | None = None) -> Heade
     )
 
 
-def origin_of(header: Header) -> Origin:
-    """The model that made a message, by its header."""
+def origin_of(header: Header, message: CacheMessage | None = None) -> Origin:
+    """The model that made a message, by its header; and by its body, if that is a cache."""
     name, weights, tokenizer = header.model, header.weights_fingerprint, header.tokenizer_fingerprint
-    return Origin(name or "an unnamed model", header.rules, lambda: weights, lambda: tokenizer)
-
-
-@dataclass(frozen=True, eq=False)
-class CacheModel:
-    """A model that makes or reads caches, as far as the other side must know it."""
-
-    origin: Origin
-    layer_count: int
-    layers: tuple[LayerShape, ...] = ()
-    """Heads and sizes of each layer; empty while the model is not loaded."""
-    hidden_size: int = 0
-
-    @classmethod
-    def of_engine(cls, engine: Engine) -> "CacheModel":
-        """A loaded model."""
-        return cls(engine.origin, engine.layers, engine.memory_shape, engine.hidden_size)
-
-    @classmethod
-    def of_message(cls, message: CacheMessage) -> "CacheModel":
-        """The model that made a message, by header and body."""
-        size = message.hidden_states.shape[1]
-        return cls(origin_of(message.header), len(message.keys), layer_shapes(message), size)
-
-    @classmethod
-    def of_checkpoint(cls, place: str) -> "CacheModel":
-        """A folder or hub id, without weights. Raises CheckpointError if it holds no model."""
-        return cls(Origin.of_checkpoint(place), load_model_config(place).num_hidden_layers)
+    maker = Origin(name or "an unnamed model", header.rules, lambda: weights, lambda: tokenizer)
+    if message is not None:
+        maker.shapes, maker.hidden_size = layer_shapes(message), message.hidden_states.shape[1]
+    return maker
 
 
 def check_cache(
-    reader: CacheModel, maker: CacheModel, *, allow_foreign_cache: bool = False, edge: tuple[str, str] | None = None
+    reader: Origin, maker: Origin, *, allow_foreign_cache: bool = False, edge: tuple[str, str] | None = None
 ) -> str:
     """Check that one model can read the caches of another: the one check of messages, teams and checkpoints.
 
@@ -84,115 +60,88 @@ def check_cache(
         MessageError: layers, heads or sizes differ; or, unless it is allowed, the rotary positions, another field of
             the configuration, the architecture, the tokenizer or the weights.
     """
-    known = bool(reader.layers and maker.layers)
+    known = bool(reader.shapes and maker.shapes)
     who = f"{edge[0]} cannot read the cache of {edge[1]}: " if edge else ""
-    if known and (reader.layers, reader.hidden_size) != (maker.layers, maker.hidden_size):
+    if known and (reader.shapes, reader.hidden_size) != (maker.shapes, maker.hidden_size):
         raise MessageError(
-            f"{who}the cache of {maker.origin.name} has {shape_text(maker.layers, maker.hidden_size)}, but "
-            f"{reader.origin.name} has {shape_text(reader.layers, reader.hidden_size)}; a cache is for the model that "
-            "made it, send hidden states or text between these two"
+            f"{who}the cache of {maker.name} has {maker.shape}, but {reader.name} has {reader.shape}; a cache is for "
+            "the model that made it, send hidden states or text between these two"
         )
-    differing = reader.origin.differences(maker.origin, weights=known)
+    differing = reader.differences(maker, weights=known)
     if differing and not allow_foreign_cache:
         raise MessageError(
-            f"{who}it was made by another model ({maker.origin.name}) than {reader.origin.name}: {differing}; load the "
+            f"{who}it was made by another model ({maker.name}) than {reader.name}: {differing}; load the "
             "model that made it, or allow a foreign cache (--allow-foreign-cache)"
         )
     return differing
 
 
-def message_of_memory(
-    engine: Engine, memory: KVCache, provenance: dict[str, Any] | None = None, *, int8: bool = False
+def message_of_cache(
+    engine: Engine, cache: KVCache, provenance: dict[str, Any] | None = None, *, int8: bool = False
 ) -> CacheMessage:
-    """The memory of one or more conversations as a cache message.
+    """The cache of one or more conversations as a message.
 
     Args:
-        engine: the engine that made the memory.
-        memory: what travels, on any device.
-        provenance: what else should be known; JSON values. Models that columns come from, other than the engine's, are
-            named under ``foreign_cache``.
+        provenance: what else should be known; JSON values. Models that positions come from, other than the engine's,
+            are named under ``foreign_cache``.
         int8: round keys and values, see `rounded`; otherwise nothing is.
 
     Raises:
-        MessageError: the memory is empty.
+        MessageError: the cache is empty.
         InputError: another engine made it.
     """
-    engine.check_memory(memory)
-    foreign = [name for name in memory.foreign if name != engine.origin.label] if memory.foreign else []
+    engine.check_cache(cache)
+    foreign = [name for name in cache.foreign if name != engine.origin.label] if cache.foreign else []
     if foreign:
         provenance = {**(provenance or {}), FOREIGN: foreign}
-    keys: Sequence[Tensor] = memory.keys
-    values: Sequence[Tensor] = memory.values
-    key_scales: Sequence[Tensor] = ()
-    value_scales: Sequence[Tensor] = ()
+    body = {name: getattr(cache, name) for name in _SHARED}
     if int8:
-        keys, key_scales = zip(*map(_as_int8, memory.keys), strict=True)
-        values, value_scales = zip(*map(_as_int8, memory.values), strict=True)
-    return CacheMessage(
-        keys=keys,
-        values=values,
-        key_scales=key_scales,
-        value_scales=value_scales,
-        layer_mask=memory.layer_mask,
-        attention_mask=memory.attention_mask,
-        position_ids=memory.position_ids,
-        segment_ids=memory.segment_ids,
-        segment_names=memory.segment_names,
-        next_position=memory.next_position,
-        hidden_states=memory.hidden_states,
-        header=replace(header_of(engine, provenance), rules=engine.origin.rules),
-    )
+        for name, scales in _SCALES.items():
+            body[name], body[scales] = zip(*map(_as_int8, body[name]), strict=True)
+    return CacheMessage(**body, header=replace(header_of(engine, provenance), rules=engine.origin.rules))
 
 
-def memory_of_message(engine: Engine, message: CacheMessage, *, allow_foreign_cache: bool = False) -> KVCache:
-    """The memory in a cache message, on the engine's device and in its dtype.
+def cache_of_message(engine: Engine, message: CacheMessage, *, allow_foreign_cache: bool = False) -> KVCache:
+    """The cache in a message, on the engine's device and in its dtype.
 
     Args:
-        engine: reads on from the memory.
-        message: what another engine, perhaps on another machine, made.
         allow_foreign_cache: also take a message of another model of the same shape, such as another fine-tuning of one
-            base; what it then means to the reader is not known. The memory names that model (`KVCache.foreign`).
+            base; what it then means to the reader is not known. The cache names that model (`KVCache.foreign`).
 
     Raises:
         MessageError: the message was made by another model or tokenizer, or by a model of another shape.
     """
-    maker = CacheModel.of_message(message)
-    differing = check_cache(CacheModel.of_engine(engine), maker, allow_foreign_cache=allow_foreign_cache)
+    maker = origin_of(message.header, message)
+    differing = check_cache(engine.origin, maker, allow_foreign_cache=allow_foreign_cache)
     foreign = message.header.provenance.get(FOREIGN) or []
-
-    def moved(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(engine.device, engine.dtype) if tensor.is_floating_point() else tensor.to(engine.device)
-
-    keys, values = tuple(message.keys), tuple(message.values)
+    body = {name: getattr(message, name) for name in _SHARED}
     if message.key_scales:
-        keys = tuple(map(_from_int8, keys, message.key_scales))
-        values = tuple(map(_from_int8, values, message.value_scales))
+        for name, scales in _SCALES.items():
+            body[name] = map(_from_int8, body[name], getattr(message, scales))
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.to(engine.device, engine.dtype) if value.is_floating_point() else value.to(engine.device)
+        return value if value is None or isinstance(value, str) else tuple(map(moved, value))
+
     return KVCache(
-        keys=tuple(moved(layer) for layer in keys),
-        values=tuple(moved(layer) for layer in values),
-        layer_mask=None if message.layer_mask is None else moved(message.layer_mask),
-        attention_mask=moved(message.attention_mask),
-        position_ids=moved(message.position_ids),
-        segment_ids=moved(message.segment_ids),
-        segment_names=message.segment_names,
-        next_position=moved(message.next_position),
-        hidden_states=moved(message.hidden_states),
+        **{name: moved(value) for name, value in body.items()},
         origin=engine.origin,
-        foreign=(*map(str, foreign), *([maker.origin.label] if differing else [])),
+        foreign=(*map(str, foreign), *([maker.label] if differing else [])),
     )
 
 
-def rounded(memory: KVCache) -> KVCache:
-    """The memory as it arrives when its keys and values travel as int8.
+def rounded(cache: KVCache) -> KVCache:
+    """The cache as it arrives when its keys and values travel as int8.
 
-    A column of a head becomes ``q = x / s``, rounded to the nearest integer, with ``s = max|x| / 127`` in float32: one
-    byte a number and four bytes a column of a head. What is off is at most s / 2.
+    A position of a head becomes ``q = x / s``, rounded to the nearest integer, with ``s = max|x| / 127`` in float32:
+    one byte a number and four bytes a position of a head. What is off is at most s / 2.
     """
 
     def once(layer: Float[Tensor, "B H T d"]) -> Float[Tensor, "B H T d"]:
         return _from_int8(*_as_int8(layer)).to(layer.dtype)
 
-    return replace(memory, keys=tuple(map(once, memory.keys)), values=tuple(map(once, memory.values)), spare=None)
+    return replace(cache, keys=tuple(map(once, cache.keys)), values=tuple(map(once, cache.values)), spare=None)
 
 
 def _as_int8(layer: Float[Tensor, "B H T d"]) -> tuple[Int8[Tensor, "B H T d"], Float[Tensor, "B H T"]]:

@@ -7,14 +7,14 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from interlat.engine.control_tokens import ControlTokens, Stretch, control_tokens
+from interlat.engine.control_tokens import ControlTokens, control_tokens
 from interlat.engine.prompt import Latents, Part, Prompt, Text, Tokens, as_parts, join_text
 from interlat.engine.template import TemplateOptions, render_template
 from interlat.errors import PromptError
 from interlat.reasoning import opened_thought
 
 Turn = tuple[str, Prompt | str]
-_GAP = Stretch("\x00", True)
+_GAP = Text("\x00", True)
 ASSISTANT = "assistant"
 _SHORT: tuple[Turn, ...] = (("user", "u"), (ASSISTANT, "r"))
 """A conversation like any other."""
@@ -33,7 +33,6 @@ class ChatFormat:
     leave them out where a conversation is rendered anew; here what was written stays.
 
     Args:
-        tokenizer: a tokenizer with a chat template.
         options: further arguments of the template; a mapping is taken for `TemplateOptions.arguments`.
 
     Raises:
@@ -93,10 +92,9 @@ class ChatFormat:
         if not kept_apart:
             return whole
         apart = _written(guarded, write)
-        if "".join(text for text, _ in _stretches(apart)) == "".join(text for text, _ in _stretches(whole)):
-            needed = [literal for _, literal in controls.needed(_stretches(apart))]
-            pairs = zip(apart, needed, strict=True)
-            return join_text([Text(part.text, literal) if isinstance(part, Text) else part for part, literal in pairs])
+        if _text_of(apart) == _text_of(whole):
+            pairs = zip(apart, controls.needed(_stretches(apart)), strict=True)
+            return join_text([needed if isinstance(part, Text) else part for part, needed in pairs])
         if any(text in controls.names for text in kept_apart):
             raise PromptError(
                 "the chat template changes the control tokens in a content, or what it writes depends on them; remove "
@@ -112,10 +110,8 @@ class ChatFormat:
         That is: the end of the reply's turn, the user's turn, and the prompt for the next reply.
 
         Args:
-            user: content of the user's turn.
             before: the conversation up to and with that reply; what the assistant said in it does not count. Without
                 it the template must write every turn alike, which is checked.
-            generation_prompt: whether the prompt for the next reply stands at the end.
 
         Raises:
             PromptError: the template refuses such a conversation, or it would write anew what stands before: because
@@ -173,7 +169,7 @@ class ChatFormat:
         if not _OPEN_THOUGHT.search(self.render([("user", "u")], generation_prompt=True)):
             return ""
         mark = _unused_marker("")
-        return "".join(text for text, _ in _stretches(self.reply([Text(mark)]))).partition(mark)[0]
+        return _text_of(self.reply([Text(mark)])).partition(mark)[0]
 
     @functools.cached_property
     def closing(self) -> str:
@@ -359,11 +355,9 @@ def _written(turns: Sequence[Turn], write: Callable[[Sequence[tuple[str, str]]],
     return join_text(result)
 
 
-def _cut(part: Part, controls: ControlTokens) -> list[Part]:
+def _cut(part: Part, controls: ControlTokens) -> Sequence[Part]:
     """A literal text cut at what could become a control token; any other part as it is."""
-    if isinstance(part, Text) and part.literal:
-        return [Text(text, literal) for text, literal in controls.marked(part.text)]
-    return [part]
+    return controls.marked(part.text) if isinstance(part, Text) and part.literal else [part]
 
 
 def _trusted(content: Prompt | str) -> list[Part]:
@@ -371,9 +365,13 @@ def _trusted(content: Prompt | str) -> list[Part]:
     return [Text(part.text) if isinstance(part, Text) else part for part in as_parts(content)]
 
 
-def _stretches(parts: Prompt) -> list[Stretch]:
+def _stretches(parts: Prompt) -> list[Text]:
     """The texts of a prompt, with a gap in the place of any other part."""
-    return [Stretch(part.text, part.literal) if isinstance(part, Text) else _GAP for part in parts]
+    return [part if isinstance(part, Text) else _GAP for part in parts]
+
+
+def _text_of(parts: Prompt) -> str:
+    return "".join(stretch.text for stretch in _stretches(parts))
 
 
 def _unused_marker(text: str) -> str:

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from interlat.engine.prompt_text import Text
 from interlat.engine.template import TemplateOptions, render_template
 from interlat.errors import PromptError
 from interlat.reasoning import marks_among
@@ -15,14 +16,6 @@ from interlat.reasoning import marks_among
 THINK_TAGS = ("<think>", "</think>")
 """Models write them into replies and templates look for them there, so they are content wherever they stand."""
 _PRIVATE_USE = [chr(code) for code in range(0xE000, 0xF900)]
-
-
-class Stretch(NamedTuple):
-    """A piece of a text."""
-
-    text: str
-    literal: bool
-    """Whether it comes from outside: no control token may begin, end or stand in it."""
 
 
 class ControlTokens:
@@ -55,7 +48,7 @@ class ControlTokens:
         self.marks_of_thoughts = frozenset(number for number, name in special.items() if name in marks)
         self.left_out = frozenset({*special, *tokenizer.all_special_ids}) - self.marks_of_thoughts
 
-    def marked(self, text: str) -> list[Stretch]:
+    def marked(self, text: str) -> list[Text]:
         """``text`` cut so that whatever could become a control token, or a part of one, is literal.
 
         A part of one is the beginning of a control token at the end of the text, the rest of one at its beginning, or
@@ -63,30 +56,31 @@ class ControlTokens:
         """
         longest = max(map(len, self.names), default=0)
         if len(text) < longest and any(text in name for name in self.names):
-            return [Stretch(text, True)]
+            return [Text(text, True)]
         sizes = range(min(len(text), longest), 0, -1)
         head = next((size for size in sizes if text[:size] in self._ends), 0)
         tail = next((size for size in sizes if text[-size:] in self._starts), 0)
         end = max(head, len(text) - tail)
-        pieces = [Stretch(text[:head], True), *self._cut(text[head:end]), Stretch(text[end:], True)]
+        pieces = [Text(text[:head], True), *self._cut(text[head:end]), Text(text[end:], True)]
         return [piece for piece in pieces if piece.text]
 
-    def needed(self, stretches: Sequence[Stretch]) -> list[Stretch]:
+    def needed(self, stretches: Sequence[Text]) -> list[Text]:
         """The stretches, literal only where they take part in a control token of the joined text."""
-        intruding = set(self._found("".join(text for text, _ in stretches))) - set(self._trusted(stretches))
+        intruding = set(self._found(_joined(stretches))) - set(self._trusted(stretches))
         needed, start = [], 0
-        for text, literal in stretches:
-            end = start + len(text)
-            needed.append(Stretch(text, literal and any(first < end and start < last for first, last in intruding)))
+        for one in stretches:
+            end = start + len(one.text)
+            literal = one.literal and any(first < end and start < last for first, last in intruding)
+            needed.append(Text(one.text, literal))
             start = end
         # Where control tokens overlap, what takes one away may make another one.
         return needed if self._trusted(needed) == self._trusted(stretches) else list(stretches)
 
-    def intrude(self, stretches: Sequence[Stretch]) -> bool:
+    def intrude(self, stretches: Sequence[Text]) -> bool:
         """Whether literal text takes part in a control token of the joined text, or takes a part of one away."""
-        return list(self._found("".join(text for text, _ in stretches))) != self._trusted(stretches)
+        return list(self._found(_joined(stretches))) != self._trusted(stretches)
 
-    def split(self, stretches: Sequence[Stretch], tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    def split(self, stretches: Sequence[Text], tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
         """Token ids of the joined text, without special tokens added, in which only trusted text makes control tokens.
 
         Unless literal text would make one, these are the tokenizer's ids of the joined text. Else they are its ids in
@@ -95,32 +89,28 @@ class ControlTokens:
         Raises:
             PromptError: the vocabulary has no ordinary tokens to spell a control token with.
         """
-        text = "".join(stretch.text for stretch in stretches)
+        text = _joined(stretches)
         ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
-        if not any(literal for _, literal in stretches):
+        if not any(stretch.literal for stretch in stretches):
             return ids
         trusted = self._trusted(stretches)
         # The count finds what only the tokenizer's own normalisation turns into a control token.
         if not self.intrude(stretches) and sum(number in self.ids for number in ids) <= len(trusted):
             return ids
-        split = (
-            self._split_fast
-            if isinstance(getattr(tokenizer, "backend_tokenizer", None), Tokenizer)
-            else self._split_slow
-        )
-        return tuple(split(text, trusted, tokenizer))
+        is_fast = isinstance(getattr(tokenizer, "backend_tokenizer", None), Tokenizer)
+        return tuple((self._split_fast if is_fast else self._split_slow)(text, trusted, tokenizer))
 
-    def _cut(self, text: str) -> Iterator[Stretch]:
+    def _cut(self, text: str) -> Iterator[Text]:
         start = 0
         for first, end in self._found(text):
-            yield Stretch(text[start:first], False)
-            yield Stretch(text[first:end], True)
+            yield Text(text[start:first], False)
+            yield Text(text[first:end], True)
             start = end
-        yield Stretch(text[start:], False)
+        yield Text(text[start:], False)
 
-    def _trusted(self, stretches: Sequence[Stretch]) -> list[tuple[int, int]]:
+    def _trusted(self, stretches: Sequence[Text]) -> list[tuple[int, int]]:
         """Where trusted text alone writes control tokens in the joined text."""
-        return list(self._found("".join("\x00" * len(text) if literal else text for text, literal in stretches)))
+        return list(self._found("".join("\x00" * len(one.text) if one.literal else one.text for one in stretches)))
 
     def _split_fast(
         self, text: str, trusted: Sequence[tuple[int, int]], tokenizer: PreTrainedTokenizerBase
@@ -198,6 +188,23 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> ControlTokens:
     if known is None or known[0] != state:
         known = _KNOWN[tokenizer] = state, ControlTokens(tokenizer)
     return known[1]
+
+
+def text_of(token_ids: list[int], tokenizer: PreTrainedTokenizerBase) -> str:
+    """The text of ``token_ids`` without special tokens.
+
+    Some tokenizers make special tokens of the marks around thoughts (gpt-oss, Magistral). These stay in the text:
+    without them nobody could tell a thought from an answer, see `interlat.reasoning.final_part`.
+    """
+    known = control_tokens(tokenizer)
+    if known.marks_of_thoughts.isdisjoint(token_ids):
+        return str(tokenizer.decode(token_ids, skip_special_tokens=True))
+    kept = [number for number in token_ids if number not in known.left_out]
+    return str(tokenizer.decode(kept, skip_special_tokens=False))
+
+
+def _joined(stretches: Sequence[Text]) -> str:
+    return "".join(stretch.text for stretch in stretches)
 
 
 def _finder(names: Collection[str]) -> Callable[[str], Iterator[tuple[int, int]]]:

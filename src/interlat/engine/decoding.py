@@ -1,6 +1,6 @@
 """The decode loop: one token a sequence and step, each sequence stopping on its own."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.cache import KVCache, positions_ahead
+from interlat.engine.control_tokens import text_of
 from interlat.engine.sampling import Sampling, choose, draw_uniforms
-from interlat.engine.text import text_of
 from interlat.errors import InputError
 from interlat.states import StateAt
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 class DecodeOutput:
     """What B sequences wrote."""
 
-    memory: KVCache
+    cache: KVCache
     """Everything read and written, stop tokens excluded; ready for `Engine.prefill` with a continuation."""
     token_ids: list[list[int]]
     """The tokens of each sequence, without the stop token."""
     texts: list[str]
-    """The same as text, special tokens left out but for marks of thoughts, see `interlat.engine.text.text_of`."""
+    """The same as text, special tokens left out but for marks of thoughts, see `text_of`."""
     hidden_states: list[Float[Tensor, "T D"]]
     """One state a token (after the final norm), by default the one that predicted it; [] if not kept."""
     stopped: list[bool]
@@ -40,14 +40,14 @@ class DecodeOutput:
 class _Rows:
     """The sequences that are still writing, and the buffer where the finished ones are kept."""
 
-    def __init__(self, engine: "HFEngine", memory: KVCache, steps: int) -> None:
+    def __init__(self, engine: "HFEngine", cache: KVCache, steps: int) -> None:
         self.engine = engine
-        self.width = memory.width
-        self.attention_mask, self.position_ids = positions_ahead(memory, steps)
-        self.home = KeyValueBuffer(memory.width + steps, memory)
+        self.width = cache.width
+        self.attention_mask, self.position_ids = positions_ahead(cache, steps)
+        self.home = KeyValueBuffer(cache.width + steps, cache)
         self.buffer = self.home
-        self.active = torch.arange(len(memory), device=engine.device)
-        self.layer_mask = memory.layer_mask
+        self.active = torch.arange(len(cache), device=engine.device)
+        self.layer_mask = cache.layer_mask
         self.forward = engine.backend.start(
             self.home, self.attention_mask, self.position_ids, layer_mask=self.layer_mask
         )
@@ -56,7 +56,7 @@ class _Rows:
         """Leave all sequences but these (indices among the active ones) at home: they cost nothing any more."""
         index = torch.tensor(writing, device=self.active.device)
         self.store()
-        self.buffer = self.buffer.select_rows(index)
+        self.buffer = self.buffer.select_sequences(index)
         self.active = self.active[index]
         self.forward = self.engine.backend.start(
             self.buffer,
@@ -67,27 +67,50 @@ class _Rows:
 
     def store(self) -> None:
         if self.buffer is not self.home:
-            self.home.store_rows(self.active, self.buffer, self.width)
+            self.home.store_sequences(self.active, self.buffer, self.width)
 
 
-def decode_rows(
+@torch.no_grad()
+def decode(
     engine: "HFEngine",
-    memory: KVCache,
-    sampling: Sampling,
-    seeds: Sequence[int] | None,
-    stop_ids: frozenset[int],
-    state_at: StateAt | None,
-    segment: str,
+    cache: KVCache,
+    sampling: Sampling | None = None,
+    seeds: Sequence[int] | None = None,
+    stop_ids: Collection[int] | None = None,
+    keep_hidden_states: bool = False,
+    *,
+    state_at: StateAt = "before_token",
+    segment: str = "reply",
 ) -> DecodeOutput:
-    """See `Engine.decode`; ``state_at`` None keeps no states."""
-    count = len(memory)
-    left = [engine.context_after(read) - read for read in memory.next_position.tolist()]
+    """Write tokens until each sequence stops. Every written token is read back: the cache is exact.
+
+    The stop token is in nothing that comes back and not in the cache: `ChatFormat.continuation` begins with it. A
+    sequence also ends after ``max_new_tokens`` tokens or where the context is full, then with ``stopped`` False.
+
+    Args:
+        cache: B sequences; their ``hidden_states`` predict the first tokens.
+        sampling: greedy with the default.
+        seeds: one seed a sequence, needed when ``sampling.temperature`` is positive; see `row_seed`.
+        stop_ids: ids that end a sequence; by default `Engine.stop_ids`. An empty set never stops.
+        keep_hidden_states: also return one state a token.
+        state_at: state t is the one that *predicted* token t, or the one after *consuming* it.
+        segment: the name that the new positions get.
+
+    Raises:
+        InputError: seeds are missing or not one a sequence, or the cache belongs to another model.
+    """
+    engine.check_ready(cache)
+    cache, sampling = cache.compact(), sampling or Sampling()
+    ends = engine.stop_ids if stop_ids is None else frozenset(stop_ids)
+    kept_at = state_at if keep_hidden_states else None
+    count = len(cache)
+    left = [engine.context_after(read) - read for read in cache.next_position.tolist()]
     budgets = [max(0, min(sampling.max_new_tokens, positions)) for positions in left]
     steps = max(budgets, default=0)
     uniforms = _uniforms(sampling, seeds, count, steps)
-    rows = _Rows(engine, memory, steps)
-    hidden_states = memory.hidden_states.clone()
-    kept = hidden_states.new_zeros(count, steps if state_at else 0, engine.hidden_size)
+    rows = _Rows(engine, cache, steps)
+    hidden_states = cache.hidden_states.clone()
+    kept = hidden_states.new_zeros(count, steps if kept_at else 0, engine.hidden_size)
     token_ids: list[list[int]] = [[] for _ in range(count)]
     stopped = [False] * count
     passes = 0
@@ -105,7 +128,7 @@ def decode_rows(
         for index, (row, token) in enumerate(zip(rows.active.tolist(), chosen.tolist(), strict=True)):
             if stopped[row] or len(token_ids[row]) >= budgets[row]:
                 continue
-            if token in stop_ids:
+            if token in ends:
                 stopped[row] = True
                 continue
             token_ids[row].append(token)
@@ -118,23 +141,23 @@ def decode_rows(
             reading = list(range(len(reading)))
         index_of = torch.tensor(reading, device=engine.device)
         places = rows.active[index_of]
-        if state_at == "before_token":
+        if kept_at == "before_token":
             kept[places, step] = hidden_states[places]
         states = rows.forward(engine.embed(chosen)[:, None])[:, 0]
         passes += 1
         hidden_states[places] = states[index_of]
-        if state_at == "after_token":
+        if kept_at == "after_token":
             kept[places, step] = hidden_states[places]
         active = [row for row in places.tolist() if len(token_ids[row]) < budgets[row]]
     rows.store()
     lengths = [len(ids) for ids in token_ids]
-    new = torch.arange(rows.home.length - memory.width, device=engine.device)
+    new = torch.arange(rows.home.length - cache.width, device=engine.device)
     new_mask = new[None, :] < torch.tensor(lengths, device=engine.device)[:, None]
     return DecodeOutput(
-        memory=rows.home.grown(memory, new_mask, segment, hidden_states, engine.origin),
+        cache=rows.home.grown(cache, new_mask, segment, hidden_states, engine.origin),
         token_ids=token_ids,
         texts=[text_of(ids, engine.tokenizer) for ids in token_ids],
-        hidden_states=[kept[row, :length].clone() for row, length in enumerate(lengths)] if state_at else [],
+        hidden_states=[kept[row, :length].clone() for row, length in enumerate(lengths)] if kept_at else [],
         stopped=stopped,
         forward_passes=passes,
     )

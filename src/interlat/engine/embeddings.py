@@ -17,7 +17,6 @@ def input_embeddings(model: PreTrainedModel, ids: Int[Tensor, "N"] | None = None
     model does with its inputs later (Granite's multiplier) happens to latents too, and is in neither.
 
     Args:
-        model: a causal language model.
         ids: the tokens; by default all, in order.
 
     Returns:

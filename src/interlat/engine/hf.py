@@ -1,32 +1,29 @@
 """The reference engine: any Hugging Face causal language model, with prefill, latent steps and decoding."""
 
 import functools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from interlat.engine.backend import Backend, TransformersBackend
+from interlat.engine import decoding, streaming
+from interlat.engine.backend import TransformersBackend
 from interlat.engine.buffer import KeyValueBuffer
-from interlat.engine.cache import DonatedCache, KVCache, layer_shapes, positions_ahead
+from interlat.engine.cache import AnyCache, DonatedCache, KVCache, layer_shapes, positions_ahead
 from interlat.engine.checkpoint import first_line, load_checkpoint
-from interlat.engine.decoding import DecodeOutput, decode_rows
 from interlat.engine.embeddings import input_embeddings, next_token_scores
 from interlat.engine.latent import StateMap, take_latent_steps
 from interlat.engine.llama_family import LlamaFamilyBackend, is_llama_family
 from interlat.engine.origin import Origin
-from interlat.engine.prompt import Prompt, Tokens, embed_prompts, padded_mask, prompt_length, tokenize, whole
+from interlat.engine.prompt import Prompts, Tokens, embed_prompts, prompt_length, tokenize, whole
 from interlat.engine.protocol import Engine as EngineProtocol
 from interlat.engine.recorder import HiddenStateRecorder, LayerSelection
 from interlat.engine.rotary import crossing, original_length, read_rows_apart
-from interlat.engine.sampling import Sampling
 from interlat.engine.self_check import check_against_plain_forward, check_latents_against_tokens
-from interlat.engine.streaming import Completion, Request, write_stream
 from interlat.engine.template import TemplateOptions
 from interlat.errors import CheckpointError, InputError, PromptError
-from interlat.states import StateAt
 
 
 class HFEngine(EngineProtocol):
@@ -48,7 +45,7 @@ class HFEngine(EngineProtocol):
         self.revision: str = getattr(model.config, "_commit_hash", None) or "local"
         self._check_sizes()
         try:
-            self.memory_shape = layer_shapes(check_against_plain_forward(self))
+            self.origin.shapes = layer_shapes(check_against_plain_forward(self))
             check_latents_against_tokens(self)
         except (ImportError, NotImplementedError, RuntimeError) as error:
             # The model's own forward pass, such as kernels for a quantised model that this hardware lacks.
@@ -61,8 +58,8 @@ class HFEngine(EngineProtocol):
         """Run ``model`` from now on."""
         self.model = model.eval()
         self.config = model.config.get_text_config(decoder=True)
-        fast = is_llama_family(model)
-        self.backend: Backend = LlamaFamilyBackend(model) if fast else TransformersBackend(model)
+        kind = LlamaFamilyBackend if is_llama_family(model) else TransformersBackend
+        self.backend: LlamaFamilyBackend | TransformersBackend = kind(model)
         self.original_length = original_length(model)
 
     @classmethod
@@ -158,19 +155,14 @@ class HFEngine(EngineProtocol):
 
     @torch.no_grad()
     def prefill(
-        self,
-        prompts: Sequence[Prompt | str],
-        memory: KVCache | DonatedCache | None = None,
-        *,
-        segment: str = "prompt",
-        spare: int = 0,
+        self, prompts: Prompts, cache: AnyCache | None = None, *, segment: str = "prompt", spare: int = 0
     ) -> KVCache:
-        """Read one prompt a sequence, after what ``memory`` holds if there is one. The LM head does not run.
+        """Read one prompt a sequence, after what ``cache`` holds if there is one. The LM head does not run.
 
         Args:
             prompts: B prompts of any lengths. A list of parts is read as it is. A string that continues no cache
                 gets what the tokenizer puts before a text, see `interlat.engine.prompt.begun`.
-            memory: the cache of B sequences that the prompts continue. It stays as it is, and is copied; a
+            cache: the cache of B sequences that the prompts continue. It stays as it is, and is copied; a
                 `DonatedCache` is freed while it is copied.
             segment: the name that the new positions get.
             spare: positions to preallocate. The first continuation that fits is written in place.
@@ -182,13 +174,13 @@ class HFEngine(EngineProtocol):
         """
         if spare < 0:
             raise InputError(f"spare is {spare} positions; use 0 or more")
-        return self._read(prompts, memory, segment, spare=spare)[0]
+        return self._read(prompts, cache, segment, spare=spare)[0]
 
     @torch.no_grad()
     def prefill_hidden(
         self,
-        prompts: Sequence[Prompt | str],
-        memory: KVCache | DonatedCache | None = None,
+        prompts: Prompts,
+        cache: AnyCache | None = None,
         *,
         segment: str = "prompt",
         kept: LayerSelection | None = None,
@@ -198,7 +190,7 @@ class HFEngine(EngineProtocol):
         ``kept`` names the layers, by default the last one after the final norm; several give ``[T, layers, D]``.
         """
         recorder = self._recorder(kept)
-        grown, states, lengths = self._read(prompts, memory, segment, recorder)
+        grown, states, lengths = self._read(prompts, cache, segment, recorder)
         width = states.shape[1]
         wanted = states if recorder is None else recorder.take(states)
         return grown, [wanted[row, width - length :].clone() for row, length in enumerate(lengths)]
@@ -208,13 +200,13 @@ class HFEngine(EngineProtocol):
 
     def _read(
         self,
-        prompts: Sequence[Prompt | str],
-        before: KVCache | DonatedCache | None,
+        prompts: Prompts,
+        before: AnyCache | None,
         segment: str,
         recorder: HiddenStateRecorder | None = None,
         spare: int = 0,
     ) -> tuple[KVCache, Tensor, list[int]]:
-        self._check_ready(before)
+        self.check_ready(before)
         none = torch.zeros(len(prompts), self.hidden_size, dtype=self.dtype, device=self.device)
         given = KVCache.empty(none) if before is None else before
         next_position = _shown(given).next_position.tolist()
@@ -235,20 +227,18 @@ class HFEngine(EngineProtocol):
                 raise PromptError(f"prompt {row} is empty; it needs at least one token or latent")
             self._check_fits(f"prompt {row} is", length, read)
         self._check_ids(tokenized)
-        width = max(lengths)
-        embeddings = embed_prompts(tokenized, self.model.get_input_embeddings(), self.hidden_size, width)
-        buffer, memory = KeyValueBuffer.continuing(given, width + spare)
-        mask = padded_mask(torch.tensor(lengths, device=self.device), width)
-        positions = (memory.next_position[:, None] + (mask.cumsum(dim=1) - 1).clamp(min=0)) * mask
-        attention_mask = torch.cat([memory.attention_mask, mask], dim=1)
-        position_ids = torch.cat([memory.position_ids, positions], dim=1)
-        states = self.backend.start(buffer, attention_mask, position_ids, recorder, memory.layer_mask)(embeddings)
-        return buffer.grown(memory, mask, segment, states[:, -1].clone(), self.origin), states, lengths
+        embeddings, mask = embed_prompts(tokenized, self.model.get_input_embeddings(), self.hidden_size)
+        buffer, cache = KeyValueBuffer.continuing(given, mask.shape[1] + spare)
+        positions = (cache.next_position[:, None] + (mask.cumsum(dim=1) - 1).clamp(min=0)) * mask
+        attention_mask = torch.cat([cache.attention_mask, mask], dim=1)
+        position_ids = torch.cat([cache.position_ids, positions], dim=1)
+        states = self.backend.start(buffer, attention_mask, position_ids, recorder, cache.layer_mask)(embeddings)
+        return buffer.grown(cache, mask, segment, states[:, -1].clone(), self.origin), states, lengths
 
     @torch.no_grad()
     def think(
         self,
-        memory: KVCache | DonatedCache,
+        cache: AnyCache,
         latent_steps: int,
         connector: StateMap,
         *,
@@ -258,10 +248,10 @@ class HFEngine(EngineProtocol):
     ) -> tuple[KVCache, Float[Tensor, "B K *row_shape"]]:
         """Take latent steps: what the connector makes of the last state is the next input (Coconut, arXiv 2412.06769).
 
-        h_0 is ``memory.hidden_states``; step k reads e_k = connector(h_{k-1}) and gives h_k. The LM head never runs.
+        h_0 is ``cache.hidden_states``; step k reads e_k = connector(h_{k-1}) and gives h_k. The LM head never runs.
 
         Args:
-            memory: B sequences; copied unless it has spare capacity for the steps (`prefill`); a `DonatedCache` is
+            cache: B sequences; copied unless it has spare capacity for the steps (`prefill`); a `DonatedCache` is
                 freed meanwhile.
             latent_steps: K; 0 returns the cache itself.
             connector: maps ``[B, 1, D]`` states after the final norm to ``[B, 1, D]`` input embeddings.
@@ -279,17 +269,17 @@ class HFEngine(EngineProtocol):
             PromptError: the steps do not fit into the context.
             InputError: ``latent_steps`` or ``tolerance`` is negative, or the cache belongs to another model.
         """
-        self._check_ready(memory)
+        self.check_ready(cache)
         if latent_steps < 0 or tolerance < 0:
             raise InputError(f"latent_steps is {latent_steps} and tolerance {tolerance}; use 0 or more")
         if latent_steps == 0:
-            unchanged = memory.take() if isinstance(memory, DonatedCache) else memory
+            unchanged = cache.take() if isinstance(cache, DonatedCache) else cache
             row_shape = (kept or LayerSelection()).row_shape(self.hidden_size)
             return unchanged, unchanged.hidden_states.new_empty(len(unchanged), 0, *row_shape)
-        for row, read in enumerate(_shown(memory).next_position.tolist()):
-            self._check_fits(f"the latent thought of row {row} takes", latent_steps, read)
+        for row, read in enumerate(_shown(cache).next_position.tolist()):
+            self._check_fits(f"the latent thought of sequence {row} takes", latent_steps, read)
         recorder = self._recorder(kept)
-        buffer, before = KeyValueBuffer.continuing(memory, latent_steps)
+        buffer, before = KeyValueBuffer.continuing(cache, latent_steps)
         mask, position_ids = positions_ahead(before, latent_steps)
         forward = self.backend.start(buffer, mask, position_ids, recorder, before.layer_mask)
         previous = last = before.hidden_states[:, None]
@@ -317,81 +307,8 @@ class HFEngine(EngineProtocol):
         thoughts += [torch.zeros_like(thoughts[0])] * (latent_steps - len(thoughts))
         return buffer.grown(before, taken, segment, last[:, 0].clone(), self.origin), torch.cat(thoughts, dim=1)
 
-    @torch.no_grad()
-    def decode(
-        self,
-        memory: KVCache,
-        sampling: Sampling | None = None,
-        seeds: Sequence[int] | None = None,
-        stop_ids: Collection[int] | None = None,
-        keep_hidden_states: bool = False,
-        *,
-        state_at: StateAt = "before_token",
-        segment: str = "reply",
-    ) -> DecodeOutput:
-        """Write tokens until each sequence stops. Every written token is read back: the cache is exact.
-
-        The stop token is in nothing that comes back and not in the memory: `ChatFormat.continuation` begins
-        with it. A sequence also ends after ``max_new_tokens`` tokens or where the context is full, then with
-        ``stopped`` False.
-
-        Args:
-            memory: B sequences; their ``hidden_states`` predict the first tokens.
-            sampling: greedy with the default.
-            seeds: one seed a sequence, needed when ``sampling.temperature`` is positive; see `row_seed`.
-            stop_ids: ids that end a sequence; by default `Engine.stop_ids`. An empty set never stops.
-            keep_hidden_states: also return one state a token.
-            state_at: row t of the states is the one that *predicted* token t, or the one after *consuming* it.
-            segment: the name that the new columns get.
-
-        Raises:
-            InputError: seeds are missing or not one a sequence, or the cache belongs to another model.
-        """
-        self._check_ready(memory)
-        return decode_rows(
-            self,
-            memory.compact(),
-            sampling or Sampling(),
-            seeds,
-            self.stop_ids if stop_ids is None else frozenset(stop_ids),
-            state_at if keep_hidden_states else None,
-            segment,
-        )
-
-    def stream(
-        self,
-        requests: Iterable[Request],
-        sampling: Sampling | None = None,
-        *,
-        batch_size: int = 16,
-        stop_ids: Collection[int] | None = None,
-        kept: LayerSelection | None = None,
-        state_at: StateAt = "before_token",
-        prompt_states: bool = False,
-    ) -> Iterator[Completion]:
-        """Answer any number of prompts, ``batch_size`` at a time, with continuous batching.
-
-        What a prompt gets is what `decode` would give it alone. Answers come in the order in which they end. Requests
-        are taken as they are needed; the longest first wastes least.
-
-        Args:
-            requests: prompts with keys and, for sampling, seeds.
-            sampling: greedy with the default.
-            batch_size: sequences at once.
-            stop_ids: ids that end a sequence; by default `Engine.stop_ids`.
-            kept: layers whose states come back; by default the last one after the final norm.
-            state_at: see `decode`.
-            prompt_states: also return the states at the positions of the prompt.
-
-        Raises:
-            PromptError: as `prefill`.
-            InputError: batch size below 1, or layers that the model does not have.
-        """
-        self._check_ready(None)
-        ends = self.stop_ids if stop_ids is None else frozenset(stop_ids)
-        return write_stream(
-            self, requests, sampling or Sampling(), batch_size, ends, kept or LayerSelection(), state_at, prompt_states
-        )
+    decode = decoding.decode
+    stream = streaming.stream
 
     def _context_length(self) -> int:
         length = getattr(self.config, "max_position_embeddings", None)
@@ -402,11 +319,11 @@ class HFEngine(EngineProtocol):
             )
         return length
 
-    def _check_ready(self, memory: KVCache | DonatedCache | None) -> None:
+    def check_ready(self, cache: AnyCache | None) -> None:
         if self.model.training:
             raise InputError("the model is in training mode; call model.eval() before using the engine")
-        if memory is not None:
-            self.check_memory(_shown(memory))
+        if cache is not None:
+            self.check_cache(_shown(cache))
 
     def context_after(self, read: int) -> int:
         """Positions that a sequence can hold that has read so many: all of the context, except under LongRoPE.
@@ -457,8 +374,8 @@ def reference_engine(engine: EngineProtocol) -> HFEngine:
     return engine
 
 
-def _shown(memory: KVCache | DonatedCache) -> KVCache:
-    return memory.cache if isinstance(memory, DonatedCache) else memory
+def _shown(cache: AnyCache) -> KVCache:
+    return cache.cache if isinstance(cache, DonatedCache) else cache
 
 
 def _converged(before: Tensor, after: Tensor, tolerance: float) -> Tensor:

@@ -6,45 +6,23 @@ growth, hooks.
 """
 
 import math
-from dataclasses import dataclass
+import sys
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PreTrainedModel
+from transformers import LlamaForCausalLM, MistralForCausalLM, PreTrainedModel, Qwen2ForCausalLM, Qwen3ForCausalLM
 from transformers.activations import ACT2FN
-from transformers.models.llama import modeling_llama as llama
-from transformers.models.mistral import modeling_mistral as mistral
-from transformers.models.qwen2 import modeling_qwen2 as qwen2
-from transformers.models.qwen3 import modeling_qwen3 as qwen3
 
-from interlat.engine.attention import columns_of_layer, layer_windows, visible_columns
+from interlat.engine.attention import layer_windows, positions_of_layer, visible_positions
 from interlat.engine.backend import Forward
 from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.embeddings import has_hooks
 from interlat.engine.recorder import HiddenStateRecorder
 
-
-@dataclass(frozen=True)
-class _Classes:
-    """The exact classes that a known architecture is made of."""
-
-    layer: type[nn.Module]
-    attention: type[nn.Module]
-    mlp: type[nn.Module]
-    norm: type[nn.Module]
-
-
-KNOWN: dict[type[PreTrainedModel], _Classes] = {
-    llama.LlamaForCausalLM: _Classes(llama.LlamaDecoderLayer, llama.LlamaAttention, llama.LlamaMLP, llama.LlamaRMSNorm),
-    mistral.MistralForCausalLM: _Classes(
-        mistral.MistralDecoderLayer, mistral.MistralAttention, mistral.MistralMLP, mistral.MistralRMSNorm
-    ),
-    qwen2.Qwen2ForCausalLM: _Classes(qwen2.Qwen2DecoderLayer, qwen2.Qwen2Attention, qwen2.Qwen2MLP, qwen2.Qwen2RMSNorm),
-    qwen3.Qwen3ForCausalLM: _Classes(qwen3.Qwen3DecoderLayer, qwen3.Qwen3Attention, qwen3.Qwen3MLP, qwen3.Qwen3RMSNorm),
-}
+KNOWN = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM)
 # Rotary tables of these kinds depend on the position alone, not on the length of what is read.
 STATIC_ROTARY = {"default", "linear", "llama3", "yarn"}
 
@@ -55,38 +33,38 @@ def is_llama_family(model: PreTrainedModel) -> bool:
     Subclasses, adapters (LoRA), quantised or hooked modules and models split over devices are not: for them
     the model's own ``forward`` is run.
     """
-    classes = KNOWN.get(type(model))
-    if classes is None or any(has_hooks(module) for module in model.modules()):
+    if type(model) not in KNOWN or any(has_hooks(module) for module in model.modules()):
         return False
     if len({parameter.device for parameter in model.parameters()}) != 1:
         return False
     decoder = model.model
     return (
         decoder.rotary_emb.rope_type in STATIC_ROTARY
-        and type(decoder.norm) is classes.norm
-        and all(_is_known_layer(layer, classes) for layer in decoder.layers)
+        and _is_own(model, decoder.norm, "RMSNorm")
+        and all(_is_known_layer(model, layer) for layer in decoder.layers)
     )
 
 
-def _is_known_layer(layer: Any, classes: _Classes) -> bool:
-    if type(layer) is not classes.layer or type(layer.self_attn) is not classes.attention:
-        return False
-    if type(layer.mlp) is not classes.mlp or type(layer.mlp.act_fn) is not type(ACT2FN["silu"]):
-        return False
+def _is_own(model: PreTrainedModel, module: nn.Module, part: str) -> bool:
+    """Whether ``module`` is exactly the part of the model's architecture, such as its ``LlamaRMSNorm``."""
+    kind = type(model)
+    return type(module) is getattr(sys.modules[kind.__module__], kind.__name__.replace("ForCausalLM", part))
+
+
+def _is_known_layer(model: PreTrainedModel, layer: Any) -> bool:
     attention, mlp = layer.self_attn, layer.mlp
+    parts = ((layer, "DecoderLayer"), (attention, "Attention"), (mlp, "MLP"))
+    if not all(_is_own(model, *part) for part in parts) or type(mlp.act_fn) is not type(ACT2FN["silu"]):
+        return False
     norms = [layer.input_layernorm, layer.post_attention_layernorm]
     norms += [getattr(attention, name) for name in ("q_norm", "k_norm") if hasattr(attention, name)]
     linears = [getattr(attention, f"{name}_proj") for name in "qkvo"]
     linears += [mlp.gate_proj, mlp.up_proj, mlp.down_proj]
-    return all(type(norm) is classes.norm for norm in norms) and all(type(one) is nn.Linear for one in linears)
+    return all(_is_own(model, norm, "RMSNorm") for norm in norms) and all(type(one) is nn.Linear for one in linears)
 
 
 class LlamaFamilyBackend:
-    """Runs a model of the Llama family step by step; reads the parameters of ``model`` and copies none.
-
-    Args:
-        model: a model for which `is_llama_family` is true.
-    """
+    """Runs a model of the Llama family step by step; reads the parameters of ``model`` and copies none."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         decoder = model.model
@@ -107,7 +85,7 @@ class LlamaFamilyBackend:
         recorder: HiddenStateRecorder | None = None,
         layer_mask: Bool[Tensor, "B L C"] | None = None,
     ) -> Forward:
-        """See `Backend.start`."""
+        """See `TransformersBackend.start`."""
         wanted = recorder.inner if recorder is not None else frozenset()
         first = buffer.length
         new_positions = position_ids[:, first:]
@@ -121,7 +99,7 @@ class LlamaFamilyBackend:
             for kind, window in windows.items():
                 ragged = end - start > 1 and (start > 0 or not everything_visible)
                 if window is not None or layer_mask is not None or ragged:
-                    masks[kind] = visible_columns(attention_mask[:, :end], position_ids[:, :end], start, window)
+                    masks[kind] = visible_positions(attention_mask[:, :end], position_ids[:, :end], start, window)
                 elif end - start > 1 or everything_visible:
                     masks[kind] = None
                 else:
@@ -138,7 +116,7 @@ class LlamaFamilyBackend:
             for index, (kind, layer) in enumerate(zip(self.kinds, self.layers, strict=True)):
                 mask = masks[kind]
                 if mask is not None and layer_mask is not None:
-                    mask = mask & columns_of_layer(layer_mask, index, end)
+                    mask = mask & positions_of_layer(layer_mask, index, end)
                 states = layer(states, width, index, buffer, cos, sin, mask)
                 if recorder is not None and index + 1 in wanted:
                     recorder.see(index + 1, states.view(batch, width, size))

@@ -22,7 +22,7 @@ class Sampling:
     top_k: int = 0
     """Sample from this many most probable tokens; 0 means all."""
     max_new_tokens: int = 64
-    """Most tokens that a row may get."""
+    """Most tokens that a sequence may get."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:

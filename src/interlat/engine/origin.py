@@ -1,10 +1,11 @@
-"""Which model made a memory, and what another model would read differently in it."""
+"""Which model made a cache, and what another model would read differently in it."""
 
+import dataclasses
 import functools
 import json
 import re
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -22,6 +23,16 @@ UNREAD = re.compile(
 """Fields of configurations that say nothing about what a key or a value means."""
 SHOWN = 3
 """Differences that an error names."""
+LayerShape = tuple[int, int, int, int]
+"""Heads and size of the keys of a layer, heads and size of its values."""
+
+
+def shape_text(shapes: Sequence[LayerShape], hidden_size: int) -> str:
+    """The shape of a cache in words."""
+    if len(set(shapes)) == 1 and shapes[0][:2] == shapes[0][2:]:
+        heads, size = shapes[0][:2]
+        return f"{len(shapes)} layers of {heads} heads of size {size} and hidden size {hidden_size}"
+    return f"{len(shapes)} layers of {[list(shape) for shape in shapes]} and hidden size {hidden_size}"
 
 
 def rules_of(config: PretrainedConfig) -> dict[str, Any]:
@@ -40,32 +51,28 @@ def _flat(fields: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
     return pairs
 
 
+@dataclasses.dataclass(eq=False)
 class Origin:
-    """The model that made a memory, as far as another one must know it. Fingerprints are computed when asked for, once.
+    """The model that made a cache, as far as another one must know it. Fingerprints are computed when asked for, once.
 
-    Args:
-        name: of the model.
-        rules: see `rules_of`; empty if unknown.
-        weights: gives the fingerprint of its weights; the empty one if unknown.
-        tokenizer: the same of its tokenizer.
-        same: the model itself; two origins of one model have the same weights, whatever a training made of them.
-        original_length: see `interlat.engine.rotary.original_length`.
+    Two origins of one model (``alive``) have the same weights, whatever a training made of them.
     """
 
-    def __init__(
-        self,
-        name: str,
-        rules: Mapping[str, Any],
-        weights: Callable[[], str],
-        tokenizer: Callable[[], str],
-        same: object = None,
-        original_length: int | None = None,
-    ) -> None:
-        self.name = name
-        self.rules = rules
-        self.original_length = original_length
-        self._weights, self._tokenizer = weights, tokenizer
-        self._same = None if same is None else weakref.ref(same)
+    name: str
+    rules: Mapping[str, Any]
+    """See `rules_of`; empty if unknown."""
+    weights: Callable[[], str]
+    """Gives the fingerprint of its weights; the empty one if unknown."""
+    tokenizer: Callable[[], str]
+    """The same of its tokenizer."""
+    alive: Callable[[], object] = lambda: None
+    """Gives the model itself while it is there."""
+    original_length: int | None = None
+    """See `interlat.engine.rotary.original_length`."""
+    layer_count: int = 0
+    hidden_size: int = 0
+    shapes: tuple[LayerShape, ...] = ()
+    """Of its caches, layer by layer; empty while the model is not loaded, which accepts any."""
 
     @classmethod
     def of_model(cls, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> "Origin":
@@ -77,7 +84,11 @@ class Origin:
             return "" if found is None else weights_fingerprint(found)
 
         words = functools.partial(tokenizer_fingerprint, tokenizer)
-        return cls(name, rules_of(model.config), weights, words, model, original_length(model))
+        config = model.config.get_text_config(decoder=True)
+        return cls(
+            *(name, rules_of(config), weights, words, alive, original_length(model)),
+            *(config.num_hidden_layers, config.hidden_size),
+        )
 
     @classmethod
     def of_checkpoint(cls, place: str) -> "Origin":
@@ -91,22 +102,28 @@ class Origin:
                     f"cannot read the tokenizer of {place}: {first_line(error)}; save it again"
                 ) from error
 
-        return cls(place, rules_of(load_model_config(place)), lambda: "", words)
+        config = load_model_config(place)
+        return cls(place, rules_of(config), lambda: "", words, layer_count=config.num_hidden_layers)
 
     @functools.cached_property
     def weights_fingerprint(self) -> str:
         """Of its weights; empty if unknown."""
-        return self._weights()
+        return self.weights()
 
     @functools.cached_property
     def tokenizer_fingerprint(self) -> str:
         """Of its tokenizer; empty if unknown."""
-        return self._tokenizer()
+        return self.tokenizer()
 
     @property
     def label(self) -> str:
         """Its name and the first digits of its weights, for records."""
         return f"{self.name} [{self.weights_fingerprint[:12] or 'unknown weights'}]"
+
+    @property
+    def shape(self) -> str:
+        """The shape of its caches in words."""
+        return shape_text(self.shapes, self.hidden_size)
 
     def differences(self, other: "Origin", *, weights: bool = True) -> str:
         """What differs from ``other``, this model's value first; empty if nothing does.
@@ -128,8 +145,7 @@ class Origin:
         return ", ".join(found[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
 
     def _is_same_model(self, other: "Origin") -> bool:
-        mine, theirs = (None if one._same is None else one._same() for one in (self, other))
-        return mine is not None and mine is theirs
+        return self.alive() is not None and self.alive() is other.alive()
 
 
 def _differing_rules(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:

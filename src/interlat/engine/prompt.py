@@ -1,14 +1,16 @@
-"""A prompt is a list of parts: text, token ids, or latent rows; and how parts become model inputs."""
+"""A prompt is a list of parts: text, token ids, or latents; and how parts become model inputs."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from interlat.engine.control_tokens import Stretch, control_tokens
+from interlat.engine.control_tokens import control_tokens
 from interlat.engine.prompt_text import Text as Text
 from interlat.engine.prompt_text import filled as filled
 from interlat.errors import PromptError
@@ -30,6 +32,7 @@ class Latents:
 
 Part = Text | Tokens | Latents
 Prompt = Sequence[Part]
+Prompts = Sequence[Prompt | str]
 
 
 def as_parts(content: Prompt | str, *, literal: bool = False) -> list[Part]:
@@ -78,10 +81,6 @@ def tokenize(parts: Prompt | str, tokenizer: PreTrainedTokenizerBase) -> list[To
     too) into its text, and `begun` begins a prompt without one. Neighbouring texts are joined first, and the ids are
     the tokenizer's ids of the joined text unless a literal text holds a control token.
 
-    Args:
-        parts: the prompt; a bare string stands for one text part.
-        tokenizer: the tokenizer of the model that will read the prompt.
-
     Returns:
         Token and latent parts in order; neighbouring token parts are merged.
 
@@ -89,23 +88,15 @@ def tokenize(parts: Prompt | str, tokenizer: PreTrainedTokenizerBase) -> list[To
         PromptError: something in the list is not a part, or the vocabulary cannot spell what a literal text holds.
     """
     result: list[Tokens | Latents] = []
-    stretches: list[Stretch] = []
-    for part in [*join_text(as_parts(parts)), None]:
-        if isinstance(part, Text):
-            stretches.append(Stretch(part.text, part.literal))
-            continue
-        if stretches:
-            _add(result, _split(stretches, tokenizer))
-            stretches = []
-        if isinstance(part, Tokens):
-            _add(result, part.ids)
-        elif part is not None:
-            result.append(part)
+    for kind, group in itertools.groupby(join_text(as_parts(parts)), type):
+        found: list[Any] = list(group)
+        if kind is Text:
+            _add(result, control_tokens(tokenizer).split(found, tokenizer))
+        elif kind is Tokens:
+            _add(result, tuple(number for part in found for number in part.ids))
+        else:
+            result += found
     return result
-
-
-def _split(stretches: Sequence[Stretch], tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    return control_tokens(tokenizer).split(stretches, tokenizer)
 
 
 def _add(parts: list[Tokens | Latents], ids: tuple[int, ...]) -> None:
@@ -122,8 +113,7 @@ def begun(parts: Prompt | str, tokenizer: PreTrainedTokenizerBase) -> list[Part]
     A prompt that has it already keeps the one; a tokenizer's token at the end of a text is never added.
 
     Args:
-        parts: the whole prompt; not what continues a memory.
-        tokenizer: of the model that reads it.
+        parts: the whole prompt; not what continues a cache.
 
     Raises:
         PromptError: as `tokenize`.
@@ -156,51 +146,41 @@ def token_ids_of(parts: Sequence[Tokens | Latents], filler: int = 0) -> list[int
     return ids
 
 
-def _check_latents(rows: Tensor, hidden_size: int, row: int) -> None:
+def _check_latents(rows: Tensor, hidden_size: int, number: int) -> None:
     if rows.ndim != 2 or rows.shape[1] != hidden_size:
         raise PromptError(
-            f"the latents of prompt {row} have shape {list(rows.shape)}, but this model reads rows of width "
+            f"the latents of prompt {number} have shape {list(rows.shape)}, but this model reads latents of width "
             f"{hidden_size}; pass them through an adapter or another align method first"
         )
     if not torch.isfinite(rows).all():
-        raise PromptError(f"the latents of prompt {row} contain NaN or infinity; check the sender or their file")
+        raise PromptError(f"the latents of prompt {number} contain NaN or infinity; check the sender or their file")
 
 
 def embed_prompts(
-    prompts: Sequence[Sequence[Tokens | Latents]], embedding: nn.Module, hidden_size: int, width: int
-) -> Float[Tensor, "B {width} D"]:
-    """Input embeddings of tokenised prompts, padded with zeros on the left to ``width`` columns.
+    prompts: Sequence[Sequence[Tokens | Latents]], embedding: nn.Module, hidden_size: int
+) -> tuple[Float[Tensor, "B T D"], Bool[Tensor, "B T"]]:
+    """Input embeddings of tokenised prompts, padded with zeros on the left, and the mask of what is no padding.
 
     Args:
-        prompts: tokenised prompts, none longer than ``width``.
+        prompts: B tokenised prompts; T is the length of the longest.
         embedding: the input embedding of the model, ids -> rows.
-        hidden_size: D.
-        width: number of columns of the result.
 
     Raises:
-        PromptError: latent rows are not finite or not ``hidden_size`` wide.
+        PromptError: latents are not finite or not ``hidden_size`` wide.
     """
     device = next(embedding.parameters()).device
-    ids = torch.zeros(len(prompts), width, dtype=torch.long)
-    padding = torch.ones(len(prompts), width, dtype=torch.bool)
-    for row, parts in enumerate(prompts):
-        start = width - prompt_length(parts)
-        ids[row, start:] = torch.tensor(token_ids_of(parts), dtype=torch.long)
-        padding[row, :start] = False
-    embeddings: Tensor = embedding(ids.to(device))
-    embeddings = embeddings.masked_fill(~padding.to(device)[..., None], 0.0)
-    for row, parts in enumerate(prompts):
-        column = width - prompt_length(parts)
+    ids = [torch.tensor(token_ids_of(parts)) for parts in prompts]
+    padded, mask = (
+        nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_side="left").to(device)
+        for rows in (ids, [torch.ones_like(one, dtype=torch.bool) for one in ids])
+    )
+    embeddings: Tensor = embedding(padded).masked_fill(~mask[..., None], 0.0)
+    for number, parts in enumerate(prompts):
+        position = mask.shape[1] - len(ids[number])
         for part in parts:
-            length = len(part.ids) if isinstance(part, Tokens) else part.rows.shape[0]
+            length = prompt_length([part])
             if isinstance(part, Latents):
-                _check_latents(part.rows, hidden_size, row)
-                embeddings[row, column : column + length] = part.rows.to(embeddings)
-            column += length
-    return embeddings
-
-
-def padded_mask(lengths: Int[Tensor, "B"], width: int) -> Tensor:
-    """Mask ``[B, width]`` of a left-padded batch: True at the last ``lengths[b]`` columns of row b."""
-    columns = torch.arange(width, device=lengths.device)
-    return columns[None, :] >= width - lengths[:, None]
+                _check_latents(part.rows, hidden_size, number)
+                embeddings[number, position : position + length] = part.rows.to(embeddings)
+            position += length
+    return embeddings, mask

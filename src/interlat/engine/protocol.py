@@ -14,13 +14,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from interlat.engine.cache import DonatedCache, KVCache, LayerShape, layer_shapes, shape_text
+from interlat.engine.cache import AnyCache, KVCache, layer_shapes
 from interlat.engine.chat import ChatFormat
 from interlat.engine.decoding import DecodeOutput
 from interlat.engine.fingerprint import tokenizer_fingerprint
 from interlat.engine.latent import StateMap
-from interlat.engine.origin import Origin
-from interlat.engine.prompt import Prompt
+from interlat.engine.origin import Origin, shape_text
+from interlat.engine.prompt import Prompts
 from interlat.engine.recorder import LayerSelection
 from interlat.engine.sampling import Sampling
 from interlat.engine.streaming import Completion, Request
@@ -44,8 +44,6 @@ class Engine(Protocol):
     """Number of decoder layers."""
     hidden_size: int
     context_length: int
-    memory_shape: tuple[LayerShape, ...] = ()
-    """The shape of its caches, layer by layer; empty accepts any."""
     original_length: int | None = None
     """See `interlat.engine.rotary.original_length`."""
 
@@ -71,24 +69,19 @@ class Engine(Protocol):
     def embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows D"]: ...
     def logits(self, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows V"]: ...
     def prefill(
-        self,
-        prompts: Sequence[Prompt | str],
-        memory: KVCache | DonatedCache | None = None,
-        *,
-        segment: str = "prompt",
-        spare: int = 0,
+        self, prompts: Prompts, cache: AnyCache | None = None, *, segment: str = "prompt", spare: int = 0
     ) -> KVCache: ...
     def prefill_hidden(
         self,
-        prompts: Sequence[Prompt | str],
-        memory: KVCache | DonatedCache | None = None,
+        prompts: Prompts,
+        cache: AnyCache | None = None,
         *,
         segment: str = "prompt",
         kept: LayerSelection | None = None,
     ) -> tuple[KVCache, list[Float[Tensor, "T *row_shape"]]]: ...
     def think(
         self,
-        memory: KVCache | DonatedCache,
+        cache: AnyCache,
         latent_steps: int,
         connector: StateMap,
         *,
@@ -98,7 +91,7 @@ class Engine(Protocol):
     ) -> tuple[KVCache, Float[Tensor, "B K *row_shape"]]: ...
     def decode(
         self,
-        memory: KVCache,
+        cache: KVCache,
         sampling: Sampling | None = None,
         seeds: Sequence[int] | None = None,
         stop_ids: Collection[int] | None = None,
@@ -134,7 +127,9 @@ class Engine(Protocol):
     @functools.cached_property
     def origin(self) -> Origin:
         """What its caches know about it; here the weights are unknown."""
-        return Origin(self.name, {}, lambda: "", lambda: tokenizer_fingerprint(self.tokenizer))
+        origin = Origin(self.name, {}, lambda: "", lambda: tokenizer_fingerprint(self.tokenizer))
+        origin.layer_count, origin.hidden_size = self.layers, self.hidden_size
+        return origin
 
     @property
     def weights_fingerprint(self) -> str:
@@ -160,21 +155,21 @@ class Engine(Protocol):
         """Positions that a sequence can hold that has read so many."""
         return self.context_length
 
-    def check_memory(self, memory: KVCache) -> None:
+    def check_cache(self, cache: KVCache) -> None:
         """Check that the engine can continue a cache: it made it, or an equal one did, or it is released.
 
         Raises:
             InputError: it has another shape, or another model or tokenizer made it. What differs is named.
         """
-        found = layer_shapes(memory)
-        if self.memory_shape and (found != self.memory_shape or memory.hidden_states.shape[1] != self.hidden_size):
+        found, size, mine = layer_shapes(cache), cache.hidden_states.shape[1], self.origin
+        if mine.shapes and (found, size) != (mine.shapes, mine.hidden_size):
             raise InputError(
-                f"the cache has {shape_text(found, memory.hidden_states.shape[1])}, but {self.name} has "
-                f"{shape_text(self.memory_shape, self.hidden_size)}; use the engine that made it"
+                f"the cache has {shape_text(found, size)}, but {self.name} has {mine.shape}; use the engine that made "
+                "it"
             )
-        if memory.origin is not None and (differing := self.origin.differences(memory.origin)):
+        if cache.origin is not None and (differing := mine.differences(cache.origin)):
             raise InputError(
-                f"the cache of {memory.origin.name} does not fit {self.name}: {differing}; use the engine that made "
+                f"the cache of {cache.origin.name} does not fit {self.name}: {differing}; use the engine that made "
                 "it, or pass cache.released() for what it then means"
             )
 

@@ -1,4 +1,4 @@
-"""Rotary positions whose factors depend on the length of a row: each row by its own length, not by its neighbours'."""
+"""Rotary positions whose factors depend on the length of a sequence: its own, not the length of its neighbours."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,8 @@ from interlat.errors import CheckpointError, InputError
 
 
 def original_length(model: nn.Module) -> int | None:
-    """The length up to which a model takes the short factors of LongRoPE (arXiv 2402.13753); longer rows take the long.
+    """The length up to which a model takes the short factors of LongRoPE (arXiv 2402.13753); longer sequences take
+    the long ones.
 
     None where the factors do not depend on the length, also because both lists of factors are the same.
 
@@ -33,9 +34,9 @@ def original_length(model: nn.Module) -> int | None:
 
 
 def read_rows_apart(model: nn.Module) -> None:
-    """Let the rotary modules of ``model`` choose the factors of LongRoPE row by row; other models stay as they are.
+    """Let the rotary modules of ``model`` choose the factors of LongRoPE by each sequence alone; others stay as is.
 
-    The modules of transformers choose by the longest row of a batch. For rows of one kind nothing changes.
+    The modules of transformers choose by the longest sequence of a batch. For sequences of one kind nothing changes.
     """
     if original_length(model) is not None:
         for module in _rotary_modules(model, "longrope"):
@@ -46,16 +47,16 @@ def read_rows_apart(model: nn.Module) -> None:
 def check_not_crossing(
     length: int | None, mask: Bool[Tensor, "B T"], positions: Int[Tensor, "B T"], start: int
 ) -> None:
-    """Check that no row that was read with short factors goes on past the original length.
+    """Check that no sequence that was read with short factors goes on past the original length.
 
     Args:
         length: see `original_length`.
-        mask: True where a column holds something.
-        positions: of all columns.
-        start: the first column that is still to be read.
+        mask: True where a position holds something.
+        positions: of all positions.
+        start: the first position that is still to be read.
 
     Raises:
-        InputError: a row does; its first columns would have other factors than the last ones.
+        InputError: a sequence does; its first positions would have other factors than the last ones.
     """
     if length is None or not start:
         return
@@ -66,31 +67,31 @@ def check_not_crossing(
 
 
 def mixes_factors(length: int | None, ends: Sequence[int]) -> bool:
-    """Whether some of these rows were read with short factors and some with long ones, by where they end."""
+    """Whether some of these sequences were read with short factors and some with long ones, by where they end."""
     return length is not None and len({end > length for end in ends if end}) > 1
 
 
 def crossing(length: int) -> str:
-    """Why a row cannot go on."""
+    """Why a sequence cannot go on."""
     return (
-        f"a row that began with the short factors of LongRoPE ends after {length} positions: read all of it at once, "
-        "or give short_factor the values of long_factor in config.json"
+        f"a sequence that began with the short factors of LongRoPE ends after {length} positions: read all of it at "
+        "once, or give short_factor the values of long_factor in config.json"
     )
 
 
 def positions_of_rows(model: Any, real: Bool[Tensor, "B T"]) -> dict[str, Tensor]:
-    """What lets a model read rows padded on the right each by its own length; empty where the length is no matter.
+    """What lets a model read sequences padded on the right each by its own length; empty where the length is no matter.
 
     Raises:
-        InputError: a row is longer than the factors of a "dynamic" scaling are the same for all rows.
+        InputError: a sequence is longer than the factors of a "dynamic" scaling are the same for all sequences.
     """
     width = real.shape[1]
     for module in _rotary_modules(model, "dynamic"):
         limit = module.config.max_position_embeddings
         if width > limit:
             raise InputError(
-                f"a row takes {width} positions; from {limit} on dynamic rotary factors depend on the longest row of a "
-                "batch: shorten it"
+                f"a sequence takes {width} positions; from {limit} on dynamic rotary factors depend on the longest "
+                "one of a batch: shorten it"
             )
     if original_length(model) is None:
         return {}
@@ -113,7 +114,7 @@ def _parameters(module: Any, kind: str) -> Iterator[dict[str, Any]]:
 
 
 class _RowsApart:
-    """A rotary module that is called once for the rows of each kind."""
+    """A rotary module that is called once for the sequences of each kind."""
 
     def forward(self: Any, x: Tensor, position_ids: Tensor, *rest: Any, **named: Any) -> Any:
         read: Any = super().forward  # type: ignore[misc]

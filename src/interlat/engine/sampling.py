@@ -1,4 +1,4 @@
-"""How the next token is chosen: greedy, or sampled with a generator for every row."""
+"""How the next token is chosen: greedy, or sampled with a generator for every sequence."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from interlat.errors import InputError
 
 
 def row_seed(run_seed: int, item_id: str, agent: str) -> int:
-    """A seed in [0, 2^63) for one row, from the run's seed, the item and the agent.
+    """A seed in [0, 2^63) for one sequence, from the run's seed, the item and the agent.
 
     The same three give the same seed on every machine, in every batch and in every order.
     """
@@ -22,7 +22,7 @@ def row_seed(run_seed: int, item_id: str, agent: str) -> int:
 
 
 def draw_uniforms(seeds: Sequence[int], count: int) -> Float[Tensor, "B N"]:
-    """``count`` numbers in [0, 1) for each seed, float64 on the CPU, one generator a row."""
+    """``count`` numbers in [0, 1) for each seed, float64 on the CPU, one generator a sequence."""
     rows = []
     for seed in seeds:
         generator = torch.Generator(device="cpu").manual_seed(seed)
@@ -31,21 +31,20 @@ def draw_uniforms(seeds: Sequence[int], count: int) -> Float[Tensor, "B N"]:
 
 
 def choose(logits: Float[Tensor, "B V"], sampling: Sampling, uniforms: Float[Tensor, "B"] | None) -> Int[Tensor, "B"]:
-    """The next token of every row.
+    """The next token of every sequence.
 
-    Greedy takes the largest logit. Otherwise the row's uniform number u picks the first token, in order of
-    falling probability, at which the cumulative probability passes u times the kept mass. A row's choice is a
+    Greedy takes the largest logit. Otherwise the sequence's uniform number u picks the first token, in order of
+    falling probability, at which the cumulative probability passes u times the kept mass. A sequence's choice is a
     function of its own logits and its own u.
 
     Args:
         logits: any floating dtype; probabilities are computed in float32.
-        sampling: temperature, top_p, top_k.
-        uniforms: one number in [0, 1) a row; not needed for greedy.
+        uniforms: one number in [0, 1) a sequence; not needed for greedy.
     """
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
     if uniforms is None:
-        raise InputError("sampling needs a uniform number a row; pass seeds")
+        raise InputError("sampling needs a uniform number a sequence; pass seeds")
     probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)
     if sampling.top_k and sampling.top_k < probabilities.shape[-1]:
         ordered, order = probabilities.topk(sampling.top_k, dim=-1)

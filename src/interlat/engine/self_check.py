@@ -88,18 +88,18 @@ def _compare(engine: "HFEngine", longest: int) -> KVCache:
     # Ordinary tokens, far from the control tokens at either end, at which half precision says little.
     third = max(1, engine.model.get_input_embeddings().weight.shape[0] // 3)
     rows = [[third + 7 * i % third for i in range(sum(lengths))] for lengths in parts]
-    memory, ours = None, []
+    cache, ours = None, []
     for lengths, ends in zip(zip(*parts, strict=True), zip(*map(accumulate, parts), strict=True), strict=True):
         new = [[Tokens(tuple(ids[end - n : end]))] for ids, end, n in zip(rows, ends, lengths, strict=True)]
-        memory, states = engine.prefill_hidden(new, memory)
+        cache, states = engine.prefill_hidden(new, cache)
         ours.append(states)
     for ids, (first, _, _), pieces in zip(rows, parts, zip(*ours, strict=True), strict=True):
         plain = engine.model(input_ids=torch.tensor([ids], device=engine.device)).logits[0].float()
         found = engine.logits(torch.cat(pieces)).float()
         _check_close(engine, found[:first], plain[:first])
         _check_close(engine, found[first:], plain[first:])
-    assert memory is not None, "there are parts"
-    return memory
+    assert cache is not None, "there are parts"
+    return cache
 
 
 def _check_close(engine: "HFEngine", ours: Float[Tensor, "T V"], plain: Float[Tensor, "T V"]) -> None:

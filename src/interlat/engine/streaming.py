@@ -6,7 +6,7 @@ positions run out, everything is moved to the left.
 """
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from interlat.engine.buffer import KeyValueBuffer, zeros
-from interlat.engine.cache import DonatedCache, KVCache, MemoryRow, join_rows
+from interlat.engine.cache import CachedSequence, DonatedCache, KVCache, join_sequences
+from interlat.engine.control_tokens import text_of
 from interlat.engine.prompt import Prompt
 from interlat.engine.recorder import HiddenStateRecorder, LayerSelection
 from interlat.engine.sampling import Sampling, choose, draw_uniforms
-from interlat.engine.text import text_of
 from interlat.errors import InputError
 from interlat.states import StateAt
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 SPARE = 64
 # A batch is refilled once this share of its slots is free; reading prompts one by one would cost more than it brings.
 REFILL_SHARE = 1 / 8
-_UNEVEN_MEMORIES = "either all requests of a stream have a memory, of one row each, or none has"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,25 +41,11 @@ class Request:
     key: str
     """Comes back with the answer."""
     prompt: Prompt | str
-    """What to read."""
     seed: int = 0
     """Of a sampled answer, see `interlat.engine.sampling.row_seed`; greedy answers do not use it."""
-    memory: KVCache | MemoryRow | None = None
+    cache: KVCache | CachedSequence | None = None
     """A cache of one sequence that the prompt continues, such as what other agents have read. All requests of a stream
     have one or none has. Where nothing else refers to it, it is freed while it is read."""
-
-    @property
-    def memory_row(self) -> MemoryRow | None:
-        """The memory as a row.
-
-        Raises:
-            InputError: it is a memory of several rows.
-        """
-        if isinstance(self.memory, KVCache):
-            if len(self.memory) != 1:
-                raise InputError(_UNEVEN_MEMORIES)
-            return MemoryRow(self.memory)
-        return self.memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +53,10 @@ class Completion:
     """One answer."""
 
     key: str
-    """The key of the request."""
     token_ids: list[int]
     """Its tokens, without the stop token."""
     text: str
-    """The same as text, special tokens left out but for marks of thoughts, see `interlat.engine.text.text_of`."""
+    """The same as text, special tokens left out but for marks of thoughts, see `text_of`."""
     hidden_states: Float[Tensor, "T *row_shape"]
     """One row a token: ``[T, D]``, or ``[T, layers, D]`` where several layers are kept."""
     prompt_states: Float[Tensor, "P *row_shape"] | None
@@ -96,27 +80,53 @@ class _Row:
     token_ids: list[int] = field(default_factory=list)
 
 
-def write_stream(
+def stream(
     engine: "HFEngine",
     requests: Iterable[Request],
-    sampling: Sampling,
-    batch_size: int,
-    stop_ids: frozenset[int],
-    kept: LayerSelection,
-    state_at: StateAt,
-    prompt_states: bool,
+    sampling: Sampling | None = None,
+    *,
+    batch_size: int = 16,
+    stop_ids: Collection[int] | None = None,
+    kept: LayerSelection | None = None,
+    state_at: StateAt = "before_token",
+    prompt_states: bool = False,
 ) -> Iterator[Completion]:
-    """See `Engine.stream`."""
+    """Answer any number of prompts, ``batch_size`` at a time, with continuous batching.
+
+    What a prompt gets is what `decode` would give it alone. Answers come in the order in which they end. Requests are
+    taken as they are needed; the longest first wastes least.
+
+    Args:
+        requests: prompts with keys and, for sampling, seeds.
+        batch_size: sequences at once.
+        stop_ids: ids that end a sequence; by default `Engine.stop_ids`.
+        kept: layers whose states come back; by default the last one after the final norm.
+        prompt_states: also return the states at the positions of the prompt.
+
+    Raises:
+        PromptError: as `prefill`.
+        InputError: batch size below 1, or layers that the model does not have.
+    """
+    engine.check_ready(None)
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; use at least 1")
+    ends = engine.stop_ids if stop_ids is None else frozenset(stop_ids)
+    make = functools.partial(
+        _Batch, engine, sampling or Sampling(), ends, kept or LayerSelection(), state_at, prompt_states
+    )
+    return _completions(requests, batch_size, make)
+
+
+def _completions(
+    requests: Iterable[Request], batch_size: int, new_batch: Callable[[], "_Batch"]
+) -> Iterator[Completion]:
     waiting = iter(requests)
-    new_batch = functools.partial(_Batch, engine, sampling, stop_ids, kept, state_at, prompt_states)
     batch = new_batch()
     enough = max(1, round(batch_size * REFILL_SHARE))
     more = True
     while True:
         if more and not batch.active:
-            # What makes the next requests may need the memory of what has ended.
+            # What makes the next requests may need the cache of what has ended.
             batch = new_batch()
         free = batch_size - batch.active
         if more and (free >= enough or not batch.active):
@@ -132,22 +142,14 @@ def write_stream(
         yield from batch.step()
 
 
-def _position_before(request: Request) -> int:
-    """The position of the first token of a prompt."""
-    row = request.memory_row
-    return 0 if row is None else row.next_position
-
-
-def _take_memories(requests: list[Request]) -> DonatedCache | None:
-    """The memories of some requests as one, which is taken out of them: nothing else may refer to what is moved."""
-    rows = [request.memory_row for request in requests]
-    given = [row for row in rows if row is not None]
-    if not given:
-        return None
-    if len(given) < len(rows):
-        raise InputError(_UNEVEN_MEMORIES)
-    requests[:] = [replace(request, memory=None) for request in requests]
-    return DonatedCache(join_rows(given))
+def _take_caches(requests: list[Request]) -> list[CachedSequence]:
+    """The caches of some requests, which are taken out of them: nothing else may refer to what is moved."""
+    given = [CachedSequence(one.cache) if isinstance(one.cache, KVCache) else one.cache for one in requests]
+    found = [one for one in given if one is not None]
+    if len(found) not in (0, len(given)) or any(isinstance(r.cache, KVCache) and len(r.cache) != 1 for r in requests):
+        raise InputError("either all requests of a stream have a cache, of one sequence each, or none has")
+    requests[:] = [replace(request, cache=None) for request in requests]
+    return found
 
 
 def _runs(slots: Sequence[int]) -> Iterator[tuple[int, int, int]]:
@@ -161,7 +163,7 @@ def _runs(slots: Sequence[int]) -> Iterator[tuple[int, int, int]]:
 
 
 def _put_rows(room: Float[Tensor, "S H C d"], slots: Sequence[int], rows: Float[Tensor, "B H T d"], end: int) -> None:
-    """Put rows into some slots so that they end before column ``end``; the rest of these slots becomes zero."""
+    """Put rows into some slots so that they end before position ``end``; the rest of these slots becomes zero."""
     for start, stop, first in _runs(slots):
         # What a slot held before goes too: a NaN would not vanish under a mask.
         room[start:stop, :, : end - rows.shape[2]] = 0
@@ -169,31 +171,24 @@ def _put_rows(room: Float[Tensor, "S H C d"], slots: Sequence[int], rows: Float[
         room[start:stop, :, end - rows.shape[2] : end] = rows[first : first + stop - start]
 
 
+@dataclass(eq=False)
 class _Batch:
-    """The rows that are being written, in slots of one buffer."""
+    """The sequences that are being written, in slots of one buffer."""
 
-    def __init__(
-        self,
-        engine: "HFEngine",
-        sampling: Sampling,
-        stop_ids: frozenset[int],
-        kept: LayerSelection,
-        state_at: StateAt,
-        prompt_states: bool,
-    ) -> None:
-        self.engine = engine
-        self.sampling = sampling
-        self.stop_ids = stop_ids
-        self.state_at = state_at
-        self.kept = kept
-        self.keep_prompts = prompt_states
-        self.draining = False
-        count = engine.layers
-        kept.numbers(count)
-        self.recorder = None if kept.is_default else HiddenStateRecorder(kept, count)
+    engine: "HFEngine"
+    sampling: Sampling
+    stop_ids: frozenset[int]
+    kept: LayerSelection
+    state_at: StateAt
+    keep_prompts: bool
+    draining: bool = False
+
+    def __post_init__(self) -> None:
+        engine, sampling, kept, device = self.engine, self.sampling, self.kept, self.engine.device
+        kept.numbers(engine.layers)
+        self.recorder = None if kept.is_default else HiddenStateRecorder(kept, engine.layers)
         self.rows: list[_Row | None] = []
         self.buffer = KeyValueBuffer(0)
-        device = engine.device
         self.attention_mask = torch.zeros(0, 0, dtype=torch.bool, device=device)
         self.layer_mask: Tensor | None = None
         self.position_ids = torch.zeros(0, 0, dtype=torch.long, device=device)
@@ -206,35 +201,34 @@ class _Batch:
 
     @property
     def active(self) -> int:
-        """Number of rows that are still writing."""
+        """Number of sequences that are still writing."""
         return sum(row is not None for row in self.rows)
 
     def admit(self, requests: list[Request]) -> Iterator[Completion]:
         """Read prompts and put them into free slots; yields those that have no room for a single token.
 
-        The memories are taken out of the requests.
+        The caches are taken out of the requests.
         """
-        before = [_position_before(request) for request in requests]
-        memory, prompts = self._read(requests)
+        cache, prompts, before = self._read(requests)
         rows = []
-        finite = memory.hidden_states.isfinite().all(dim=1).tolist()
-        # From its first column on: between a memory and the prompt behind it may be holes.
-        columns = (memory.width - memory.attention_mask.byte().argmax(dim=1)).tolist()
-        for index, (request, read) in enumerate(zip(requests, memory.next_position.tolist(), strict=True)):
+        finite = cache.hidden_states.isfinite().all(dim=1).tolist()
+        # From its first position on: between a cache and the prompt behind it may be holes.
+        columns = (cache.width - cache.attention_mask.byte().argmax(dim=1)).tolist()
+        for index, (request, read) in enumerate(zip(requests, cache.next_position.tolist(), strict=True)):
             room = self.engine.context_after(read) - read
             budget = min(self.sampling.max_new_tokens, room) if finite[index] else 0
             own = read - before[index]
             kept = prompts[index] if self.keep_prompts else None
             rows.append(_Row(request, own, columns[index], finite[index], budget, kept))
-        row_states = memory.hidden_states if self.recorder is None else torch.stack([states[-1] for states in prompts])
+        row_states = cache.hidden_states if self.recorder is None else torch.stack([states[-1] for states in prompts])
         missing = len(rows) - (len(self.rows) - self.active)
         used = self._longest()
-        if missing > 0 or self.buffer.length < memory.width or self._wasteful(max(used, memory.width)):
-            self._arrange(list(range(len(self.rows))), max(used, memory.width), max(0, missing))
+        if missing > 0 or self.buffer.length < cache.width or self._wasteful(max(used, cache.width)):
+            self._arrange(list(range(len(self.rows))), max(used, cache.width), max(0, missing))
         slots = [slot for slot, row in enumerate(self.rows) if row is None][: len(rows)]
-        layers = list(memory.keys), list(memory.values)
-        memory = replace(memory, keys=(), values=(), spare=None)
-        self._place(slots, memory, layers, row_states, [row.request.seed for row in rows])
+        layers = list(cache.keys), list(cache.values)
+        cache = replace(cache, keys=(), values=(), spare=None)
+        self._place(slots, cache, layers, row_states, [row.request.seed for row in rows])
         for slot, row in zip(slots, rows, strict=True):
             self.rows[slot] = row
         self._restart()
@@ -242,12 +236,15 @@ class _Batch:
             if row.budget < 1:
                 yield self._end(slot, stopped=False)
 
-    def _read(self, requests: list[Request]) -> tuple[KVCache, list[Tensor]]:
-        prompts = [request.prompt for request in requests]
-        memory = _take_memories(requests)
+    def _read(self, requests: list[Request]) -> tuple[KVCache, list[Tensor], list[int]]:
+        """The cache of prompts, the states at their positions if kept, and the position of each first token."""
+        prompts, given = [request.prompt for request in requests], _take_caches(requests)
+        before = [one.next_position for one in given] or [0] * len(prompts)
+        donated = DonatedCache(join_sequences(given)) if given else None
+        given.clear()
         if self.keep_prompts or self.recorder is not None:
-            return self.engine.prefill_hidden(prompts, memory, kept=self.kept)
-        return self.engine.prefill(prompts, memory), []
+            return *self.engine.prefill_hidden(prompts, donated, kept=self.kept), before
+        return self.engine.prefill(prompts, donated), [], before
 
     def _longest(self) -> int:
         lengths = [row.columns + len(row.token_ids) for row in self.rows if row is not None]
@@ -257,7 +254,7 @@ class _Batch:
         return self.buffer.length - needed > max(SPARE, needed // 2)
 
     def _arrange(self, slots: Sequence[int], length: int, new: int = 0) -> None:
-        """Lay out the given slots, and ``new`` empty ones, in a buffer of which ``length`` columns are in use."""
+        """Lay out the given slots, and ``new`` empty ones, in a buffer of which ``length`` positions are in use."""
         old, width = self.buffer, min(length, self.buffer.length)
         index = torch.tensor(slots, dtype=torch.long, device=self.engine.device)
 
@@ -278,24 +275,23 @@ class _Batch:
         self.attention_mask = moved(self.attention_mask)
         self.position_ids = moved(self.position_ids)
         self.layer_mask = None if self.layer_mask is None else moved(self.layer_mask)
-        self.next_position = functional.pad(self.next_position[index], [0, new])
-        self.hidden_states = functional.pad(self.hidden_states[index], [0, 0, 0, new])
-        self.row_states = functional.pad(self.row_states[index], [0, 0] * (self.row_states.ndim - 1) + [0, new])
-        self.states = functional.pad(self.states[index], [0, 0] * (self.states.ndim - 1) + [0, new])
-        self.uniforms = functional.pad(self.uniforms[index.cpu()], [0, 0, 0, new])
+        for name in ("next_position", "hidden_states", "row_states", "states", "uniforms"):
+            tensor: Tensor = getattr(self, name)
+            chosen = tensor[index.to(tensor.device)]
+            setattr(self, name, functional.pad(chosen, [0, 0] * (tensor.ndim - 1) + [0, new]))
         self.rows = [self.rows[slot] for slot in slots] + [None] * new
 
     def _place(
         self,
         slots: Sequence[int],
-        memory: KVCache,
+        cache: KVCache,
         layers: tuple[list[Tensor], list[Tensor]],
         row_states: Tensor,
         seeds: Sequence[int],
     ) -> None:
-        """Copy a memory into some slots. ``layers`` are its keys and values, which are let go one by one."""
+        """Copy a cache into some slots. ``layers`` are its keys and values, which are let go one by one."""
         index = torch.tensor(slots, device=self.engine.device)
-        length, width = self.buffer.length, memory.width
+        length, width = self.buffer.length, cache.width
         for rooms, tensors in zip((self.buffer.keys, self.buffer.values), layers, strict=True):
             for layer in range(len(tensors)):
                 read = tensors.pop(0)
@@ -303,24 +299,24 @@ class _Batch:
                     shape = len(self.rows), read.shape[1], self.buffer.capacity, read.shape[3]
                     rooms.append(zeros(shape, read))
                 _put_rows(rooms[layer], slots, read, length)
-        for room, read in ((self.attention_mask, memory.attention_mask), (self.position_ids, memory.position_ids)):
+        for room, read in ((self.attention_mask, cache.attention_mask), (self.position_ids, cache.position_ids)):
             room[index] = functional.pad(read, [length - width, room.shape[1] - length])
-        if memory.layer_mask is not None and self.layer_mask is None:
-            count = memory.layer_mask.shape[1]
+        if cache.layer_mask is not None and self.layer_mask is None:
+            count = cache.layer_mask.shape[1]
             self.layer_mask = self.attention_mask.new_ones(len(self.rows), count, self.attention_mask.shape[1])
         if self.layer_mask is not None:
             # Of a slot's last row nothing else is seen, so nothing else has to be set.
             self.layer_mask[index, :, length - width : length] = (
-                self.layer_mask.new_ones(1) if memory.layer_mask is None else memory.layer_mask
+                self.layer_mask.new_ones(1) if cache.layer_mask is None else cache.layer_mask
             )
-        self.next_position[index] = memory.next_position
-        self.hidden_states[index] = memory.hidden_states
+        self.next_position[index] = cache.next_position
+        self.hidden_states[index] = cache.hidden_states
         self.row_states[index] = row_states
         if self.sampling.temperature:
             self.uniforms[index.cpu()] = draw_uniforms(seeds, self.sampling.max_new_tokens)
 
     def _restart(self) -> None:
-        """Tell the backend about the columns to come: every slot counts on from its own position."""
+        """Tell the backend about the positions to come: every slot counts on from its own position."""
         length, capacity = self.buffer.length, self.buffer.capacity
         ahead = torch.arange(capacity - length, device=self.engine.device)
         self.attention_mask[:, length:] = True
@@ -333,7 +329,7 @@ class _Batch:
 
     @torch.no_grad()
     def step(self) -> Iterator[Completion]:
-        """One token for every row; yields the rows that have ended."""
+        """One token for every sequence; yields the sequences that have ended."""
         written = [len(row.token_ids) if row is not None else 0 for row in self.rows]
         places = torch.tensor(written)
         draws = self.uniforms[torch.arange(len(written)), places] if self.sampling.temperature else None
@@ -388,7 +384,7 @@ class _Batch:
 
     def _end(self, slot: int, stopped: bool) -> Completion:
         row = self.rows[slot]
-        assert row is not None, "only a row that writes can end"
+        assert row is not None, "only a sequence that writes can end"
         self.rows[slot] = None
         return Completion(
             key=row.request.key,

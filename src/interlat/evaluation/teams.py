@@ -12,9 +12,9 @@ from interlat.agents.agent import Agent
 from interlat.agents.loading import load_engine
 from interlat.connectors.base import Connector, build_connector
 from interlat.controls.cross_task import cross_task_partners
-from interlat.engine.cache_message import CacheModel
 from interlat.engine.distributed import Ranks
 from interlat.engine.lens import logit_lens
+from interlat.engine.origin import Origin
 from interlat.engine.protocol import Engine
 from interlat.environments.protocol import Environment, Item
 from interlat.environments.question import QuestionEnvironment
@@ -177,7 +177,7 @@ def load_agents(config: EvaluateTeams, device: str, teams: Iterable[Team]) -> di
         InputError, MessageError: as `interlat.teams.transfer.check_team`.
     """
     places = {"": config.model, **config.models}
-    models = {place: CacheModel.of_checkpoint(place) for place in set(places.values())}
+    models = {place: Origin.of_checkpoint(place) for place in set(places.values())}
     for team in teams:
         named = {name: models[place] for name, place in places.items()}
         check_team(team, named, allow_foreign_cache=config.allow_foreign_cache)

@@ -22,7 +22,6 @@ class ThoughtBatch:
     """Some thoughts side by side."""
 
     entries: tuple[Entry, ...]
-    """What they are about."""
     hidden_states: Float[Tensor, "B T *row_shape"]
     """Rows, with zeros behind the shorter thoughts."""
     mask: Bool[Tensor, "B T"]
@@ -55,7 +54,6 @@ class LengthBatches(Sampler[list[int]]):
     """Batches of similar length; a new order every epoch (`set_epoch`), the same for the same seed.
 
     Args:
-        lengths: of all thoughts.
         batch_size: thoughts a batch and rank.
         seed: decides the order together with the epoch.
         rank, world_size: this process's share. Every rank gets the same number of batches: where they do not divide,

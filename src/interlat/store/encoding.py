@@ -30,6 +30,11 @@ class Encoded:
     error: float
     """Relative error ``|x - decoded(x)| / |x|`` (Frobenius norms) of the whole item; 0 for plain rows."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of rows and scales."""
+        return self.rows.nbytes + (0 if self.scales is None else self.scales.nbytes)
+
 
 def dtype_of(name: str) -> torch.dtype:
     """The torch dtype of a name.
@@ -54,9 +59,7 @@ def encode(rows: Float[Tensor, "T *row_shape"], dtype: str, encoding: Encoding) 
     nearest integer; several layers of a row share the scale.
 
     Args:
-        rows: finite states.
         dtype: name of the states' own format, to which they are rounded first.
-        encoding: see `Manifest.encoding`.
 
     Raises:
         MessageError: a value is too large for ``dtype``.

@@ -4,16 +4,16 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import DatasetCard, DatasetCardData, HfApi, snapshot_download
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # the root of all that the client raises
 
 from interlat.errors import InputError
 from interlat.files import atomic_folder, require_empty
-from interlat.store.index import EXCLUDED_FILE, INDEX_FILE, SHARDS
+from interlat.store.index import EXCLUDED_FILE, INDEX_FILE, SEAL_FILE, SHARDS
 from interlat.store.manifest import MANIFEST_FILE
 from interlat.store.reading import LatentStore
-from interlat.store.seal import SEAL_FILE
 from interlat.store.shard import ENDING, open_shard
 from interlat.store.statistics import StoreDescription, describe
 from interlat.store.writer import shard_format
@@ -48,7 +48,6 @@ def push(directory: str | Path, repository: str, private: bool = True, revision:
     """Upload a finished store; a store that is there already is replaced, its history stays.
 
     Args:
-        directory: the store.
         repository: hub id of the data set, made if it does not exist.
         private: whether a new repository is private.
         revision: branch, made if it does not exist; empty for the main one.
@@ -63,8 +62,8 @@ def push(directory: str | Path, repository: str, private: bool = True, revision:
     store = LatentStore.open(directory)
     if store.unfinished:
         raise InputError(f"{directory} is not finished; end its collection first, then push it")
-    card = card_of(describe(store), repository)
-    api = HfApi()
+    card, api = card_of(describe(store), repository), HfApi()
+    place: dict[str, Any] = {"repo_id": repository, "repo_type": "dataset", "revision": revision or None}
     with hub_errors(repository):
         api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
         if revision:
@@ -72,20 +71,16 @@ def push(directory: str | Path, repository: str, private: bool = True, revision:
         api.upload_file(
             path_or_fileobj=card.encode(),
             path_in_repo=CARD_FILE,
-            repo_id=repository,
-            repo_type="dataset",
-            revision=revision or None,
             commit_message="Describe the latent store",
+            **place,
         )
         commit = api.upload_folder(
-            repo_id=repository,
             folder_path=store.directory,
-            repo_type="dataset",
-            revision=revision or None,
             allow_patterns=STORE_FILES,
             # Of a store that stood there before.
             delete_patterns=STORE_FILES,
             commit_message=f"Upload {len(store)} thoughts",
+            **place,
         )
     return commit.commit_url
 

@@ -2,6 +2,9 @@
 
 While a store grows, each writing process appends to a journal of its own. A journal and the index may hold the same
 thought (a process killed between writing the one and removing the other): it counts once.
+
+Rows have checksums in the index. The seal of a finished store does the same for the index itself, the list of what was
+left out, and the manifest: it is written last, and read whenever the store is opened.
 """
 
 import contextlib
@@ -15,16 +18,21 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xxhash
 
 from interlat.errors import StorageError
-from interlat.files import atomic_path, read_lines, utf8, write_atomically
+from interlat.files import atomic_path, read_lines, storage_errors, utf8, write_atomically
 from interlat.reasoning import final_part
+from interlat.store.manifest import MANIFEST_FILE
+from interlat.store.shard import ENDING
 
 INDEX_FILE = "index.parquet"
 EXCLUDED_FILE = "excluded.jsonl"
 JOURNALS = "journals"
 SHARDS = "shards"
-RESTORE = "copy it again or collect the store again"
+RESTORE = "copy the store again, restore the file, or collect the store again"
+SEAL_FILE = "seal.json"
+SEALED = (MANIFEST_FILE, INDEX_FILE, EXCLUDED_FILE)
 SHARD_NAME = r"\d{5}-\d{6}"
 OPENED_THOUGHT = "opened_thought"
 """Key of the metadata with the mark of a thought that the prompt opened, where it did; it belongs before the plan."""
@@ -78,7 +86,6 @@ class Place:
     offset: int
     """First row of the thought."""
     length: int
-    """Number of rows T."""
     prompt_rows: int
     """Rows of the prompt, directly before ``offset``."""
     checksum: str
@@ -100,37 +107,22 @@ class Excluded:
     reason: str
 
 
+# Texts that may be long, and whole numbers that are never large; all else by the type of its field.
+_COLUMNS: dict[str, pa.DataType] = {
+    **{name: pa.large_string() for name in ("task", "plan", "metadata")},
+    "sample": pa.int32(),
+    "token_ids": pa.large_list(pa.int32()),
+}
+_COLUMNS_OF: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), bool: pa.bool_(), float: pa.float64()}
 SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("task", pa.large_string()),
-        ("plan", pa.large_string()),
-        ("task_id", pa.string()),
-        ("sample", pa.int32()),
-        ("split", pa.string()),
-        ("task_type", pa.string()),
-        ("finished", pa.bool_()),
-        ("token_ids", pa.large_list(pa.int32())),
-        ("order", pa.int64()),
-        ("metadata", pa.large_string()),
-        ("shard", pa.string()),
-        ("offset", pa.int64()),
-        ("length", pa.int64()),
-        ("prompt_rows", pa.int64()),
-        ("checksum", pa.string()),
-        ("norm_mean", pa.float64()),
-        ("norm_max", pa.float64()),
-        ("encoding_error", pa.float64()),
-    ]
+    [(f.name, _COLUMNS.get(f.name) or _COLUMNS_OF[f.type]) for kind in (Entry, Place) for f in dataclasses.fields(kind)]
 )
 
 
 def row_of(entry: Entry, place: Place) -> dict[str, Any]:
     """The index line of a thought."""
-    fields = {f.name: getattr(entry, f.name) for f in dataclasses.fields(entry)}
-    fields |= {f.name: getattr(place, f.name) for f in dataclasses.fields(place)}
     metadata = utf8(json.dumps(dict(entry.metadata), ensure_ascii=False)).decode()
-    return {**fields, "token_ids": list(entry.token_ids), "metadata": metadata}
+    return {**vars(entry), **vars(place), "token_ids": list(entry.token_ids), "metadata": metadata}
 
 
 def entry_of(row: Mapping[str, Any]) -> Entry:
@@ -232,11 +224,17 @@ def _complete(table: pa.Table, path: Path) -> pa.Table:
 
 
 def write_contents(directory: Path, rows: pa.Table, excluded: Iterable[Excluded]) -> None:
-    """Write the index and the list of what is not in the store, each atomically."""
+    """Write the index and the list of what is not in the store, each atomically, and seal both with the manifest.
+
+    The old seal goes first: a process that is killed here leaves a store without a seal, not with a wrong one.
+    """
+    with storage_errors(directory / SEAL_FILE):
+        (directory / SEAL_FILE).unlink(missing_ok=True)
     lines = [json.dumps(dataclasses.asdict(one), ensure_ascii=False) for one in sorted(excluded, key=lambda e: e.id)]
     with atomic_path(directory / INDEX_FILE) as temporary:
         pq.write_table(_sorted(rows), temporary, compression="zstd", write_page_checksum=True)
     write_atomically(directory / EXCLUDED_FILE, "".join(line + "\n" for line in lines))
+    write_seal(directory, len(rows))
 
 
 def remove_journals(directory: Path) -> None:
@@ -275,3 +273,49 @@ def _read_index(directory: Path) -> pa.Table:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise StorageError(f"{path} is damaged ({reason}); {RESTORE}") from error
     return _complete(table, path)
+
+
+def write_seal(directory: Path, thoughts: int) -> None:
+    """Write the seal of a store whose other files are complete and whose index names this many thoughts."""
+    content = {"thoughts": thoughts, "xxh3": {name: _digest(directory / name) for name in SEALED}}
+    write_atomically(directory / SEAL_FILE, json.dumps(content, indent=2) + "\n")
+
+
+def check_seal(directory: Path, thoughts: int) -> None:
+    """Compare a store with its seal. A store of the first edition has none and passes unless its index is gone.
+
+    While journals are there, the store is being written: its files may then be newer than its seal, but never hold
+    less.
+
+    Args:
+        thoughts: how many its index and journals name.
+
+    Raises:
+        StorageError: names the file that is missing or was changed.
+    """
+    growing = bool(journal_paths(directory))
+    if not growing and not (directory / INDEX_FILE).exists():
+        shards = sorted((directory / SHARDS).glob(f"*{ENDING}"))
+        if shards:
+            raise StorageError(f"{directory} has {len(shards)} shards but no {INDEX_FILE}, expected one; {RESTORE}")
+    path = directory / SEAL_FILE
+    if not path.exists():
+        return
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        sealed, digests = int(content["thoughts"]), {name: str(content["xxh3"][name]) for name in SEALED}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StorageError(f"{path} is damaged ({error!r}); {RESTORE}") from error
+    if thoughts < sealed:
+        raise StorageError(f"{directory} has {thoughts} thoughts, expected {sealed} by {SEAL_FILE}; {RESTORE}")
+    if growing:
+        return
+    changed = [name for name, digest in digests.items() if _digest(directory / name) != digest]
+    if changed or thoughts != sealed:
+        named = ", ".join(changed) or f"the number of thoughts ({thoughts}, expected {sealed})"
+        raise StorageError(f"{named} of {directory} was changed after the store was finished; {RESTORE}")
+
+
+def _digest(path: Path) -> str:
+    """xxh3-128 of a file; finds damage, not forgery. A missing file is like an empty one."""
+    return str(xxhash.xxh3_128(path.read_bytes() if path.exists() else b"").hexdigest())

@@ -42,7 +42,6 @@ def export_store(store: LatentStore, target: str | Path, form: Form, split: str 
     """Write the thoughts of a store, without the states of their prompts, for other programs.
 
     Args:
-        store: the store.
         target: the new file; the new folder for "hf".
         form: "jsonl": an object a line; "json": a list of objects; "parquet"; "hf": a folder for
             `datasets.load_from_disk`. States are float32, of a float64 store float64; no bit is lost.
@@ -197,8 +196,6 @@ def import_store(
         output: folder of the store.
         state_at: whether row t had just read token t ("after_token", the published ALFWorld data) or predicted it
             ("before_token", the published MATH data); no file says.
-        dtype: number format of the states in the store.
-        encoding: how they are stored.
         model: the model that thought, if known.
         split: split to read, of sources that have several; and of thoughts that name none.
         task_type_field: column, or key of the metadata, that holds the task type.
@@ -222,32 +219,30 @@ def import_store(
         model=model,
         settings=settings,
     )
-    return _steps(opened, output, manifest, split, task_type_field)
 
+    def steps() -> Iterator[tuple[int, int]]:
+        seen: set[str] = set()
+        copies: Counter[str] = Counter()
+        with StoreWriter(output, manifest) as writer:
+            done = writer.contents().ids
+            for number, item in enumerate(opened.items()):
+                entry = _entry(item.fields, number, split, task_type_field)
+                copy = copies[entry.id]
+                while (identifier := f"{entry.id}#{copy}" if copy else entry.id) in seen:
+                    copy += 1
+                copies[entry.id] = copy + 1
+                seen.add(identifier)
+                if identifier not in done:
+                    entry = dataclasses.replace(entry, id=identifier, sample=entry.sample or copy)
+                    try:
+                        # Rounded here, so that a number too large for the format is found before it is stored.
+                        writer.append(entry, item.tensor().to(dtype_of(manifest.dtype)))
+                    except MessageError as error:
+                        writer.exclude(identifier, "failed", str(error))
+                yield number + 1, opened.count
+        finish(output)
 
-def _steps(
-    source: Source, output: str | Path, manifest: Manifest, split: str, task_type_field: str
-) -> Iterator[tuple[int, int]]:
-    seen: set[str] = set()
-    copies: Counter[str] = Counter()
-    with StoreWriter(output, manifest) as writer:
-        done = writer.contents().ids
-        for number, item in enumerate(source.items()):
-            entry = _entry(item.fields, number, split, task_type_field)
-            copy = copies[entry.id]
-            while (identifier := f"{entry.id}#{copy}" if copy else entry.id) in seen:
-                copy += 1
-            copies[entry.id] = copy + 1
-            seen.add(identifier)
-            if identifier not in done:
-                entry = dataclasses.replace(entry, id=identifier, sample=entry.sample or copy)
-                try:
-                    # Rounded here, so that a number too large for the format is found before it is stored.
-                    writer.append(entry, item.tensor().to(dtype_of(manifest.dtype)))
-                except MessageError as error:
-                    writer.exclude(identifier, "failed", str(error))
-            yield number + 1, source.count
-    finish(output)
+    return steps()
 
 
 def _hidden_size(source: Source) -> int:

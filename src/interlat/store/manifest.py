@@ -74,7 +74,6 @@ class Manifest:
     model: str = ""
     """Path or hub id of the model that thought."""
     revision: str = ""
-    """Its revision."""
     weights_fingerprint: str = ""
     """See `interlat.engine.fingerprint`."""
     tokenizer_fingerprint: str = ""

@@ -13,7 +13,6 @@ from interlat.files import atomic_folder, require_empty
 from interlat.store.index import SHARDS, Excluded, with_column, write_contents
 from interlat.store.manifest import Manifest
 from interlat.store.reading import LatentStore
-from interlat.store.seal import write_seal
 from interlat.store.shard import ENDING
 
 MUST_AGREE = (
@@ -28,7 +27,6 @@ def merge(sources: Sequence[str | Path], output: str | Path) -> None:
     A thought that is in several stores with the same bytes is kept once.
 
     Args:
-        sources: folders of the stores.
         output: folder of the new store; must not exist or be empty.
 
     Raises:
@@ -63,9 +61,8 @@ def merge(sources: Sequence[str | Path], output: str | Path) -> None:
         rows = pa.concat_tables(renamed)
         rows = with_column(rows, "order", range(len(rows)))
         kept = set(rows.column("id").to_pylist())
-        write_contents(temporary, rows, [one for key, one in excluded.items() if key not in kept])
         _manifest(stores).write(temporary)
-        write_seal(temporary, len(rows))
+        write_contents(temporary, rows, [one for key, one in excluded.items() if key not in kept])
 
 
 def _shard(directory: Path, name: str) -> Path:

@@ -15,9 +15,8 @@ from torch import Tensor
 from interlat.errors import InputError, MessageError, StorageError
 from interlat.messages import Header, HiddenMessage
 from interlat.store.encoding import decode
-from interlat.store.index import SHARD_NAME, SHARDS, Entry, Excluded, entry_of, journal_paths, read_contents
+from interlat.store.index import SHARD_NAME, SHARDS, Entry, Excluded, check_seal, entry_of, journal_paths, read_contents
 from interlat.store.manifest import Manifest, read_manifest
-from interlat.store.seal import check_seal
 from interlat.store.shard import ShardRows, open_shard
 from interlat.store.writer import checksum, shard_format
 
@@ -27,7 +26,6 @@ class Thought:
     """One thought: what it is about, and its rows."""
 
     entry: Entry
-    """Task, plan, split, metadata."""
     hidden_states: Float[Tensor, "T *row_shape"]
     """``[T, D]``, or ``[T, layers, D]``; a copy of what is stored."""
 

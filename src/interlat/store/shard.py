@@ -40,11 +40,8 @@ class ShardFormat:
     """What the rows of a shard look like."""
 
     dtype: torch.dtype
-    """Of the stored numbers."""
     row_shape: tuple[int, ...]
-    """Shape of one row."""
     scaled: bool
-    """Whether each row has a scale."""
 
     @property
     def row_bytes(self) -> int:
@@ -62,7 +59,6 @@ class ShardWriter:
 
     Args:
         stem: path without ending; ``stem.partial`` is written, ``stem.safetensors`` appears at the end.
-        form: the rows.
         rows: how many rows of an existing partial file count, at most `rows_on_disk`; the rest is cut off.
 
     Raises:

@@ -75,7 +75,6 @@ class Source:
     identity: Mapping[str, str]
     """What tells this content from another: the SHA-256 of the files, or the revision on the hub."""
     count: int
-    """Number of items."""
     items: Callable[[], Iterator[Item]]
     """Reads the items, from the first one every time."""
 

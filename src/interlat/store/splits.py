@@ -10,7 +10,6 @@ import xxhash
 from interlat.errors import InputError
 from interlat.store.index import with_column, write_contents
 from interlat.store.reading import LatentStore
-from interlat.store.seal import remove_seal, write_seal
 
 SHARES_TOLERANCE = 1e-6
 
@@ -32,7 +31,6 @@ def assign_splits(directory: str | Path, shares: Mapping[str, float], seed: int 
     """Give every thought of a finished store a new split; only the index is written again.
 
     Args:
-        directory: the store.
         shares: share of the tasks by name of the split; they add up to 1.
         seed: another seed draws other splits.
 
@@ -53,8 +51,6 @@ def assign_splits(directory: str | Path, shares: Mapping[str, float], seed: int 
     found = {task_id: split_of(task_id, shares, seed) for task_id in set(task_ids)}
     splits = [found[task_id] for task_id in task_ids]
     table = with_column(store.table, "split", splits)
-    remove_seal(store.directory)
     write_contents(store.directory, table, store.excluded.values())
-    write_seal(store.directory, len(table))
     counts = Counter(splits)
     return {name: counts[name] for name in shares}

@@ -25,18 +25,13 @@ LISTED = 12
 
 @dataclass(frozen=True)
 class Spread:
-    """How a number differs between the thoughts of a store."""
+    """How a number differs between the thoughts of a store; 95 % of them have at most ``p95``."""
 
     minimum: float
-    """The smallest."""
     median: float
-    """Half of the thoughts have no more."""
     mean: float
-    """The mean."""
     p95: float
-    """95 % of the thoughts have no more."""
     maximum: float
-    """The largest."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +39,7 @@ class StoreDescription:
     """What a person wants to know of a store before using it."""
 
     directory: str
-    """Where it is."""
     thoughts: int
-    """Thoughts in it."""
     failed: int
     """Thoughts that could not be made."""
     filtered: int
@@ -62,7 +55,6 @@ class StoreDescription:
     norm_mean: float
     """Mean Euclidean norm of all rows."""
     norm_max: float
-    """Largest of these norms."""
     splits: Mapping[str, int]
     """Thoughts by split, the largest split first."""
     task_types: Mapping[str, int]
@@ -72,7 +64,6 @@ class StoreDescription:
     encoding_error_mean: float
     """Mean relative error of the number format over the thoughts."""
     encoding_error_max: float
-    """Largest of these errors."""
     shard_bytes: int
     """Bytes of all shards on disk; also where a part of a store is described."""
     store_bytes: int
@@ -82,7 +73,6 @@ class StoreDescription:
     float32_ratio: float
     """How many times larger a plain float32 row is than a stored one with its scale."""
     manifest: Manifest
-    """How the rows are to be read, and how they were made."""
 
     def to_dict(self) -> dict[str, Any]:
         """The description as one flat JSON object, with the first digits of the fingerprints."""

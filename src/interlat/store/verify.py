@@ -21,7 +21,6 @@ class Verdict:
     """What was found out about one thought."""
 
     id: str
-    """Which one."""
     problem: str
     """What is wrong with it; empty if nothing is."""
 
@@ -36,11 +35,7 @@ def verify(store: LatentStore | str | Path) -> Iterator[Verdict]:
 
 
 class StoreCheck:
-    """The check of one store; which thought claims which rows is laid out once.
-
-    Args:
-        store: the store.
-    """
+    """The check of one store; which thought claims which rows is laid out once."""
 
     def __init__(self, store: LatentStore) -> None:
         self.store = store

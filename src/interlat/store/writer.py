@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from interlat.errors import MessageError, StorageError
 from interlat.files import lock, lone_surrogate, storage_errors, utf8
-from interlat.store.encoding import Encoded, encode, stored_dtype
+from interlat.store.encoding import encode, stored_dtype
 from interlat.store.index import (
     JOURNALS,
     SHARDS,
@@ -33,7 +32,6 @@ from interlat.store.index import (
     write_contents,
 )
 from interlat.store.manifest import MANIFEST_FILE, Manifest, read_manifest
-from interlat.store.seal import write_seal
 from interlat.store.shard import PARTIAL, SCALES, ShardFormat, ShardWriter, as_bytes, rows_on_disk
 
 SHARD_BYTES = 256 * 2**20
@@ -52,9 +50,7 @@ class StoreWriter:
     What was appended survives the death of the process. Several writers leave journals; `finish` makes the index.
 
     Args:
-        directory: the store.
         manifest: must agree with the manifest of an existing store.
-        rank: number of this writer.
         shard_bytes: a shard is closed once it is as large as that.
 
     Raises:
@@ -100,7 +96,8 @@ class StoreWriter:
                 ends[line["shard"]] = max(ends.get(line["shard"], 0), line["offset"] + line["length"])
         open_stems = [self._stem(path.name.removesuffix(PARTIAL)) for path in self._files(PARTIAL)]
         on_disk = {stem.name: rows_on_disk(stem, self._form) for stem in open_stems}
-        kept = [line for line in lines if line.get("offset", 0) + line.get("length", 0) <= self._limit(line, on_disk)]
+        limits = [on_disk.get(line.get("shard", ""), math.inf) for line in lines]
+        kept = [a for a, most in zip(lines, limits, strict=True) if a.get("offset", 0) + a.get("length", 0) <= most]
         content = utf8("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
         found = journal.read_bytes()
         if content != found:
@@ -119,10 +116,6 @@ class StoreWriter:
             if not path.with_name(path.name.removesuffix(SCALES) + PARTIAL).exists():
                 path.unlink()
 
-    @staticmethod
-    def _limit(line: dict[str, Any], on_disk: dict[str, int]) -> float:
-        return on_disk.get(line.get("shard", ""), math.inf)
-
     def _files(self, ending: str) -> list[Path]:
         return sorted((self.directory / SHARDS).glob(f"{self.rank:05d}-*{ending}"))
 
@@ -132,7 +125,7 @@ class StoreWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def contents(self) -> Contents:
@@ -148,9 +141,7 @@ class StoreWriter:
         """Append one thought; it counts once this returns.
 
         Args:
-            entry: what it is about.
             hidden_states: its rows, at least one.
-            prompt_states: the rows of its prompt, if the store keeps them.
 
         Raises:
             MessageError: no rows, rows of another shape than the store's, an id that is there already, text that is
@@ -175,7 +166,7 @@ class StoreWriter:
             norm_max=float(norms[prompt_rows:].max()),
             encoding_error=encoded.error,
         )
-        self.bytes_written += _size(encoded)
+        self.bytes_written += encoded.nbytes
         self._write_line(row_of(entry, place))
         self._kept.add(entry.id)
         if shard.nbytes >= self.shard_bytes:
@@ -262,11 +253,6 @@ def row_norms(hidden_states: Float[Tensor, "T *row_shape"]) -> Float[Tensor, "T"
     return torch.linalg.vector_norm(first.detach().float(), dim=1)
 
 
-def _size(encoded: Encoded) -> int:
-    scales = encoded.scales
-    return encoded.rows.nbytes + (scales.nbytes if scales is not None else 0)
-
-
 def finish(directory: str | Path) -> None:
     """Close the shards of all writers and turn their journals into the index; does nothing twice.
 
@@ -282,7 +268,6 @@ def finish(directory: str | Path) -> None:
             writer.close_shard()
         contents = read_contents(folder)
         write_contents(folder, contents.rows, contents.excluded.values())
-        write_seal(folder, len(contents.rows))
         remove_journals(folder)
 
 

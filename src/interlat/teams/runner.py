@@ -12,14 +12,8 @@ from interlat.agents.prompt import chat_prompt
 from interlat.agents.settings import AgentSettings
 from interlat.connectors.base import Connector
 from interlat.connectors.identity import NormMatchedIdentity
-from interlat.engine.cache import DonatedCache, KVCache, MemoryRow, join_rows
-from interlat.engine.cache_message import (
-    CacheModel,
-    header_of,
-    memory_of_message,
-    message_of_memory,
-    rounded,
-)
+from interlat.engine.cache import CachedSequence, DonatedCache, KVCache, join_sequences
+from interlat.engine.cache_message import cache_of_message, header_of, message_of_cache, rounded
 from interlat.engine.prompt import Prompt, Tokens, token_ids_of, tokenize
 from interlat.engine.protocol import Engine
 from interlat.engine.rotary import crossing, mixes_factors
@@ -86,7 +80,7 @@ class Teamwork:
         self.allow_foreign_cache = allow_foreign_cache
         self.send = send
         engines = {name: one.engine if isinstance(one, Agent) else one for name, one in agents.items()}
-        models = {name: CacheModel.of_engine(engine) for name, engine in engines.items()}
+        models = {name: engine.origin for name, engine in engines.items()}
         self.foreign_caches = check_team(team, models, allow_foreign_cache=allow_foreign_cache)
         """Which members read caches of another model, of which one, and what differs between the two."""
         self.members = {
@@ -167,7 +161,7 @@ class Teamwork:
                 "give both the same"
             )
         readers = [self.members[receiver.name].engine for one, receiver in self.team.cache_edges() if one is sender]
-        caches = [memory_of_message(one, message, allow_foreign_cache=self.allow_foreign_cache) for one in readers]
+        caches = [cache_of_message(one, message, allow_foreign_cache=self.allow_foreign_cache) for one in readers]
         run.turns[sender.name] = Turn()
         if caches:
             foreign = any(cache.foreign for cache in caches)
@@ -178,7 +172,7 @@ class Teamwork:
         for row, (run, count) in enumerate(zip(batch, cache.lengths.tolist(), strict=True)):
             turn = run.turns[member.name]
             run.turns[member.name] = replace(turn, message_bytes=count * size, cache_positions=count)
-            run.caches[member.name] = MemoryRow(cache, row)
+            run.caches[member.name] = CachedSequence(cache, row)
 
     def _runs(self, member: Member, run: TeamRun) -> bool:
         """Whether a member has to run for an item: not where messages of an earlier run take its place."""
@@ -204,7 +198,7 @@ class Teamwork:
             if ready:
                 cache = engine.prefill([[Tokens(run.shared)] for run in ready], segment=QUESTION)
                 for row, run in enumerate(ready):
-                    run.caches[QUESTION] = MemoryRow(cache, row)
+                    run.caches[QUESTION] = CachedSequence(cache, row)
                 del cache
             yield from batch
 
@@ -271,7 +265,7 @@ class Teamwork:
         for row, run in enumerate(batch):
             provenance = self._provenance(member, run.question)
             engine = self.members[member.name].engine
-            message = message_of_memory(engine, cache.select([row]), provenance, int8=member.int8)
+            message = message_of_cache(engine, cache.select([row]), provenance, int8=member.int8)
             self.send(run.question, member, message)
 
     def _provenance(self, member: Member, question: Question) -> dict[str, Any]:
@@ -321,7 +315,9 @@ class Teamwork:
 
     def _request(self, member: Member, run: TeamRun, prompt: Prompt) -> Request:
         names = self._sources(member, run)
-        cache: KVCache | MemoryRow | None = run.caches[names[0]] if len(names) == 1 else self._received(member, [run])
+        cache: KVCache | CachedSequence | None = (
+            run.caches[names[0]] if len(names) == 1 else self._received(member, [run])
+        )
         self._forget(member, run)
         return Request(run.question.key, prompt, row_seed(self.seed, run.question.key, member.name), cache)
 
@@ -356,7 +352,7 @@ class Teamwork:
     def _received(self, member: Member, batch: Sequence[TeamRun]) -> KVCache | None:
         """The caches that some items bring for a member, merged; all of them bring the same ones."""
         names = self._sources(member, batch[0])
-        caches = [join_rows([run.caches[name] for run in batch]) for name in names]
+        caches = [join_sequences([run.caches[name] for run in batch]) for name in names]
         return KVCache.merge(caches) if caches else None
 
     def _forget(self, member: Member, run: TeamRun) -> None:

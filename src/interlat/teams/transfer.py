@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interlat.engine.cache import KVCache
-from interlat.engine.cache_message import CacheModel, check_cache
-from interlat.engine.cache_selection import Criterion, select_columns
+from interlat.engine.cache_message import check_cache
+from interlat.engine.cache_selection import Criterion, select_positions
+from interlat.engine.origin import Origin
 from interlat.engine.protocol import Engine
 from interlat.errors import InputError
 from interlat.files import sha256_of
@@ -22,9 +23,7 @@ LONGEST_NAME = 100
 """Characters of the name of a file; longer names are cut and end with a digest."""
 
 
-def check_team(
-    team: Team, models: Mapping[str, CacheModel], *, allow_foreign_cache: bool = False
-) -> list[dict[str, str]]:
+def check_team(team: Team, models: Mapping[str, Origin], *, allow_foreign_cache: bool = False) -> list[dict[str, str]]:
     """Check that the models of all members are there, have the layers that are passed on, and can read their inputs.
 
     Args:
@@ -44,16 +43,14 @@ def check_team(
             raise InputError(f"{member.name} needs the model {member.model!r}, which the team lacks; add it to models")
         model = models[member.model]
         if (most := max(member.layers, default=0)) > model.layer_count:
-            raise InputError(
-                f"layers of {member.name} is {most}, but {model.origin.name} has {model.layer_count} layers"
-            )
+            raise InputError(f"layers of {member.name} is {most}, but {model.name} has {model.layer_count} layers")
     foreign = []
     for sender, receiver in team.cache_edges():
         reader, maker = models[receiver.model], models[sender.model]
         names = {"from": sender.name, "to": receiver.name}
         edge = (receiver.name, sender.name)
         if differing := check_cache(reader, maker, allow_foreign_cache=allow_foreign_cache, edge=edge):
-            foreign.append({**names, "model": maker.origin.label, "differs": differing})
+            foreign.append({**names, "model": maker.label, "differs": differing})
     return foreign
 
 
@@ -80,7 +77,7 @@ def passed_on(
         cache = cache.trim(latents)
     elif member.cache_transfer in get_args(Criterion):
         criterion = cast(Criterion, member.cache_transfer)
-        cache = select_columns(
+        cache = select_positions(
             engine, cache, criterion, member.kept_fraction, protected=latents, inputs=next_inputs(), seeds=seeds
         )
     return cache.only_layers(member.layers) if member.layers else cache

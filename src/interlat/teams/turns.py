@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from jaxtyping import Float
 from torch import Tensor
 
-from interlat.engine.cache import MemoryRow
+from interlat.engine.cache import CachedSequence
 from interlat.messages import Message
 
 QUESTION = "/question"
@@ -67,6 +67,6 @@ class TeamRun:
     """Why the item could not be finished; empty if it could."""
     shared: tuple[int, ...] = ()
     """The tokens that all its prompts begin with, where these are read once."""
-    caches: dict[str, MemoryRow] = field(default_factory=dict, repr=False)
+    caches: dict[str, CachedSequence] = field(default_factory=dict, repr=False)
     """Caches on their way to members that have not read them yet: sequences of shared batches, never copied for one
     item. `QUESTION` names the common beginning."""

@@ -13,7 +13,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 from interlat.connectors.base import padded_rows
 from interlat.connectors.bridge import Bridge
 from interlat.connectors.resampler import Resampler
-from interlat.engine.attention import as_model_mask, layer_windows, visible_columns
+from interlat.engine.attention import as_model_mask, layer_windows, visible_positions
 from interlat.engine.embeddings import next_token_scores
 from interlat.engine.latent import take_latent_steps
 from interlat.engine.rotary import check_not_crossing, original_length
@@ -65,7 +65,7 @@ class ColumnDecoder:
         check_not_crossing(self.original_length, mask, positions, start)
         implementation = self.config._attn_implementation
         masks = {
-            kind: as_model_mask(visible_columns(mask, positions, start, window), implementation, inputs.dtype)
+            kind: as_model_mask(visible_positions(mask, positions, start, window), implementation, inputs.dtype)
             for kind, window in self.windows.items()
         }
 

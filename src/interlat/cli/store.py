@@ -1,0 +1,269 @@
+"""`interlat store ...`: what a latent store holds, whether it is whole, and the stores and files made of one."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from tyro.conf import Positional
+
+from interlat.choices import Encoding, ExportForm
+from interlat.progress import completed, gathered, say
+from interlat.states import StateAtSetting
+from interlat.store.manifest import read_manifest
+
+if TYPE_CHECKING:
+    from interlat.store.reading import LatentStore
+    from interlat.store.statistics import StoreDescription
+    from interlat.store.verify import Verdict
+
+SETTING_WIDTH = 240
+
+
+def open_store(directory: str) -> "LatentStore":
+    """The store in a folder; whether there is one is known before torch is imported.
+
+    Raises:
+        StorageError: there is none, or it is damaged.
+    """
+    read_manifest(directory)
+    from interlat.store.reading import LatentStore
+
+    return LatentStore.open(directory)
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """What a latent store holds and how it was made."""
+
+    store: Positional[str]
+    """Folder of the store."""
+    json: bool = False
+    """Print one JSON object on stdout."""
+
+    def run(self) -> "StoreDescription":
+        store = open_store(self.store)
+        from interlat.store.statistics import describe
+
+        return describe(store)
+
+    def report(self, description: "StoreDescription") -> None:
+        if self.json:
+            print(json.dumps(description.to_dict(), ensure_ascii=False))
+        else:
+            Console().print(info_table(description))
+
+
+def info_table(description: "StoreDescription") -> Table:
+    """A description for people, the most asked for first; fits 80 columns."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in {"store": description.directory, **description.facts()}.items():
+        table.add_row(name, Text(value))
+    for key, setting in description.manifest.settings.items():
+        if setting in ("", None):
+            continue
+        text = setting if isinstance(setting, str) else json.dumps(setting, ensure_ascii=False)
+        if len(text) > SETTING_WIDTH:
+            text = f"{text[:SETTING_WIDTH]}... ({len(text):,} characters; --json shows all)"
+        table.add_row(Text(key.replace("_", " "), style="cyan not bold"), Text(text))
+    return table
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a check of a whole store found."""
+
+    thoughts: int
+    bad: "list[Verdict]"
+    """Thoughts with a problem."""
+    unclaimed_rows: dict[str, int]
+    """Shard -> rows that belong to no thought."""
+    lost_shards: list[str]
+    """Shards whose index is lost."""
+
+
+@dataclass(frozen=True)
+class VerifyStore:
+    """Check that every thought is whole: rows, checksums, values; exit code 1 if one is not."""
+
+    store: Positional[str]
+    """Folder of the store."""
+    json: bool = False
+    """Print one JSON line a bad thought on stdout, and a summary as the last line."""
+
+    def run(self) -> Verification:
+        store = open_store(self.store)
+        from interlat.store.verify import StoreCheck
+
+        check = StoreCheck(store)
+        bad = [verdict for verdict in gathered(check.verdicts(), len(store), "verify") if verdict.problem]
+        return Verification(len(store), bad, check.unclaimed_rows, check.lost_shards)
+
+    def report(self, found: Verification) -> int:
+        """List what is bad on stdout; 1 if anything is."""
+        for verdict in found.bad:
+            line = json.dumps(dataclasses.asdict(verdict), ensure_ascii=False)
+            print(line if self.json else f"{verdict.id}: {verdict.problem}")
+        if self.json:
+            print(json.dumps(dataclasses.asdict(found) | {"bad": len(found.bad)}))
+        for shard, rows in found.unclaimed_rows.items():
+            harm = "the index or journal that named them is lost" if shard in found.lost_shards else "they do no harm"
+            say(f"shard {shard} has {rows} rows that belong to no thought; {harm}")
+        say(f"{found.thoughts - len(found.bad)} of {found.thoughts} thoughts are whole, {len(found.bad)} are bad")
+        return int(bool(found.bad or found.lost_shards))
+
+
+@dataclass(frozen=True)
+class MergeStores:
+    """Put several finished stores of one kind into a new one."""
+
+    stores: Positional[tuple[str, ...]]
+    """Folders of the stores; the thoughts of the first one come first."""
+    output: str
+    """Folder of the new store."""
+
+    def run(self) -> "LatentStore":
+        for store in self.stores:
+            read_manifest(store)
+        from interlat.store.merge import merge
+
+        merge(self.stores, self.output)
+        return open_store(self.output)
+
+    def report(self, store: "LatentStore") -> None:
+        say(f"{len(store)} thoughts of {len(self.stores)} stores in {self.output}")
+
+
+@dataclass(frozen=True)
+class SplitStore:
+    """Give every thought of a store a split, by its task: all samples of a task are on the same side."""
+
+    store: Positional[str]
+    """Folder of the store."""
+    shares: dict[str, float]
+    """Share of the tasks by split, such as train 0.9 test 0.1; they add up to 1."""
+    seed: int = 0
+    """Another seed draws other splits."""
+
+    def run(self) -> dict[str, int]:
+        read_manifest(self.store)
+        from interlat.store.splits import assign_splits
+
+        return assign_splits(self.store, self.shares, self.seed)
+
+    def report(self, counts: dict[str, int]) -> None:
+        say(", ".join(f"{name} {count}" for name, count in counts.items()) + f" thoughts in {self.store}")
+
+
+@dataclass(frozen=True)
+class ExportStore:
+    """Write a store for other programs: task, plan, nested lists of states."""
+
+    store: Positional[str]
+    """Folder of the store."""
+    output: str
+    """The new file; the new folder for hf."""
+    form: ExportForm = "parquet"
+    """An object a line (jsonl), a list of objects (json), parquet, or a folder for datasets.load_from_disk (hf)."""
+    split: str = ""
+    """Only the thoughts of this split."""
+    layer: int | None = None
+    """Which of several kept layers, counted from 0 as `interlat store info` lists them."""
+
+    def run(self) -> str:
+        store = open_store(self.store)
+        from interlat.store.interchange import export_store
+
+        export_store(store, self.output, self.form, self.split, self.layer)
+        return self.output
+
+    def report(self, place: str) -> None:
+        say(f"{self.form} in {place}")
+
+
+@dataclass(frozen=True)
+class ImportStore:
+    """Make a store of hidden states in JSON, Parquet, a saved data set or one on the hub; exit code 1 if items fail."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"offset": "state_at"}
+
+    source: Positional[str]
+    """A .json, .jsonl or .parquet file, a folder that datasets or the published collectors saved, or a hub id."""
+    output: str
+    """Folder of the store; an interrupted import goes on there."""
+    state_at: StateAtSetting
+    """Whether latent t predicted token t (before_token: published MATH data) or had just read it (after_token:
+    ALFWorld)."""
+    dtype: str = "float32"
+    """Number format of the states: float32, bfloat16, float16 or float64."""
+    encoding: Encoding = "plain"
+    """How they are stored: as they are, or as int8 or float8 with one scale a row."""
+    model: str = ""
+    """The model that thought, if known."""
+    split: str = ""
+    """Split to read, of sources that have several; and of thoughts that name none."""
+    task_type_field: str = "task_type"
+    """Column, or key of the metadata, that holds the task type."""
+
+    def run(self) -> "LatentStore":
+        from interlat.store.interchange import import_store
+
+        completed(import_store(**asdict(self)), "import")
+        return open_store(self.output)
+
+    def report(self, store: "LatentStore") -> int:
+        """What failed; 1 if anything did."""
+        say(f"{len(store)} thoughts in {self.output}, {len(store.excluded)} items failed")
+        for excluded in list(store.excluded.values())[:10]:
+            say(f"  failed {excluded.id}: {excluded.reason}")
+        return int(bool(store.excluded))
+
+
+@dataclass(frozen=True)
+class PushStore:
+    """Upload a finished store to the Hugging Face hub as a data set, with a card."""
+
+    store: Positional[str]
+    """Folder of the store."""
+    repository: str
+    """Hub id, such as name/thoughts; made if it does not exist."""
+    private: bool = True
+    """Whether a new repository is private."""
+    revision: str = ""
+    """Branch, made if it does not exist; empty for the main one."""
+
+    def run(self) -> str:
+        read_manifest(self.store)
+        from interlat.store.hub import push
+
+        return push(self.store, self.repository, self.private, self.revision)
+
+    def report(self, address: str) -> None:
+        print(address)
+
+
+@dataclass(frozen=True)
+class PullStore:
+    """Download a store from the Hugging Face hub."""
+
+    repository: Positional[str]
+    """Hub id of the data set."""
+    output: str
+    """Folder of the store."""
+    revision: str = ""
+    """Branch, tag or commit; empty for the main branch."""
+
+    def run(self) -> "LatentStore":
+        from interlat.store.hub import pull
+
+        pull(self.repository, self.output, self.revision)
+        return open_store(self.output)
+
+    def report(self, store: "LatentStore") -> None:
+        say(f"{len(store)} thoughts in {self.output}")
