@@ -112,7 +112,7 @@ class AlfworldGame:
 
     def __init__(self) -> None:
         self._environment: Any = AlfworldGame._idle.pop() if AlfworldGame._idle else _new_environment()
-        self._path: Path | None = None
+        self._is_loaded = False
         self._opening: Observation | None = None
         self._start_facts: list[Any] = []
         self._trajectory: dict[str, Any] = {}
@@ -126,7 +126,7 @@ class AlfworldGame:
             WorldError: the file or its ``traj_data.json`` is missing or no game.
         """
         target = Path(path)
-        self._path = self._opening = None
+        self._is_loaded, self._opening = False, None
         try:
             self._trajectory = json.loads((target.parent / "traj_data.json").read_text())
             self._environment.load(str(target))
@@ -134,12 +134,12 @@ class AlfworldGame:
             raise WorldError(
                 f"{target} is not a playable ALFWorld game ({error}); author or download it again"
             ) from error
-        self._path = target
+        self._is_loaded = True
         self._start_facts = list(self._environment._pddl_state.facts)
 
     def reset(self) -> Observation:
         """Start the current game anew."""
-        if self._path is None:
+        if not self._is_loaded:
             raise InputError("no game is loaded; call load(path) first")
         self._steps, self._won = 0, False
         self._opening = self._observe(self._environment.reset())
@@ -161,20 +161,8 @@ class AlfworldGame:
 
     def _observe(self, state: Any) -> Observation:
         self._won = bool(state["won"])
-        return Observation(
-            text=state.feedback.strip(),
-            admissible_commands=tuple(state["admissible_commands"]),
-            won=self._won,
-            done=self._won,
-            steps=self._steps,
-        )
-
-    @property
-    def item_id(self) -> str:
-        """The id of the current game."""
-        if self._path is None:
-            raise InputError("no game is loaded; call load(path) first")
-        return item_of(self._path)
+        commands = tuple(state["admissible_commands"])
+        return Observation(state.feedback.strip(), commands, won=self._won, done=self._won, steps=self._steps)
 
     @property
     def task_type(self) -> str:
@@ -211,7 +199,7 @@ class AlfworldGame:
     def close(self) -> None:
         """Give the engine back; this object plays no more."""
         AlfworldGame._idle.append(self._environment)
-        self._path = self._opening = None
+        self._is_loaded, self._opening = False, None
         del self._environment
 
 

@@ -2,55 +2,43 @@
 
 import functools
 import re
-from collections.abc import Iterator
 from typing import Any
-
-from interlat.environments.alfworld.translation import Translation, translation_of
 
 _START_ATTRIBUTES = ("_facts", "_vars_by_name", "_vars_by_type", "_var_counts")
 
 
 def patch_state(pddl_logic: Any, logic: Any, fast_downward: Any) -> None:
-    """Make `PddlState` start from what an earlier start of the same problem built, and search its facts faster."""
+    """Make `PddlState` start from what an earlier start of the same problem built, and word its actions once."""
     state_class = pddl_logic.PddlState
     build = state_class.__init__
 
     def start(self: Any, downward_lib: Any, pddl_problem: str, game: Any) -> None:
-        known = translation_of(game.domain, pddl_problem)
-        if known.start is None:
-            build_with(known, self, downward_lib, pddl_problem, game)
-            known.start = {name: _copy(getattr(self, name)) for name in _START_ATTRIBUTES}
-            known.start["name2type"] = self.name2type
-            known.start["_actions"] = self._actions
+        task, sas = fast_downward.pddl2sas(game.domain, pddl_problem)
+        known = task.__dict__.setdefault("_interlat_start", {})
+        if not known:
+            build(self, downward_lib, pddl_problem, game)
+            known.update({name: _copy(getattr(self, name)) for name in _START_ATTRIBUTES})
+            known |= {"name2type": self.name2type, "_actions": self._actions}
             return
         self._logic, self.downward_lib, self.pddl_problem = game, downward_lib, pddl_problem
-        self.task, self.sas, self.sas_replan = known.task, known.sas, ""
-        for type_ in known.task.types:
+        self.task, self.sas, self.sas_replan = task, sas, ""
+        for type_ in task.types:
             if type_.name not in game.types._types:
                 game.types.add(logic.Type(type_.name, type_.supertype_names))
-        downward_lib.load_sas(known.sas.encode())
-        for name in _START_ATTRIBUTES:
-            setattr(self, name, _copy(known.start[name]))
-        self.name2type, self._actions = known.start["name2type"], known.start["_actions"]
-
-    def build_with(known: Translation, self: Any, *arguments: Any) -> None:
-        translate = fast_downward.pddl2sas
-        fast_downward.pddl2sas = lambda *_, optimize=False, **__: (None, "") if optimize else (known.task, known.sas)
-        try:
-            build(self, *arguments)
-        finally:
-            fast_downward.pddl2sas = translate
+        downward_lib.load_sas(sas.encode())
+        for name, value in known.items():
+            setattr(self, name, _copy(value) if name in _START_ATTRIBUTES else value)
 
     def all_applicable_actions(self: Any) -> list[Any]:
         operators = (fast_downward.Operator * self.downward_lib.get_applicable_operators_count())()
         self.downward_lib.get_applicable_operators(operators)
         self._operators = {operator.id: operator for operator in operators}
-        wordings = self.task.__dict__.setdefault("_interlat_operators", {})
+        known = self.task.__dict__.setdefault("_interlat_operators", {})
         actions: dict[str, Any] = {}
         for identifier, operator in self._operators.items():
-            if identifier not in wordings:
-                wordings[identifier] = operator.name, *_parts(self, operator.name)
-            full_name, name, mapping = wordings[identifier]
+            if identifier not in known:
+                known[identifier] = operator.name, *_parts(self, operator.name)
+            full_name, name, mapping = known[identifier]
             if full_name in actions:
                 continue
             action = actions[full_name] = logic.Action(name=name, preconditions=[], postconditions=[])
@@ -70,62 +58,13 @@ def patch_state(pddl_logic: Any, logic: Any, fast_downward: Any) -> None:
 
     state_class.__init__ = start
     state_class.all_applicable_actions = all_applicable_actions
-    state_class._all_applicable_assignments = _all_applicable_assignments
 
 
 def _copy(table: Any) -> Any:
     """A copy of a table two levels deep: the facts in it never change."""
     fresh = table.copy()
-    for key, value in fresh.items():
-        if isinstance(value, set):
-            fresh[key] = value.copy()
+    fresh.update({key: value.copy() for key, value in table.items() if isinstance(value, set)})
     return fresh
-
-
-def _all_applicable_assignments(
-    self: Any, rule: Any, mapping: Any, used_vars: Any, new_phs_by_depth: Any, depth: int
-) -> Iterator[Any]:
-    """The stock search, with the facts that contradict a known variable left out before they are sorted."""
-    new_placeholders = new_phs_by_depth[depth]
-    if depth >= len(rule.preconditions):
-        yield from self._all_assignments(new_placeholders, mapping, used_vars, False)
-        return
-    predicate = rule.preconditions[depth]
-    known = [
-        (place, mapping[placeholder].name)
-        for place, placeholder in enumerate(predicate.parameters)
-        if mapping.get(placeholder) is not None
-    ]
-    for signature in _signatures(self._logic.types, predicate.signature):
-        facts = self.facts_with_signature(signature)
-        for place, name in known:
-            facts = [fact for fact in facts if fact.arguments[place].name == name]
-        for fact in sorted(facts, key=_names):
-            for placeholder, variable in zip(predicate.parameters, fact.arguments, strict=False):
-                existing = mapping.get(placeholder)
-                if existing is None:
-                    if variable in used_vars:
-                        break
-                    mapping[placeholder] = variable
-                    used_vars.add(variable)
-                elif existing != variable:
-                    break
-            else:
-                yield from self._all_applicable_assignments(rule, mapping, used_vars, new_phs_by_depth, depth + 1)
-            for placeholder in new_placeholders:
-                used_vars.discard(mapping.pop(placeholder, None))
-
-
-def _names(fact: Any) -> list[str]:
-    return [variable.name for variable in fact.arguments]
-
-
-def _signatures(types: Any, signature: Any) -> list[Any]:
-    known = types.__dict__.setdefault("_interlat_signatures", {})
-    if signature not in known:
-        ranges = types.multi_subtypes([types.get(name) for name in signature.types])
-        known[signature] = [type(signature)(signature.name, [kind.name for kind in kinds]) for kinds in ranges]
-    return known[signature]
 
 
 def patch_environment(pddl_environment: Any, textgen: Any) -> None:
