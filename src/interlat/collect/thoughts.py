@@ -31,7 +31,6 @@ from interlat.store.index import OPENED_THOUGHT, Entry
 from interlat.store.manifest import MANIFEST_FILE, KeptLayer, Manifest, Method, read_manifest
 from interlat.store.writer import StoreWriter, finish
 from interlat.tasks.base import SENDER_NOTES, Task
-from interlat.tasks.graders.verdict import Verdict
 from interlat.tasks.grading import grade
 from interlat.tasks.sources import some_tasks
 
@@ -61,6 +60,22 @@ class _Item:
     """The mark of a thought that the prompt ends with."""
     fault: str = ""
     """Why there is no prompt."""
+
+    @property
+    def entry(self) -> Entry:
+        """Its entry in the store, without what the model writes."""
+        task = self.task
+        more = {"answer": task.answer, SENDER_NOTES: task.notes}
+        return Entry(
+            id=self.id,
+            task=task.told,
+            task_id=task.id,
+            sample=self.sample,
+            split=task.split,
+            task_type=task.task_type,
+            order=self.order,
+            metadata={**task.metadata, **{name: value for name, value in more.items() if value}},
+        )
 
 
 def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Iterator[Progress]:
@@ -103,6 +118,7 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
             share = ranks.share(items)
             missing = [item for item in share if item.id not in known]
             yield Progress(len(share) - len(missing), len(share), 0)
+            bridge = bridge.to(engine.device) if bridge is not None else None
             collection = _Collection(config, engine, kept, bridge, writer, judged)
             for number, _ in enumerate(collection.run(missing), len(share) - len(missing) + 1):
                 yield Progress(number, len(share), writer.bytes_written)
@@ -217,55 +233,42 @@ def _items(
     return sorted(items, key=lambda item: (-prompt_length(item.prompt), item.order))
 
 
+@dataclass
 class _Collection:
     """One rank's work on its missing items."""
 
-    def __init__(
-        self,
-        config: CollectThoughts,
-        engine: Engine,
-        kept: LayerSelection,
-        bridge: Bridge | None,
-        writer: StoreWriter,
-        judged: bool,
-    ) -> None:
-        self.config = config
-        self.engine = engine
-        self.kept = kept
-        self.bridge = bridge.to(engine.device) if bridge is not None else None
-        self.writer = writer
-        self.judged = judged
+    config: CollectThoughts
+    engine: Engine
+    kept: LayerSelection
+    bridge: Bridge | None
+    writer: StoreWriter
+    judged: bool
 
     def run(self, items: Sequence[_Item]) -> Iterator[_Item]:
         """Deal with every item; yields each when it is on disk."""
-        fitting = []
-        for item in items:
-            reason = self._unfit(item)
+        reasons = [(item, self._unfit(item)) for item in items]
+        for item, reason in reasons:
             if reason:
                 self.writer.exclude(item.id, "failed", reason)
                 yield item
-            else:
-                fitting.append(item)
+        fitting = [item for item, reason in reasons if not reason]
         yield from self._write(fitting) if self.config.method == "full" else self._think(fitting)
 
     def _unfit(self, item: _Item) -> str:
         length = prompt_length(item.prompt)
-        needed = 1 if self.config.method == "full" else self.config.latent_steps
         if item.fault:
             return item.fault
         if not item.task.text.strip() or not length:
             return "the task is empty"
         room = self.engine.context_after(length)
-        if length + needed > room:
-            return f"prompt too long: {length} positions, and the context holds {room}"
-        return ""
+        is_long = length + (1 if self.config.method == "full" else self.config.latent_steps) > room
+        return f"prompt too long: {length} positions, and the context holds {room}" if is_long else ""
 
     def _write(self, items: Sequence[_Item]) -> Iterator[_Item]:
         config = self.config
         by_id = {item.id: item for item in items}
-        requests = (Request(item.id, item.prompt, row_seed(config.seed, item.id, "sender")) for item in items)
         stream = self.engine.stream(
-            requests,
+            (Request(item.id, item.prompt, row_seed(config.seed, item.id, "sender")) for item in items),
             config.sampling,
             batch_size=config.rows_at_once,
             kept=self.kept,
@@ -273,9 +276,8 @@ class _Collection:
             prompt_states=config.prompt_states,
         )
         for written in stream:
-            item = by_id[written.key]
-            self._store_written(item, written)
-            yield item
+            self._store_written(by_id[written.key], written)
+            yield by_id[written.key]
 
     def _store_written(self, item: _Item, written: Completion) -> None:
         if not written.sound:
@@ -289,61 +291,41 @@ class _Collection:
         if against:
             self.writer.exclude(item.id, "filtered", against)
             return
-        entry = self._entry(item, written.text, tuple(written.token_ids), written.stopped, verdict)
-        self._append(entry, written.hidden_states, written.prompt_states)
+        metadata: dict[str, Any] = {OPENED_THOUGHT: item.opened_thought} if item.opened_thought else {}
+        if verdict is not None:
+            metadata["verdict"] = {"correct": verdict.correct, "how": verdict.how}
+        entry = dataclasses.replace(
+            item.entry, plan=written.text, token_ids=tuple(written.token_ids), finished=written.stopped
+        )
+        self._append(entry, metadata, written.hidden_states, written.prompt_states)
 
     def _think(self, items: Sequence[_Item]) -> Iterator[_Item]:
         for start in range(0, len(items), self.config.rows_at_once):
             batch = items[start : start + self.config.rows_at_once]
             rows, prompt_states = self._latents([item.prompt for item in batch])
             for item, latents, states in zip(batch, rows, prompt_states, strict=True):
-                self._append(self._entry(item, "", (), True, None), latents, states)
+                self._append(item.entry, {}, latents, states)
                 yield item
 
     def _latents(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Sequence[Tensor | None]]:
         """The rows of some prompts, and the states of the prompts where they are kept."""
-        steps, prompt_states = self.config.latent_steps, [None] * len(prompts)
+        steps = self.config.latent_steps
+        states: Sequence[Tensor | None] = [None] * len(prompts)
         if self.bridge is not None:
-            return think_over(self.engine, self.bridge, prompts, steps)[1], prompt_states
+            return think_over(self.engine, self.bridge, prompts, steps)[1], states
         if self.config.prompt_states:
-            memory, kept_states = self.engine.prefill_hidden(prompts, kept=self.kept)
-            return self.engine.think(memory, steps, self._identity, kept=self.kept)[1], kept_states
-        memory = self.engine.prefill(prompts)
-        return self.engine.think(memory, steps, self._identity, kept=self.kept)[1], prompt_states
+            cache, states = self.engine.prefill_hidden(prompts, kept=self.kept)
+        else:
+            cache = self.engine.prefill(prompts)
+        return self.engine.think(cache, steps, self._identity, kept=self.kept)[1], states
 
     @functools.cached_property
     def _identity(self) -> NormMatchedIdentity:
         return NormMatchedIdentity.of_embeddings(self.engine.input_embeddings)
 
-    def _entry(
-        self, item: _Item, plan: str, token_ids: tuple[int, ...], finished: bool, verdict: Verdict | None
-    ) -> Entry:
-        task = item.task
-        metadata = dict(task.metadata)
-        if task.answer:
-            metadata["answer"] = task.answer
-        if task.notes:
-            metadata[SENDER_NOTES] = task.notes
-        if plan and item.opened_thought:
-            metadata[OPENED_THOUGHT] = item.opened_thought
-        if verdict is not None:
-            metadata["verdict"] = {"correct": verdict.correct, "how": verdict.how}
-        return Entry(
-            id=item.id,
-            task=task.told,
-            plan=plan,
-            task_id=task.id,
-            sample=item.sample,
-            split=task.split,
-            task_type=task.task_type,
-            finished=finished,
-            token_ids=token_ids,
-            order=item.order,
-            metadata=metadata,
-        )
-
-    def _append(self, entry: Entry, rows: Tensor, prompt_states: Tensor | None) -> None:
+    def _append(self, entry: Entry, metadata: dict[str, Any], rows: Tensor, prompt_states: Tensor | None) -> None:
         try:
+            entry = dataclasses.replace(entry, metadata={**entry.metadata, **metadata})
             self.writer.append(entry, rows, prompt_states)
         except MessageError as error:
             # One bad thought, such as a NaN, is counted and named; it does not end the others.
