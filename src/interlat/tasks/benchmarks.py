@@ -56,20 +56,12 @@ class Benchmark:
 
 
 _HOMES = {
-    "gsm8k": "published:GSM8K",
-    "math": "hendrycks_math:MATH",
-    "math500": "hendrycks_math:MATH_500",
-    "aime2024": "published:AIME_2024",
-    "aime2025": "published:AIME_2025",
-    "gpqa": "published:GPQA",
-    "arc_easy": "published:ARC_EASY",
-    "arc_challenge": "published:ARC_CHALLENGE",
-    "winogrande": "published:WINOGRANDE",
-    "medqa": "published:MEDQA",
-    "mbppplus": "programming:MBPP_PLUS",
-    "humaneval": "programming:HUMANEVAL",
-    "humanevalplus": "programming:HUMANEVAL_PLUS",
-}
+    "gsm8k": "published:GSM8K", "math": "hendrycks_math:MATH", "math500": "hendrycks_math:MATH_500",
+    "aime2024": "published:AIME_2024", "aime2025": "published:AIME_2025", "gpqa": "published:GPQA",
+    "arc_easy": "published:ARC_EASY", "arc_challenge": "published:ARC_CHALLENGE",
+    "winogrande": "published:WINOGRANDE", "medqa": "published:MEDQA", "mbppplus": "programming:MBPP_PLUS",
+    "humaneval": "programming:HUMANEVAL", "humanevalplus": "programming:HUMANEVAL_PLUS",
+}  # fmt: skip
 BENCHMARKS: Registry[Benchmark] = Registry(
     "benchmarks", {name: f"interlat.tasks.{home}" for name, home in _HOMES.items()}
 )

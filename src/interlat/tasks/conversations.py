@@ -9,13 +9,9 @@ from interlat.tasks.base import Task, TaskSet
 from interlat.tasks.reading import read_records, value_of
 
 TASK_TYPES = (
-    "pick_and_place_simple",
-    "look_at_obj_in_light",
-    "pick_clean_then_place_in_recep",
-    "pick_heat_then_place_in_recep",
-    "pick_cool_then_place_in_recep",
-    "pick_two_obj_and_place",
-)
+    "pick_and_place_simple", "look_at_obj_in_light", "pick_clean_then_place_in_recep",
+    "pick_heat_then_place_in_recep", "pick_cool_then_place_in_recep", "pick_two_obj_and_place",
+)  # fmt: skip
 """As ALFWorld's ids spell them."""
 
 TASK_TURN = 2
@@ -48,15 +44,9 @@ def load_conversations(data: str, split: str = "", task_turn: int = TASK_TURN) -
         identifier = value_of(record, "item_id" if "item_id" in record and "id" not in record else "id", where)
         turns = turns_of(record, f"conversation {identifier!r} ({where})", task_turn)
         text = turns[task_turn]["value"]
-        task_type = _TYPE.search(identifier) or _TYPE.search(text)
-        task = Task(
-            id=identifier,
-            text=text,
-            split=split,
-            task_type=task_type[0] if task_type else "",
-            metadata={"conversations": turns},
-        )
-        tasks.append(task)
+        found = _TYPE.search(identifier) or _TYPE.search(text)
+        task_type = found[0] if found else ""
+        tasks.append(Task(identifier, text, split=split, task_type=task_type, metadata={"conversations": turns}))
     return TaskSet(tuple(tasks), origin)
 
 
