@@ -33,7 +33,12 @@ def program_of(reply: str, functions: Sequence[str], before: str = "") -> str | 
     Returns:
         The program, or None where there is none.
     """
-    lines = [part for line in reply.replace("\r\n", "\n").split("\n") for part in _parts(line)]
+    lines: list[str] = []
+    for line in reply.replace("\r\n", "\n").split("\n"):
+        code = line.rstrip().rstrip("`")
+        # A fence may end a block behind the last line of its code.
+        is_ended = len(line.rstrip()) - len(code) >= 3 and "`" not in code and not _FENCE.fullmatch(line)
+        lines += [code, "```"] if is_ended else [line]
     fences = {number: found for number, line in enumerate(lines) if (found := _FENCE.fullmatch(line))}
     blocks = [block for block in (_fenced(lines, fences) if fences else _unfenced(lines)) if block.strip()]
     wanted = set(functions)
@@ -43,13 +48,13 @@ def program_of(reply: str, functions: Sequence[str], before: str = "") -> str | 
         bodies = (_with_head(body, before, wanted) for body in (*reversed(blocks), start))
         return next((whole for whole in bodies if whole), blocks[-1] if blocks else None)
     others = [*reversed(blocks[:main]), *blocks[main + 1 :]]
-    known_names = {name for node in _statements(before) for name in _names(node)}
+    known_names = {name for node in statements(before) for name in _names(node)}
     return _completed(blocks[main], others, wanted, known_names)
 
 
 def defined(program: str) -> set[str]:
     """The names that a program defines, other than by an import; none for what is no program."""
-    return {name for node in _statements(program) for name in _names(node) if not isinstance(node, _IMPORTS)}
+    return {name for node in statements(program) for name in _names(node) if not isinstance(node, _IMPORTS)}
 
 
 _IMPORTS = (ast.Import, ast.ImportFrom)
@@ -62,7 +67,7 @@ def _parsed(program: str) -> ast.Module | None:
         return None
 
 
-def _statements(program: str) -> list[ast.stmt]:
+def statements(program: str) -> list[ast.stmt]:
     """The statements at the top of a program; none for what is no program."""
     tree = _parsed(program)
     return tree.body if tree else []
@@ -84,21 +89,13 @@ def _names(node: ast.stmt) -> set[str]:
     return {name for one in (*inner, *handlers) for name in _names(one)}
 
 
-def _parts(line: str) -> list[str]:
-    """A line; two where a fence ends a block behind the last line of its code."""
-    code = line.rstrip().rstrip("`")
-    if len(line.rstrip()) - len(code) < 3 or "`" in code or _FENCE.fullmatch(line):
-        return [line]
-    return [code, "```"]
-
-
 def _lines(lines: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
 def _with_head(body: str, before: str, wanted: set[str]) -> str | None:
     """The body of the function whose head ends ``before``, with that head."""
-    given = _statements(before)
+    given = statements(before)
     if not body.strip() or not given or not wanted & _names(given[-1]):
         return None
     whole = f"{before.rstrip()}\n{textwrap.indent(textwrap.dedent(body).strip(chr(10)), '    ')}\n"
@@ -191,12 +188,12 @@ def _completed(main: str, others: Sequence[str], wanted: set[str], known: set[st
     if tree is None:
         return main
     have = {name for node in tree.body for name in _names(node)}
-    missing = (_unbound(main) | wanted) - have - known
+    missing = (unbound(main) | wanted) - have - known
     needed: list[str] = []
     for block in others:
-        found = list(_taken(block, missing))
+        found = _taken(block, missing)
         have |= {name for node in found for name in _names(node)}
-        missing = missing.union(*(_unbound(ast.unparse(node)) for node in found)) - have - known
+        missing = missing.union(*(unbound(ast.unparse(node)) for node in found)) - have - known
         needed[:0] = [ast.get_source_segment(block, node) or ast.unparse(node) for node in map(_whole, found)]
     if not needed:
         return main
@@ -218,21 +215,17 @@ def _whole(node: ast.stmt) -> ast.stmt:
     return node
 
 
-def _taken(block: str, missing: set[str]) -> Iterator[ast.stmt]:
+def _taken(block: str, missing: set[str]) -> list[ast.stmt]:
     """The statements of a block that define what is missing, and what these need themselves, in their order."""
-    statements = [node for node in _statements(block) if not _is_future(node)]
+    nodes = [node for node in statements(block) if not _is_future(node)]
     places: set[int] = set()
-    open_ = set(missing)
-    while True:
-        more = {place for place, node in enumerate(statements) if place not in places and _names(node) & open_}
-        if not more:
-            yield from (statements[place] for place in sorted(places))
-            return
+    while more := {place for place, node in enumerate(nodes) if place not in places and _names(node) & missing}:
         places |= more
-        open_ |= {name for place in more for name in _unbound(ast.unparse(statements[place]))}
+        missing = missing.union(*(unbound(ast.unparse(nodes[place])) for place in more))
+    return [nodes[place] for place in sorted(places)]
 
 
-def _unbound(program: str) -> set[str]:
+def unbound(program: str) -> set[str]:
     """The names that a program uses and neither it nor Python defines."""
     used: set[str] = set()
     assigned: set[str] = set(dir(builtins))
