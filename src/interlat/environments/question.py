@@ -17,7 +17,6 @@ class QuestionEnvironment:
     """The questions of a benchmark or of any other task set, graded one reply each.
 
     Args:
-        name: as results spell it.
         tasks: the questions; each needs an answer to be graded against.
         template: what the receiver reads, with ``{text}`` where the question goes.
         limits: what a program may take, in tasks that ask for one.

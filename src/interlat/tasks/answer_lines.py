@@ -48,11 +48,6 @@ def graded_lines(lines: Iterable[bytes], limits: Limits | None = None, workers: 
     list for A, B, ...), ``tests``, ``functions`` and ``before`` (code), ``solution`` (loader), ``record`` (a benchmark:
     one of its data set). Other fields are not looked at.
 
-    Args:
-        lines: as they are in the file.
-        limits: what a program may take.
-        workers: lines that are graded at once.
-
     Raises:
         InputError: fewer than one worker. A line that cannot be graded says so in its ``error``.
     """

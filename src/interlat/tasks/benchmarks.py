@@ -39,9 +39,7 @@ class Benchmark:
 
         Args:
             data: another data set of the hub, or a local copy as `interlat.tasks.reading.read_records` reads it.
-            split: another split.
-            name: another configuration.
-            revision: branch, tag or commit on the hub.
+            split, name, revision: others than the benchmark's own.
 
         Raises:
             InputError: what `read_records` raises, or a record that is not of this benchmark.

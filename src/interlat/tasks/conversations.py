@@ -30,8 +30,7 @@ def load_conversations(data: str, split: str = "", task_turn: int = TASK_TURN) -
     in the id or in the task, or empty.
 
     Args:
-        data: what `read_records` reads.
-        split: which split.
+        data, split: as in `read_records`.
         task_turn: the place of the turn that is the task; 0 for conversations that begin with it.
 
     Raises:
@@ -51,12 +50,8 @@ def load_conversations(data: str, split: str = "", task_turn: int = TASK_TURN) -
 
 
 def turns_of(record: Mapping[str, Any], where: str, task_turn: int = TASK_TURN) -> list[dict[str, str]]:
-    """The turns in ``record["conversations"]`` as ``{"from": "human" | "gpt", "value": ...}``.
-
-    Args:
-        record: one record, or the metadata of a task.
-        where: which one it is, for the message.
-        task_turn: the place of the turn that is the task.
+    """The turns in ``record["conversations"]``, of a record or of the metadata of a task, as
+    ``{"from": "human" | "gpt", "value": ...}``.
 
     Raises:
         InputError: the conversation ends before the task, or has the wrong speakers.

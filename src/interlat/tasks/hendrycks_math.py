@@ -108,14 +108,9 @@ class Math(Benchmark):
     """MATH, which is read subject by subject."""
 
     def load(
-        self,
-        data: str = "",
-        split: str = "",
-        name: str = "",
-        revision: str = "",
-        subjects: Sequence[str] = (),
-        levels: Sequence[int] = (),
-    ) -> TaskSet:
+        self, data: str = "", split: str = "", name: str = "", revision: str = "",
+        subjects: Sequence[str] = (), levels: Sequence[int] = (),
+    ) -> TaskSet:  # fmt: skip
         """The problems of one split, subject after subject, each in the published order.
 
         The id is ``math/<split>/<subject>/<number within the subject>``, counted from 0 before anything is left out.
@@ -125,9 +120,7 @@ class Math(Benchmark):
         Args:
             data: the hub's data set (a configuration for each subject), one local file with all subjects in its field
                 ``type``, or a folder with a file or a folder for each subject.
-            split: train or test.
             name: one more of the subjects.
-            revision: branch, tag or commit on the hub.
             subjects: some of `SUBJECTS`; empty for all that the data holds.
             levels: some of 1 to 5; empty for all.
 

@@ -20,12 +20,9 @@ Result = TypeVar("Result")
 def map_in_order(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int = 2, waiting: int | None = None
 ) -> Iterator[Result]:
-    """``function`` of each item, in the order of the items, which are taken as they are needed.
+    """``function`` of each item, in the order of the items, which are taken in this thread as they are needed.
 
     Args:
-        function: runs on threads.
-        items: taken in this thread.
-        workers: how many items are worked on at once.
         waiting: items that may be under way or done before the first of them is asked for; None is twice the workers.
 
     Raises:

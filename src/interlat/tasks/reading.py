@@ -76,13 +76,8 @@ def read_records(data: str, split: str = "", name: str = "", revision: str = "")
 def value_of(record: Mapping[str, Any], column: str, where: str) -> str:
     """What ``record`` has in ``column``, as text.
 
-    Args:
-        record: one record.
-        column: the name of the column.
-        where: which record it is, for the message.
-
     Raises:
-        InputError: there is no such column or nothing in it; the message lists the columns that there are.
+        InputError: there is no such column or nothing in it; the message says ``where`` and lists the columns.
     """
     if record.get(column) is None:
         columns = ", ".join(record) or "none"

@@ -68,11 +68,8 @@ def load_records(data: str, split: str, fields: RecordFields, name: str = "", re
     put before the number (``test/0``), so that the ids of two splits differ.
 
     Args:
-        data: what `interlat.tasks.reading.read_records` reads.
         split: which split; with ``fields.split``, only records that have this value there.
-        fields: the names of the columns.
-        name: as in `read_records`.
-        revision: as in `read_records`.
+        data, name, revision: as in `interlat.tasks.reading.read_records`.
 
     Raises:
         InputError: what `read_records` raises, a column is missing, two ids are the same, or no record is left.

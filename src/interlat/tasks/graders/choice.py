@@ -91,12 +91,7 @@ _SEVERAL = "\n"
 
 
 def grade_choice(reply: str, answer: str, options: Mapping[str, str]) -> Verdict:
-    """Judge the option that ``reply`` ends with.
-
-    Args:
-        reply: what the model said.
-        answer: the label of the right option.
-        options: the text of each option by its label.
+    """Judge the option that ``reply`` ends with; ``answer`` is the label of the right one.
 
     Raises:
         InputError: the right answer is none of the options.

@@ -26,12 +26,8 @@ def program_of(reply: str, functions: Sequence[str], before: str = "") -> str | 
     tested and ``before`` ends in its head, the block is its body.
 
     Args:
-        reply: all that the model said.
         functions: the names that are tested.
         before: what runs before the program and need not be in it.
-
-    Returns:
-        The program, or None where there is none.
     """
     lines: list[str] = []
     for line in reply.replace("\r\n", "\n").split("\n"):
@@ -52,12 +48,12 @@ def program_of(reply: str, functions: Sequence[str], before: str = "") -> str | 
     return _completed(blocks[main], others, wanted, known_names)
 
 
+_IMPORTS = (ast.Import, ast.ImportFrom)
+
+
 def defined(program: str) -> set[str]:
     """The names that a program defines, other than by an import; none for what is no program."""
     return {name for node in statements(program) for name in _names(node) if not isinstance(node, _IMPORTS)}
-
-
-_IMPORTS = (ast.Import, ast.ImportFrom)
 
 
 def _parsed(program: str) -> ast.Module | None:
@@ -194,7 +190,11 @@ def _completed(main: str, others: Sequence[str], wanted: set[str], known: set[st
         found = _taken(block, missing)
         have |= {name for node in found for name in _names(node)}
         missing = missing.union(*(unbound(ast.unparse(node)) for node in found)) - have - known
-        needed[:0] = [ast.get_source_segment(block, node) or ast.unparse(node) for node in map(_whole, found)]
+        for node in found:
+            # The place of a statement in the text begins with its decorators.
+            if decorators := getattr(node, "decorator_list", ()):
+                node.lineno, node.col_offset = decorators[0].lineno, 0
+        needed[:0] = [ast.get_source_segment(block, node) or ast.unparse(node) for node in found]
     if not needed:
         return main
     futures = [ast.unparse(node) for node in tree.body if _is_future(node)]
@@ -205,14 +205,6 @@ def _completed(main: str, others: Sequence[str], wanted: set[str], known: set[st
 
 def _is_future(node: ast.stmt) -> bool:
     return isinstance(node, ast.ImportFrom) and node.module == "__future__"
-
-
-def _whole(node: ast.stmt) -> ast.stmt:
-    """A statement whose place in the text begins with its decorators."""
-    decorators = getattr(node, "decorator_list", ())
-    if decorators:
-        node.lineno, node.col_offset = decorators[0].lineno, 0
-    return node
 
 
 def _taken(block: str, missing: set[str]) -> list[ast.stmt]:

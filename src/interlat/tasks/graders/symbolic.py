@@ -49,11 +49,8 @@ class ComparisonPool:
             self._places.put(None)
 
     def same(self, gold: str, found: str) -> bool | None:
-        """Whether two answers are the same; None if one cannot be read, or the time or the memory does not suffice.
-
-        Args:
-            gold: the right answer in plain LaTeX.
-            found: the answer of a reply.
+        """Whether two answers in plain LaTeX are the same; None if one cannot be read, or the time or the memory does
+        not suffice.
 
         Raises:
             InterlatError: the processes do not start.
