@@ -28,7 +28,7 @@ from interlat.engine.streaming import Completion, Request
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError, MessageError, PromptError
 from interlat.store.index import OPENED_THOUGHT, Entry
-from interlat.store.manifest import MANIFEST_FILE, KeptLayer, Manifest, Method, read_manifest
+from interlat.store.manifest import MANIFEST_FILE, KeptLayer, Manifest, read_manifest
 from interlat.store.writer import StoreWriter, finish
 from interlat.tasks.base import SENDER_NOTES, Task
 from interlat.tasks.grading import grade
@@ -101,14 +101,12 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
             device=ranks.device(config.device),
             trust_remote_code=config.trust_remote_code,
         )
-        kept = LayerSelection(config.layers, config.norm)
+        collection = _Collection(config, engine, LayerSelection(config.layers, config.norm), config.bridge(), judged)
         template = config.prompt.resolved_template(config.source)
-        bridge = config.bridge()
-        manifest = _manifest(config, engine, kept, bridge, template, config.source.describe(tasks.origin))
-        make_prompt = config.prompt.maker(template, engine.tokenizer, engine.template)
         chosen = some_tasks(tasks, config.limit)
-        items = _items(config, engine, make_prompt, chosen)
-        manifest = _as_begun(config, engine, manifest, chosen, items)
+        items = collection.items(config.prompt.maker(template, engine.tokenizer, engine.template), chosen)
+        manifest = collection.manifest(template, config.source.describe(tasks.origin))
+        manifest = collection.as_begun(manifest, chosen, items)
         with StoreWriter(config.output, manifest, ranks.rank, config.shard_megabytes * 2**20) as writer:
             contents = writer.contents()
             known = contents.ids
@@ -118,9 +116,7 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
             share = ranks.share(items)
             missing = [item for item in share if item.id not in known]
             yield Progress(len(share) - len(missing), len(share), 0)
-            bridge = bridge.to(engine.device) if bridge is not None else None
-            collection = _Collection(config, engine, kept, bridge, writer, judged)
-            for number, _ in enumerate(collection.run(missing), len(share) - len(missing) + 1):
+            for number, _ in enumerate(collection.run(missing, writer), len(share) - len(missing) + 1):
                 yield Progress(number, len(share), writer.bytes_written)
         ranks.wait()
         if ranks.is_first:
@@ -128,128 +124,108 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
         ranks.wait()
 
 
-def _manifest(
-    config: CollectThoughts,
-    engine: Engine,
-    kept: LayerSelection,
-    bridge: Bridge | None,
-    template: str,
-    source: dict[str, Any],
-) -> Manifest:
-    count = engine.layers
-    layers = zip(kept.numbers(count), kept.norms(count), strict=True)
-    settings: dict[str, Any] = {
-        "source": source,
-        "prompt": {
-            **dataclasses.asdict(config.prompt),
-            "ask": config.prompt.resolved_ask(config.source.kind),
-            "template": template,
-        },
-    }
-    del settings["prompt"]["template_file"]
-    arguments = engine.template.record
-    if config.prompt.thinking != "default":
-        del arguments["enable_thinking"]  # It is among the settings of the prompt already.
-    if arguments:
-        settings["template"] = arguments
-    resolved = {**dataclasses.asdict(config), "align": "identity" if bridge is None else "bridge"}
-    written = ("sampling", "samples", "seed", "filters", "grade")
-    settings |= {name: resolved[name] for name in (written if config.method == "full" else ("latent_steps", "align"))}
-    if config.exact:
-        settings["exact"] = True
-    method: Method = config.method
-    return Manifest(
-        hidden_size=engine.hidden_size if bridge is None else bridge.config.message_size,
-        layers=tuple(KeptLayer(number - count - 1, norm) for number, norm in layers),
-        state_at=config.state_at,
-        dtype=str(engine.dtype).removeprefix("torch.") if config.store_dtype == "auto" else config.store_dtype,
-        encoding=config.encoding,
-        method=method,
-        prompt_states=config.prompt_states,
-        model=engine.name,
-        revision=engine.revision,
-        weights_fingerprint=engine.weights_fingerprint,
-        tokenizer_fingerprint=engine.tokenizer_fingerprint,
-        settings=settings,
-    )
-
-
-def _as_begun(
-    config: CollectThoughts,
-    engine: Engine,
-    manifest: Manifest,
-    tasks: Sequence[tuple[int, Task]],
-    items: Sequence[_Item],
-) -> Manifest:
-    """The manifest in its older form, without ``prompt.allow_special_tokens``, if an older version began the store.
-
-    Such a version let control tokens in a task be control tokens, began no bare text, and wrote the day's date where
-    the chat template asks for one. Where that makes the same prompts, the store goes on; raises InputError where one
-    differs.
-    """
-    if not (Path(config.output) / MANIFEST_FILE).exists():
-        return manifest
-    begun = read_manifest(config.output).settings.get("prompt")
-    if not isinstance(begun, dict) or "allow_special_tokens" in begun:
-        return manifest
-    prompt = {name: value for name, value in manifest.settings["prompt"].items() if name != "allow_special_tokens"}
-    settings = {**manifest.settings, "prompt": prompt}
-    make_prompt = PromptMaker.as_collected(settings, engine.tokenizer, engine.template)
-    another_day = TemplateOptions(date="2000-01-01").over(engine.template)
-    dated = PromptMaker.as_collected(settings, engine.tokenizer, another_day)
-    older, dated_ones = (
-        {item.id: item.prompt for item in _items(config, engine, maker, tasks)} for maker in (make_prompt, dated)
-    )
-    differing = next((i.id for i in items if not i.prompt == older[i.id] == dated_ones[i.id]), None)
-    if differing is not None:
-        raise InputError(
-            f"an older version began the store {config.output}, and the prompt of {differing} is another one now "
-            "(control tokens in a task are words, a bare text has its beginning, and a date is fixed); collect into "
-            "another output"
-        )
-    return dataclasses.replace(manifest, settings=settings)
-
-
-def _items(
-    config: CollectThoughts, engine: Engine, make_prompt: PromptMaker, tasks: Sequence[tuple[int, Task]]
-) -> list[_Item]:
-    """All thoughts to be had, longest prompt first. Raises PromptError if no task makes a prompt."""
-    items = []
-    for place, task in tasks:
-        prompt: list[Tokens | Latents] = []
-        fault = opened = ""
-        try:
-            prompt = tokenize(make_prompt(task.told), engine.tokenizer)
-            opened = make_prompt.opened_thought(task.told)
-        except PromptError as error:
-            fault = str(error)
-        for sample in range(config.samples):
-            identifier = task.id if config.samples == 1 else f"{task.id}#{sample}"
-            order = place * config.samples + sample
-            items.append(_Item(identifier, task, sample, order, prompt, opened, fault))
-    if all(item.fault for item in items):
-        # Not a matter of one task.
-        raise PromptError(items[0].fault)
-    return sorted(items, key=lambda item: (-prompt_length(item.prompt), item.order))
-
-
 @dataclass
 class _Collection:
-    """One rank's work on its missing items."""
+    """One rank's work."""
 
     config: CollectThoughts
     engine: Engine
     kept: LayerSelection
     bridge: Bridge | None
-    writer: StoreWriter
     judged: bool
 
-    def run(self, items: Sequence[_Item]) -> Iterator[_Item]:
+    def manifest(self, template: str, source: dict[str, Any]) -> Manifest:
+        config, engine, bridge = self.config, self.engine, self.bridge
+        count = engine.layers
+        layers = zip(self.kept.numbers(count), self.kept.norms(count), strict=True)
+        prompt = dataclasses.asdict(config.prompt) | {
+            "ask": config.prompt.resolved_ask(config.source.kind),
+            "template": template,
+        }
+        del prompt["template_file"]
+        settings: dict[str, Any] = {"source": source, "prompt": prompt}
+        arguments = engine.template.record
+        if config.prompt.thinking != "default":
+            del arguments["enable_thinking"]  # It is among the settings of the prompt already.
+        if arguments:
+            settings["template"] = arguments
+        resolved = {**dataclasses.asdict(config), "align": "identity" if bridge is None else "bridge"}
+        written = ("sampling", "samples", "seed", "filters", "grade")
+        settings |= {
+            name: resolved[name] for name in (written if config.method == "full" else ("latent_steps", "align"))
+        }
+        if config.exact:
+            settings["exact"] = True
+        return Manifest(
+            hidden_size=engine.hidden_size if bridge is None else bridge.config.message_size,
+            layers=tuple(KeptLayer(number - count - 1, norm) for number, norm in layers),
+            state_at=config.state_at,
+            dtype=str(engine.dtype).removeprefix("torch.") if config.store_dtype == "auto" else config.store_dtype,
+            encoding=config.encoding,
+            method=config.method,
+            prompt_states=config.prompt_states,
+            model=engine.name,
+            revision=engine.revision,
+            weights_fingerprint=engine.weights_fingerprint,
+            tokenizer_fingerprint=engine.tokenizer_fingerprint,
+            settings=settings,
+        )
+
+    def as_begun(self, manifest: Manifest, tasks: Sequence[tuple[int, Task]], items: Sequence[_Item]) -> Manifest:
+        """The manifest in its older form, without ``prompt.allow_special_tokens``, if an older version began the store.
+
+        Such a version let control tokens in a task be control tokens, began no bare text, and wrote the day's date
+        where the chat template asks for one. Where that makes the same prompts, the store goes on; raises InputError
+        where one differs.
+        """
+        output, tokenizer, template = self.config.output, self.engine.tokenizer, self.engine.template
+        if not (Path(output) / MANIFEST_FILE).exists():
+            return manifest
+        begun = read_manifest(output).settings.get("prompt")
+        if not isinstance(begun, dict) or "allow_special_tokens" in begun:
+            return manifest
+        prompt = {name: value for name, value in manifest.settings["prompt"].items() if name != "allow_special_tokens"}
+        settings = {**manifest.settings, "prompt": prompt}
+        older, dated = (
+            {item.id: item.prompt for item in self.items(PromptMaker.as_collected(settings, tokenizer, one), tasks)}
+            for one in (template, TemplateOptions(date="2000-01-01").over(template))
+        )
+        differing = next((i.id for i in items if not i.prompt == older[i.id] == dated[i.id]), None)
+        if differing is not None:
+            raise InputError(
+                f"an older version began the store {output}, and the prompt of {differing} is another one now "
+                "(control tokens in a task are words, a bare text has its beginning, and a date is fixed); collect "
+                "into another output"
+            )
+        return dataclasses.replace(manifest, settings=settings)
+
+    def items(self, make_prompt: PromptMaker, tasks: Sequence[tuple[int, Task]]) -> list[_Item]:
+        """All thoughts to be had, longest prompt first. Raises PromptError if no task makes a prompt."""
+        items = []
+        samples = self.config.samples
+        for place, task in tasks:
+            prompt: list[Tokens | Latents] = []
+            fault = opened = ""
+            try:
+                prompt = tokenize(make_prompt(task.told), self.engine.tokenizer)
+                opened = make_prompt.opened_thought(task.told)
+            except PromptError as error:
+                fault = str(error)
+            for sample in range(samples):
+                identifier = task.id if samples == 1 else f"{task.id}#{sample}"
+                items.append(_Item(identifier, task, sample, place * samples + sample, prompt, opened, fault))
+        if all(item.fault for item in items):
+            # Not a matter of one task.
+            raise PromptError(items[0].fault)
+        return sorted(items, key=lambda item: (-prompt_length(item.prompt), item.order))
+
+    def run(self, items: Sequence[_Item], writer: StoreWriter) -> Iterator[_Item]:
         """Deal with every item; yields each when it is on disk."""
+        self.writer = writer
         reasons = [(item, self._unfit(item)) for item in items]
         for item, reason in reasons:
             if reason:
-                self.writer.exclude(item.id, "failed", reason)
+                writer.exclude(item.id, "failed", reason)
                 yield item
         fitting = [item for item, reason in reasons if not reason]
         yield from self._write(fitting) if self.config.method == "full" else self._think(fitting)
@@ -312,7 +288,7 @@ class _Collection:
         steps = self.config.latent_steps
         states: Sequence[Tensor | None] = [None] * len(prompts)
         if self.bridge is not None:
-            return think_over(self.engine, self.bridge, prompts, steps)[1], states
+            return think_over(self.engine, self.bridge.to(self.engine.device), prompts, steps)[1], states
         if self.config.prompt_states:
             cache, states = self.engine.prefill_hidden(prompts, kept=self.kept)
         else:
