@@ -95,8 +95,6 @@ def patch_environment(pddl_environment: Any, textgen: Any) -> None:
         state["admissible_commands"] = sorted(set(state["_valid_commands"]))
         if self.request_infos.moves:
             state["moves"] = self._moves
-        if self.request_infos.policy_commands:
-            state["policy_commands"] = self._pddl_state.replan(names)
 
     environment.load = load_and_forget
     environment._gather_infos = gather_infos
