@@ -125,12 +125,16 @@ class AlfworldGame:
         Raises:
             WorldError: the file or its ``traj_data.json`` is missing or no game.
         """
+        # A game file may be missing, cut off, or JSON but no game for the engine's two parsers.
+        from fast_downward.translate.pddl_parser.lisp_parser import ParseError
+        from tatsu.exceptions import FailedParse  # type: ignore[import-untyped]
+
         target = Path(path)
         self._is_loaded, self._opening = False, None
         try:
             self._trajectory = json.loads((target.parent / "traj_data.json").read_text())
             self._environment.load(str(target))
-        except _load_errors() as error:
+        except (OSError, json.JSONDecodeError, KeyError, ParseError, FailedParse) as error:
             raise WorldError(
                 f"{target} is not a playable ALFWorld game ({error}); author or download it again"
             ) from error
@@ -201,15 +205,6 @@ class AlfworldGame:
         AlfworldGame._idle.append(self._environment)
         self._is_loaded, self._opening = False, None
         del self._environment
-
-
-@cache
-def _load_errors() -> tuple[type[Exception], ...]:
-    """What is raised for a game file that is missing, cut off, or JSON but no game for the engine's two parsers."""
-    from fast_downward.translate.pddl_parser.lisp_parser import ParseError
-    from tatsu.exceptions import FailedParse  # type: ignore[import-untyped]
-
-    return OSError, json.JSONDecodeError, KeyError, ParseError, FailedParse
 
 
 def _new_environment() -> Any:
