@@ -36,7 +36,7 @@ def install() -> None:
 
     patch_translation(fast_downward)
     _memoise_parsing(textgen, pddl_logic, logic)
-    _share_contexts(textgen)
+    _share_contexts(textgen, logic)
     patch_state(pddl_logic, logic, fast_downward)
     patch_environment(pddl_environment, textgen)
 
@@ -95,7 +95,7 @@ def _with_task(grammar: Any, sentence: str, textgen: Any) -> Any:
     return changed
 
 
-def _share_contexts(textgen: Any) -> None:
+def _share_contexts(textgen: Any, logic: Any) -> None:
     def copy_context(context: dict[str, Any]) -> dict[str, Any]:
         return {**context, "variables": dict(context["variables"]), "mapping": dict(context["mapping"])}
 
@@ -104,5 +104,44 @@ def _share_contexts(textgen: Any) -> None:
         clone.context = copy_context(context)
         return clone
 
+    def replace(self: Any, start: Any) -> list[Any]:
+        rules = self._rules.get(str(start))
+        if not rules:
+            raise textgen.CSGUnknownSymbolError(start)
+        state, mapping = start.context["state"], start.context["mapping"]
+        for rule in rules:
+            if rule.condition:
+                query = logic.Rule.parse_conjunctive_query(rule.condition)
+                if next(iter(state.all_assignments(query, mapping)), None) is None:
+                    continue
+            return [copy_symbol(symbol, start.context) for symbol in rule.rhs]
+        raise IndexError(f"no rule for {start} applies")
+
+    @functools.lru_cache(maxsize=PARSES_KEPT)
+    def compiled(expression: str) -> Any:
+        return compile(expression, "<text>", "eval")
+
+    def evaluate(self: Any, context: dict[str, Any] | None = None) -> list[Any]:
+        variables = dict((context or self.context)["variables"])
+        return [textgen.TerminalSymbol(eval(compiled(self.expression.strip()), textgen.__dict__, variables))]
+
+    def derive(self: Any, start: str, context: dict[str, Any]) -> str:
+        pending = textgen._parse_and_convert(start, rule_name="symbols")[::-1]
+        for symbol in pending:
+            symbol.context = copy_context(context)
+        derived = []
+        while pending:
+            symbol = pending.pop()
+            if isinstance(symbol, textgen.TerminalSymbol):
+                derived.append(str(symbol))
+            elif isinstance(symbol, textgen.NonterminalSymbol):
+                pending += self.replace(symbol)[::-1]
+            else:
+                pending += symbol.derive()[::-1]
+        return "".join(derived)
+
+    textgen.EvalSymbol.derive = evaluate
+    textgen.ContextSensitiveGrammar.derive = derive
     textgen.copy_context = copy_context
     textgen.Symbol.copy = copy_symbol
+    textgen.ContextSensitiveGrammar.replace = replace

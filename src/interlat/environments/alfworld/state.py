@@ -2,13 +2,14 @@
 
 import functools
 import re
+from collections.abc import Iterator
 from typing import Any
 
 _START_ATTRIBUTES = ("_facts", "_vars_by_name", "_vars_by_type", "_var_counts")
 
 
 def patch_state(pddl_logic: Any, logic: Any, fast_downward: Any) -> None:
-    """Make `PddlState` start from what an earlier start of the same problem built, and word its actions once."""
+    """Make `PddlState` start from what an earlier start of the same problem built, and search its facts faster."""
     state_class = pddl_logic.PddlState
     build = state_class.__init__
 
@@ -58,6 +59,7 @@ def patch_state(pddl_logic: Any, logic: Any, fast_downward: Any) -> None:
 
     state_class.__init__ = start
     state_class.all_applicable_actions = all_applicable_actions
+    state_class._all_applicable_assignments = _all_applicable_assignments
 
 
 def _copy(table: Any) -> Any:
@@ -65,6 +67,52 @@ def _copy(table: Any) -> Any:
     fresh = table.copy()
     fresh.update({key: value.copy() for key, value in table.items() if isinstance(value, set)})
     return fresh
+
+
+def _all_applicable_assignments(
+    self: Any, rule: Any, mapping: Any, used_vars: Any, new_phs_by_depth: Any, depth: int
+) -> Iterator[Any]:
+    """The stock search, with the facts that contradict a known variable left out before they are sorted."""
+    new_placeholders = new_phs_by_depth[depth]
+    if depth >= len(rule.preconditions):
+        yield from self._all_assignments(new_placeholders, mapping, used_vars, False)
+        return
+    predicate = rule.preconditions[depth]
+    known = [
+        (place, mapping[placeholder].name)
+        for place, placeholder in enumerate(predicate.parameters)
+        if mapping.get(placeholder) is not None
+    ]
+    for signature in _signatures(self._logic.types, predicate.signature):
+        facts = self.facts_with_signature(signature)
+        for place, name in known:
+            facts = [fact for fact in facts if fact.arguments[place].name == name]
+        for fact in sorted(facts, key=_names):
+            for placeholder, variable in zip(predicate.parameters, fact.arguments, strict=False):
+                existing = mapping.get(placeholder)
+                if existing is None:
+                    if variable in used_vars:
+                        break
+                    mapping[placeholder] = variable
+                    used_vars.add(variable)
+                elif existing != variable:
+                    break
+            else:
+                yield from self._all_applicable_assignments(rule, mapping, used_vars, new_phs_by_depth, depth + 1)
+            for placeholder in new_placeholders:
+                used_vars.discard(mapping.pop(placeholder, None))
+
+
+def _names(fact: Any) -> list[str]:
+    return [variable.name for variable in fact.arguments]
+
+
+def _signatures(types: Any, signature: Any) -> list[Any]:
+    known = types.__dict__.setdefault("_interlat_signatures", {})
+    if signature not in known:
+        ranges = types.multi_subtypes([types.get(name) for name in signature.types])
+        known[signature] = [type(signature)(signature.name, [kind.name for kind in kinds]) for kinds in ranges]
+    return known[signature]
 
 
 def patch_environment(pddl_environment: Any, textgen: Any) -> None:
