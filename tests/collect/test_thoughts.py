@@ -20,7 +20,7 @@ from interlat.agents.settings import AgentSettings
 from interlat.agents.sources import PromptOptions
 from interlat.cli.collect import Collect
 from interlat.cli.main import execute
-from interlat.collect.filters import Filters
+from interlat.collect.settings import Filters
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
 from interlat.config import write_config
 from interlat.engine.hf import Engine

@@ -25,7 +25,7 @@ from interlat.store.reading import LatentStore
 from interlat.store.splits import assign_splits
 from interlat.store.writer import writing
 from interlat.tasks.base import Task
-from interlat.tasks.gsm8k import GSM8K
+from interlat.tasks.published import GSM8K
 from interlat.tasks.records import RecordFields
 from interlat.tasks.sources import TaskSource
 from interlat.training.conversations import conversation_example, load_corpus

@@ -7,14 +7,44 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from interlat.agents.settings import with_thinking
 from interlat.agents.sources import PromptOptions
 from interlat.choices import Encoding
-from interlat.collect.filters import Filters
 from interlat.engine.options import Sampling, TemplateOptions
 from interlat.errors import InputError
 from interlat.states import Norm, StateAtSetting
+from interlat.tasks.graders.verdict import Verdict
 from interlat.tasks.sources import TaskSource
 
 if TYPE_CHECKING:
     from interlat.connectors.bridge import Bridge
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a thought must be to be kept; the others are counted and named with a reason."""
+
+    finished: bool = False
+    """Only those that the model ended by itself."""
+    correct: bool = False
+    """Only right answers; needs tasks with answers."""
+    min_tokens: int = 0
+    """Only those of at least this many tokens."""
+    max_tokens: int | None = None
+    """Only those of at most this many tokens."""
+
+    def __post_init__(self) -> None:
+        if self.min_tokens < 0 or (self.max_tokens is not None and self.max_tokens < max(1, self.min_tokens)):
+            raise InputError(f"lengths from {self.min_tokens} to {self.max_tokens} tokens leave nothing; correct them")
+
+    def reason_against(self, tokens: int, stopped: bool, verdict: Verdict | None) -> str:
+        """Why a thought is left out; empty if it is kept."""
+        if self.finished and not stopped:
+            return f"not finished after {tokens} tokens"
+        if tokens < self.min_tokens:
+            return f"too short: {tokens} tokens"
+        if self.max_tokens is not None and tokens > self.max_tokens:
+            return f"too long: {tokens} tokens"
+        if self.correct and verdict is not None and not verdict.correct:
+            return f"wrong answer ({verdict.how})"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -86,18 +116,16 @@ class CollectThoughts:
         if self.samples < 1 or self.batch_size < 1 or self.shard_megabytes < 1:
             raise InputError("samples, batch_size and shard_megabytes must be at least 1")
         with_thinking(self.prompt.thinking, self.template)
-        if self.method == "compressed":
-            self._check_compressed()
-        if self.samples > 1 and self.sampling.temperature == 0:
-            raise InputError(f"{self.samples} greedy samples of a task would be the same; set sampling.temperature")
-
-    def _check_compressed(self) -> None:
-        if self.latent_steps < 1:
+        is_compressed = self.method == "compressed"
+        if is_compressed and self.latent_steps < 1:
             raise InputError(f"latent_steps is {self.latent_steps}; use at least 1")
-        if self.samples > 1 or self.grade or self.filters != Filters() or self.state_at != "before_token":
+        is_answered = self.samples > 1 or self.grade or self.filters != Filters() or self.state_at != "before_token"
+        if is_compressed and is_answered:
             raise InputError(
                 "latent steps are neither sampled nor answers: leave samples, grade, filters and state_at as they are"
             )
+        if self.samples > 1 and self.sampling.temperature == 0:
+            raise InputError(f"{self.samples} greedy samples of a task would be the same; set sampling.temperature")
 
     @property
     def rows_at_once(self) -> int:

@@ -28,10 +28,9 @@ from interlat.engine.streaming import Completion, Request
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError, MessageError, PromptError
 from interlat.store.index import OPENED_THOUGHT, Entry
-from interlat.store.manifest import MANIFEST_FILE, KeptLayer, Manifest, Method, read_manifest
+from interlat.store.manifest import MANIFEST_FILE, KeptLayer, Manifest, read_manifest
 from interlat.store.writer import StoreWriter, finish
 from interlat.tasks.base import SENDER_NOTES, Task
-from interlat.tasks.graders.verdict import Verdict
 from interlat.tasks.grading import grade
 from interlat.tasks.sources import some_tasks
 
@@ -62,6 +61,22 @@ class _Item:
     fault: str = ""
     """Why there is no prompt."""
 
+    @property
+    def entry(self) -> Entry:
+        """Its entry in the store, without what the model writes."""
+        task = self.task
+        more = {"answer": task.answer, SENDER_NOTES: task.notes}
+        return Entry(
+            id=self.id,
+            task=task.told,
+            task_id=task.id,
+            sample=self.sample,
+            split=task.split,
+            task_type=task.task_type,
+            order=self.order,
+            metadata={**task.metadata, **{name: value for name, value in more.items() if value}},
+        )
+
 
 def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Iterator[Progress]:
     """Run or continue the stage; under ``torchrun`` each rank does its share and the first one makes the index.
@@ -86,14 +101,12 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
             device=ranks.device(config.device),
             trust_remote_code=config.trust_remote_code,
         )
-        kept = LayerSelection(config.layers, config.norm)
+        collection = _Collection(config, engine, LayerSelection(config.layers, config.norm), config.bridge(), judged)
         template = config.prompt.resolved_template(config.source)
-        bridge = config.bridge()
-        manifest = _manifest(config, engine, kept, bridge, template, config.source.describe(tasks.origin))
-        make_prompt = config.prompt.maker(template, engine.tokenizer, engine.template)
         chosen = some_tasks(tasks, config.limit)
-        items = _items(config, engine, make_prompt, chosen)
-        manifest = _as_begun(config, engine, manifest, chosen, items)
+        items = collection.items(config.prompt.maker(template, engine.tokenizer, engine.template), chosen)
+        manifest = collection.manifest(template, config.source.describe(tasks.origin))
+        manifest = collection.as_begun(manifest, chosen, items)
         with StoreWriter(config.output, manifest, ranks.rank, config.shard_megabytes * 2**20) as writer:
             contents = writer.contents()
             known = contents.ids
@@ -103,8 +116,7 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
             share = ranks.share(items)
             missing = [item for item in share if item.id not in known]
             yield Progress(len(share) - len(missing), len(share), 0)
-            collection = _Collection(config, engine, kept, bridge, writer, judged)
-            for number, _ in enumerate(collection.run(missing), len(share) - len(missing) + 1):
+            for number, _ in enumerate(collection.run(missing, writer), len(share) - len(missing) + 1):
                 yield Progress(number, len(share), writer.bytes_written)
         ranks.wait()
         if ranks.is_first:
@@ -112,160 +124,127 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
         ranks.wait()
 
 
-def _manifest(
-    config: CollectThoughts,
-    engine: Engine,
-    kept: LayerSelection,
-    bridge: Bridge | None,
-    template: str,
-    source: dict[str, Any],
-) -> Manifest:
-    count = engine.layers
-    layers = zip(kept.numbers(count), kept.norms(count), strict=True)
-    settings: dict[str, Any] = {
-        "source": source,
-        "prompt": {
-            **dataclasses.asdict(config.prompt),
+@dataclass
+class _Collection:
+    """One rank's work."""
+
+    config: CollectThoughts
+    engine: Engine
+    kept: LayerSelection
+    bridge: Bridge | None
+    judged: bool
+
+    def manifest(self, template: str, source: dict[str, Any]) -> Manifest:
+        config, engine, bridge = self.config, self.engine, self.bridge
+        count = engine.layers
+        layers = zip(self.kept.numbers(count), self.kept.norms(count), strict=True)
+        prompt = dataclasses.asdict(config.prompt) | {
             "ask": config.prompt.resolved_ask(config.source.kind),
             "template": template,
-        },
-    }
-    del settings["prompt"]["template_file"]
-    arguments = engine.template.record
-    if config.prompt.thinking != "default":
-        del arguments["enable_thinking"]  # It is among the settings of the prompt already.
-    if arguments:
-        settings["template"] = arguments
-    resolved = {**dataclasses.asdict(config), "align": "identity" if bridge is None else "bridge"}
-    written = ("sampling", "samples", "seed", "filters", "grade")
-    settings |= {name: resolved[name] for name in (written if config.method == "full" else ("latent_steps", "align"))}
-    if config.exact:
-        settings["exact"] = True
-    method: Method = config.method
-    return Manifest(
-        hidden_size=engine.hidden_size if bridge is None else bridge.config.message_size,
-        layers=tuple(KeptLayer(number - count - 1, norm) for number, norm in layers),
-        state_at=config.state_at,
-        dtype=str(engine.dtype).removeprefix("torch.") if config.store_dtype == "auto" else config.store_dtype,
-        encoding=config.encoding,
-        method=method,
-        prompt_states=config.prompt_states,
-        model=engine.name,
-        revision=engine.revision,
-        weights_fingerprint=engine.weights_fingerprint,
-        tokenizer_fingerprint=engine.tokenizer_fingerprint,
-        settings=settings,
-    )
-
-
-def _as_begun(
-    config: CollectThoughts,
-    engine: Engine,
-    manifest: Manifest,
-    tasks: Sequence[tuple[int, Task]],
-    items: Sequence[_Item],
-) -> Manifest:
-    """The manifest in its older form, without ``prompt.allow_special_tokens``, if an older version began the store.
-
-    Such a version let control tokens in a task be control tokens, began no bare text, and wrote the day's date where
-    the chat template asks for one. Where that makes the same prompts, the store goes on; raises InputError where one
-    differs.
-    """
-    if not (Path(config.output) / MANIFEST_FILE).exists():
-        return manifest
-    begun = read_manifest(config.output).settings.get("prompt")
-    if not isinstance(begun, dict) or "allow_special_tokens" in begun:
-        return manifest
-    prompt = {name: value for name, value in manifest.settings["prompt"].items() if name != "allow_special_tokens"}
-    settings = {**manifest.settings, "prompt": prompt}
-    make_prompt = PromptMaker.as_collected(settings, engine.tokenizer, engine.template)
-    another_day = TemplateOptions(date="2000-01-01").over(engine.template)
-    dated = PromptMaker.as_collected(settings, engine.tokenizer, another_day)
-    older, dated_ones = (
-        {item.id: item.prompt for item in _items(config, engine, maker, tasks)} for maker in (make_prompt, dated)
-    )
-    differing = next((i.id for i in items if not i.prompt == older[i.id] == dated_ones[i.id]), None)
-    if differing is not None:
-        raise InputError(
-            f"an older version began the store {config.output}, and the prompt of {differing} is another one now "
-            "(control tokens in a task are words, a bare text has its beginning, and a date is fixed); collect into "
-            "another output"
+        }
+        del prompt["template_file"]
+        settings: dict[str, Any] = {"source": source, "prompt": prompt}
+        arguments = engine.template.record
+        if config.prompt.thinking != "default":
+            del arguments["enable_thinking"]  # It is among the settings of the prompt already.
+        if arguments:
+            settings["template"] = arguments
+        resolved = {**dataclasses.asdict(config), "align": "identity" if bridge is None else "bridge"}
+        written = ("sampling", "samples", "seed", "filters", "grade")
+        settings |= {
+            name: resolved[name] for name in (written if config.method == "full" else ("latent_steps", "align"))
+        }
+        if config.exact:
+            settings["exact"] = True
+        return Manifest(
+            hidden_size=engine.hidden_size if bridge is None else bridge.config.message_size,
+            layers=tuple(KeptLayer(number - count - 1, norm) for number, norm in layers),
+            state_at=config.state_at,
+            dtype=str(engine.dtype).removeprefix("torch.") if config.store_dtype == "auto" else config.store_dtype,
+            encoding=config.encoding,
+            method=config.method,
+            prompt_states=config.prompt_states,
+            model=engine.name,
+            revision=engine.revision,
+            weights_fingerprint=engine.weights_fingerprint,
+            tokenizer_fingerprint=engine.tokenizer_fingerprint,
+            settings=settings,
         )
-    return dataclasses.replace(manifest, settings=settings)
 
+    def as_begun(self, manifest: Manifest, tasks: Sequence[tuple[int, Task]], items: Sequence[_Item]) -> Manifest:
+        """The manifest in its older form, without ``prompt.allow_special_tokens``, if an older version began the store.
 
-def _items(
-    config: CollectThoughts, engine: Engine, make_prompt: PromptMaker, tasks: Sequence[tuple[int, Task]]
-) -> list[_Item]:
-    """All thoughts to be had, longest prompt first. Raises PromptError if no task makes a prompt."""
-    items = []
-    for place, task in tasks:
-        prompt: list[Tokens | Latents] = []
-        fault = opened = ""
-        try:
-            prompt = tokenize(make_prompt(task.told), engine.tokenizer)
-            opened = make_prompt.opened_thought(task.told)
-        except PromptError as error:
-            fault = str(error)
-        for sample in range(config.samples):
-            identifier = task.id if config.samples == 1 else f"{task.id}#{sample}"
-            order = place * config.samples + sample
-            items.append(_Item(identifier, task, sample, order, prompt, opened, fault))
-    if all(item.fault for item in items):
-        # Not a matter of one task.
-        raise PromptError(items[0].fault)
-    return sorted(items, key=lambda item: (-prompt_length(item.prompt), item.order))
+        Such a version let control tokens in a task be control tokens, began no bare text, and wrote the day's date
+        where the chat template asks for one. Where that makes the same prompts, the store goes on; raises InputError
+        where one differs.
+        """
+        output, tokenizer, template = self.config.output, self.engine.tokenizer, self.engine.template
+        if not (Path(output) / MANIFEST_FILE).exists():
+            return manifest
+        begun = read_manifest(output).settings.get("prompt")
+        if not isinstance(begun, dict) or "allow_special_tokens" in begun:
+            return manifest
+        prompt = {name: value for name, value in manifest.settings["prompt"].items() if name != "allow_special_tokens"}
+        settings = {**manifest.settings, "prompt": prompt}
+        older, dated = (
+            {item.id: item.prompt for item in self.items(PromptMaker.as_collected(settings, tokenizer, one), tasks)}
+            for one in (template, TemplateOptions(date="2000-01-01").over(template))
+        )
+        differing = next((i.id for i in items if not i.prompt == older[i.id] == dated[i.id]), None)
+        if differing is not None:
+            raise InputError(
+                f"an older version began the store {output}, and the prompt of {differing} is another one now "
+                "(control tokens in a task are words, a bare text has its beginning, and a date is fixed); collect "
+                "into another output"
+            )
+        return dataclasses.replace(manifest, settings=settings)
 
+    def items(self, make_prompt: PromptMaker, tasks: Sequence[tuple[int, Task]]) -> list[_Item]:
+        """All thoughts to be had, longest prompt first. Raises PromptError if no task makes a prompt."""
+        items = []
+        samples = self.config.samples
+        for place, task in tasks:
+            prompt: list[Tokens | Latents] = []
+            fault = opened = ""
+            try:
+                prompt = tokenize(make_prompt(task.told), self.engine.tokenizer)
+                opened = make_prompt.opened_thought(task.told)
+            except PromptError as error:
+                fault = str(error)
+            for sample in range(samples):
+                identifier = task.id if samples == 1 else f"{task.id}#{sample}"
+                items.append(_Item(identifier, task, sample, place * samples + sample, prompt, opened, fault))
+        if all(item.fault for item in items):
+            # Not a matter of one task.
+            raise PromptError(items[0].fault)
+        return sorted(items, key=lambda item: (-prompt_length(item.prompt), item.order))
 
-class _Collection:
-    """One rank's work on its missing items."""
-
-    def __init__(
-        self,
-        config: CollectThoughts,
-        engine: Engine,
-        kept: LayerSelection,
-        bridge: Bridge | None,
-        writer: StoreWriter,
-        judged: bool,
-    ) -> None:
-        self.config = config
-        self.engine = engine
-        self.kept = kept
-        self.bridge = bridge.to(engine.device) if bridge is not None else None
-        self.writer = writer
-        self.judged = judged
-
-    def run(self, items: Sequence[_Item]) -> Iterator[_Item]:
+    def run(self, items: Sequence[_Item], writer: StoreWriter) -> Iterator[_Item]:
         """Deal with every item; yields each when it is on disk."""
-        fitting = []
-        for item in items:
-            reason = self._unfit(item)
+        self.writer = writer
+        reasons = [(item, self._unfit(item)) for item in items]
+        for item, reason in reasons:
             if reason:
-                self.writer.exclude(item.id, "failed", reason)
+                writer.exclude(item.id, "failed", reason)
                 yield item
-            else:
-                fitting.append(item)
+        fitting = [item for item, reason in reasons if not reason]
         yield from self._write(fitting) if self.config.method == "full" else self._think(fitting)
 
     def _unfit(self, item: _Item) -> str:
         length = prompt_length(item.prompt)
-        needed = 1 if self.config.method == "full" else self.config.latent_steps
         if item.fault:
             return item.fault
         if not item.task.text.strip() or not length:
             return "the task is empty"
         room = self.engine.context_after(length)
-        if length + needed > room:
-            return f"prompt too long: {length} positions, and the context holds {room}"
-        return ""
+        is_long = length + (1 if self.config.method == "full" else self.config.latent_steps) > room
+        return f"prompt too long: {length} positions, and the context holds {room}" if is_long else ""
 
     def _write(self, items: Sequence[_Item]) -> Iterator[_Item]:
         config = self.config
         by_id = {item.id: item for item in items}
-        requests = (Request(item.id, item.prompt, row_seed(config.seed, item.id, "sender")) for item in items)
         stream = self.engine.stream(
-            requests,
+            (Request(item.id, item.prompt, row_seed(config.seed, item.id, "sender")) for item in items),
             config.sampling,
             batch_size=config.rows_at_once,
             kept=self.kept,
@@ -273,9 +252,8 @@ class _Collection:
             prompt_states=config.prompt_states,
         )
         for written in stream:
-            item = by_id[written.key]
-            self._store_written(item, written)
-            yield item
+            self._store_written(by_id[written.key], written)
+            yield by_id[written.key]
 
     def _store_written(self, item: _Item, written: Completion) -> None:
         if not written.sound:
@@ -289,61 +267,41 @@ class _Collection:
         if against:
             self.writer.exclude(item.id, "filtered", against)
             return
-        entry = self._entry(item, written.text, tuple(written.token_ids), written.stopped, verdict)
-        self._append(entry, written.hidden_states, written.prompt_states)
+        metadata: dict[str, Any] = {OPENED_THOUGHT: item.opened_thought} if item.opened_thought else {}
+        if verdict is not None:
+            metadata["verdict"] = {"correct": verdict.correct, "how": verdict.how}
+        entry = dataclasses.replace(
+            item.entry, plan=written.text, token_ids=tuple(written.token_ids), finished=written.stopped
+        )
+        self._append(entry, metadata, written.hidden_states, written.prompt_states)
 
     def _think(self, items: Sequence[_Item]) -> Iterator[_Item]:
         for start in range(0, len(items), self.config.rows_at_once):
             batch = items[start : start + self.config.rows_at_once]
             rows, prompt_states = self._latents([item.prompt for item in batch])
             for item, latents, states in zip(batch, rows, prompt_states, strict=True):
-                self._append(self._entry(item, "", (), True, None), latents, states)
+                self._append(item.entry, {}, latents, states)
                 yield item
 
     def _latents(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Sequence[Tensor | None]]:
         """The rows of some prompts, and the states of the prompts where they are kept."""
-        steps, prompt_states = self.config.latent_steps, [None] * len(prompts)
+        steps = self.config.latent_steps
+        states: Sequence[Tensor | None] = [None] * len(prompts)
         if self.bridge is not None:
-            return think_over(self.engine, self.bridge, prompts, steps)[1], prompt_states
+            return think_over(self.engine, self.bridge.to(self.engine.device), prompts, steps)[1], states
         if self.config.prompt_states:
-            memory, kept_states = self.engine.prefill_hidden(prompts, kept=self.kept)
-            return self.engine.think(memory, steps, self._identity, kept=self.kept)[1], kept_states
-        memory = self.engine.prefill(prompts)
-        return self.engine.think(memory, steps, self._identity, kept=self.kept)[1], prompt_states
+            cache, states = self.engine.prefill_hidden(prompts, kept=self.kept)
+        else:
+            cache = self.engine.prefill(prompts)
+        return self.engine.think(cache, steps, self._identity, kept=self.kept)[1], states
 
     @functools.cached_property
     def _identity(self) -> NormMatchedIdentity:
         return NormMatchedIdentity.of_embeddings(self.engine.input_embeddings)
 
-    def _entry(
-        self, item: _Item, plan: str, token_ids: tuple[int, ...], finished: bool, verdict: Verdict | None
-    ) -> Entry:
-        task = item.task
-        metadata = dict(task.metadata)
-        if task.answer:
-            metadata["answer"] = task.answer
-        if task.notes:
-            metadata[SENDER_NOTES] = task.notes
-        if plan and item.opened_thought:
-            metadata[OPENED_THOUGHT] = item.opened_thought
-        if verdict is not None:
-            metadata["verdict"] = {"correct": verdict.correct, "how": verdict.how}
-        return Entry(
-            id=item.id,
-            task=task.told,
-            plan=plan,
-            task_id=task.id,
-            sample=item.sample,
-            split=task.split,
-            task_type=task.task_type,
-            finished=finished,
-            token_ids=token_ids,
-            order=item.order,
-            metadata=metadata,
-        )
-
-    def _append(self, entry: Entry, rows: Tensor, prompt_states: Tensor | None) -> None:
+    def _append(self, entry: Entry, metadata: dict[str, Any], rows: Tensor, prompt_states: Tensor | None) -> None:
         try:
+            entry = dataclasses.replace(entry, metadata={**entry.metadata, **metadata})
             self.writer.append(entry, rows, prompt_states)
         except MessageError as error:
             # One bad thought, such as a NaN, is counted and named; it does not end the others.

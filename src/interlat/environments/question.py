@@ -5,7 +5,7 @@ from typing import Any
 
 from interlat.environments.protocol import Item, Outcome
 from interlat.errors import InputError
-from interlat.tasks.base import Task, TaskSet
+from interlat.tasks.base import TaskSet
 from interlat.tasks.grading import grade
 from interlat.tasks.parallel import map_in_order
 from interlat.tasks.sandbox.execution import Limits
@@ -17,7 +17,6 @@ class QuestionEnvironment:
     """The questions of a benchmark or of any other task set, graded one reply each.
 
     Args:
-        name: as results spell it.
         tasks: the questions; each needs an answer to be graded against.
         template: what the receiver reads, with ``{text}`` where the question goes.
         limits: what a program may take, in tasks that ask for one.
@@ -27,37 +26,37 @@ class QuestionEnvironment:
         InputError: a task has no answer.
     """
 
+    reply_tokens = 1024
+
     def __init__(
-        self,
-        name: str,
-        tasks: TaskSet,
-        *,
-        template: str = PLACE,
-        limits: Limits | None = None,
-        workers: int = 2,
+        self, name: str, tasks: TaskSet, *, template: str = PLACE, limits: Limits | None = None, workers: int = 2
     ) -> None:
-        self.name = name
-        self.reply_tokens = 1024
+        self.name, self.template, self.limits, self.workers = name, template, limits or Limits(), workers
         self.origin: Mapping[str, Any] = dict(tasks.origin)
-        self.template = template
-        self.limits = limits or Limits()
-        self.workers = workers
         without = next((task for task in tasks.tasks if not task.answer.strip()), None)
         if without is not None:
             raise InputError(f"{without.id} has no answer to grade against; add it, or leave the task out")
         self._tasks = {task.id: task for task in tasks.tasks}
 
     def items(self) -> Sequence[Item]:
-        """See `Environment.items`."""
-        return [self._item(task) for task in self._tasks.values()]
+        return [
+            Item(
+                id=task.id,
+                question=task.text,
+                notes=task.notes,
+                everything=task.told,
+                split=task.split,
+                task_type=task.task_type,
+                family=(task.task_type, task.text),
+                facts={"answer": task.answer},
+            )
+            for task in self._tasks.values()
+        ]
 
     def start(self, items: Sequence[Item]) -> Sequence[Outcome]:
-        """See `Environment.start`."""
         return [Outcome(self.template.replace(PLACE, item.question)) for item in items]
 
     def step(self, items: Sequence[Item], replies: Sequence[str]) -> Sequence[Outcome]:
-        """See `Environment.step`."""
-
         def graded(pair: tuple[Item, str]) -> Outcome:
             item, reply = pair
             verdict = grade(reply, self._tasks[item.id], self.limits)
@@ -67,16 +66,4 @@ class QuestionEnvironment:
         return list(map_in_order(graded, zip(items, replies, strict=True), self.workers))
 
     def close(self) -> None:
-        """See `Environment.close`."""
-
-    def _item(self, task: Task) -> Item:
-        return Item(
-            id=task.id,
-            question=task.text,
-            notes=task.notes,
-            everything=task.told,
-            split=task.split,
-            task_type=task.task_type,
-            family=(task.task_type, task.text),
-            facts={"answer": task.answer},
-        )
+        pass

@@ -23,24 +23,21 @@ class GradedLine:
 
     id: str
     """As the line names itself, or its number from 1."""
-    verdict: Verdict | None
+    verdict: Verdict | None = None
     """None if the line could not be graded."""
-    extracted: str | None
+    extracted: str | None = None
     """What the grader took for the answer of the reply."""
-    error: str
+    error: str = ""
     """Why it could not be graded; empty if it was."""
 
     def as_json(self) -> dict[str, Any]:
         """Its fields for a JSON line; ``reason`` and ``error`` only where there is one."""
         verdict = self.verdict
-        return {
-            "id": self.id,
-            "correct": verdict.correct if verdict else None,
-            "how": verdict.how if verdict else None,
-            "extracted": self.extracted,
-            **({"reason": verdict.reason} if verdict and verdict.reason else {}),
-            **({"error": self.error} if self.error else {}),
-        }
+        found: dict[str, Any] = {"id": self.id, "correct": None, "how": None, "extracted": self.extracted}
+        if verdict:
+            found |= {"correct": verdict.correct, "how": verdict.how}
+            found |= {"reason": verdict.reason} if verdict.reason else {}
+        return found | ({"error": self.error} if self.error else {})
 
 
 def graded_lines(lines: Iterable[bytes], limits: Limits | None = None, workers: int = 2) -> Iterator[GradedLine]:
@@ -50,11 +47,6 @@ def graded_lines(lines: Iterable[bytes], limits: Limits | None = None, workers: 
     has one, ``id``; further ``gold`` (mathematics; choice, where it is the label), ``options`` (choice: an object, or a
     list for A, B, ...), ``tests``, ``functions`` and ``before`` (code), ``solution`` (loader), ``record`` (a benchmark:
     one of its data set). Other fields are not looked at.
-
-    Args:
-        lines: as they are in the file.
-        limits: what a program may take.
-        workers: lines that are graded at once.
 
     Raises:
         InputError: fewer than one worker. A line that cannot be graded says so in its ``error``.
@@ -66,22 +58,17 @@ def graded_lines(lines: Iterable[bytes], limits: Limits | None = None, workers: 
 def _graded(number: int, line: bytes, limits: Limits | None) -> GradedLine:
     identifier = str(number)
     try:
-        fields = _fields_of(line)
+        try:
+            fields = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"this is no JSON ({error}); write one object a line") from error
+        if not isinstance(fields, dict):
+            raise InputError(f"this is {type(fields).__name__} in JSON, expected an object with kind, gold and answer")
         identifier = str(fields.get("id", number))
         task, reply = _task(fields, identifier), text_in(fields, "answer")
-        return GradedLine(identifier, grade(reply, task, limits), extracted_answer(reply, task), "")
+        return GradedLine(identifier, grade(reply, task, limits), extracted_answer(reply, task))
     except InterlatError as error:
-        return GradedLine(identifier, None, None, f"line {number}: {' '.join(str(error).split())}")
-
-
-def _fields_of(line: bytes) -> Mapping[str, Any]:
-    try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"this is no JSON ({error}); write one object a line") from error
-    if not isinstance(fields, dict):
-        raise InputError(f"this is {type(fields).__name__} in JSON, expected an object with kind, gold and answer")
-    return fields
+        return GradedLine(identifier, error=f"line {number}: {' '.join(str(error).split())}")
 
 
 def _task(fields: Mapping[str, Any], identifier: str) -> Task:

@@ -6,9 +6,8 @@ problem. Each comes with a plan and a worked solution, for training small models
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from interlat.errors import InputError
 from interlat.tasks.base import Task, TaskSet
@@ -52,6 +51,9 @@ class _Story:
         """So many of the things; all of their names lose an s in the singular."""
         return f"{count} {more}{self.things[:-1] if count == 1 else self.things}"
 
+    def newcomer(self, people: Sequence[str]) -> str | None:
+        return next((who for who in people if who not in self.counts), None)
+
     def tell(self, who: str, count: int, sentence: str, needs: Sequence[str] = (), sum_: str = "") -> None:
         self.counts[who] = count
         self.sentences.append(sentence)
@@ -66,9 +68,7 @@ def arithmetic_problems(count: int, split: str, options: ArithmeticOptions | Non
     the calculations) and ``statements``; the task type says how many statements there are.
 
     Args:
-        count: how many.
         split: train or test; a problem belongs to the one or the other by a digest of its text.
-        options: how hard, and which.
 
     Raises:
         InputError: fewer than one is asked for, or there is no such split.
@@ -82,29 +82,24 @@ def arithmetic_problems(count: int, split: str, options: ArithmeticOptions | Non
     seen: set[str] = set()
     for facts, question, answer, metadata in _problems(options):
         text = f"{facts} {question}"
-        if text in seen or _split_of(text) != split:
+        digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+        if text in seen or (digest < TEST_SHARE * 2**64) != (split == "test"):
             continue
         seen.add(text)
-        tasks.append(
-            Task(
-                id=f"arithmetic/{split}/{options.seed}/{len(tasks)}",
-                text=question if options.split_facts else text,
-                notes=facts if options.split_facts else "",
-                answer=str(answer),
-                split=split,
-                task_type=f"{metadata['statements']} statements",
-                metadata=metadata,
-            )
+        task = Task(
+            id=f"arithmetic/{split}/{options.seed}/{len(tasks)}",
+            text=question if options.split_facts else text,
+            notes=facts if options.split_facts else "",
+            answer=str(answer),
+            split=split,
+            task_type=f"{metadata['statements']} statements",
+            metadata=metadata,
         )
+        tasks.append(task)
         if len(tasks) == count:
             break
     facts = ", facts split off" if options.split_facts else ""
     return TaskSet(tuple(tasks), {"data": f"generated, {options}{facts}"})
-
-
-def _split_of(text: str) -> Literal["train", "test"]:
-    digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-    return "test" if digest < TEST_SHARE * 2**64 else "train"
 
 
 def _problems(options: ArithmeticOptions) -> Iterator[tuple[str, str, int, dict[str, object]]]:
@@ -117,17 +112,11 @@ def _problems(options: ArithmeticOptions) -> Iterator[tuple[str, str, int, dict[
         while len(story.sentences) < length:
             rng.choice(_STATEMENTS)(rng, story, people)
         asked, answer, question, last = _question(rng, story)
-        needed = _needed(story, asked)
-        yield (
-            " ".join(story.sentences),
-            question,
-            answer,
-            {
-                "plan": " ".join([*(f"{who}." for who in dict.fromkeys(story.steps[i][0] for i in needed)), "Answer."]),
-                "solution": " ".join([*(story.steps[i][2] for i in needed), f"{last}Answer: {answer}"]),
-                "statements": length,
-            },
-        )
+        needed = [story.steps[number] for number in _needed(story, asked)]
+        plan = " ".join([*(f"{who}." for who in dict.fromkeys(who for who, _, _ in needed)), "Answer."])
+        solution = " ".join([*(calculation for _, _, calculation in needed), f"{last}Answer: {answer}"])
+        metadata: dict[str, object] = {"plan": plan, "solution": solution, "statements": length}
+        yield " ".join(story.sentences), question, answer, metadata
 
 
 def _needed(story: _Story, asked: Sequence[str]) -> list[int]:
@@ -155,19 +144,15 @@ def _question(rng: random.Random, story: _Story) -> tuple[list[str], int, str, s
     return [last], story.counts[last], f"How many {story.things} does {last} have?", ""
 
 
-def _somebody_new(story: _Story, people: Sequence[str]) -> str | None:
-    return next((who for who in people if who not in story.counts), None)
-
-
 def _has(rng: random.Random, story: _Story, people: Sequence[str]) -> None:
-    who = _somebody_new(story, people)
+    who = story.newcomer(people)
     if who is not None and len(story.counts) < 2:
         count = rng.randint(2, 20)
         story.tell(who, count, f"{who} has {story.some(count)}.")
 
 
 def _compares(rng: random.Random, story: _Story, people: Sequence[str]) -> None:
-    who = _somebody_new(story, people)
+    who = story.newcomer(people)
     if who is None or not story.counts:
         return
     other = rng.choice(list(story.counts))
@@ -182,7 +167,7 @@ def _compares(rng: random.Random, story: _Story, people: Sequence[str]) -> None:
 
 
 def _joins(rng: random.Random, story: _Story, people: Sequence[str]) -> None:
-    who = _somebody_new(story, people)
+    who = story.newcomer(people)
     if who is None or len(story.counts) < 2:
         return
     one, two = rng.sample(list(story.counts), 2)
@@ -205,10 +190,4 @@ def _changes(rng: random.Random, story: _Story, people: Sequence[str]) -> None:
         story.tell(who, known - difference, sentence, [who], f"{known} - {difference}")
 
 
-_STATEMENTS: tuple[Callable[[random.Random, _Story, Sequence[str]], None], ...] = (
-    _has,
-    _compares,
-    _compares,
-    _joins,
-    _changes,
-)
+_STATEMENTS = (_has, _compares, _compares, _joins, _changes)

@@ -1,5 +1,6 @@
 """A task is a question with its answer; a task set says where its tasks come from."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -56,14 +57,12 @@ class TaskSet:
         data = self.origin.get("data", "the data")
         if not self.tasks:
             raise InputError(f"{data} has no tasks, expected at least one; choose another split, subset or file")
-        seen: set[str] = set()
-        for task in self.tasks:
-            if task.id in seen:
-                raise InputError(
-                    f"{data} has two tasks with the id {task.id!r}, expected different ids; "
-                    "rename one or name another id column"
-                )
-            seen.add(task.id)
+        twice = [one for one, count in Counter(task.id for task in self.tasks).items() if count > 1]
+        if twice:
+            raise InputError(
+                f"{data} has two tasks with the id {twice[0]!r}, expected different ids; "
+                "rename one or name another id column"
+            )
 
 
 def lettered(texts: Sequence[str]) -> dict[str, str]:

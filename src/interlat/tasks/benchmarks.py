@@ -39,9 +39,7 @@ class Benchmark:
 
         Args:
             data: another data set of the hub, or a local copy as `interlat.tasks.reading.read_records` reads it.
-            split: another split.
-            name: another configuration.
-            revision: branch, tag or commit on the hub.
+            split, name, revision: others than the benchmark's own.
 
         Raises:
             InputError: what `read_records` raises, or a record that is not of this benchmark.
@@ -56,20 +54,12 @@ class Benchmark:
 
 
 _HOMES = {
-    "gsm8k": "gsm8k:GSM8K",
-    "math": "hendrycks_math:MATH",
-    "math500": "hendrycks_math:MATH_500",
-    "aime2024": "aime:AIME_2024",
-    "aime2025": "aime:AIME_2025",
-    "gpqa": "gpqa:GPQA",
-    "arc_easy": "arc:ARC_EASY",
-    "arc_challenge": "arc:ARC_CHALLENGE",
-    "winogrande": "winogrande:WINOGRANDE",
-    "medqa": "medqa:MEDQA",
-    "mbppplus": "programming:MBPP_PLUS",
-    "humaneval": "programming:HUMANEVAL",
-    "humanevalplus": "programming:HUMANEVAL_PLUS",
-}
+    "gsm8k": "published:GSM8K", "math": "hendrycks_math:MATH", "math500": "hendrycks_math:MATH_500",
+    "aime2024": "published:AIME_2024", "aime2025": "published:AIME_2025", "gpqa": "published:GPQA",
+    "arc_easy": "published:ARC_EASY", "arc_challenge": "published:ARC_CHALLENGE",
+    "winogrande": "published:WINOGRANDE", "medqa": "published:MEDQA", "mbppplus": "programming:MBPP_PLUS",
+    "humaneval": "programming:HUMANEVAL", "humanevalplus": "programming:HUMANEVAL_PLUS",
+}  # fmt: skip
 BENCHMARKS: Registry[Benchmark] = Registry(
     "benchmarks", {name: f"interlat.tasks.{home}" for name, home in _HOMES.items()}
 )

@@ -9,13 +9,9 @@ from interlat.tasks.base import Task, TaskSet
 from interlat.tasks.reading import read_records, value_of
 
 TASK_TYPES = (
-    "pick_and_place_simple",
-    "look_at_obj_in_light",
-    "pick_clean_then_place_in_recep",
-    "pick_heat_then_place_in_recep",
-    "pick_cool_then_place_in_recep",
-    "pick_two_obj_and_place",
-)
+    "pick_and_place_simple", "look_at_obj_in_light", "pick_clean_then_place_in_recep",
+    "pick_heat_then_place_in_recep", "pick_cool_then_place_in_recep", "pick_two_obj_and_place",
+)  # fmt: skip
 """As ALFWorld's ids spell them."""
 
 TASK_TURN = 2
@@ -34,8 +30,7 @@ def load_conversations(data: str, split: str = "", task_turn: int = TASK_TURN) -
     in the id or in the task, or empty.
 
     Args:
-        data: what `read_records` reads.
-        split: which split.
+        data, split: as in `read_records`.
         task_turn: the place of the turn that is the task; 0 for conversations that begin with it.
 
     Raises:
@@ -48,25 +43,15 @@ def load_conversations(data: str, split: str = "", task_turn: int = TASK_TURN) -
         identifier = value_of(record, "item_id" if "item_id" in record and "id" not in record else "id", where)
         turns = turns_of(record, f"conversation {identifier!r} ({where})", task_turn)
         text = turns[task_turn]["value"]
-        task_type = _TYPE.search(identifier) or _TYPE.search(text)
-        task = Task(
-            id=identifier,
-            text=text,
-            split=split,
-            task_type=task_type[0] if task_type else "",
-            metadata={"conversations": turns},
-        )
-        tasks.append(task)
+        found = _TYPE.search(identifier) or _TYPE.search(text)
+        task_type = found[0] if found else ""
+        tasks.append(Task(identifier, text, split=split, task_type=task_type, metadata={"conversations": turns}))
     return TaskSet(tuple(tasks), origin)
 
 
 def turns_of(record: Mapping[str, Any], where: str, task_turn: int = TASK_TURN) -> list[dict[str, str]]:
-    """The turns in ``record["conversations"]`` as ``{"from": "human" | "gpt", "value": ...}``.
-
-    Args:
-        record: one record, or the metadata of a task.
-        where: which one it is, for the message.
-        task_turn: the place of the turn that is the task.
+    """The turns in ``record["conversations"]``, of a record or of the metadata of a task, as
+    ``{"from": "human" | "gpt", "value": ...}``.
 
     Raises:
         InputError: the conversation ends before the task, or has the wrong speakers.

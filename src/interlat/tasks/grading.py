@@ -26,10 +26,7 @@ def grade(reply: str, task: Task, limits: Limits | None = None) -> Verdict:
 
     Only what follows the thoughts of the reply is judged, see `interlat.reasoning.final_part`.
 
-    Args:
-        reply: all that the model wrote, thoughts included.
-        task: what it was asked.
-        limits: what a program may take; LatentMAS (arXiv 2511.20639) gives 10 seconds, as here.
+    A program may take ``limits``; LatentMAS (arXiv 2511.20639) gives 10 seconds, as here.
 
     Raises:
         InputError: the task has no right answer, or lacks what its grader needs.
@@ -41,10 +38,7 @@ def grade(reply: str, task: Task, limits: Limits | None = None) -> Verdict:
 
 
 def extracted_answer(reply: str, task: Task) -> str | None:
-    """What the grader of a task takes for the answer of a reply: its final answer, a label, or a program.
-
-    Returns:
-        The answer, or None where there is none.
-    """
+    """What the grader of a task takes for the answer of a reply: its final answer, a label, or a program; None where
+    there is none."""
     said = final_part(reply)
     return None if said is None else GRADERS[task.grader].extracted(said, task)

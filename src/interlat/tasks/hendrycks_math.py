@@ -16,27 +16,22 @@ from interlat.tasks.boxed import all_boxed, boxed_answer, last_boxed
 from interlat.tasks.reading import SUFFIXES, Records, is_local, read_records, value_of
 
 SUBJECTS = (
-    "algebra",
-    "counting_and_probability",
-    "geometry",
-    "intermediate_algebra",
-    "number_theory",
-    "prealgebra",
+    "algebra", "counting_and_probability", "geometry", "intermediate_algebra", "number_theory", "prealgebra",
     "precalculus",
-)
+)  # fmt: skip
 """As the hub names its configurations."""
 
 LEVELS = (1, 2, 3, 4, 5)
 """From easy to hard."""
 
+_SUFFIXES = (*SUFFIXES, "")
 _EITHER = re.compile(r"\b(?:either|also)\b[^.]{0,40}\b(?:accept\w*|correct) (?:as an )?answer", re.IGNORECASE)
 _ASKS_FOR_LIST = re.compile(r"separated by (?:a )?comma", re.IGNORECASE)
 _OR_BOX = re.compile(r"\bor\s*\}?\s*\$?\s*\\(?:boxed|fbox)")
 
 
-def _task(record: Mapping[str, Any], identifier: str, split: str, subject: str) -> Task:
-    solution = value_of(record, "solution", identifier)
-    problem = value_of(record, "problem", identifier)
+def _task(record: Mapping[str, Any], identifier: str, split: str = "", subject: str = "") -> Task:
+    solution, problem = (value_of(record, column, identifier) for column in ("solution", "problem"))
     answers = answers_of(problem, solution)
     if not answers:
         raise InputError(f"{identifier} has no \\boxed{{...}} in its solution; correct the record or leave it out")
@@ -46,11 +41,11 @@ def _task(record: Mapping[str, Any], identifier: str, split: str, subject: str) 
             f"{identifier} has the level {record['level']!r}, expected Level 1 to Level 5; correct the record"
         )
     return Task(
-        id=identifier,
-        text=problem,
-        answer=answers[0],
+        identifier,
+        problem,
+        answers[0],
         split=split,
-        task_type=subject,
+        task_type=subject or _subject_of(record, identifier),
         metadata={"level": None if level[1] == "?" else int(level[1]), "solution": solution},
         alternatives=tuple(answers[1:]),
     )
@@ -79,32 +74,25 @@ def _records_by_subject(
     data: str, split: str, wanted: Sequence[str], revision: str
 ) -> tuple[dict[str, Records], dict[str, str]]:
     """All records of the wanted subjects in the order of `SUBJECTS`, and their origin."""
+    records_of: dict[str, Records] = {}
     if not is_local(data):
-        records_of = {}
         for subject in wanted:
             records_of[subject], origin = read_records(data, split, subject, revision)
             # So that all subjects are of one commit, even if the data set changes meanwhile.
             revision = origin["revision"]
         return records_of, origin
-    parts = _parts(Path(data).expanduser())
+    # A folder with a file or a folder for each subject.
+    places = [(subject, Path(data).expanduser() / f"{subject}{suffix}") for subject in SUBJECTS for suffix in _SUFFIXES]
+    parts = {subject: str(place) for subject, place in places if place.exists()}
     if not parts:
         records, origin = read_records(data, split)
-        mixed: dict[str, Records] = {}
         for number, record in enumerate(records):
-            mixed.setdefault(_subject_of(record, f"record {number} of {data}"), []).append(record)
-        return {subject: mixed[subject] for subject in wanted if subject in mixed}, origin
+            records_of.setdefault(_subject_of(record, f"record {number} of {data}"), []).append(record)
+        return {subject: records_of[subject] for subject in wanted if subject in records_of}, origin
     read = {subject: read_records(parts[subject], split) for subject in wanted if subject in parts}
     hashes = "".join(f"{origin['sha256']}  {subject}\n" for subject, (_, origin) in read.items())
-    return {subject: records for subject, (records, _) in read.items()}, {
-        "data": data,
-        "sha256": sha256_of(hashes.encode()),
-    }
-
-
-def _parts(folder: Path) -> dict[str, str]:
-    """Subject -> its folder or file in ``folder``."""
-    places = [(subject, folder / f"{subject}{suffix}") for subject in SUBJECTS for suffix in (*SUFFIXES, "")]
-    return {subject: str(place) for subject, place in places if place.exists()}
+    origin = {"data": data, "sha256": sha256_of(hashes.encode())}
+    return {subject: records for subject, (records, _) in read.items()}, origin
 
 
 def _subject_of(record: Mapping[str, Any], where: str) -> str:
@@ -120,14 +108,9 @@ class Math(Benchmark):
     """MATH, which is read subject by subject."""
 
     def load(
-        self,
-        data: str = "",
-        split: str = "",
-        name: str = "",
-        revision: str = "",
-        subjects: Sequence[str] = (),
-        levels: Sequence[int] = (),
-    ) -> TaskSet:
+        self, data: str = "", split: str = "", name: str = "", revision: str = "",
+        subjects: Sequence[str] = (), levels: Sequence[int] = (),
+    ) -> TaskSet:  # fmt: skip
         """The problems of one split, subject after subject, each in the published order.
 
         The id is ``math/<split>/<subject>/<number within the subject>``, counted from 0 before anything is left out.
@@ -137,9 +120,7 @@ class Math(Benchmark):
         Args:
             data: the hub's data set (a configuration for each subject), one local file with all subjects in its field
                 ``type``, or a folder with a file or a folder for each subject.
-            split: train or test.
             name: one more of the subjects.
-            revision: branch, tag or commit on the hub.
             subjects: some of `SUBJECTS`; empty for all that the data holds.
             levels: some of 1 to 5; empty for all.
 
@@ -163,35 +144,23 @@ class Math(Benchmark):
         return TaskSet(tuple(task for task in tasks if not levels or task.metadata["level"] in levels), origin)
 
 
-MATH = Math(
-    "math",
-    "MATH (arXiv 2103.03874)",
-    data="EleutherAI/hendrycks_math",
-    task_of=lambda record, where: _task(record, where, "", _subject_of(record, where)),
-    size=5000,
-)
+MATH = Math("math", "MATH (arXiv 2103.03874)", "EleutherAI/hendrycks_math", _task, 5000)
 
 
 def _task_of_500(record: Mapping[str, Any], where: str) -> Task:
-    problem, answer, solution = (
-        value_of(record, "problem", where),
-        value_of(record, "answer", where),
-        record.get("solution"),
-    )
-    answers = [answer]
-    if isinstance(solution, str) and last_boxed(solution) == answer:
-        # The column holds the last box, where the answer may be several.
-        answers = answers_of(problem, solution)
+    problem, answer = (value_of(record, column, where) for column in ("problem", "answer"))
+    solution = record.get("solution")
+    # The column holds the last box, where the answer may be several.
+    is_last_box = isinstance(solution, str) and last_boxed(solution) == answer
+    answers = answers_of(problem, str(solution)) if is_last_box else [answer]
     return Task(
-        id=where,
-        text=problem,
-        answer=answers[0],
+        where,
+        problem,
+        answers[0],
         alternatives=tuple(answers[1:]),
         task_type=str(record.get("subject") or ""),
         metadata={"level": record.get("level"), "solution": str(solution or "")},
     )
 
 
-MATH_500 = Benchmark(
-    "math500", "MATH-500 (arXiv 2305.20050)", data="HuggingFaceH4/MATH-500", task_of=_task_of_500, size=500
-)
+MATH_500 = Benchmark("math500", "MATH-500 (arXiv 2305.20050)", "HuggingFaceH4/MATH-500", _task_of_500, 500)

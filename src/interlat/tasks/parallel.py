@@ -1,9 +1,15 @@
-"""Work on several threads whose results come in order."""
+"""Work whose results come in order: on several threads, and in processes that answer line by line."""
 
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from interlat.errors import InputError
 
@@ -14,12 +20,9 @@ Result = TypeVar("Result")
 def map_in_order(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int = 2, waiting: int | None = None
 ) -> Iterator[Result]:
-    """``function`` of each item, in the order of the items, which are taken as they are needed.
+    """``function`` of each item, in the order of the items, which are taken in this thread as they are needed.
 
     Args:
-        function: runs on threads.
-        items: taken in this thread.
-        workers: how many items are worked on at once.
         waiting: items that may be under way or done before the first of them is asked for; None is twice the workers.
 
     Raises:
@@ -36,3 +39,58 @@ def map_in_order(
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
+
+
+class LineProcess:
+    """A fresh interpreter that runs a module and answers with one JSON line each on its standard output.
+
+    It imports nothing of the calling program, so a script needs no ``if __name__ == "__main__"``.
+
+    Args:
+        arguments: the module and its arguments.
+        stderr: as of `subprocess.Popen`.
+    """
+
+    def __init__(self, *arguments: str, stderr: int | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
+        assert self.process.stdin and self.process.stdout
+        self._requests, self._answers = self.process.stdin, self.process.stdout
+
+    def send(self, request: Any) -> None:
+        """Write a request; that the process is gone is noticed where its answer is missing."""
+        with contextlib.suppress(BrokenPipeError):
+            self._requests.write(json.dumps(request).encode() + b"\n")
+            self._requests.flush()
+
+    def receive(self, seconds: float | None = None) -> Any:
+        """The next answer. With ``seconds``, no other one may be on its way.
+
+        Raises:
+            EOFError: the process is gone, or the time is over.
+        """
+        ready = seconds is None or select.select([self._answers], [], [], seconds)[0]
+        line = self._answers.readline() if ready else b""
+        if not line.endswith(b"\n"):
+            raise EOFError
+        return json.loads(line)
+
+    def finish(self) -> None:
+        """Tell the process that no request follows."""
+        with contextlib.suppress(BrokenPipeError):
+            self._requests.close()
+
+    def end(self, seconds: float = 0) -> None:
+        """Wait so long, then kill it."""
+        self.finish()
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._answers.close()

@@ -43,25 +43,20 @@ def complete(tests: str) -> str:
 
 def _humaneval_task(record: Mapping[str, Any], where: str) -> Task:
     prompt, function = value_of(record, "prompt", where), value_of(record, "entry_point", where)
+    request = "Write the Python function that is begun here. Write all that it needs, with its imports."
+    tests = complete(f"{value_of(record, 'test', where)}\ncheck({function})\n")
     return Task(
-        id=where,
-        text=(
-            "Write the Python function that is begun here. Write all that it needs, with its imports.\n\n"
-            f"```python\n{prompt.strip()}\n```"
-        ),
-        answer=prompt + value_of(record, "canonical_solution", where),
-        metadata={
-            "tests": complete(f"{value_of(record, 'test', where)}\ncheck({function})\n"),
-            "functions": [function],
-            # Some tests use the helper functions that stand there.
-            "before": prompt,
-        },
+        where,
+        f"{request}\n\n```python\n{prompt.strip()}\n```",
+        prompt + value_of(record, "canonical_solution", where),
+        # Some tests use the helper functions that stand in the prompt.
+        metadata={"tests": tests, "functions": [function], "before": prompt},
     )
 
 
-_human_eval = partial(Benchmark, task_of=_humaneval_task, size=164, grader="code")
-HUMANEVAL = _human_eval("humaneval", "HumanEval (arXiv 2107.03374)", data="openai/openai_humaneval")
-HUMANEVAL_PLUS = _human_eval("humanevalplus", "HumanEval+ (arXiv 2305.01210)", data="evalplus/humanevalplus")
+_code = partial(Benchmark, grader="code")
+HUMANEVAL = _code("humaneval", "HumanEval (arXiv 2107.03374)", "openai/openai_humaneval", _humaneval_task, 164)
+HUMANEVAL_PLUS = _code("humanevalplus", "HumanEval+ (arXiv 2305.01210)", "evalplus/humanevalplus", _humaneval_task, 164)
 
 _SHOWN = 3
 """Assertions that are shown, since a sentence names no function; the same as in LatentMAS (arXiv 2511.20639)."""
@@ -76,19 +71,10 @@ def _mbpp_task(record: Mapping[str, Any], where: str) -> Task:
     if not functions:
         raise InputError(f"{where} has no function in its code that its test_list calls; correct the record")
     examples = "\n".join(list(shown or ())[:_SHOWN])
-    return Task(
-        id=where,
-        text=(
-            f"{value_of(record, 'prompt', where).strip()} Write Python, with all its imports. It should satisfy\n\n"
-            f"```python\n{examples}\n```"
-        ),
-        answer=solution,
-        metadata={
-            "tests": complete("\n".join([*(record.get("test_imports") or ()), tests])),
-            "functions": sorted(functions),
-            "before": "",
-        },
-    )
+    request = f"{value_of(record, 'prompt', where).strip()} Write Python, with all its imports. It should satisfy"
+    tests = complete("\n".join([*(record.get("test_imports") or ()), tests]))
+    metadata = {"tests": tests, "functions": sorted(functions), "before": ""}
+    return Task(where, f"{request}\n\n```python\n{examples}\n```", solution, metadata=metadata)
 
 
 def _tree(program: str, where: str) -> ast.Module:
@@ -98,6 +84,4 @@ def _tree(program: str, where: str) -> ast.Module:
         raise InputError(f"the {where} is no Python ({error.msg}); correct the record") from error
 
 
-MBPP_PLUS = Benchmark(
-    "mbppplus", "MBPP+ (arXiv 2305.01210)", data="evalplus/mbppplus", task_of=_mbpp_task, size=378, grader="code"
-)
+MBPP_PLUS = _code("mbppplus", "MBPP+ (arXiv 2305.01210)", "evalplus/mbppplus", _mbpp_task, 378)

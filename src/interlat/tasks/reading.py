@@ -7,11 +7,10 @@ JSON text that looks like a date becomes one) and fill missing fields, and a tas
 import csv
 import glob
 import gzip
-import hashlib
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +51,11 @@ def read_records(data: str, split: str = "", name: str = "", revision: str = "")
     path = Path(data).expanduser()
     if not path.exists():
         raise InputError(f"there is no file {data}; correct the path, or name a data set of the hub as owner/name")
-    if path.is_dir() and (path / "dataset_dict.json").exists():
-        path = _saved_split(path, split)
+    if (path / "dataset_dict.json").exists():
+        splits = sorted(file.parent.name for file in path.glob("*/state.json"))
+        if split not in splits:
+            raise InputError(f"{path} has no split {split!r}; choose one of {', '.join(splits) or 'another folder'}")
+        path = path / split
     saved = path / "state.json"
     files = [path] if saved.exists() or not path.is_dir() else _files_of_split(path, split, name)
     records: Records = []
@@ -61,23 +63,21 @@ def read_records(data: str, split: str = "", name: str = "", revision: str = "")
         try:
             records += _file_records(file)
         except (OSError, ValueError, EOFError, zlib.error, csv.Error) as error:
-            raise InputError(f"cannot read {file} ({_one_line(error)}); correct the file or fetch it again") from error
+            said = " ".join(str(error).split())
+            raise InputError(f"cannot read {file} ({said}); correct the file or fetch it again") from error
     if saved.exists():
         # Other files there may be caches, which come and go.
         files = [path / file["filename"] for file in json.loads(saved.read_text(encoding="utf-8"))["_data_files"]]
-    return records, {"data": data, "sha256": _digest(files, path)}
+    hashes = {file.relative_to(path).as_posix(): sha256_of(file.read_bytes()) for file in files}
+    together = sha256_of("".join(f"{hashes[file]}  {file}\n" for file in sorted(hashes)).encode())
+    return records, {"data": data, "sha256": next(iter(hashes.values())) if len(hashes) == 1 else together}
 
 
 def value_of(record: Mapping[str, Any], column: str, where: str) -> str:
     """What ``record`` has in ``column``, as text.
 
-    Args:
-        record: one record.
-        column: the name of the column.
-        where: which record it is, for the message.
-
     Raises:
-        InputError: there is no such column or nothing in it; the message lists the columns that there are.
+        InputError: there is no such column or nothing in it; the message says ``where`` and lists the columns.
     """
     if record.get(column) is None:
         columns = ", ".join(record) or "none"
@@ -93,10 +93,6 @@ def as_text(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _file_records(path: Path) -> Records:
@@ -176,23 +172,6 @@ def _files_of_split(folder: Path, split: str, name: str) -> list[Path]:
     )
 
 
-def _digest(files: Sequence[Path], root: Path) -> str:
-    hashes = {}
-    for file in files:
-        with open(file, "rb") as handle:
-            hashes[file.relative_to(root).as_posix()] = hashlib.file_digest(handle, "sha256").hexdigest()
-    if len(hashes) == 1:
-        return next(iter(hashes.values()))
-    return sha256_of("".join(f"{hashes[file]}  {file}\n" for file in sorted(hashes)).encode())
-
-
-def _saved_split(folder: Path, split: str) -> Path:
-    if not split or not (folder / split / "state.json").exists():
-        splits = sorted(file.parent.name for file in folder.glob("*/state.json"))
-        raise InputError(f"{folder} has no split {split!r}; choose one of {', '.join(splits) or 'another folder'}")
-    return folder / split
-
-
 def _hub_records(data: str, split: str, name: str, revision: str) -> tuple[Records, dict[str, str]]:
     import datasets
     from datasets.exceptions import DatasetsError
@@ -207,8 +186,9 @@ def _hub_records(data: str, split: str, name: str, revision: str) -> tuple[Recor
         records: Records = datasets.load_dataset(data, name or None, split=split, revision=commit).to_list()
     # HTTPError: without a network. RuntimeError: a data set that needs a program of its own to be read.
     except (DatasetsError, HTTPError, OSError, ValueError, RuntimeError) as error:
+        said = " ".join(str(error).split())
         raise InputError(
-            f"cannot read split {split!r} of {data!r} ({name or 'no configuration'}) from the hub: {_one_line(error)}; "
+            f"cannot read split {split!r} of {data!r} ({name or 'no configuration'}) from the hub: {said}; "
             "check the names and the network, or give a local file"
         ) from error
     return records, {"data": data, "revision": commit}

@@ -68,11 +68,8 @@ def load_records(data: str, split: str, fields: RecordFields, name: str = "", re
     put before the number (``test/0``), so that the ids of two splits differ.
 
     Args:
-        data: what `interlat.tasks.reading.read_records` reads.
         split: which split; with ``fields.split``, only records that have this value there.
-        fields: the names of the columns.
-        name: as in `read_records`.
-        revision: as in `read_records`.
+        data, name, revision: as in `interlat.tasks.reading.read_records`.
 
     Raises:
         InputError: what `read_records` raises, a column is missing, two ids are the same, or no record is left.
@@ -88,7 +85,13 @@ def load_records(data: str, split: str, fields: RecordFields, name: str = "", re
         record_split = value_of(record, fields.split, where) if fields.split else split
         if not split or record_split == split:
             chosen.append((number, record_split, _options(record, fields.options, where)))
-    readings, fitting = _readings([(records[number].get(fields.answer), options) for number, _, options in chosen])
+    given = [(records[number].get(fields.answer), options) for number, _, options in chosen]
+    # First the ways to read the answers that fit all records: a column of numbers of which some are the texts of
+    # options, too, is still one of numbers.
+    ways: list[_Reading] = [_by_label, _by_text, _by_number]
+    asked = [(answer, options) for answer, options in given if options and answer not in (None, "")]
+    fitting = [way for way in ways if all(len(way(*one)) == 1 for one in asked)]
+    readings = [*fitting, *(way for way in ways if way not in fitting)]
     taken = {fields.id, fields.text, fields.answer, fields.task_type, fields.split, fields.notes, *fields.options}
     tasks = []
     for number, record_split, options in chosen:
@@ -150,20 +153,9 @@ def _by_number(answer: Any, options: Mapping[str, str]) -> list[str]:
     return [label for place, label in enumerate(options) if whole and str(place) == (whole[1].lstrip("0") or "0")]
 
 
-def _readings(answers: Sequence[tuple[Any, Mapping[str, str]]]) -> tuple[list[_Reading], list[_Reading]]:
-    """All ways to read the answers of a column, and those that fit all records, which go first.
-
-    A column of numbers of which some are the texts of options, too, is still one of numbers.
-    """
-    given = [(answer, options) for answer, options in answers if options and answer not in (None, "")]
-    ways: list[_Reading] = [_by_label, _by_text, _by_number]
-    fitting = [way for way in ways if all(len(way(*one)) == 1 for one in given)]
-    return [*fitting, *(way for way in ways if way not in fitting)], fitting
-
-
 def _label(answer: Any, options: Mapping[str, str], where: str, readings: Sequence[_Reading]) -> str:
     """The label of the right option; empty where the record has no answer."""
-    if answer is None or answer == "":
+    if answer in (None, ""):
         return ""
     for reading in readings:
         if len(found := reading(answer, options)) == 1:

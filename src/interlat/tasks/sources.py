@@ -101,13 +101,15 @@ class TaskSource:
         Raises:
             InputError: no such data, or it cannot be understood.
         """
-        return self.how.load(self, ask)
+        found = self.how.load(self, ask)
+        return found if self.notes else replace(found, tasks=tuple(replace(task, notes="") for task in found.tasks))
 
     def describe(self, origin: Mapping[str, str]) -> dict[str, Any]:
         """What a manifest says of the source; which subset was chosen does not matter for the tasks in it."""
         # A file is known by its content, wherever it lies.
         described = {k: v for k, v in origin.items() if k != "data" or "sha256" not in origin}
-        return {"kind": self.kind, **described, **self.how.described(self)}
+        without = {} if self.notes else {"notes": False}
+        return {"kind": self.kind, **described, **self.how.described(self)} | without
 
     @property
     def record(self) -> dict[str, Any]:
@@ -139,7 +141,7 @@ class SourceKind:
         return "mathematics"
 
     def described(self, source: TaskSource) -> dict[str, Any]:
-        """What a manifest says besides the kind and the origin."""
+        """What a manifest says besides the kind, the origin and the lack of notes."""
         return {}
 
     def template(self, source: TaskSource, ask: Ask) -> str:
@@ -160,7 +162,7 @@ class BenchmarkKind(SourceKind):
 class MathKind(BenchmarkKind):
     """MATH, of which a sender writes a hint."""
 
-    takes = (*BenchmarkKind.takes, "subjects", "levels")
+    takes = (*SourceKind.takes, "subjects", "levels")
     ask = "plan"
 
     def load(self, source: TaskSource, ask: Ask) -> TaskSet:
@@ -173,9 +175,7 @@ class MathKind(BenchmarkKind):
 class ConversationsKind(SourceKind):
     """Trajectories as conversations."""
 
-    takes = ("data", "split")
-    needs_data = True
-    ask = "plan"
+    takes, needs_data, ask = ("data", "split"), True, "plan"
 
     def load(self, source: TaskSource, ask: Ask) -> TaskSet:
         return load_conversations(source.data, source.split)
@@ -187,32 +187,22 @@ class ArithmeticKind(SourceKind):
     takes = ("split", "count", "problems", "notes")
 
     def load(self, source: TaskSource, ask: Ask) -> TaskSet:
-        return _noted(arithmetic_problems(source.count, source.split or "test", source.problems), source)
-
-    def described(self, source: TaskSource) -> dict[str, Any]:
-        return {} if source.notes else {"notes": False}
+        return arithmetic_problems(source.count, source.split or "test", source.problems)
 
 
 class RecordsKind(SourceKind):
     """Any data set."""
 
-    takes = (*SourceKind.takes, "fields", "notes")
-    needs_data = True
-    ask = "text"
+    takes, needs_data, ask = (*SourceKind.takes, "fields", "notes"), True, "text"
 
     def load(self, source: TaskSource, ask: Ask) -> TaskSet:
-        return _noted(load_records(source.data, source.split, source.fields, source.name, source.revision), source)
+        return load_records(source.data, source.split, source.fields, source.name, source.revision)
 
     def grader(self, source: TaskSource) -> str:
         return source.fields.grader
 
     def described(self, source: TaskSource) -> dict[str, Any]:
-        return {"fields": source.fields.record} | ({} if source.notes else {"notes": False})
-
-
-def _noted(tasks: TaskSet, source: TaskSource) -> TaskSet:
-    """The tasks without their notes if the source leaves these out."""
-    return tasks if source.notes else replace(tasks, tasks=tuple(replace(task, notes="") for task in tasks.tasks))
+        return {"fields": source.fields.record}
 
 
 class TaskSources(Registry[SourceKind]):
@@ -226,15 +216,8 @@ class TaskSources(Registry[SourceKind]):
 
 
 CONVERSATIONS, ARITHMETIC, RECORDS, MATH_PROBLEMS = ConversationsKind(), ArithmeticKind(), RecordsKind(), MathKind()
-TASK_SOURCES = TaskSources(
-    "task_sources",
-    {
-        "conversations": "interlat.tasks.sources:CONVERSATIONS",
-        "arithmetic": "interlat.tasks.sources:ARITHMETIC",
-        "records": "interlat.tasks.sources:RECORDS",
-        "math": "interlat.tasks.sources:MATH_PROBLEMS",
-    },
-)
+_HOMES = {"conversations": "CONVERSATIONS", "arithmetic": "ARITHMETIC", "records": "RECORDS", "math": "MATH_PROBLEMS"}
+TASK_SOURCES = TaskSources("task_sources", {name: f"{__name__}:{home}" for name, home in _HOMES.items()})
 
 
 def some_tasks(tasks: TaskSet, limit: int | None) -> list[tuple[int, Task]]:

@@ -20,7 +20,7 @@ from interlat.store.reading import LatentStore
 from interlat.tasks.base import Task
 from interlat.tasks.boxed import last_boxed
 from interlat.tasks.conversations import load_conversations, turns_of
-from interlat.tasks.gsm8k import ANSWER_MARK
+from interlat.tasks.published import ANSWER_MARK
 from interlat.tasks.records import load_records
 from interlat.training.assistant_mask import supervised_conversation
 from interlat.training.corpus import Corpus, CorpusSource, LengthOf, Options, StoredMessages

@@ -6,8 +6,8 @@ engine of this process so that each is computed once:
 1. templates, conditions and the grammar document go through a parser generator at every use: memoised by source;
 2. a context is deep-copied for every symbol of a text although only two of its dictionaries are written to;
 3. the PDDL problem is translated four times for each load and reset, twice of them for the planner, which only
-   `policy_commands` uses: memoised by content, the planner's translation left out (`alfworld_translation`);
-4. each step words every admissible command anew although the words never change in a game (`alfworld_state`).
+   `policy_commands` uses: memoised by content, the planner's translation left out (`translation`);
+4. each step words every admissible command anew although the words never change in a game (`state`).
 
 A test compares texts, admissible commands, rewards and ends with the stock engine in another process, bit for bit.
 """

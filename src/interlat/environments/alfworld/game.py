@@ -112,7 +112,7 @@ class AlfworldGame:
 
     def __init__(self) -> None:
         self._environment: Any = AlfworldGame._idle.pop() if AlfworldGame._idle else _new_environment()
-        self._path: Path | None = None
+        self._is_loaded = False
         self._opening: Observation | None = None
         self._start_facts: list[Any] = []
         self._trajectory: dict[str, Any] = {}
@@ -125,21 +125,25 @@ class AlfworldGame:
         Raises:
             WorldError: the file or its ``traj_data.json`` is missing or no game.
         """
+        # A game file may be missing, cut off, or JSON but no game for the engine's two parsers.
+        from fast_downward.translate.pddl_parser.lisp_parser import ParseError
+        from tatsu.exceptions import FailedParse  # type: ignore[import-untyped]
+
         target = Path(path)
-        self._path = self._opening = None
+        self._is_loaded, self._opening = False, None
         try:
             self._trajectory = json.loads((target.parent / "traj_data.json").read_text())
             self._environment.load(str(target))
-        except _load_errors() as error:
+        except (OSError, json.JSONDecodeError, KeyError, ParseError, FailedParse) as error:
             raise WorldError(
                 f"{target} is not a playable ALFWorld game ({error}); author or download it again"
             ) from error
-        self._path = target
+        self._is_loaded = True
         self._start_facts = list(self._environment._pddl_state.facts)
 
     def reset(self) -> Observation:
         """Start the current game anew."""
-        if self._path is None:
+        if not self._is_loaded:
             raise InputError("no game is loaded; call load(path) first")
         self._steps, self._won = 0, False
         self._opening = self._observe(self._environment.reset())
@@ -161,20 +165,8 @@ class AlfworldGame:
 
     def _observe(self, state: Any) -> Observation:
         self._won = bool(state["won"])
-        return Observation(
-            text=state.feedback.strip(),
-            admissible_commands=tuple(state["admissible_commands"]),
-            won=self._won,
-            done=self._won,
-            steps=self._steps,
-        )
-
-    @property
-    def item_id(self) -> str:
-        """The id of the current game."""
-        if self._path is None:
-            raise InputError("no game is loaded; call load(path) first")
-        return item_of(self._path)
+        commands = tuple(state["admissible_commands"])
+        return Observation(state.feedback.strip(), commands, won=self._won, done=self._won, steps=self._steps)
 
     @property
     def task_type(self) -> str:
@@ -211,17 +203,8 @@ class AlfworldGame:
     def close(self) -> None:
         """Give the engine back; this object plays no more."""
         AlfworldGame._idle.append(self._environment)
-        self._path = self._opening = None
+        self._is_loaded, self._opening = False, None
         del self._environment
-
-
-@cache
-def _load_errors() -> tuple[type[Exception], ...]:
-    """What is raised for a game file that is missing, cut off, or JSON but no game for the engine's two parsers."""
-    from fast_downward.translate.pddl_parser.lisp_parser import ParseError
-    from tatsu.exceptions import FailedParse  # type: ignore[import-untyped]
-
-    return OSError, json.JSONDecodeError, KeyError, ParseError, FailedParse
 
 
 def _new_environment() -> Any:

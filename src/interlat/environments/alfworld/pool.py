@@ -1,10 +1,5 @@
 """Many games at once in worker processes, answered in the order in which they were asked."""
 
-import contextlib
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +7,7 @@ from typing import Any, Self
 from interlat.environments.alfworld.game import Layout
 from interlat.environments.protocol import Observation
 from interlat.errors import InputError, WorldError
+from interlat.tasks.parallel import LineProcess
 
 _SECONDS_TO_END = 5
 
@@ -19,22 +15,22 @@ _SECONDS_TO_END = 5
 class GamePool:
     """Plays ALFWorld games in worker processes. A game stays with one worker; a context manager.
 
-    The workers are fresh interpreters that import neither torch nor the calling program, so a script needs no
-    ``if __name__ == "__main__"`` and a notebook works, too.
-    """
+    The workers import neither torch nor the calling program, so it works in scripts and notebooks, too.
 
-    def __init__(self, workers: int = 2, games_kept: int = 64) -> None:
-        """Args:
+    Args:
         workers: processes.
         games_kept: loaded games that one worker keeps, at least as many as it plays at once. Starting a kept game
             again costs little.
 
-        Raises:
-            InputError: no workers, or none of the games kept.
-        """
+    Raises:
+        InputError: no workers, or none of the games kept.
+    """
+
+    def __init__(self, workers: int = 2, games_kept: int = 64) -> None:
         if workers < 1 or games_kept < 1:
             raise InputError(f"workers is {workers} and games_kept {games_kept}; both must be at least 1")
-        self._workers = [_Worker(games_kept) for _ in range(workers)]
+        module = "interlat.environments.alfworld.worker"
+        self._workers = [LineProcess(module, str(games_kept)) for _ in range(workers)]
         self._worker_of: dict[str, int] = {}
 
     def __enter__(self) -> Self:
@@ -74,9 +70,9 @@ class GamePool:
     def close(self) -> None:
         """End the workers."""
         for worker in self._workers:
-            worker.end()
+            worker.finish()
         for worker in self._workers:
-            worker.wait()
+            worker.end(_SECONDS_TO_END)
 
     def _ask(self, requests: Sequence[list[str]]) -> list[dict[str, Any]]:
         shares: list[list[int]] = [[] for _ in self._workers]
@@ -87,56 +83,23 @@ class GamePool:
         for worker, share in busy:
             worker.send([requests[index] for index in share])
         # Every answer is taken before an error is raised: one left behind would answer the next request.
-        answers = {index: worker.receive(requests[index][1]) for worker, share in busy for index in share}
+        answers = {index: _answer(worker, requests[index][1]) for worker, share in busy for index in share}
         for answer in answers.values():
             if "error" in answer:
                 raise WorldError(answer["error"])
         return [answers[index] for index in range(len(requests))]
 
 
+def _answer(worker: LineProcess, game: str) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = worker.receive()
+    except EOFError as error:
+        raise WorldError(
+            f"the worker process that played {game} has died (exit code {worker.process.wait()}); "
+            "run again, finished games are kept; with little memory use fewer workers"
+        ) from error
+    return answer
+
+
 def _observation(answer: dict[str, Any]) -> Observation:
     return Observation(**{**answer, "admissible_commands": tuple(answer["admissible_commands"])})
-
-
-class _Worker:
-    """One worker process and the pipes to it."""
-
-    def __init__(self, games_kept: int) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "interlat.environments.alfworld.worker", str(games_kept)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        )
-        assert self.process.stdin and self.process.stdout
-        self._requests, self._answers = self.process.stdin, self.process.stdout
-
-    def send(self, requests: list[list[str]]) -> None:
-        # A worker that is gone is noticed, and told with its game, where its answer is missing.
-        with contextlib.suppress(BrokenPipeError):
-            self._requests.write(json.dumps(requests) + "\n")
-            self._requests.flush()
-
-    def receive(self, game: str) -> dict[str, Any]:
-        line = self._answers.readline()
-        if not line.endswith("\n"):
-            code = self.process.wait()
-            raise WorldError(
-                f"the worker process that played {game} has died (exit code {code}); "
-                "run again, finished games are kept; with little memory use fewer workers"
-            )
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def end(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self._requests.close()
-
-    def wait(self) -> None:
-        try:
-            self.process.wait(_SECONDS_TO_END)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self._answers.close()

@@ -22,58 +22,18 @@ KITCHENS, LIVING_ROOMS, BEDROOMS, BATHROOMS = (range(start, start + 30) for star
 SCENE_NUMBERS = {"Kitchen": KITCHENS, "LivingRoom": LIVING_ROOMS, "Bedroom": BEDROOMS, "Bathroom": BATHROOMS}
 
 # The floor plans name these receptacle types among their objects but give no ids for them: how many to put in.
-_UNLISTED_RECEPTACLES = {
-    **dict.fromkeys(
-        [
-            "CoffeeMachine",
-            "Toaster",
-            "GarbageCan",
-            "ToiletPaperHanger",
-            "TowelHolder",
-            "Toilet",
-            "BathtubBasin",
-            "SideTable",
-            "LaundryHamper",
-            "Dresser",
-            "Desk",
-            "Ottoman",
-            "Cart",
-            "Safe",
-            "Bed",
-            "CoffeeTable",
-            "DiningTable",
-            "ArmChair",
-            "Sofa",
-            "TVStand",
-            "CounterTop",
-            "Fridge",
-            "Microwave",
-        ],
-        1,
-    ),
-    **{"StoveBurner": 4, "HandTowelHolder": 2, "SinkBasin": 2, "Shelf": 3, "Drawer": 4, "Cabinet": 4},
-}
-_FIXED_OBJECTS = frozenset(
-    [
-        "Window",
-        "Mirror",
-        "LightSwitch",
-        "Painting",
-        "Blinds",
-        "Curtains",
-        "Chair",
-        "HousePlant",
-        "StoveKnob",
-        "Television",
-        "Poster",
-        "ShowerDoor",
-        "ShowerGlass",
-        "LaundryHamperLid",
-        "Sink",
-        "Bathtub",
-        "Footstool",
-    ]
-)
+_SINGLE_RECEPTACLES = (
+    "CoffeeMachine", "Toaster", "GarbageCan", "ToiletPaperHanger", "TowelHolder", "Toilet", "BathtubBasin",
+    "SideTable", "LaundryHamper", "Dresser", "Desk", "Ottoman", "Cart", "Safe", "Bed", "CoffeeTable", "DiningTable",
+    "ArmChair", "Sofa", "TVStand", "CounterTop", "Fridge", "Microwave",
+)  # fmt: skip
+_UNLISTED_RECEPTACLES = dict.fromkeys(_SINGLE_RECEPTACLES, 1) | {
+    "StoveBurner": 4, "HandTowelHolder": 2, "SinkBasin": 2, "Shelf": 3, "Drawer": 4, "Cabinet": 4,
+}  # fmt: skip
+_FIXED_OBJECTS = (
+    "Window", "Mirror", "LightSwitch", "Painting", "Blinds", "Curtains", "Chair", "HousePlant", "StoveKnob",
+    "Television", "Poster", "ShowerDoor", "ShowerGlass", "LaundryHamperLid", "Sink", "Bathtub", "Footstool",
+)  # fmt: skip
 # Supports that the affordance table of the package lacks.
 _EXTRA_SUPPORTS = {
     "TeddyBear": ("Bed", "Sofa", "ArmChair", "Desk"),

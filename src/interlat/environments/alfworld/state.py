@@ -5,8 +5,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from interlat.environments.alfworld.translation import Translation, translation_of
-
 _START_ATTRIBUTES = ("_facts", "_vars_by_name", "_vars_by_type", "_var_counts")
 
 
@@ -16,41 +14,32 @@ def patch_state(pddl_logic: Any, logic: Any, fast_downward: Any) -> None:
     build = state_class.__init__
 
     def start(self: Any, downward_lib: Any, pddl_problem: str, game: Any) -> None:
-        known = translation_of(game.domain, pddl_problem)
-        if known.start is None:
-            build_with(known, self, downward_lib, pddl_problem, game)
-            known.start = {name: _copy(getattr(self, name)) for name in _START_ATTRIBUTES}
-            known.start["name2type"] = self.name2type
-            known.start["_actions"] = self._actions
+        task, sas = fast_downward.pddl2sas(game.domain, pddl_problem)
+        known = task.__dict__.setdefault("_interlat_start", {})
+        if not known:
+            build(self, downward_lib, pddl_problem, game)
+            known.update({name: _copy(getattr(self, name)) for name in _START_ATTRIBUTES})
+            known |= {"name2type": self.name2type, "_actions": self._actions}
             return
         self._logic, self.downward_lib, self.pddl_problem = game, downward_lib, pddl_problem
-        self.task, self.sas, self.sas_replan = known.task, known.sas, ""
-        for type_ in known.task.types:
+        self.task, self.sas, self.sas_replan = task, sas, ""
+        for type_ in task.types:
             if type_.name not in game.types._types:
                 game.types.add(logic.Type(type_.name, type_.supertype_names))
-        downward_lib.load_sas(known.sas.encode())
-        for name in _START_ATTRIBUTES:
-            setattr(self, name, _copy(known.start[name]))
-        self.name2type, self._actions = known.start["name2type"], known.start["_actions"]
-
-    def build_with(known: Translation, self: Any, *arguments: Any) -> None:
-        translate = fast_downward.pddl2sas
-        fast_downward.pddl2sas = lambda *_, optimize=False, **__: (None, "") if optimize else (known.task, known.sas)
-        try:
-            build(self, *arguments)
-        finally:
-            fast_downward.pddl2sas = translate
+        downward_lib.load_sas(sas.encode())
+        for name, value in known.items():
+            setattr(self, name, _copy(value) if name in _START_ATTRIBUTES else value)
 
     def all_applicable_actions(self: Any) -> list[Any]:
         operators = (fast_downward.Operator * self.downward_lib.get_applicable_operators_count())()
         self.downward_lib.get_applicable_operators(operators)
         self._operators = {operator.id: operator for operator in operators}
-        wordings = self.task.__dict__.setdefault("_interlat_operators", {})
+        known = self.task.__dict__.setdefault("_interlat_operators", {})
         actions: dict[str, Any] = {}
         for identifier, operator in self._operators.items():
-            if identifier not in wordings:
-                wordings[identifier] = operator.name, *_parts(self, operator.name)
-            full_name, name, mapping = wordings[identifier]
+            if identifier not in known:
+                known[identifier] = operator.name, *_parts(self, operator.name)
+            full_name, name, mapping = known[identifier]
             if full_name in actions:
                 continue
             action = actions[full_name] = logic.Action(name=name, preconditions=[], postconditions=[])
@@ -76,9 +65,7 @@ def patch_state(pddl_logic: Any, logic: Any, fast_downward: Any) -> None:
 def _copy(table: Any) -> Any:
     """A copy of a table two levels deep: the facts in it never change."""
     fresh = table.copy()
-    for key, value in fresh.items():
-        if isinstance(value, set):
-            fresh[key] = value.copy()
+    fresh.update({key: value.copy() for key, value in table.items() if isinstance(value, set)})
     return fresh
 
 
@@ -156,8 +143,6 @@ def patch_environment(pddl_environment: Any, textgen: Any) -> None:
         state["admissible_commands"] = sorted(set(state["_valid_commands"]))
         if self.request_infos.moves:
             state["moves"] = self._moves
-        if self.request_infos.policy_commands:
-            state["policy_commands"] = self._pddl_state.replan(names)
 
     environment.load = load_and_forget
     environment._gather_infos = gather_infos

@@ -1,113 +1,54 @@
 """PDDL problems to the planner's format, once for each problem, and the native library that plays them."""
 
-import contextlib
 import functools
 import gc
-import hashlib
 import os
 import struct
 import sys
-from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from interlat.environments.alfworld.datalog import compute_model
 
 TRANSLATIONS_KEPT = 64
 """How many games a process can load again for nearly nothing; half a megabyte for a small room, two for a whole one."""
 
-_NO_PLANNER = ""
 _ELF_64_LITTLE = b"\x7fELF\x02\x01"
 _LOADABLE = 1
 
 
-@dataclass
-class Translation:
-    """One translated problem."""
-
-    task: Any
-    """The translator's task: actions, types, objects and initial facts."""
-    sas: str
-    """The problem as the native library reads it."""
-    start: dict[str, Any] | None = None
-    """What the engine's state holds at the start of the game, once it was built."""
-
-
-_translations: OrderedDict[bytes, Translation] = OrderedDict()
-
-
-def translation_of(domain: str, problem: str) -> Translation:
-    """The translation of a problem, made at the first call."""
-    import fast_downward
-
-    key = hashlib.sha256(f"{domain}\0{problem}".encode()).digest()
-    if key not in _translations:
-        task, sas = fast_downward.pddl2sas(domain, problem)
-        _translations[key] = Translation(task, sas)
-        if len(_translations) > TRANSLATIONS_KEPT:
-            _translations.popitem(last=False)
-    _translations.move_to_end(key)
-    return _translations[key]
-
-
 def patch_translation(fast_downward: Any) -> None:
-    """Make `fast_downward` translate faster, without side effects, and load its library from a small copy."""
+    """Make `fast_downward` translate a problem once and without side effects, load its library from a small copy, and
+    leave the planner out."""
     arguments = sys.argv
     sys.argv = ["translate.py", "domain", "task"]  # the translator reads the process's arguments when imported
     try:
-        from fast_downward.translate import build_model, options
+        from fast_downward.translate import options
     finally:
         sys.argv = arguments
-    build_model.compute_model = compute_model
     # Upstream means to switch reordering off but sets an option that nobody reads. It costs time and changes no fact.
     options.reorder_variables = False
+    translate, load_library = fast_downward.pddl2sas, fast_downward.load_lib
 
-    translate = fast_downward.pddl2sas
-    load_library = fast_downward.load_lib
-
-    def translate_quietly(domain: str, problem: str, verbose: bool = False, optimize: bool = False) -> Any:
-        if optimize:
-            return None, _NO_PLANNER
-        arguments = sys.argv
+    @functools.lru_cache(maxsize=TRANSLATIONS_KEPT)
+    def translate_once(domain: str, problem: str) -> Any:
+        arguments, is_collecting = sys.argv, gc.isenabled()
+        gc.disable()  # Translation makes many objects and no cycles.
         try:
-            with _collector_paused():
-                return translate(domain, problem, verbose=verbose, optimize=False)
+            return translate(domain, problem)
         finally:
             sys.argv = arguments
+            if is_collecting:
+                gc.enable()
 
-    fast_downward.pddl2sas = translate_quietly
+    def load_without_planner() -> Any:
+        library = load_library()
+        library.load_sas_replan = lambda problem: None
+        return library
+
+    fast_downward.pddl2sas = lambda domain, problem, verbose=False, optimize=False: (
+        (None, "") if optimize else translate_once(domain, problem)
+    )
     fast_downward.interface.DOWNWARD_LIB_PATH = _small_library(fast_downward.interface.DOWNWARD_LIB_PATH)
-    fast_downward.load_lib = lambda: WithoutPlanner(load_library())
-
-
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Translation makes many objects and no cycles: the cycle collector only costs time."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
-class WithoutPlanner:
-    """The native library, deaf to the empty planner problem."""
-
-    def __init__(self, library: Any) -> None:
-        self._library = library
-        self._handle = library._handle
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._library, name)
-
-    def load_sas_replan(self, problem: bytes) -> None:
-        if problem != _NO_PLANNER.encode():
-            self._library.load_sas_replan(problem)
+    fast_downward.load_lib = load_without_planner
 
 
 @functools.cache
@@ -129,12 +70,8 @@ def loadable_part(library: bytes) -> bytes:
     """What the system's loader reads of a 64-bit ELF library: everything up to the end of its last loadable segment."""
     (table,) = struct.unpack_from("<Q", library, 32)
     entry_size, entries = struct.unpack_from("<HH", library, 54)
-    end = 0
-    for number in range(entries):
-        kind, _, offset, _, _, size = struct.unpack_from("<IIQQQQ", library, table + number * entry_size)
-        if kind == _LOADABLE:
-            end = max(end, offset + size)
-    part = bytearray(library[:end])
+    segments = (struct.unpack_from("<IIQQQQ", library, table + number * entry_size) for number in range(entries))
+    part = bytearray(library[: max(offset + size for kind, _, offset, _, _, size in segments if kind == _LOADABLE)])
     struct.pack_into("<Q", part, 40, 0)  # no section table any more
     struct.pack_into("<HHH", part, 58, 0, 0, 0)
     return bytes(part)

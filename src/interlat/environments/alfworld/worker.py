@@ -37,14 +37,13 @@ class Games:
             case ["layout", path]:
                 layout = self._loaded(path).layout()
                 return {**asdict(layout), "openable": sorted(layout.openable)}
-            case ["step", path, command]:
-                if path not in self._games:
-                    raise WorldError(
-                        f"{path} is not in play: start it with reset, and give the pool games_kept of at least "
-                        "the number of games played at once"
-                    )
-                self._games.move_to_end(path)
-                return asdict(self._games[path].step(command))
+            case ["step", path, command] if path in self._games:
+                return asdict(self._loaded(path).step(command))
+            case ["step", path, _]:
+                raise WorldError(
+                    f"{path} is not in play: start it with reset, and give the pool games_kept of at least "
+                    "the number of games played at once"
+                )
         raise WorldError(f"a worker got a request that it does not know: {request}")
 
     def _loaded(self, path: str) -> AlfworldGame:

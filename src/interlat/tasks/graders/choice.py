@@ -6,7 +6,7 @@ or with digits.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -91,12 +91,7 @@ _SEVERAL = "\n"
 
 
 def grade_choice(reply: str, answer: str, options: Mapping[str, str]) -> Verdict:
-    """Judge the option that ``reply`` ends with.
-
-    Args:
-        reply: what the model said.
-        answer: the label of the right option.
-        options: the text of each option by its label.
+    """Judge the option that ``reply`` ends with; ``answer`` is the label of the right one.
 
     Raises:
         InputError: the right answer is none of the options.
@@ -124,20 +119,15 @@ def chosen_option(reply: str, options: Mapping[str, str]) -> str | None:
         found = _said(reply, options)
     else:
         # Boxes that belong together hold two answers, and so none.
-        found, behind = _option_of(boxed_answer(reply) or boxed, options), _behind_box(reply, boxed)
+        found = _option_of(boxed_answer(reply) or boxed, options)
+        begins = [command.end() for command in re.finditer(r"\\(?:boxed|fbox)[\s{]*", reply)]
+        behind = next((reply[one + len(boxed) :] for one in begins[::-1] if reply.startswith(boxed, one)), "")
+        led = _without_lead(_plain(boxed))
         if not found:
             found = _said(behind, options)
-        elif not _labelled(boxed, options):
+        elif not (_alone(led, options) or _leading(led, options)):
             found = _stated(behind, options) or found
     return found if found in options else None
-
-
-def _behind_box(reply: str, content: str) -> str:
-    """What follows the last box, which holds ``content``."""
-    for command in reversed(list(re.finditer(r"\\(?:boxed|fbox)[\s{]*", reply))):
-        if reply.startswith(content, command.end()):
-            return reply[command.end() + len(content) :]
-    return ""
 
 
 def _said(text: str, options: Mapping[str, str]) -> str | None:
@@ -146,7 +136,9 @@ def _said(text: str, options: Mapping[str, str]) -> str | None:
     lines = [line for line in text.splitlines() if line.strip()]
     if stated or not lines:
         return stated
-    end = None if _is_list(lines[-2:], options) else _last_line(lines[-1], options) or _agreed(text, options)
+    told = [_leading(_plain(line), options, True) or "" for line in lines[-2:]]
+    is_list = told in map(list, pairwise(options))
+    end = None if is_list else _last_line(lines[-1], options) or _agreed(text, options)
     alone = {label for line in lines if (label := _alone(_plain(line), options))}
     first = _alone(_plain(lines[0]), options)
     if first and len(alone) == 1:
@@ -166,22 +158,11 @@ def _stated(text: str, options: Mapping[str, str]) -> str | None:
         is_heading = headings > 1 and mark[0].startswith("####") and "\n" in behind.strip()
         if is_heading or _ASSUMED.search(text[max(0, mark.start() - 80) : mark.start()]):
             continue
-        found = _option_of(_first_line(behind), options)
-        if found:
+        # The first line that holds more than the begin of a formula, of a block or of a list.
+        lines = (line for line in behind.split("\n") if not line.lstrip().startswith("```"))
+        if found := _option_of(next((line for line in lines if _plain(line).strip(" -.")), ""), options):
             return found
     return None
-
-
-def _first_line(text: str) -> str:
-    """The first line that holds more than the begin of a formula, of a block or of a list."""
-    lines = (line for line in text.split("\n") if not line.lstrip().startswith("```"))
-    return next((line for line in lines if _plain(line).strip(" -.")), "")
-
-
-def _is_list(lines: Sequence[str], options: Mapping[str, str]) -> bool:
-    """Whether two lines tell options in their order."""
-    told = [_leading(_plain(line), options, True) or "" for line in lines]
-    return told in map(list, pairwise(options))
 
 
 def _last_line(line: str, options: Mapping[str, str]) -> str | None:
@@ -195,17 +176,8 @@ def _option_of(text: str, options: Mapping[str, str]) -> str | None:
     """The option that a text is, or begins with; `_SEVERAL` where it begins with more than one."""
     plain = _plain(text)
     led = _without_lead(plain)
-    for judge in (_alone, _with_text, _with_number, _begun):
-        for one in (plain, led):
-            if found := judge(one, options):
-                return found
-    return _leading(led, options)
-
-
-def _labelled(text: str, options: Mapping[str, str]) -> bool:
-    """Whether a text names an option by its label."""
-    led = _without_lead(_plain(text))
-    return bool(_alone(led, options) or _leading(led, options))
+    judged = (judge(one, options) for judge in (_alone, _with_text, _with_number, _begun) for one in (plain, led))
+    return next(filter(None, judged), None) or _leading(led, options)
 
 
 def _plain(text: str) -> str:
@@ -225,11 +197,12 @@ def _tight(text: str) -> str:
     return "".join(_bare(text).casefold().split())
 
 
-def _without_article(text: str) -> str:
-    return _ARTICLE.sub("", _bare(text).casefold(), count=1)
-
-
-_KEYS: tuple[Callable[[str], str], ...] = (_bare, lambda text: _bare(text).casefold(), _tight, _without_article)
+_KEYS: tuple[Callable[[str], str], ...] = (
+    _bare,
+    lambda text: _bare(text).casefold(),
+    _tight,
+    lambda text: _ARTICLE.sub("", _bare(text).casefold(), count=1),
+)
 """What two texts have in common that are the same, from strict to lax."""
 
 
@@ -291,13 +264,8 @@ def _begun(plain: str, options: Mapping[str, str]) -> str | None:
 
 
 def _leading(plain: str, options: Mapping[str, str], strict: bool = False) -> str | None:
-    """The option whose label a text begins with.
-
-    Args:
-        plain: the text.
-        options: the text of each option by its label.
-        strict: any sentence may begin with a letter: ask for a mark or a reason behind it.
-    """
+    """The option whose label a text begins with; ``strict`` asks for a mark or a reason behind it, since any sentence
+    may begin with a letter."""
     labels = _labels(options)
     # Behind a label may be a Chinese word, which no space sets off.
     match = re.match(

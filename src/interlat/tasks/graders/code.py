@@ -35,10 +35,9 @@ class Code(Grader):
 
     def corruptions(self, task: Task) -> Iterable[str]:
         for result in WRONG_RESULTS:
-            overwritten = "".join(
-                f"\n\ndef {name}(*values, **named):\n    return {result!r}\n" for name in task.metadata["functions"]
-            )
-            yield f"```python\n{task.answer}{overwritten}```"
+            body = f"(*values, **named):\n    return {result!r}\n"
+            functions = (f"\n\ndef {name}{body}" for name in task.metadata["functions"])
+            yield f"```python\n{task.answer}{''.join(functions)}```"
 
     def task_of(self, line: Mapping[str, Any], kind: str, identifier: str) -> Task:
         functions = line.get("functions")

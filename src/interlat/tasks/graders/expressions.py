@@ -69,19 +69,15 @@ def read(latex: str) -> Any:
     """What plain LaTeX means, or None for what cannot be read or has more parts than anyone writes out."""
     latex = normalize_latex(latex, _NORMALIZATION)
     is_real = not grader.should_treat_as_complex(latex)
-    for text in (latex, _last_equation(latex)):
+    # Of a chain a = b = c the last part.
+    chain = [] if "," in latex or ";" in latex else re.split(r"(?<![\\<>!])=", latex)
+    for text in (latex, chain[-1] if len(chain) > 2 else latex):
         try:
             found = _Reader(is_real=is_real).parse(text)
         except Exception:  # what the parser raises for what it cannot read
             continue
         return None if _is_long(found) else found
     return None
-
-
-def _last_equation(latex: str) -> str:
-    """Of a chain ``a = b = c`` the last part."""
-    parts = [] if "," in latex or ";" in latex else re.split(r"(?<![\\<>!])=", latex)
-    return parts[-1] if len(parts) > 2 else latex
 
 
 def _is_long(expression: Any) -> bool:
@@ -127,13 +123,10 @@ def _same_constant(one: Any, other: Any) -> bool:
     difference = (one - other).evalf(_DIGITS, maxn=_MOST_DIGITS)
     if all(part == 0 or part._prec == 1 for part in difference.as_real_imag()):
         return True
-    if any(side.is_Rational and side.q > _LONG_DECIMAL and _is_decimal(side.q) for side in (one, other)):
+    long = [side.q for side in (one, other) if side.is_Rational and side.q > _LONG_DECIMAL]
+    if any(10**_MOST_DIGITS % int(denominator) == 0 for denominator in long):
         return bool(abs(difference) <= _ROUNDED * abs(one.evalf(_DIGITS)))
     return False
-
-
-def _is_decimal(denominator: int) -> bool:
-    return 10**_MOST_DIGITS % int(denominator) == 0
 
 
 def _same_at_points(one: Any, other: Any, symbols: Sequence[Any]) -> bool | None:

@@ -44,20 +44,15 @@ def final_answer(reply: str) -> str | None:
     boxed = boxed_answer(reply)
     if boxed is not None:
         return boxed
-    length = len(reply.rstrip())
-    marks = [(_is_heading(reply, mark.end(), length), mark.end()) for mark in _MARK.finditer(reply)]
+    # Words behind a ``####`` with something below them are a heading.
+    lines = ((mark.end(), reply.find("\n", mark.end())) for mark in _MARK.finditer(reply))
+    marks = [(0 <= below < len(reply.rstrip()) and bool(_HEADING.match(reply, end)), end) for end, below in lines]
     ends = [end for is_heading, end in marks if not is_heading][-1:]
     ends += [mark.end() for mark in list(_ANSWER_MARK.finditer(reply))[-1:]]
     for end in ends + [end for is_heading, end in marks if is_heading][-1:]:
         if answer := _answer_at(reply, end):
             return answer
     return _last_formula(reply)
-
-
-def _is_heading(reply: str, end: int, length: int) -> bool:
-    """Whether a ``####`` begins a heading: words, and something below them."""
-    end_of_line = reply.find("\n", end)
-    return 0 <= end_of_line < length and bool(_HEADING.match(reply, end))
 
 
 def _answer_at(reply: str, begin: int) -> str:

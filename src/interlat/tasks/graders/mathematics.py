@@ -31,11 +31,7 @@ LONGEST_ANSWER = 1000
 
 
 def grade_mathematics(reply: str, answer: str) -> Verdict:
-    """Judge the final answer of ``reply`` against the right one.
-
-    Args:
-        reply: all that the model said, or only its answer in a box.
-        answer: the right answer as data sets give it: a number, LaTeX, or words.
+    """Judge the final answer of ``reply`` against the right one: a number, LaTeX, or words.
 
     Raises:
         InputError: ``answer`` is empty.
@@ -61,7 +57,9 @@ def grade_mathematics(reply: str, answer: str) -> Verdict:
     if _TIME.fullmatch(found) or _TIME.fullmatch(gold):
         return Verdict(_same_time(found, gold), "exact")
     found, gold = in_one_form(found), in_one_form(gold)
-    if _is_words(gold) or (_TEXT.fullmatch(answer.strip()) and not re.search(r"[\\(]", gold)):
+    # A name or words, and no product of variables such as xy, which are in their order.
+    is_words = _WORDS.fullmatch(gold) and not (len(gold) < 4 and _PRODUCT.fullmatch(gold))
+    if is_words or (_TEXT.fullmatch(answer.strip()) and not re.search(r"[\\(]", gold)):
         # math-verify reads a word as a product of letters, in which their order does not count.
         return Verdict(_named(found, gold) == _named(gold, gold), "exact")
     return _symbolic(found, gold)
@@ -106,11 +104,6 @@ def _quotient(text: str) -> str:
 _WORDS = re.compile(r"[A-Za-z]{2,}|[A-Za-z](?:[A-Za-z .,']|(?<=[A-Za-z]{3})-(?=[A-Za-z]{3})){3,}")
 _PRODUCT = re.compile(r"a?b?c?d?f?g?h?j?k?l?m?n?p?q?r?s?t?v?w?x?y?z?")
 _ARTICLE = re.compile(r"(?:(?:a|an|the|on|in|at)\s+)+", re.IGNORECASE)
-
-
-def _is_words(text: str) -> bool:
-    """Whether an answer is a name or words, and no product of variables such as ``xy``, which are in their order."""
-    return bool(_WORDS.fullmatch(text)) and not (len(text) < 4 and _PRODUCT.fullmatch(text))
 
 
 def _named(text: str, gold: str) -> str:

@@ -10,6 +10,11 @@ _SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ", "01234
 _SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋₍₎", "0123456789+-()", strict=True))
 _SPACES = "\u00a0\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 _INVISIBLE = "\u200b\u200c\u200d\u2060\u2061\u2062\u2063\ufeff\u00ad"
+_COMMANDS = {
+    "\u00d7": "times", "\u00b7": "cdot", "\u22c5": "cdot", "\u00b1": "pm", "\u03c0": "pi", "\u03b8": "theta",
+    "\u221e": "infty", "\u2264": "le", "\u2265": "ge", "\u2260": "ne", "\u2248": "approx", "\u2208": "in",
+    "\u222a": "cup", "\u2229": "cap", "\u2205": "emptyset", "\u2234": "therefore", "\u2026": "ldots",
+}  # fmt: skip
 _SIGNS = str.maketrans(
     {
         **dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\ufe63\uff0d", "-"),  # minus, hyphens, en dash
@@ -22,33 +27,16 @@ _SIGNS = str.maketrans(
             chr(sign): " " + unicodedata.normalize("NFKC", chr(sign)).replace("\u2044", "/")
             for sign in (*range(0xBC, 0xBF), *range(0x2150, 0x215F), 0x2189)
         },
-        "\u00d7": r"\times ",
-        "\u00b7": r"\cdot ",
-        "\u22c5": r"\cdot ",
-        "\u00f7": "/",
-        "\u2044": "/",
-        "\u00b1": r"\pm ",
-        "\u03c0": r"\pi ",
-        "\u03b8": r"\theta ",
-        "\u221e": r"\infty ",
-        "\u2264": r"\le ",
-        "\u2265": r"\ge ",
-        "\u2260": r"\ne ",
-        "\u2248": r"\approx ",
-        "\u2208": r"\in ",
-        "\u222a": r"\cup ",
-        "\u2229": r"\cap ",
-        "\u2205": r"\emptyset ",
+        **{sign: f"\\{command} " for sign, command in _COMMANDS.items()},
+        **dict.fromkeys("\u00f7\u2044", "/"),
         "\u211d": r"\mathbb{R}",
-        "\u2234": r"\therefore ",
-        "\u2026": r"\ldots ",
         "\u00ba": "\u00b0",
     }
 )
 _RAISED = re.compile(f"[{''.join(_SUPERSCRIPTS)}]+")
 _LOWERED = re.compile(f"[{''.join(_SUBSCRIPTS)}]+")
 _ROOT = re.compile(r"(?P<index>[\u221a\u221b\u221c])\s*(?P<under>\d+(?:\.\d+)?|[A-Za-z]|(?=[({\\]))")
-_ROOT_INDEX = {"\u221a": "", "\u221b": "[3]", "\u221c": "[4]"}
+_ROOTS = {"\u221a": r"\sqrt", "\u221b": r"\sqrt[3]", "\u221c": r"\sqrt[4]"}
 
 _FONT = r"\\(?:displaystyle|textstyle|scriptstyle|tiny|small|large|Large|LARGE|huge|Huge|bf|rm|it|sf|tt|normalsize)"
 _REPLACEMENTS = tuple(
@@ -101,7 +89,8 @@ def in_one_spelling(text: str) -> str:
     """
     text = _RAISED.sub(lambda match: f"^{{{''.join(map(_SUPERSCRIPTS.__getitem__, match[0]))}}}", text)
     text = _LOWERED.sub(lambda match: f"_{{{''.join(map(_SUBSCRIPTS.__getitem__, match[0]))}}}", text)
-    text = _ROOT.sub(_root, text).translate(_SIGNS)
+    text = _ROOT.sub(lambda match: _ROOTS[match["index"]] + (match["under"] and f"{{{match['under']}}}"), text)
+    text = text.translate(_SIGNS)
     for pattern, replacement in _REPLACEMENTS:
         text = pattern.sub(replacement, text)
     text = _with_braces_under_roots(text)
@@ -112,11 +101,6 @@ def in_one_spelling(text: str) -> str:
     in_front = _IN_FRONT.match(text)
     text = _NEGATIVE.sub("-", text[in_front.end() if in_front else 0 :], count=1)
     return _GROUPED.sub(lambda match: match[0].replace(" ", ""), without_braces(text.strip()))
-
-
-def _root(match: re.Match[str]) -> str:
-    command = rf"\sqrt{_ROOT_INDEX[match['index']]}"
-    return f"{command}{{{match['under']}}}" if match["under"] else command
 
 
 def _with_braces_under_roots(text: str) -> str:

@@ -26,14 +26,15 @@ def program_of(reply: str, functions: Sequence[str], before: str = "") -> str | 
     tested and ``before`` ends in its head, the block is its body.
 
     Args:
-        reply: all that the model said.
         functions: the names that are tested.
         before: what runs before the program and need not be in it.
-
-    Returns:
-        The program, or None where there is none.
     """
-    lines = [part for line in reply.replace("\r\n", "\n").split("\n") for part in _parts(line)]
+    lines: list[str] = []
+    for line in reply.replace("\r\n", "\n").split("\n"):
+        code = line.rstrip().rstrip("`")
+        # A fence may end a block behind the last line of its code.
+        is_ended = len(line.rstrip()) - len(code) >= 3 and "`" not in code and not _FENCE.fullmatch(line)
+        lines += [code, "```"] if is_ended else [line]
     fences = {number: found for number, line in enumerate(lines) if (found := _FENCE.fullmatch(line))}
     blocks = [block for block in (_fenced(lines, fences) if fences else _unfenced(lines)) if block.strip()]
     wanted = set(functions)
@@ -43,16 +44,16 @@ def program_of(reply: str, functions: Sequence[str], before: str = "") -> str | 
         bodies = (_with_head(body, before, wanted) for body in (*reversed(blocks), start))
         return next((whole for whole in bodies if whole), blocks[-1] if blocks else None)
     others = [*reversed(blocks[:main]), *blocks[main + 1 :]]
-    known_names = {name for node in _statements(before) for name in _names(node)}
+    known_names = {name for node in statements(before) for name in _names(node)}
     return _completed(blocks[main], others, wanted, known_names)
+
+
+_IMPORTS = (ast.Import, ast.ImportFrom)
 
 
 def defined(program: str) -> set[str]:
     """The names that a program defines, other than by an import; none for what is no program."""
-    return {name for node in _statements(program) for name in _names(node) if not isinstance(node, _IMPORTS)}
-
-
-_IMPORTS = (ast.Import, ast.ImportFrom)
+    return {name for node in statements(program) for name in _names(node) if not isinstance(node, _IMPORTS)}
 
 
 def _parsed(program: str) -> ast.Module | None:
@@ -62,7 +63,7 @@ def _parsed(program: str) -> ast.Module | None:
         return None
 
 
-def _statements(program: str) -> list[ast.stmt]:
+def statements(program: str) -> list[ast.stmt]:
     """The statements at the top of a program; none for what is no program."""
     tree = _parsed(program)
     return tree.body if tree else []
@@ -84,21 +85,13 @@ def _names(node: ast.stmt) -> set[str]:
     return {name for one in (*inner, *handlers) for name in _names(one)}
 
 
-def _parts(line: str) -> list[str]:
-    """A line; two where a fence ends a block behind the last line of its code."""
-    code = line.rstrip().rstrip("`")
-    if len(line.rstrip()) - len(code) < 3 or "`" in code or _FENCE.fullmatch(line):
-        return [line]
-    return [code, "```"]
-
-
 def _lines(lines: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
 def _with_head(body: str, before: str, wanted: set[str]) -> str | None:
     """The body of the function whose head ends ``before``, with that head."""
-    given = _statements(before)
+    given = statements(before)
     if not body.strip() or not given or not wanted & _names(given[-1]):
         return None
     whole = f"{before.rstrip()}\n{textwrap.indent(textwrap.dedent(body).strip(chr(10)), '    ')}\n"
@@ -191,13 +184,17 @@ def _completed(main: str, others: Sequence[str], wanted: set[str], known: set[st
     if tree is None:
         return main
     have = {name for node in tree.body for name in _names(node)}
-    missing = (_unbound(main) | wanted) - have - known
+    missing = (unbound(main) | wanted) - have - known
     needed: list[str] = []
     for block in others:
-        found = list(_taken(block, missing))
+        found = _taken(block, missing)
         have |= {name for node in found for name in _names(node)}
-        missing = missing.union(*(_unbound(ast.unparse(node)) for node in found)) - have - known
-        needed[:0] = [ast.get_source_segment(block, node) or ast.unparse(node) for node in map(_whole, found)]
+        missing = missing.union(*(unbound(ast.unparse(node)) for node in found)) - have - known
+        for node in found:
+            # The place of a statement in the text begins with its decorators.
+            if decorators := getattr(node, "decorator_list", ()):
+                node.lineno, node.col_offset = decorators[0].lineno, 0
+        needed[:0] = [ast.get_source_segment(block, node) or ast.unparse(node) for node in found]
     if not needed:
         return main
     futures = [ast.unparse(node) for node in tree.body if _is_future(node)]
@@ -210,29 +207,17 @@ def _is_future(node: ast.stmt) -> bool:
     return isinstance(node, ast.ImportFrom) and node.module == "__future__"
 
 
-def _whole(node: ast.stmt) -> ast.stmt:
-    """A statement whose place in the text begins with its decorators."""
-    decorators = getattr(node, "decorator_list", ())
-    if decorators:
-        node.lineno, node.col_offset = decorators[0].lineno, 0
-    return node
-
-
-def _taken(block: str, missing: set[str]) -> Iterator[ast.stmt]:
+def _taken(block: str, missing: set[str]) -> list[ast.stmt]:
     """The statements of a block that define what is missing, and what these need themselves, in their order."""
-    statements = [node for node in _statements(block) if not _is_future(node)]
+    nodes = [node for node in statements(block) if not _is_future(node)]
     places: set[int] = set()
-    open_ = set(missing)
-    while True:
-        more = {place for place, node in enumerate(statements) if place not in places and _names(node) & open_}
-        if not more:
-            yield from (statements[place] for place in sorted(places))
-            return
+    while more := {place for place, node in enumerate(nodes) if place not in places and _names(node) & missing}:
         places |= more
-        open_ |= {name for place in more for name in _unbound(ast.unparse(statements[place]))}
+        missing = missing.union(*(unbound(ast.unparse(nodes[place])) for place in more))
+    return [nodes[place] for place in sorted(places)]
 
 
-def _unbound(program: str) -> set[str]:
+def unbound(program: str) -> set[str]:
     """The names that a program uses and neither it nor Python defines."""
     used: set[str] = set()
     assigned: set[str] = set(dir(builtins))

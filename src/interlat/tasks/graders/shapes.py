@@ -4,7 +4,6 @@ Texts are in one spelling, see `interlat.tasks.graders.notation`.
 """
 
 import re
-from collections.abc import Sequence
 
 from interlat.tasks.graders.notation import closing
 
@@ -40,7 +39,10 @@ def in_one_form(text: str) -> str:
         return r"(-\infty,\infty)"
     if _EMPTY.fullmatch(text):
         return r"\emptyset"
-    text = _union(_ALTERNATIVES.split(text)) or _upwards(text)
+    # Inequalities of one variable, at least two, are a union of intervals.
+    intervals = [_interval(one) for one in _ALTERNATIVES.split(text)]
+    is_union = len(intervals) > 1 and None not in intervals and len({one[0] for one in intervals if one}) == 1
+    text = r"\cup".join(one[1] for one in intervals if one) if is_union else _upwards(text)
     return _both_signs(_CONJUNCTION.sub(",", text))
 
 
@@ -91,14 +93,6 @@ def parts(text: str, separator: str) -> list[str]:
 
 def _is_tuple(text: str) -> bool:
     return shape(text) == "brackets" and text.startswith("(") and text.endswith(")")
-
-
-def _union(alternatives: Sequence[str]) -> str | None:
-    """Inequalities of one variable, at least two, as a union of intervals."""
-    intervals = [_interval(one) for one in alternatives]
-    if len(intervals) < 2 or None in intervals or len({one[0] for one in intervals if one}) > 1:
-        return None
-    return r"\cup".join(one[1] for one in intervals if one)
 
 
 def _interval(inequality: str) -> tuple[str, str] | None:

@@ -11,18 +11,17 @@ says that it is ready.
 """
 
 import atexit
-import contextlib
 import json
 import logging
 import os
 import queue
 import resource
-import select
 import signal
 import subprocess
 import sys
 
 from interlat.errors import InterlatError
+from interlat.tasks.parallel import LineProcess
 
 SECONDS = 5.0
 """Of the processor for one comparison, whatever else the machine does meanwhile."""
@@ -34,9 +33,8 @@ MEMORY = 2 * 2**30
 
 
 class ComparisonPool:
-    """Compares expressions in worker processes, which start when they are needed. Any thread may ask.
-
-    The workers are fresh interpreters, so a script needs no ``if __name__ == "__main__"``. They end with this process.
+    """Compares expressions in worker processes, which start when they are needed and end with this one. Any thread may
+    ask.
 
     Args:
         workers: processes at most, and comparisons at once; at least 1.
@@ -46,32 +44,43 @@ class ComparisonPool:
 
     def __init__(self, workers: int = 2, seconds: float = SECONDS, patience: float = PATIENCE) -> None:
         self.seconds, self.patience = seconds, patience
-        self._places: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        self._places: queue.LifoQueue[LineProcess | None] = queue.LifoQueue()
         for _ in range(workers):
             self._places.put(None)
 
     def same(self, gold: str, found: str) -> bool | None:
-        """Whether two answers are the same; None if one cannot be read, or the time or the memory does not suffice.
-
-        Args:
-            gold: the right answer in plain LaTeX.
-            found: the answer of a reply.
+        """Whether two answers in plain LaTeX are the same; None if one cannot be read, or the time or the memory does
+        not suffice.
 
         Raises:
             InterlatError: the processes do not start.
         """
         worker = self._places.get()
         try:
-            worker = worker or _Worker(self.seconds)
-            line = worker.ask([gold, found], self.patience)
-            if not line.endswith(b"\n"):
-                worker.end()
-                worker = None
-                return None
-            same: bool | None = json.loads(line)
+            worker = worker or self._started()
+            worker.send([gold, found])
+            same: bool | None = worker.receive(self.patience)
             return same
+        except EOFError:
+            if worker:
+                worker.end()
+            worker = None
+            return None
         finally:
             self._places.put(worker)
+
+    def _started(self) -> LineProcess:
+        command = ["interlat.tasks.graders.symbolic", str(MEMORY), str(self.seconds)]
+        worker = LineProcess(*command, stderr=subprocess.DEVNULL)
+        try:
+            worker.receive(SECONDS_TO_START)
+        except EOFError as error:
+            worker.end()
+            raise InterlatError(
+                f"the process that compares expressions did not start within {SECONDS_TO_START:g} seconds; run "
+                f"`{sys.executable} -m {' '.join(command)}` to see why"
+            ) from error
+        return worker
 
     def close(self) -> None:
         """End the workers that wait for work; the pool can be used again."""
@@ -79,45 +88,6 @@ class ComparisonPool:
             if worker := self._places.get():
                 worker.end()
             self._places.put(None)
-
-
-class _Worker:
-    """One process and the pipes to it."""
-
-    def __init__(self, seconds: float) -> None:
-        command = [sys.executable, "-m", "interlat.tasks.graders.symbolic", str(MEMORY), str(seconds)]
-        places = os.pathsep.join(path for path in sys.path if path)
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            env={**os.environ, "PYTHONPATH": places},
-        )
-        if self._answer(SECONDS_TO_START) != b'"ready"\n':
-            self.end()
-            raise InterlatError(
-                f"the process that compares expressions did not start within {SECONDS_TO_START:g} seconds; run "
-                f"`{' '.join(command)}` to see why"
-            )
-
-    def ask(self, request: list[str], patience: float) -> bytes:
-        """The line that is the answer; without an end if there is none in time, or the process is gone."""
-        assert self._process.stdin
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        return self._answer(patience)
-
-    def _answer(self, seconds: float) -> bytes:
-        assert self._process.stdout
-        ready, _, _ = select.select([self._process.stdout], [], [], seconds)
-        return self._process.stdout.readline() if ready else b""
-
-    def end(self) -> None:
-        """Kill the process."""
-        with self._process:
-            self._process.kill()
 
 
 _pool = ComparisonPool()
@@ -134,12 +104,8 @@ class _OutOfTimeError(BaseException):
 
 
 def compare(gold: str, found: str) -> bool | None:
-    """Whether two answers in plain LaTeX are the same expression.
-
-    Args:
-        gold: the right answer; it goes first, since the comparison is not symmetric.
-        found: the answer of a reply.
-    """
+    """Whether two answers in plain LaTeX are the same expression; the right one first, as the comparison is not
+    symmetric."""
     from interlat.tasks.graders.expressions import read, same
 
     expressions = [read(text) for text in (gold, found)]
@@ -159,13 +125,13 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGVTALRM, _stop)
     print(json.dumps("ready"), file=answers, flush=True)
     for line in sys.stdin:
+        same = None
         try:
             signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
             same = compare(*json.loads(line))
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         except (_OutOfTimeError, MemoryError, RecursionError, ArithmeticError):
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-            same = None
         print(json.dumps(same), file=answers, flush=True)
 
 

@@ -41,12 +41,10 @@ _BARE_ORDINAL = re.compile(
 
 
 def without_unit(text: str, may_be_variable: bool = True) -> str:
-    """``text`` without the unit behind its number.
+    """An answer in one spelling without the unit behind its number.
 
-    Args:
-        text: an answer in one spelling.
-        may_be_variable: whether a letter behind a number may be a variable, as in ``4t``; where the right answer has no
-            letter, a letter that is a unit is one.
+    With ``may_be_variable``, a letter behind a number may be a variable, as in ``4t``; where the right answer has no
+    letter, a letter that is a unit is one.
     """
     text = _FRACTION_OF_UNITS.sub(r"\\text{ \1/\2}", _ORDINAL.sub("", text))
     if not may_be_variable:

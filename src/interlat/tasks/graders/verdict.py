@@ -36,12 +36,7 @@ class Grader(ABC):
 
     @abstractmethod
     def grade(self, reply: str, task: Task, limits: Limits | None = None) -> Verdict:
-        """Judge a reply.
-
-        Args:
-            reply: what the model said, without thoughts.
-            task: what it was asked.
-            limits: what a program may take.
+        """Judge a reply, without its thoughts; ``limits`` is what a program may take.
 
         Raises:
             InputError: the task has no right answer, or lacks what is needed.

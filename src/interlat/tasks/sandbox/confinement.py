@@ -4,6 +4,7 @@ Every means says whether the machine has it; what was applied goes into the reco
 """
 
 import ctypes
+import functools
 import math
 import os
 import resource
@@ -173,19 +174,12 @@ _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _EPERM, _EACCES, _ENOSYS = 1, 13, 38
 
 
-def _load(offset: int) -> bytes:
-    return struct.pack("<HBBI", 0x20, 0, 0, offset)
+def _step(code: int, value: int, true: int = 0, false: int = 0) -> bytes:
+    return struct.pack("<HBBI", code, true, false, value)
 
 
-def _jump(test: int, value: int, true: int, false: int) -> bytes:
-    return struct.pack("<HBBI", test, true, false, value)
-
-
+_load, _give = functools.partial(_step, 0x20), functools.partial(_step, 0x06)
 _EQUAL, _ANY_BIT = 0x15, 0x45
-
-
-def _give(verdict: int) -> bytes:
-    return struct.pack("<HBBI", 0x06, 0, 0, verdict)
 
 
 def _argument(number: int) -> int:
@@ -195,12 +189,12 @@ def _argument(number: int) -> int:
 
 def _rule(call: int, checks: Sequence[bytes]) -> list[bytes]:
     """For one call its own checks, each an instruction, which end with a verdict."""
-    return [_jump(_EQUAL, call, 0, len(checks)), *checks]
+    return [_step(_EQUAL, call, 0, len(checks)), *checks]
 
 
 def _any_of(values: Iterable[int]) -> list[bytes]:
     """Let a loaded value pass if it is one of these."""
-    return [step for value in values for step in (_jump(_EQUAL, value, 0, 1), _give(_ALLOW))]
+    return [step for value in values for step in (_step(_EQUAL, value, 0, 1), _give(_ALLOW))]
 
 
 def _seccomp() -> bool:
@@ -208,22 +202,22 @@ def _seccomp() -> bool:
     if _libc is None or machine not in _ARCHITECTURES:
         return False
     column, architecture = _ARCHITECTURES[machine]
-    program = [_load(4), _jump(_EQUAL, architecture, 1, 0), _give(_KILL), _load(0)]
+    program = [_load(4), _step(_EQUAL, architecture, 1, 0), _give(_KILL), _load(0)]
     refuse = _give(_ERRNO | _EPERM)
     for call, place in ((_OPEN, 1), (_OPENAT, 2)):
         if call[column] >= 0:
-            checks = [_load(_argument(place)), _jump(_ANY_BIT, _WRITING, 0, 1), _give(_ERRNO | _EACCES), _give(_ALLOW)]
+            checks = [_load(_argument(place)), _step(_ANY_BIT, _WRITING, 0, 1), _give(_ERRNO | _EACCES), _give(_ALLOW)]
             program += _rule(call[column], checks)
-    thread = [_load(_argument(0)), _jump(_ANY_BIT, _CLONE_THREAD, 0, 1), _give(_ALLOW), refuse]
+    thread = [_load(_argument(0)), _step(_ANY_BIT, _CLONE_THREAD, 0, 1), _give(_ALLOW), refuse]
     program += _rule(_CLONE[column], thread)
     # With this answer the C library makes its threads with clone, whose flags can be looked at.
     program += _rule(_CLONE3[column], [_give(_ERRNO | _ENOSYS)])
-    own = [_load(_argument(0)), _jump(_EQUAL, os.getpid(), 0, 1), _give(_ALLOW), refuse]
+    own = [_load(_argument(0)), _step(_EQUAL, os.getpid(), 0, 1), _give(_ALLOW), refuse]
     program += _rule(_TGKILL[column], own)
     # Limits may be read, not set: the pointer to a new one must be null in both halves.
-    reading = [_load(_argument(2)), _jump(_EQUAL, 0, 0, 3), _load(_argument(2) + 4), _jump(_EQUAL, 0, 0, 1)]
+    reading = [_load(_argument(2)), _step(_EQUAL, 0, 0, 3), _load(_argument(2) + 4), _step(_EQUAL, 0, 0, 1)]
     program += _rule(_PRLIMIT[column], [*reading, _give(_ALLOW), refuse])
-    flags = [_jump(_EQUAL, _F_SETFL, 0, 3), _load(_argument(2)), _jump(_ANY_BIT, _O_ASYNC, 1, 0), _give(_ALLOW)]
+    flags = [_step(_EQUAL, _F_SETFL, 0, 3), _load(_argument(2)), _step(_ANY_BIT, _O_ASYNC, 1, 0), _give(_ALLOW)]
     program += _rule(_FCNTL[column], [_load(_argument(1)), *_any_of(_FCNTL_COMMANDS), *flags, refuse])
     program += _rule(_IOCTL[column], [_load(_argument(1)), *_any_of(_IOCTL_COMMANDS), refuse])
     for numbers in _CALLS.values():

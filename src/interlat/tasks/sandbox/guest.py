@@ -6,12 +6,13 @@ sends.
 """
 
 import builtins
+import contextlib
 import operator
 import os
 import sys
 import threading
 import types
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, BinaryIO
 
 from interlat.tasks.sandbox.confinement import confine, die_with_parent, limit_resources
@@ -24,7 +25,7 @@ from interlat.tasks.sandbox.plain import (
     receive,
     send,
     to_plain,
-)
+)  # fmt: skip
 
 # What a type can do if it has one of these methods.
 _ABILITIES = {
@@ -72,12 +73,9 @@ class Peer:
 
     def serve(self) -> None:
         """Answer until the other side leaves."""
-        while True:
-            try:
-                request = receive(self._source)
-            except EOFError:
-                return
-            self._reply(request)
+        with contextlib.suppress(EOFError):
+            while True:
+                self._reply(receive(self._source))
 
     def ask(self, request: dict[str, Any], values: list[Any], named: dict[str, Any]) -> Any:
         """What a function of the tests gives, or raises."""
@@ -117,12 +115,9 @@ class Peer:
     def _changed(self, before: Any, values: list[Any]) -> list[Any]:
         """Which arguments the code has changed in place, and what they are now."""
         # Scalars alone have no list of their own.
-        pairs = [
-            (place, one[0], to_plain(values[place], self.refer))
-            for place, one in enumerate(before[1])
-            if isinstance(one, list)
-        ]
-        return [[place, now] for place, kind, now in pairs if kind in _CHANGEABLE and now != before[1][place]]
+        lists = [(place, one) for place, one in enumerate(before[1]) if isinstance(one, list)]
+        pairs = [(place, one, to_plain(values[place], self.refer)) for place, one in lists]
+        return [[place, now] for place, one, now in pairs if one[0] in _CHANGEABLE and now != one]
 
     def _next(self, iterator: Iterator[Any], most: int) -> tuple[list[Any], bool]:
         """Some items, and whether they are the last; an exception behind some comes when it is asked for the next."""
@@ -175,10 +170,6 @@ class Peer:
         return (GivenIterator if what == "iterator" else GivenFunction)(self, number, name)
 
 
-def _call(function: Callable[..., Any], /, *values: Any, **named: Any) -> Any:
-    return function(*values, **named)
-
-
 def _wait(awaitable: Awaitable[Any]) -> Any:
     import asyncio
 
@@ -190,10 +181,9 @@ def _wait(awaitable: Awaitable[Any]) -> Any:
 
 
 _OPERATIONS: dict[str, Callable[..., Any]] = {
-    "call": _call, "getattr": getattr, "setattr": setattr, "getitem": operator.getitem, "setitem": operator.setitem,
-    "delitem": operator.delitem, "len": len, "bool": bool, "str": str, "repr": repr, "iter": iter,
-    "isinstance": isinstance,
-    "await": _wait,
+    "call": operator.call, "getattr": getattr, "setattr": setattr, "getitem": operator.getitem,
+    "setitem": operator.setitem, "delitem": operator.delitem, "len": len, "bool": bool, "str": str, "repr": repr,
+    "iter": iter, "isinstance": isinstance, "await": _wait,
 }  # fmt: skip
 
 
@@ -244,16 +234,12 @@ def serve(source: BinaryIO, sink: BinaryIO, isolation: list[str]) -> None:
         # One after the other, as a `from __future__ import` may only stand at the top.
         for name in ("before", "program"):
             exec(compile(job[name], "solution", "exec", dont_inherit=True), vars(module))
-        names = {name: to_plain(one, peer.refer) for name, one in _named(module, job["names"])}
+        names = {name: to_plain(vars(module)[name], peer.refer) for name in job["names"] if name in vars(module)}
         send(sink, {"isolation": isolation, "names": names})
     except BaseException as error:
         send(sink, {"isolation": isolation, **described(error, peer.refer)})
         return
     peer.serve()
-
-
-def _named(module: types.ModuleType, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    return ((name, vars(module)[name]) for name in names if name in vars(module))
 
 
 def main(arguments: list[str]) -> None:

@@ -7,7 +7,6 @@ never gets to see.
 """
 
 import ast
-import builtins
 import functools
 import json
 import os
@@ -17,6 +16,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from interlat.tasks.graders.programs import statements, unbound
 from interlat.tasks.sandbox.confinement import die_with_parent, hide_memory, limit_resources
 from interlat.tasks.sandbox.plain import NotPlain
 from interlat.tasks.sandbox.remote import Code, GuestError
@@ -31,9 +31,13 @@ HARMLESS = (
 
 def judged(job: dict[str, Any], code: Code) -> dict[str, Any]:
     """The verdict about a job."""
-    wanted = _free_names(job["tests"])
+    wanted = sorted(unbound(job["tests"]))
     names: dict[str, Any] = {"__name__": "tests"}
     verdict: dict[str, Any] = {"passed": False, "reason": "", "isolation": []}
+
+    def missing(*values: object, **named: object) -> NoReturn:
+        raise code.fail("NameError: the code does not define it")
+
     try:
         began = code.exchange(
             {key: job[key] for key in ("program", "before")} | {"names": [*job["functions"], *wanted]}
@@ -48,7 +52,7 @@ def judged(job: dict[str, Any], code: Code) -> dict[str, Any]:
         if "numpy" in job["before"] + job["tests"]:
             compare_strictly()
         exec(compile(job["before"], "before", "exec", dont_inherit=True), names)
-        names.update({name: found[name] if name in found else _missing(code) for name in job["functions"]})
+        names.update({name: found.get(name, missing) for name in job["functions"]})
         names.update({name: found[name] for name in wanted if name in found and name not in names})
         names.update(_imported(job["program"], wanted))
         exec(compile(job["tests"], "tests", "exec", dont_inherit=True), names)
@@ -64,40 +68,10 @@ def _words(error: BaseException) -> str:
         return type(error).__name__
 
 
-def _missing(code: Code) -> Callable[..., NoReturn]:
-    def missing(*values: object, **named: object) -> NoReturn:
-        raise code.fail("NameError: the code does not define it")
-
-    return missing
-
-
-def _tree(program: str) -> ast.Module:
-    try:
-        return ast.parse(program)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ast.Module([], [])
-
-
-def _free_names(tests: str) -> list[str]:
-    """Names that tests use and that neither they nor Python define."""
-    used: set[str] = set()
-    defined = set(dir(builtins))
-    for node in ast.walk(_tree(tests)):
-        if isinstance(node, ast.Name):
-            (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            defined.add(node.name)
-        elif isinstance(node, ast.alias):
-            defined.add((node.asname or node.name).partition(".")[0])
-        elif isinstance(node, ast.arg):
-            defined.add(node.arg)
-    return sorted(used - defined)
-
-
 def _imported(program: str, wanted: list[str]) -> dict[str, Any]:
     """What the code imports from harmless modules, of the names that the tests want."""
     names: dict[str, Any] = {}
-    for node in _tree(program).body:
+    for node in statements(program):
         if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
         for alias in node.names:
@@ -105,9 +79,6 @@ def _imported(program: str, wanted: list[str]) -> dict[str, Any]:
             if (alias.asname or alias.name).partition(".")[0] in wanted and module.partition(".")[0] in HARMLESS:
                 exec(ast.unparse(ast.Module([type(node)(**{**vars(node), "names": [alias]})], [])), names)
     return {name: names[name] for name in wanted if name in names}
-
-
-_COMPARISONS = ("assert_allclose", "assert_almost_equal", "assert_array_almost_equal", "assert_array_equal")
 
 
 def comparable(one: Any, other: Any) -> bool:
@@ -120,13 +91,12 @@ def compare_strictly() -> None:
     import numpy
     import numpy.testing
 
+    def not_close() -> None:
+        raise AssertionError("one of the values is empty, or they have different shapes")
+
     numpy.allclose = _strict(numpy.allclose, lambda: False)
-    for name in _COMPARISONS:
-        setattr(numpy.testing, name, _strict(getattr(numpy.testing, name), _not_close))
-
-
-def _not_close() -> None:
-    raise AssertionError("one of the values is empty, or they have different shapes")
+    for name in ("assert_allclose", "assert_almost_equal", "assert_array_almost_equal", "assert_array_equal"):
+        setattr(numpy.testing, name, _strict(getattr(numpy.testing, name), not_close))
 
 
 def _strict(compare: Callable[..., Any], otherwise: Callable[[], Any]) -> Callable[..., Any]:

@@ -154,11 +154,8 @@ class Code:
             return _awaited(self, self._remotes.setdefault(number, _remote(self, number, [], name)))
         if number not in self._remotes:
             if kind == "exception":
-                base = (
-                    self._resolve(about[0], about[1], depth + 1)
-                    if isinstance(about, list) and len(about) == 2
-                    else None
-                )
+                is_pair = isinstance(about, list) and len(about) == 2
+                base = self._resolve(about[0], about[1], depth + 1) if is_pair else None
                 if not isinstance(base, type) or not issubclass(base, BaseException):
                     raise NotPlain("an exception that is none")
                 self._remotes[number] = type(name, (base,), {})
@@ -225,16 +222,9 @@ async def _awaited(code: Code, remote: Remote) -> Any:
 
 
 _METHODS: dict[str, dict[str, Callable[..., Any]]] = {
-    "call": {"__call__": _asks("call")},
-    "bool": {"__bool__": _asks("bool")},
-    "str": {"__str__": _asks("str")},
-    "repr": {"__repr__": _asks("repr")},
-    "len": {"__len__": _asks("len")},
-    "iter": {"__iter__": _asks("iter")},
+    **{do: {f"__{do}__": _asks(do)} for do in ("call", "bool", "str", "repr", "len", "iter")},
     "next": {"__iter__": lambda self: self, "__next__": _next},
-    "getitem": {"__getitem__": _asks("getitem")},
-    "setitem": {"__setitem__": _asks("setitem")},
-    "delitem": {"__delitem__": _asks("delitem")},
+    **{do: {f"__{do}__": _asks(do)} for do in ("getitem", "setitem", "delitem")},
     "class": {"__instancecheck__": lambda self, one: isinstance(one, Remote) and _asks("isinstance")(one, self)},
 }
 
