@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from interlat.environments.alfworld.datalog import compute_model
+
 TRANSLATIONS_KEPT = 64
 """How many games a process can load again for nearly nothing; half a megabyte for a small room, two for a whole one."""
 
@@ -21,9 +23,10 @@ def patch_translation(fast_downward: Any) -> None:
     arguments = sys.argv
     sys.argv = ["translate.py", "domain", "task"]  # the translator reads the process's arguments when imported
     try:
-        from fast_downward.translate import options
+        from fast_downward.translate import build_model, options
     finally:
         sys.argv = arguments
+    build_model.compute_model = compute_model
     # Upstream means to switch reordering off but sets an option that nobody reads. It costs time and changes no fact.
     options.reorder_variables = False
     translate, load_library = fast_downward.pddl2sas, fast_downward.load_lib
