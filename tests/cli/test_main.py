@@ -187,15 +187,25 @@ def test_template_arguments_of_a_file_have_any_values(tmp_path):
 
 
 NONE = "/none/none"
+GAME = {
+    "item": "a game",
+    "game": NONE,
+    "split": "seen",
+    "task_type": "pick",
+    "opening": "You see a shelf 1.",
+    "layout": {"target_type": "mug"},
+    "max_steps": 3,
+    "episodes": [{"draw": 0, "evidence": "mug: today shelf 1."}],
+}
 
 
 STAGES = {
     "actor": lambda out: train_actor(TrainActor(out, NONE, start=NONE)),
-    "scout": lambda out: train_scout(TrainScout(NONE, NONE, NONE, out)),
+    "scout": lambda out: train_scout(TrainScout(NONE, NONE, out, start=NONE)),
     "preference": lambda out: train_preference(TrainPreference(NONE, NONE, NONE, out)),
     "compress": lambda out: compress(Compress(NONE, NONE, out, sender=NONE)),
     "team": lambda out: evaluate_teams(EvaluateTeams(NONE, out, TaskSource("arithmetic", count=2))),
-    "evaluate": lambda out: evaluate_household(EvaluateHousehold(Checkpoints(*[NONE] * 4), out), []),
+    "evaluate": lambda out: evaluate_household(EvaluateHousehold(Checkpoints(*[NONE] * 4), out), [GAME]),
     "latency": lambda out: measure_latency(MeasureLatency(Checkpoints(*[NONE] * 4), out, ("text",)), []),
     "trajectories": lambda out: collect_trajectories(CollectTrajectories(NONE, NONE, out)),
 }
