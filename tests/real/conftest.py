@@ -40,7 +40,7 @@ def place() -> str:
     try:
         return str(real_model())
     except FileNotFoundError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 @pytest.fixture(scope="session")

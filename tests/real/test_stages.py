@@ -7,16 +7,16 @@ import pytest
 import torch
 
 import interlat
+from interlat.agents.sources import PromptOptions
 from interlat.collect.thoughts import CollectThoughts, collect_thoughts
-from interlat.connectors.adapter import CommunicationAdapter
 from interlat.engine.sampling import Sampling
+from interlat.errors import MessageError
 from interlat.evaluation.evaluate import evaluate
 from interlat.evaluation.settings import Evaluate
-from interlat.files import read_lines
 from interlat.messages import TextMessage
 from interlat.store.reading import LatentStore
 from interlat.store.verify import verify
-from interlat.tasks.sources import TaskSource
+from interlat.tasks.sources import PLAN_REQUEST, TaskSource
 from interlat.training.actor import TrainActor, train_actor
 from interlat.training.compression import Compress, compress
 from interlat.training.conversations import ConversationOptions
@@ -39,6 +39,7 @@ def collection(place, questions, folder):
         place,
         TaskSource("records", questions),
         str(folder / "store"),
+        prompt=PromptOptions(template=PLAN_REQUEST),
         sampling=Sampling(max_new_tokens=12),
         batch_size=3,
         dtype="float32",
@@ -64,7 +65,6 @@ def training(place, store, folder):
         message="latent",
         thoughts=(str(store.directory),),
         start=place,
-        sender=place,
         finetune="lora",
         lora=LORA,
         schedule=Schedule(
@@ -150,6 +150,7 @@ def test_compression_lowers_the_loss_and_its_sender_thinks(place, trained, recei
         **COMMON,
     )
     losses = [metrics["loss"] for _, metrics in compress(config)]
+    print("COMPRESSION", losses)
     assert losses == pytest.approx([], rel=0.02)
     assert losses[-1] < losses[0]
     short = interlat.load(f"{config.output}/model", dtype="float32", device="cpu")
@@ -212,7 +213,5 @@ def test_its_store_is_whole(store):
 
 def test_an_adapter_of_another_model_is_refused(receiver, store):
     other = dataclasses.replace(store.message("q0").header, weights_fingerprint="0" * 64)
-    with pytest.raises(interlat.errors.MessageError, match="weights"):
+    with pytest.raises(MessageError, match="weights"):
         receiver.check(other)
-    assert isinstance(receiver.adapter, CommunicationAdapter)
-    assert read_lines(f"{receiver.engine.name}/../metrics.jsonl")
