@@ -5,7 +5,8 @@ import torch
 
 import interlat
 from interlat.channels.protocol import SendOptions, channel_named
-from interlat.engine.prompt import Latents, Tokens
+from interlat.connectors.vocabulary import VocabularyMean
+from interlat.engine.prompt import Latents, Text, Tokens
 from interlat.engine.sampling import Sampling
 from interlat.tasks.sources import PLAN_REQUEST
 from real.prompts import CONVERSATIONS
@@ -65,13 +66,19 @@ def test_a_cache_that_is_handed_over_is_read_on_from(scout, plain_sequence):
     assert scout.reply(question, made.message, max_new_tokens=limit) == sequence.write(limit)
 
 
-def test_a_latent_of_a_word_is_read_like_the_word(scout, ids_of):
-    engine = scout.engine
-    ids = ids_of(CONVERSATIONS["fact"])
-    rows = engine.input_embeddings[ids[10:20]]
-    token = engine.prefill([[Tokens(tuple(ids))]]).hidden_states
-    latent = engine.prefill([[Tokens(tuple(ids[:10])), Latents(rows), Tokens(tuple(ids[20:]))]]).hidden_states
-    torch.testing.assert_close(latent, token, rtol=1e-3, atol=1e-3)
+def test_a_sure_latent_is_read_like_the_word(scout):
+    engine, table = scout.engine, scout.engine.input_embeddings
+    assert scout.identity.target_norm == pytest.approx(3.2, abs=0.05)
+    memory = engine.prefill([[Text("The capital of France is")]])
+    likeliest = int(engine.logits(memory.hidden_states)[0].argmax())
+    assert engine.tokenizer.decode([likeliest]) == " Paris"
+    read = engine.logits(engine.prefill([[Tokens((likeliest,))]], memory).hidden_states).softmax(dim=-1)
+    align = VocabularyMean(engine.logits, engine.hidden_size, table, temperature=1e-4)
+    thought = engine.logits(engine.think(memory, 1, align)[0].hidden_states).softmax(dim=-1)
+    torch.testing.assert_close(thought, read, rtol=0, atol=1e-4)
+    parts = [Text("The capital of France is"), Latents(table[likeliest][None])]
+    latent = engine.logits(engine.prefill([parts]).hidden_states).softmax(dim=-1)
+    torch.testing.assert_close(latent, read, rtol=0, atol=1e-4)
 
 
 def test_an_inspection_says_what_was_said(scout, ids_of):
