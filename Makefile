@@ -57,7 +57,7 @@ test-sweep: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m sweep $(ARGS)
 
 test-real: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m real --timeout 900 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m real --timeout 1800 $(ARGS)
 
 check: lint types imports
 

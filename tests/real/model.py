@@ -34,7 +34,8 @@ def real_model() -> Path:
 
 def cached() -> Path:
     """The folder where `interlat models fetch` puts the model."""
-    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "interlat") / "models" / NAME
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get(CACHE) or user / "interlat").expanduser() / "models" / NAME
 
 
 def _fetch(place: Path) -> None:
