@@ -101,8 +101,7 @@ def test_a_store_has_what_the_front_door_writes(scout, store):
 
 def test_low_rank_training_lowers_the_loss_and_changes_what_it_should(scout, training, trained, receiver):
     losses = trained[1]
-    assert losses == pytest.approx([], rel=0.02)
-    assert losses[-1] < losses[0] / 2
+    assert losses == pytest.approx([5.391, 3.894, 2.512, 2.002, 1.686, 1.286], rel=0.02)
     before, after = scout.engine.model.state_dict(), receiver.engine.model.state_dict()
     rows = len(before["model.embed_tokens.weight"])
     changed = {name for name in before if not torch.equal(before[name], after[name][:rows])}
@@ -151,7 +150,7 @@ def test_compression_lowers_the_loss_and_its_sender_thinks(place, trained, recei
     )
     losses = [metrics["loss"] for _, metrics in compress(config)]
     print("COMPRESSION", losses)
-    assert losses == pytest.approx([], rel=0.02)
+    assert losses[0] == pytest.approx(2.3585, rel=0.02)
     assert losses[-1] < losses[0]
     short = interlat.load(f"{config.output}/model", dtype="float32", device="cpu")
     message = short.think(QUESTIONS[1][0])
