@@ -35,8 +35,8 @@ def test_in_float32_a_row_is_the_row_alone(scout, rows):
     assert written == tokens
     differences = [float((one - other).abs().max()) for one, other in zip(logits, beside, strict=True)]
     print(f"float32: logits off by {max(differences):.2g} at most, where the largest is {logits[0].abs().max():.0f}")
-    # Measured: XXX.
-    assert max(differences) < 1e-3
+    # Measured with AVX-512 and one thread: 6.9e-5.
+    assert max(differences) < 2e-4
 
 
 def test_in_bfloat16_a_row_is_near_the_row_alone(half, rows):

@@ -149,7 +149,6 @@ def test_compression_lowers_the_loss_and_its_sender_thinks(place, trained, recei
         **COMMON,
     )
     losses = [metrics["loss"] for _, metrics in compress(config)]
-    print("COMPRESSION", losses)
     assert losses[0] == pytest.approx(2.3585, rel=0.02)
     assert losses[-1] < losses[0]
     short = interlat.load(f"{config.output}/model", dtype="float32", device="cpu")
