@@ -7,7 +7,7 @@ VENV ?= .venv
 TORCH_INDEX_URL ?=
 # Test processes. Each runs its tensors on one thread: on small models that is faster than sharing the cores.
 JOBS ?= 2
-# Further arguments of `make demo`, `make bench`, `make test`, `make test-slow`, `make test-sweep`: make demo ARGS="--limit 20"
+# Further arguments of `make demo`, `make bench`, `make test`, `make test-slow`, `make test-sweep`, `make test-real`: make demo ARGS="--limit 20"
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -15,7 +15,7 @@ STAMP := $(VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-core test-slow test-sweep check lint types imports bench reproduce clean
+.PHONY: help setup demo test test-core test-slow test-sweep test-real check lint types imports bench reproduce clean
 
 help:
 	@echo "make demo       scout and actor play held-out games; writes runs/demo/report.html"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-core  the tests of the core, in about a minute"
 	@echo "make test-slow  the slow tests"
 	@echo "make test-sweep every model type of transformers, as a tiny random model"
+	@echo "make test-real  the tests on SmolLM2-135M-Instruct, in about four minutes; fetches it once (93 MB)"
 	@echo "make check      ruff, mypy and import-linter (also one by one: lint, types, imports)"
 	@echo "make bench      speed of the engine against plain transformers"
 	@echo "make reproduce  train the bundled checkpoints again; can be interrupted and continued"
@@ -54,6 +55,9 @@ test-slow: setup
 
 test-sweep: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m sweep $(ARGS)
+
+test-real: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m real --timeout 1800 $(ARGS)
 
 check: lint types imports
 

@@ -176,23 +176,18 @@ def test_nobody_takes_the_weight_of_the_embeddings_for_what_the_model_reads():
     assert found == about_tying
 
 
-@pytest.mark.parametrize(
-    ("folder", "prompt", "following", "length"),
-    [
-        ("gemma-3-270m", "<bos>The capital of France is the city of", " Paris", 26.1),
-        ("smollm2-135m-instruct", "The capital of France is", " Paris", 3.2),
-    ],
+@pytest.mark.skipif(
+    not (MODELS / "gemma-3-270m").is_dir(), reason="INTERLAT_TEST_MODELS names no folder with gemma-3-270m"
 )
-def test_a_real_model_reads_a_sure_latent_like_the_word(folder, prompt, following, length):
-    place = MODELS / folder
-    if not place.is_dir():
-        pytest.skip(f"no {folder} in the folder that INTERLAT_TEST_MODELS names")
+def test_a_real_model_reads_a_sure_latent_like_the_word():
+    """Embeddings that are scaled; those of a Llama are tested in tests/real."""
+    place, prompt = MODELS / "gemma-3-270m", "<bos>The capital of France is the city of"
     engine = Engine.load(str(place), dtype="float32", device="cpu")
     table = engine.input_embeddings
-    assert NormMatchedIdentity.of_embeddings(table).target_norm == pytest.approx(length, abs=0.05)
+    assert NormMatchedIdentity.of_embeddings(table).target_norm == pytest.approx(26.1, abs=0.05)
     memory = engine.prefill([[Text(prompt)]])
     likeliest = int(engine.logits(memory.hidden_states)[0].argmax())
-    assert engine.tokenizer.decode([likeliest]) == following
+    assert engine.tokenizer.decode([likeliest]) == " Paris"
     read = engine.logits(engine.prefill([[Tokens((likeliest,))]], memory).hidden_states).softmax(dim=-1)
     align = VocabularyMean(engine.logits, engine.hidden_size, table, temperature=1e-4)
     thought = engine.logits(engine.think(memory, 1, align)[0].hidden_states).softmax(dim=-1)
