@@ -18,7 +18,7 @@ from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import companion_file, load_checkpoint
 from interlat.engine.distributed import Ranks
 from interlat.engine.embeddings import input_embeddings, score_factor
-from interlat.engine.fingerprint import weights_fingerprint
+from interlat.engine.fingerprint import loaded_fingerprint, weights_fingerprint
 from interlat.engine.prompt import token_ids_of, tokenize
 from interlat.errors import InputError
 from interlat.files import atomic_folder, write_atomically
@@ -225,7 +225,7 @@ def _new_compressor(
 ) -> _Compressor:
     """What the training starts from."""
     manifest = thoughts.manifest
-    receiver_fingerprint = weights_fingerprint(receiver)
+    receiver_fingerprint = loaded_fingerprint(receiver)
     if config.method == "resampler":
         resampler = Resampler(
             ResamplerConfig(
@@ -241,7 +241,7 @@ def _new_compressor(
         return _Compressor(Resampling(resampler))
     model: Any
     model, tokenizer = load_checkpoint(config.sender, torch.float32, "cpu", False)
-    start = weights_fingerprint(model)
+    start = loaded_fingerprint(model)
     settings = BridgeConfig(
         hidden_size=model.config.get_text_config(decoder=True).hidden_size,
         message_size=manifest.hidden_size,
