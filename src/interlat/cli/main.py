@@ -60,6 +60,8 @@ COMMANDS: Registry[Any] = Registry(
         "plot.training": "interlat.cli.plots:PlotTraining",
         "plot.tradeoff": f"{_HOUSEHOLD}.latency:PlotTradeoff",
         "plot.parallelism": "interlat.cli.plots:PlotParallelism",
+        "models.list": "interlat.cli.models_list:ListModels",
+        "models.fetch": "interlat.cli.models_fetch:FetchModel",
         "tasks.list": "interlat.cli.tasks_show:ListTasks",
         "tasks.show": "interlat.cli.tasks_show:ShowTasks",
         "tasks.verify": "interlat.cli.tasks_verify:VerifyTasks",
