@@ -84,7 +84,7 @@ def test_a_missing_base_is_named_with_where_to_write_it(adapter, base):
 
 def test_a_base_that_is_not_named(adapter):
     (adapter / "adapter_config.json").write_text('{"peft_type": "LORA"}', "utf-8")
-    with pytest.raises(CheckpointError, match="base_model_name_or_path .* is None"):
+    with pytest.raises(CheckpointError, match=r"base_model_name_or_path .* is None"):
         interlat.load(adapter)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from interlat.catalogue import MODELS, KnownModel
+from interlat.engine.checkpoint import bar_for_large_models
 from interlat.engine.gguf import read_config, read_model, require_packages
 from interlat.errors import CheckpointError, InputError, StorageError
 from interlat.files import atomic_folder, locked
@@ -196,7 +197,8 @@ def convert(file: Path, folder: Path, *, tied: bool = False) -> None:
         model = type(model)(config).to(torch.bfloat16)
         model.load_state_dict(weights, strict=False)
         model.tie_weights()
-    model.save_pretrained(folder)
+    with bar_for_large_models(0):
+        model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(folder)
 
 
