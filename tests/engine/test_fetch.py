@@ -102,7 +102,7 @@ def test_another_file_is_refused_and_leaves_nothing(known, monkeypatch, tmp_path
     object.__setattr__(known, "sha256", "0" * 64)
     with pytest.raises(CheckpointError, match="expected 0000"):
         fetch()
-    assert not list((tmp_path / "cache" / "models").iterdir())
+    assert not list((tmp_path / "cache").rglob("*"))
 
 
 def test_what_cannot_be_fetched_is_one_line(known, monkeypatch, capsys, tmp_path):

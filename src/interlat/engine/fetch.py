@@ -189,7 +189,7 @@ def convert(file: Path, folder: Path, *, tied: bool = False) -> None:
     """
     from transformers import AutoTokenizer
 
-    model, _ = read_model(file, torch.bfloat16, bar=False)
+    model: Any = read_model(file, torch.bfloat16, bar=False)[0]
     if tied and not model.config.tie_word_embeddings:
         config: Any = read_config(file)
         config.tie_word_embeddings, config.dtype = True, torch.bfloat16
