@@ -126,6 +126,7 @@ def load_checkpoint(
     if adapter is not None:
         return _load_adapted(adapter, chosen_dtype, chosen_device, trust_remote_code)
     fingerprint = file_digest(source) if source else ""
+    model: Any
     with _loading(path_or_hub_id):
         tokenizer = load_tokenizer(place, trust_remote_code)
         size = _size_of(source or Path(place))

@@ -48,7 +48,8 @@ def merge_adapter(base: PreTrainedModel, folder: Path, tokenizer: PreTrainedToke
 
     if not (folder / WEIGHTS).is_file():
         raise CheckpointError(f"{folder} has no {WEIGHTS}; save the adapter again, in safetensors")
-    embeddings = base.get_input_embeddings().weight.shape[0]
+    table: Any = base.get_input_embeddings()
+    embeddings = table.weight.shape[0]
     if (rows := _embeddings_in(folder)) and rows != embeddings:
         base.resize_token_embeddings(rows, mean_resizing=False)
     elif len(tokenizer) > embeddings:
