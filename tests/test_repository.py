@@ -29,6 +29,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "evaluation/latency.py": "on the household's messages, in experiments/household/test_latency.py",
     "evaluation/sends.py": "with the run that it serves, in test_run.py",
     "evaluation/settings.py": "with the evaluation that they are of, in test_evaluate.py",
+    "cli/models.py": "with what they fetch and list, in engine/test_fetch.py",
     "environments/alfworld/scene.py": "tested through games made of scenes, in experiments/household/test_author.py",
     "environments/alfworld/state.py": "bit-equality with the stock engine, in test_fast.py",
     "engine/options.py": SETTINGS + "test_sampling.py and test_template.py",

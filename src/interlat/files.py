@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from interlat.errors import InputError, StorageError
+from interlat.places import ADAPTER_CONFIG, adapter_base, model_place
 
 LOCK_FILE = ".lock"
 _ADVICE = {
@@ -262,16 +263,31 @@ def locked(directory: str | Path, name: str = "") -> Iterator[None]:
                     place.rmdir()
 
 
-def content_digest(place: str) -> str:
-    """Digest of the files of a checkpoint's folder without its card; the name itself for a hub id."""
-    files = sorted(path for path in Path(place).glob("*") if path.is_file() and path.name != "README.md")
+def content_digest(model: str) -> str:
+    """Digest of what a model is made of: the files of its folder without its card, and of a PEFT adapter's base; the
+    GGUF file; for a hub id the name itself.
+
+    Raises:
+        CheckpointError: it is a known model that has not been fetched, or an adapter that names no base.
+    """
+    place = Path(model_place(model))
+    if place.is_file():
+        return file_digest(place)
+    files = sorted(path for path in place.glob("*") if path.is_file() and path.name != "README.md")
     if not files:
-        return place
+        return model
     digest = hashlib.sha256()
     for path in files:
-        with open(path, "rb") as handle:
-            digest.update(path.name.encode() + hashlib.file_digest(handle, "sha256").digest())
+        digest.update(path.name.encode() + bytes.fromhex(file_digest(path)))
+    if (place / ADAPTER_CONFIG).is_file():
+        digest.update(content_digest(adapter_base(place)).encode())
     return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal digits."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> None:

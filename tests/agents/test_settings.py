@@ -1,6 +1,8 @@
+import re
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import RepositoryNotFoundError
 
 from interlat.agents.settings import AgentSettings
 from interlat.engine.sampling import Sampling
@@ -68,3 +70,23 @@ def test_template_arguments_survive_the_disk_and_are_left_out_where_there_are_no
     assert '"template"' not in (tmp_path / "agent.json").read_text()
     (tmp_path / "agent.json").unlink()
     assert AgentSettings.beside(tmp_path).template == TemplateOptions()
+
+
+@pytest.mark.parametrize("place", ["/none/none", "a/b/c", "not here"])
+def test_the_settings_of_a_path_at_which_nothing_is_are_refused(place):
+    with pytest.raises(CheckpointError, match=re.escape(f"there is no folder {place};")):
+        AgentSettings.beside(place)
+
+
+def test_a_repository_that_is_not_there_has_no_settings(monkeypatch):
+    """The loader says what is wrong with it."""
+
+    class Missing(RepositoryNotFoundError):
+        def __init__(self) -> None:
+            Exception.__init__(self, "404")
+
+    def missing(*_: object, **__: object) -> str:
+        raise Missing
+
+    monkeypatch.setattr("interlat.engine.checkpoint.hf_hub_download", missing)
+    assert AgentSettings.beside("owner/name") == AgentSettings()

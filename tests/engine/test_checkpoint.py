@@ -94,6 +94,19 @@ def test_missing_weights_are_never_made_up(saved):
         Engine.load(str(saved))
 
 
+def test_shards_are_one_model_and_a_missing_one_is_an_error(saved, build_model, make_tokenizer):
+    whole = Engine.load(str(saved), dtype="float32").weights_fingerprint
+    (saved / "model.safetensors").unlink()
+    build_model("qwen2", tied=False).save_pretrained(saved, max_shard_size="40KB")
+    shards = sorted(saved.glob("model-*.safetensors"))
+    assert len(shards) > 2
+    assert Engine.load(str(saved), dtype="float32").weights_fingerprint == whole
+    shards[1].unlink()
+    with pytest.raises(CheckpointError, match="cannot load a model") as error:
+        Engine.load(str(saved))
+    assert "\n" not in str(error.value)
+
+
 def test_weights_of_another_shape(saved):
     config = json.loads((saved / "config.json").read_text())
     config["intermediate_size"] = 64

@@ -5,6 +5,7 @@ import dataclasses
 
 import pytest
 import torch
+from interlat.training.message_tokens import add_message_tokens
 
 from interlat.agents.agent import Agent
 from interlat.agents.settings import AgentSettings
@@ -14,7 +15,6 @@ from interlat.engine.cache_message import memory_of_message
 from interlat.engine.hf import HFEngine
 from interlat.errors import CheckpointError, MessageError
 from interlat.messages import CacheMessage, HiddenMessage, TextMessage, load_message
-from interlat.training.message_tokens import add_message_tokens
 
 TASK = "Sort the books on a shelf by their authors."
 ASKED = "What do you do first?"

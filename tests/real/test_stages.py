@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 import torch
+from interlat.training.finetune import Lora
 
 import interlat
 from interlat.agents.sources import PromptOptions
@@ -20,7 +21,6 @@ from interlat.tasks.sources import PLAN_REQUEST, TaskSource
 from interlat.training.actor import TrainActor, train_actor
 from interlat.training.compression import Compress, compress
 from interlat.training.conversations import ConversationOptions
-from interlat.training.finetune import Lora
 from interlat.training.loop import Schedule
 from real.conftest import QUESTIONS
 

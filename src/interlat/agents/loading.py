@@ -10,9 +10,10 @@ from interlat.agents.agent import Agent
 from interlat.agents.settings import AgentSettings
 from interlat.connectors.adapter import CommunicationAdapter
 from interlat.connectors.bridge import Bridge
-from interlat.engine.checkpoint import at_home, companion_file
+from interlat.engine.checkpoint import companion_file
 from interlat.engine.protocol import Engine, load_model
 from interlat.engine.template import TemplateOptions
+from interlat.places import at_home
 
 
 def load(
@@ -24,13 +25,14 @@ def load(
     template: TemplateOptions | None = None,
     engine: str = "hf",
 ) -> Agent:
-    """Load an agent: any Hugging Face causal language model, with what interlat keeps beside it.
+    """Load an agent: any Hugging Face causal language model or GGUF file, with what interlat keeps beside it.
 
-    Beside the model may stand ``adapter.safetensors`` (it reads hidden messages), ``bridge.safetensors`` (it was
-    trained to send a few latents) and ``agent.json`` (role, prompts, sampling; see `AgentSettings`).
+    Beside the model in its folder may stand ``adapter.safetensors`` (it reads hidden messages), ``bridge.safetensors``
+    (it was trained to send a few latents) and ``agent.json`` (role, prompts, sampling; see `AgentSettings`).
 
     Args:
-        path_or_hub_id: a directory or a hub id.
+        path_or_hub_id: a directory, a GGUF file (that file alone), a name of `interlat models list` or a hub id, see
+            `interlat.engine.hf.HFEngine.load`.
         dtype, device, trust_remote_code: see `interlat.engine.hf.HFEngine.load`.
         template: arguments of the chat template, over those in ``agent.json``.
         engine: what runs the model, by its name among `interlat.engine.protocol.ENGINES`.

@@ -63,6 +63,8 @@ COMMANDS: Registry[Any] = Registry(
         "plot.training": "interlat.cli.plots:PlotTraining",
         "plot.tradeoff": f"{_HOUSEHOLD}.latency:PlotTradeoff",
         "plot.parallelism": "interlat.cli.plots:PlotParallelism",
+        "models.list": "interlat.cli.models:ListModels",
+        "models.fetch": "interlat.cli.models:FetchModel",
         "tasks.list": "interlat.cli.tasks:ListTasks",
         "tasks.show": "interlat.cli.tasks:ShowTasks",
         "tasks.verify": "interlat.cli.tasks:VerifyTasks",

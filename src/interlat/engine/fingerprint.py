@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,6 +28,23 @@ def weights_fingerprint(model: nn.Module) -> str:
     for name, digest in zip(names, digests, strict=True):
         total.update(f"{name} {list(tensors[name].shape)} {digest}\n".encode())
     return total.hexdigest()
+
+
+_LOADED: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()
+
+
+def remember_fingerprint(model: nn.Module, fingerprint: str) -> None:
+    """Note the fingerprint of the files that a model was just loaded from; see `loaded_fingerprint`."""
+    _LOADED[model] = fingerprint
+
+
+def loaded_fingerprint(model: nn.Module) -> str:
+    """The fingerprint of a model as it was loaded, to be asked for before anything is trained.
+
+    Of a GGUF file the SHA-256 of the file, whatever it was dequantised to; of a PEFT adapter one over base and adapter,
+    since merging rounds otherwise on every machine; of all else `weights_fingerprint`.
+    """
+    return _LOADED.get(model) or weights_fingerprint(model)
 
 
 def _tensor_digest(tensor: Tensor) -> str:

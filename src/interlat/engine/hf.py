@@ -33,11 +33,14 @@ class HFEngine(EngineProtocol):
     everything runs without them. Build it with `load` or `wrap`.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, as_loaded: bool = False
+    ) -> None:
         read_rows_apart(model)
         self.use(model)
         self.tokenizer = tokenizer
         self.name = name
+        self.as_loaded = as_loaded
         self.template = TemplateOptions()
         self.layers: int = self.config.num_hidden_layers
         self.hidden_size: int = self.config.hidden_size
@@ -74,7 +77,9 @@ class HFEngine(EngineProtocol):
         """Load a causal language model with its tokenizer from a directory or from the Hugging Face hub.
 
         Args:
-            path_or_hub_id: a directory with ``config.json``, safetensors and tokenizer files, or a hub id.
+            path_or_hub_id: a directory with ``config.json``, safetensors and tokenizer files; a GGUF file, or a
+                directory with one; a PEFT adapter; a name of `interlat models list`; or a hub id. What exists as a
+                path is one.
             dtype: ``auto`` is bfloat16 where the hardware multiplies it natively, else float32.
             device: ``auto`` is CUDA where there is one, else the CPU.
             trust_remote_code: let `transformers` run code that the checkpoint brings along.
@@ -84,7 +89,7 @@ class HFEngine(EngineProtocol):
             InputError: unknown dtype or device.
         """
         model, tokenizer = load_checkpoint(path_or_hub_id, dtype, device, trust_remote_code)
-        return cls(model, tokenizer, str(path_or_hub_id))
+        return cls(model, tokenizer, str(path_or_hub_id), as_loaded=True)
 
     @classmethod
     def wrap(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "") -> "HFEngine":
@@ -107,7 +112,7 @@ class HFEngine(EngineProtocol):
     @functools.cached_property
     def origin(self) -> Origin:
         """What its caches know about it."""
-        return Origin.of_model(self.name, self.model, self.tokenizer)
+        return Origin.of_model(self.name, self.model, self.tokenizer, self.as_loaded)
 
     @property
     def stop_ids(self) -> frozenset[int]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from interlat.engine.checkpoint import at_home, first_line, load_model_config, load_tokenizer
-from interlat.engine.fingerprint import tokenizer_fingerprint, weights_fingerprint
+from interlat.engine.checkpoint import first_line, load_model_config, load_tokenizer
+from interlat.engine.fingerprint import loaded_fingerprint, tokenizer_fingerprint, weights_fingerprint
 from interlat.engine.rotary import original_length
 from interlat.errors import CheckpointError
 
@@ -75,13 +75,19 @@ class Origin:
     """Of its caches, layer by layer; empty while the model is not loaded, which accepts any."""
 
     @classmethod
-    def of_model(cls, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> "Origin":
-        """Of a model in memory. It is not kept there: once it is gone, only fingerprints known by then are known."""
+    def of_model(
+        cls, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, as_loaded: bool = False
+    ) -> "Origin":
+        """Of a model in memory. It is not kept there: once it is gone, only fingerprints known by then are known.
+
+        ``as_loaded``: it is as its files are, see `interlat.engine.fingerprint.loaded_fingerprint`.
+        """
         alive = weakref.ref(model)
+        fingerprint = loaded_fingerprint if as_loaded else weights_fingerprint
 
         def weights() -> str:
             found = alive()
-            return "" if found is None else weights_fingerprint(found)
+            return "" if found is None else fingerprint(found)
 
         words = functools.partial(tokenizer_fingerprint, tokenizer)
         config = model.config.get_text_config(decoder=True)
@@ -96,7 +102,7 @@ class Origin:
 
         def words() -> str:
             try:
-                return tokenizer_fingerprint(load_tokenizer(at_home(place)))
+                return tokenizer_fingerprint(load_tokenizer(place))
             except (OSError, ValueError, KeyError) as error:
                 raise CheckpointError(
                     f"cannot read the tokenizer of {place}: {first_line(error)}; save it again"

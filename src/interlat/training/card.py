@@ -100,9 +100,10 @@ def settings_of(kind: type[Any], config: Any) -> dict[str, object]:
 
 
 def base_model(start: str) -> str:
-    """A hub id as it is; the name of a folder; for the ``model`` folder of a training, the name of the training."""
+    """A hub id or known name as it is; the name of a folder or GGUF file; for the ``model`` folder of a training, the
+    name of the training."""
     path = Path(start).resolve()
-    if not path.is_dir():
+    if not path.exists():
         return start
     return path.parent.name if path.name == "model" else path.name
 

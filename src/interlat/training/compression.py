@@ -19,7 +19,7 @@ from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import companion_file, load_checkpoint
 from interlat.engine.distributed import Ranks
 from interlat.engine.embeddings import input_embeddings, score_factor
-from interlat.engine.fingerprint import weights_fingerprint
+from interlat.engine.fingerprint import loaded_fingerprint, weights_fingerprint
 from interlat.engine.prompt import token_ids_of, tokenize
 from interlat.errors import InputError
 from interlat.files import atomic_folder, write_atomically
@@ -201,7 +201,7 @@ def _new_compressor(
     config: Compress, thoughts: StoredMessages, adapter: AdapterConfig, receiver: nn.Module
 ) -> _Compressor:
     """What the training starts from."""
-    manifest, receiver_fingerprint = thoughts.manifest, weights_fingerprint(receiver)
+    manifest, receiver_fingerprint = thoughts.manifest, loaded_fingerprint(receiver)
     if config.method == "resampler":
         resampler = Resampler(
             ResamplerConfig(
@@ -217,7 +217,7 @@ def _new_compressor(
         return _Compressor(Resampling(resampler))
     model: Any
     model, tokenizer = load_checkpoint(config.sender, torch.float32, "cpu", False)
-    start = weights_fingerprint(model)
+    start = loaded_fingerprint(model)
     settings = BridgeConfig(
         hidden_size=model.config.get_text_config(decoder=True).hidden_size,
         message_size=manifest.hidden_size,

@@ -1,0 +1,90 @@
+"""PEFT adapters: a folder with ``adapter_config.json`` on its base model, merged into one model as any other."""
+
+import hashlib
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.peft_utils import find_adapter_config_file
+
+from interlat.errors import CheckpointError
+from interlat.files import file_digest
+from interlat.places import ADAPTER_CONFIG
+
+WEIGHTS = "adapter_model.safetensors"
+_ELSEWHERE = frozenset({"base_model_name_or_path", "revision", "inference_mode", "auto_mapping", "peft_version"})
+"""Fields of the configuration that say nothing about what the adapter does."""
+
+
+def adapter_folder(place: str) -> Path | None:
+    """The folder of a PEFT adapter, fetched from the hub where ``place`` is a hub id; None for all else.
+
+    Raises:
+        OSError: as the hub does.
+    """
+    path = Path(place)
+    if path.exists():
+        return path if (path / ADAPTER_CONFIG).is_file() else None
+    if find_adapter_config_file(place) is None:
+        return None
+    return Path(snapshot_download(place, allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]))
+
+
+def merge_adapter(base: PreTrainedModel, folder: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """The base model with the adapter merged into its weights, as `peft` merges it; ``base`` is changed in place.
+
+    An adapter with embeddings of its own, for tokens that its training added, makes the base's as many first.
+
+    Raises:
+        CheckpointError: `peft` or the weights are missing, or the tokenizer has more tokens than there are embeddings.
+        Exception: as `peft` does where adapter and base do not fit each other.
+    """
+    require_peft(folder)
+    from peft import PeftModel
+
+    if not (folder / WEIGHTS).is_file():
+        raise CheckpointError(f"{folder} has no {WEIGHTS}; save the adapter again, in safetensors")
+    table: Any = base.get_input_embeddings()
+    embeddings = table.weight.shape[0]
+    if (rows := _embeddings_in(folder)) and rows != embeddings:
+        base.resize_token_embeddings(rows, mean_resizing=False)
+    elif len(tokenizer) > embeddings:
+        raise CheckpointError(
+            f"the tokenizer of {folder} has {len(tokenizer)} tokens, but the base model has {embeddings} embeddings; "
+            "save the adapter with its embeddings (save_embedding_layers)"
+        )
+    wrapped: Any = PeftModel.from_pretrained(base, str(folder))
+    merged: PreTrainedModel = wrapped.merge_and_unload(safe_merge=True)
+    # Left behind by peft; with it transformers would save an adapter again.
+    vars(merged).pop("peft_config", None)
+    merged._hf_peft_config_loaded = False
+    return merged
+
+
+def require_peft(folder: Path) -> None:
+    """Raise CheckpointError, with the command that helps, where `peft` is missing."""
+    if find_spec("peft") is None:
+        raise CheckpointError(f"{folder} is a PEFT adapter and needs the package peft; run: pip install peft")
+
+
+def adapter_fingerprint(folder: Path) -> str:
+    """SHA-256 over the adapter's weights and what its configuration says about them; not about the base's place."""
+    settings = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    rules = {name: value for name, value in settings.items() if name not in _ELSEWHERE}
+    digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode())
+    digest.update(file_digest(folder / WEIGHTS).encode())
+    return digest.hexdigest()
+
+
+def _embeddings_in(folder: Path) -> int:
+    """Rows of the input embeddings that an adapter brings along; 0 if it brings none."""
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            names = [name for name in file.keys() if name.endswith("embed_tokens.weight")]  # noqa: SIM118
+            return int(file.get_slice(names[0]).get_shape()[0]) if names else 0
+    except SafetensorError as error:
+        raise CheckpointError(f"{folder / WEIGHTS} is damaged ({error}); copy it again") from error
