@@ -11,7 +11,7 @@ from typing import Any
 
 from interlat.agents.agent import Agent
 from interlat.agents.loading import load_engine
-from interlat.connectors.base import Connector, build_connector
+from interlat.connectors.base import Connector, build_connector, connector_options, latent_connector
 from interlat.controls.cross_task import cross_task_partners
 from interlat.engine.cache_message import CacheModel
 from interlat.engine.distributed import Ranks
@@ -173,7 +173,7 @@ def load_agents(config: EvaluateTeams, device: str, teams: Iterable[Team]) -> di
 def _connector(config: EvaluateTeams, variant: str, engine: Engine) -> Connector:
     if variant == "random_alignment":
         return build_connector("random", engine, seed=config.seed)
-    return build_connector(config.connector, engine)
+    return latent_connector(config.connector, engine)
 
 
 def _logit_lens(engine: Engine, latents: Any, count: int) -> list[list[str]]:
@@ -188,6 +188,7 @@ def _logit_lens(engine: Engine, latents: Any, count: int) -> list[list[str]]:
 
 
 def _evaluate(config: EvaluateTeams, ranks: Ranks) -> Iterator[tuple[int, int]]:
+    connector_options(config.connector)
     everything = config.task.load("solve")
     some = TaskSet(tuple(task for _, task in some_tasks(everything, config.limit)), everything.origin)
     environment = QuestionEnvironment(config.task.kind, some, limits=config.limits, workers=1)

@@ -55,6 +55,9 @@ ROLES: Mapping[str, str] = {
 }
 """The request to each role, after the question and its inputs."""
 
+CLOSING = f"Now answer this question: {PLACE_OF_QUESTION}\n\nReason step by step. {PLACE_OF_FORMAT}"
+"""The last user turn of a conversation. It says the question again: what a small model read some turns ago it mixes up
+with what was said about it."""
 SEQUENCE = ("planner", "critic", "refiner", "judger")
 EXPERTS = ("mathematician", "scientist", "programmer")
 
@@ -78,7 +81,8 @@ class TeamOptions(SenderSettings):
     answer_format: str = ""
     """A sentence that says what the answer must look like; the task knows it."""
     prompts: Mapping[str, str] = field(default_factory=dict)
-    """Other user turns, by role: with ``{question}``, ``{heard}`` and ``{format}`` in their places."""
+    """Other user turns, by role: with ``{question}``, ``{heard}`` and ``{format}`` in their places. In a conversation
+    nothing is said in the place of ``{heard}``."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,8 +105,20 @@ def make_team(options: TeamOptions) -> Team:
     for name, role, inputs in places:
         kinds = {output[one] for one in inputs}
         read = "".join(text for kind, text in _HEARD.items() if kind in kinds)
-        members.append(Member(name, role_prompt(role, read, options), tuple(inputs), output[name], **settings))
+        if options.layout == "conversation":
+            prompt = _turn_prompt(role, options, begins=not inputs, ends=name == places[-1][0])
+        else:
+            prompt = role_prompt(role, read, options)
+        members.append(Member(name, prompt, tuple(inputs), output[name], **settings))
     return Team(tuple(members))
+
+
+def _turn_prompt(role: str, options: TeamOptions, *, begins: bool, ends: bool) -> str:
+    """The user turn of a role in a conversation: only its first and its last one say the question."""
+    if role in options.prompts or begins:
+        return role_prompt(role, "", options)
+    template = CLOSING if ends else ROLES[role]
+    return template.replace(PLACE_OF_FORMAT, options.answer_format).rstrip()
 
 
 def role_prompt(role: str, inputs: str, options: TeamOptions) -> str:
