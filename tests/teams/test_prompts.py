@@ -256,7 +256,7 @@ def test_conversations_without_sense_are_refused(engine):
 
 def test_a_template_that_cannot_continue_is_an_error_at_once(make_tokenizer, build_model):
     tokenizer = make_tokenizer("chatml")
-    tokenizer.chat_template = tokenizer.chat_template.replace("message['role']", "message['role'] + loop.index|string")
+    tokenizer.chat_template = tokenizer.chat_template.replace("{{ m.role }}", "{{ m.role }}{{ loop.index }}")
     broken = Engine.wrap(build_model("qwen2", max_position_embeddings=1024), tokenizer)
     with pytest.raises(PromptError):
         Teamwork(conversation(), {"": broken})

@@ -91,13 +91,13 @@ def latent_connector(text: str, engine: Engine) -> Connector:
     """
     options = connector_options(text)
     connector = build_connector(parse_connector(text)[0], engine, **options)
-    state = torch.zeros(1, 1, engine.hidden_size, dtype=engine.dtype, device=engine.device)
-    if (connector.source_size, connector.target_size) != (engine.hidden_size, engine.hidden_size) or (
-        connector(state).shape != state.shape
-    ):
+    size = engine.hidden_size
+    state = torch.zeros(1, 1, size, dtype=engine.dtype, device=engine.device)
+    sound = isinstance(connector, Connector) and connector.source_size == size
+    if not sound or connector(state).shape != state.shape:
         raise InputError(
-            f"connector is {text!r}, which does not map one state of size {engine.hidden_size} to one input of that "
-            "size; take one that does, such as identity, vocabulary or topk"
+            f"connector is {text!r}, which does not map one state of size {size} to one input of that size; "
+            " take one that does, such as identity, vocabulary or topk"
         )
     return connector
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from interlat.connectors.registry import parse_connector
 from interlat.engine.options import TemplateOptions
@@ -21,6 +21,16 @@ from interlat.teams.topologies import TeamOptions, make_team
 METHODS = ("single", "text", "text_cache", "latent", "team")
 BUNDLED = METHODS[:-1]
 CONTROLS = ("no_transfer", "steps_0", "random_alignment", "shuffled_memory")
+Arrangement = Literal["conversation", "published"]
+ARRANGEMENTS: Mapping[str, Mapping[str, Any]] = {
+    "conversation": {
+        "connector": "vocabulary",
+        "team": {"topology": "review", "layout": "conversation", "latent_steps": 40},
+    },
+    "published": {},
+}
+"""How a bundled team is arranged, by name: values of fields that nobody gives. conversation is what does no harm to a
+small model (recipes/latentmas); published is LatentMAS (arXiv 2511.20639), which are the defaults of the fields."""
 UNHASHED = ("output", "batch_size", "variants", "limit", "traces", "device", "save_messages")
 """Fields that decide no result."""
 

@@ -13,7 +13,7 @@ from interlat.errors import InputError
 from interlat.tasks.grading import PLACE_OF_FORMAT
 from interlat.teams.team import PLACE_OF_MESSAGES, PLACE_OF_QUESTION, Member, Output, SenderSettings, Team
 
-Topology = Literal["single", "sequential", "hierarchical", "chained", "debate"]
+Topology = Literal["single", "review", "sequential", "hierarchical", "chained", "debate"]
 
 PLACE_OF_HEARD = "{heard}"
 _HEARD: Mapping[Output, str] = {
@@ -43,6 +43,7 @@ ROLES: Mapping[str, str] = {
         "Write the plan anew: keep its sound steps, mend what the check found, leave out what does not help. A few "
         "numbered steps, nothing else. Leave the answer itself to others."
     ),
+    "reviser": "Check the plan and improve it. Leave the answer itself to others.",
     "judger": _ANSWER,
     "mathematician": _EXPERT.replace(_PLACE_OF_DISCIPLINE, "mathematician"),
     "scientist": _EXPERT.replace(_PLACE_OF_DISCIPLINE, "scientist"),
@@ -58,6 +59,7 @@ ROLES: Mapping[str, str] = {
 CLOSING = f"Now answer this question: {PLACE_OF_QUESTION}\n\nReason step by step. {PLACE_OF_FORMAT}"
 """The last user turn of a conversation. It says the question again: what a small model read some turns ago it mixes up
 with what was said about it."""
+REVIEW = ("planner", "reviser", "judger")
 SEQUENCE = ("planner", "critic", "refiner", "judger")
 EXPERTS = ("mathematician", "scientist", "programmer")
 
@@ -67,9 +69,10 @@ class TeamOptions(SenderSettings):
     """Options of the bundled teams."""
 
     topology: Topology = "sequential"
-    """single: one agent. sequential: planner, critic, refiner and judger. hierarchical: three experts who do not read
-    each other, and a summariser. chained: the same, but each expert reads the cache of those before, as in the released
-    code of LatentMAS. debate: debaters who read each other's last round, and a judger."""
+    """single: one agent. review: planner, reviser and judger. sequential: planner, critic, refiner and judger.
+    hierarchical: three experts who do not read each other, and a summariser. chained: the same, but each expert reads
+    the cache of those before, as in the released code of LatentMAS. debate: debaters who read each other's last round,
+    and a judger."""
     method: Output = "latents"
     """Output of the agents before the last one."""
     first_writes: bool = False
@@ -139,7 +142,7 @@ def _places(options: TeamOptions) -> list[tuple[str, str, Sequence[str]]]:
         return [*((role, role, ()) for role in EXPERTS), ("summariser", "summariser", EXPERTS)]
     if options.topology == "debate":
         return _debate(options)
-    rows = {"single": ("solver",), "sequential": SEQUENCE, "chained": (*EXPERTS, "summariser")}
+    rows = {"single": ("solver",), "review": REVIEW, "sequential": SEQUENCE, "chained": (*EXPERTS, "summariser")}
     roles = rows[options.topology]
     # Text: each reads all earlier texts. Latents: each reads the cache before it, which holds all earlier ones.
     first = [0 if options.method == "text" else max(0, place - 1) for place in range(len(roles))]
