@@ -68,16 +68,27 @@ def test_words_and_latents_are_asked_the_same(topology):
 
 @pytest.mark.parametrize("method", ["text", "latents"])
 @pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_a_conversation_says_the_question_first_and_last(topology, method):
+def test_a_conversation_says_the_question_where_it_begins(topology, method):
     made = team(topology, method=method, layout="conversation")
     assert inputs_of(made) == inputs_of(team(topology, method=method))
     for member in made.members:
         assert member.layout == "conversation" and member.reads_turns and "{heard}" not in member.prompt
-        ends = member is made.final_agent
-        assert ("{question}" in member.prompt) == (ends or not member.inputs)
-        assert (FORMAT in member.prompt) == ends
+        assert member.prompt.startswith("Question: {question}\n\n") == ("{question}" in member.prompt)
+        assert ("{question}" in member.prompt) == (not member.inputs)
+        assert (FORMAT in member.prompt) == (member is made.final_agent)
+    alone = team(topology, method=method, layout="conversation", cache_transfer="nothing")
+    for member, spoken in zip(alone.members, made.members, strict=True):
+        assert member.prompt == (spoken.prompt if method == "text" or not spoken.inputs else asked(spoken.prompt))
+
+
+def asked(prompt):
+    return f"Question: {{question}}\n\n{prompt}"
+
+
+def test_prompts_of_a_conversation_can_be_replaced_too():
     own = team("sequential", layout="conversation", prompts={"critic": "{heard}What about {question}?"})
     assert own.member("critic").prompt == "What about {question}?"
+    assert own.final_agent.prompt == f"Now solve the question by the plan. Reason step by step. {FORMAT}"
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES[1:])

@@ -128,9 +128,12 @@ class EvaluateTeams:
         if variant in ("text", "text_cache"):
             transfer: CacheTransfer = "own" if variant == "text_cache" else "all"
             return make_team(replace(options, method="text", cache_transfer=transfer))
-        team = Team(self.members) if self.members else make_team(replace(options, method="latents"))
+        options = replace(options, method="latents")
+        team = Team(self.members) if self.members else make_team(options)
         if variant in CONTROLS and all(member.output == "text" for member in team.members):
             raise InputError(f"variant {variant!r} is a control of latent steps, but all members write; leave it out")
+        if variant == "no_transfer" and not self.members:
+            return make_team(replace(options, cache_transfer="nothing"))
         changes: dict[str, Any] = {"no_transfer": {"cache_transfer": "nothing"}, "steps_0": {"latent_steps": 0}}
         if variant not in changes:
             return team

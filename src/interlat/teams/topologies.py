@@ -56,9 +56,16 @@ ROLES: Mapping[str, str] = {
 }
 """The request to each role, after the question and its inputs."""
 
-CLOSING = f"Now answer this question: {PLACE_OF_QUESTION}\n\nReason step by step. {PLACE_OF_FORMAT}"
-"""The last user turn of a conversation. It says the question again: what a small model read some turns ago it mixes up
-with what was said about it."""
+TURNS: Mapping[str, str] = {
+    "planner": "First make a short plan.",
+    "reviser": "Check the plan and improve it.",
+    "critic": "Check the plan.",
+    "refiner": "Improve the plan.",
+    "judger": f"Now solve the question by the plan. Reason step by step. {PLACE_OF_FORMAT}",
+}
+"""The user turns of plans in a conversation, where longer ones did harm (recipes/latentmas). Other roles are asked as
+ever, and a last turn without a plan by `CLOSING`."""
+CLOSING = f"Now answer the question. Reason step by step. {PLACE_OF_FORMAT}"
 REVIEW = ("planner", "reviser", "judger")
 SEQUENCE = ("planner", "critic", "refiner", "judger")
 EXPERTS = ("mathematician", "scientist", "programmer")
@@ -109,19 +116,20 @@ def make_team(options: TeamOptions) -> Team:
         kinds = {output[one] for one in inputs}
         read = "".join(text for kind, text in _HEARD.items() if kind in kinds)
         if options.layout == "conversation":
-            prompt = _turn_prompt(role, options, begins=not inputs, ends=name == places[-1][0])
+            silent = options.method == "latents" and options.cache_transfer == "nothing"
+            prompt = _turn_prompt(role, options, begins=silent or not inputs, planned="planner" in output)
         else:
             prompt = role_prompt(role, read, options)
         members.append(Member(name, prompt, tuple(inputs), output[name], **settings))
     return Team(tuple(members))
 
 
-def _turn_prompt(role: str, options: TeamOptions, *, begins: bool, ends: bool) -> str:
-    """The user turn of a role in a conversation: only its first and its last one say the question."""
-    if role in options.prompts or begins:
-        return role_prompt(role, "", options)
-    template = CLOSING if ends else ROLES[role]
-    return template.replace(PLACE_OF_FORMAT, options.answer_format).rstrip()
+def _turn_prompt(role: str, options: TeamOptions, *, begins: bool, planned: bool) -> str:
+    """The user turn of a role in a conversation; the question is in it where the conversation begins."""
+    turn = TURNS.get(role, ROLES[role]) if planned else CLOSING if role in ("judger", "summariser") else ROLES[role]
+    question = f"Question: {PLACE_OF_QUESTION}\n\n" if begins else ""
+    template = options.prompts.get(role, question + turn)
+    return template.replace(PLACE_OF_HEARD, "").replace(PLACE_OF_FORMAT, options.answer_format).rstrip()
 
 
 def role_prompt(role: str, inputs: str, options: TeamOptions) -> str:
