@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -7,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from hub_rows import HUB_ROWS
-from interlat.cli.main import main
+from interlat.cli.main import main, parse
 from interlat.cli.team import RunTeam
-from interlat.config import read_config
+from interlat.config import read_config, write_config
 from interlat.engine.hf import Engine
+from interlat.errors import InputError
 from interlat.messages import CacheMessage
 from interlat.tasks.benchmarks import benchmark_named
 from interlat.teams.runner import Teamwork
+from interlat.teams.topologies import TeamOptions
 from interlat.teams.transfer import saved_messages
 from interlat.teams.turns import TeamRun, Turn
 
@@ -128,6 +131,42 @@ def test_messages_are_saved_and_older_names_of_fields_are_read(config, capsys):
         assert isinstance(message, CacheMessage)
         assert (message.header.provenance["member"], message.header.provenance["item"]) == ("thinker", item)
     assert len(list(folder.glob("*/*/*.safetensors"))) == 6
+
+
+def parsed(*words):
+    return parse(RunTeam, [*words], "team")
+
+
+def test_an_arrangement_fills_up_what_is_not_given(tmp_path):
+    words = ["--model", "m", "--output", str(tmp_path / "run"), "--task.kind", "arithmetic"]
+    published = parsed(*words, "--arrangement", "published")
+    assert (published.connector, published.team) == ("identity", TeamOptions())
+    default = parsed(*words)
+    assert default.arrangement == "conversation" and default.team.layout == "conversation"
+    assert default == parsed(*words, "--arrangement", "conversation") and default.team != published.team
+    own = parsed(*words, "--team.latent-steps", "3", "--connector", "topk:k=2")
+    assert own.connector == "topk:k=2" and own.team == dataclasses.replace(default.team, latent_steps=3)
+    with pytest.raises(InputError, match="arrangement is 'round'"):
+        parsed(*words, "--arrangement", "round")
+
+
+def test_files_and_runs_from_before_there_were_arrangements_are_published_ones(tmp_path):
+    fields = f"model: m\noutput: {tmp_path / 'run'}\ntask: {{kind: arithmetic}}\n"
+    path = tmp_path / "old.yaml"
+    path.write_text(fields)
+    old = parsed("--config", str(path))
+    assert old.arrangement == "published" and old.team == TeamOptions() and old.connector == "identity"
+    assert parsed("--config", str(path), "--arrangement", "conversation").team.layout == "conversation"
+    path.write_text(fields + "arrangement: conversation\nteam: {latent_steps: 5}\n")
+    new = parsed("--config", str(path))
+    assert (new.team.layout, new.team.latent_steps) == ("conversation", 5)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(fields)
+    words = ["--model", "m", "--output", str(tmp_path / "run"), "--task.kind", "arithmetic"]
+    assert parsed(*words) == old
+    write_config(new, tmp_path / "run")
+    assert parsed(*words).team.layout == "conversation"
+    assert parsed("--config", str(tmp_path / "run" / "config.yaml")) == new
 
 
 def test_bad_input_is_one_line(config, capsys):

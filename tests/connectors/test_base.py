@@ -4,9 +4,17 @@ import pytest
 import torch
 
 from interlat import registry
-from interlat.connectors.base import CONNECTORS, Connector, build_connector, padded_rows
+from interlat.connectors.base import (
+    CONNECTORS,
+    Connector,
+    build_connector,
+    connector_options,
+    latent_connector,
+    padded_rows,
+)
 from interlat.connectors.bridge import Bridge, BridgeConfig
 from interlat.connectors.identity import NormMatchedIdentity
+from interlat.connectors.resampler import Resampler, ResamplerConfig
 from interlat.errors import CheckpointError, InputError
 
 
@@ -36,7 +44,7 @@ class Halved:
         return self.factor * hidden_states
 
 
-@pytest.mark.parametrize("name", ["identity", "random", "ridge", "vocabulary"])
+@pytest.mark.parametrize("name", ["identity", "random", "ridge", "vocabulary", "topk"])
 def test_any_connector_is_built_by_name_and_takes_latent_steps(qwen, name):
     connector = build_connector(name, qwen)
     assert isinstance(connector, Connector)
@@ -77,3 +85,46 @@ def test_another_package_adds_a_connector_by_an_entry_point(qwen, monkeypatch):
 def test_the_identity_of_an_engine_is_that_of_its_input_embeddings(qwen):
     expected = NormMatchedIdentity.of_embeddings(qwen.input_embeddings)
     assert build_connector("identity", qwen).target_norm == expected.target_norm
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("identity", {}),
+        ("vocabulary:temperature=0.7", {"temperature": 0.7}),
+        ("topk:k=10,temperature=2", {"k": 10, "temperature": 2.0}),
+        ("random:seed=3", {"seed": 3}),
+        ("ridge:ridge=1e-3", {"ridge": 1e-3}),
+    ],
+)
+def test_options_on_one_line_are_values_of_the_builder(qwen, text, expected, monkeypatch, tmp_path):
+    monkeypatch.setenv("INTERLAT_CACHE", str(tmp_path))
+    found = connector_options(text)
+    assert found == expected and [type(one) for one in found.values()] == [type(one) for one in expected.values()]
+    states = torch.randn(2, 1, qwen.hidden_size)
+    mine = latent_connector(text, qwen)(states)
+    assert torch.equal(mine, build_connector(text.partition(":")[0], qwen, **expected)(states))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("vocabulary:heat=1", "'vocabulary:heat=1', but vocabulary has the options temperature, not 'heat'"),
+        ("identity:k=1", "identity has the options none, not 'k'"),
+        ("topk:k=few", "expected a whole number as k"),
+        ("topk:k=0", "k is 0"),
+        ("telepathy", "connector is 'telepathy', expected one of identity"),
+    ],
+)
+def test_options_without_sense_are_refused(qwen, text, reason):
+    with pytest.raises(InputError, match=reason):
+        latent_connector(text, qwen)
+
+
+def test_what_maps_a_whole_message_takes_no_latent_step(qwen, tmp_path):
+    Bridge(BridgeConfig(qwen.hidden_size, qwen.hidden_size)).save(tmp_path / "bridge")
+    assert isinstance(latent_connector(f"bridge:folder={tmp_path / 'bridge'}", qwen), Bridge)
+    resampler = Resampler(ResamplerConfig(qwen.hidden_size, 3))
+    resampler.save(tmp_path / "resampler")
+    with pytest.raises(InputError, match="does not map one state of size"):
+        latent_connector(f"resampler:folder={tmp_path / 'resampler'}", qwen)

@@ -6,10 +6,10 @@ from transformers import AutoModelForCausalLM
 
 import interlat
 from gguf_fixtures import write_gguf
-from interlat.engine.cache_message import CacheModel
 from interlat.engine.checkpoint import load_checkpoint, load_model_config, load_tokenizer
 from interlat.engine.gguf import GGUFHeader, read_config
 from interlat.engine.hf import HFEngine
+from interlat.engine.origin import Origin
 from interlat.errors import CheckpointError
 
 IDS = torch.tensor([[5, 17, 250, 33, 9, 101]])
@@ -91,10 +91,10 @@ def test_what_was_read_can_be_saved_and_is_the_same_model(file, tmp_path):
 
 def test_the_config_is_read_without_weights(file):
     assert load_model_config(str(file)).num_hidden_layers == 2
-    model = CacheModel.of_checkpoint(str(file.parent))
+    model = Origin.of_checkpoint(str(file.parent))
     assert model.layer_count == 2
     loaded = HFEngine.load(file, dtype="float32")
-    assert not loaded.origin.differences(model.origin, weights=False)
+    assert not loaded.origin.differences(model, weights=False)
     config = read_config(file)
     config.hidden_size = 1
     assert read_config(file).hidden_size == 32

@@ -168,6 +168,34 @@ def test_a_row_stops_thinking_when_its_state_stands_still(engine, token_lists, q
 
 
 @ragged
+@given(token_lists=token_rows, data=st.data())
+def test_a_row_stops_thinking_where_it_would_stop_writing(engine, token_lists, data):
+    """The stop tokens are among those that some rows expect, at the beginning too; each row is as if it were asked for
+    just the steps that it took."""
+    prompts, steps = prompts_of(token_lists, engine), 4
+    memory = engine.prefill(prompts)
+    _, free = engine.think(memory, steps, align)
+    likeliest = engine.logits(torch.cat([memory.hidden_states[:, None], free], dim=1)).argmax(dim=-1)
+    stop_ids = set(data.draw(st.lists(st.sampled_from(likeliest.flatten().tolist()), min_size=1, max_size=2)))
+    grown, thoughts = engine.think(memory, steps, align, stop_ids=stop_ids)
+    hidden = ~grown.attention_mask
+    assert thoughts.shape == (len(prompts), steps, engine.hidden_size)
+    assert not grown.position_ids[hidden].any() and (grown.segment_ids[hidden] == -1).all()
+    after = engine.prefill([[Tokens((25, 26))]] * len(prompts), grown)
+    for row, prompt in enumerate(prompts):
+        taken = next((n for n, token in enumerate(likeliest[row].tolist()) if token in stop_ids), steps)
+        taken = min(taken, steps)
+        alone, expected = engine.think(engine.prefill([prompt]), taken, align)
+        torch.testing.assert_close(thoughts[row, :taken], expected[0], atol=1e-4, rtol=1e-3)
+        assert not thoughts[row, taken:].any()
+        assert int(grown.next_position[row]) == int(alone.next_position)
+        assert int(grown.lengths[row]) == int(alone.lengths)
+        torch.testing.assert_close(grown.hidden_states[row], alone.hidden_states[0], atol=1e-4, rtol=1e-3)
+        again = engine.prefill([[Tokens((25, 26))]], alone)
+        torch.testing.assert_close(after.hidden_states[row], again.hidden_states[0], atol=1e-4, rtol=1e-3)
+
+
+@ragged
 @given(token_lists=token_rows)
 def test_sampled_rows_do_not_depend_on_their_neighbours(engine, token_lists):
     sampling = Sampling(temperature=1.0, top_p=0.95, top_k=50, max_new_tokens=10)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import interlat
-from interlat.engine.cache_message import CacheModel
 from interlat.engine.checkpoint import load_checkpoint
+from interlat.engine.origin import Origin
 from interlat.errors import CheckpointError
 from interlat.files import content_digest
 
@@ -70,9 +70,9 @@ def test_the_fingerprint_is_of_base_and_adapter(adapter, base, build_model, tmp_
 
 
 def test_config_and_tokenizer_are_the_bases(adapter):
-    model = CacheModel.of_checkpoint(str(adapter))
+    model = Origin.of_checkpoint(str(adapter))
     engine = interlat.load(adapter, dtype="float32").engine
-    assert model.layer_count == 2 and not engine.origin.differences(model.origin, weights=False)
+    assert model.layer_count == 2 and not engine.origin.differences(model, weights=False)
 
 
 def test_a_missing_base_is_named_with_where_to_write_it(adapter, base):

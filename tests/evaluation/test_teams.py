@@ -123,6 +123,33 @@ def test_models_that_do_not_fit_are_refused_before_they_are_loaded(config, tmp_p
     assert not Path(own.output).exists()
 
 
+def test_words_over_their_cache_are_answered_as_words_and_read_once(config):
+    talking = dataclasses.replace(config.team, layout="conversation", topology="sequential")
+    config = dataclasses.replace(config, team=talking, variants=("text", "text_cache", "latent", "no_transfer"))
+    drain(evaluate_teams(config))
+    records = records_of(config)
+    for item in {item for _, item in records}:
+        words, cache, latent, alone = (records[variant, item] for variant in config.variants)
+        assert words["reply"] == cache["reply"] and words["decoded_tokens"] == cache["decoded_tokens"]
+        assert [words["agents"][n]["text"] for n in words["agents"]] == [
+            cache["agents"][n]["text"] for n in cache["agents"]
+        ]
+        assert cache["prompt_tokens"] * 2 < words["prompt_tokens"]
+        assert (
+            cache["prompt_tokens"]
+            == latent["prompt_tokens"]
+            == sum(turn["prompt_tokens"] for turn in cache["agents"].values())
+        )
+        assert cache["message_bytes"] > words["message_bytes"] and not alone["message_bytes"]
+
+
+def test_a_connector_that_its_builder_refuses_is_refused_before_anything_is_loaded(config, monkeypatch):
+    monkeypatch.setattr(Engine, "load", None)
+    with pytest.raises(InputError, match="topk has the options k, temperature, not 'heat'"):
+        drain(evaluate_teams(dataclasses.replace(config, connector="topk:heat=1")))
+    assert not Path(config.output).exists()
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 7])
 def test_the_batch_size_changes_no_answer(config, batch_size, tmp_path):
     drain(evaluate_teams(config))
@@ -182,7 +209,7 @@ def test_other_settings_are_other_runs(config):
     assert same.hash == config.hash
 
 
-@pytest.mark.parametrize("align", ["ridge", "vocabulary"])
+@pytest.mark.parametrize("align", ["ridge", "vocabulary:temperature=0.5", "topk:k=2"])
 def test_thoughts_depend_on_the_alignment(config, align, tmp_path):
     config = dataclasses.replace(config, variants=("latent", "random_alignment"))
     drain(evaluate_teams(config))
@@ -229,7 +256,10 @@ def test_a_team_of_ones_own(config):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"variants": ("double",)}, "there is no variant 'double'; take some of single, text, latent, team"),
+        (
+            {"variants": ("double",)},
+            "there is no variant 'double'; take some of single, text, text_cache, latent, team",
+        ),
         ({"variants": ()}, "no variant to run"),
         ({"variants": ("team",)}, "variant 'team' needs members"),
         ({"members": (Member("a", "{question}"),)}, "variant 'single' is for the bundled teams"),

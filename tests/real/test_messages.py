@@ -5,16 +5,16 @@ import dataclasses
 
 import pytest
 import torch
-from interlat.training.message_tokens import add_message_tokens
 
 from interlat.agents.agent import Agent
 from interlat.agents.settings import AgentSettings
 from interlat.channels.protocol import SendOptions, channel_named
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
-from interlat.engine.cache_message import memory_of_message
+from interlat.engine.cache_message import cache_of_message
 from interlat.engine.hf import HFEngine
 from interlat.errors import CheckpointError, MessageError
 from interlat.messages import CacheMessage, HiddenMessage, TextMessage, load_message
+from interlat.training.model import add_message_tokens
 
 TASK = "Sort the books on a shelf by their authors."
 ASKED = "What do you do first?"
@@ -100,7 +100,7 @@ def test_a_wrong_pair_is_refused(scout, reader, plan, cache):
     with pytest.raises(MessageError, match="tokenizer"):
         reader.reply(ASKED, cache)
     with pytest.raises(MessageError, match="tokenizer"):
-        memory_of_message(reader.engine, cache)
+        cache_of_message(reader.engine, cache)
 
 
 def test_fingerprints_have_not_changed(scout):

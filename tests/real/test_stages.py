@@ -5,7 +5,6 @@ import itertools
 
 import pytest
 import torch
-from interlat.training.finetune import Lora
 
 import interlat
 from interlat.agents.sources import PromptOptions
@@ -22,6 +21,7 @@ from interlat.training.actor import TrainActor, train_actor
 from interlat.training.compression import Compress, compress
 from interlat.training.conversations import ConversationOptions
 from interlat.training.loop import Schedule
+from interlat.training.options import Lora
 from real.conftest import QUESTIONS
 
 LORA = Lora(rank=4, targets=("q_proj", "v_proj"))

@@ -13,7 +13,7 @@ from interlat.teams.turns import Question
 
 FORMAT = "Write the number alone in the last line."
 OPTIONS = TeamOptions(answer_format=FORMAT, latent_steps=2, sampling=Sampling(max_new_tokens=4))
-TOPOLOGIES = ["single", "sequential", "hierarchical", "chained", "debate"]
+TOPOLOGIES = ["single", "review", "sequential", "hierarchical", "chained", "debate"]
 IN_WORDS = "What your colleagues wrote:\n\n{messages}\n\n"
 IN_MEMORY = "What your colleagues worked out is in your memory, not in words.\n\n"
 
@@ -41,6 +41,8 @@ def test_the_inputs_of_each_member():
         "refiner": ("planner", "critic"),
         "judger": ("planner", "critic", "refiner"),
     }
+    assert inputs_of(team("review")) == {"planner": (), "reviser": ("planner",), "judger": ("reviser",)}
+    assert inputs_of(team("review", method="text"))["judger"] == ("planner", "reviser")
     experts = ("mathematician", "scientist", "programmer")
     for method in ("text", "latents"):
         assert inputs_of(team("hierarchical", method=method)) == dict.fromkeys(experts, ()) | {"summariser": experts}
@@ -62,6 +64,31 @@ def test_words_and_latents_are_asked_the_same(topology):
         assert (IN_WORDS in mine.prompt) == bool(mine.inputs)
     assert all(member.output == "text" for member in words.members)
     assert [member.output for member in latents.members] == ["latents"] * (len(latents.members) - 1) + ["text"]
+
+
+@pytest.mark.parametrize("method", ["text", "latents"])
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_a_conversation_says_the_question_where_it_begins(topology, method):
+    made = team(topology, method=method, layout="conversation")
+    assert inputs_of(made) == inputs_of(team(topology, method=method))
+    for member in made.members:
+        assert member.layout == "conversation" and member.reads_turns and "{heard}" not in member.prompt
+        assert member.prompt.startswith("Question: {question}\n\n") == ("{question}" in member.prompt)
+        assert ("{question}" in member.prompt) == (not member.inputs)
+        assert (FORMAT in member.prompt) == (member is made.final_agent)
+    alone = team(topology, method=method, layout="conversation", cache_transfer="nothing")
+    for member, spoken in zip(alone.members, made.members, strict=True):
+        assert member.prompt == (spoken.prompt if method == "text" or not spoken.inputs else asked(spoken.prompt))
+
+
+def asked(prompt):
+    return f"Question: {{question}}\n\n{prompt}"
+
+
+def test_prompts_of_a_conversation_can_be_replaced_too():
+    own = team("sequential", layout="conversation", prompts={"critic": "{heard}What about {question}?"})
+    assert own.member("critic").prompt == "What about {question}?"
+    assert own.final_agent.prompt == f"Now solve the question by the plan. Reason step by step. {FORMAT}"
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES[1:])
@@ -95,12 +122,13 @@ def test_roles_are_told_something_of_their_own():
     assert len(set(ROLES.values())) == len(ROLES) - 1, "judger and summariser alone are told the same"
 
 
+@pytest.mark.parametrize("layout", ["chained", "conversation"])
 @pytest.mark.parametrize("method", ["text", "latents"])
 @pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_they_work(topology, method, build_model, make_tokenizer):
+def test_they_work(topology, method, layout, build_model, make_tokenizer):
     engine = Engine.wrap(build_model("qwen3", max_position_embeddings=4096), make_tokenizer("chatml"))
     align = NormMatchedIdentity.of_embeddings(engine.model.get_input_embeddings().weight)
-    made: Team = team(topology, method=method)
+    made: Team = team(topology, method=method, layout=layout)
     done = list(
         Teamwork(made, {"": engine}, {"": align}, batch_size=2).run([Question("a", "1 + 1?"), Question("b", "2?")])
     )

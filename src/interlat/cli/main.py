@@ -164,6 +164,8 @@ def parse(kind: type[Any], words: Sequence[str], command: str = "") -> Any:
     # A command whose settings of the first edition are of another class says which.
     kind = kind.form_of(fields, words) if hasattr(kind, "form_of") and isinstance(fields, dict) else kind
     given = given_fields(kind, words)
+    # A command may have defaults that depend on what is given.
+    fields = kind.completed(fields, given) if hasattr(kind, "completed") and isinstance(fields, dict) else fields
     return from_mapping(kind, fields, source, given=given)
 
 

@@ -1,13 +1,17 @@
 """`interlat team`."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from interlat.cli.main import run_stage
-from interlat.evaluation.team_settings import EvaluateTeams
+from interlat.config import Given, read_fields
+from interlat.errors import InputError
+from interlat.evaluation.team_settings import ARRANGEMENTS, Arrangement, EvaluateTeams
 from interlat.progress import say
 
 if TYPE_CHECKING:
@@ -18,10 +22,33 @@ if TYPE_CHECKING:
 class RunTeam(EvaluateTeams):
     """Ask one agent, teams that write, teams that think and their controls the same questions."""
 
+    arrangement: Arrangement | None = None
+    """How the bundled team is arranged where fields say nothing else. conversation: planner, reviser and judger in one
+    chat, 40 latent steps on the mean embeddings of expected tokens. published: planner, critic, refiner and judger with
+    chained prompts (LatentMAS). None: published in files, and where an older run is continued; else conversation."""
     threads: int = 2
     """Threads of torch on a CPU."""
     json: bool = False
     """Print one JSON line an answer on stdout at the end."""
+
+    @classmethod
+    def completed(cls, fields: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a file, with those of the arrangement that it or a flag names where it has none.
+
+        Files and runs from before there were arrangements mean the published one; else conversation is the default.
+
+        Raises:
+            InputError: there is no such arrangement.
+        """
+        flag, output = given.get("arrangement"), given.get("output")
+        name = flag.words[0] if isinstance(flag, Given) else fields.get("arrangement")
+        if name is None and not fields and isinstance(output, Given):
+            run = Path(output.words[0]).expanduser() / "config.yaml"
+            name = (read_fields(run).get("arrangement") or "published") if run.is_file() else "conversation"
+        name = name or "published"
+        if name not in ARRANGEMENTS:
+            raise InputError(f"arrangement is {name!r}, expected {' or '.join(ARRANGEMENTS)}; correct it")
+        return _over(ARRANGEMENTS[name], {**fields, "arrangement": name})
 
     def run(self) -> "Results | None":
         """Ask; the answers. Under torchrun the first process reports for all, and the others return None."""
@@ -50,3 +77,10 @@ class RunTeam(EvaluateTeams):
             say(found.note)
         say(f"answers in {self.output}")
         return int(any(record["failure"] for record in records))
+
+
+def _over(below: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields over others, nested mappings field by field."""
+    merged = {**below, **fields}
+    both = [name for name in below if isinstance(below[name], Mapping) and isinstance(fields.get(name), Mapping)]
+    return merged | {name: _over(below[name], fields[name]) for name in both}

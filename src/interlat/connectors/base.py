@@ -1,19 +1,19 @@
-"""What every connector looks like from outside, and the registry that builds any of them by name.
+"""What every connector looks like from outside, and how any of them is built by name."""
 
-Another package adds a connector in one file: a builder ``(engine, **options) -> Connector``, and an entry point in the
-group ``interlat.connectors``.
-"""
-
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
+from interlat.config import described, did_you_mean
+from interlat.connectors.registry import CONNECTORS as CONNECTORS
+from interlat.connectors.registry import parse_connector
 from interlat.engine.protocol import Engine
 from interlat.errors import InputError
-from interlat.registry import Registry
 
 
 @runtime_checkable
@@ -39,36 +39,66 @@ class Connector(Protocol):
         ...
 
 
-CONNECTORS: Registry[Callable[..., Any]] = Registry(
-    "connectors",
-    {
-        "identity": "interlat.connectors.identity:NormMatchedIdentity.for_engine",
-        "random": "interlat.connectors.identity:RandomRotation.for_engine",
-        "ridge": "interlat.connectors.ridge:ridge_map",
-        "vocabulary": "interlat.connectors.vocabulary:VocabularyMean.for_engine",
-        "bridge": "interlat.connectors.bridge:Bridge.for_engine",
-        "adapter": "interlat.connectors.adapter:CommunicationAdapter.for_engine",
-        "resampler": "interlat.connectors.resampler:Resampler.for_engine",
-    },
-)
-"""Builders by name. The first five map one state to the next input, the last two a whole message."""
-
-
 def build_connector(name: str, engine: Engine, **options: Any) -> Connector:
     """The connector of that name for the model of an engine, on its device.
 
     Args:
         name: in `CONNECTORS`.
-        engine: the model that reads what the connector gives; for identity, random, ridge, vocabulary and bridge also
-            the one whose states it maps.
+        engine: the model that reads what the connector gives; for identity, random, ridge, vocabulary, topk and bridge
+            also the one whose states it maps.
         options: of the builder: ``seed`` of random; ``folder`` of what is trained and stored beside a model (bridge,
-            adapter, resampler); ``ridge`` and ``temperature`` of the maps that have them.
+            adapter, resampler); ``ridge``, ``temperature`` and ``k`` of the maps that have them.
 
     Raises:
         InputError: there is no such connector, or it does not fit the model.
         CheckpointError: there is no such file in ``folder``, or it is damaged.
     """
     connector: Connector = CONNECTORS[name](engine, **options)
+    return connector
+
+
+def connector_options(text: str) -> dict[str, Any]:
+    """The options of a connector written on one line (`parse_connector`), as values of its builder.
+
+    Raises:
+        InputError: there is no such connector, or its builder has no such option, or not of such a value.
+    """
+    name, words = parse_connector(text)
+    _, *parameters = inspect.signature(CONNECTORS[name], eval_str=True).parameters.values()
+    hints = {one.name: Any if one.annotation is one.empty else one.annotation for one in parameters}
+    options = {}
+    for option, word in words.items():
+        if option not in hints:
+            raise InputError(
+                f"connector is {text!r}, but {name} has the options {', '.join(hints) or 'none'}, not {option!r}"
+                f"{did_you_mean(option, hints)}; correct it"
+            )
+        try:
+            options[option] = TypeAdapter(hints[option]).validate_python(word)
+        except ValidationError as error:
+            raise InputError(
+                f"connector is {text!r}, expected {described(hints[option])} as {option}; correct it"
+            ) from error
+    return options
+
+
+def latent_connector(text: str, engine: Engine) -> Connector:
+    """The connector that latent steps of a model take, from one line (`parse_connector`).
+
+    Raises:
+        InputError: as `connector_options`, or the connector does not map one state to one input of this model.
+        CheckpointError: its file is damaged or missing.
+    """
+    options = connector_options(text)
+    connector = build_connector(parse_connector(text)[0], engine, **options)
+    size = engine.hidden_size
+    state = torch.zeros(1, 1, size, dtype=engine.dtype, device=engine.device)
+    sound = isinstance(connector, Connector) and connector.source_size == size
+    if not sound or connector(state).shape != state.shape:
+        raise InputError(
+            f"connector is {text!r}, which does not map one state of size {size} to one input of that size; "
+            " take one that does, such as identity, vocabulary or topk"
+        )
     return connector
 
 

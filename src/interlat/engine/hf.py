@@ -1,7 +1,7 @@
 """The reference engine: any Hugging Face causal language model, with prefill, latent steps and decoding."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -250,10 +250,12 @@ class HFEngine(EngineProtocol):
         segment: str = "latents",
         kept: LayerSelection | None = None,
         tolerance: float = 0.0,
+        stop_ids: Collection[int] = (),
     ) -> tuple[KVCache, Float[Tensor, "B K *row_shape"]]:
         """Take latent steps: what the connector makes of the last state is the next input (Coconut, arXiv 2412.06769).
 
-        h_0 is ``cache.hidden_states``; step k reads e_k = connector(h_{k-1}) and gives h_k. The LM head never runs.
+        h_0 is ``cache.hidden_states``; step k reads e_k = connector(h_{k-1}) and gives h_k. The LM head runs only for
+        ``stop_ids``.
 
         Args:
             cache: B sequences; copied unless it has spare capacity for the steps (`prefill`); a `DonatedCache` is
@@ -264,6 +266,8 @@ class HFEngine(EngineProtocol):
             kept: the layers whose states come back; by default the last one after the final norm.
             tolerance: a sequence stops after the first step k with ``|h_k - h_(k-1)| < tolerance |h_(k-1)|``: it takes
                 no more steps and gets no more positions, whatever the others do. 0 never stops.
+            stop_ids: a sequence also stops before a step k where h_(k-1) predicts one of these as the likeliest next
+                token; it may take no step at all. `Engine.stop_ids` ends a thought where the model would end its turn.
 
         Returns:
             The cache with K more positions, and the states h_1 ... h_K (of ``kept``: ``[B, K, layers, D]`` for
@@ -287,30 +291,37 @@ class HFEngine(EngineProtocol):
         buffer, before = KeyValueBuffer.continuing(cache, latent_steps)
         mask, position_ids = positions_ahead(before, latent_steps)
         forward = self.backend.start(buffer, mask, position_ids, recorder, before.layer_mask)
-        previous = last = before.hidden_states[:, None]
-        moving = torch.ones(len(before), dtype=torch.bool, device=self.device) if tolerance else None
+        previous = state = last = before.hidden_states[:, None]
+        ends = torch.tensor(sorted(stop_ids), device=self.device)
+        moving = torch.ones(len(before), dtype=torch.bool, device=self.device)
         thoughts: list[Tensor] = []
 
         def step(inputs: Tensor) -> Tensor:
             return forward(inputs)
 
-        for state in take_latent_steps(step, connector, last, latent_steps):
-            thoughts.append(state if recorder is None else recorder.take(state))
-            if moving is None:
-                last = state
-                continue
-            last = torch.where(moving.view(-1, 1, 1), state, last)
-            thoughts[-1] = thoughts[-1] * moving.view(-1, *[1] * (thoughts[-1].ndim - 1))
-            if (stopped := moving & _converged(previous, state, tolerance)).any():
+        states = take_latent_steps(step, connector, last, latent_steps)
+        for taken in range(latent_steps):
+            stopped = torch.zeros_like(moving)
+            if taken and tolerance:
+                stopped |= moving & _converged(previous, state, tolerance)
+            if stop_ids:
+                stopped |= moving & torch.isin(self.logits(last[:, 0]).argmax(dim=-1), ends)
+            if (tolerance or stop_ids) and stopped.any():
                 moving = moving & ~stopped
-                mask[stopped, before.width + len(thoughts) :] = False
+                mask[stopped, before.width + taken :] = False
                 if not moving.any():
                     break
                 forward = self.backend.start(buffer, mask, position_ids, recorder, before.layer_mask)
-            previous = state
-        taken = mask[:, before.width :][:, : len(thoughts)]
-        thoughts += [torch.zeros_like(thoughts[0])] * (latent_steps - len(thoughts))
-        return buffer.grown(before, taken, segment, last[:, 0].clone(), self.origin), torch.cat(thoughts, dim=1)
+            previous, state = state, next(states)
+            last = torch.where(moving.view(-1, 1, 1), state, last) if tolerance or stop_ids else state
+            thoughts.append(state if recorder is None else recorder.take(state))
+            if tolerance or stop_ids:
+                thoughts[-1] = thoughts[-1] * moving.view(-1, *[1] * (thoughts[-1].ndim - 1))
+        shape = (kept or LayerSelection()).row_shape(self.hidden_size)
+        missing = last.new_zeros(len(before), latent_steps - len(thoughts), *shape)
+        read = mask[:, before.width :][:, : len(thoughts)]
+        grown = buffer.grown(before, read, segment, last[:, 0].clone(), self.origin)
+        return grown, torch.cat([*thoughts, missing], dim=1)
 
     decode = decoding.decode
     stream = streaming.stream

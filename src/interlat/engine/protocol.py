@@ -88,6 +88,7 @@ class Engine(Protocol):
         segment: str = "latents",
         kept: LayerSelection | None = None,
         tolerance: float = 0.0,
+        stop_ids: Collection[int] = (),
     ) -> tuple[KVCache, Float[Tensor, "B K *row_shape"]]: ...
     def decode(
         self,

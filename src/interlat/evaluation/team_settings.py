@@ -8,21 +8,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
+from interlat.connectors.registry import parse_connector
 from interlat.engine.options import TemplateOptions
 from interlat.errors import InputError
 from interlat.files import content_digest
 from interlat.tasks.grading import GRADERS
 from interlat.tasks.sandbox.execution import Limits
 from interlat.tasks.sources import TaskSource
-from interlat.teams.team import Member, Team
+from interlat.teams.team import CacheTransfer, Member, SenderSettings, Team
 from interlat.teams.topologies import TeamOptions, make_team
 
-METHODS = ("single", "text", "latent", "team")
+METHODS = ("single", "text", "text_cache", "latent", "team")
+BUNDLED = METHODS[:-1]
 CONTROLS = ("no_transfer", "steps_0", "random_alignment", "shuffled_memory")
+Arrangement = Literal["conversation", "published"]
+ARRANGEMENTS: Mapping[str, Mapping[str, Any]] = {
+    "conversation": {
+        "connector": "vocabulary",
+        "team": {"topology": "review", "layout": "conversation", "latent_steps": 40},
+    },
+    "published": {},
+}
+"""How a bundled team is arranged, by name: values of fields that nobody gives. conversation is what does no harm to a
+small model (recipes/latentmas); published is LatentMAS (arXiv 2511.20639), which are the defaults of the fields."""
 UNHASHED = ("output", "batch_size", "variants", "limit", "traces", "device", "save_messages")
 """Fields that decide no result."""
-
-ConnectorName = Literal["identity", "ridge", "vocabulary"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,8 @@ class EvaluateTeams:
     task: TaskSource
     """The questions; every one needs an answer to be graded against."""
     variants: tuple[str, ...] = ("single", "text", "latent", *CONTROLS)
-    """single: one agent. text, latent: the bundled team, with text or latent steps. team: the members given below.
+    """single: one agent. text, latent: the bundled team, with text or latent steps. text_cache: the bundled team with
+    text, in the layout conversation: each member goes on from the cache of what was written. team: the members below.
     Controls of the team with latent steps: no_transfer passes no cache on; steps_0 passes caches on without latent
     steps; random_alignment takes the steps along a random rotation; shuffled_memory passes on caches of another
     question."""
@@ -50,9 +61,11 @@ class EvaluateTeams:
     """Folders or hub ids of further models, by the names that members use."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
     """Arguments of the chat templates, over those that a model was trained with; a member may have further ones."""
-    connector: ConnectorName = "identity"
-    """From a state to the next input of a latent step: identity with the norm of an embedding, the ridge map of
-    LatentMAS, or the mean of the embeddings of expected words."""
+    connector: str = "identity"
+    """From a state to the next input of a latent step, with options after a colon. identity: with the norm of an
+    embedding. ridge: the map of LatentMAS. vocabulary, vocabulary:temperature=0.7: the mean embedding of expected
+    tokens. topk:k=10,temperature=1: of the likeliest ones alone. bridge:folder=DIR: a trained map. Others: those that
+    packages add."""
     share_question: bool = False
     """Read the common beginning of all prompts of a question once; see `interlat.teams.runner.Teamwork`."""
     allow_foreign_cache: bool = False
@@ -87,10 +100,16 @@ class EvaluateTeams:
         for variant in self.variants:
             if variant not in (*METHODS, *CONTROLS):
                 raise InputError(f"there is no variant {variant!r}; take some of {', '.join((*METHODS, *CONTROLS))}")
-            if (variant in ("single", "text", "latent")) and self.members:
+            if variant in BUNDLED and self.members:
                 raise InputError(f"variant {variant!r} is for the bundled teams, but members is set; take team")
             if variant == "team" and not self.members:
                 raise InputError("variant 'team' needs members; list them, or take latent")
+            if variant == "text_cache" and self.team.layout != "conversation":
+                raise InputError(
+                    f"variant 'text_cache' goes on in a conversation, but team.layout is {self.team.layout!r}; set it "
+                    "to conversation, or leave the variant out"
+                )
+        parse_connector(self.connector)
         if not self.variants:
             raise InputError("no variant to run; name at least one")
         if self.batch_size < 1:
@@ -106,11 +125,15 @@ class EvaluateTeams:
         options = replace(self.team, answer_format=answer_format)
         if variant == "single":
             return make_team(replace(options, topology="single"))
-        if variant == "text":
-            return make_team(replace(options, method="text"))
-        team = Team(self.members) if self.members else make_team(replace(options, method="latents"))
+        if variant in ("text", "text_cache"):
+            transfer: CacheTransfer = "own" if variant == "text_cache" else "all"
+            return make_team(replace(options, method="text", cache_transfer=transfer))
+        options = replace(options, method="latents")
+        team = Team(self.members) if self.members else make_team(options)
         if variant in CONTROLS and all(member.output == "text" for member in team.members):
             raise InputError(f"variant {variant!r} is a control of latent steps, but all members write; leave it out")
+        if variant == "no_transfer" and not self.members:
+            return make_team(replace(options, cache_transfer="nothing"))
         changes: dict[str, Any] = {"no_transfer": {"cache_transfer": "nothing"}, "steps_0": {"latent_steps": 0}}
         if variant not in changes:
             return team
@@ -128,6 +151,10 @@ class EvaluateTeams:
                 del fields[name]
         if self.limits.wall_seconds == Limits().wall_seconds:
             del fields["limits"]["wall_seconds"]
+        for settings in (fields["team"], *fields["members"]):
+            for name in ("layout", "end_thought"):
+                if settings[name] == getattr(SenderSettings(), name):
+                    del settings[name]
         described = [(self.template, fields)]
         described += [(member.template, found) for member, found in zip(self.members, fields["members"], strict=True)]
         for template, settings in described:

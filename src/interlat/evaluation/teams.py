@@ -10,7 +10,7 @@ from typing import Any
 
 from interlat.agents.agent import Agent
 from interlat.agents.loading import load_engine
-from interlat.connectors.base import Connector, build_connector
+from interlat.connectors.base import Connector, build_connector, connector_options, latent_connector
 from interlat.controls.cross_task import cross_task_partners
 from interlat.engine.distributed import Ranks
 from interlat.engine.lens import logit_lens
@@ -54,6 +54,7 @@ def evaluate_teams(config: EvaluateTeams, ranks: Ranks | None = None) -> Iterato
         StorageError: another run writes to the folder, or it has lines that are no answers.
     """
     ranks = ranks or Ranks.from_environment()
+    connector_options(config.connector)
     everything = config.task.load("solve")
     some = TaskSet(tuple(task for _, task in some_tasks(everything, config.limit)), everything.origin)
     environment = QuestionEnvironment(config.task.kind, some, limits=config.limits, workers=1)
@@ -190,7 +191,7 @@ def load_agents(config: EvaluateTeams, device: str, teams: Iterable[Team]) -> di
 def _connector(config: EvaluateTeams, variant: str, engine: Engine) -> Connector:
     if variant == "random_alignment":
         return build_connector("random", engine, seed=config.seed)
-    return build_connector(config.connector, engine)
+    return latent_connector(config.connector, engine)
 
 
 def _logit_lens(engine: Engine, latents: Any, count: int) -> list[list[str]]:

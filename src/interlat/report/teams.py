@@ -10,6 +10,7 @@ from interlat.report.summary import Arm, Record, Row, Summary, summarise
 from interlat.report.table import Column, comparison_columns, mean_of, percent
 
 COSTS = {
+    "tokens\nread": "prompt_tokens",
     "tokens\nwritten": "decoded_tokens",
     "latent\nsteps": "latent_steps",
     "\npasses": "forward_passes",
@@ -29,11 +30,12 @@ COLUMNS: Sequence[Column[Row]] = (
 
 
 def team_pairs(arms: Sequence[Arm]) -> list[tuple[Arm, Arm, str]]:
-    """The team that thinks against everything else, and the team that writes against one agent."""
+    """The team that thinks against everything else, and the teams that write against one agent and each other."""
     of = {arm.variant: arm for arm in arms}
     thinking = of.get("latent", of.get("team"))
     pairs = [(thinking, other, "channel") for other in arms if thinking is not None and other != thinking]
-    return pairs + ([(of["text"], of["single"], "channel")] if {"text", "single"} <= of.keys() else [])
+    further = [("text", "single"), ("text_cache", "text")]
+    return pairs + [(of[one], of[other], "channel") for one, other in further if {one, other} <= of.keys()]
 
 
 def summarise_teams(records: Sequence[Record]) -> Summary:

@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any
 
 from interlat.agents.agent import Agent
-from interlat.agents.prompt import chat_prompt
 from interlat.agents.settings import AgentSettings
 from interlat.connectors.base import Connector
 from interlat.connectors.identity import NormMatchedIdentity
@@ -22,11 +21,10 @@ from interlat.engine.streaming import Request
 from interlat.errors import InputError, MessageError, PromptError
 from interlat.messages import CacheMessage, Message, TextMessage
 from interlat.reasoning import final_part
-from interlat.teams.team import Member, Team, joined_messages
+from interlat.teams.prompts import TeamPrompts
+from interlat.teams.team import Member, Team
 from interlat.teams.transfer import bytes_of_position, check_team, passed_on
 from interlat.teams.turns import QUESTION, Question, TeamRun, Turn
-
-_CUT = "\x00"
 
 
 class Teamwork:
@@ -72,6 +70,8 @@ class Teamwork:
             raise InputError(f"batch_size is {batch_size}; give at least 1")
         if share_question and len({member.model for member in team.members}) > 1:
             raise InputError("the members have different models, so they cannot share what they read; leave it out")
+        if share_question and any(member.inputs and member.layout == "conversation" for member in team.members):
+            raise InputError("share_question is on, but a conversation reads its question once anyway; leave it out")
         self.team = team
         self.batch_size = batch_size
         self.seed = seed
@@ -96,13 +96,14 @@ class Teamwork:
             )
             for one in team.members
         }
+        self.prompts = TeamPrompts(team, self.members)
         self.connectors = dict(connectors or {})
         for member in team.members:
             if member.output == "latents" and member.model not in self.connectors:
                 table = engines[member.model].input_embeddings
                 self.connectors[member.model] = NormMatchedIdentity.of_embeddings(table)
             # Templates that refuse every question are an error of the team, not of one item.
-            self._prompt(member, Question("", "x"), "x")
+            self.prompt(member, TeamRun(Question("", "x"), {one: Turn("x", "x") for one in member.inputs}))
 
     def run(self, questions: Iterable[Question]) -> Iterator[TeamRun]:
         """Run every item once; yields in the order in which items are finished. Questions are taken as needed.
@@ -115,22 +116,13 @@ class Teamwork:
         if self.share_question:
             flow = self._read_questions(flow)
         for member in self.team.members:
-            stage = self._think if member.output == "latents" else self._write
+            stage = self._make_caches if member.sends_cache or member.output == "latents" else self._write
             flow = stage(member, flow)
         return flow
 
     def prompt(self, member: Member, run: TeamRun) -> Prompt:
         """What a member reads of an item, after the caches that it receives."""
-        writers = [name for name in member.inputs if self.team.member(name).output == "text"]
-        return self._prompt(
-            member, run.question, joined_messages([(name, run.turns[name].final or "") for name in writers])
-        )
-
-    def _prompt(self, member: Member, question: Question, words: str) -> Prompt:
-        agent = self.members[member.name]
-        asked = question.text if member is self.team.final_agent else question.others or question.text
-        content = member.content(asked, words, literal=agent.settings.literal)
-        return chat_prompt(agent.chat, content, system=member.system, opening=member.opening)
+        return self.prompts.prompt(member, run)
 
     def _opened_thought(self, member: Member) -> str:
         """The opening mark of reasoning that a member's prompts end with, under its own template options."""
@@ -147,10 +139,10 @@ class Teamwork:
         return run
 
     def _receive(self, run: TeamRun, sender: Member, message: Message) -> None:
-        if isinstance(message, TextMessage) and sender.output == "text":
+        if isinstance(message, TextMessage) and sender.sends_words:
             run.turns[sender.name] = Turn(message.text, message.text, message_bytes=message.byte_size)
             return
-        if not isinstance(message, CacheMessage) or sender.output == "text" or len(message.next_position) > 1:
+        if not isinstance(message, CacheMessage) or sender.sends_words or len(message.next_position) > 1:
             raise MessageError(
                 f"{sender.name} sends {sender.output} about {run.question.key}, got a {message.kind} message of shape "
                 f"{list(message.header.shape)}; give the message that it sent"
@@ -188,7 +180,7 @@ class Teamwork:
         while batch := list(islice(flow, self.batch_size)):
             for run in batch:
                 with _failure_of(run):
-                    run.shared = self._common_beginning(run.question)
+                    run.shared = self.prompts.common_beginning(run.question)
                     if len(run.shared) > engine.context_length:
                         raise PromptError(
                             f"what the prompts begin with takes {len(run.shared)} positions, but the context of "
@@ -202,46 +194,55 @@ class Teamwork:
                 del cache
             yield from batch
 
-    def _common_beginning(self, question: Question) -> tuple[int, ...]:
-        tokenizer = self.members[self.team.final_agent.name].engine.tokenizer
-        prompts = [token_ids_of(tokenize(self._prompt(m, question, _CUT), tokenizer)) for m in self.team.members]
-        longest = min(len(ids) for ids in prompts) - 1
-        common = next((n for n in range(longest) if len({ids[n] for ids in prompts}) > 1), longest)
-        # One token less: the text of a member may begin with another token.
-        if common < 2:
-            raise InputError("the prompts of the members have no common beginning to share; leave share_question out")
-        return tuple(prompts[0][: common - 1])
-
-    def _think(self, member: Member, flow: Iterator[TeamRun]) -> Iterator[TeamRun]:
+    def _make_caches(self, member: Member, flow: Iterator[TeamRun]) -> Iterator[TeamRun]:
+        """Latent steps, or words whose cache is passed on, batch by batch."""
+        # Selection by attention reads one input more.
+        further = member.latent_steps + (member.cache_transfer == "attention") if member.output == "latents" else 1
         while batch := list(islice(flow, self.batch_size)):
-            # Selection by attention reads one input more.
-            further = member.latent_steps + (member.cache_transfer == "attention")
             prepared = [(run, self._prepare(member, run, further)) for run in batch]
             ready = [(run, parts) for run, parts in prepared if parts is not None]
             if ready:
-                self._think_together(member, [run for run, _ in ready], [parts for _, parts in ready])
+                together = self._think_together if member.output == "latents" else self._write_together
+                began = time.perf_counter()
+                runs = [run for run, _ in ready]
+                together(member, runs, [parts for _, parts in ready])
+                seconds = (time.perf_counter() - began) / len(runs)
+                for run in runs:
+                    run.turns[member.name] = replace(run.turns[member.name], seconds=seconds)
             yield from batch
 
-    def _think_together(self, member: Member, batch: Sequence[TeamRun], prompts: Sequence[Prompt]) -> None:
-        began = time.perf_counter()
-        engine, connector = self.members[member.name].engine, self.connectors[member.model]
+    def _read(self, member: Member, batch: Sequence[TeamRun], prompts: Sequence[Prompt], spare: int) -> KVCache:
+        """The caches of some items with what a member reads of them; counts it."""
         received = self._received(member, batch)
         for run in batch:
             self._forget(member, run)
         before = [0] * len(batch) if received is None else received.next_position.tolist()
         donated = None if received is None else DonatedCache(received)
         del received  # What nobody else refers to is freed while it is copied.
-        cache = engine.prefill(prompts, donated, segment=f"{member.name}/prompt", spare=member.latent_steps)
+        engine = self.members[member.name].engine
+        cache = engine.prefill(prompts, donated, segment=f"{member.name}/prompt", spare=spare)
+        for run, read, start in zip(batch, cache.next_position.tolist(), before, strict=True):
+            run.turns[member.name] = Turn(prompt_tokens=read - start)
+        return cache
+
+    def _think_together(self, member: Member, batch: Sequence[TeamRun], prompts: Sequence[Prompt]) -> None:
+        engine, connector = self.members[member.name].engine, self.connectors[member.model]
+        cache = self._read(member, batch, prompts, member.latent_steps)
         read = cache.next_position.tolist()
         donated = DonatedCache(cache)
         del cache
         cache, states = engine.think(
-            donated, member.latent_steps, connector, segment=f"{member.name}/latents", tolerance=member.tolerance
+            donated,
+            member.latent_steps,
+            connector,
+            segment=f"{member.name}/latents",
+            tolerance=member.tolerance,
+            stop_ids=engine.stop_ids if member.end_thought else (),
         )
         steps = [end - start for end, start in zip(cache.next_position.tolist(), read, strict=True)]
         for row, run in enumerate(batch):
-            run.turns[member.name] = Turn(
-                prompt_tokens=read[row] - before[row],
+            run.turns[member.name] = replace(
+                run.turns[member.name],
                 latent_steps=steps[row],
                 forward_passes=1 + steps[row] + (member.cache_transfer == "attention"),
             )
@@ -252,21 +253,49 @@ class Teamwork:
             seeds = [row_seed(self.seed, run.question.key, f"{member.name}/columns") for run in batch]
             cache = passed_on(member, engine, cache, lambda: connector(last[:, None]).to(last.dtype), seeds)
             self._send_caches(member, batch, cache)
-            abroad = any(pair["from"] == member.name for pair in self.foreign_caches)
-            cache = cache.released() if abroad else cache
-            self._pass_on(member, rounded(cache) if member.int8 else cache, batch)
-        seconds = (time.perf_counter() - began) / len(batch)
-        for run in batch:
-            run.turns[member.name] = replace(run.turns[member.name], seconds=seconds)
+
+    def _write_together(self, member: Member, batch: Sequence[TeamRun], prompts: Sequence[Prompt]) -> None:
+        """Words whose cache is passed on."""
+        engine = self.members[member.name].engine
+        cache = self._read(member, batch, prompts, 0)
+        sound = cache.hidden_states.isfinite().all(dim=1).tolist()
+        seeds = [row_seed(self.seed, run.question.key, member.name) for run in batch]
+        written = engine.decode(cache, member.sampling, seeds, segment=f"{member.name}/text")
+        del cache
+        for row, run in enumerate(batch):
+            self._record_text(member, run, written.texts[row], written.token_ids[row], written.stopped[row], sound[row])
+        self._send_caches(member, batch, passed_on(member, engine, written.cache))
+
+    def _record_text(
+        self, member: Member, run: TeamRun, written: str, token_ids: Sequence[int], stopped: bool, sound: bool
+    ) -> None:
+        """Note what a member wrote in the turn that says what it read."""
+        if not sound:
+            run.failure = f"{self.members[member.name].engine.name} computes NaN for what {member.name} reads"
+        text = self._opened_thought(member) + member.opening + written
+        final = final_part(text)
+        run.turns[member.name] = replace(
+            run.turns[member.name],
+            text=text,
+            final=final,
+            token_ids=tuple(token_ids),
+            decoded_tokens=len(token_ids),
+            message_bytes=len((final or "").encode()),
+            forward_passes=1 + len(token_ids),
+            stopped=stopped,
+        )
 
     def _send_caches(self, member: Member, batch: Sequence[TeamRun], cache: KVCache) -> None:
-        if self.send is None:
-            return
-        for row, run in enumerate(batch):
-            provenance = self._provenance(member, run.question)
+        """Pass the caches of some items on, and show them to whoever wants to see messages."""
+        if self.send is not None:
             engine = self.members[member.name].engine
-            message = message_of_cache(engine, cache.select([row]), provenance, int8=member.int8)
-            self.send(run.question, member, message)
+            for row, run in enumerate(batch):
+                one = cache.select([row])
+                provenance = self._provenance(member, run.question)
+                self.send(run.question, member, message_of_cache(engine, one, provenance, int8=member.int8))
+        abroad = any(pair["from"] == member.name for pair in self.foreign_caches)
+        cache = cache.released() if abroad else cache
+        self._pass_on(member, rounded(cache) if member.int8 else cache, batch)
 
     def _provenance(self, member: Member, question: Question) -> dict[str, Any]:
         return {"method": "team", "item": question.key, "member": member.name, "seed": self.seed}
@@ -292,21 +321,9 @@ class Teamwork:
             yield from passing
             passing.clear()
             run = under_way.pop(written.key)
-            if not written.sound:
-                run.failure = f"{engine.name} computes NaN for what {member.name} reads"
-            count = len(written.token_ids)
-            text = self._opened_thought(member) + member.opening + written.text
-            final = final_part(text)
-            run.turns[member.name] = Turn(
-                text=text,
-                final=final,
-                token_ids=tuple(written.token_ids),
-                prompt_tokens=written.prompt_tokens,
-                decoded_tokens=count,
-                message_bytes=len((final or "").encode()),
-                forward_passes=1 + count,
-                stopped=written.stopped,
-            )
+            run.turns[member.name] = Turn(prompt_tokens=written.prompt_tokens)
+            self._record_text(member, run, written.text, written.token_ids, written.stopped, written.sound)
+            final = run.turns[member.name].final
             if self.send is not None and member is not self.team.final_agent and (final or "").strip():
                 header = header_of(engine, self._provenance(member, run.question))
                 self.send(run.question, member, TextMessage(final or "", header))

@@ -12,24 +12,33 @@ PLACE_OF_QUESTION = "{question}"
 PLACE_OF_MESSAGES = "{messages}"
 
 Output = Literal["text", "latents"]
+Layout = Literal["chained", "conversation"]
 CacheTransfer = Literal["all", "own", "latents", "attention", "nearest", "farthest", "random", "nothing"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SenderSettings:
-    """How members make their messages: of one member, or of all members of a bundled team."""
+    """How members read and make messages: of one member, or of all members of a bundled team."""
 
     RENAMED: ClassVar[Mapping[str, str]] = {"hands_over": "cache_transfer", "share": "kept_fraction"}
 
+    layout: Layout = "chained"
+    """How a member reads what it receives. chained: its own chat prompt follows the caches, whose last turn stays open,
+    and words are in its user turn (LatentMAS, as published). conversation: one chat for all. What it receives are the
+    assistant's turns, each with the template's end of turn; its prompt is the next user turn."""
     latent_steps: int = 10
     """Latent steps of a member that does not write. With 0 its message is the cache of what it has read."""
     tolerance: float = 0.0
     """Stop before all latent steps are taken where a step changes the state by less than this fraction of its norm; 0
     never stops early."""
+    end_thought: bool = False
+    """End the latent steps where the model would end its turn: before a step whose likeliest token is a stop token."""
     cache_transfer: CacheTransfer = "all"
-    """The part of a cache that is passed on. all: every position. own: the member's own prompt and latent steps.
-    latents: the latent steps of all members. attention, nearest, farthest, random: all latent steps and a part of the
-    prompts, see ``kept_fraction``. nothing: no position, the control. All positions keep their rotary positions."""
+    """The part of a cache that is passed on. all: every position. own: the member's own prompt and latent steps; of a
+    member that writes, in the layout conversation, its own prompt and text: its receivers go on from the keys and
+    values of the words and read none of them again. latents: the latent steps of all members. attention, nearest,
+    farthest, random: all latent steps and a part of the prompts, see ``kept_fraction``. nothing: no position, the
+    control. All positions keep their rotary positions."""
     kept_fraction: float = 0.5
     """Fraction of the prompt positions that is passed on, from 0 to 1. attention: those that the next step attends to
     most; nearest, farthest: those most or least similar to the last position; random: their control. The first four
@@ -50,6 +59,7 @@ class SenderSettings:
         for name, sound, expected in (
             ("latent_steps", self.latent_steps >= 0, "0 or more"),
             ("tolerance", self.tolerance >= 0, "0 or more"),
+            ("layout", self.layout in get_args(Layout), " or ".join(get_args(Layout))),
             ("cache_transfer", self.cache_transfer in get_args(CacheTransfer), " or ".join(get_args(CacheTransfer))),
             ("kept_fraction", 0 <= self.kept_fraction <= 1, "a fraction from 0 to 1"),
             ("layers", all(layer >= 1 for layer in self.layers), "layers from 1 on"),
@@ -69,12 +79,13 @@ class Member(SenderSettings):
     """Its name in the team; part of the seed of its samples."""
     prompt: str
     """Its user turn, with ``{question}`` and ``{messages}`` in the places of the question and of its inputs in words.
-    Other braces mean nothing."""
+    Other braces mean nothing. In a conversation without ``{messages}`` words are the assistant's turns before it."""
     inputs: tuple[str, ...] = ()
     """The members whose messages it reads. It reads the words of an earlier member only if that one is among them; a
     cache holds all that its sender has read."""
     output: Output = "text"
-    """text: it writes words. latents: it takes latent steps and passes its cache on."""
+    """text: it writes words, and passes their cache on in a conversation with ``cache_transfer`` own. latents: it takes
+    latent steps and passes its cache on."""
     model: str = ""
     """Name of its model; empty means the team's model."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
@@ -106,8 +117,20 @@ class Member(SenderSettings):
 
     @property
     def sends_cache(self) -> bool:
-        """Whether its message is a cache; the segments in it are called NAME/prompt and NAME/latents."""
-        return self.output == "latents" and self.cache_transfer != "nothing"
+        """Whether its message is a cache; the segments in it are called NAME/prompt, and NAME/latents or NAME/text."""
+        if self.output == "text":
+            return self.layout == "conversation" and self.cache_transfer == "own"
+        return self.cache_transfer != "nothing"
+
+    @property
+    def sends_words(self) -> bool:
+        """Whether its message is its text."""
+        return self.output == "text" and not self.sends_cache
+
+    @property
+    def reads_turns(self) -> bool:
+        """Whether the words of its inputs are the assistant's turns before its own user turn."""
+        return self.layout == "conversation" and PLACE_OF_MESSAGES not in self.prompt
 
 
 @dataclass(frozen=True)
@@ -133,18 +156,29 @@ class Team:
                     )
             if len(set(member.inputs)) < len(member.inputs):
                 raise InputError(f"inputs of {member.name} are {', '.join(member.inputs)}; name each member once")
-            words = [name for name in member.inputs if known[name].output == "text"]
-            if words and PLACE_OF_MESSAGES not in member.prompt:
-                raise InputError(
-                    f"the prompt of {member.name} has no {PLACE_OF_MESSAGES}, so the text of {words[0]} would be lost; "
-                    "write where it goes"
-                )
+            self._check_inputs(member, [known[name] for name in member.inputs])
             known[member.name] = member
         if self.final_agent.output != "text":
             raise InputError(f"output of {self.final_agent.name}, the final agent, is latents, expected text")
         unread = sorted(set(known) - {self.final_agent.name} - {name for m in self.members for name in m.inputs})
         if unread:
             raise InputError(f"{', '.join(unread)}: the input of no member; leave it out or add it to some inputs")
+
+    def _check_inputs(self, member: Member, inputs: Sequence[Member]) -> None:
+        """Every input has its place in what a member reads, and so has its own system turn."""
+        words = [one.name for one in inputs if one.sends_words]
+        caches = [one for one in inputs if one.sends_cache]
+        if words and PLACE_OF_MESSAGES not in member.prompt and (caches or not member.reads_turns):
+            raise InputError(
+                f"the prompt of {member.name} has no {PLACE_OF_MESSAGES}, so the text of {words[0]} would be lost; "
+                "write where it goes"
+            )
+        before = caches or ([one for one in inputs if one.sends_words] if member.reads_turns else [])
+        if member.layout == "conversation" and before and member.system not in ("", before[0].system):
+            raise InputError(
+                f"system of {member.name} is {member.system[:40]!r}, but it goes on in the conversation of "
+                f"{before[0].name}, whose system turn is {before[0].system[:40]!r}; give both the same, or none"
+            )
 
     @property
     def final_agent(self) -> Member:

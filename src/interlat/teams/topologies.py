@@ -13,7 +13,7 @@ from interlat.errors import InputError
 from interlat.tasks.grading import PLACE_OF_FORMAT
 from interlat.teams.team import PLACE_OF_MESSAGES, PLACE_OF_QUESTION, Member, Output, SenderSettings, Team
 
-Topology = Literal["single", "sequential", "hierarchical", "chained", "debate"]
+Topology = Literal["single", "review", "sequential", "hierarchical", "chained", "debate"]
 
 PLACE_OF_HEARD = "{heard}"
 _HEARD: Mapping[Output, str] = {
@@ -43,6 +43,7 @@ ROLES: Mapping[str, str] = {
         "Write the plan anew: keep its sound steps, mend what the check found, leave out what does not help. A few "
         "numbered steps, nothing else. Leave the answer itself to others."
     ),
+    "reviser": "Check the plan and improve it. Leave the answer itself to others.",
     "judger": _ANSWER,
     "mathematician": _EXPERT.replace(_PLACE_OF_DISCIPLINE, "mathematician"),
     "scientist": _EXPERT.replace(_PLACE_OF_DISCIPLINE, "scientist"),
@@ -55,6 +56,17 @@ ROLES: Mapping[str, str] = {
 }
 """The request to each role, after the question and its inputs."""
 
+TURNS: Mapping[str, str] = {
+    "planner": "First make a short plan.",
+    "reviser": "Check the plan and improve it.",
+    "critic": "Check the plan.",
+    "refiner": "Improve the plan.",
+    "judger": f"Now solve the question by the plan. Reason step by step. {PLACE_OF_FORMAT}",
+}
+"""The user turns of plans in a conversation, where longer ones did harm (recipes/latentmas). Other roles are asked as
+ever, and a last turn without a plan by `CLOSING`."""
+CLOSING = f"Now answer the question. Reason step by step. {PLACE_OF_FORMAT}"
+REVIEW = ("planner", "reviser", "judger")
 SEQUENCE = ("planner", "critic", "refiner", "judger")
 EXPERTS = ("mathematician", "scientist", "programmer")
 
@@ -64,9 +76,10 @@ class TeamOptions(SenderSettings):
     """Options of the bundled teams."""
 
     topology: Topology = "sequential"
-    """single: one agent. sequential: planner, critic, refiner and judger. hierarchical: three experts who do not read
-    each other, and a summariser. chained: the same, but each expert reads the cache of those before, as in the released
-    code of LatentMAS. debate: debaters who read each other's last round, and a judger."""
+    """single: one agent. review: planner, reviser and judger. sequential: planner, critic, refiner and judger.
+    hierarchical: three experts who do not read each other, and a summariser. chained: the same, but each expert reads
+    the cache of those before, as in the released code of LatentMAS. debate: debaters who read each other's last round,
+    and a judger."""
     method: Output = "latents"
     """Output of the agents before the last one."""
     first_writes: bool = False
@@ -78,7 +91,8 @@ class TeamOptions(SenderSettings):
     answer_format: str = ""
     """A sentence that says what the answer must look like; the task knows it."""
     prompts: Mapping[str, str] = field(default_factory=dict)
-    """Other user turns, by role: with ``{question}``, ``{heard}`` and ``{format}`` in their places."""
+    """Other user turns, by role: with ``{question}``, ``{heard}`` and ``{format}`` in their places. In a conversation
+    nothing is said in the place of ``{heard}``."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,8 +115,21 @@ def make_team(options: TeamOptions) -> Team:
     for name, role, inputs in places:
         kinds = {output[one] for one in inputs}
         read = "".join(text for kind, text in _HEARD.items() if kind in kinds)
-        members.append(Member(name, role_prompt(role, read, options), tuple(inputs), output[name], **settings))
+        if options.layout == "conversation":
+            silent = options.method == "latents" and options.cache_transfer == "nothing"
+            prompt = _turn_prompt(role, options, begins=silent or not inputs, planned="planner" in output)
+        else:
+            prompt = role_prompt(role, read, options)
+        members.append(Member(name, prompt, tuple(inputs), output[name], **settings))
     return Team(tuple(members))
+
+
+def _turn_prompt(role: str, options: TeamOptions, *, begins: bool, planned: bool) -> str:
+    """The user turn of a role in a conversation; the question is in it where the conversation begins."""
+    turn = TURNS.get(role, ROLES[role]) if planned else CLOSING if role in ("judger", "summariser") else ROLES[role]
+    question = f"Question: {PLACE_OF_QUESTION}\n\n" if begins else ""
+    template = options.prompts.get(role, question + turn)
+    return template.replace(PLACE_OF_HEARD, "").replace(PLACE_OF_FORMAT, options.answer_format).rstrip()
 
 
 def role_prompt(role: str, inputs: str, options: TeamOptions) -> str:
@@ -123,7 +150,7 @@ def _places(options: TeamOptions) -> list[tuple[str, str, Sequence[str]]]:
         return [*((role, role, ()) for role in EXPERTS), ("summariser", "summariser", EXPERTS)]
     if options.topology == "debate":
         return _debate(options)
-    rows = {"single": ("solver",), "sequential": SEQUENCE, "chained": (*EXPERTS, "summariser")}
+    rows = {"single": ("solver",), "review": REVIEW, "sequential": SEQUENCE, "chained": (*EXPERTS, "summariser")}
     roles = rows[options.topology]
     # Text: each reads all earlier texts. Latents: each reads the cache before it, which holds all earlier ones.
     first = [0 if options.method == "text" else max(0, place - 1) for place in range(len(roles))]

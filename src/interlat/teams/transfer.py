@@ -58,8 +58,8 @@ def passed_on(
     member: Member,
     engine: Engine,
     cache: KVCache,
-    next_inputs: Callable[[], Float[Tensor, "B 1 D"]],
-    seeds: Sequence[int],
+    next_inputs: Callable[[], Float[Tensor, "B 1 D"]] | None = None,
+    seeds: Sequence[int] = (),
 ) -> KVCache:
     """The part of a member's cache that its receivers get, at its true positions.
 
@@ -67,7 +67,7 @@ def passed_on(
         member: its ``cache_transfer``, ``kept_fraction`` and ``layers`` decide.
         engine: made the cache.
         cache: B sequences.
-        next_inputs: gives the inputs of one further latent step, for selection by attention.
+        next_inputs: gives the inputs of one further latent step; needed for a selection.
         seeds: one a sequence, for random selection.
     """
     latents = _positions(cache, lambda name: name.endswith("/latents"))
@@ -76,6 +76,7 @@ def passed_on(
     elif member.cache_transfer == "latents":
         cache = cache.trim(latents)
     elif member.cache_transfer in get_args(Criterion):
+        assert next_inputs is not None, "a member that writes selects nothing"
         criterion = cast(Criterion, member.cache_transfer)
         cache = select_positions(
             engine, cache, criterion, member.kept_fraction, protected=latents, inputs=next_inputs(), seeds=seeds
