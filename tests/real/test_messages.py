@@ -70,7 +70,8 @@ def test_hidden_states_are_saved_and_answered_as_before(reader, plan, tmp_path):
     assert isinstance(loaded, HiddenMessage) and torch.equal(loaded.hidden_states, plan.hidden_states)
     assert (loaded.text, loaded.token_ids) == (plan.text, plan.token_ids)
     assert dataclasses.replace(loaded.header, sha256="") == plan.header
-    assert torch.equal(reader.read_rows(loaded), reader.read_rows(plan))
+    read = reader.read_many([loaded, plan])
+    assert read[0] is not None and read[1] is not None and torch.equal(read[0], read[1])
     assert reader.reply(ASKED, loaded, max_new_tokens=LIMIT) == before
 
 

@@ -70,7 +70,7 @@ def config(place, questions, tmp_path_factory):
 
 def test_teams_of_words_and_of_latents_answer(config):
     assert list(evaluate_teams(config))[-1] == (8, 8)
-    records = {(line["variant"], line["item"]): line for line in results_of(config)}
+    records = {(line["variant"], line["item"]): line for line in results_of(config).records}
     assert len(records) == 8 and not any(line["failure"] for line in records.values())
     for (variant, item), line in records.items():
         written = {"single": 1, "text": 4}.get(variant, 1)
