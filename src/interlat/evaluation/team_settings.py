@@ -29,8 +29,8 @@ ARRANGEMENTS: Mapping[str, Mapping[str, Any]] = {
     },
     "published": {},
 }
-"""How a bundled team is arranged, by name: values of fields that nobody gives. conversation is what does no harm to a
-small model (recipes/latentmas); published is LatentMAS (arXiv 2511.20639), which are the defaults of the fields."""
+"""How a bundled team is arranged, by name: values of fields that nobody gives. conversation was chosen with a small
+real model (recipes/latentmas); published is LatentMAS (arXiv 2511.20639), which are the defaults of the fields."""
 UNHASHED = ("output", "batch_size", "variants", "limit", "traces", "device", "save_messages")
 """Fields that decide no result."""
 
