@@ -17,6 +17,31 @@ SCOUT_REQUEST = {"plan": "Write a plan.", "list": "Write a plan that names every
 """What the scout is asked for: one place for each object, or all sighted places in order of belief."""
 
 
+_PLAN: dict[Language, dict[str, str]] = {
+    "short": {
+        "find": "find {} {}.",
+        "find another": "find another {} {}.",
+        "use": "use {} {}.",
+        "clean": "clean with {}.",
+        "heat": "heat with {}.",
+        "cool": "cool with {}.",
+        "put": "put in {}.",
+        "searched": "not {}.",
+    },
+    "plain": {
+        "find": "Find the {} {}.",
+        "find another": "Find the other {} {}.",
+        "use": "Use the {} {}.",
+        "clean": "Clean it with {}.",
+        "heat": "Heat it with {}.",
+        "cool": "Cool it with {}.",
+        "put": "Put it in {}.",
+        "searched": "Do not search {}.",
+    },
+}
+"""The steps of a plan: with objects and their places, with tools, goals and searched places."""
+
+
 def room_and_task(opening: str) -> str:
     """The opening text of a game without the engine's welcome line."""
     blocks = [block for block in opening.split("\n\n") if block.strip()]
@@ -42,44 +67,23 @@ def plan_text(layout: Layout, evidence: Evidence, places: Sequence[Sequence[str]
         places: for each needed object the places to look at, in order.
         language: short words or English sentences.
     """
-    if language == "plain":
-        return _plain_plan(layout, evidence, places)
+    words = _PLAN[language]
     steps: list[str] = []
     goal, tool = first_of_type(layout, layout.parent_type), tool_of(layout)
     for number, (belief, options) in enumerate(zip(evidence.beliefs, places, strict=True)):
         # A word of its own before each object's places, so that what tells them apart stands next to them.
         where = f"{'near' if number else 'at'} {', '.join(options)}"
         if layout.toggle_type and number == 1:
-            steps.append(f"use {belief.object_type} {where}.")
+            steps.append(words["use"].format(belief.object_type, where))
             continue
-        another = "another " if number and not layout.toggle_type else ""
-        steps.append(f"find {another}{belief.object_type} {where}.")
+        find = "find another" if number and not layout.toggle_type else "find"
+        steps.append(words[find].format(belief.object_type, where))
         if tool:
-            steps.append(f"{tool[0]} with {tool[1]}.")
+            steps.append(words[tool[0]].format(tool[1]))
         if goal:
-            steps.append(f"put in {goal}.")
+            steps.append(words["put"].format(goal))
     if evidence.searched:
-        steps.append(f"not {', '.join(evidence.searched)}.")
-    return "\n".join(steps)
-
-
-def _plain_plan(layout: Layout, evidence: Evidence, places: Sequence[Sequence[str]]) -> str:
-    steps: list[str] = []
-    goal, tool = first_of_type(layout, layout.parent_type), tool_of(layout)
-    for number, (belief, options) in enumerate(zip(evidence.beliefs, places, strict=True)):
-        # As in the short plan: the word before the places differs from object to object.
-        where = f"{'near' if number else 'at'} {', '.join(options)}"
-        if layout.toggle_type and number == 1:
-            steps.append(f"Use the {belief.object_type} {where}.")
-            continue
-        article = "the other" if number and not layout.toggle_type else "the"
-        steps.append(f"Find {article} {belief.object_type} {where}.")
-        if tool:
-            steps.append(f"{tool[0].capitalize()} it with {tool[1]}.")
-        if goal:
-            steps.append(f"Put it in {goal}.")
-    if evidence.searched:
-        steps.append(f"Do not search {', '.join(evidence.searched)}.")
+        steps.append(words["searched"].format(", ".join(evidence.searched)))
     return "\n".join(steps)
 
 
