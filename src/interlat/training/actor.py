@@ -19,7 +19,6 @@ from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.connectors.base import padded_rows
 from interlat.connectors.vocabulary import VocabularyMean, embeddings_of_tokens
 from interlat.engine.chat import ChatFormat
-from interlat.engine.checkpoint import load_checkpoint, load_tokenizer
 from interlat.engine.distributed import Ranks
 from interlat.engine.embeddings import input_embeddings
 from interlat.engine.fingerprint import weights_fingerprint
@@ -32,7 +31,7 @@ from interlat.training.checkpoint_file import Identity, examples_identity, recor
 from interlat.training.corpus import CORPORA, Corpus, StoredMessages
 from interlat.training.examples import Order, ids_of
 from interlat.training.loop import load_finished
-from interlat.training.model import add_message_tokens, build_model, choose_finetuned, compiled_backbone, merge_lora
+from interlat.training.model import add_message_tokens, choose_finetuned, compiled_backbone, merge_lora
 from interlat.training.objective import ActorObjective
 from interlat.training.options import TrainedOn
 from interlat.training.settings import TrainActor
@@ -43,6 +42,7 @@ from interlat.training.stage import (
     mean_losses,
     place_objective,
     run_stage,
+    starting_model,
     take_steps,
 )
 
@@ -76,7 +76,7 @@ def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Steps:
 
 def _train(config: TrainActor, ranks: Ranks, settings: Identity) -> Steps:
     thoughts = StoredMessages(config.thoughts) if config.thoughts else None
-    model, tokenizer = _start(config)
+    model, tokenizer = starting_model(config, config.seed + 1)
     start = weights_fingerprint(model) if config.start else None
     adapter = _prepare(config, model, tokenizer, thoughts)
     chat = ChatFormat(tokenizer, _template(config))
@@ -151,14 +151,6 @@ def _corpus(config: TrainActor, thoughts: StoredMessages | None, chat: ChatForma
     return load_corpus(config, chat, thoughts, length_of, ranks)
 
 
-def _start(config: TrainActor) -> tuple[Any, PreTrainedTokenizerBase]:
-    """The model and the tokenizer that the training starts from, before anything is changed in them."""
-    if config.start:
-        return load_checkpoint(config.start, torch.float32, "cpu", False)
-    tokenizer = load_tokenizer(config.tokenizer or "")
-    return build_model(config.model, tokenizer, config.seed + 1), tokenizer
-
-
 def _prepare(
     config: TrainActor, model: Any, tokenizer: PreTrainedTokenizerBase, thoughts: StoredMessages | None
 ) -> CommunicationAdapter | None:
@@ -181,7 +173,7 @@ def _template(config: TrainActor) -> TemplateOptions:
 
 def _export(config: TrainActor, thoughts: StoredMessages | None) -> None:
     """Write the finished model: made anew, with the trained parameters in it, so that nothing is sharded or rounded."""
-    model, tokenizer = _start(config)
+    model, tokenizer = starting_model(config, config.seed + 1)
     adapter = _prepare(config, model, tokenizer, thoughts)
     load_finished(Path(config.output), ActorObjective(model, adapter).parts, config.schedule)
     merge_lora(model)

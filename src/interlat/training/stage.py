@@ -12,6 +12,7 @@ from interlat.agents.settings import AgentSettings
 from interlat.connectors.adapter import CommunicationAdapter
 from interlat.connectors.module_file import StoredModule
 from interlat.engine.chat import ChatFormat
+from interlat.engine.checkpoint import load_checkpoint, load_tokenizer
 from interlat.engine.distributed import Ranks
 from interlat.engine.hardware import choose_device
 from interlat.errors import InputError
@@ -20,7 +21,7 @@ from interlat.training.card import model_card, settings_of
 from interlat.training.checkpoint_file import Identity, settings_identity
 from interlat.training.corpus import CORPORA, Corpus, LengthOf, StoredMessages
 from interlat.training.loop import MODEL_FOLDER, MicroBatches, check_settings, export_finished, run_training, shard
-from interlat.training.model import export_model, round_frozen
+from interlat.training.model import build_model, export_model, round_frozen
 from interlat.training.options import Sample, TrainingOptions, in_parts
 
 VALIDATION_PASS = 32
@@ -52,6 +53,19 @@ def run_stage(config: Any, train: Callable[[Identity], Steps], ranks: Ranks, **m
 def _kind_of(config: Any) -> type[Any]:
     """The class that says what the training is; that of the command line has fields which are not part of it."""
     return next(kind for kind in type(config).__mro__ if "COMMAND" in vars(kind))
+
+
+def starting_model(config: Any, seed: int) -> tuple[Any, PreTrainedTokenizerBase]:
+    """The model and the tokenizer that a training starts from, before anything is changed in them.
+
+    Args:
+        config: ``start`` names a model; without it ``tokenizer`` and ``model`` say what is made anew.
+        seed: of the first values of a new one.
+    """
+    if config.start:
+        return load_checkpoint(config.start, torch.float32, "cpu", False)
+    tokenizer = load_tokenizer(config.tokenizer or "")
+    return build_model(config.model, tokenizer, seed), tokenizer
 
 
 def load_corpus(

@@ -11,17 +11,14 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedTokenizerBase
 
 from interlat.agents.settings import AgentSettings
 from interlat.engine.chat import ChatFormat
-from interlat.engine.checkpoint import load_checkpoint, load_tokenizer
 from interlat.engine.distributed import Ranks
 from interlat.engine.embeddings import next_token_scores
 from interlat.engine.fingerprint import weights_fingerprint
@@ -36,9 +33,17 @@ from interlat.tasks.sources import PLACE_OF_TEXT
 from interlat.training.checkpoint_file import Identity, examples_identity, records_identity
 from interlat.training.examples import IGNORED, Example, collate
 from interlat.training.loop import load_finished
-from interlat.training.model import build_model, choose_finetuned, compiled_backbone, merge_lora
+from interlat.training.model import choose_finetuned, compiled_backbone, merge_lora
 from interlat.training.objective import ActorObjective
-from interlat.training.stage import Steps, export_agent, mean_losses, place_objective, run_stage, take_steps
+from interlat.training.stage import (
+    Steps,
+    export_agent,
+    mean_losses,
+    place_objective,
+    run_stage,
+    starting_model,
+    take_steps,
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,9 @@ def train_scout(config: TrainScout) -> Steps:
 
 def _train(config: TrainScout, settings: Identity) -> Steps:
     scenes = scenes_of(config.episodes)
-    model, tokenizer, fingerprint = _start(config)
+    model, tokenizer = starting_model(config, config.seed)
+    fingerprint = weights_fingerprint(model) if config.start else None
+    choose_finetuned(model, config.finetune, config.lora, config.seed + 2)
     chat = ChatFormat(tokenizer, config.template)
     objective = ActorObjective(model, None, precision=config.precision)
     place_objective(objective, config, [model], Ranks())
@@ -148,18 +155,6 @@ def _train(config: TrainScout, settings: Identity) -> Steps:
         identity,
         functools.partial(_export, config),
     )
-
-
-def _start(config: TrainScout) -> tuple[Any, PreTrainedTokenizerBase, str | None]:
-    """The model with what is trained of it, its tokenizer, and the fingerprint of the model that was there before."""
-    if config.start:
-        model, tokenizer = load_checkpoint(config.start, torch.float32, "cpu", False)
-    else:
-        tokenizer = load_tokenizer(config.tokenizer or "")
-        model = build_model(config.model, tokenizer, config.seed)
-    fingerprint = weights_fingerprint(model) if config.start else None
-    choose_finetuned(model, config.finetune, config.lora, config.seed + 2)
-    return model, tokenizer, fingerprint
 
 
 def soft_targets_of(
@@ -227,7 +222,8 @@ def _scenes_identity(scenes: list[Scene]) -> str:
 
 
 def _export(config: TrainScout) -> None:
-    model, tokenizer, _ = _start(config)
+    model, tokenizer = starting_model(config, config.seed)
+    choose_finetuned(model, config.finetune, config.lora, config.seed + 2)
     load_finished(Path(config.output), {"model": model}, config.schedule)
     merge_lora(model)
     settings = AgentSettings(
