@@ -17,7 +17,7 @@ class KnownModel:
     architecture: str
     """Of `transformers`."""
     parameters: int
-    """Millions of parameters, those of tied embeddings once."""
+    """Millions of parameters; tied embeddings count once."""
     licence: str
     """SPDX identifier, or the name of the terms."""
     packages: tuple[str, ...]

@@ -33,7 +33,7 @@ class Channel:
     """What a sender makes of its texts, and how it becomes a message. Here the sender writes a plan.
 
     Args:
-        argument: what stands behind the colon of the name; empty where nothing does.
+        argument: the part of the name after the colon, or an empty string.
 
     Raises:
         InputError: an argument that makes no sense to the channel, such as any to one that takes none.

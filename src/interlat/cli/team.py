@@ -32,7 +32,7 @@ class RunTeam(EvaluateTeams):
 
     @classmethod
     def completed(cls, fields: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of a file, with those of the arrangement that it or a flag names where it has none.
+        """Fill in what a file leaves out with the values of the arrangement that the file or a flag names.
 
         Files and runs from before there were arrangements mean the published one; else conversation is the default.
         """

@@ -22,13 +22,13 @@ class Filters:
     """What a thought must be to be kept; the others are counted and named with a reason."""
 
     finished: bool = False
-    """Only those that the model ended by itself."""
+    """Keep only thoughts that the model ended by itself."""
     correct: bool = False
-    """Only right answers; needs tasks with answers."""
+    """Keep only right answers; the tasks must have answers."""
     min_tokens: int = 0
-    """Only those of at least this many tokens."""
+    """Keep only thoughts with at least this many tokens."""
     max_tokens: int | None = None
-    """Only those of at most this many tokens."""
+    """Keep only thoughts with at most this many tokens."""
 
     def __post_init__(self) -> None:
         if self.min_tokens < 0 or (self.max_tokens is not None and self.max_tokens < max(1, self.min_tokens)):

@@ -49,7 +49,7 @@ def _humaneval_task(record: Mapping[str, Any], where: str) -> Task:
         where,
         f"{request}\n\n```python\n{prompt.strip()}\n```",
         prompt + value_of(record, "canonical_solution", where),
-        # Some tests use the helper functions that stand in the prompt.
+        # Some tests use helper functions from the prompt.
         metadata={"tests": tests, "functions": [function], "before": prompt},
     )
 

@@ -212,7 +212,7 @@ def begin_adapter(
 ) -> None:
     """Make the output of a new adapter as large as the receiver's embeddings, and align it where the sender is known.
 
-    Statistics are those of the thoughts about ``items``. With the folder of the model that thought as ``sender`` the
+    Statistics come from the thoughts about ``items``. With the folder of the model that thought as ``sender`` the
     adapter begins aligned: the least-squares map from a state to the receiver's embeddings of the words that the sender
     expected there, weighted by their probabilities. Both may differ in width, architecture and tokenizer.
 

@@ -31,7 +31,7 @@ def supervised_conversation(turns: Sequence[Turn], chat: ChatFormat) -> Supervis
 
     Learned is `ChatFormat.reply` of every assistant's turn: all behind the generation prompt, up to and with the token
     that ends the turn. What is behind the last reply is read and not learned. First come other turns, then replies and
-    single turns in between; token ids and latent rows may stand in every turn but the assistant's.
+    single turns in between; every turn except the assistant's may hold token ids and latents.
 
     Raises:
         PromptError: the turns are no such conversation, or `ChatFormat` cannot write them.
