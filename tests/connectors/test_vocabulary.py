@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from interlat.connectors.base import Connector
-from interlat.connectors.vocabulary import VocabularyMean, embeddings_of_tokens
+from interlat.connectors.vocabulary import VocabularyMean, embeddings_of_tokens, mean_of_rows
 from interlat.errors import InputError
 from interlat.experiments.tokenizer import train_tokenizer
 
@@ -65,3 +65,28 @@ def test_a_sure_model_reads_the_embedding_of_its_word():
 def test_what_makes_no_sense_is_refused(call):
     with pytest.raises(InputError):
         call()
+
+
+@pytest.mark.parametrize("rows", [1, 700])
+def test_a_mean_over_a_bfloat16_table_is_the_float64_one_rounded(rows: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(rows, 8, generator=generator).to(torch.bfloat16)
+    weights = (3 * torch.randn(5, 2, rows, generator=generator)).softmax(-1)
+    exact = weights.double() @ table.double()
+    found = mean_of_rows(weights, table)
+    assert found.dtype == torch.float32 and found.shape == (5, 2, 8)
+    # Half a unit in the last place of each of the two products, and what the second number leaves out.
+    torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=2**-16)
+
+
+def test_a_mean_over_a_bfloat16_table_keeps_more_of_the_weights_than_bfloat16_has() -> None:
+    weights = torch.tensor([[0.5 + 2**-12, 0.5 - 2**-12]])
+    assert mean_of_rows(weights, torch.tensor([[1.0], [-1.0]], dtype=torch.bfloat16)).item() == 2**-11
+
+
+def test_gradients_go_through_a_mean_over_a_bfloat16_table() -> None:
+    table = torch.randn(20, 4, generator=torch.Generator().manual_seed(1)).to(torch.bfloat16)
+    weights = torch.full((3, 20), 0.05, requires_grad=True)
+    mean_of_rows(weights, table).sum().backward()
+    assert weights.grad is not None
+    torch.testing.assert_close(weights.grad, table.float().sum(-1).expand(3, 20), rtol=2**-6, atol=2**-6)

@@ -18,7 +18,7 @@ class VocabularyMean(StateMap):
     A latent step then reads a mixture of tokens, as in Soft Thinking (arXiv 2505.15778), and never leaves the hull of
     the embeddings; the norm is what the mixture has. It works where embeddings are tied, and between models of
     different widths and tokenizers: W_in are then the receiver's embeddings of the sender's tokens. Computed in
-    float32, returned in the dtype of the input.
+    float32 (bfloat16 embeddings: `mean_of_rows`), returned in the dtype of the input.
 
     Args:
         logits: from states ``[.., D_source]`` to the sender's next-token scores ``[.., V]``; scores of ids behind
@@ -70,7 +70,21 @@ class VocabularyMean(StateMap):
         if self.known is not None:
             # Before the softmax: the known tokens may have next to nothing of the probability.
             scores = scores.masked_fill(~self.known, -torch.inf)
-        return scores.softmax(dim=-1) @ self.rows.float()
+        return mean_of_rows(scores.softmax(dim=-1), self.rows)
+
+
+def mean_of_rows(weights: Float[Tensor, "*rows V"], table: Float[Tensor, "V D"]) -> Float[Tensor, "*rows D"]:
+    """``weights @ table`` in float32, without a float32 copy of a bfloat16 table, which can have 150,000 rows.
+
+    The weights are then the sum of two bfloat16 numbers, which keeps 16 of their 24 bits; each product is summed in
+    float32 and rounded to bfloat16 once, as the input of a model is anyway.
+    """
+    if table.dtype != torch.bfloat16:
+        return weights @ table.float()
+    high = weights.to(table.dtype)
+    low = (weights - high.float()).to(table.dtype)
+    # Together, so that the table is read once.
+    return (torch.stack([high, low]) @ table).float().sum(dim=0)
 
 
 def embeddings_of_tokens(
