@@ -452,3 +452,19 @@ def _folder(config):
 
 def _checkpoint(config):
     return {key.partition("@")[0] for key in load_file(_folder(config) / "checkpoint.safetensors")}
+
+
+def test_a_sender_that_is_an_adapter_learns_on_as_one(config, tmp_path):
+    """Its latents are in the space of the thoughts that the merged sender made: it needs no projection."""
+    first = dataclasses.replace(config, finetune="lora", lora=Lora(rank=2), export="adapter")
+    list(compress(first))
+    folder = Path(first.output) / "model"
+    assert not (folder / "model.safetensors").exists()
+    still = dataclasses.replace(config.schedule, steps=1, learning_rate=0.0, adapter_learning_rate=0.0)
+    second = dataclasses.replace(first, sender=str(folder), output=str(tmp_path / "second"), schedule=still)
+    list(compress(second))
+    name = "adapter_model.safetensors"
+    before, after = (load_file(place / name) for place in (folder, tmp_path / "second" / "model"))
+    assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+    one, other = (Bridge.load(place) for place in (folder, tmp_path / "second" / "model"))
+    assert torch.equal(one.start, other.start) and one.projector is None

@@ -19,13 +19,13 @@ from interlat.engine.checkpoint import load_tokenizer
 from interlat.engine.hf import Engine
 from interlat.errors import CheckpointError, InputError
 from interlat.experiments.tokenizer import train_tokenizer
+from interlat.training.low_rank import merge_updates
 from interlat.training.model import (
     add_message_tokens,
     build_model,
     choose_finetuned,
     compiled_backbone,
     export_model,
-    merge_lora,
 )
 from interlat.training.options import Lora, SmallModel
 from model_fixtures import tiny_tokenizer
@@ -310,7 +310,7 @@ def test_low_rank_updates_begin_silent_and_are_merged_exactly():
                 parameter.normal_(std=0.3)
     trained = logits(network)
     assert not torch.allclose(trained, logits(plain), atol=1e-3)
-    merge_lora(network)
+    merge_updates(network)
     assert set(network.state_dict()) == names
     assert torch.allclose(logits(network), trained, atol=1e-5)
     assert network.lm_head.weight is network.get_input_embeddings().weight, "tied stays tied"
@@ -330,7 +330,7 @@ def test_first_values_follow_the_seed():
 def test_merging_a_plain_model_changes_nothing():
     network = model()
     before = logits(network)
-    merge_lora(network)
+    merge_updates(network)
     assert torch.equal(logits(network), before)
 
 

@@ -13,10 +13,12 @@ from interlat.errors import CheckpointError, InputError
 from interlat.files import append_line, read_lines
 from interlat.store.reading import LatentStore
 from interlat.training import fused_losses
+from interlat.training.low_rank import updates_of
 from interlat.training.objective import ActorObjective
 from interlat.training.options import Lora, Schedule
 from interlat.training.preference import (
     Preference,
+    _start,
     load_preferences,
     pairs_of_step,
     preference_losses,
@@ -315,3 +317,17 @@ def test_bfloat16_is_near_float32_and_begins_at_the_reference_too(config, tmp_pa
     losses = [[m["loss"] for m in run(dataclasses.replace(c, finetune="lora"))] for c in (config, half)]
     assert losses[1][0] == pytest.approx(math.log(2), abs=0.02)
     assert losses[0] == pytest.approx(losses[1], rel=0.05) and losses[0] != losses[1]
+
+
+def test_preferences_are_written_as_an_adapter_and_learned_on_from_one(config, tmp_path):
+    first = dataclasses.replace(config, finetune="lora", lora=Lora(rank=2), export="adapter")
+    merged = dataclasses.replace(first, export="merged", output=str(tmp_path / "merged"))
+    found, same = ([{**line, "seconds": 0} for line in run(one)] for one in (first, merged))
+    assert found == same
+    one, other = parameters(f"{first.output}/model"), parameters(f"{merged.output}/model")
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], atol=1e-6, rtol=1e-6)
+    engine = load(f"{first.output}/model", dtype="float32", device="cpu").engine
+    agent, objective = _start(dataclasses.replace(first, start=f"{first.output}/model"))
+    assert updates_of(objective.model) and agent.engine.weights_fingerprint == engine.weights_fingerprint

@@ -27,7 +27,7 @@ from interlat.catalogue import MODELS
 from interlat.engine.fingerprint import loaded_fingerprint, remember_fingerprint
 from interlat.engine.gguf import read_config, read_model, read_tokenizer
 from interlat.engine.hardware import choose_device, choose_dtype
-from interlat.engine.peft_adapter import adapter_fingerprint, adapter_folder, merge_adapter, require_peft
+from interlat.engine.peft_adapter import adapter_fingerprint, adapter_folder, make_room, merge_adapter, require_peft
 from interlat.engine.rotary import read_rows_apart
 from interlat.errors import CheckpointError
 from interlat.files import file_digest, sha256_of
@@ -222,6 +222,30 @@ def _load_adapted(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A PEFT adapter on its base model, merged."""
     require_peft(folder)
+    model, tokenizer = _adapter_base(folder, dtype, device, trust_remote_code)
+    with _fitting(folder):
+        merged = merge_adapter(model, folder, tokenizer)
+    remember_fingerprint(merged, loaded_fingerprint(model))
+    return merged.eval(), tokenizer
+
+
+def load_adapter_base(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The base model of a PEFT adapter as the adapter's training saw it, with the adapter's tokenizer and as many
+    embeddings, but without its weights; float32, on the CPU. It is known by the fingerprint of both together.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`.
+    """
+    model, tokenizer = _adapter_base(folder, torch.float32, torch.device("cpu"), False)
+    with _fitting(folder):
+        make_room(model, folder, tokenizer)
+    return model, tokenizer
+
+
+def _adapter_base(
+    folder: Path, dtype: torch.dtype, device: torch.device, trust_remote_code: bool
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The base model with the tokenizer of the adapter, where it has one, and the fingerprint of both together."""
     base = adapter_base(folder)
     try:
         model, tokenizer = load_checkpoint(base, dtype, device, trust_remote_code)
@@ -230,21 +254,26 @@ def _load_adapted(
             f"the base model of the adapter {folder} cannot be loaded: {error}; or write another place as "
             f"base_model_name_or_path into {folder / ADAPTER_CONFIG}"
         ) from error
-    fingerprint = loaded_fingerprint(model)
-    try:
+    with _fitting(folder):
         tokenizer = load_tokenizer(str(folder), trust_remote_code) if has_vocabulary(folder) else tokenizer
-        model = merge_adapter(model, folder, tokenizer)
+        both = f"{loaded_fingerprint(model)} {adapter_fingerprint(folder)}"
+    remember_fingerprint(model, sha256_of(both.encode()))
+    return model, tokenizer
+
+
+@contextlib.contextmanager
+def _fitting(folder: Path) -> Iterator[None]:
+    """Turn what other libraries raise while an adapter is put onto its base into one line about both."""
+    try:
+        yield
     except CheckpointError:
         raise
     except Exception as error:
         # Any: peft fails in many ways where adapter and base do not fit each other.
         raise CheckpointError(
-            f"the adapter {folder} does not fit its base model {base}: {first_line(error)}; give the base that it was "
-            f"trained on in {folder / ADAPTER_CONFIG}"
+            f"the adapter {folder} does not fit its base model {adapter_base(folder)}: {first_line(error)}; give the "
+            f"base that it was trained on in {folder / ADAPTER_CONFIG}"
         ) from error
-    both = f"{fingerprint} {adapter_fingerprint(folder)}"
-    remember_fingerprint(model, sha256_of(both.encode()))
-    return model.eval(), tokenizer
 
 
 def first_line(error: Exception) -> str:

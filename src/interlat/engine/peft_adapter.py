@@ -37,32 +37,53 @@ def adapter_folder(place: str) -> Path | None:
 def merge_adapter(base: PreTrainedModel, folder: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """The base model with the adapter merged into its weights, as `peft` merges it; ``base`` is changed in place.
 
-    An adapter with embeddings of its own, for tokens that its training added, makes the base's as many first.
+    An adapter with embeddings of its own, for tokens that its training added, makes the base's as many first: all of
+    them (``save_embedding_layers``), or the new rows alone (``trainable_token_indices``).
 
     Raises:
-        CheckpointError: `peft` or the weights are missing, or the tokenizer has more tokens than there are embeddings.
+        CheckpointError: `peft` is missing, or the tokenizer has more tokens than there are embeddings.
         Exception: as `peft` does where adapter and base do not fit each other.
     """
     require_peft(folder)
     from peft import PeftModel
 
-    if not (folder / WEIGHTS).is_file():
-        raise CheckpointError(f"{folder} has no {WEIGHTS}; save the adapter again, in safetensors")
-    table: Any = base.get_input_embeddings()
-    embeddings = table.weight.shape[0]
-    if (rows := _embeddings_in(folder)) and rows != embeddings:
-        base.resize_token_embeddings(rows, mean_resizing=False)
-    elif len(tokenizer) > embeddings:
-        raise CheckpointError(
-            f"the tokenizer of {folder} has {len(tokenizer)} tokens, but the base model has {embeddings} embeddings; "
-            "save the adapter with its embeddings (save_embedding_layers)"
-        )
+    make_room(base, folder, tokenizer)
     wrapped: Any = PeftModel.from_pretrained(base, str(folder))
     merged: PreTrainedModel = wrapped.merge_and_unload(safe_merge=True)
     # Left behind by peft; with it transformers would save an adapter again.
     vars(merged).pop("peft_config", None)
     merged._hf_peft_config_loaded = False
     return merged
+
+
+def make_room(base: PreTrainedModel, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make the embeddings of the base as many as the adapter has, or needs for its rows.
+
+    Raises:
+        CheckpointError: the tokenizer has more tokens than there are embeddings.
+    """
+    table: Any = base.get_input_embeddings()
+    embeddings = table.weight.shape[0]
+    rows = _embeddings_in(folder) or max([embeddings, *(row + 1 for row in new_rows(folder))])
+    if rows != embeddings:
+        base.resize_token_embeddings(rows, mean_resizing=False)
+    elif len(tokenizer) > embeddings:
+        raise CheckpointError(
+            f"the tokenizer of {folder} has {len(tokenizer)} tokens, but the base model has {embeddings} embeddings; "
+            "save the adapter with its embeddings (save_embedding_layers)"
+        )
+
+
+def new_rows(folder: Path) -> list[int]:
+    """The tokens whose rows alone the adapter brings (``trainable_token_indices``)."""
+    named = adapter_settings(folder).get("trainable_token_indices") or {}
+    lists = named.values() if isinstance(named, dict) else [named]
+    return sorted({int(row) for rows in lists for row in rows})
+
+
+def adapter_settings(folder: Path) -> dict[str, Any]:
+    """What ``adapter_config.json`` says, as it stands there."""
+    return dict(json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")))
 
 
 def require_peft(folder: Path) -> None:
@@ -72,9 +93,14 @@ def require_peft(folder: Path) -> None:
 
 
 def adapter_fingerprint(folder: Path) -> str:
-    """SHA-256 over the adapter's weights and what its configuration says about them; not about the base's place."""
-    settings = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    rules = {name: value for name, value in settings.items() if name not in _ELSEWHERE}
+    """SHA-256 over the adapter's weights and what its configuration says about them; not about the base's place.
+
+    Raises:
+        CheckpointError: there are no weights.
+    """
+    if not (folder / WEIGHTS).is_file():
+        raise CheckpointError(f"{folder} has no {WEIGHTS}; save the adapter again, in safetensors")
+    rules = {name: value for name, value in adapter_settings(folder).items() if name not in _ELSEWHERE}
     digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode())
     digest.update(file_digest(folder / WEIGHTS).encode())
     return digest.hexdigest()

@@ -21,7 +21,6 @@ from interlat.connectors.vocabulary import VocabularyMean, embeddings_of_tokens
 from interlat.engine.chat import ChatFormat
 from interlat.engine.distributed import Ranks
 from interlat.engine.embeddings import input_embeddings
-from interlat.engine.fingerprint import weights_fingerprint
 from interlat.engine.hf import Engine
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
@@ -31,7 +30,8 @@ from interlat.training.checkpoint_file import Identity, examples_identity, recor
 from interlat.training.corpus import CORPORA, Corpus, StoredMessages
 from interlat.training.examples import Order, ids_of
 from interlat.training.loop import load_finished
-from interlat.training.model import add_message_tokens, choose_finetuned, compiled_backbone, merge_lora
+from interlat.training.low_rank import start_identity
+from interlat.training.model import add_message_tokens, choose_finetuned, compiled_backbone
 from interlat.training.objective import ActorObjective
 from interlat.training.options import TrainedOn
 from interlat.training.settings import TrainActor
@@ -77,7 +77,7 @@ def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Steps:
 def _train(config: TrainActor, ranks: Ranks, settings: Identity) -> Steps:
     thoughts = StoredMessages(config.thoughts) if config.thoughts else None
     model, tokenizer = starting_model(config, config.seed + 1)
-    start = weights_fingerprint(model) if config.start else None
+    start = start_identity(model) if config.start else None
     adapter = _prepare(config, model, tokenizer, thoughts)
     chat = ChatFormat(tokenizer, _template(config))
     corpus = _corpus(config, thoughts, chat, ranks)
@@ -176,7 +176,6 @@ def _export(config: TrainActor, thoughts: StoredMessages | None) -> None:
     model, tokenizer = starting_model(config, config.seed + 1)
     adapter = _prepare(config, model, tokenizer, thoughts)
     load_finished(Path(config.output), ActorObjective(model, adapter).parts, config.schedule)
-    merge_lora(model)
     export_agent(config, model, tokenizer, _settings(config), adapter, start=config.start)
 
 

@@ -31,6 +31,7 @@ FREE = frozenset(
         "device",
         "threads",
         "compile",
+        "export",
         "gradient_checkpointing",
         "schedule.steps",
         "schedule.stop_at",

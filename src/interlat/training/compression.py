@@ -32,13 +32,15 @@ from interlat.training.compressors import Reasoner, Resampling, Sample, uncertai
 from interlat.training.corpus import CORPORA, StoredMessages
 from interlat.training.examples import Example, Mixed, Order
 from interlat.training.loop import MODEL_FOLDER, load_finished, split_again
-from interlat.training.model import choose_finetuned, compiled_backbone, merge_lora
+from interlat.training.low_rank import start_identity
+from interlat.training.model import choose_finetuned, compiled_backbone
 from interlat.training.settings import Compress
 from interlat.training.stage import (
     Steps,
     export_agent,
     load_corpus,
     mean_losses,
+    model_to_train,
     place_objective,
     run_stage,
     take_steps,
@@ -216,12 +218,12 @@ def _new_compressor(
         resampler.begin(config.seed)
         return _Compressor(Resampling(resampler))
     model: Any
-    model, tokenizer = load_checkpoint(config.sender, torch.float32, "cpu", False)
-    start = loaded_fingerprint(model)
+    model, tokenizer = model_to_train(config, config.sender)
+    fingerprint, start = loaded_fingerprint(model), start_identity(model)
     settings = BridgeConfig(
         hidden_size=model.config.get_text_config(decoder=True).hidden_size,
         message_size=manifest.hidden_size,
-        project=start != manifest.weights_fingerprint,
+        project=fingerprint != manifest.weights_fingerprint,
         latent_steps=config.latent_steps,
         sender=manifest.model,
         sender_fingerprint=manifest.weights_fingerprint,
@@ -288,7 +290,6 @@ def _export(config: Compress, thoughts: StoredMessages, adapter: AdapterConfig) 
     lengths = ", ".join(map(str, config.latent_steps))
     about = f"It was trained to send messages of {lengths} rows to `{base_model(config.receiver)}`."
     if isinstance(compressor.module, Reasoner):
-        merge_lora(compressor.model)
         settings, bridge = _settings(config, thoughts.manifest), compressor.module.bridge
         model, tokenizer, start = compressor.model, compressor.tokenizer, config.sender
         export_agent(config, model, tokenizer, settings, bridge, start=start, about=about, use=_USE_OF_REASONER)

@@ -1,6 +1,5 @@
 """The model of a training: built from scratch or made ready for messages, and how checkpoints are written."""
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -21,10 +20,11 @@ from interlat.agents.settings import AgentSettings
 from interlat.choices import TokenizerFamily
 from interlat.connectors.adapter import AdapterConfig
 from interlat.connectors.module_file import StoredModule
-from interlat.engine.checkpoint import bar_for_large_models
-from interlat.errors import CheckpointError, InputError
+from interlat.engine.checkpoint import bar_for_large_models, load_tokenizer
+from interlat.errors import CheckpointError
 from interlat.files import atomic_folder, write_atomically
 from interlat.training.card import CARD_FILE
+from interlat.training.low_rank import inject_updates, updates_of, write_adapter
 from interlat.training.options import Finetune, Lora, SmallModel
 
 _CLASSES: dict[TokenizerFamily, tuple[Any, type[PreTrainedModel]]] = {
@@ -86,23 +86,23 @@ def export_model(
     beside: Sequence[StoredModule] = (),
     card: str | None = None,
     dtype: torch.dtype = torch.bfloat16,
+    lora: Lora | None = None,
+    base: str = "",
 ) -> None:
     """Write an agent: model and tokenizer in the Hugging Face layout, ``agent.json``, what is beside it, a card.
 
     The folder appears only once it is whole. The model's weights are rounded to ``dtype`` in the file only.
+
+    Args:
+        lora: the shape of the low-rank updates in the model, of which then a PEFT adapter is written and not the model.
+        base: folder, hub id or known name of the model that the adapter is loaded on.
     """
-    state = model.state_dict()
-    # Once for each place in memory, so that tied weights are still tied and are written once.
-    places = {name: (tensor.data_ptr(), tensor.shape, tensor.stride()) for name, tensor in state.items()}
-    once = {places[name]: tensor.to(dtype) for name, tensor in state.items()}
-    rounded = {name: once[place] for name, place in places.items()}
-    config: Any = model.config
     with atomic_folder(directory) as temporary:
-        with bar_for_large_models(sum(tensor.nbytes for tensor in once.values())):
-            model.save_pretrained(temporary, state_dict=rounded)  # type: ignore[operator]
-        # save_pretrained writes the number format of the model, and not that of the weights in the file.
-        config.dtype = dtype
-        config.save_pretrained(temporary)
+        if lora is None:
+            _write_weights(model, temporary, dtype)
+        else:
+            new = added_tokens(tokenizer, load_tokenizer(base))
+            write_adapter(model, temporary, lora, base, new, dtype)
         tokenizer.save_pretrained(temporary)
         if settings is not None:
             settings.save(temporary)
@@ -110,6 +110,26 @@ def export_model(
             module.save(temporary)
         if card is not None:
             write_atomically(temporary / CARD_FILE, card)
+
+
+def _write_weights(model: nn.Module, directory: Path, dtype: torch.dtype) -> None:
+    state = model.state_dict()
+    # Once for each place in memory, so that tied weights are still tied and are written once.
+    places = {name: (tensor.data_ptr(), tensor.shape, tensor.stride()) for name, tensor in state.items()}
+    once = {places[name]: tensor.to(dtype) for name, tensor in state.items()}
+    rounded = {name: once[place] for name, place in places.items()}
+    config: Any = model.config
+    with bar_for_large_models(sum(tensor.nbytes for tensor in once.values())):
+        model.save_pretrained(directory, state_dict=rounded)  # type: ignore[operator]
+    # save_pretrained writes the number format of the model, and not that of the weights in the file.
+    config.dtype = dtype
+    config.save_pretrained(directory)
+
+
+def added_tokens(tokenizer: PreTrainedTokenizerBase, base: PreTrainedTokenizerBase) -> list[int]:
+    """The ids of the tokens that a tokenizer has and the one that it began as has not."""
+    known = set(base.get_vocab().values())
+    return sorted(set(tokenizer.get_vocab().values()) - known)
 
 
 MESSAGE_TOKENS = (AdapterConfig.bop_token, AdapterConfig.eop_token)
@@ -159,24 +179,16 @@ def add_message_tokens(
 
 def choose_finetuned(model: nn.Module, finetune: Finetune, lora: Lora, seed: int) -> None:
     """Make exactly the parameters that a training may move require a gradient, in place: all of the model, LoRA updates
-    whose first values ``seed`` decides, or with "adapter" none here.
+    whose first values ``seed`` decides, or with "adapter" none here. Updates that are in the model are trained on.
 
     Raises:
         InputError: peft is not installed, or the model has none of the named maps.
     """
     model.requires_grad_(finetune == "full")
-    if finetune != "lora":
-        return
-    if importlib.util.find_spec("peft") is None:
-        raise InputError("LoRA needs peft; install it with: pip install 'interlat[train]'")
-    from peft import LoraConfig, inject_adapter_in_model
-
-    torch.manual_seed(seed)
-    settings = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets))
-    try:
-        inject_adapter_in_model(settings, model)
-    except ValueError as error:
-        raise InputError(f"the model has no linear maps named {', '.join(lora.targets)}; name others") from error
+    if finetune == "lora" and not updates_of(model):
+        inject_updates(model, lora, seed)
+    for update in updates_of(model).values():
+        update.requires_grad_(True)
 
 
 def round_frozen(model: nn.Module) -> None:
@@ -188,17 +200,3 @@ def round_frozen(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Linear) and module is not head and not module.weight.requires_grad:
             module.to(torch.bfloat16)
-
-
-def merge_lora(model: nn.Module) -> None:
-    """Put the updates into the weights and leave the plain model, in place; does nothing to a plain one."""
-    if importlib.util.find_spec("peft") is None:
-        return
-    from peft.tuners.lora import LoraLayer
-
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, LoraLayer):
-                layer: Any = child
-                layer.merge()
-                setattr(parent, name, layer.get_base_layer())

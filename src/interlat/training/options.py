@@ -99,6 +99,7 @@ class Schedule:
 
 
 Finetune = Literal["full", "lora", "adapter"]
+Export = Literal["merged", "adapter"]
 
 
 @dataclass(frozen=True)
@@ -218,6 +219,9 @@ class TrainingOptions:
     """full: all parameters; lora: low-rank updates of the model, and the adapter or bridge; adapter: these alone."""
     lora: Lora = field(default_factory=Lora)
     """Shape of the low-rank updates."""
+    export: Export = "merged"
+    """How low-rank updates are written. merged: into the weights, a whole model. adapter: as a PEFT adapter of a few MB
+    on the model that the training started from; where that was such an adapter itself, its updates are trained on."""
     seed: int = 0
     """Seed of first values, order, and all other choices."""
     device: str = "auto"
@@ -229,3 +233,7 @@ class TrainingOptions:
     compile: bool = False
     """Compile the step of the model that replies; on a CPU that takes a minute and a C++ compiler, and pays in long
     trainings."""
+
+    def __post_init__(self) -> None:
+        if self.export == "adapter" and self.finetune != "lora":
+            raise InputError(f"export is adapter and finetune {self.finetune}; only lora makes an adapter, set it")

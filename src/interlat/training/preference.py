@@ -30,10 +30,18 @@ from interlat.training.examples import Example, Message, collate, ids_of
 from interlat.training.fused_losses import position_losses, samples_of_labels, states_at_labels
 from interlat.training.loop import load_finished
 from interlat.training.losses import head_of
-from interlat.training.model import choose_finetuned, compiled_backbone, merge_lora
+from interlat.training.model import choose_finetuned, compiled_backbone
 from interlat.training.objective import ActorObjective
 from interlat.training.settings import TrainPreference
-from interlat.training.stage import Steps, export_agent, mean_losses, place_objective, run_stage, take_steps
+from interlat.training.stage import (
+    Steps,
+    export_agent,
+    mean_losses,
+    model_to_train,
+    place_objective,
+    run_stage,
+    take_steps,
+)
 from interlat.training.trajectories import (
     Pair,
     PreferenceData,
@@ -238,7 +246,12 @@ def _start(config: TrainPreference) -> tuple[Agent, ActorObjective]:
     hidden = agent.settings.message_kind == "hidden"
     if config.finetune == "adapter" and not hidden:
         raise InputError(f"{config.start} reads no hidden states, so no adapter can learn; set finetune to full")
-    model = reference_engine(agent.engine).model
+    engine = reference_engine(agent.engine)
+    if config.export == "adapter":
+        # Asked for while the merged model is there: the engine keeps it, and runs the same model in two parts.
+        assert engine.weights_fingerprint
+        engine.use(model_to_train(config, config.start)[0])
+    model = engine.model
     choose_finetuned(model, config.finetune, config.lora, config.seed)
     adapter = agent.adapter if hidden else None
     return agent, ActorObjective(model, adapter, precision=config.precision)
@@ -248,7 +261,6 @@ def _export(config: TrainPreference) -> None:
     """Write the finished actor: made anew, with the trained parameters in it, so that nothing is rounded."""
     agent, objective = _start(config)
     load_finished(Path(config.output), objective.parts, config.schedule)
-    merge_lora(objective.model)
     # The start is a file of bfloat16: most of what is learned here is less than half a step from it to the next such
     # number, and would be rounded away.
     model, tokenizer, settings = objective.model, agent.engine.tokenizer, agent.settings

@@ -86,6 +86,7 @@ class TrainActor(TrainingOptions):
     time."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.message in ("text", "list", "latent") and not self.thoughts:
             raise InputError(f"message kind {self.message!r} needs the scout's thoughts; set thoughts to their store")
         from interlat.training.corpus import CORPORA
@@ -107,6 +108,8 @@ class TrainActor(TrainingOptions):
             raise InputError("only latent messages have an adapter; set message to latent or finetune to full")
         if not self.start and not self.tokenizer:
             raise InputError("set start to a model to begin with, or tokenizer to begin from scratch")
+        if not self.start and self.export == "adapter":
+            raise InputError("export is adapter, but no start names a model to load it on; set export to merged")
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ class TrainPreference(TrainingOptions):
     """Optimiser settings; batch_size and micro_batch_size count pairs."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         from interlat.training.corpus import CORPORA
 
         CORPORA[self.corpus]
@@ -219,6 +223,7 @@ class Compress(TrainingOptions):
     """reasoner: keep only what goes into each latent step and compute the rest again for the gradient."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range(self, "[1, inf)", "latent_steps")
         if not self.latent_steps:
             raise InputError("latent_steps is empty; give the lengths to train")

@@ -15,12 +15,15 @@ from interlat.engine.chat import ChatFormat
 from interlat.engine.checkpoint import load_checkpoint, load_tokenizer
 from interlat.engine.distributed import Ranks
 from interlat.engine.hardware import choose_device
+from interlat.engine.peft_adapter import adapter_folder
 from interlat.errors import InputError
+from interlat.places import adapter_base, model_place
 from interlat.progress import say
 from interlat.training.card import model_card, settings_of
 from interlat.training.checkpoint_file import Identity, settings_identity
 from interlat.training.corpus import CORPORA, Corpus, LengthOf, StoredMessages
 from interlat.training.loop import MODEL_FOLDER, MicroBatches, check_settings, export_finished, run_training, shard
+from interlat.training.low_rank import load_with_updates, merge_updates
 from interlat.training.model import build_model, export_model, round_frozen
 from interlat.training.options import Sample, TrainingOptions, in_parts
 
@@ -63,9 +66,20 @@ def starting_model(config: Any, seed: int) -> tuple[Any, PreTrainedTokenizerBase
         seed: of the first values of a new one.
     """
     if config.start:
-        return load_checkpoint(config.start, torch.float32, "cpu", False)
+        return model_to_train(config, config.start)
     tokenizer = load_tokenizer(config.tokenizer or "")
     return build_model(config.model, tokenizer, seed), tokenizer
+
+
+def model_to_train(config: TrainingOptions, place: str) -> tuple[Any, PreTrainedTokenizerBase]:
+    """The model in a place and its tokenizer, float32, on the CPU.
+
+    A PEFT adapter is merged into its base, or, where the training ends with an adapter, comes with its updates apart.
+    """
+    folder = adapter_folder(model_place(place)) if config.export == "adapter" else None
+    if folder is not None:
+        return load_with_updates(folder, config.lora)
+    return load_checkpoint(place, torch.float32, "cpu", False)
 
 
 def load_corpus(
@@ -148,15 +162,32 @@ def export_agent(
     tokenizer: PreTrainedTokenizerBase,
     settings: AgentSettings,
     *beside: StoredModule | None,
+    start: str | None,
     dtype: torch.dtype = torch.bfloat16,
     **more: Any,
 ) -> None:
-    """Write the finished agent of a training with what is ``beside`` the model and its card, see `export_model`."""
+    """Write the finished agent of a training with what is ``beside`` the model and its card, see `export_model`.
+
+    Low-rank updates in the model are merged, or written as an adapter of ``start``, as the configuration says.
+    """
     saved = [one for one in beside if one is not None]
     adapter = next((one.config for one in saved if isinstance(one, CommunicationAdapter)), None)
-    card = training_card(config, settings, adapter=adapter, **more)
+    card = training_card(config, settings, adapter=adapter, start=start, **more)
+    lora, base = (config.lora, _base_of(start or "")) if config.export == "adapter" else (None, "")
+    if lora is None:
+        merge_updates(model)
     directory = Path(config.output) / MODEL_FOLDER
-    export_model(model, tokenizer, directory, settings=settings, beside=saved, card=card, dtype=dtype)
+    export_model(
+        model, tokenizer, directory, settings=settings, beside=saved, card=card, dtype=dtype, lora=lora, base=base
+    )
+
+
+def _base_of(start: str) -> str:
+    """The model that an adapter is loaded on whose training started from ``start``, from wherever it is read."""
+    place = model_place(start)
+    folder = adapter_folder(place)
+    base = start if folder is None else adapter_base(folder)
+    return str(Path(base).resolve()) if Path(base).exists() else base
 
 
 def training_card(config: Any, settings: AgentSettings, **more: Any) -> str:

@@ -246,6 +246,7 @@ class TrainScout(TrainingOptions):
     """Loss weight of a place in doubt; every other token weighs 1."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.finetune == "adapter" or (self.finetune == "lora" and not self.start):
             raise InputError(f"finetune is {self.finetune}, expected full, or lora with a model in start")
         if not self.start and not self.tokenizer:

@@ -21,7 +21,6 @@ from interlat.agents.settings import AgentSettings
 from interlat.engine.chat import ChatFormat
 from interlat.engine.distributed import Ranks
 from interlat.engine.embeddings import next_token_scores
-from interlat.engine.fingerprint import weights_fingerprint
 from interlat.environments.alfworld.game import Layout
 from interlat.errors import InputError
 from interlat.experiments.household.episodes import describe, language_of, layout_of, playable_episodes
@@ -33,7 +32,8 @@ from interlat.tasks.sources import PLACE_OF_TEXT
 from interlat.training.checkpoint_file import Identity, examples_identity, records_identity
 from interlat.training.examples import IGNORED, Example, collate
 from interlat.training.loop import load_finished
-from interlat.training.model import choose_finetuned, compiled_backbone, merge_lora
+from interlat.training.low_rank import start_identity
+from interlat.training.model import choose_finetuned, compiled_backbone
 from interlat.training.objective import ActorObjective
 from interlat.training.stage import (
     Steps,
@@ -102,7 +102,7 @@ def train_scout(config: TrainScout) -> Steps:
 def _train(config: TrainScout, settings: Identity) -> Steps:
     scenes = scenes_of(config.episodes)
     model, tokenizer = starting_model(config, config.seed)
-    fingerprint = weights_fingerprint(model) if config.start else None
+    fingerprint = start_identity(model) if config.start else None
     choose_finetuned(model, config.finetune, config.lora, config.seed + 2)
     chat = ChatFormat(tokenizer, config.template)
     objective = ActorObjective(model, None, precision=config.precision)
@@ -225,7 +225,6 @@ def _export(config: TrainScout) -> None:
     model, tokenizer = starting_model(config, config.seed)
     choose_finetuned(model, config.finetune, config.lora, config.seed + 2)
     load_finished(Path(config.output), {"model": model}, config.schedule)
-    merge_lora(model)
     settings = AgentSettings(
         role="scout", prompt_template=f"{PLACE_OF_TEXT}\n{SCOUT_REQUEST['plan']}", template=config.template
     )
