@@ -5,10 +5,11 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers import AddedToken
 
 import interlat
-from interlat.engine.checkpoint import load_checkpoint
-from interlat.engine.fingerprint import loaded_fingerprint
+from interlat.engine.checkpoint import load_checkpoint, load_tokenizer
+from interlat.engine.fingerprint import loaded_fingerprint, tokenizer_fingerprint
 from interlat.errors import CheckpointError, InputError
 from interlat.experiments.tokenizer import train_tokenizer
 from interlat.training.actor import train_actor
@@ -69,6 +70,38 @@ def test_an_adapter_is_the_merged_model(base, tmp_path):
     for name, value in model.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], value, atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(logits_of(loaded, *rows), logits_of(model, *rows), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("base", [True], ids=["tied"], indirect=True)
+def test_a_tokenizer_with_more_special_tokens_is_written_as_these(base, tmp_path):
+    _, rows = write(base, tmp_path / "adapter")
+    files = {path.name for path in (tmp_path / "adapter").iterdir()}
+    assert files == {"adapter_config.json", "adapter_model.safetensors", "added_tokens.json"}
+    assert json.loads((tmp_path / "adapter" / "added_tokens.json").read_text()) == {"<bop>": rows[0], "<eop>": rows[1]}
+    whole = load_tokenizer(str(base))
+    whole.add_tokens([AddedToken(token, normalized=False, special=True) for token in ("<bop>", "<eop>")], True)
+    assert tokenizer_fingerprint(load_tokenizer(str(tmp_path / "adapter"))) == tokenizer_fingerprint(whole)
+    whole.chat_template = "{{ messages }}"
+    model, _, _ = with_trained_updates(base)
+    export_model(model, whole, tmp_path / "other", lora=LORA, base=str(base))
+    assert (tmp_path / "other" / "tokenizer.json").is_file() and not (tmp_path / "other" / "added_tokens.json").exists()
+    assert load_tokenizer(str(tmp_path / "other")).chat_template == "{{ messages }}"
+
+
+@pytest.mark.parametrize("base", [True], ids=["tied"], indirect=True)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is damaged"),
+        ("[1]", "is damaged"),
+        ('{"<bop>": 3}', r"token <bop> of the adapter is 3, but \d+ in its base"),
+    ],
+)
+def test_added_tokens_that_do_not_fit_are_named(base, tmp_path, content, message):
+    write(base, tmp_path / "adapter")
+    (tmp_path / "adapter" / "added_tokens.json").write_text(content)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(str(tmp_path / "adapter"), "float32", "cpu", False)
 
 
 def test_peft_itself_reads_the_adapter(base, tmp_path):

@@ -27,7 +27,15 @@ from interlat.catalogue import MODELS
 from interlat.engine.fingerprint import loaded_fingerprint, remember_fingerprint
 from interlat.engine.gguf import read_config, read_model, read_tokenizer
 from interlat.engine.hardware import choose_device, choose_dtype
-from interlat.engine.peft_adapter import adapter_fingerprint, adapter_folder, make_room, merge_adapter, require_peft
+from interlat.engine.peft_adapter import (
+    adapter_fingerprint,
+    adapter_folder,
+    make_room,
+    merge_adapter,
+    read_added_tokens,
+    require_peft,
+    with_added_tokens,
+)
 from interlat.engine.rotary import read_rows_apart
 from interlat.errors import CheckpointError
 from interlat.files import file_digest, sha256_of
@@ -61,7 +69,7 @@ def load_tokenizer(path_or_hub_id: str, trust_remote_code: bool = False) -> PreT
         return _checked(tokenizer)
     folder = adapter_folder(name)
     if folder is not None and not has_vocabulary(folder):
-        return load_tokenizer(adapter_base(folder), trust_remote_code)
+        return with_added_tokens(load_tokenizer(adapter_base(folder), trust_remote_code), read_added_tokens(folder))
     name = name if folder is None else str(folder)
     saved_class = get_tokenizer_config(name).get("tokenizer_class")
     kind = PreTrainedTokenizerFast if saved_class in GENERIC_CLASSES else AutoTokenizer
@@ -255,7 +263,7 @@ def _adapter_base(
             f"base_model_name_or_path into {folder / ADAPTER_CONFIG}"
         ) from error
     with _fitting(folder):
-        tokenizer = load_tokenizer(str(folder), trust_remote_code) if has_vocabulary(folder) else tokenizer
+        tokenizer = load_tokenizer(str(folder), trust_remote_code)
         both = f"{loaded_fingerprint(model)} {adapter_fingerprint(folder)}"
     remember_fingerprint(model, sha256_of(both.encode()))
     return model, tokenizer

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
+from tokenizers import AddedToken
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.peft_utils import find_adapter_config_file
 
@@ -16,6 +18,7 @@ from interlat.files import file_digest
 from interlat.places import ADAPTER_CONFIG
 
 WEIGHTS = "adapter_model.safetensors"
+ADDED_TOKENS = "added_tokens.json"
 _ELSEWHERE = frozenset({"base_model_name_or_path", "revision", "inference_mode", "auto_mapping", "peft_version"})
 """Fields of the configuration that say nothing about what the adapter does."""
 
@@ -79,6 +82,40 @@ def new_rows(folder: Path) -> list[int]:
     named = adapter_settings(folder).get("trainable_token_indices") or {}
     lists = named.values() if isinstance(named, dict) else [named]
     return sorted({int(row) for rows in lists for row in rows})
+
+
+def read_added_tokens(folder: Path) -> dict[str, int]:
+    """The special tokens, with their ids, that an adapter without a vocabulary adds to the one of its base model.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    file = folder / ADDED_TOKENS
+    if not file.is_file():
+        return {}
+    try:
+        return {str(token): int(row) for token, row in json.loads(file.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{file} is damaged ({error}); copy it again") from error
+
+
+def with_added_tokens(tokenizer: PreTrainedTokenizerBase, added: Mapping[str, int]) -> PreTrainedTokenizerBase:
+    """The tokenizer with special tokens more, changed in place.
+
+    Raises:
+        CheckpointError: it gives them other ids than those in ``added``.
+    """
+    tokens = [AddedToken(token, normalized=False, special=True) for token in sorted(added, key=added.__getitem__)]
+    if tokens:
+        tokenizer.add_tokens(tokens, special_tokens=True)
+    vocabulary = tokenizer.get_vocab()
+    for token, row in added.items():
+        if vocabulary[token] != row:
+            raise CheckpointError(
+                f"the token {token} of the adapter is {row}, but {vocabulary[token]} in its base model's tokenizer; "
+                "give the base that the adapter was trained on"
+            )
+    return tokenizer
 
 
 def adapter_settings(folder: Path) -> dict[str, Any]:

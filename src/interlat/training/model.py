@@ -1,5 +1,6 @@
 """The model of a training: built from scratch or made ready for messages, and how checkpoints are written."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +22,8 @@ from interlat.choices import TokenizerFamily
 from interlat.connectors.adapter import AdapterConfig
 from interlat.connectors.module_file import StoredModule
 from interlat.engine.checkpoint import bar_for_large_models, load_tokenizer
+from interlat.engine.fingerprint import tokenizer_fingerprint
+from interlat.engine.peft_adapter import ADDED_TOKENS, with_added_tokens
 from interlat.errors import CheckpointError
 from interlat.files import atomic_folder, write_atomically
 from interlat.training.card import CARD_FILE
@@ -100,10 +103,10 @@ def export_model(
     with atomic_folder(directory) as temporary:
         if lora is None:
             _write_weights(model, temporary, dtype)
+            tokenizer.save_pretrained(temporary)
         else:
-            new = added_tokens(tokenizer, load_tokenizer(base))
+            new = _write_tokenizer(tokenizer, load_tokenizer(base), temporary)
             write_adapter(model, temporary, lora, base, new, dtype)
-        tokenizer.save_pretrained(temporary)
         if settings is not None:
             settings.save(temporary)
         for module in beside:
@@ -126,10 +129,19 @@ def _write_weights(model: nn.Module, directory: Path, dtype: torch.dtype) -> Non
     config.save_pretrained(directory)
 
 
-def added_tokens(tokenizer: PreTrainedTokenizerBase, base: PreTrainedTokenizerBase) -> list[int]:
-    """The ids of the tokens that a tokenizer has and the one that it began as has not."""
-    known = set(base.get_vocab().values())
-    return sorted(set(tokenizer.get_vocab().values()) - known)
+def _write_tokenizer(tokenizer: PreTrainedTokenizerBase, base: PreTrainedTokenizerBase, directory: Path) -> list[int]:
+    """Write what a tokenizer has more than the one of a base model; the ids of its new tokens.
+
+    A whole one can be larger than the updates. One that differs in more than special tokens is written whole. ``base`` is changed.
+    """
+    known = base.get_vocab()
+    added = {token: row for token, row in tokenizer.get_vocab().items() if token not in known}
+    words = tokenizer_fingerprint(tokenizer)
+    if words != tokenizer_fingerprint(with_added_tokens(base, added)):
+        tokenizer.save_pretrained(directory)
+    elif added:
+        write_atomically(directory / ADDED_TOKENS, json.dumps(added))
+    return sorted(set(added.values()))
 
 
 MESSAGE_TOKENS = (AdapterConfig.bop_token, AdapterConfig.eop_token)
