@@ -132,7 +132,8 @@ def _write_weights(model: nn.Module, directory: Path, dtype: torch.dtype) -> Non
 def _write_tokenizer(tokenizer: PreTrainedTokenizerBase, base: PreTrainedTokenizerBase, directory: Path) -> list[int]:
     """Write what a tokenizer has more than the one of a base model; the ids of its new tokens.
 
-    A whole one can be larger than the updates. One that differs in more than special tokens is written whole. ``base`` is changed.
+    A whole one can be larger than the updates; it is written where it differs in more than special tokens. ``base`` is
+    changed.
     """
     known = base.get_vocab()
     added = {token: row for token, row in tokenizer.get_vocab().items() if token not in known}

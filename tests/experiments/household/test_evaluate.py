@@ -189,6 +189,14 @@ def test_template_arguments_reach_sender_and_actors_and_change_the_hash(pipeline
     assert {role: agents[role].engine.template for role in ("scout", "text")} == {"scout": quiet, "text": quiet}
 
 
+def test_the_number_format_is_asked_for_recorded_and_part_of_the_hash(pipeline, tmp_path):
+    plain, half = settings(pipeline, tmp_path), settings(pipeline, tmp_path, dtype="bfloat16", variants=("none",))
+    assert dataclasses.replace(plain, device="cpu").hash == plain.hash != half.hash
+    list(evaluate_household(half, read_episodes(pipeline.held_out)))
+    assert {line["dtype"] for line in read_lines(tmp_path / "results.jsonl")} == {"bfloat16"}
+    assert {agent.engine.dtype for agent in household.agents_of(half).values()} == {torch.bfloat16}
+
+
 def test_every_episode_is_the_game_played_alone(played, pipeline):
     _, records, lines = played
     games = {record["item"]: record for record in records}

@@ -8,6 +8,7 @@ of the latent actor. One JSON line an episode in ``results.jsonl``; what is ther
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -48,8 +49,6 @@ from interlat.results import Results
 from interlat.tasks.sources import PLACE_OF_TEXT
 
 INSPECTIONS_FILE = "inspections.json"
-DTYPE = "float32"
-"""Number format of the models: here an episode does not depend on those beside it."""
 EPISODE_FIELDS: Mapping[str, type] = {
     **dict.fromkeys(("split", "task_type", "actor", "message_kind", "plan"), str),
     **dict.fromkeys(("steps", "max_steps", "seed", "message_bytes", "message_rows", "prompt_tokens"), int),
@@ -90,7 +89,7 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
     def begin() -> Player:
         agents = agents_of(config)
         check_arms(agents, arms)
-        return player_of(environment, agents, arms, settings, Ranks(), _more)
+        return player_of(environment, agents, arms, settings, Ranks(), functools.partial(_more, _dtype_of(agents)))
 
     try:
         yield from resumed(
@@ -161,12 +160,19 @@ def agents_of(config: EvaluateHousehold) -> dict[str, Agent]:
     for role in needed:
         kind = "scout" if role == "list_scout" else role
         if kind not in loaded:
-            loaded[kind] = load(getattr(config.checkpoints, kind), dtype=DTYPE, template=config.template)
+            loaded[kind] = load(
+                getattr(config.checkpoints, kind), dtype=config.dtype, device=config.device, template=config.template
+            )
         style = "list" if role == "list_scout" else "plan"
         loaded[role] = loaded[kind] if role in _READS else as_scout(loaded[kind], style)
     # A variant without a message has a sender that never works.
     loaded.setdefault("sender", next(iter(loaded.values())))
     return loaded
+
+
+def _dtype_of(agents: Mapping[str, Agent]) -> str:
+    """What the models compute in, of which all have the same."""
+    return str(next(iter(agents.values())).engine.dtype).removeprefix("torch.")
 
 
 def as_scout(agent: Agent, style: str = "plan") -> Agent:
@@ -177,14 +183,16 @@ def as_scout(agent: Agent, style: str = "plan") -> Agent:
     return dataclasses.replace(agent, settings=settings)
 
 
-def _more(arm: Arm, item: Item, made: SenderOutput, message: Message | None, episode: Episode) -> dict[str, Any]:
+def _more(
+    dtype: str, arm: Arm, item: Item, made: SenderOutput, message: Message | None, episode: Episode
+) -> dict[str, Any]:
     states = message.hidden_states if isinstance(message, HiddenMessage) else None
     size = 0 if message is None else message.byte_size
     if states is not None and arm.control == INT8:
         # One byte a number, and a float32 scale for each row.
         size = states.numel() + 4 * len(states)
     return {
-        "dtype": DTYPE,
+        "dtype": dtype,
         "actor": arm.receiver,
         # A sender without words still sent a text, or no text at all.
         "message_kind": arm.channel.kind if states is None else "hidden",
@@ -209,7 +217,7 @@ def read_played(directory: str | Path) -> Results:
 def inspect_plans(config: EvaluateHousehold, records: Sequence[dict[str, Any]], top: int = 5) -> dict[str, Any]:
     """What each latent of the scout's plans decodes to under its own LM head, for the report's reader."""
     games = HouseholdEnvironment(EnvironmentOptions(), records).items()
-    scout = as_scout(load(config.checkpoints.scout, dtype=DTYPE, template=config.template))
+    scout = as_scout(load(config.checkpoints.scout, dtype=config.dtype, device=config.device, template=config.template))
     channel, options = HiddenChannel(), play_settings(config).send
     sends = Sends({game.id: text_for(game, "all") for game in games}, config.batch_size, options)
     made = sends.of(channel, "scout", scout, [game.id for game in games])

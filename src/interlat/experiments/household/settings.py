@@ -56,6 +56,11 @@ class EvaluateHousehold:
     """Processes that run the games."""
     max_plan_tokens: int = 80
     """Most tokens of a plan."""
+    dtype: str = "float32"
+    """Number format of the models. In bfloat16, which pays for large ones, an episode depends a little on those beside
+    it; auto is that where the hardware multiplies it natively."""
+    device: str = "auto"
+    """Where they compute."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
     """Arguments of the chat templates, over those that the models were trained with."""
 
@@ -79,10 +84,15 @@ class EvaluateHousehold:
         A folder is known by its content and not by its name, so that a model that was trained on is another one.
         It is read once, at the first use: a run has one hash from its first episode to its last.
         """
-        fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("output", "workers", "variants")}
+        fields = {
+            k: v for k, v in dataclasses.asdict(self).items() if k not in ("output", "workers", "variants", "device")
+        }
         fields["template"] = self.template.record
         if not fields["template"]:
             del fields["template"]
+        if self.dtype == "float32":
+            # As in versions that had no other.
+            del fields["dtype"]
         fields["checkpoints"] = {
             role: content_digest(place) for role, place in fields["checkpoints"].items() if place is not None
         }
