@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from interlat.connectors.module_file import StoredModule
@@ -46,6 +46,23 @@ def test_saved_and_loaded_it_is_the_same(tmp_path):
     assert torch.equal(loaded.linear.bias, module.linear.bias)
     assert not loaded.training and loaded.linear.weight.requires_grad
     assert [file.name for file in tmp_path.iterdir()] == [Map.FILE]
+
+
+def test_matrices_can_be_half_as_large_in_the_file_alone(tmp_path):
+    module = Map(Config(3))
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    stored = load_file(module.save(tmp_path, torch.bfloat16))
+    assert {name: value.dtype for name, value in stored.items()} == {
+        "linear.weight": torch.bfloat16,
+        "linear.bias": torch.float32,
+    }
+    loaded = Map.load(tmp_path).state_dict()
+    assert torch.equal(loaded["linear.weight"], before["linear.weight"].bfloat16().float())
+    assert torch.equal(loaded["linear.bias"], before["linear.bias"]) and loaded["linear.weight"].dtype == torch.float32
+    assert all(torch.equal(module.state_dict()[name], value) for name, value in before.items())
+    module.save(tmp_path, torch.float16)
+    with pytest.raises(CheckpointError, match=r"linear\.weight of .* is not finite float32"):
+        Map.load(tmp_path)
 
 
 def test_it_follows_to_a_device_and_is_never_rounded():

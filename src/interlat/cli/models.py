@@ -38,14 +38,18 @@ class ListModels:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for name in ("name", "architecture"):
             table.add_column(name, no_wrap=True)
-        for name in ("licence", "size", "where"):
+        for name in ("licence", "size", "fetched"):
             table.add_column(name, overflow="fold")
         for record in records:
-            where = record["folder"] if record["fetched"] else f"not fetched ({in_bytes(record['download_bytes'])})"
-            shadow = f"; here the name means {record['shadowed_by']}" if record["shadowed_by"] else ""
+            fetched = "yes" if record["fetched"] else f"no ({in_bytes(record['download_bytes'])})"
             size = in_bytes(record["folder_bytes"])
-            table.add_row(record["name"], record["architecture"], record["licence"], size, where + shadow)
-        Console().print(table)
+            table.add_row(record["name"], record["architecture"], record["licence"], size, fetched)
+        console = Console()
+        console.print(table)
+        console.print(f"in {known_folder('')}", soft_wrap=True)
+        for record in records:
+            if place := record["shadowed_by"]:
+                console.print(f"here the name {record['name']} means {place}", soft_wrap=True)
 
 
 def _record(name: str) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from interlat.typed import typed
 
 METADATA_KEY = "interlat"
 FORMAT_VERSION = 1
+_STORED = ((torch.float32,), (torch.float32, torch.bfloat16))
+"""Number formats in a file: of what is no matrix, and of matrices."""
 
 
 class StoredModule(nn.Module):
@@ -57,15 +59,19 @@ class StoredModule(nn.Module):
         """
         return cls.load(folder or engine.name, engine.device).requires_grad_(False)
 
-    def save(self, directory: str | Path) -> Path:
+    def save(self, directory: str | Path, matrices: torch.dtype = torch.float32) -> Path:
         """Write the file into ``directory``: float32 parameters, the configuration in the metadata; atomic.
+
+        Args:
+            matrices: number format of the matrices in the file alone, float32 or bfloat16 for one of half the size.
 
         Raises:
             StorageError: the file system refused.
         """
         config = in_files(dataclasses.asdict(self.config))
         description = {"format": self.FORMAT, "format_version": FORMAT_VERSION, "config": config}
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        values = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        tensors = {name: value.to(matrices) if value.ndim > 1 else value for name, value in values.items()}
         path = Path(directory) / self.FILE
         write_atomically(path, save(tensors, {METADATA_KEY: json.dumps(description, sort_keys=True)}))
         return path
@@ -112,7 +118,7 @@ class StoredModule(nn.Module):
                 f"{path} does not fit its own configuration (tensors {', '.join(wrong)}); {make_again}"
             )
         for name, tensor in tensors.items():
-            if tensor.dtype != torch.float32 or not tensor.isfinite().all():
+            if tensor.dtype not in _STORED[tensor.ndim > 1] or not tensor.isfinite().all():
                 raise CheckpointError(f"tensor {name} of {path} is not finite float32, as it is stored; {make_again}")
-        module.load_state_dict(tensors, assign=True)
+        module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
         return module.requires_grad_(True).eval().to(device)

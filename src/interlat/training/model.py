@@ -97,7 +97,8 @@ def export_model(
     The folder appears only once it is whole. The model's weights are rounded to ``dtype`` in the file only.
 
     Args:
-        lora: the shape of the low-rank updates in the model, of which then a PEFT adapter is written and not the model.
+        lora: the shape of the low-rank updates in the model, of which then a PEFT adapter is written and not the model,
+            and matrices of what is beside it in ``dtype`` too.
         base: folder, hub id or known name of the model that the adapter is loaded on.
     """
     with atomic_folder(directory) as temporary:
@@ -110,7 +111,7 @@ def export_model(
         if settings is not None:
             settings.save(temporary)
         for module in beside:
-            module.save(temporary)
+            module.save(temporary, torch.float32 if lora is None else dtype)
         if card is not None:
             write_atomically(temporary / CARD_FILE, card)
 
