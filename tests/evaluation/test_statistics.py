@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from interlat.errors import InputError
 from interlat.evaluation.statistics import (
+    assignment_test,
     holm,
     mcnemar_exact,
     mean_interval,
@@ -267,3 +268,29 @@ def test_holm_rejects_what_its_steps_reject():
     assert holm([]) == [] and holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     with pytest.raises(InputError):
         holm([0.5, 1.5])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_assignment_test_agrees_with_all_permutations(seed):
+    draw = np.random.default_rng(seed)
+    matches, tells = draw.random((6, 6)) < 0.4, draw.random((6, 6)) < 0.8
+    np.fill_diagonal(matches, draw.random(6) < 0.7)
+    hits = [sum(matches[i, j] and tells[i, j] for i, j in enumerate(order)) for order in itertools.permutations(range(6))]
+    found = assignment_test(matches, tells, seed=seed)
+    assert (found.matches, found.pairs) == (hits[0], tells.diagonal().sum())
+    assert found.chance == pytest.approx((matches & tells).sum() / tells.sum())
+    assert found.p_value == pytest.approx(np.mean(np.array(hits) >= hits[0]), abs=0.02)
+    assert found == assignment_test(matches, tells, seed=seed)
+
+
+def test_an_assignment_test_of_nothing_says_nothing_and_of_no_square_is_refused():
+    nothing = np.zeros((3, 3), bool)
+    found = assignment_test(nothing, nothing)
+    assert (found.matches, found.pairs, found.chance, found.p_value) == (0, 0, 0.0, 1.0)
+    for matches, tells, permutations, match in (
+        (np.zeros((2, 3), bool), np.zeros((2, 3), bool), 1, "square"),
+        (nothing, np.zeros((2, 2), bool), 1, "square"),
+        (nothing, nothing, 0, "permutations"),
+    ):
+        with pytest.raises(InputError, match=match):
+            assignment_test(matches, tells, permutations=permutations)

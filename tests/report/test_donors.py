@@ -1,0 +1,144 @@
+"""The donor table, on made-up receivers whose behaviour is known."""
+
+import random
+
+import pytest
+
+from interlat.report.donors import donor_rows
+from interlat.report.evaluation import json_lines, markdown_report, notes
+from interlat.report.summary import summarise
+from interlat.report.teams import summarise_teams
+
+
+def records(receiver, items=40, channel="cache", answers=97, **fields):
+    """Of a receiver ``(own right answer, right answer of the message, item) -> answer``."""
+    right = [str(random.Random(number).randrange(answers)) for number in range(items)]
+    made = []
+    for number in range(items):
+        donor = (number + 7) % items
+        for variant, about in ((channel, number), (f"{channel}/cross_task", donor)):
+            given = receiver(right[number], right[about], number)
+            record = {
+                "item": f"item {number}",
+                "variant": variant,
+                "channel": channel,
+                "control": variant.partition("/")[2],
+                "message_kind": "cache",
+                "answer": right[number],
+                "given": given,
+                "success": given == right[number],
+                **fields,
+            }
+            if about != number:
+                record |= {"donor": f"item {donor}", "donor_answer": right[donor]}
+            made.append(record)
+    return made
+
+
+def listens(own, message, item):
+    return message
+
+
+def is_deaf(own, message, item):
+    return own if item % 3 else "12"
+
+
+def is_confused(own, message, item):
+    """Right with its own message, and something that is nobody's with another's."""
+    return own if own == message else f"no idea {item}"
+
+
+def half_listens(own, message, item):
+    return message if item % 2 else own
+
+
+def test_a_receiver_that_reads_its_message_follows_the_donor():
+    (row,) = donor_rows(records(listens))
+    assert (row.channel, row.control, row.items, row.verdict) == ("cache", "cache/cross_task", 40, "alive")
+    assert row.changed.estimate > 0.9 and row.right.matches == row.right.pairs == row.own.matches > 35
+    assert 0 < row.right.chance < 0.1 and row.p_value < 0.001
+
+
+def test_a_receiver_that_ignores_it_is_dead():
+    (row,) = donor_rows(records(is_deaf))
+    assert (row.verdict, row.changed.estimate, row.own.matches, row.p_value) == ("dead", 0.0, 0, 1.0)
+
+
+def test_a_receiver_that_only_breaks_reacts():
+    (row,) = donor_rows(records(is_confused))
+    assert row.verdict == "reacts" and row.changed.estimate > 0.9 and not row.right.matches and not row.own.matches
+
+
+def test_guessing_among_few_answers_is_no_following():
+    """Wrong under another's message, it hits the donor's answer as often as anyone's; a plain rate would say a third."""
+
+    def guesses(own, message, item):
+        return own if own == message else str(random.Random(f"guess {item}").randrange(4))
+
+    (row,) = donor_rows(records(guesses, items=120, answers=4))
+    assert row.verdict == "reacts" and row.right.matches > 15 and abs(row.right.matches / row.right.pairs - 0.25) < 0.15
+
+
+def test_a_part_that_follows_is_enough_and_few_items_are_not():
+    assert donor_rows(records(half_listens))[0].verdict == "alive"
+    assert donor_rows(records(listens, items=3))[0].verdict == "undecided"
+    assert donor_rows(records(is_deaf, items=5))[0].verdict == "undecided"
+
+
+def test_a_message_without_a_right_answer_is_followed_to_the_donors_own():
+    lines = records(listens)
+    for line in lines:
+        if "donor" in line:
+            line["donor_answer"] = ""
+    (row,) = donor_rows(lines)
+    assert (row.right.pairs, row.verdict) == (0, "alive") and row.own.matches == row.own.pairs > 0
+
+
+def test_failed_and_older_records_are_left_out():
+    lines = records(listens)
+    failed = [{**line, "failure": "too long"} if line["item"] == "item 3" else line for line in lines]
+    assert donor_rows(failed)[0].items == 39
+    older = [{name: value for name, value in line.items() if not name.startswith("donor")} for line in lines]
+    assert donor_rows(older) == () and donor_rows([line for line in lines if "donor" in line]) == ()
+
+
+def test_a_game_answers_with_its_first_action_and_numbers_are_compared_as_numbers():
+    lines = records(listens, channel="latent")
+    for line in lines:
+        given = line.pop("given")
+        line["turns"] = [{"action": f"go to shelf {given}"}, {"action": "look"}]
+        for name in ("answer", "donor_answer"):
+            if name in line:
+                line[name] = f"Go to  shelf {line[name]}"
+        if line["control"]:
+            line |= {"channel": "", "variant": "cross_task"}
+    (row,) = donor_rows(lines)
+    assert (row.channel, row.control, row.right.matches) == ("latent", "cross_task", row.right.pairs)
+    spelled = records(listens)
+    for line in spelled:
+        if line["control"]:
+            line["given"] += ".0"
+    assert donor_rows(spelled)[0].right.matches == donor_rows(spelled)[0].right.pairs
+
+
+def test_several_channels_are_corrected_together():
+    one, two = donor_rows(records(listens))[0], records(listens, channel="hidden")
+    both = donor_rows(records(listens) + two + records(is_deaf, channel="text"))
+    assert [row.verdict for row in both] == ["alive", "alive", "dead"]
+    assert both[0].p_value == pytest.approx(3 * one.p_value)
+
+
+def test_every_report_has_the_table():
+    summary = summarise(records(listens))
+    assert summary.donors == donor_rows(records(listens))
+    assert "| cache | 40 |" in markdown_report(summary) and any(note.startswith("alive: ") for note in notes(summary))
+    assert '"kind": "donor"' in json_lines(summary)
+    team = [
+        {**line, "variant": "shuffled_memory" if line["control"] else "latent"} for line in records(listens)
+    ]
+    for line in team:
+        del line["channel"], line["control"]
+    (row,) = summarise_teams(team).donors
+    assert (row.channel, row.control, row.verdict) == ("latent", "shuffled_memory", "alive")
+    alone = summarise([line for line in records(listens) if not line["control"]])
+    assert not alone.donors and "alive" not in markdown_report(alone)
