@@ -275,7 +275,9 @@ def test_the_assignment_test_agrees_with_all_permutations(seed):
     draw = np.random.default_rng(seed)
     matches, tells = draw.random((6, 6)) < 0.4, draw.random((6, 6)) < 0.8
     np.fill_diagonal(matches, draw.random(6) < 0.7)
-    hits = [sum(matches[i, j] and tells[i, j] for i, j in enumerate(order)) for order in itertools.permutations(range(6))]
+    hits = [
+        sum(matches[i, j] and tells[i, j] for i, j in enumerate(order)) for order in itertools.permutations(range(6))
+    ]
     found = assignment_test(matches, tells, seed=seed)
     assert (found.matches, found.pairs) == (hits[0], tells.diagonal().sum())
     assert found.chance == pytest.approx((matches & tells).sum() / tells.sum())

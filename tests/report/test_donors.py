@@ -70,7 +70,7 @@ def test_a_receiver_that_only_breaks_reacts():
 
 
 def test_guessing_among_few_answers_is_no_following():
-    """Wrong under another's message, it hits the donor's answer as often as anyone's; a plain rate would say a third."""
+    """Wrong under another's message, it hits the donor's answer no more often than anyone's."""
 
     def guesses(own, message, item):
         return own if own == message else str(random.Random(f"guess {item}").randrange(4))
@@ -133,9 +133,7 @@ def test_every_report_has_the_table():
     assert summary.donors == donor_rows(records(listens))
     assert "| cache | 40 |" in markdown_report(summary) and any(note.startswith("alive: ") for note in notes(summary))
     assert '"kind": "donor"' in json_lines(summary)
-    team = [
-        {**line, "variant": "shuffled_memory" if line["control"] else "latent"} for line in records(listens)
-    ]
+    team = [{**line, "variant": "shuffled_memory" if line["control"] else "latent"} for line in records(listens)]
     for line in team:
         del line["channel"], line["control"]
     (row,) = summarise_teams(team).donors

@@ -89,5 +89,8 @@ def test_answers_that_are_the_same_have_one_form(answer, same):
 
 
 def test_other_answers_have_other_forms():
-    forms = [comparable_answer(answer) for answer in ("7", "07:00", "seven", "7%", "0.7", "", "b", "go to shelf 7")]
+    forms = [
+        comparable_answer(answer)
+        for answer in ("7", "07:00", "seven", "7%", "0.7", "", "b", "go to shelf 7", "go to cabinet 7")
+    ]
     assert len(set(forms)) == len(forms) and comparable_answer("") == ""

@@ -61,7 +61,12 @@ class QuestionEnvironment:
             item, reply = pair
             task = self._tasks[item.id]
             verdict, given = grade(reply, task, self.limits), extracted_answer(reply, task)
-            facts = {"given": given or "", "how": verdict.how, "reason": verdict.reason, "isolation": list(verdict.isolation)}
+            facts = {
+                "given": given or "",
+                "how": verdict.how,
+                "reason": verdict.reason,
+                "isolation": list(verdict.isolation),
+            }
             return Outcome("", True, verdict.correct, float(verdict.correct), steps=1, facts=facts)
 
         return list(map_in_order(graded, zip(items, replies, strict=True), self.workers))

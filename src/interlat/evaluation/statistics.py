@@ -253,7 +253,7 @@ def assignment_test(
     """A permutation test of n answers, each to one of n assignments.
 
     With M the matches that tell, the statistic is Σ_i M[i, i]. Under the null hypothesis an answer has nothing to do
-    with its own assignment, so Σ_i M[i, σ(i)] is as likely for every permutation σ; ``permutations`` are drawn, and
+    with its own assignment, so Σ_i M[i, π(i)] is as likely for every permutation π; ``permutations`` are drawn, and
     p = (1 + those that reach it) / (1 + permutations). The same arguments give the same p on every machine.
 
     Source: B. Phipson and G. K. Smyth (2010), Permutation p-values should never be zero, equation 2.

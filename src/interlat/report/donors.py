@@ -1,8 +1,9 @@
 """Does a channel communicate? What a receiver answers when it gets the message of another item, the donor's.
 
-A gain at a task does not show that the receiver read the message. Two measures look at single answers instead: how often
-the answer changes when the message is replaced by the donor's, and how often it follows the donor, that is, gives what
-the donor's message stands for. Both are asked for by "Do Latent Channels Actually Communicate?" (arXiv 2607.26773).
+A gain at a task does not show that the receiver read the message. Two measures look at single answers instead: how
+often the answer changes when the message is replaced by the donor's, and how often it follows the donor, that is, gives
+what the donor's message stands for. Both are asked for by "Do Latent Channels Actually Communicate?" (arXiv
+2607.26773).
 """
 
 from collections.abc import Mapping, Sequence

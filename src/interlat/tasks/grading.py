@@ -1,5 +1,7 @@
 """Whether a reply gives the right answer to a task."""
 
+import re
+
 from interlat.reasoning import final_part
 from interlat.registry import Registry
 from interlat.tasks.base import Task
@@ -19,8 +21,10 @@ GRADERS: Registry[Grader] = Registry(
 """All graders, by the name that tasks have of them."""
 PLACE_OF_FORMAT = "{format}"
 """Where a prompt has the `Grader.answer_format`."""
+
 UNENDED_THOUGHT = "the reply ends inside a thought"
 """Reason of the verdict on a reply without a final part."""
+_LETTER = re.compile(r"(?<![\\A-Za-z])[A-Za-z]")
 
 
 def grade(reply: str, task: Task, limits: Limits | None = None) -> Verdict:
@@ -52,7 +56,8 @@ def comparable_answer(answer: str) -> str:
     A number is its exact value, whatever its notation (``1/2`` is ``0.5``); anything else is its words, in lower case
     and one space apart. Coarser and much cheaper than grading one against the other.
     """
-    number = number_in(in_one_spelling(answer))
+    # A number among words may be one of a name: shelf 7 is not cabinet 7.
+    number = None if _LETTER.search(answer) else number_in(in_one_spelling(answer))
     if number is not None:
         return f"{number.value}%" if number.is_percent else str(number.value)
     return " ".join(answer.casefold().split())
