@@ -285,6 +285,15 @@ def test_the_assignment_test_agrees_with_all_permutations(seed):
     assert found == assignment_test(matches, tells, seed=seed)
 
 
+def test_assignments_that_avoid_the_own_answer_are_no_matches():
+    """Two answers in all, and everybody is assigned the other one: whoever guesses is right half of the time."""
+    draw = np.random.default_rng(0)
+    own, given = np.arange(200) % 2, draw.integers(2, size=200)
+    target = 1 - own
+    found = assignment_test(given[:, None] == target[None, :], target[None, :] != own[:, None])
+    assert found.pairs == 200 and abs(found.matches / 200 - found.chance) < 0.1 and found.p_value > 0.05
+
+
 def test_an_assignment_test_of_nothing_says_nothing_and_of_no_square_is_refused():
     nothing = np.zeros((3, 3), bool)
     found = assignment_test(nothing, nothing)

@@ -233,6 +233,10 @@ def paired_difference(
     return mean_interval((ours - theirs).tolist(), seed=seed, resamples=resamples, confidence=confidence)
 
 
+_TOGETHER = 500
+"""Permutations that are counted at once."""
+
+
 @dataclass(frozen=True)
 class AssignmentTest:
     """Whether answers match what was assigned to them more often than what was assigned to others."""
@@ -244,7 +248,7 @@ class AssignmentTest:
     chance: float
     """Share of all answers and assignments that could tell which match; 0 where there are none."""
     p_value: float
-    """One-sided probability of as many matches if assignments were shuffled."""
+    """One-sided probability of as large a share of matches if assignments were shuffled."""
 
 
 def assignment_test(
@@ -252,15 +256,18 @@ def assignment_test(
 ) -> AssignmentTest:
     """A permutation test of n answers, each to one of n assignments.
 
-    With M the matches that tell, the statistic is Σ_i M[i, i]. Under the null hypothesis an answer has nothing to do
-    with its own assignment, so Σ_i M[i, π(i)] is as likely for every permutation π; ``permutations`` are drawn, and
-    p = (1 + those that reach it) / (1 + permutations). The same arguments give the same p on every machine.
+    The statistic is the share of matches among the pairs that tell, Σ_i M[i, i] T[i, i] / Σ_i T[i, i]. Under the null
+    hypothesis an answer has nothing to do with its own assignment, so the share of the pairs (i, s(i)) is as likely to
+    be the larger one for every permutation s; ``permutations`` are drawn, and
+    p = (1 + those that reach it) / (1 + permutations). It is a share and no count because assignments may be chosen to
+    differ from an item's own, so that more of the true pairs tell than of the shuffled ones. The same arguments give
+    the same p on every machine.
 
     Source: B. Phipson and G. K. Smyth (2010), Permutation p-values should never be zero, equation 2.
 
     Args:
-        matches: [n, n] of bool; [i, j] is whether answer i is what assignment j stands for.
-        tells: [n, n] of bool; False where a match would say nothing, for instance where both are the same anyway.
+        matches: M, [n, n] of bool; [i, j] is whether answer i is what assignment j stands for.
+        tells: T, [n, n] of bool; False where a match would say nothing, for instance where both are the same anyway.
         seed: of the permutations.
         permutations: how many are drawn.
 
@@ -271,10 +278,14 @@ def assignment_test(
         raise InputError(f"matches {matches.shape} and tells {tells.shape}, expected two square matrices of one size")
     if permutations < 1:
         raise InputError(f"permutations is {permutations}, expected at least 1, better 10000")
-    telling = (matches & tells).astype(np.int64)
-    count, places = len(telling), np.arange(len(telling))
-    found = int(telling[places, places].sum())
-    generator = np.random.default_rng(seed)
-    reached = sum(int(telling[places, generator.permutation(count)].sum()) >= found for _ in range(permutations))
+    telling, places = matches & tells, np.arange(len(matches))
+    found, pairs = int(telling[places, places].sum()), int(tells[places, places].sum())
+    generator, reached = np.random.default_rng(seed), 0
+    for start in range(0, permutations, _TOGETHER):
+        size = min(_TOGETHER, permutations - start)
+        orders = generator.permuted(np.tile(places, (size, 1)), axis=1)
+        # Shares are compared as products of whole numbers, so that no rounding decides; no pair that tells is share 0.
+        hits, told = telling[places, orders].sum(axis=1), tells[places, orders].sum(axis=1)
+        reached += int((hits * max(pairs, 1) >= found * np.maximum(told, 1)).sum())
     chance = float(telling.sum() / tells.sum()) if tells.any() else 0.0
-    return AssignmentTest(found, int(tells[places, places].sum()), chance, (1 + reached) / (1 + permutations))
+    return AssignmentTest(found, pairs, chance, (1 + reached) / (1 + permutations))

@@ -100,7 +100,8 @@ def donor_rows(records: Sequence[Mapping[str, Any]]) -> tuple[DonorRow, ...]:
 
 def _own_arm(record: Mapping[str, Any], variants: Mapping[str, None]) -> str:
     """The arm with the true messages of a record's channel; empty where there is none."""
-    names = (record.get("channel", ""), *_OWN_ARMS)
+    # The arms of pairs are called ``channel/control``.
+    names = (record.get("channel", ""), *(() if "/" in record["variant"] else _OWN_ARMS))
     return next((name for name in names if name in variants and name != record["variant"]), "")
 
 

@@ -46,8 +46,8 @@ class TaskSource:
 
     kind: str
     """conversations: ALFWorld trajectories as conversation JSON. arithmetic: generated word problems. secret:
-    generated numbers, names and code words that only the sender is told. records: any
-    JSON, JSONL, Parquet or CSV file or hub data set. alfworld: episodes of authored games (`interlat collect
+    generated numbers, names and code words that only the sender is told. records: any JSON, JSONL, Parquet or CSV file
+    or hub data set. alfworld: episodes of authored games (`interlat collect
     episodes`). All others: the benchmarks (`interlat tasks list`), and what other packages add."""
     data: str = ""
     """File, folder or hub id; empty is the benchmark's own place on the hub."""
@@ -65,8 +65,8 @@ class TaskSource:
     fields: RecordFields = field(default_factory=RecordFields)
     """records: which columns hold what."""
     notes: bool = True
-    """alfworld, records, arithmetic, secret: give the sender the notes that only it may see; without them it gets the text
-    that the receiver gets."""
+    """alfworld, records, arithmetic, secret: give the sender the notes that only it may see; without them it gets the
+    text that the receiver gets."""
     count: int = 200
     """arithmetic, secret: number of tasks."""
     problems: ArithmeticOptions = field(default_factory=ArithmeticOptions)
