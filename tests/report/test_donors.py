@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from interlat.evaluation.statistics import wilson_interval
 from interlat.report.donors import donor_rows
 from interlat.report.evaluation import json_lines, markdown_report, notes
 from interlat.report.summary import summarise
@@ -140,3 +141,49 @@ def test_every_report_has_the_table():
     assert (row.channel, row.control, row.verdict) == ("latent", "shuffled_memory", "alive")
     alone = summarise([line for line in records(listens) if not line["control"]])
     assert not alone.donors and "alive" not in markdown_report(alone)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_table_agrees_with_a_recount(seed):
+    """Over records in any order, with answers that are often the same, and some that failed."""
+    draw = random.Random(seed)
+    lines = records(lambda own, message, item: draw.choice([own, message, "0", "1"]), items=30, answers=4)
+    for line in draw.sample(lines, 6):
+        line |= {"failure": "too long", "given": ""}
+    draw.shuffle(lines)
+    (row,) = donor_rows(lines)
+    given = {(line["item"], line["control"]): line["given"] for line in lines if "failure" not in line}
+    items = changed = right = right_of = own = own_of = 0
+    for line in lines:
+        before, after = given.get((line["item"], "")), given.get((line["item"], "cross_task"))
+        if line["control"] != "cross_task" or before is None or after is None:
+            continue
+        items += 1
+        changed += before != after
+        if line["donor_answer"] != line["answer"]:
+            right_of += 1
+            right += after == line["donor_answer"]
+        donors = given.get((line["donor"], ""))
+        if donors is not None and donors != before:
+            own_of += 1
+            own += after == donors
+    assert 18 <= items < 30 and 0 < right < right_of < items and 0 < own < own_of < items
+    assert (row.items, row.changed) == (items, wilson_interval(changed, items))
+    assert (row.right.matches, row.right.pairs, row.own.matches, row.own.pairs) == (right, right_of, own, own_of)
+
+
+def test_an_older_run_has_a_report_without_the_table(make_records):
+    """A run that an older version began and this one went on with has one of the items whose donor is known."""
+    summary = summarise(make_records())
+    assert not summary.donors and "donor" not in markdown_report(summary)
+    lines = records(listens)
+    for line in lines[:20]:
+        line.pop("donor", None)
+        line.pop("donor_answer", None)
+    assert donor_rows(lines)[0].items == 30
+
+
+def test_a_control_of_a_channel_is_not_compared_with_another_channel():
+    lines = [line for line in records(listens) if line["control"]]
+    lines += [{**line, "variant": "latent"} for line in records(listens, channel="latent") if not line["control"]]
+    assert donor_rows(lines) == ()
