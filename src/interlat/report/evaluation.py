@@ -160,7 +160,8 @@ def draw_figures(summary: Summary, directory: str | Path) -> list[Path]:
     """Draw success by arm, and success against those costs of all items together that several arms have."""
     figures = {"success": success_figure(summary, "success, %", "items")}
     rows = [row for row in summary.on(summary.groups[-1]) if row.role != "control"]
-    for field, label in (("message_bytes", "bytes of a message"), ("seconds", "seconds per item")):
+    costs = {"message_bytes": "bytes of a message", "latents": "latents of a message", "seconds": "seconds per item"}
+    for field, label in costs.items():
         costly = [(row, row.means[field]) for row in rows if row.means.get(field)]
         if len(costly) > 1:
             points = [Point(row.variant, row.success, Interval(cost, cost, cost)) for row, cost in costly]
