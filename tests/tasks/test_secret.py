@@ -12,6 +12,7 @@ def test_only_the_notes_say_the_secret_and_the_grader_knows_it(length):
     tasks = secret_tasks(30, "test", SecretOptions(length=length)).tasks
     assert Counter(task.task_type for task in tasks) == dict.fromkeys(CONTENTS, 10)
     assert len({task.answer for task in tasks}) == 30
+    assert len({task.text for task in tasks}) == 1, "the question says of which kind the secret is"
     for task, other in zip(tasks, tasks[3:], strict=False):
         assert task.answer in task.notes and task.answer not in task.text
         for reply in (f"\\boxed{{{task.answer}}}", f"The answer is {task.answer}."):

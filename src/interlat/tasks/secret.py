@@ -2,7 +2,8 @@
 
 Nothing is to be worked out, so whether the receiver answers is whether the channel carried the content; and nobody can
 guess, so an answer without a message is next to never right. Success over channels of more and fewer latents is the
-curve of what a channel carries (a test of the kind asked for by arXiv 2607.26773).
+curve of what a channel carries (a test of the kind asked for by arXiv 2607.26773). The question does not say of which
+kind the secret is, so an answer can follow the message of any other item.
 """
 
 import random
@@ -25,16 +26,9 @@ _FAMILIES = (
     *("Abbott", "Bishop", "Carter", "Dalton", "Ellis", "Fisher", "Garner", "Hudson", "Irving", "Jensen", "Keller"),
     *("Lawson", "Mercer", "Norris", "Osborn", "Parker", "Reeves", "Sutton", "Turner", "Vaughn", "Wallace", "Yates"),
 )
-_QUESTIONS: dict[Content, str] = {
-    "digits": "What is the secret number?",
-    "name": "What is the name of the visitor?",
-    "word": "What is the code word?",
-}
-_NOTES: dict[Content, str] = {
-    "digits": "The secret number is {}.",
-    "name": "The name of the visitor is {}.",
-    "word": "The code word is {}.",
-}
+# One question for all kinds: an item whose message was swapped for one of another kind can follow it all the same.
+_QUESTION = "What is written on the card?"
+_NOTES = "On the card is written: {}."
 
 
 @dataclass(frozen=True)
@@ -82,8 +76,8 @@ def secret_tasks(count: int, split: str, options: SecretOptions | None = None) -
         tasks.append(
             Task(
                 id=f"secret/{split}/{options.seed}/{number}",
-                text=_QUESTIONS[content],
-                notes=_NOTES[content].format(answer),
+                text=_QUESTION,
+                notes=_NOTES.format(answer),
                 answer=answer,
                 split=split,
                 task_type=content,
