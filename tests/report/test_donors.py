@@ -4,11 +4,13 @@ import random
 
 import pytest
 
+from interlat.environments.question import QuestionEnvironment
 from interlat.evaluation.statistics import wilson_interval
 from interlat.report.donors import donor_rows
 from interlat.report.evaluation import json_lines, markdown_report, notes
 from interlat.report.summary import summarise
 from interlat.report.teams import summarise_teams
+from interlat.tasks.secret import secret_tasks
 
 
 def records(receiver, items=40, channel="cache", answers=97, **fields):
@@ -187,3 +189,34 @@ def test_a_control_of_a_channel_is_not_compared_with_another_channel():
     lines = [line for line in records(listens) if line["control"]]
     lines += [{**line, "variant": "latent"} for line in records(listens, channel="latent") if not line["control"]]
     assert donor_rows(lines) == ()
+
+
+def carries(notes, number):
+    return f"The answer is {notes.removeprefix('On the card is written: ')}"
+
+
+def is_empty(notes, number):
+    return "The answer is a dog."
+
+
+def garbles(notes, number):
+    return f"The answer is {''.join(random.Random(number).sample('abcdefghij', 5))}."
+
+
+@pytest.mark.parametrize(("channel", "verdict"), [(carries, "alive"), (is_empty, "dead"), (garbles, "reacts")])
+def test_secrets_tell_a_channel_that_carries_from_a_dead_one(channel, verdict):
+    """Replies are read by the grader of the task; each donor has a secret of another kind."""
+    environment = QuestionEnvironment("secret", secret_tasks(30, "test"))
+    items, lines = environment.items(), []
+    for variant in ("cache", "cache/cross_task"):
+        makers = items if variant == "cache" else [*items[1:], items[0]]
+        replies = [channel(maker.notes, number + 30 * (maker != items[number])) for number, maker in enumerate(makers)]
+        for item, maker, outcome in zip(items, makers, environment.step(items, replies), strict=True):
+            line = {"item": item.id, "variant": variant, "channel": "cache", "success": outcome.success}
+            lines.append(line | item.facts | outcome.facts)
+            if maker != item:
+                lines[-1] |= {"donor": maker.id, "donor_answer": maker.facts["answer"]}
+    (row,) = donor_rows(lines)
+    own = [line["success"] for line in lines if "donor" not in line]
+    assert (row.items, row.verdict, all(own), any(own)) == (30, verdict, channel is carries, channel is carries)
+    assert row.right.matches == (30 if channel is carries else 0)
