@@ -25,8 +25,9 @@ def test_a_question_ends_after_one_graded_reply():
     right, wrong = environment.step(items, [r"\boxed{2}", r"\boxed{A}"])
     assert (right.done, right.success, right.score, right.steps) == (True, True, 1.0, 1)
     assert (wrong.done, wrong.success, wrong.score) == (True, False, 0.0)
+    assert (right.facts["given"], wrong.facts["given"]) == ("2", "A")
     [unended] = environment.step(items[:1], ["<think> 2, 2, 2"])
-    assert not unended.success and "thought" in unended.facts["reason"]
+    assert not unended.success and "thought" in unended.facts["reason"] and unended.facts["given"] == ""
 
 
 def test_a_question_without_an_answer_is_refused():

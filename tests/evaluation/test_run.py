@@ -124,6 +124,12 @@ def test_every_episode_is_the_one_played_alone(agents, tmp_path, sender, receive
             assert line["message_kind"] == ("none" if message is None else message.kind)
             assert line["message_bytes"] == (0 if message is None else message.byte_size)
             assert (line["channel"], line["control"], line["environment"]) == (arm.channel.name, arm.control, "echo")
+            if arm.control == "cross_task":
+                ids = [one.id for one in environment.items()]
+                partners = cross_task_partners(ids, run_seed=0, tasks=[(one,) for one in ids])
+                assert line["donor"] == ids[partners[ids.index(item.id)]] and line["donor_answer"] == ""
+            else:
+                assert "donor" not in line
             assert line["forward_passes"] > 0 and line["sender_tokens"] == made.tokens
             assert set(line["seconds"]) >= {"receiver_prefill", "receiver_decode", "environment"}
 

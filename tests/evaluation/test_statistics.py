@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from interlat.errors import InputError
 from interlat.evaluation.statistics import (
+    assignment_test,
     holm,
     mcnemar_exact,
     mean_interval,
@@ -267,3 +269,41 @@ def test_holm_rejects_what_its_steps_reject():
     assert holm([]) == [] and holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     with pytest.raises(InputError):
         holm([0.5, 1.5])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_assignment_test_agrees_with_all_permutations(seed):
+    draw = np.random.default_rng(seed)
+    matches, tells = draw.random((6, 6)) < 0.4, draw.random((6, 6)) < 0.8
+    np.fill_diagonal(matches, draw.random(6) < 0.7)
+    shares = []
+    for order in itertools.permutations(range(6)):
+        told = [pair for pair in enumerate(order) if tells[pair]]
+        shares.append(Fraction(sum(bool(matches[pair]) for pair in told), max(len(told), 1)))
+    found = assignment_test(matches, tells, seed=seed)
+    assert found.pairs == tells.diagonal().sum() > 0 and Fraction(found.matches, found.pairs) == shares[0]
+    assert found.chance == pytest.approx((matches & tells).sum() / tells.sum())
+    assert found.p_value == pytest.approx(sum(share >= shares[0] for share in shares) / len(shares), abs=0.02)
+    assert found == assignment_test(matches, tells, seed=seed)
+
+
+def test_assignments_that_avoid_the_own_answer_are_no_matches():
+    """Two answers in all, and everybody is assigned the other one: whoever guesses is right half of the time."""
+    draw = np.random.default_rng(0)
+    own, given = np.arange(200) % 2, draw.integers(2, size=200)
+    target = 1 - own
+    found = assignment_test(given[:, None] == target[None, :], target[None, :] != own[:, None])
+    assert found.pairs == 200 and abs(found.matches / 200 - found.chance) < 0.1 and found.p_value > 0.05
+
+
+def test_an_assignment_test_of_nothing_says_nothing_and_of_no_square_is_refused():
+    nothing = np.zeros((3, 3), bool)
+    found = assignment_test(nothing, nothing)
+    assert (found.matches, found.pairs, found.chance, found.p_value) == (0, 0, 0.0, 1.0)
+    for matches, tells, permutations, match in (
+        (np.zeros((2, 3), bool), np.zeros((2, 3), bool), 1, "square"),
+        (nothing, np.zeros((2, 2), bool), 1, "square"),
+        (nothing, nothing, 0, "permutations"),
+    ):
+        with pytest.raises(InputError, match=match):
+            assignment_test(matches, tells, permutations=permutations)

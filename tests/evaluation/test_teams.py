@@ -75,6 +75,12 @@ def test_every_variant_answers_every_question_and_says_what_it_cost(config):
         assert (record["message_bytes"] > 0) == (variant not in ("single", "no_transfer"))
         if thinking and variant != "steps_0":
             assert [len(row) for row in record["agents"]["critic"]["latents"]] == [3, 3]
+        assert ("donor" in record) == (variant == "shuffled_memory")
+        if variant == "shuffled_memory":
+            # The donor may be a question that the limit leaves out.
+            donor = next(task for task in config.task.load("solve").tasks if task.id == record["donor"])
+            assert donor.id != record["item"] and donor.answer == record["donor_answer"]
+        assert isinstance(record["given"], str)
         assert record["answer"].isdigit() and record["how"] in ("exact", "numeric", "symbolic", "unparsed")
 
 

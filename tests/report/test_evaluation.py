@@ -60,7 +60,7 @@ def test_everything_is_written_and_the_same_again(make_results, tmp_path):
     one, two = (report_evaluation(make_results(), tmp_path / name) for name in ("one", "two"))
     names = [path.relative_to(tmp_path / "one") for path in one.files]
     assert sorted(path.stem for path in names if path.suffix == ".png") == [
-        *("success", "success_by_message_bytes", "success_by_seconds"),
+        *("success", "success_by_latents", "success_by_message_bytes", "success_by_seconds"),
     ]
     for first, second in zip(one.files, two.files, strict=True):
         assert first.read_bytes() == second.read_bytes()

@@ -2,7 +2,7 @@ import pytest
 
 from interlat.errors import InputError
 from interlat.tasks.base import Task
-from interlat.tasks.grading import GRADERS, extracted_answer, grade
+from interlat.tasks.grading import GRADERS, comparable_answer, extracted_answer, grade
 
 CODE = Task("c", "", metadata={"tests": "assert f() == 1", "functions": ["f"]}, grader="code")
 
@@ -78,3 +78,19 @@ def test_no_reply_ends_a_run():
 def test_a_task_without_an_answer_is_an_error():
     with pytest.raises(InputError, match="no right answer"):
         grade("1", Task("m", ""))
+
+
+@pytest.mark.parametrize(
+    ("answer", "same"),
+    [("0.5", r"\frac{1}{2}"), ("1,000", "1000"), ("$7$", "7.0"), ("Go to  Shelf 1", "go to shelf 1"), ("20%", r"20\%")],
+)
+def test_answers_that_are_the_same_have_one_form(answer, same):
+    assert comparable_answer(answer) == comparable_answer(same)
+
+
+def test_other_answers_have_other_forms():
+    forms = [
+        comparable_answer(answer)
+        for answer in ("7", "07:00", "seven", "7%", "0.7", "", "b", "go to shelf 7", "go to cabinet 7")
+    ]
+    assert len(set(forms)) == len(forms) and comparable_answer("") == ""

@@ -98,7 +98,7 @@ def test_a_field_of_another_kind_is_refused_by_its_name(fields, said):
 
 def test_all_fields_at_their_defaults_are_read_back(tmp_path):
     """A resolved configuration names every field."""
-    for kind in ("gsm8k", "math", "arithmetic"):
+    for kind in ("gsm8k", "math", "arithmetic", "secret"):
         write_config(TaskSource(kind), tmp_path)
         assert read_config(TaskSource, tmp_path / "config.yaml") == TaskSource(kind)
 
@@ -215,3 +215,10 @@ def test_a_smaller_limit_is_part_of_a_larger_one():
     assert few < more and len(few) == 5
     assert [place for place, _ in some_tasks(tasks, None)] == list(range(50))
     assert few != set(range(5)), "the first ones would be of one kind"
+
+
+def test_secrets_come_without_data_and_their_notes_can_be_left_out():
+    source = TaskSource("secret", count=9, split="train")
+    found = source.load("text")
+    assert len(found.tasks) == 9 and all(task.answer in task.notes for task in found.tasks)
+    assert not any(task.notes for task in TaskSource("secret", count=9, notes=False).load("text").tasks)

@@ -6,7 +6,7 @@ from typing import Any
 from interlat.environments.protocol import Item, Outcome
 from interlat.errors import InputError
 from interlat.tasks.base import TaskSet
-from interlat.tasks.grading import grade
+from interlat.tasks.grading import extracted_answer, grade
 from interlat.tasks.parallel import map_in_order
 from interlat.tasks.sandbox.execution import Limits
 
@@ -59,8 +59,14 @@ class QuestionEnvironment:
     def step(self, items: Sequence[Item], replies: Sequence[str]) -> Sequence[Outcome]:
         def graded(pair: tuple[Item, str]) -> Outcome:
             item, reply = pair
-            verdict = grade(reply, self._tasks[item.id], self.limits)
-            facts = {"how": verdict.how, "reason": verdict.reason, "isolation": list(verdict.isolation)}
+            task = self._tasks[item.id]
+            verdict, given = grade(reply, task, self.limits), extracted_answer(reply, task)
+            facts = {
+                "given": given or "",
+                "how": verdict.how,
+                "reason": verdict.reason,
+                "isolation": list(verdict.isolation),
+            }
             return Outcome("", True, verdict.correct, float(verdict.correct), steps=1, facts=facts)
 
         return list(map_in_order(graded, zip(items, replies, strict=True), self.workers))

@@ -28,6 +28,8 @@ from interlat.results import Results, read_results
 RESULTS_FILE = "results.jsonl"
 RECORD_FIELDS: Mapping[str, type] = {"success": bool, "steps": int, "seed": int, "message_bytes": int}
 """What is read again of a record, beside item, variant and hash."""
+ANSWER = "answer"
+"""The fact of an item that says what its message stands for: the right answer, or where to look first."""
 Sees = Literal["question", "notes", "all"]
 
 
@@ -233,6 +235,7 @@ def player_of(
     ordered = [*share, *(item for item in everything if item.id not in mine)]
     sends = Sends({item.id: text_for(item, settings.sees) for item in ordered}, size, settings.send)
     partners = _partners(arms, everything, settings.seed)
+    right = {item.id: item.facts.get(ANSWER, "") for item in everything}
     of_name = {arm.name: arm for arm in arms}
 
     def play_items(name: str, items: Sequence[Item]) -> Iterator[dict[str, Any]]:
@@ -248,7 +251,8 @@ def player_of(
             ]
         seeds = [receiver.seed(settings.seed, item.id) for item in items]
         played = _played(environment, items, receiver, messages, settings.reply, seeds)
-        for item, one, message, (episode, failure) in zip(items, made, messages, played, strict=True):
+        for item, maker, one, message, (episode, failure) in zip(items, makers, made, messages, played, strict=True):
+            donor = {"donor": maker, "donor_answer": right[maker]} if swapped else {}
             more = extra(arm, item, one, message, episode) if extra else {}
             yield {
                 "environment": environment.name,
@@ -257,6 +261,7 @@ def player_of(
                 "dtype": str(receiver.engine.dtype).removeprefix("torch."),
                 "failure": failure or ("" if arm.channel.kind == "none" else one.failure),
                 **_record(arm, item, one, message, episode),
+                **donor,
                 **more,
             }
 

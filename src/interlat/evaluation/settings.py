@@ -18,8 +18,8 @@ class Evaluate:
     sender: str
     """Folder or hub id of the sender."""
     environment: str
-    """A benchmark (gsm8k, medqa, ... see `interlat tasks list`), records, conversations, arithmetic, household, or an
-    environment of another package."""
+    """A benchmark (gsm8k, medqa, ... see `interlat tasks list`), records, conversations, arithmetic, secret, household,
+    or an environment of another package."""
     output: str
     """The run directory; the same command continues what is there."""
     receiver: str = ""
@@ -70,7 +70,7 @@ class Evaluate:
     fields: RecordFields = field(default_factory=RecordFields)
     """records: which columns hold what."""
     count: int = 200
-    """arithmetic: number of problems."""
+    """arithmetic, secret: number of items."""
     problems: ArithmeticOptions = field(default_factory=ArithmeticOptions)
     """arithmetic: how hard they are, and which."""
     workers: int = 2

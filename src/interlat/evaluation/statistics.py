@@ -231,3 +231,61 @@ def paired_difference(
     """
     ours, theirs = _paired_scores(first, second)
     return mean_interval((ours - theirs).tolist(), seed=seed, resamples=resamples, confidence=confidence)
+
+
+_TOGETHER = 500
+"""Permutations that are counted at once."""
+
+
+@dataclass(frozen=True)
+class AssignmentTest:
+    """Whether answers match what was assigned to them more often than what was assigned to others."""
+
+    matches: int
+    """Answers that match their own assignment."""
+    pairs: int
+    """Answers that could tell."""
+    chance: float
+    """Share of all answers and assignments that could tell which match; 0 where there are none."""
+    p_value: float
+    """One-sided probability of as large a share of matches if assignments were shuffled."""
+
+
+def assignment_test(
+    matches: np.ndarray, tells: np.ndarray, *, seed: int = 0, permutations: int = 10_000
+) -> AssignmentTest:
+    """A permutation test of n answers, each to one of n assignments.
+
+    The statistic is the share of matches among the pairs that tell, Σ_i M[i, i] T[i, i] / Σ_i T[i, i]. Under the null
+    hypothesis an answer has nothing to do with its own assignment, so the share of the pairs (i, s(i)) is as likely to
+    be the larger one for every permutation s; ``permutations`` are drawn, and
+    p = (1 + those that reach it) / (1 + permutations). It is a share and no count because assignments may be chosen to
+    differ from an item's own, so that more of the true pairs tell than of the shuffled ones. The same arguments give
+    the same p on every machine.
+
+    Source: B. Phipson and G. K. Smyth (2010), Permutation p-values should never be zero, equation 2.
+
+    Args:
+        matches: M, [n, n] of bool; [i, j] is whether answer i is what assignment j stands for.
+        tells: T, [n, n] of bool; False where a match would say nothing, for instance where both are the same anyway.
+        seed: of the permutations.
+        permutations: how many are drawn.
+
+    Raises:
+        InputError: no square matrices of one size, or no permutations.
+    """
+    if matches.ndim != 2 or matches.shape[0] != matches.shape[1] or matches.shape != tells.shape or not matches.size:
+        raise InputError(f"matches {matches.shape} and tells {tells.shape}, expected two square matrices of one size")
+    if permutations < 1:
+        raise InputError(f"permutations is {permutations}, expected at least 1, better 10000")
+    telling, places = matches & tells, np.arange(len(matches))
+    found, pairs = int(telling[places, places].sum()), int(tells[places, places].sum())
+    generator, reached = np.random.default_rng(seed), 0
+    for start in range(0, permutations, _TOGETHER):
+        size = min(_TOGETHER, permutations - start)
+        orders = generator.permuted(np.tile(places, (size, 1)), axis=1)
+        # Shares are compared as products of whole numbers, so that no rounding decides; no pair that tells is share 0.
+        hits, told = telling[places, orders].sum(axis=1), tells[places, orders].sum(axis=1)
+        reached += int((hits * max(pairs, 1) >= found * np.maximum(told, 1)).sum())
+    chance = float(telling.sum() / tells.sum()) if tells.any() else 0.0
+    return AssignmentTest(found, pairs, chance, (1 + reached) / (1 + permutations))

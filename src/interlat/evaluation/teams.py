@@ -24,7 +24,7 @@ from interlat.evaluation.team_settings import CONTROLS as CONTROLS
 from interlat.evaluation.team_settings import EvaluateTeams as EvaluateTeams
 from interlat.messages import Message
 from interlat.results import Results
-from interlat.tasks.base import TaskSet
+from interlat.tasks.base import Task, TaskSet
 from interlat.tasks.parallel import map_in_order
 from interlat.tasks.sources import some_tasks
 from interlat.teams.runner import Teamwork
@@ -62,10 +62,9 @@ def evaluate_teams(config: EvaluateTeams, ranks: Ranks | None = None) -> Iterato
 
     def begin() -> Player:
         agents = load_agents(config, ranks.device(config.device), teams)
-        questions = {task.id: task.text for task in everything.tasks}
 
         def play_items(variant: str, items: Sequence[Item]) -> Iterator[dict[str, Any]]:
-            played = make_arm(config, variant, agents, questions).play(items)
+            played = make_arm(config, variant, agents, everything.tasks).play(items)
             began = time.perf_counter()
             for record in map_in_order(functools.partial(_graded, environment), played, GRADERS, MOST_UNGRADED):
                 # The time since the last answer: they add up to the time of the run.
@@ -87,8 +86,8 @@ class TeamArm:
 
     variant: str
     teamwork: Teamwork
-    others: Mapping[str, str]
-    """By item the question that all but the final agent are asked instead; empty but for shuffled_memory."""
+    others: Mapping[str, Task]
+    """By item the task whose question all but the final agent are asked instead; empty but for shuffled_memory."""
     traces: int
     """Likeliest tokens of each latent in the records."""
     exact: bool = False
@@ -104,13 +103,14 @@ class TeamArm:
         def questions() -> Iterator[Question]:
             for item in items:
                 known[item.id] = item
-                yield Question(item.id, item.question, self.others.get(item.id, ""))
+                other = self.others.get(item.id)
+                yield Question(item.id, item.question, "" if other is None else other.text)
 
         for run in self.teamwork.run(questions()):
             yield known.pop(run.question.key), self._record(run)
 
     def _record(self, run: TeamRun) -> dict[str, Any]:
-        final = self.teamwork.team.final_agent.name
+        final, other = self.teamwork.team.final_agent.name, self.others.get(run.question.key)
         costs = ("prompt_tokens", "latent_steps", "decoded_tokens", "forward_passes")
         sent = [turn.message_bytes for name, turn in run.turns.items() if name != final]
         engines = {name: agent.engine for name, agent in self.teamwork.members.items()}
@@ -132,24 +132,24 @@ class TeamArm:
                 for name, turn in run.turns.items()
             },
             **({"foreign_caches": foreign} if foreign else {}),
+            **({} if other is None else {"donor": other.id, "donor_answer": other.answer}),
         }
 
 
-def make_arm(config: EvaluateTeams, variant: str, agents: Mapping[str, Agent], questions: Mapping[str, str]) -> TeamArm:
+def make_arm(config: EvaluateTeams, variant: str, agents: Mapping[str, Agent], tasks: Sequence[Task]) -> TeamArm:
     """The arm of a variant.
 
     Args:
         config: teams, connector and seeds.
         variant: one of ``METHODS`` and ``CONTROLS``.
         agents: by the names that members use.
-        questions: all questions of the data by item, so that a limit changes nobody's partner.
+        tasks: all of the data, so that a limit changes nobody's partner.
     """
     connectors = {name: _connector(config, variant, agent.engine) for name, agent in agents.items()}
     others = {}
     if variant == "shuffled_memory":
-        texts = list(questions.values())
-        partners = cross_task_partners(list(questions), run_seed=config.seed)
-        others = {item: texts[partner] for item, partner in zip(questions, partners, strict=True)}
+        partners = cross_task_partners([task.id for task in tasks], run_seed=config.seed)
+        others = {task.id: tasks[partner] for task, partner in zip(tasks, partners, strict=True)}
 
     def send(question: Question, member: Member, message: Message) -> None:
         save_message(Path(config.save_messages) / variant, question.key, member.name, message)

@@ -11,11 +11,13 @@ from rich.text import Text
 
 from interlat.evaluation.statistics import Interval
 from interlat.files import write_atomically
+from interlat.report.donors import MEANINGS
 from interlat.report.figures import Point, cost_figure, save_figure, success_figure
 from interlat.report.summary import Comparison, Record, Row, Summary, summarise
 from interlat.report.table import (
     Column,
     comparison_columns,
+    donor_columns,
     folded,
     markdown_table,
     mean_of,
@@ -83,6 +85,7 @@ def notes(summary: Summary) -> list[str]:
         ]
     if summary.repeated:
         lines.append("Items were tried under several seeds: Wilson intervals take episodes as independent.")
+    lines += donor_notes(summary)
     failures = sum(row.failures for row in summary.on(summary.groups[-1]))
     if failures:
         total = sum(row.episodes for row in summary.on(summary.groups[-1]))
@@ -93,6 +96,18 @@ def notes(summary: Summary) -> list[str]:
     if alone:
         lines.append(f"no control: {', '.join(alone)}. A gain may not come from what the message says.")
     return lines
+
+
+def donor_notes(summary: Summary) -> list[str]:
+    """What a reader has to know to read the table of donors; empty where there is none."""
+    if not summary.donors:
+        return []
+    lines = [
+        "Donor: the item whose message the receiver got instead. In brackets: how often the answer is another item's, "
+        "by chance. Of items where both answers would be the same, none counts."
+    ]
+    found = dict.fromkeys(row.verdict for row in summary.donors)
+    return lines + [f"{verdict}: {MEANINGS[verdict]}." for verdict in found]
 
 
 def _family(summary: Summary) -> str:
@@ -112,10 +127,12 @@ def shown(
     comparisons: Sequence[Comparison],
     lines: Sequence[str],
 ) -> Group:
-    """A table of all rows, one of some comparisons if there are any, and notes, for a terminal."""
+    """A table of all rows, of some comparisons and of donors where there are any, and notes, for a terminal."""
     parts: list[RenderableType] = [rich_table(columns, summary.by_group(summary.rows)), Text()]
     if comparisons:
         parts += [rich_table(compared, summary.by_group(comparisons)), Text()]
+    if summary.donors:
+        parts += [rich_table(donor_columns(), {"": summary.donors}), Text()]
     return Group(*parts, *(Text(line, style="dim") for line in lines))
 
 
@@ -126,14 +143,16 @@ def markdown_report(summary: Summary) -> str:
     for group, comparisons in summary.by_group(summary.comparisons).items():
         tables[group] += [markdown_table(compared, comparisons)] if comparisons else []
     parts = [part for group, of in tables.items() for part in ([f"**{group}**"] if group else []) + of]
+    parts += [markdown_table(donor_columns(_WIDE), summary.donors)] if summary.donors else []
     return "\n\n".join([*parts, "\n".join(f"- {line}" for line in notes(summary))]) + "\n"
 
 
 def json_lines(summary: Summary) -> str:
-    """One JSON line a row and a comparison, from the same numbers as the tables."""
+    """One JSON line a row, a comparison and a channel under donors' messages, from the same numbers as the tables."""
     found = summary.as_dict()
     rows: list[dict[str, Any]] = [{"kind": "arm", **row} for row in found["rows"]]
     rows += [{"kind": "comparison", **comparison} for comparison in found["comparisons"]]
+    rows += [{"kind": "donor", **donor} for donor in found["donors"]]
     return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
@@ -141,7 +160,8 @@ def draw_figures(summary: Summary, directory: str | Path) -> list[Path]:
     """Draw success by arm, and success against those costs of all items together that several arms have."""
     figures = {"success": success_figure(summary, "success, %", "items")}
     rows = [row for row in summary.on(summary.groups[-1]) if row.role != "control"]
-    for field, label in (("message_bytes", "bytes of a message"), ("seconds", "seconds per item")):
+    costs = {"message_bytes": "bytes of a message", "latents": "latents of a message", "seconds": "seconds per item"}
+    for field, label in costs.items():
         costly = [(row, row.means[field]) for row in rows if row.means.get(field)]
         if len(costly) > 1:
             points = [Point(row.variant, row.success, Interval(cost, cost, cost)) for row, cost in costly]

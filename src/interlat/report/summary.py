@@ -18,6 +18,7 @@ from interlat.evaluation.statistics import (
     paired_difference,
     wilson_interval,
 )
+from interlat.report.donors import DonorRow, donor_rows
 
 Record = Mapping[str, Any]
 """One item under one arm: a line of ``results.jsonl``."""
@@ -111,6 +112,8 @@ class Summary:
     seeds: tuple[int, ...]
     step_caps: tuple[int, ...]
     config_hashes: tuple[str, ...]
+    donors: tuple[DonorRow, ...] = ()
+    """What every channel answers to the messages of other items, over all groups together."""
 
     def on(self, group: str) -> list[Row]:
         """The rows of one group, in table order."""
@@ -325,4 +328,5 @@ def summarise(
         seeds=tuple(sorted({record["seed"] for record in known})),
         step_caps=tuple(sorted({record["max_steps"] for record in known if "max_steps" in record})),
         config_hashes=tuple(sorted({record["config_hash"] for record in known})),
+        donors=donor_rows(known),
     )

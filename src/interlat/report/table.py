@@ -9,7 +9,8 @@ from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from interlat.evaluation.statistics import Interval
+from interlat.evaluation.statistics import AssignmentTest, Interval
+from interlat.report.donors import DonorRow
 from interlat.report.summary import Comparison, Row
 
 RowType = TypeVar("RowType")
@@ -85,6 +86,24 @@ def comparison_columns(items: str, width: int = 34, adjusted: bool = False) -> l
         Column("p (McNemar)", lambda one: p_text(one.test.p_value)),
     ]
     return [*columns, Column("p (Holm)", lambda one: p_text(one.adjusted))] if adjusted else columns
+
+
+def donor_columns(width: int = 15) -> list[Column[DonorRow]]:
+    """Channels under the messages of other items: what changes, what follows the donor, and what chance gives."""
+    return [
+        Column("channel\n", lambda row: folded(row.channel, width), left=True),
+        Column("items\n", lambda row: str(row.items)),
+        Column("answer\nchanged %", lambda row: percent(row.changed, ends=0)),
+        Column("donor's right\nanswer %", lambda row: _followed(row.right)),
+        Column("donor's own\nanswer %", lambda row: _followed(row.own)),
+        Column("p\n(Holm)", lambda row: p_text(row.p_value)),
+        Column("channel\nis", lambda row: row.verdict),
+    ]
+
+
+def _followed(test: AssignmentTest) -> str:
+    """A share of answers and what chance gives: 62.5 (5.1)."""
+    return f"{100 * test.matches / test.pairs:.1f} ({100 * test.chance:.1f})" if test.pairs else "-"
 
 
 def percent(interval: Interval, digits: int = 1, ends: int = 1, sign: str = "") -> str:

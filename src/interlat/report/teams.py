@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Group
 
 from interlat.evaluation.teams import CONTROLS
-from interlat.report.evaluation import shown
+from interlat.report.evaluation import donor_notes, shown
 from interlat.report.summary import Arm, Record, Row, Summary, summarise
 from interlat.report.table import Column, comparison_columns, mean_of, percent
 
@@ -46,7 +46,7 @@ def summarise_teams(records: Sequence[Record]) -> Summary:
 def team_tables(records: Sequence[Record]) -> Group:
     """Rows and comparisons as tables for a terminal of 80 columns, and what a reader has to know."""
     summary = summarise_teams(records)
-    notes = []
+    notes = donor_notes(summary)
     failures = sum(row.failures for row in summary.rows)
     if failures:
         total = sum(row.episodes for row in summary.rows)

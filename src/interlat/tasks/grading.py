@@ -1,8 +1,12 @@
 """Whether a reply gives the right answer to a task."""
 
+import re
+
 from interlat.reasoning import final_part
 from interlat.registry import Registry
 from interlat.tasks.base import Task
+from interlat.tasks.graders.notation import in_one_spelling
+from interlat.tasks.graders.numbers import number_in
 from interlat.tasks.graders.verdict import Grader, Verdict
 from interlat.tasks.sandbox.execution import Limits
 
@@ -17,8 +21,10 @@ GRADERS: Registry[Grader] = Registry(
 """All graders, by the name that tasks have of them."""
 PLACE_OF_FORMAT = "{format}"
 """Where a prompt has the `Grader.answer_format`."""
+
 UNENDED_THOUGHT = "the reply ends inside a thought"
 """Reason of the verdict on a reply without a final part."""
+_LETTER = re.compile(r"(?<![\\A-Za-z])[A-Za-z]")
 
 
 def grade(reply: str, task: Task, limits: Limits | None = None) -> Verdict:
@@ -42,3 +48,16 @@ def extracted_answer(reply: str, task: Task) -> str | None:
     there is none."""
     said = final_part(reply)
     return None if said is None else GRADERS[task.grader].extracted(said, task)
+
+
+def comparable_answer(answer: str) -> str:
+    """An answer in the form in which two answers of a run are compared with each other: equal texts are one answer.
+
+    A number is its exact value, whatever its notation (``1/2`` is ``0.5``); anything else is its words, in lower case
+    and one space apart. Coarser and much cheaper than grading one against the other.
+    """
+    # A number among words may be one of a name: shelf 7 is not cabinet 7.
+    number = None if _LETTER.search(answer) else number_in(in_one_spelling(answer))
+    if number is not None:
+        return f"{number.value}%" if number.is_percent else str(number.value)
+    return " ".join(answer.casefold().split())

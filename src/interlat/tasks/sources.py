@@ -20,6 +20,7 @@ from interlat.tasks.conversations import load_conversations
 from interlat.tasks.grading import PLACE_OF_FORMAT
 from interlat.tasks.hendrycks_math import MATH
 from interlat.tasks.records import RecordFields, load_records
+from interlat.tasks.secret import secret_tasks
 
 PLACE_OF_TEXT = "{text}"
 """Where a prompt has the text of a task."""
@@ -44,8 +45,9 @@ class TaskSource:
     """A set of tasks. A field that another kind takes is refused."""
 
     kind: str
-    """conversations: ALFWorld trajectories as conversation JSON. arithmetic: generated word problems. records: any
-    JSON, JSONL, Parquet or CSV file or hub data set. alfworld: episodes of authored games (`interlat collect
+    """conversations: ALFWorld trajectories as conversation JSON. arithmetic: generated word problems. secret:
+    generated numbers, names and code words that only the sender is told. records: any JSON, JSONL, Parquet or CSV file
+    or hub data set. alfworld: episodes of authored games (`interlat collect
     episodes`). All others: the benchmarks (`interlat tasks list`), and what other packages add."""
     data: str = ""
     """File, folder or hub id; empty is the benchmark's own place on the hub."""
@@ -63,10 +65,10 @@ class TaskSource:
     fields: RecordFields = field(default_factory=RecordFields)
     """records: which columns hold what."""
     notes: bool = True
-    """alfworld, records, arithmetic: give the sender the notes that only it may see; without them it gets the text
-    that the receiver gets."""
+    """alfworld, records, arithmetic, secret: give the sender the notes that only it may see; without them it gets the
+    text that the receiver gets."""
     count: int = 200
-    """arithmetic: number of problems."""
+    """arithmetic, secret: number of tasks."""
     problems: ArithmeticOptions = field(default_factory=ArithmeticOptions)
     """arithmetic: how hard they are, and which."""
 
@@ -190,6 +192,15 @@ class ArithmeticKind(SourceKind):
         return arithmetic_problems(source.count, source.split or "test", source.problems)
 
 
+class SecretKind(SourceKind):
+    """Generated secrets that only the sender is told."""
+
+    takes, ask = ("split", "count", "notes"), "text"
+
+    def load(self, source: TaskSource, ask: Ask) -> TaskSet:
+        return secret_tasks(source.count, source.split or "test")
+
+
 class RecordsKind(SourceKind):
     """Any data set."""
 
@@ -216,7 +227,14 @@ class TaskSources(Registry[SourceKind]):
 
 
 CONVERSATIONS, ARITHMETIC, RECORDS, MATH_PROBLEMS = ConversationsKind(), ArithmeticKind(), RecordsKind(), MathKind()
-_HOMES = {"conversations": "CONVERSATIONS", "arithmetic": "ARITHMETIC", "records": "RECORDS", "math": "MATH_PROBLEMS"}
+SECRETS = SecretKind()
+_HOMES = {
+    "conversations": "CONVERSATIONS",
+    "arithmetic": "ARITHMETIC",
+    "records": "RECORDS",
+    "math": "MATH_PROBLEMS",
+    "secret": "SECRETS",
+}
 TASK_SOURCES = TaskSources("task_sources", {name: f"{__name__}:{home}" for name, home in _HOMES.items()})
 
 

@@ -56,6 +56,13 @@ def test_records_say_what_was_sent_and_keep_the_step_cap(played):
     assert (told["actor"], told["message_kind"], told["message_rows"]) == ("latent", "text", 0)
     assert told["message_bytes"] == len(told["plan"].encode()) > 0
     assert by_variant["latent"]["message_bytes"] == by_variant["latent"]["message_rows"] * 16 * 2
+    beliefs = {record["item"]: record["episodes"][0]["beliefs"] for record in records if record["episodes"]}
+    donors = {line["item"]: line["donor"] for line in lines if line["variant"] == "cross_task"}
+    assert donors.keys() == set(donors.values()) and all(item != donor for item, donor in donors.items())
+    for line in lines:
+        assert line["answer"] == f"go to {beliefs[line['item']][0]['places'][0]}"
+        if line["variant"] == "cross_task":
+            assert line["donor_answer"] == f"go to {beliefs[line['donor']][0]['places'][0]}"
     evidence = {record["item"]: record["episodes"][0]["evidence"] for record in records if record["episodes"]}
     for line in lines:
         assert line["evidence"] == evidence[line["item"]]

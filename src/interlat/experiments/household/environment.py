@@ -75,7 +75,8 @@ class HouseholdEnvironment:
 
 
 def _item(record: Mapping[str, Any]) -> Item:
-    evidence = record["episodes"][0]["evidence"]
+    drawn = record["episodes"][0]
+    evidence = drawn["evidence"]
     return Item(
         id=record["item"],
         question=room_and_task(record["opening"]),
@@ -84,7 +85,8 @@ def _item(record: Mapping[str, Any]) -> Item:
         task_type=record["task_type"],
         family=(record["task_type"], record["layout"]["target_type"]),
         max_steps=record["max_steps"],
-        facts={"evidence": evidence},
+        # Where the notes say to look first, which is what a message about them stands for.
+        facts={"evidence": evidence, "answer": f"go to {drawn['beliefs'][0]['places'][0]}"},
     )
 
 

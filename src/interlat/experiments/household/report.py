@@ -13,12 +13,13 @@ from rich.text import Text
 from interlat.experiments.household.games import Inspection
 from interlat.experiments.household.page import draw_figures, facts_of_run, is_uncontrolled, render_page
 from interlat.files import write_atomically
-from interlat.report.evaluation import shown
+from interlat.report.evaluation import donor_notes, shown
 from interlat.report.figures import png_of, svg_of
 from interlat.report.summary import ROLES, Arm, Record, Row, Summary, summarise
 from interlat.report.table import (
     Column,
     comparison_columns,
+    donor_columns,
     folded,
     markdown_table,
     mean_of,
@@ -111,6 +112,7 @@ def notes(summary: Summary) -> list[str]:
         "Points: difference of success paired by game; 95 % bootstrap interval.",
         "p: exact two-sided McNemar test, not corrected for the number of tests.",
     ]
+    lines += donor_notes(summary)
     if summary.repeated:
         lines.append("Games were played under several seeds: Wilson intervals take episodes as independent.")
     if any(map(is_uncontrolled, summary.rows)):
@@ -131,6 +133,7 @@ def markdown_report(summary: Summary) -> str:
         split = Column[Any]("split", lambda one: one.group, left=True)
         pair = Column[Any]("first - second", lambda one: f"`{one.first}` - `{one.second}`", left=True)
         parts.append(markdown_table([split, pair, *comparison_columns("games")[1:]], summary.comparisons))
+    parts += [markdown_table(donor_columns(), summary.donors)] if summary.donors else []
     return "\n\n".join([*parts, "\n".join(notes(summary))]) + "\n"
 
 
