@@ -97,7 +97,7 @@ def test_a_model_is_fetched_once_and_loads_by_its_name(known, tmp_path, build_mo
     with pytest.raises(CheckpointError, match=r"has no config\.json.*only where no folder has its name"):
         interlat.load("tiny-known")
     assert main(["models", "list"]) == 0
-    assert "here the name means" in " ".join(capsys.readouterr().out.split())
+    assert f"here the name tiny-known means {tmp_path / 'tiny-known'}" in capsys.readouterr().out
 
 
 def test_another_file_is_refused_and_leaves_nothing(known, monkeypatch, tmp_path):

@@ -74,6 +74,12 @@ class HouseholdEnvironment:
         return [self._records[item.id]["game"] for item in items]
 
 
+def _answer(drawn: Mapping[str, Any]) -> dict[str, str]:
+    """Where the notes say to look first, which is what a message about them stands for; nothing if they do not say."""
+    beliefs = drawn.get("beliefs")
+    return {"answer": f"go to {beliefs[0]['places'][0]}"} if beliefs else {}
+
+
 def _item(record: Mapping[str, Any]) -> Item:
     drawn = record["episodes"][0]
     evidence = drawn["evidence"]
@@ -85,8 +91,7 @@ def _item(record: Mapping[str, Any]) -> Item:
         task_type=record["task_type"],
         family=(record["task_type"], record["layout"]["target_type"]),
         max_steps=record["max_steps"],
-        # Where the notes say to look first, which is what a message about them stands for.
-        facts={"evidence": evidence, "answer": f"go to {drawn['beliefs'][0]['places'][0]}"},
+        facts={"evidence": evidence, **_answer(drawn)},
     )
 
 
