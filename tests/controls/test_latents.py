@@ -18,7 +18,7 @@ from interlat.controls.latents import (
 from interlat.errors import InputError, MessageError
 
 ALONE = [name for name in control_names() if name != "cross_task"]
-NOT_RANDOM = ("zeros", "first_rows", "spaced_rows", "pooled_rows", "int8")
+NOT_RANDOM = ("zeros", "first_rows", "last_rows", "spaced_rows", "keep_first", "keep_last", "pooled_rows", "int8")
 NEED_TWO_ROWS = [
     "gaussian",
     "covariance_gaussian",
@@ -249,7 +249,10 @@ def test_int8_rows_are_off_by_half_a_step_at_most() -> None:
 
 def test_what_keeps_a_part_of_the_message_is_no_evidence_that_it_matters() -> None:
     kept = {name for name in control_names() if shortens(name)}
-    assert kept == {"first_rows", "spaced_rows", "pooled_rows", "keep_rows", "int8"}
+    assert kept == {
+        *("first_rows", "last_rows", "spaced_rows", "pooled_rows", "int8"),
+        *("keep_rows", "keep_first", "keep_last"),
+    }
     assert shortens("first-rows:4") and not shortens("zeros") and not shortens("nothing")
 
 
@@ -257,6 +260,19 @@ def test_first_rows_are_a_prefix() -> None:
     message = make_message(5, dtype=torch.float32)
     assert torch.equal(control_message("first_rows:3", message, "a", run_seed=0), message[:3])
     assert torch.equal(control_message("first_rows:9", message, "a", run_seed=0), message)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        *(("last_rows:3", [2, 3, 4]), ("last_rows:9", [0, 1, 2, 3, 4]), ("last_rows", [4])),
+        *(("keep_first:0.4", [0, 1]), ("keep_first:0.41", [0, 1, 2]), ("keep_first:0.01", [0])),
+        *(("keep_last:0.4", [3, 4]), ("keep_last:1", [0, 1, 2, 3, 4]), ("keep_last", [2, 3, 4])),
+    ],
+)
+def test_an_end_of_a_message_is_kept(name: str, rows: list[int]) -> None:
+    message = make_message(5, dtype=torch.float32)
+    assert torch.equal(control_message(name, message, "a", run_seed=0), message[rows])
 
 
 @pytest.mark.parametrize(("fraction", "rows", "kept"), [(0.1, 30, 3), (0.5, 5, 3), (0.01, 5, 1), (1.0, 5, 5)])

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from interlat.controls.latents import control_message
-from interlat.controls.messages import CONTROLS, MessageControl, control_named, controlled, controls_of
+from interlat.controls.messages import CONTROLS, MessageControl, control_named, controlled, controls_of, fits
 from interlat.engine.cache_message import message_of_cache
 from interlat.errors import InputError
 from interlat.messages import HiddenMessage, TextMessage
@@ -50,17 +50,28 @@ def test_a_cache_keeps_its_moments_and_loses_its_content(cache, agents):
 
 def test_every_kind_has_its_controls_and_no_other(hidden, cache):
     assert controls_of("text") == ("cross_task", "shuffled_words")
-    assert controls_of("cache") == ("cross_task", "zeros", "gaussian")
+    assert {"cross_task", "zeros", "gaussian", "random_rotation", "covariance_noise"} < set(controls_of("cache"))
+    assert set(controls_of("hidden")) - set(controls_of("cache")) == {"shuffled_rows"}
     assert {"cross_task", "zeros", "gaussian", "covariance_gaussian"} < set(controls_of("hidden"))
     assert not {"first_rows", "int8"} & set(controls_of("hidden"))
     for kind in ("text", "hidden", "cache"):
         for name in controls_of(kind):
-            assert kind in control_named(name, kind).kinds
-    for name, kind in (("shuffled_words", "hidden"), ("random_rotation", "text"), ("random_rotation", "cache")):
+            assert kind in control_named(name, kind).kinds and fits(name, kind)
+    for name, kind in (("shuffled_words", "hidden"), ("random_rotation", "text"), ("shuffled_words", "cache")):
         with pytest.raises(InputError, match=f"'{name}' is for .* not for {kind}"):
             control_named(name, kind)
+        assert not fits(name, kind)
+    assert fits("first-rows:4", "cache") and not fits("first_rows:4", "text") and not fits("gausian", "hidden")
     with pytest.raises(InputError, match="'gausian'"):
         control_named("gausian", "hidden")
+
+
+def test_a_control_of_rows_that_means_nothing_on_a_cache_is_refused_with_the_reason(cache):
+    for name, reason in (("shuffled_rows", "in any order"), ("pooled_rows:2", "the key of none")):
+        with pytest.raises(InputError, match=f"'{name}' is not for cache messages.*{reason}"):
+            control_named(name, "cache")
+    with pytest.raises(InputError, match="needs a number"):
+        controlled("keep_first:2", cache, "a", run_seed=0)
 
 
 def test_a_control_from_outside_is_used(hidden, monkeypatch):

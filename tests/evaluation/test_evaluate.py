@@ -68,11 +68,14 @@ def test_controls_go_to_the_channels_that_they_are_for():
     names = [arm.name for arm in arms_of(("none", "text", "hidden", "cache"), ("cross_task", "zeros", "first_rows:4"))]
     assert names == [
         "none", "text", "text/cross_task", "hidden", "hidden/cross_task", "hidden/zeros", "hidden/first_rows:4",
-        "cache", "cache/cross_task", "cache/zeros",
+        "cache", "cache/cross_task", "cache/zeros", "cache/first_rows:4",
     ]  # fmt: skip
+    rows = [arm.name for arm in arms_of(("text", "hidden", "cache"), ("shuffled_rows",))]
+    assert rows == ["text", "hidden", "hidden/shuffled_rows", "cache"]
     for channels, controls, named in (
         (("none",), ("zeros",), "zeros.*none of the channels"),
         (("text",), ("zeros",), "zeros"),
+        (("text", "cache"), ("shuffled_rows",), "shuffled_rows.*in any order"),
         (("hidden",), ("gausian",), "gausian"),
     ):
         with pytest.raises(InputError, match=named):

@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from interlat.controls.cross_task import CROSS_TASK
@@ -29,6 +29,7 @@ from interlat.store.encoding import decode, encode
 
 INT8 = "int8"
 Operation = Callable[[Float[Tensor, "K D"], Generator, float], Float[Tensor, "rows D"]]
+Selection = Callable[[int, Generator, float], Int[Tensor, " rows"]]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Control:
     shortens: bool = False
     """It keeps a part of what the message says in fewer bytes: something to compare with, no evidence that the message
     matters."""
+    kept: Selection | None = None
+    """Which rows stay, where the control only selects: ``(K, generator, value) -> ascending indices``."""
 
 
 _REGISTRY: dict[str, Control] = {}
@@ -59,6 +62,17 @@ def _register(name: str, **limits: Any) -> Callable[[Operation], Operation]:
     def add(operation: Operation) -> Operation:
         _REGISTRY[name] = Control(name, operation, **limits)
         return operation
+
+    return add
+
+
+def _register_selection(name: str, **limits: Any) -> Callable[[Selection], Selection]:
+    def add(selection: Selection) -> Selection:
+        def select(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "rows D"]:
+            return message[selection(message.shape[0], generator, value)]
+
+        _REGISTRY[name] = Control(name, select, rows_needed=1, shortens=True, kept=selection, **limits)
+        return selection
 
     return add
 
@@ -230,22 +244,52 @@ def shuffled_rows(message: Float[Tensor, "K D"], generator: Generator, value: fl
     return message[order]
 
 
-@_register("first_rows", default=1, rows_needed=1, whole_value=True, shortens=True)
-def first_rows(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "rows D"]:
+@_register_selection("first_rows", default=1, whole_value=True)
+def first_rows(rows: int, generator: Generator, value: float) -> Int[Tensor, " rows"]:
     """The first ``value`` rows; a message that is not longer stays whole."""
-    return message[: int(value)]
+    return torch.arange(min(rows, int(value)))
 
 
-@_register("spaced_rows", default=1, rows_needed=1, whole_value=True, shortens=True)
-def spaced_rows(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "rows D"]:
+@_register_selection("last_rows", default=1, whole_value=True)
+def last_rows(rows: int, generator: Generator, value: float) -> Int[Tensor, " rows"]:
+    """The last ``value`` rows; a message that is not longer stays whole."""
+    return torch.arange(max(0, rows - int(value)), rows)
+
+
+@_register_selection("spaced_rows", default=1, whole_value=True)
+def spaced_rows(rows: int, generator: Generator, value: float) -> Int[Tensor, " rows"]:
     """``value`` rows at even distances, each in the middle of its segment; a shorter message stays whole.
 
     Row ``floor((k + 1/2) K / value)`` for k = 0 ... value - 1.
     """
-    rows, wanted = message.shape[0], int(value)
+    wanted = int(value)
     if rows <= wanted:
-        return message
-    return message[[(2 * k + 1) * rows // (2 * wanted) for k in range(wanted)]]
+        return torch.arange(rows)
+    return (2 * torch.arange(wanted) + 1) * rows // (2 * wanted)
+
+
+@_register_selection("keep_first", default=0.5, largest=1.0)
+def keep_first(rows: int, generator: Generator, value: float) -> Int[Tensor, " rows"]:
+    """The first ⌈fraction · K⌉ of the rows (Interlat's keep ratio)."""
+    return torch.arange(_share(rows, value))
+
+
+@_register_selection("keep_last", default=0.5, largest=1.0)
+def keep_last(rows: int, generator: Generator, value: float) -> Int[Tensor, " rows"]:
+    """The last ⌈fraction · K⌉ of the rows."""
+    return torch.arange(rows - _share(rows, value), rows)
+
+
+@_register_selection("keep_rows", default=0.5, largest=1.0)
+def keep_rows(rows: int, generator: Generator, value: float) -> Int[Tensor, " rows"]:
+    """A random ⌈fraction · K⌉ of the rows, in their true order."""
+    return torch.randperm(rows, generator=generator)[: _share(rows, value)].sort().values
+
+
+def _share(rows: int, fraction: float) -> int:
+    """At least one row."""
+    # The small constant undoes 0.1 * 30 = 3.0000000000000004 and its like, which would keep a row too many.
+    return max(1, math.ceil(fraction * rows - 1e-9))
 
 
 @_register("pooled_rows", default=1, rows_needed=1, whole_value=True, shortens=True)
@@ -263,12 +307,3 @@ def int8(message: Float[Tensor, "K D"], generator: Generator, value: float) -> F
     """All rows, each rounded to 255 whole multiples of its largest magnitude / 127: half the bytes of bfloat16."""
     encoded = encode(message, "float64", "int8")
     return decode(encoded.rows, encoded.scales, "float64")
-
-
-@_register("keep_rows", default=0.5, rows_needed=1, largest=1.0, shortens=True)
-def keep_rows(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "rows D"]:
-    """A random ⌈fraction · K⌉ of the rows, in their true order."""
-    rows = message.shape[0]
-    # The small constant undoes 0.1 * 30 = 3.0000000000000004 and its like, which would keep a row too many.
-    kept = max(1, math.ceil(value * rows - 1e-9))
-    return message[torch.randperm(rows, generator=generator)[:kept].sort().values]

@@ -9,12 +9,9 @@ import dataclasses
 import random
 from collections.abc import Callable, Mapping
 
-import torch
-from jaxtyping import Float
-from torch import Generator, Tensor
-
+from interlat.controls import caches
 from interlat.controls.cross_task import CROSS_TASK
-from interlat.controls.latents import control_message, control_names, parse_control
+from interlat.controls.latents import control_message, control_names, is_control, parse_control
 from interlat.engine.sampling import row_seed
 from interlat.errors import InputError
 from interlat.messages import CacheMessage, HiddenMessage, Kind, Message, TextMessage
@@ -54,8 +51,10 @@ def control_named(name: str, kind: Kind) -> MessageControl:
         return MessageControl(("text", "hidden", "cache"), lambda message, item, seed: message)
     elif base in _ON_TEXT:
         control = MessageControl(("text",), _ON_TEXT[base])
-    elif kind == "cache" and base in _ON_CACHES:
-        control = MessageControl(("cache",), _on_cache(base))
+    elif kind == "cache" and base in caches.REFUSED:
+        raise InputError(f"the control {name!r} is not for cache messages: {caches.REFUSED[base]}")
+    elif kind == "cache" and base in caches.names():
+        control = MessageControl(("cache",), _on_caches(name), parse_control(name)[0].shortens)
     else:
         control = MessageControl(("hidden",), _on_latents(name), parse_control(name)[0].shortens)
     if kind not in control.kinds:
@@ -66,12 +65,24 @@ def control_named(name: str, kind: Kind) -> MessageControl:
     return control
 
 
+def fits(name: str, kind: Kind) -> bool:
+    """Whether the control ``name`` or ``name:value`` is for messages of a kind; one that is unknown is for none."""
+    base = name.partition(":")[0].replace("-", "_")
+    if base in CONTROLS:
+        return kind in CONTROLS[base].kinds
+    if base == CROSS_TASK:
+        return True
+    if base in _ON_TEXT:
+        return kind == "text"
+    return (kind == "hidden" and is_control(base)) or (kind == "cache" and base in caches.names())
+
+
 def controls_of(kind: Kind) -> tuple[str, ...]:
     """The names of all controls for a kind of message, but for those that only shorten it."""
     ours: Mapping[Kind, tuple[str, ...]] = {
         "hidden": tuple(name for name in control_names() if name != CROSS_TASK and not parse_control(name)[0].shortens),
         "text": tuple(_ON_TEXT),
-        "cache": tuple(_ON_CACHES),
+        "cache": tuple(name for name in caches.names() if not parse_control(name)[0].shortens),
     }
     theirs = [name for name in CONTROLS.names() if kind in CONTROLS[name].kinds and not CONTROLS[name].shortens]
     return (CROSS_TASK, *ours[kind], *theirs)
@@ -123,36 +134,11 @@ def _shuffled_words(message: Message, item: str, seed: int) -> Message:
 _ON_TEXT: Mapping[str, OnMessage] = {"shuffled_words": _shuffled_words}
 
 
-def _zeros(layer: Float[Tensor, "H T d"], generator: Generator) -> Float[Tensor, "H T d"]:
-    return torch.zeros_like(layer)
+def _on_caches(name: str) -> OnMessage:
+    parse_control(name)
 
-
-def _gaussian(layer: Float[Tensor, "H T d"], generator: Generator) -> Float[Tensor, "H T d"]:
-    """iid N(mean, variance) over the positions, for each head and dimension."""
-    noise = torch.randn(layer.shape, generator=generator, dtype=layer.dtype)
-    return layer.mean(1, keepdim=True) + noise * layer.std(1, keepdim=True, correction=0)
-
-
-_ON_CACHES: Mapping[str, Callable[[Tensor, Generator], Tensor]] = {"zeros": _zeros, "gaussian": _gaussian}
-
-
-def _on_cache(name: str) -> OnMessage:
     def apply(message: Message, item: str, seed: int) -> Message:
         assert isinstance(message, CacheMessage), "checked by its kind"
-        if len(message.next_position) != 1 or message.key_scales:
-            raise InputError(f"the control {name!r} needs the cache of one conversation, not rounded to int8")
-        generator = Generator().manual_seed(row_seed(seed, item, name))
-        positions = message.attention_mask[0].cpu()
-
-        def changed(layer: Tensor) -> Tensor:
-            exact = layer[0].detach().to("cpu", torch.float64)
-            exact[:, positions] = _ON_CACHES[name](exact[:, positions], generator)
-            return exact[None].to(layer.device, layer.dtype)
-
-        return dataclasses.replace(
-            message,
-            keys=tuple(changed(layer) for layer in message.keys),
-            values=tuple(changed(layer) for layer in message.values),
-        )
+        return caches.controlled(name, message, item, run_seed=seed)
 
     return apply

@@ -95,10 +95,16 @@ def message_of_cache(
     if foreign:
         provenance = {**(provenance or {}), FOREIGN: foreign}
     body = {name: getattr(cache, name) for name in _SHARED}
-    if int8:
-        for name, scales in _SCALES.items():
-            body[name], body[scales] = zip(*map(_as_int8, body[name]), strict=True)
-    return CacheMessage(**body, header=replace(header_of(engine, provenance), rules=engine.origin.rules))
+    message = CacheMessage(**body, header=replace(header_of(engine, provenance), rules=engine.origin.rules))
+    return as_int8(message) if int8 else message
+
+
+def as_int8(message: CacheMessage) -> CacheMessage:
+    """The message with its keys and values rounded, see `rounded`, and the scales that they are multiplied by."""
+    body: dict[str, Any] = {}
+    for name, scales in _SCALES.items():
+        body[name], body[scales] = zip(*map(_as_int8, getattr(message, name)), strict=True)
+    return replace(message, **body)
 
 
 def cache_of_message(engine: Engine, message: CacheMessage, *, allow_foreign_cache: bool = False) -> KVCache:

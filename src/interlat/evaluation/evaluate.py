@@ -12,7 +12,7 @@ from interlat.agents.agent import Agent
 from interlat.agents.loading import load
 from interlat.channels.protocol import SendOptions, channel_named
 from interlat.config import did_you_mean
-from interlat.controls.messages import control_named, controls_of
+from interlat.controls.messages import control_named, controls_of, fits
 from interlat.engine.distributed import Ranks
 from interlat.engine.sampling import Sampling
 from interlat.environments.protocol import ENVIRONMENTS, Environment, EnvironmentOptions
@@ -44,7 +44,7 @@ def arms_of(channels: Sequence[str], controls: Sequence[str]) -> list[Arm]:
         arms.append(Arm(channel.name, channel))
         if channel.kind == "none":
             continue
-        chosen = controls_of(channel.kind) if ALL in controls else [one for one in controls if _fits(one, channel.kind)]
+        chosen = controls_of(channel.kind) if ALL in controls else [one for one in controls if fits(one, channel.kind)]
         used.update(chosen)
         arms += [Arm(f"{channel.name}/{control}", channel, control) for control in chosen]
     unused = [control for control in controls if control not in used and control != ALL]
@@ -55,11 +55,6 @@ def arms_of(channels: Sequence[str], controls: Sequence[str]) -> list[Arm]:
             control_named(unused[0], kinds[-1])
         raise InputError(f"control {unused[0]!r} is for none of the channels {', '.join(channels)}; leave it out")
     return arms
-
-
-def _fits(control: str, kind: Any) -> bool:
-    base = control.partition(":")[0].replace("-", "_")
-    return base in controls_of(kind) or (kind == "hidden" and control_named(control, kind).shortens)
 
 
 def evaluate_steps(config: Evaluate, ranks: Ranks | None = None) -> Iterator[tuple[int, int]]:
