@@ -1,5 +1,6 @@
 """The adapter against a slow float64 rewrite, its batching law, its number format and its files."""
 
+import copy
 import dataclasses
 import json
 import math
@@ -214,6 +215,26 @@ def test_an_aligned_adapter_begins_near_its_targets() -> None:
     assert adapter.align(rows, targets, ridge=1e-9) == pytest.approx(1.0, abs=1e-4)
     adapter.calibrate(0.1, rows[None])
     assert torch.cosine_similarity(adapter(rows[None])[0], targets, dim=-1).min() > 0.95
+
+
+def test_the_largest_move_is_that_of_a_step_with_all_signs_of_one_kind() -> None:
+    torch.manual_seed(2)
+    adapter = CommunicationAdapter(AdapterConfig(source_size=16, target_size=8, heads=4, project_input=True))
+    rows, rate = torch.randn(50, 16), 3e-3
+    projector = adapter.input_projector
+    assert projector is not None
+    before = projector(rows)
+    moves = []
+    for row in rows:
+        moved = copy.deepcopy(projector)
+        # A gradient of any size: Adam's first step is the sign of it, times the rate.
+        moved.weight.grad = -5.0 * row.expand(8, 16)
+        torch.optim.Adam([moved.weight], lr=rate).step()
+        moves.append((moved(row) - projector(row)).abs().mean())
+    expected = torch.stack(moves).mean() / before.square().mean().sqrt()
+    assert adapter.largest_move(rows, rate) == pytest.approx(expected.item(), rel=1e-3)
+    with pytest.raises(InputError, match="project_input"):
+        CommunicationAdapter(AdapterConfig(source_size=16, target_size=16)).largest_move(rows, rate)
 
 
 def test_alignment_refuses_what_it_cannot_fit() -> None:

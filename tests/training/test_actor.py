@@ -369,6 +369,24 @@ def test_a_loss_of_another_package_trains(config, tmp_path):
         assert metrics["loss"] == pytest.approx(metrics["task"] + 0.5 * metrics["longer"], rel=1e-5)
 
 
+def test_a_learning_rate_that_would_undo_the_alignment_is_named(pipeline, config, capsys):
+    thoughts = StoredMessages([str(pipeline.thoughts)])
+    receiver = Engine.load(str(pipeline.actors["text"]), dtype="float32")
+    items, sender, tokenizer = thoughts.stores[0].ids, str(pipeline.scout), load_tokenizer(str(pipeline.actors["text"]))
+    config = dataclasses.replace(config, sender=sender)
+    for rate, named in ((1.0, True), (1e-7, False)):
+        adapter = new_adapter(config, thoughts.manifest, receiver.model.config.hidden_size)
+        begin_adapter(adapter, thoughts, items, receiver.model, tokenizer, sender, rate)
+        said = capsys.readouterr().err
+        assert (f"adapter_learning_rate is {rate:g}" in said) == named
+    # The rate that the line names would not be named again.
+    adapter = new_adapter(config, thoughts.manifest, receiver.model.config.hidden_size)
+    begin_adapter(adapter, thoughts, items, receiver.model, tokenizer, sender, 1.0)
+    suggested = float(capsys.readouterr().err.split("try ")[1])
+    begin_adapter(adapter, thoughts, items, receiver.model, tokenizer, sender, suggested)
+    assert not capsys.readouterr().err
+
+
 def test_with_its_sender_the_adapter_begins_as_the_words_it_expected(pipeline, config):
     """Where the sender is sure of a word, the row that the receiver gets points to the embedding of that word."""
     thoughts = StoredMessages([str(pipeline.thoughts)])
@@ -377,7 +395,7 @@ def test_with_its_sender_the_adapter_begins_as_the_words_it_expected(pipeline, c
     config = dataclasses.replace(config, sender=str(pipeline.scout))
     adapter = new_adapter(config, thoughts.manifest, receiver.model.config.hidden_size).eval()
     tokenizer = load_tokenizer(str(pipeline.actors["text"]))
-    begin_adapter(adapter, thoughts, items, receiver.model, tokenizer, str(pipeline.scout))
+    begin_adapter(adapter, thoughts, items, receiver.model, tokenizer, str(pipeline.scout), 1e-5)
     rows = torch.cat([thoughts.states(item).float() for item in items])
     head = Engine.load(str(pipeline.scout), dtype="float32").model.get_output_embeddings()
     expected = head(rows).softmax(dim=-1).detach() @ receiver.model.get_input_embeddings().weight.detach()
@@ -385,4 +403,4 @@ def test_with_its_sender_the_adapter_begins_as_the_words_it_expected(pipeline, c
         begun = adapter(rows[None])[0]
     assert torch.cosine_similarity(begun, expected - expected.mean(dim=-1, keepdim=True), dim=-1).mean() > 0.8
     with pytest.raises(InputError, match="did not make these thoughts"):
-        begin_adapter(adapter, thoughts, items, receiver.model, tokenizer, str(pipeline.actors["none"]))
+        begin_adapter(adapter, thoughts, items, receiver.model, tokenizer, str(pipeline.actors["none"]), 1e-5)

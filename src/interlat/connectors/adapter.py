@@ -288,6 +288,24 @@ class CommunicationAdapter(StoredModule):
         return self.projection.output_scale.item()
 
     @torch.no_grad()
+    def largest_move(self, rows: Float[Tensor, "N D_source"], learning_rate: float) -> float:
+        """How far one step of Adam can move what the input projection makes of message rows, relative to its size.
+
+        Adam moves each weight by about the learning rate, whatever the size of its gradient. With all signs of one
+        kind a component of ``W h`` moves by ``learning_rate * |h|_1``; returned is the mean of that over the rows,
+        divided by the root mean square of ``W h + b``. It grows with the width of the sender and with the size of its
+        states, so a rate that is good for one pair is not for another: near 1 an aligned map is gone after a step.
+
+        Raises:
+            InputError: there is no input projection.
+        """
+        if self.input_projector is None:
+            raise InputError("this adapter has no input projection; set project_input")
+        made = self.input_projector(rows)
+        moved = learning_rate * rows.abs().sum(dim=-1).mean()
+        return (moved / made.square().mean().sqrt()).item()
+
+    @torch.no_grad()
     def align(
         self, rows: Float[Tensor, "N D_source"], targets: Float[Tensor, "N D_target"], ridge: float = 0.01
     ) -> float:

@@ -24,6 +24,7 @@ from interlat.engine.embeddings import input_embeddings
 from interlat.engine.hf import Engine
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
+from interlat.progress import say
 from interlat.store.manifest import Manifest
 from interlat.training.branches import Branch, BranchSource, Totals
 from interlat.training.checkpoint_file import Identity, examples_identity, records_identity, thoughts_identity
@@ -55,6 +56,9 @@ _MESSAGE_KINDS: dict[TrainedOn, MessageKind] = {
 }
 ALIGNED_ON = 256
 """Messages that an adapter is aligned and calibrated on."""
+LARGEST_MOVE, GOOD_MOVE = 0.5, 0.06
+"""What `CommunicationAdapter.largest_move` is compared with, and what is advised (docs/log.md has what was lost and
+learned at which)."""
 
 
 def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Steps:
@@ -84,7 +88,7 @@ def _train(config: TrainActor, ranks: Ranks, settings: Identity) -> Steps:
     source = BranchSource(config, corpus, thoughts, chat, _settings(config).literal)
     if adapter is not None and thoughts is not None:
         items = [example.item for example in corpus.training[:ALIGNED_ON]]
-        begin_adapter(adapter, thoughts, items, model, tokenizer, config.sender)
+        begin_adapter(adapter, thoughts, items, model, tokenizer, config.sender, config.schedule.adapter_learning_rate)
     objective = ActorObjective(model, adapter, config.losses, config.precision)
     if config.gradient_checkpointing:
         # transformers renamed it between the versions that are supported.
@@ -208,12 +212,14 @@ def begin_adapter(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     sender: str | None,
+    adapter_learning_rate: float,
 ) -> None:
     """Make the output of a new adapter as large as the receiver's embeddings, and align it where the sender is known.
 
     Statistics come from the thoughts about ``items``. With the folder of the model that thought as ``sender`` the
     adapter begins aligned: the least-squares map from a state to the receiver's embeddings of the words that the sender
-    expected there, weighted by their probabilities. Both may differ in width, architecture and tokenizer.
+    expected there, weighted by their probabilities. Both may differ in width, architecture and tokenizer. One line on
+    stderr says where the learning rate is too high for that map.
 
     Raises:
         InputError: the model in ``sender`` did not make these thoughts, or its head cannot read them.
@@ -233,4 +239,11 @@ def begin_adapter(
         with torch.no_grad():
             expected = VocabularyMean(engine.logits, engine.hidden_size, words, known)(rows)
         adapter.align(rows, expected)
+        move = adapter.largest_move(rows, adapter_learning_rate)
+        if move > LARGEST_MOVE:
+            fitting = f"{adapter_learning_rate * GOOD_MOVE / move:.0e}"
+            say(
+                f"adapter_learning_rate is {adapter_learning_rate:g}: one step can move the aligned rows by {move:.0%} "
+                f"of their size, and the map that they begin with is soon lost; try {fitting}"
+            )
     adapter.calibrate(table.square().mean().sqrt().item(), *padded_rows(states))
