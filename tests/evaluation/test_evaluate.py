@@ -8,6 +8,7 @@ from interlat.errors import InputError
 from interlat.evaluation.evaluate import arms_of, environment_of, evaluate, results_of, settings_hash
 from interlat.evaluation.settings import Evaluate
 from interlat.report.summary import summarise
+from interlat.tasks.secret import SecretOptions
 
 QUESTIONS = [
     {"id": f"q{n}", "question": f"What is {n} + {n}?", "answer": str(2 * n), "told": f"n is {n}"} for n in range(4)
@@ -53,7 +54,15 @@ def test_one_call_from_names_to_results(config):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"seed": 1}, {"max_new_tokens": 6}, {"sender_sees": "notes"}, {"receiver": ""}, {"ask": "solve"}, {"exact": True}],
+    [
+        {"secrets": SecretOptions(length=5)},
+        {"seed": 1},
+        {"max_new_tokens": 6},
+        {"sender_sees": "notes"},
+        {"receiver": ""},
+        {"ask": "solve"},
+        {"exact": True},
+    ],
 )
 def test_what_decides_a_result_is_in_the_hash(config, changes):
     assert settings_hash(dataclasses.replace(config, **changes)) != settings_hash(config)

@@ -13,6 +13,7 @@ from interlat.tasks.base import Task, TaskSet
 from interlat.tasks.benchmarks import BENCHMARKS, benchmark_named
 from interlat.tasks.grading import GRADERS
 from interlat.tasks.records import RecordFields
+from interlat.tasks.secret import SecretOptions
 from interlat.tasks.sources import TASK_SOURCES, TaskSource, some_tasks
 
 
@@ -215,6 +216,14 @@ def test_a_smaller_limit_is_part_of_a_larger_one():
     assert few < more and len(few) == 5
     assert [place for place, _ in some_tasks(tasks, None)] == list(range(50))
     assert few != set(range(5)), "the first ones would be of one kind"
+
+
+def test_which_secrets_are_drawn_is_in_the_record_only_where_it_is_said():
+    source = TaskSource("secret", count=4, secrets=SecretOptions(("digits",), length=6))
+    assert {len(task.answer) for task in source.load("text").tasks} == {6}
+    assert source.record["secrets"]["length"] == 6 and "secrets" not in TaskSource("secret").record
+    with pytest.raises(InputError, match="secrets is set"):
+        TaskSource("arithmetic", secrets=SecretOptions(length=6))
 
 
 def test_secrets_come_without_data_and_their_notes_can_be_left_out():

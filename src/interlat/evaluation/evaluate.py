@@ -24,6 +24,7 @@ from interlat.files import content_digest
 from interlat.results import Results
 from interlat.tasks.base import TaskSet
 from interlat.tasks.grading import GRADERS, PLACE_OF_FORMAT
+from interlat.tasks.secret import SecretOptions
 from interlat.tasks.sources import TASK_SOURCES, TEMPLATES, TaskSource, some_tasks
 
 SENDER, RECEIVER = "sender", "receiver"
@@ -118,6 +119,7 @@ def environment_of(config: Evaluate, receiver: Agent) -> Environment:
         fields=config.fields,
         count=config.count,
         problems=config.problems,
+        secrets=config.secrets,
     )
     ask = config.ask if config.ask != "default" else "text" if receiver.marks_messages else "solve"
     tasks = source.load(ask)
@@ -148,6 +150,8 @@ def settings_hash(config: Evaluate) -> str:
     # Not the fields that a command adds.
     names = {one.name for one in dataclasses.fields(Evaluate)}.difference(_UNHASHED)
     fields = {name: value for name, value in dataclasses.asdict(config).items() if name in names}
+    if config.secrets == SecretOptions():
+        del fields["secrets"]  # as hashes had it before there were others
     fields["template"] = config.template.record
     fields["sender"] = content_digest(config.sender)
     fields["receiver"] = content_digest(config.receiver or config.sender)

@@ -7,6 +7,7 @@ from interlat.engine.options import TemplateOptions
 from interlat.errors import InputError
 from interlat.tasks.arithmetic import ArithmeticOptions
 from interlat.tasks.records import RecordFields
+from interlat.tasks.secret import SecretOptions
 
 ALL = "all"
 
@@ -73,6 +74,8 @@ class Evaluate:
     """arithmetic, secret: number of items."""
     problems: ArithmeticOptions = field(default_factory=ArithmeticOptions)
     """arithmetic: how hard they are, and which."""
+    secrets: SecretOptions = field(default_factory=SecretOptions)
+    """secret: which ones."""
     workers: int = 2
     """Processes or threads of the environment."""
     trust_remote_code: bool = False

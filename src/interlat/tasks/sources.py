@@ -20,7 +20,7 @@ from interlat.tasks.conversations import load_conversations
 from interlat.tasks.grading import PLACE_OF_FORMAT
 from interlat.tasks.hendrycks_math import MATH
 from interlat.tasks.records import RecordFields, load_records
-from interlat.tasks.secret import secret_tasks
+from interlat.tasks.secret import SecretOptions, secret_tasks
 
 PLACE_OF_TEXT = "{text}"
 """Where a prompt has the text of a task."""
@@ -71,6 +71,8 @@ class TaskSource:
     """arithmetic, secret: number of tasks."""
     problems: ArithmeticOptions = field(default_factory=ArithmeticOptions)
     """arithmetic: how hard they are, and which."""
+    secrets: SecretOptions = field(default_factory=SecretOptions)
+    """secret: which ones."""
 
     def __post_init__(self) -> None:
         if self.kind not in TASK_SOURCES:
@@ -119,6 +121,8 @@ class TaskSource:
         record = asdict(self) | {"fields": self.fields.record}
         if not self.problems.split_facts:
             del record["problems"]["split_facts"]
+        if self.secrets == SecretOptions():
+            del record["secrets"]
         return record
 
 
@@ -195,10 +199,10 @@ class ArithmeticKind(SourceKind):
 class SecretKind(SourceKind):
     """Generated secrets that only the sender is told."""
 
-    takes, ask = ("split", "count", "notes"), "text"
+    takes, ask = ("split", "count", "secrets", "notes"), "text"
 
     def load(self, source: TaskSource, ask: Ask) -> TaskSet:
-        return secret_tasks(source.count, source.split or "test")
+        return secret_tasks(source.count, source.split or "test", source.secrets)
 
 
 class RecordsKind(SourceKind):
