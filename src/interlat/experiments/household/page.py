@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 
 from interlat.evaluation.statistics import Interval
 from interlat.experiments.household.games import Inspection, grouped, pack_games
+from interlat.report.evaluation import donor_notes
 from interlat.report.figures import INK, STYLE, bar_figure, success_figure, svg_of
 from interlat.report.summary import ALL, Comparison, Record, Row, Summary
-from interlat.report.table import mean_of, p_text, points
+from interlat.report.table import donor_columns, mean_of, p_text, points
 
 LARGEST_DATA = 8_500_000
 """Bytes of embedded games; with tables and figures the page stays below 10 MB."""
@@ -116,11 +117,13 @@ def render_page(
     environment.filters |= {"points": points, "p_text": p_text, "verdict": verdict}
     environment.filters |= {"mean": lambda row, field: mean_of(field)(row), "uncontrolled": is_uncontrolled}
     data, embedded = pack_games(records, inspections, data_limit)
-    games = grouped(records)
+    games, about_donors = grouped(records), donor_notes(summary)
     return environment.get_template("report.html").render(
         facts=facts,
         summary=summary,
-        notes=notes,
+        notes=[note for note in notes if note not in about_donors],
+        donor_columns=donor_columns(),
+        donor_notes=about_donors,
         uncontrolled=any(map(is_uncontrolled, summary.rows)),
         headlines={split: headline(summary, split) for split in summary.groups if split != ALL},
         figures=[(caption, _inline_svg(caption, figure)) for caption, figure in figures.values()],
