@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from interlat.environments.actions import action_in
 from interlat.environments.alfworld.pool import GamePool
 from interlat.environments.protocol import EnvironmentOptions, Item, Observation, Outcome
 from interlat.errors import InputError
 from interlat.experiments.household.episodes import playable_episodes
-from interlat.experiments.household.prompts import command_of, room_and_task
+from interlat.experiments.household.prompts import room_and_task
 
 GAMES_KEPT = 50
 """Loaded games that a worker keeps."""
@@ -61,7 +62,7 @@ class HouseholdEnvironment:
 
     def step(self, items: Sequence[Item], replies: Sequence[str]) -> Sequence[Outcome]:
         assert self._pool is not None, "start comes first"
-        commands = [command_of(reply) for reply in replies]
+        commands = [action_in(reply) for reply in replies]
         answers = self._pool.step(self._games(items), commands)
         return [_outcome(answer, command) for answer, command in zip(answers, commands, strict=True)]
 
