@@ -123,11 +123,7 @@ class EnvironmentOptions:
 
 
 ENVIRONMENTS: Registry[Callable[[EnvironmentOptions], Environment]] = Registry(
-    "environments",
-    {
-        "textcraft": "interlat.environments.textcraft.environment:TextCraft",
-        "webshop": "interlat.environments.webshop.environment:WebShop",
-    },
+    "environments", {"textcraft": "interlat.environments.textcraft.environment:TextCraft"}
 )
 """Environments of many actions, by name. Every benchmark is an environment besides, see `question`."""
 

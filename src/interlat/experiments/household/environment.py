@@ -1,11 +1,12 @@
 """Small ALFWorld games with private notes about where things are, as an environment."""
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from interlat.environments.actions import action_in
 from interlat.environments.alfworld.pool import GamePool
-from interlat.environments.protocol import EnvironmentOptions, Item, Observation, Outcome
+from interlat.environments.protocol import EnvironmentOptions, Item, Observation, Outcome, Policy
 from interlat.errors import InputError
 from interlat.experiments.household.episodes import playable_episodes
 from interlat.experiments.household.prompts import room_and_task
@@ -51,6 +52,7 @@ class HouseholdEnvironment:
         self._options = options
         self._games_kept = games_kept
         self._pool: GamePool | None = None
+        self._admissible: dict[str, tuple[str, ...]] = {}
 
     def items(self) -> Sequence[Item]:
         return [_item(record) for record in self._records.values()]
@@ -58,18 +60,33 @@ class HouseholdEnvironment:
     def start(self, items: Sequence[Item]) -> Sequence[Outcome]:
         if self._pool is None:
             self._pool = GamePool(self._options.workers, games_kept=self._games_kept)
-        return [Outcome(room_and_task(seen.text)) for seen in self._pool.reset(self._games(items))]
+        answers = self._seen(items, self._pool.reset(self._games(items)))
+        return [Outcome(room_and_task(seen.text)) for seen in answers]
 
     def step(self, items: Sequence[Item], replies: Sequence[str]) -> Sequence[Outcome]:
         assert self._pool is not None, "start comes first"
         commands = [action_in(reply) for reply in replies]
-        answers = self._pool.step(self._games(items), commands)
+        answers = self._seen(items, self._pool.step(self._games(items), commands))
         return [_outcome(answer, command) for answer, command in zip(answers, commands, strict=True)]
 
     def close(self) -> None:
         if self._pool is not None:
             self._pool.close()
             self._pool = None
+
+    def expert_policy(self, item: Item) -> Policy:
+        """The commands that were recorded with the game."""
+        left = iter([turn[0] for turn in self._records[item.id]["episodes"][0]["turns"]])
+        return lambda _: next(left, "")
+
+    def random_policy(self, item: Item, seed: int) -> Policy:
+        """Draws from the admissible commands."""
+        draw = random.Random(f"{item.id} {seed}")
+        return lambda _: draw.choice(self._admissible[item.id])
+
+    def _seen(self, items: Sequence[Item], answers: Sequence[Observation]) -> Sequence[Observation]:
+        self._admissible.update((item.id, seen.admissible_commands) for item, seen in zip(items, answers, strict=True))
+        return answers
 
     def _games(self, items: Sequence[Item]) -> list[str]:
         return [self._records[item.id]["game"] for item in items]

@@ -1,1 +1,0 @@
-"""WebShop: a product is to be found and bought in a small shop."""
