@@ -15,7 +15,7 @@ class WorldEnvironment:
     """Base of an environment: a subclass names its world and what a random player may do.
 
     Args:
-        options: what the world is made of. A worker that takes too long over an action is started again, see `WorldPool`.
+        options: what the world is made of. A worker that takes too long is started again, see `WorldPool`.
 
     Raises:
         InputError: the data cannot be understood.

@@ -12,7 +12,7 @@ _PARTS = re.compile(r"(\d+) ([^,]+)")
 
 
 class TextCraft(WorldEnvironment):
-    """Crafting an item from raw ones by recipes (TextCraft). ``data``: nothing for Minecraft's recipes, bundled, a file."""
+    """Crafting an item by recipes (TextCraft). ``data``: nothing for Minecraft's recipes, bundled, or a file."""
 
     name = "textcraft"
     world = "interlat.environments.textcraft.world:TextCraftWorld"
