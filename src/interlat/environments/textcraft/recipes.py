@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ class RecipeBook:
         self.items = {*items, *self.recipes, *self._usage}
         self._drop_conversions()
         self.depth = self._depths()
+        """Item -> how many recipes deep it is; without items that cannot be made."""
         while circular := [name for name in self.recipes if name not in self.depth and self._needs_itself(name)]:
             # What most recipes use is made raw: it is the one to begin with.
             del self.recipes[max(circular, key=lambda name: (self._usage[name], name))]
@@ -86,8 +88,8 @@ class RecipeBook:
     @cached_property
     def _best(self) -> dict[str, Recipe]:
         def order(recipe: Recipe) -> tuple[int, int, Recipe]:
-            depth = self._depth_of(recipe)
-            return len(self.items) if depth is None else depth, sum(one.count for one in recipe.ingredients), recipe
+            deepest = _deepest(recipe, self.depth)
+            return len(self.items) if deepest is None else deepest, sum(one.count for one in recipe.ingredients), recipe
 
         return {name: min(recipes, key=order) for name, recipes in self.recipes.items() if name in self.depth}
 
@@ -121,8 +123,10 @@ class RecipeBook:
 
         An ingot is then raw, nuggets and blocks are made of it, and not the other way round.
         """
-        turned = {(one.ingredients[0].name, one.item): one for one in self._all() if len(one.ingredients) == 1}
-        for (given, made), recipe in turned.items():
+        conversions = [recipe for recipe in self._all() if len(recipe.ingredients) == 1]
+        turned = {(recipe.ingredients[0].name, recipe.item) for recipe in conversions}
+        for recipe in conversions:
+            given, made = recipe.ingredients[0].name, recipe.item
             if (made, given) in turned and (self._usage[made], made) > (self._usage[given], given):
                 self._drop(recipe)
 
@@ -135,25 +139,15 @@ class RecipeBook:
 
     def _depths(self) -> dict[str, int]:
         """Depth of every item that can be made of raw ones."""
-        self.depth = {name: 0 for name in self.items if name not in self.recipes}
+        depth = {name: 0 for name in self.items if name not in self.recipes}
         changed = True
         while changed:
             changed = False
             for name, recipes in self.recipes.items():
-                found = [depth + 1 for depth in map(self._depth_of, recipes) if depth is not None]
-                if found and min(found) < self.depth.get(name, len(self.items) + 1):
-                    self.depth[name], changed = min(found), True
-        return self.depth
-
-    def _depth_of(self, recipe: Recipe) -> int | None:
-        """Depth of the deepest ingredient; None where one cannot be made."""
-        depths = []
-        for ingredient in recipe.ingredients:
-            known = [self.depth[name] for name in ingredient.members if name in self.depth]
-            if not known:
-                return None
-            depths.append(min(known))
-        return max(depths)
+                found = [deepest + 1 for recipe in recipes if (deepest := _deepest(recipe, depth)) is not None]
+                if found and min(found) < depth.get(name, len(self.items) + 1):
+                    depth[name], changed = min(found), True
+        return depth
 
     def _needs_itself(self, item: str) -> bool:
         seen: set[str] = set()
@@ -168,8 +162,16 @@ class RecipeBook:
         return False
 
 
+def _deepest(recipe: Recipe, depth: Mapping[str, int]) -> int | None:
+    """Depth of the deepest ingredient; None where one cannot be made."""
+    depths = [[depth[name] for name in one.members if name in depth] for one in recipe.ingredients]
+    return max(map(min, depths)) if all(depths) else None
+
+
 def book_of(content: Mapping[str, object], place: str) -> RecipeBook:
     """The recipes of a file: ``{"groups": {name: [items]}, "recipes": [{"item", "count", "ingredients": {name: n}}]}``.
+
+    Names are as actions spell them: lower case, one space between words, no comma, no "using", no full stop at the end.
 
     Raises:
         InputError: the content is of another form; names the place.
@@ -177,16 +179,27 @@ def book_of(content: Mapping[str, object], place: str) -> RecipeBook:
     groups, lines = content.get("groups", {}), content.get("recipes")
     if not isinstance(groups, dict) or not isinstance(lines, list) or not lines:
         raise InputError(f"{place} holds no recipes: expected an object with recipes (a list) and groups (an object)")
-    recipes = []
-    for number, line in enumerate(lines):
-        fields = line if isinstance(line, dict) else {}
-        item, count, needed = fields.get("item"), fields.get("count", 1), fields.get("ingredients")
-        if not isinstance(item, str) or not isinstance(needed, dict) or not needed:
-            raise InputError(
-                f"{place}: recipe {number} is {line!r}, expected item, count and ingredients {{name: count}}"
-            )
-        if any(not isinstance(one, int) or one < 1 for one in (count, *needed.values())):
-            raise InputError(f"{place}: recipe {number} of {item} has a count that is no whole number above 0")
-        parts = [Ingredient(name, n, tuple(sorted(groups.get(name, [name])))) for name, n in needed.items()]
-        recipes.append(Recipe(item, count, tuple(sorted(parts))))
-    return RecipeBook(recipes)
+    for name, members in groups.items():
+        if not isinstance(members, list) or not members or not all(map(_is_name, members)):
+            raise InputError(f"{place}: group {name!r} is {members!r}, expected a list of names of items")
+    return RecipeBook(_recipe_of(line, number, groups, place) for number, line in enumerate(lines))
+
+
+def _recipe_of(line: object, number: int, groups: Mapping[str, list[str]], place: str) -> Recipe:
+    fields = line if isinstance(line, dict) else {}
+    item, count, needed = fields.get("item"), fields.get("count", 1), fields.get("ingredients")
+    if not isinstance(item, str) or not isinstance(needed, dict) or not needed:
+        raise InputError(f"{place}: recipe {number} is {line!r}, expected item, count and ingredients {{name: count}}")
+    if any(not isinstance(one, int) or one < 1 for one in (count, *needed.values())):
+        raise InputError(f"{place}: recipe {number} of {item} has a count that is not a whole number above 0")
+    if item in groups or not all(map(_is_name, (item, *needed))):
+        raise InputError(
+            f"{place}: recipe {number} of {item!r} has a name that no action can say; expected lower-case words "
+            "without comma, using or a full stop at the end, and no group as the item"
+        )
+    parts = [Ingredient(name, n, tuple(sorted(set(groups.get(name, [name]))))) for name, n in needed.items()]
+    return Recipe(item, count, tuple(sorted(parts)))
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and re.fullmatch(r"(?!.*\busing\b)[^\s,A-Z]+( [^\s,A-Z]+)*(?<!\.)", name) is not None

@@ -1,6 +1,22 @@
 """The game of TextCraft (arXiv 2311.05772): fetch raw items, craft others by recipes, until the goal is made.
 
-The actions are the published ones; all texts are our own, and so is the choice of goals and of the recipes shown.
+As published: the three actions; a recipe followed once and with exactly its ingredients (the number that is said to
+come of it does not count); any member where a group is asked for; raw items without limit; goals of depth 2 or more; up
+to ten recipes shown that are not needed; reward 1 for the goal; 40 actions.
+
+Different:
+
+- Texts are our own, refusals too. Words are read in any case, and an ingredient named twice is counted twice.
+- Every deep enough item is a goal, in the order of names, and one in four is held out as ``test``. The published goals are
+  taken in the order of depth, the deepest first, and none is held out.
+- One recipe of each needed item is shown, the shallowest; the published task shows all of them, and all recipes of each
+  member of a group. The members of a group are written below the recipes; there one has to know them.
+- Recipes that are not needed use one of the items or members; there they use the same item, or the group by its name.
+- Recipes come from `minecraft-data`, which has no groups: they are found again (`sources`). A group is as deep as its
+  shallowest member, there as the shallowest that can be made. Circles are broken by use (`RecipeBook`), there by the
+  order of the files, and recipes of one block alone are left out.
+- An episode goes on to its last action, and a goal with a long plan has twice as many actions as the plan. There it ends
+  after eight refusals or thoughts in a row, and a thought is an action.
 """
 
 import hashlib
@@ -17,20 +33,21 @@ from interlat.environments.world import some_items
 from interlat.errors import InputError
 
 SHALLOWEST = 2
-"""Goals are at least so deep: made of something that is made itself."""
+"""Least depth of a goal: it is made of something that is made itself."""
 DISTRACTORS = 10
-"""Recipes beside those that are needed."""
-FEWEST_STEPS = 20
+"""Most recipes shown beside those that are needed."""
+FEWEST_STEPS = 40
+"""Least number of actions in an episode, as in the published runs."""
 RULES = (
     "You craft things from recipes, one action a turn. The actions:\n"
     "get N ITEM: fetch N of an item that no recipe makes\n"
-    "craft N ITEM using N ITEM, N ITEM: follow a recipe once, with exactly its numbers\n"
+    "craft N ITEM using N ITEM, N ITEM: follow a recipe once, with exactly its ingredients\n"
     "inventory: see what you have\n"
     "Think first if you like, and end with a line such as Action: inventory"
 )
 
 _GET = re.compile(r"get (\d{1,6}) (.+)")
-_CRAFT = re.compile(r"craft (?:(\d{1,6}) )?(.+?) using (.+)")
+_CRAFT = re.compile(r"craft (?:\d{1,6} )?(.+?) using (.+)")
 _PART = re.compile(r"(\d{1,6}) (.+)")
 
 
@@ -77,12 +94,12 @@ class TextCraftWorld:
 
 
 class TextCraftEpisode:
-    """One goal."""
+    """One goal. ``refused_actions`` in the facts counts the actions that the game did not know or did not allow."""
 
     def __init__(self, book: RecipeBook, goal: str, task: str) -> None:
         self._book, self._goal, self._task = book, goal, task
         self._held: Counter[str] = Counter()
-        self._steps = 0
+        self._steps = self._refused = 0
 
     def start(self) -> Outcome:
         return Outcome(f"{RULES}\n\n{self._task}")
@@ -90,47 +107,53 @@ class TextCraftEpisode:
     def step(self, action: str) -> Outcome:
         self._steps += 1
         words = " ".join(action.lower().split()).rstrip(".")
-        won = False
+        is_won = False
         if words == "inventory":
-            held = ", ".join(f"{count} {name}" for name, count in sorted(self._held.items()))
-            text = f"You have {held}." if held else "You have nothing."
+            text, is_allowed = self._inventory(), True
         elif found := _GET.fullmatch(words):
-            text = self._get(int(found[1]), found[2])
+            text, is_allowed = self._get(int(found[1]), found[2])
         elif found := _CRAFT.fullmatch(words):
-            text, won = self._craft(found[1], found[2], found[3])
+            text, is_allowed = self._craft(found[1], found[2])
+            is_won = is_allowed and found[1] == self._goal
         else:
-            text = f"{action!r} is none of the actions get, craft, inventory."
-        return Outcome(text, done=won, success=won, score=float(won), steps=self._steps)
+            text, is_allowed = f"{action!r} is none of the actions get, craft, inventory.", False
+        self._refused += not is_allowed
+        facts = {"refused_actions": self._refused}
+        return Outcome(text, is_won, is_won, float(is_won), self._steps, facts=facts)
 
-    def _get(self, count: int, item: str) -> str:
+    def _inventory(self) -> str:
+        held = ", ".join(f"{count} {name}" for name, count in sorted(self._held.items()))
+        return f"You have {held}." if held else "You have nothing."
+
+    def _get(self, count: int, item: str) -> tuple[str, bool]:
         if not self._book.is_raw(item):
             why = "it must be crafted" if item in self._book.recipes else "there is no such item"
-            return f"You cannot get {item}: {why}."
+            return f"You cannot get {item}: {why}.", False
         if count < 1:
-            return f"You get nothing: ask for at least 1 {item}."
+            return f"You get nothing: ask for at least 1 {item}.", False
         self._held[item] += count
-        return f"You got {count} {item}."
+        return f"You got {count} {item}.", True
 
-    def _craft(self, count: str | None, item: str, using: str) -> tuple[str, bool]:
+    def _craft(self, item: str, using: str) -> tuple[str, bool]:
         parts = [_PART.fullmatch(part.strip()) for part in using.split(",")]
         given = [(int(part[1]), part[2]) for part in parts if part]
         if len(given) < len(parts):
             return f"What you use is not clear: write a number before each item, not {using!r}.", False
+        recipe = next((one for one in self._book.recipes.get(item, []) if follows(one, given)), None)
+        if recipe is None:
+            return f"No recipe makes {item} of that.", False
         needed = Counter[str]()
         for number, name in given:
             needed[name] += number
-        recipe = next((one for one in self._book.recipes.get(item, []) if follows(one, given)), None)
-        if recipe is None or count not in (None, str(recipe.count)):
-            return f"No recipe makes {count or 'any'} {item} of that.", False
         if lacking := sorted(name for name in needed if self._held[name] < needed[name]):
             return f"You do not have enough {', '.join(lacking)}.", False
         self._held = self._held - needed
         self._held[item] += recipe.count
-        return f"You crafted {recipe.count} {item}.", item == self._goal
+        return f"You crafted {recipe.count} {item}.", True
 
 
 def follows(recipe: Recipe, given: Sequence[tuple[int, str]]) -> bool:
-    """Whether these (count, item) pairs are the ingredients of a recipe, in any order."""
+    """Whether these (count, item) pairs are exactly the ingredients of a recipe, in any order."""
     if len(given) != len(recipe.ingredients):
         return False
     if not given:
