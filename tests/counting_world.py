@@ -53,7 +53,7 @@ class CountingEpisode:
         if action == self.options.get("fails_at") and (self.options.get("always") or not mark.exists()):
             mark.touch()
             if self.options["how"] == "hang":
-                time.sleep(60)
+                time.sleep(600)
             os.kill(os.getpid(), signal.SIGKILL)
         if action == "raise":
             raise InputError("action is raise, expected a number")

@@ -54,9 +54,22 @@ def test_an_expert_that_fails_ends_with_1_and_names_the_items(capsys):
     assert (last["items"], last["expert_solved"]) == (6, 1) and "unsolved count/2" in shown.err
 
 
+@pytest.mark.parametrize(("least", "code"), [("0.16", 0), ("0.17", 1), ("0", 0)])
+def test_the_least_share_decides_the_exit_code(least, code, capsys):
+    assert main(["environments", "verify", "hopeless", "--least", least, "--workers", "1"]) == code
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert all(f"{name} " in last for name in ("items 6", "expert_solved 1", "random_score", "steps_per_second"))
+    assert ("fewer than" in last) == bool(code)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["nothing"], "'nothing'"), (["counting", "--limit", "0"], "limit is 0"), (["counting", "--split", "x"], "split")],
+    [
+        (["nothing"], "'nothing'"),
+        (["counting", "--limit", "0"], "limit is 0"),
+        (["counting", "--least", "1.5"], "least is 1.5"),
+        (["counting", "--split", "x"], "split"),
+    ],
 )
 def test_bad_input_is_one_line(words, said, capsys):
     assert main(["environments", "verify", *words]) == 2

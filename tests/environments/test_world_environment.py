@@ -1,8 +1,14 @@
+import importlib
+import re
+from pathlib import Path
+
 import pytest
 
 from counting_world import Counting
 from interlat.environments.protocol import EnvironmentOptions, Outcome, PlaysItself
-from interlat.errors import WorldError
+from interlat.environments.verification import verified
+from interlat.environments.world_environment import WorldEnvironment
+from interlat.errors import InputError, WorldError
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +42,28 @@ def test_players_are_the_worlds_expert_and_a_seeded_one(environment):
     assert [expert(seen) for _ in range(4)] == ["1", "2", "3", ""]
     draws = [[policy(seen) for _ in range(9)] for policy in (environment.random_policy(item, n) for n in (0, 0, 1))]
     assert draws[0] == draws[1] != draws[2]
+
+
+def test_without_a_random_player_one_line_says_so():
+    class Plain(WorldEnvironment):
+        name, world = "plain", "counting_world:CountingWorld"
+
+    environment = Plain(EnvironmentOptions(workers=1, limit=1))
+    try:
+        with pytest.raises(InputError, match=r"plain.*random_action"):
+            list(verified(environment, environment.items(), seed=0))
+    finally:
+        environment.close()
+
+
+def test_the_environment_of_the_guide_is_verified(tmp_path, monkeypatch):
+    guide = (Path(__file__).parents[2] / "docs" / "guide.md").read_text()
+    [code] = [one for one in re.findall(r"```python\n(.+?)```", guide, re.DOTALL) if "class StairsWorld" in one]
+    (tmp_path / "stairs.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    environment = importlib.import_module("stairs").Stairs(EnvironmentOptions(limit=4, workers=1))
+    try:
+        found = list(verified(environment, environment.items(), seed=0))
+    finally:
+        environment.close()
+    assert [one.expert_solved for one in found] == [True] * 4 and sum(one.random_score for one in found) < 4

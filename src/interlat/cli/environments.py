@@ -132,17 +132,31 @@ class EnvironmentVerification:
 
 @dataclass(frozen=True)
 class VerifyEnvironment(ChosenEnvironment):
-    """Play an environment with its expert, which must solve every item, and with a random player."""
+    """Play an environment with its expert, which must solve enough of the items, and with a random player."""
 
+    least: float = 1.0
+    """The share of the items that the expert must solve, from 0 to 1; if it solves fewer, the exit code is 1."""
     seed: int = 0
     """Of the random player."""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.least <= 1:
+            raise InputError(f"least is {self.least:g}, expected a share from 0 to 1")
+
     def run(self) -> EnvironmentVerification:
+        """Play.
+
+        Raises:
+            InputError: the environment has no items or no players, or its data cannot be understood.
+            WorldError: a package is missing, or a worker never answers.
+        """
         from interlat.environments.verification import verified
 
         environment = self.load()
         try:
             items = environment.items()
+            if not items:
+                raise InputError(f"{self.name} has no items to verify; give it other data or another split")
             began = time.perf_counter()
             found = gathered(verified(environment, items, self.seed), len(items), "items")
             return EnvironmentVerification(found, dict(environment.origin), time.perf_counter() - began)
@@ -150,7 +164,7 @@ class VerifyEnvironment(ChosenEnvironment):
             environment.close()
 
     def report(self, result: EnvironmentVerification) -> int:
-        """The items that the expert did not solve and the counts; 1 if there are such items."""
+        """The items that the expert did not solve and the counts; 1 if it solved too few."""
         unsolved = [one for one in result.found if not one.expert_solved]
         counts = result.summary()
         if self.json:
@@ -159,8 +173,12 @@ class VerifyEnvironment(ChosenEnvironment):
             print(json.dumps({"environment": self.name, **result.origin, **counts}))
         for one in unsolved[:NAMED_FAILURES]:
             say(f"unsolved {one.item}: the expert's score is {one.expert_score:g}")
+        if len(unsolved) > NAMED_FAILURES:
+            say(f"and {len(unsolved) - NAMED_FAILURES} more")
+        enough = counts["expert_solved"] / counts["items"] >= self.least
         say(
-            f"{counts['items']} items of {self.name}: the expert solved {counts['expert_solved']}, "
-            f"a random player scores {counts['random_score']:.3f}, {counts['steps_per_second']:g} steps a second"
+            f"{self.name}: items {counts['items']}, expert_solved {counts['expert_solved']}"
+            f"{'' if enough else f' (fewer than {self.least:g} of them)'}, random_score {counts['random_score']:.3f}, "
+            f"steps_per_second {counts['steps_per_second']:g}"
         )
-        return int(bool(unsolved))
+        return int(not enough)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from interlat.environments.actions import action_in
 from interlat.environments.pool import SECONDS, WorldPool
 from interlat.environments.protocol import EnvironmentOptions, Item, Outcome, Policy
-from interlat.errors import WorldError
+from interlat.errors import InputError, WorldError
 
 
 class WorldEnvironment:
@@ -31,7 +31,11 @@ class WorldEnvironment:
 
     def __init__(self, options: EnvironmentOptions) -> None:
         self._pool = WorldPool(self.world, options, self.seconds)
-        told = self._pool.ask("items")
+        try:
+            told = self._pool.ask("items")
+        except BaseException:
+            self._pool.close()
+            raise
         self.origin: Mapping[str, Any] = told["origin"]
         self._items = [Item(**{**item, "family": tuple(item["family"])}) for item in told["items"]]
         self._actions: dict[str, list[str]] = {}
@@ -44,9 +48,9 @@ class WorldEnvironment:
         return self._played(items)
 
     def step(self, items: Sequence[Item], replies: Sequence[str]) -> Sequence[Outcome]:
+        if missing := [item.id for item in items if item.id not in self._actions]:
+            raise WorldError(f"{missing[0]} has not been started; start comes first")
         for item, reply in zip(items, replies, strict=True):
-            if item.id not in self._actions:
-                raise WorldError(f"{item.id} has not been started; start comes first")
             self._actions[item.id].append(action_in(reply))
         return [
             dataclasses.replace(outcome, action=self._actions[item.id][-1])
@@ -67,8 +71,12 @@ class WorldEnvironment:
         return lambda seen: self.random_action(item, seen, draw)
 
     def random_action(self, item: Item, seen: Outcome, draw: random.Random) -> str:
-        """An action drawn from those that the environment could accept."""
-        raise NotImplementedError
+        """An action drawn from those that the environment could accept.
+
+        Raises:
+            InputError: the environment has none.
+        """
+        raise InputError(f"{self.name} has no random player; give it the method random_action, or do not verify it")
 
     def _played(self, items: Sequence[Item]) -> list[Outcome]:
         names = [item.id for item in items]

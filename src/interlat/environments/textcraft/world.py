@@ -7,16 +7,16 @@ to ten recipes shown that are not needed; reward 1 for the goal; 40 actions.
 Different:
 
 - Texts are our own, refusals too. Words are read in any case, and an ingredient named twice is counted twice.
-- Every deep enough item is a goal, in the order of names, and one in four is held out as ``test``. The published goals are
-  taken in the order of depth, the deepest first, and none is held out.
+- Every deep enough item is a goal, in the order of names, and one in four is held out as ``test``. The published goals
+  are taken in the order of depth, the deepest first, and none is held out.
 - One recipe of each needed item is shown, the shallowest; the published task shows all of them, and all recipes of each
   member of a group. The members of a group are written below the recipes; there one has to know them.
 - Recipes that are not needed use one of the items or members; there they use the same item, or the group by its name.
 - Recipes come from `minecraft-data`, which has no groups: they are found again (`sources`). A group is as deep as its
   shallowest member, there as the shallowest that can be made. Circles are broken by use (`RecipeBook`), there by the
   order of the files, and recipes of one block alone are left out.
-- An episode goes on to its last action, and a goal with a long plan has twice as many actions as the plan. There it ends
-  after eight refusals or thoughts in a row, and a thought is an action.
+- An episode goes on to its last action, and a goal with a long plan has twice as many actions as the plan. There it
+  ends after eight refusals or thoughts in a row, and a thought is an action.
 """
 
 import hashlib
