@@ -15,6 +15,10 @@ class CountingWorld:
     def __init__(self, options):
         if options.options.get("refuse"):
             raise InputError("refuse is set, expected nothing")
+        mark = Path(options.options.get("loading", os.devnull))
+        if mark.is_file():
+            mark.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
         self.options = options.options
         self.origin = {"data": "numbers"}
         self._items = some_items(

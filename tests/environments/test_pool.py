@@ -5,8 +5,9 @@ import pytest
 
 from counting_world import CountingWorld
 from interlat.environments.pool import WorldPool
-from interlat.environments.protocol import EnvironmentOptions
+from interlat.environments.protocol import EnvironmentOptions, Outcome
 from interlat.errors import InputError, WorldError
+from interlat.tasks.parallel import LineProcess
 
 WORLD = "counting_world:CountingWorld"
 ITEMS = ["count/3", "count/4", "count/5"]
@@ -66,6 +67,45 @@ def test_what_a_world_refuses_comes_out_and_the_other_answers_stay_in_order():
         )
     finally:
         pool.close()
+
+
+def test_a_new_worker_may_die_while_it_makes_its_world_and_has_time_for_all_actions(tmp_path):
+    loading = tmp_path / "loading"
+    pool = WorldPool(WORLD, EnvironmentOptions(workers=1, options={"loading": str(loading)}))
+    request = ["play", "count/3", ["1", "2"]]
+    try:
+        assert pool._actions_to_take(0, request) == 3
+        pool.play(["count/3"], [["1"]])
+        assert pool._actions_to_take(0, request) == 1
+        loading.touch()
+        pool._workers[0].process.kill()
+        assert pool.play(["count/3"], [["1", "2"]]) == [Outcome("at 2", score=2 / 3, steps=2)]
+        assert not loading.exists()
+        with pytest.raises(InputError, match="raise"):
+            pool.play(["count/3"], [["1", "2", "raise"]])
+        assert pool._actions_to_take(0, request) == 3, "an episode that broke off is played again"
+    finally:
+        pool.close()
+
+
+def test_an_expert_has_the_time_of_an_action_(monkeypatch):
+    pool = WorldPool(WORLD, EnvironmentOptions(workers=2), seconds=7.0, seconds_to_load=900.0)
+    waited = []
+    monkeypatch.setattr(LineProcess, "receive", spied(LineProcess.receive, waited))
+    try:
+        pool.ask("items")
+        pool.ask("expert", "count/2")
+        assert waited == [900.0, 900.0, 7.0], "the world, its items, a plan"
+    finally:
+        pool.close()
+
+
+def spied(receive, waited):
+    def call(self, seconds=None):
+        waited.append(seconds)
+        return receive(self, seconds)
+
+    return call
 
 
 def test_no_workers_and_no_world_are_refused():

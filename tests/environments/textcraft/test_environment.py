@@ -72,6 +72,7 @@ def test_a_random_player_names_only_what_is_shown():
     assert kinds == {"get", "craft"}
 
 
+@pytest.mark.slow
 def test_a_run_whose_workers_are_killed_loses_and_doubles_no_item(save_model, tmp_path, monkeypatch):
     model = save_model("long", positions=1 << 14)
 

@@ -77,8 +77,8 @@ def split(using):
 
 def test_the_plan_of_a_table():
     assert plan(table(), "table") == [
-        "get 1 ash log", "get 2 bar", "craft 3 nail using 1 bar", "craft 3 nail using 1 bar",
-        "craft 4 ash boards using 1 ash log", "craft 1 table using 2 ash boards, 4 nail",
+        "get 1 ash log", "get 2 bar", "craft 4 ash boards using 1 ash log",
+        "craft 3 nail using 1 bar", "craft 3 nail using 1 bar", "craft 1 table using 2 ash boards, 4 nail",
     ]  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def test_goals_are_deep_named_once_and_held_out_whatever_else_there_is(world):
     assert {item.facts["depth"] for item in items} == {2, 3, 4, 5} and items[0].id == "textcraft/awl"
     assert Counter(item.split for item in items) == {"train": 44, "test": 19}
     some = TextCraftWorld(EnvironmentOptions(("bundled",), split="test", limit=5)).items()
-    assert len(some) == 5 and set(some) < {item for item in items if item.split == "test"}
+    assert len(some) == 5 and all(item in items and item.split == "test" for item in some)
 
 
 def test_a_shallow_book_has_no_goals(tmp_path):
