@@ -8,7 +8,8 @@ from interlat.environments.actions import action_in
 from interlat.environments.alfworld.pool import GamePool
 from interlat.environments.protocol import EnvironmentOptions, Item, Observation, Outcome, Policy
 from interlat.errors import InputError
-from interlat.experiments.household.episodes import playable_episodes
+from interlat.experiments.household.episodes import layout_of, playable_episodes
+from interlat.experiments.household.expert import Expert
 from interlat.experiments.household.prompts import room_and_task
 
 GAMES_KEPT = 50
@@ -52,7 +53,8 @@ class HouseholdEnvironment:
         self._options = options
         self._games_kept = games_kept
         self._pool: GamePool | None = None
-        self._admissible: dict[str, tuple[str, ...]] = {}
+        self._last: dict[str, Observation] = {}
+        """Item -> what its game answered last."""
 
     def items(self) -> Sequence[Item]:
         return [_item(record) for record in self._records.values()]
@@ -75,17 +77,17 @@ class HouseholdEnvironment:
             self._pool = None
 
     def expert_policy(self, item: Item) -> Policy:
-        """The commands that were recorded with the game."""
-        left = iter([turn[0] for turn in self._records[item.id]["episodes"][0]["turns"]])
-        return lambda _: next(left, "")
+        """Plays knowing where everything is; the recorded episodes search, and stumble on purpose."""
+        expert = Expert(layout_of(self._records[item.id]))
+        return lambda _: expert.next_command(self._last[item.id])
 
     def random_policy(self, item: Item, seed: int) -> Policy:
         """Draws from the admissible commands."""
         draw = random.Random(f"{item.id} {seed}")
-        return lambda _: draw.choice(self._admissible[item.id])
+        return lambda _: draw.choice(self._last[item.id].admissible_commands)
 
     def _seen(self, items: Sequence[Item], answers: Sequence[Observation]) -> Sequence[Observation]:
-        self._admissible.update((item.id, seen.admissible_commands) for item, seen in zip(items, answers, strict=True))
+        self._last.update((item.id, seen) for item, seen in zip(items, answers, strict=True))
         return answers
 
     def _games(self, items: Sequence[Item]) -> list[str]:
