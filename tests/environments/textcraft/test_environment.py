@@ -1,3 +1,4 @@
+import json
 import os
 import random
 import re
@@ -111,13 +112,17 @@ def test_a_run_whose_workers_are_killed_loses_and_doubles_no_item(save_model, tm
 
 
 @pytest.mark.slow
-def test_an_evaluation_that_was_killed_again_and_again_ends_as_if_it_had_not_been(tmp_path):
-    sender, receiver = (str(interlat.bundled(f"alfworld-mini/{role}")) for role in ("scout", "text"))
+def test_an_evaluation_that_was_killed_twice_ends_as_if_it_had_not_been(save_model, tmp_path):
+    model = save_model("long", positions=1 << 14)
     words = [
-        sys.executable, "-m", "interlat.cli", "evaluate", "--sender", sender, "--receiver", receiver,
-        "--environment", "textcraft", "--data", "bundled", "--limit", "6", "--channels", "none", "text",
-        "--max-plan-tokens", "8", "--max-new-tokens", "4", "--batch-size", "2", "--threads", "1", "--output",
+        sys.executable, "-m", "interlat.cli", "evaluate", "--sender", str(model), "--environment", "textcraft",
+        "--data", "bundled", "--limit", "4", "--channels", "none", "text", "--max-plan-tokens", "4",
+        "--max-new-tokens", "3", "--batch-size", "1", "--dtype", "float32", "--threads", "1", "--output",
     ]  # fmt: skip
     compare = same_lines("results.jsonl", ("item", "variant"))
-    result = kill_rounds(lambda folder: [*words, str(folder)], tmp_path, 6, compare)
-    assert result.kills == 6 and result.differences == [] and result.leftovers == []
+    result = kill_rounds(lambda folder: [*words, str(folder)], tmp_path, 2, compare)
+    assert result.kills == 2 and result.differences == [] and result.leftovers == []
+    lines = [json.loads(line) for line in (tmp_path / "undisturbed" / "results.jsonl").read_text().splitlines()]
+    assert len(lines) == 8 and all(line["steps"] == len(line["turns"]) == 40 for line in lines)
+    # What a random model says is no action, and all of it is counted.
+    assert all(line["refused_actions"] == 40 for line in lines)
