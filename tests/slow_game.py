@@ -1,7 +1,8 @@
 """One game played alone, by a loop that shares no code with the package's batches: what these are compared with."""
 
 from interlat.engine.prompt import Latents, Text
-from interlat.experiments.household.prompts import BEGIN_MESSAGE, END_MESSAGE, actor_prompt, command_of
+from interlat.environments.actions import action_in
+from interlat.experiments.household.prompts import BEGIN_MESSAGE, END_MESSAGE, actor_prompt
 
 
 def slow_game(agent, pool, record, message, sampling, seed=None):
@@ -18,7 +19,7 @@ def slow_game(agent, pool, record, message, sampling, seed=None):
         read = int(memory.next_position[0]) - written
         decoded = engine.decode(memory, sampling, None if seed is None else [seed + len(turns)])
         written += len(decoded.token_ids[0])
-        command = command_of(engine.chat.opened_thought + decoded.texts[0])
+        command = action_in(engine.chat.opened_thought + decoded.texts[0])
         [seen] = pool.step([game], [command])
         turns.append((command, seen.text))
         if seen.won or seen.done or seen.steps >= record["max_steps"]:

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from interlat.errors import InputError
-from interlat.tasks.parallel import map_in_order
+from interlat.tasks.parallel import LineProcess, map_in_order
 
 
 def test_results_come_in_order_however_long_they_take():
@@ -56,3 +56,47 @@ def test_what_fails_is_raised_in_its_place():
 def test_no_workers_are_refused():
     with pytest.raises(InputError, match="workers is 0; give at least 1"):
         list(map_in_order(str, [1], workers=0))
+
+
+ANSWERS = """
+import sys, time
+for line in sys.stdin:
+    parts = line.strip().strip('"').replace("/", chr(10)).split("|")
+    for part in parts:
+        print(part, end="", flush=True)
+    time.sleep(600 if "stop" in line else 0)
+"""
+
+
+@pytest.fixture
+def process(tmp_path, monkeypatch):
+    (tmp_path / "answering.py").write_text(ANSWERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    made = LineProcess("answering")
+    yield made
+    made.process.kill()
+    made.end()
+
+
+def test_answers_come_line_by_line_however_they_were_written(process):
+    process.send("1/[2]/")
+    assert [process.receive(60), process.receive(60)] == [1, [2]]
+    process.send("{|}|/")
+    assert process.receive(60) == {}
+
+
+def test_a_process_that_stops_in_the_middle_of_a_line_is_given_up_in_time(process):
+    process.send("1/stop")
+    assert process.receive(60) == 1
+    began = time.monotonic()
+    with pytest.raises(EOFError):
+        process.receive(0.5)
+    assert 0.4 < time.monotonic() - began < 60
+
+
+def test_one_that_ends_is_noticed_behind_its_last_answer(process):
+    process.send("1/2/3")
+    process.finish()
+    assert [process.receive(), process.receive(60)] == [1, 2]
+    with pytest.raises(EOFError):
+        process.receive(60)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from interlat.registry import Registry
 
@@ -89,6 +89,23 @@ class Environment(Protocol):
         ...
 
 
+Policy = Callable[[Outcome], str]
+"""Replies to what one episode shows, turn by turn; made anew for every episode."""
+
+
+@runtime_checkable
+class PlaysItself(Protocol):
+    """What an environment may have besides, so that `interlat environments verify` can tell whether it works."""
+
+    def expert_policy(self, item: Item) -> Policy:
+        """Solves the item; may know what no agent knows."""
+        ...
+
+    def random_policy(self, item: Item, seed: int) -> Policy:
+        """Draws its replies from those that the environment could accept."""
+        ...
+
+
 @dataclass(frozen=True)
 class EnvironmentOptions:
     """What an environment is made of; each takes what it needs."""
@@ -105,7 +122,9 @@ class EnvironmentOptions:
     """Further options, by name."""
 
 
-ENVIRONMENTS: Registry[Callable[[EnvironmentOptions], Environment]] = Registry("environments")
+ENVIRONMENTS: Registry[Callable[[EnvironmentOptions], Environment]] = Registry(
+    "environments", {"textcraft": "interlat.environments.textcraft.environment:TextCraft"}
+)
 """Environments of many actions, by name. Every benchmark is an environment besides, see `question`."""
 
 

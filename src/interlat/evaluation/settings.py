@@ -19,8 +19,8 @@ class Evaluate:
     sender: str
     """Folder or hub id of the sender."""
     environment: str
-    """A benchmark (gsm8k, medqa, ... see `interlat tasks list`), records, conversations, arithmetic, secret, household,
-    or an environment of another package."""
+    """A benchmark (gsm8k, medqa, ... see `interlat tasks list`), records, conversations, arithmetic, secret, or an
+    environment of many actions (household, textcraft, ... see `interlat environments list`)."""
     output: str
     """The run directory; the same command continues what is there."""
     receiver: str = ""

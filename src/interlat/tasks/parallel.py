@@ -6,6 +6,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -61,6 +62,8 @@ class LineProcess:
         )
         assert self.process.stdin and self.process.stdout
         self._requests, self._answers = self.process.stdin, self.process.stdout
+        self._read = b""
+        """What was read behind the last answer."""
 
     def send(self, request: Any) -> None:
         """Write a request; that the process is gone is noticed where its answer is missing."""
@@ -69,15 +72,20 @@ class LineProcess:
             self._requests.flush()
 
     def receive(self, seconds: float | None = None) -> Any:
-        """The next answer. With ``seconds``, no other one may be on its way.
+        """The next answer.
 
         Raises:
             EOFError: the process is gone, or the time is over.
         """
-        ready = seconds is None or select.select([self._answers], [], [], seconds)[0]
-        line = self._answers.readline() if ready else b""
-        if not line.endswith(b"\n"):
-            raise EOFError
+        over = None if seconds is None else time.monotonic() + seconds
+        while b"\n" not in self._read:
+            left = None if over is None else max(0.0, over - time.monotonic())
+            # A process may stop in the middle of a line, so the time is kept within it, too.
+            more = os.read(self._answers.fileno(), 1 << 16) if select.select([self._answers], [], [], left)[0] else b""
+            if not more:
+                raise EOFError
+            self._read += more
+        line, _, self._read = self._read.partition(b"\n")
         return json.loads(line)
 
     def finish(self) -> None:

@@ -3,9 +3,10 @@ import pytest
 from chat_templates import FORMS
 from interlat.engine.chat import ChatFormat
 from interlat.engine.prompt import Text, tokenize
+from interlat.environments.actions import action_in
 from interlat.experiments.household.evidence import Belief
 from interlat.experiments.household.examples import actor_example, scout_example
-from interlat.experiments.household.prompts import BEGIN_MESSAGE, END_MESSAGE, actor_prompt, command_of, scout_prompt
+from interlat.experiments.household.prompts import BEGIN_MESSAGE, END_MESSAGE, actor_prompt, scout_prompt
 from interlat.experiments.tokenizer import train_tokenizer
 from interlat.training.examples import IGNORED, ids_of
 
@@ -128,7 +129,7 @@ def test_episodes_and_plans_read_what_play_reads_whatever_the_template(name):
     assert [*example.before, *example.after][: len(played)] == played
     learned = [label for label in example.labels if label != IGNORED]
     assert learned == [*replies[0], chat.end_of_turn, *replies[1], chat.end_of_turn]
-    assert command_of(chat.tokenizer.decode(replies[0])) == TURNS[0][0]
+    assert action_in(chat.tokenizer.decode(replies[0])) == TURNS[0][0]
     plan = scout_example(OPENING, "a note", "go to shelf 2", "plan", [], 2.0, chat)
     assert list(plan.before) == ids(chat.opening([("user", scout_prompt(OPENING, "a note", "plan"))]))
     assert list(plan.labels) == [*lead, *ids_of("go to shelf 2", chat), chat.end_of_turn]

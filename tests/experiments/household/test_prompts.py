@@ -1,8 +1,6 @@
-import pytest
-
 from interlat.environments.alfworld.game import Layout
 from interlat.experiments.household.evidence import Belief, Evidence
-from interlat.experiments.household.prompts import actor_prompt, command_of, plan_text, room_and_task, scout_prompt
+from interlat.experiments.household.prompts import actor_prompt, plan_text, room_and_task, scout_prompt
 
 OPENING = "-= Welcome to TextWorld, ALFRED! =-\n\nYou are in a room.\n\nYour task is to: clean a mug."
 
@@ -41,24 +39,6 @@ def test_plan_of_a_look_task_uses_the_lamp():
     evidence = Evidence((belief("mug", "shelf 1"), belief("desklamp", "shelf 2")), ())
     plan = plan_text(layout("look_at_obj_in_light", "", "desklamp"), evidence, [["shelf 1"], ["shelf 2"]])
     assert plan == "find mug at shelf 1.\nuse desklamp near shelf 2."
-
-
-def test_command_of_takes_the_action_or_the_first_line():
-    assert command_of("Thought: a\nAction: go to shelf 1\nmore") == "go to shelf 1"
-    assert command_of("\n open drawer 1 \nx") == "open drawer 1"
-    assert command_of("") == ""
-
-
-@pytest.mark.parametrize(
-    ("reply", "command"),
-    [
-        ("<think>\nAction: go to fridge 1\n</think>\n\nAction: take apple 1", "take apple 1"),
-        ("go to fridge 1?\n</think>\ntake apple 1", "take apple 1"),
-        ("<think>Action: go to fridge 1", ""),
-    ],
-)
-def test_a_thought_is_no_command(reply, command):
-    assert command_of(reply) == command
 
 
 def test_plain_plans_are_sentences_with_the_same_places_in_the_same_order():

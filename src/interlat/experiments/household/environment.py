@@ -1,13 +1,16 @@
 """Small ALFWorld games with private notes about where things are, as an environment."""
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from interlat.environments.actions import action_in
 from interlat.environments.alfworld.pool import GamePool
-from interlat.environments.protocol import EnvironmentOptions, Item, Observation, Outcome
+from interlat.environments.protocol import EnvironmentOptions, Item, Observation, Outcome, Policy
 from interlat.errors import InputError
-from interlat.experiments.household.episodes import playable_episodes
-from interlat.experiments.household.prompts import command_of, room_and_task
+from interlat.experiments.household.episodes import layout_of, playable_episodes
+from interlat.experiments.household.expert import Expert
+from interlat.experiments.household.prompts import room_and_task
 
 GAMES_KEPT = 50
 """Loaded games that a worker keeps."""
@@ -50,6 +53,8 @@ class HouseholdEnvironment:
         self._options = options
         self._games_kept = games_kept
         self._pool: GamePool | None = None
+        self._last: dict[str, Observation] = {}
+        """Item -> what its game answered last."""
 
     def items(self) -> Sequence[Item]:
         return [_item(record) for record in self._records.values()]
@@ -57,18 +62,33 @@ class HouseholdEnvironment:
     def start(self, items: Sequence[Item]) -> Sequence[Outcome]:
         if self._pool is None:
             self._pool = GamePool(self._options.workers, games_kept=self._games_kept)
-        return [Outcome(room_and_task(seen.text)) for seen in self._pool.reset(self._games(items))]
+        answers = self._seen(items, self._pool.reset(self._games(items)))
+        return [Outcome(room_and_task(seen.text)) for seen in answers]
 
     def step(self, items: Sequence[Item], replies: Sequence[str]) -> Sequence[Outcome]:
         assert self._pool is not None, "start comes first"
-        commands = [command_of(reply) for reply in replies]
-        answers = self._pool.step(self._games(items), commands)
+        commands = [action_in(reply) for reply in replies]
+        answers = self._seen(items, self._pool.step(self._games(items), commands))
         return [_outcome(answer, command) for answer, command in zip(answers, commands, strict=True)]
 
     def close(self) -> None:
         if self._pool is not None:
             self._pool.close()
             self._pool = None
+
+    def expert_policy(self, item: Item) -> Policy:
+        """Plays knowing where everything is; the recorded episodes search, and stumble on purpose."""
+        expert = Expert(layout_of(self._records[item.id]))
+        return lambda _: expert.next_command(self._last[item.id])
+
+    def random_policy(self, item: Item, seed: int) -> Policy:
+        """Draws from the admissible commands."""
+        draw = random.Random(f"{item.id} {seed}")
+        return lambda _: draw.choice(self._last[item.id].admissible_commands)
+
+    def _seen(self, items: Sequence[Item], answers: Sequence[Observation]) -> Sequence[Observation]:
+        self._last.update((item.id, seen) for item, seen in zip(items, answers, strict=True))
+        return answers
 
     def _games(self, items: Sequence[Item]) -> list[str]:
         return [self._records[item.id]["game"] for item in items]

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from interlat.environments.alfworld.game import Layout
 from interlat.experiments.household.evidence import Evidence, Language
 from interlat.experiments.household.expert import first_of_type, tool_of
-from interlat.reasoning import final_part
 
 BEGIN_MESSAGE = "<bop>"
 END_MESSAGE = "<eop>"
@@ -85,15 +84,3 @@ def plan_text(layout: Layout, evidence: Evidence, places: Sequence[Sequence[str]
     if evidence.searched:
         steps.append(words["searched"].format(", ".join(evidence.searched)))
     return "\n".join(steps)
-
-
-def command_of(reply: str) -> str:
-    """The command in an actor's reply: what follows the last "Action:", else the first line that is not empty.
-
-    Thoughts hold no command: a reply that ends inside one gives an empty command.
-    """
-    said = final_part(reply) or ""
-    marker = said.rfind("Action:")
-    text = said[marker + len("Action:") :] if marker >= 0 else said
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[0] if lines else ""

@@ -1,0 +1,1 @@
+"""TextCraft: an item is to be crafted from raw ones, by recipes."""

@@ -1,0 +1,59 @@
+"""A world: a game of many items that plays in a process of its own, and says nothing of processes."""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from interlat.environments.protocol import EnvironmentOptions, Item, Outcome
+from interlat.errors import InputError
+
+
+class Episode(Protocol):
+    """One episode of one item. The same actions give the same outcomes, in whichever process."""
+
+    def start(self) -> Outcome:
+        """What the receiver reads first."""
+        ...
+
+    def step(self, action: str) -> Outcome:
+        """Take one action; one that the game does not know costs a step and changes nothing."""
+        ...
+
+
+class World(Protocol):
+    """Made of `EnvironmentOptions` in every process that plays it."""
+
+    origin: Mapping[str, Any]
+    """Where the items come from."""
+
+    def items(self) -> Sequence[Item]:
+        """All items, in the order of the data, as many as the options allow."""
+        ...
+
+    def episode(self, item: str) -> Episode:
+        """A new episode of the item of an id."""
+        ...
+
+    def expert(self, item: str) -> Sequence[str]:
+        """Actions that solve an item; as good as there are where none do."""
+        ...
+
+
+def some_items(items: Sequence[Item], options: EnvironmentOptions) -> tuple[Item, ...]:
+    """The items of a split, and of them a fixed random subset; in their order.
+
+    Raises:
+        InputError: there is no such split, or the limit is below 1.
+    """
+    if options.limit is not None and options.limit < 1:
+        raise InputError(f"limit is {options.limit}, expected at least 1; leave it out to take all items")
+    splits = sorted({item.split for item in items})
+    if options.split and options.split not in splits:
+        raise InputError(f"split is {options.split!r}, expected one of {', '.join(splits)}; leave it out to take all")
+    chosen = [item for item in items if options.split in ("", item.split)]
+    if options.limit is None or options.limit >= len(chosen):
+        return tuple(chosen)
+    # Shuffled and cut, so that a larger limit keeps what a smaller one chose.
+    numbers = list(range(len(chosen)))
+    random.Random("some of the items").shuffle(numbers)
+    return tuple(chosen[number] for number in sorted(numbers[: options.limit]))
