@@ -28,9 +28,9 @@ SHADES = (
     "moss green", "brick red", "harbour blue", "coal black", "chalk white", "straw yellow", "fox orange",
     "heath purple", "cloud grey", "walnut brown", "shell pink", "river teal",
 )  # fmt: skip
-SIZES = ("small", "medium", "large", "x-large")
-LENGTHS = ("8 inch", "10 inch", "12 inch", "16 inch")
-PACKS = ("pack of 1", "pack of 2", "pack of 4", "pack of 8")
+SIZES = ("small", "medium", "large", "huge")
+LENGTHS = ("9 cm", "30 cm", "one metre", "two feet")
+PACKS = ("single", "pair", "set of four", "box of twelve")
 TASTES = ("cardamom", "blood orange", "sea salt", "honey", "ginger", "cherry", "vanilla", "smoked paprika")
 CHOICES = {"color": SHADES, "size": SIZES, "length": LENGTHS, "count": PACKS, "flavor": TASTES}
 
@@ -43,6 +43,7 @@ class Department:
     category: str
     materials: tuple[str, ...]
     attributes: tuple[str, ...]
+    parts: tuple[str, ...]
     uses: tuple[str, ...]
     types: dict[str, tuple[str, tuple[str, ...], tuple[int, int]]]
     """Type of product -> shelf, names of options, lowest and highest price."""
@@ -55,6 +56,7 @@ DEPARTMENTS = (
         ("Stoneware", "Enamel", "Bamboo", "Glass", "Iron"),
         ("dishwasher safe", "heat resistant", "easy to clean", "non slip", "stackable", "scratch resistant",
          "hand painted", "oven proof"),
+        ("Lid", "Handle", "Foot", "Band", "Hook"),
         ("Families", "Caravans", "Bakers", "Students"),
         {
             "mixing bowl": ("Bakeware", ("color", "size"), (12, 45)),
@@ -75,6 +77,7 @@ DEPARTMENTS = (
         ("Steel", "Oak", "Wicker", "Canvas", "Copper"),
         ("rust proof", "weather resistant", "light weight", "easy to assemble", "frost hardy", "foldable",
          "wind proof", "hand made"),
+        ("Chain", "Stand", "Grip", "Bracket", "Cover"),
         ("Balconies", "Allotments", "Patios", "Orchards"),
         {
             "watering can": ("Watering", ("color", "size"), (14, 52)),
@@ -95,6 +98,7 @@ DEPARTMENTS = (
         ("Wool", "Linen", "Cotton", "Leather", "Fleece"),
         ("machine washable", "water resistant", "quick drying", "slim fit", "long sleeve", "fully lined",
          "double stitched", "breathable"),
+        ("Pocket", "Button", "Hem", "Cord", "Label"),
         ("Hikers", "Commuters", "Sailors", "Cyclists"),
         {
             "rain jacket": ("Outerwear", ("color", "size"), (48, 150)),
@@ -115,6 +119,7 @@ DEPARTMENTS = (
         ("Oat", "Rye", "Almond", "Spelt", "Barley"),
         ("gluten free", "low sugar", "plant based", "hand picked", "slow roasted", "individually wrapped",
          "palm oil free", "high protein"),
+        ("Tin", "Ribbon", "Seeds", "Raisins", "Card"),
         ("Picnics", "Breakfasts", "Lunchboxes", "Hampers"),
         {
             "crackers": ("Biscuits", ("flavor", "count"), (4, 22)),
@@ -135,6 +140,7 @@ DEPARTMENTS = (
         ("Aluminium", "Walnut", "Cork", "Rubber", "Felt"),
         ("shock proof", "dust proof", "splash proof", "easy to carry", "long lasting", "scratch resistant",
          "space saving", "light weight"),
+        ("Switch", "Strap", "Base", "Pouch", "Clip"),
         ("Travel", "Offices", "Classrooms", "Workshops"),
         {
             "desk lamp": ("Lighting", ("color",), (24, 90)),
@@ -192,7 +198,7 @@ def shop(seed: int = SEED) -> dict[str, Any]:
     words = {
         word.lower()
         for department in DEPARTMENTS
-        for name in (*department.types, *department.materials, *department.uses)
+        for name in (*department.types, *department.materials, *department.parts, *department.uses)
         for word in name.split()
     }
     return {
@@ -207,7 +213,10 @@ def shop(seed: int = SEED) -> dict[str, Any]:
 def one_product(department: Department, kind: str, draw: random.Random) -> tuple[dict[str, Any], list[str]]:
     """A product, and its attributes."""
     shelf, names, (low, high) = department.types[kind]
-    maker, material, use = draw.choice(BRANDS), draw.choice(department.materials), draw.choice(department.uses)
+    maker, material = draw.choice(BRANDS), draw.choice(department.materials)
+    (use, other_use), (part, other_part) = draw.sample(department.uses, 2), draw.sample(department.parts, 2)
+    # With so many nouns, one that is shared makes no other kind of product the right one.
+    extras = f"with {part} and {other_part} for {use} and {other_use}"
     said = draw.sample(department.attributes, 4)
     price = draw.randint(low * 100, high * 100) / 100
     # One price in twenty depends on what is chosen.
@@ -215,7 +224,7 @@ def one_product(department: Department, kind: str, draw: random.Random) -> tuple
     opening = draw.choice(OPENINGS).format(maker=maker, kind=kind, material=material.lower(), use=use.lower())
     product = {
         "asin": "W" + "".join(draw.choices(string.ascii_uppercase + string.digits, k=9)),
-        "name": f"{maker} {said[0].title()} {material} {kind.title()} for {use}",
+        "name": f"{maker} {said[0].title()} {material} {kind.title()} {extras}",
         "full_description": f"{opening} It is {said[1]} and {said[2]}.",
         "small_description": [f"{said[0].capitalize()}: made to last", f"{said[3].capitalize()}, as our guests ask"],
         "pricing": pricing,
