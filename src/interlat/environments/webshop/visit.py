@@ -26,6 +26,8 @@ _ACTION = re.compile(r"(search|click)\[(.+)\]")
 class Visit:
     """One episode.
 
+    ``refused_actions`` in the facts counts the actions that the shop did not know or did not offer.
+
     Search words such as ``<r>``, which the published shop answers with random or hidden lists, are plain words here.
 
     Args:
@@ -43,7 +45,7 @@ class Visit:
         self._product: Product | None = None
         self._sub_page = ""
         self._chosen: dict[str, str] = {}
-        self._steps = 0
+        self._steps = self._refused = 0
 
     def start(self) -> Outcome:
         return Outcome(f"{RULES}\n\n{self._text()}")
@@ -61,8 +63,9 @@ class Visit:
                 return self._bought()
             self._click(argument)
         else:
-            return Outcome(pages.page_text([REFUSED, self._text()]), score=0.0, steps=self._steps)
-        return Outcome(self._text(), score=0.0, steps=self._steps)
+            self._refused += 1
+            return self._seen(pages.page_text([REFUSED, self._text()]))
+        return self._seen(self._text())
 
     def clickable(self) -> list[str]:
         """What a click takes on this page, in lower case."""
@@ -121,8 +124,16 @@ class Visit:
             success=reward.total == 1,
             score=reward.total,
             steps=self._steps,
-            facts={"bought": self._product.id, "chosen": dict(self._chosen), "reward": parts},
+            facts={
+                "refused_actions": self._refused,
+                "bought": self._product.id,
+                "chosen": dict(self._chosen),
+                "reward": parts,
+            },
         )
+
+    def _seen(self, text: str) -> Outcome:
+        return Outcome(text, score=0.0, steps=self._steps, facts={"refused_actions": self._refused})
 
     def _text(self) -> str:
         instruction = self._goal.instruction
