@@ -225,4 +225,4 @@ def test_the_reward_is_that_of_the_slow_one_on_random_purchases():
         found = reward_of(bought, chosen, goal, nouns)
         assert found.total == pytest.approx(float(slow_reward(bought, chosen, goal))), (bought, chosen, goal)
         seen.add(found.type_match)
-    assert seen == {0.0, 0.1, 0.5, 1.0} or seen >= {0.0, 0.5, 1.0}
+    assert seen >= {0.0, 0.5, 1.0}
