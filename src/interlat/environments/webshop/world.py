@@ -1,0 +1,66 @@
+"""The world of WebShop (arXiv 2207.01206): a shop, and a goal an item.
+
+Actions, pages and reward are the published ones. What differs: the search does not stem words; prices and
+limits of price are drawn once and for all; the Next button is there only where more products follow; and a page says
+which options are chosen. Prose is our own.
+"""
+
+from collections.abc import Sequence
+
+from interlat.environments.protocol import EnvironmentOptions, Item
+from interlat.environments.webshop.expert import best_actions
+from interlat.environments.webshop.goals import Goal, split_of
+from interlat.environments.webshop.search import SearchIndex
+from interlat.environments.webshop.sources import load_shop
+from interlat.environments.webshop.visit import Visit
+from interlat.environments.world import some_items
+from interlat.errors import InputError
+
+MOST_STEPS = 15
+SHOW_ATTRIBUTES = "show_attributes"
+"""Option: whether products have a page of attributes."""
+
+
+class ShopWorld:
+    """A shop and its goals.
+
+    Args:
+        options: ``data`` is nothing for the bundled shop, or a folder with WebShop's files, see `load_shop`;
+            ``split`` is test, eval or train, as the released baselines cut the list of goals.
+
+    Raises:
+        InputError, WorldError: there are no products or goals, or a package is missing.
+    """
+
+    def __init__(self, options: EnvironmentOptions) -> None:
+        if unknown := sorted(set(options.options) - {SHOW_ATTRIBUTES}):
+            raise InputError(f"options has {', '.join(unknown)}, expected none but {SHOW_ATTRIBUTES}")
+        self.shop = load_shop(options.data)
+        self._attributes = bool(options.options.get(SHOW_ATTRIBUTES))
+        self.origin = {**self.shop.origin, **({SHOW_ATTRIBUTES: True} if self._attributes else {})}
+        self._index = SearchIndex(self.shop.products)
+        self._goals = {f"webshop/{place}": goal for place, goal in enumerate(self.shop.goals)}
+        self._items = some_items(
+            [_item(id, goal, place, len(self._goals)) for place, (id, goal) in enumerate(self._goals.items())], options
+        )
+
+    def items(self) -> Sequence[Item]:
+        return self._items
+
+    def episode(self, item: str) -> Visit:
+        return Visit(self._goals[item], self._index.search, self.shop.nouns, self._attributes)
+
+    def expert(self, item: str) -> Sequence[str]:
+        return best_actions(self._goals[item], self._index.search, self.shop.nouns)
+
+
+def _item(id: str, goal: Goal, place: int, goals: int) -> Item:
+    return Item(
+        id=id,
+        question=f"Instruction: {goal.instruction}",
+        split=split_of(place, goals),
+        task_type=goal.product.category,
+        family=("buy", goal.product.query),
+        max_steps=MOST_STEPS,
+        facts={"goal_product": goal.product.id},
+    )
