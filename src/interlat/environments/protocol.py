@@ -123,7 +123,11 @@ class EnvironmentOptions:
 
 
 ENVIRONMENTS: Registry[Callable[[EnvironmentOptions], Environment]] = Registry(
-    "environments", {"textcraft": "interlat.environments.textcraft.environment:TextCraft"}
+    "environments",
+    {
+        "scienceworld": "interlat.environments.scienceworld.environment:ScienceWorld",
+        "textcraft": "interlat.environments.textcraft.environment:TextCraft",
+    },
 )
 """Environments of many actions, by name. Every benchmark is an environment besides, see `question`."""
 
