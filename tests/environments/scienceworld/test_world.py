@@ -7,7 +7,7 @@ from interlat.environments.protocol import EnvironmentOptions
 from interlat.environments.scienceworld.jvm import JavaMachine
 from interlat.environments.scienceworld.world import (
     LONG_TASKS,
-    MEGABYTES_PER_GAME,
+    SMALLEST_HEAP,
     ScienceWorldOptions,
     ScienceWorldWorld,
     random_plan,
@@ -81,8 +81,8 @@ def test_many_games_in_little_memory_are_as_one_by_one():
     plans = {f"find/variation-{n}": ["wait", "open door", "wait", f"use find {n}"] for n in range(8)}
     expected = {item: played(world().episode(item), plan) for item, plan in plans.items()}
     machine = ToyMachine()
-    small = world(machine, heap=MEGABYTES_PER_GAME * 8)
-    small._games._kept = 2
+    small = world(machine, heap=SMALLEST_HEAP)
+    assert small._games._kept == 2
     episodes = {item: small.episode(item) for item in plans}
     found = {item: [episode.start()] for item, episode in episodes.items()}
     for turn in range(4):

@@ -1,5 +1,6 @@
 """The simulator of ScienceWorld: Java objects in one virtual machine, whose heap is bounded."""
 
+import logging
 import os
 import shutil
 from collections.abc import Iterable
@@ -59,6 +60,8 @@ class JavaMachine:
         from scienceworld.constants import BASEPATH, JAR_PATH
 
         self.version = version("scienceworld")
+        # A machine that has ended is reported by what was asked of it, not again by every object that is given up.
+        logging.getLogger("py4j").setLevel(logging.CRITICAL)
         try:
             # A broken pipe to this process ends the machine; its own group keeps an interrupt for the parent alone.
             port, self.process = launch_gateway(

@@ -22,7 +22,8 @@ STEPS = 100
 LONG_TASKS: Mapping[str, int] = {}
 """Tasks whose gold paths are longer than that, and the limit there."""
 HEAP = 512
-SMALLEST_HEAP = 128
+SMALLEST_HEAP = 192
+MEGABYTES_BESIDE_GAMES = 160
 MEGABYTES_PER_GAME = 16
 RULES = (
     "You do an experiment of elementary science in a house of several rooms, one action a turn. The actions, where OBJ "
@@ -95,7 +96,8 @@ class ScienceWorldWorld:
     def __init__(self, options: EnvironmentOptions, machine: Machine | None = None) -> None:
         self._options, self._settings = options, ScienceWorldOptions.of(options.options)
         self._machine = JavaMachine(self._settings.heap) if machine is None else machine
-        self._games = Games(self._machine.simulator, max(1, self._settings.heap // MEGABYTES_PER_GAME))
+        kept = (self._settings.heap - MEGABYTES_BESIDE_GAMES) // MEGABYTES_PER_GAME
+        self._games = Games(self._machine.simulator, kept)
         known = self._machine.simulator()
         self._tasks = _known("data", list(options.data) or known.getTaskNames(), known.getTaskNames())
         given = [name for name in self._settings.simplifications.split(",") if name]
