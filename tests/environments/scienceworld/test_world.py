@@ -108,8 +108,8 @@ def test_a_random_player_ends_with_its_game(monkeypatch):
 
 def test_the_limit_of_steps_is_the_published_one_unless_the_gold_path_is_longer():
     limits = ScienceWorldOptions()
-    assert limits.limit_of("boil") == 100 and all(limits.limit_of(task) > 100 for task in LONG_TASKS)
-    assert {ScienceWorldOptions(steps=7).limit_of(task) for task in ("boil", *LONG_TASKS)} == {7}
+    assert limits.limit_of("melt") == 100 and all(limits.limit_of(task) == 300 for task in LONG_TASKS)
+    assert {ScienceWorldOptions(steps=7).limit_of(task) for task in ("melt", *LONG_TASKS)} == {7}
     assert {item.max_steps for item in world(steps=7).items()} == {7}
 
 
@@ -167,3 +167,14 @@ def test_the_gold_path_solves_a_real_game_in_little_memory_as_in_much():
     assert found == {id: outcomes[:6] for id, outcomes in alone.items()}
     wrong = roomy.episode(one.id)
     assert wrong.start().score is None and wrong.step("dance").score == 0
+
+
+@NEEDS_JAVA
+@pytest.mark.slow
+def test_gold_paths_solve_a_test_variation_of_every_task_within_the_limit():
+    made = ScienceWorldWorld(EnvironmentOptions(split="test"), JavaMachine(512))
+    items = {item.task_type: item for task in made._tasks for item in made._items_of(made._machine.simulator(), task)}
+    assert len(items) == 30 and {item.split for item in items.values()} == {"test"}
+    for item in items.values():
+        gold = made.expert(item.id)[: item.max_steps]
+        assert any(outcome.success for outcome in played(made.episode(item.id), gold)), item.id
