@@ -4,9 +4,12 @@ from interlat.environments.scienceworld.environment import ScienceWorld
 from interlat.environments.scienceworld.world import ScienceWorldWorld
 
 VARIATIONS = {"find": 8, "heat": 4}
+ELECTRICAL = "power-component"
 
 
 class ToySimulator:
+    electrical = False
+
     def __init__(self):
         self.loads, self.taken = [], None
 
@@ -46,10 +49,10 @@ class ToySimulator:
         return "In your inventory, you see:\n\tan orange"
 
     def getTaskNames(self):
-        return list(VARIATIONS)
+        return [*VARIATIONS, ELECTRICAL] if self.electrical else list(VARIATIONS)
 
     def getPossibleSimplifications(self):
-        return "openDoors, teleportAction"
+        return "noElectricalAction, openDoors, teleportAction"
 
     def getPossibleActions(self):
         return ["use OBJ", "open OBJ", "focus on OBJ", "open OBJ"]

@@ -17,6 +17,9 @@ from interlat.errors import InputError, WorldError
 
 EASY = "easy"
 """All simplifications that a task allows, as in most published results."""
+NO_ELECTRICITY = "noElectricalAction"
+ELECTRICAL = ("power-component", "conductivity")
+"""In the names of tasks that need what that simplification removes; the package's own rule."""
 STEPS = 100
 """The published limit of actions."""
 LONG_TASKS = (
@@ -109,6 +112,12 @@ class ScienceWorldWorld:
         self._tasks = _known("data", list(options.data) or known.getTaskNames(), known.getTaskNames())
         given = [name for name in self._settings.simplifications.split(",") if name]
         _known("simplifications", given, [EASY, *known.getPossibleSimplifications().split(", ")])
+        electrical = [task for task in self._tasks if any(word in task for word in ELECTRICAL)]
+        if NO_ELECTRICITY in given and electrical:
+            raise InputError(
+                f"simplifications has {NO_ELECTRICITY}, with which {', '.join(electrical)} cannot be solved; "
+                f"leave it out, or name other tasks in data; {EASY} leaves it out where it must"
+            )
         self.origin = {
             "data": f"scienceworld {self._machine.version}",
             "simplifications": self._settings.simplifications,
@@ -223,12 +232,12 @@ def _is_over(simulator: Simulator) -> bool:
 
 
 def _known(name: str, given: Iterable[str], known: Iterable[str]) -> list[str]:
-    """What was given.
+    """What was given, each once.
 
     Raises:
         InputError: some of it is not known.
     """
-    given, known = [str(one) for one in given], [str(one) for one in known]
+    given, known = list(dict.fromkeys(str(one) for one in given)), [str(one) for one in known]
     if unknown := sorted(set(given) - set(known)):
         raise InputError(f"{name} is {','.join(unknown)}, expected some of {', '.join(known)}")
     return given
