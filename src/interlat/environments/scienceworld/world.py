@@ -31,10 +31,13 @@ LONG_TASKS = (
 )
 """Tasks with gold paths of more actions than that, so that nobody who plays as the experts do could end them."""
 STEPS_OF_LONG_TASKS = 300
-HEAP = 512
+HEAP = 768
+"""Megabytes: room for 38 games, more than are played side by side by default."""
 SMALLEST_HEAP = 192
 MEGABYTES_BESIDE_GAMES = 160
+"""For loading, gold paths, and what is no longer used but not yet collected."""
 MEGABYTES_PER_GAME = 16
+"""One was measured at 13."""
 RULES = (
     "You do an experiment of elementary science in a house of several rooms, one action a turn. The actions, where OBJ "
     "is a thing or a room:\n{actions}\n"
