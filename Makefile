@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@sh scripts/check_machine.sh "$(PYTHON)"
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	$(INSTALL) $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) "torch==2.13.0"
-	$(INSTALL) -e ".[alfworld,train,dev]"
+	$(INSTALL) -e ".[worlds,train,dev]"
 	@touch $(STAMP)
 
 demo: setup

@@ -123,7 +123,12 @@ class EnvironmentOptions:
 
 
 ENVIRONMENTS: Registry[Callable[[EnvironmentOptions], Environment]] = Registry(
-    "environments", {"textcraft": "interlat.environments.textcraft.environment:TextCraft"}
+    "environments",
+    {
+        "scienceworld": "interlat.environments.scienceworld.environment:ScienceWorld",
+        "textcraft": "interlat.environments.textcraft.environment:TextCraft",
+        "webshop": "interlat.environments.webshop.environment:WebShop",
+    },
 )
 """Environments of many actions, by name. Every benchmark is an environment besides, see `question`."""
 

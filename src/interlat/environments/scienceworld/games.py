@@ -1,0 +1,60 @@
+"""Many games in one machine: as many simulators as its heap holds; the others are played again where they go on."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from interlat.environments.scienceworld.jvm import Simulator
+
+
+@dataclass(frozen=True)
+class Game:
+    """One variation of a task."""
+
+    task: str
+    variation: int
+    simplifications: str
+
+
+class Games:
+    """Simulators by episode. The same actions give the same game, so one that gave way is played again.
+
+    Args:
+        make: makes a simulator.
+        kept: the most simulators at a time.
+    """
+
+    def __init__(self, make: Callable[[], Simulator], kept: int) -> None:
+        self._make, self._kept = make, kept
+        self._simulators: OrderedDict[int, Simulator] = OrderedDict()
+        self._begun = 0
+
+    def number(self) -> int:
+        """A number for a new episode."""
+        self._begun += 1
+        return self._begun
+
+    def at(self, number: int, game: Game, actions: Sequence[str]) -> Simulator:
+        """The simulator of an episode in which these actions have been taken, and no others."""
+        simulator = self._simulators.pop(number, None)
+        if simulator is None:
+            while len(self._simulators) >= self._kept:
+                self._simulators.popitem(last=False)
+            simulator = self.begun(game)
+            for action in actions:
+                simulator.step(action)
+        self._simulators[number] = simulator
+        return simulator
+
+    def begun(self, game: Game, gold: bool = False) -> Simulator:
+        """A new simulator at the start of a game; with its gold path, if that is wanted."""
+        simulator = self._make()
+        simulator.load(game.task, game.variation, game.simplifications, gold)
+        simulator.reset()
+        # The package's own reset takes this action too, before an agent takes its first.
+        simulator.step("look around")
+        return simulator
+
+    def end(self, number: int) -> None:
+        """Give up the simulator of an episode."""
+        self._simulators.pop(number, None)

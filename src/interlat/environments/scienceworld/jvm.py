@@ -1,0 +1,107 @@
+"""The simulator of ScienceWorld: Java objects in one virtual machine, whose heap is bounded."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterable
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from interlat.errors import WorldError
+
+PACKAGES = ("scienceworld", "py4j")
+
+
+class Simulator(Protocol):
+    """One house and one task in it; the methods of the package's Java class that we call."""
+
+    def load(self, task: str, variation: int, simplifications: str, gold: bool) -> None: ...
+    def reset(self) -> None: ...
+    def step(self, action: str) -> str: ...
+    def getScore(self) -> float: ...
+    def getCompleted(self) -> bool: ...
+    def getTaskDescription(self) -> str: ...
+    def freeActionLook(self) -> str: ...
+    def freeActionInventory(self) -> str: ...
+    def getTaskNames(self) -> Iterable[str]: ...
+    def getPossibleSimplifications(self) -> str: ...
+    def getPossibleActions(self) -> Iterable[str]: ...
+    def getValidActionObjectCombinations(self) -> Iterable[str]: ...
+    def getGoldActionSequence(self) -> Iterable[str]: ...
+    def getVariationsTrain(self) -> Iterable[int]: ...
+    def getVariationsDev(self) -> Iterable[int]: ...
+    def getVariationsTest(self) -> Iterable[int]: ...
+
+
+class JavaMachine:
+    """A Java virtual machine with the simulator in it. It ends with this process, however this process ends.
+
+    The package's own class starts a machine for every game; here one machine holds the simulators of many.
+
+    Args:
+        heap: the most megabytes that its objects may take. A machine that needs more ends, and so does this process at
+            the next action.
+
+    Raises:
+        WorldError: a package or Java is missing, or Java does not start.
+    """
+
+    def __init__(self, heap: int) -> None:
+        missing = [name for name in PACKAGES if find_spec(name) is None]
+        if missing:
+            raise WorldError(
+                f"ScienceWorld needs the package {' and '.join(missing)}, which is not installed: "
+                "pip install 'interlat[scienceworld]'; it needs Java too (Debian: apt-get install default-jre-headless)"
+            )
+        java = _java()
+        from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
+        from scienceworld.constants import BASEPATH, JAR_PATH
+
+        self.version = version("scienceworld")
+        # A machine that has ended is reported by what was asked of it, not again by every object that is given up.
+        logging.getLogger("py4j").setLevel(logging.CRITICAL)
+        try:
+            # A broken pipe to this process ends the machine; its own group keeps an interrupt for the parent alone.
+            port, self.process = launch_gateway(
+                classpath=JAR_PATH,
+                javaopts=[f"-Xmx{heap}m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"],
+                die_on_exit=True,
+                java_path=java,
+                create_new_process_group=True,
+                cwd=BASEPATH,
+                return_proc=True,
+            )
+        except ValueError as error:
+            raise WorldError(
+                f"{java} did not start with a heap of {heap} megabytes; `{java} -Xmx{heap}m -version` says why"
+            ) from error
+        self._gateway = JavaGateway(gateway_parameters=GatewayParameters(port=port), java_process=self.process)
+
+    def simulator(self) -> Simulator:
+        """A new simulator; its memory is free again when nothing refers to it."""
+        made: Simulator = self._gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface()
+        return made
+
+    def heap_megabytes(self) -> int:
+        """The bound of the heap that is in force."""
+        runtime: Any = self._gateway.jvm.java.lang.Runtime.getRuntime()
+        return int(runtime.maxMemory()) >> 20
+
+
+def _java() -> str:
+    """The program java of $JAVA_HOME, else of $PATH.
+
+    Raises:
+        WorldError: there is none.
+    """
+    home = os.environ.get("JAVA_HOME", "")
+    found = shutil.which(str(Path(home) / "bin" / "java") if home else "java")
+    if found is None:
+        where = f"in JAVA_HOME, {home}" if home else "on PATH"
+        raise WorldError(
+            f"ScienceWorld needs Java, and there is no program java {where}: install it "
+            "(Debian: apt-get install default-jre-headless), or set JAVA_HOME to the folder where it is"
+        )
+    return found
