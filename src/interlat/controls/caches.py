@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from interlat.controls import latents
+from interlat.controls.cross_task import CROSS_TASK
 from interlat.controls.latents import Control, parse_control
 from interlat.engine.cache_message import as_int8
 from interlat.engine.sampling import row_seed
@@ -32,7 +33,7 @@ HeadOperation = Callable[[Float[Tensor, "H T d"], Generator, float], Float[Tenso
 
 def names() -> tuple[str, ...]:
     """The controls that a cache can have."""
-    return tuple(name for name in latents.control_names() if name != latents.CROSS_TASK and name not in REFUSED)
+    return tuple(name for name in latents.control_names() if name != CROSS_TASK and name not in REFUSED)
 
 
 def controlled(name: str, message: CacheMessage, item: str, *, run_seed: int) -> CacheMessage:

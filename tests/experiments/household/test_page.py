@@ -25,7 +25,7 @@ def test_the_page_says_whether_the_channel_communicates(make_records, tmp_path):
             record |= {"donor": told, "donor_answer": f"go to shelf {items.index(told)}"}
     page = build_report(records, tmp_path / "donors").page.read_text()
     table = page.split('id="donors"')[1].split("</section>")[0]
-    assert ">latent<" in table and ">alive<" in table and "100.0 (0.0)" in table
+    assert ">latent<" in table and ">alive<" in table and "100.0 (1.3)" in table
     assert "Donor: the item" in table and "Donor: the item" not in page.split('id="donors"')[0]
     without = build_report(make_records(["none", "latent"], games=2), tmp_path / "none").page.read_text()
     assert 'id="donors"' not in without
