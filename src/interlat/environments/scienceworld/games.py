@@ -17,7 +17,10 @@ class Game:
 
 
 class Games:
-    """Simulators by episode. The same actions give the same game, so one that gave way is played again.
+    """Simulators by episode. One that gave way is played again, by the same actions.
+
+    The games of a machine share the package's random numbers and its counter of objects, so a game that is played
+    again, or beside others, may list things in another order, and a score may differ. The goal stays the same.
 
     Args:
         make: makes a simulator.
