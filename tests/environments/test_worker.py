@@ -41,3 +41,14 @@ def test_an_episode_goes_on_or_is_played_again_to_the_same_outcome(monkeypatch):
 def test_an_unknown_request_is_refused():
     with pytest.raises(WorldError, match="dance"):
         Answers(CountingWorld(EnvironmentOptions())).answer(["dance"])
+
+
+def test_a_random_player_is_asked_of_a_world_that_has_one():
+    class Drawing(CountingWorld):
+        def random(self, item, seed):
+            return [item, str(seed)]
+
+    request = ["random", "count/2", 7]
+    assert Answers(Drawing(EnvironmentOptions())).answer(request) == ["count/2", "7"]
+    with pytest.raises(WorldError, match="random"):
+        Answers(CountingWorld(EnvironmentOptions())).answer(request)

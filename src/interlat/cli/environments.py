@@ -47,7 +47,8 @@ class ListEnvironments:
 
 
 def _about(made_by: Any) -> str:
-    return " ".join((inspect.getdoc(made_by) or "").split("\n\n")[0].split())
+    """The first paragraph of its docstring, without the marks of code."""
+    return " ".join((inspect.getdoc(made_by) or "").split("\n\n")[0].replace("``", "").split())
 
 
 @dataclass(frozen=True)

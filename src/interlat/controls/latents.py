@@ -82,14 +82,19 @@ def control_names() -> tuple[str, ...]:
     return (CROSS_TASK, *_REGISTRY)
 
 
+def base_of(name: str) -> str:
+    """A control without its value, as it is registered: ``first_rows`` of ``first-rows:4``."""
+    return name.partition(":")[0].replace("-", "_")
+
+
 def is_control(name: str) -> bool:
     """Whether ``name`` (with or without ``:value``; ``-`` counts as ``_``) is a control of this module."""
-    return name.partition(":")[0].replace("-", "_") in control_names()
+    return base_of(name) in control_names()
 
 
 def shortens(name: str) -> bool:
     """Whether ``name`` is a control that keeps a part of the message, see `Control`."""
-    control = _REGISTRY.get(name.partition(":")[0].replace("-", "_"))
+    control = _REGISTRY.get(base_of(name))
     return control is not None and control.shortens
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from interlat.controls import caches
 from interlat.controls.cross_task import CROSS_TASK
-from interlat.controls.latents import control_message, control_names, is_control, parse_control
+from interlat.controls.latents import base_of, control_message, control_names, is_control, parse_control
 from interlat.engine.sampling import row_seed
 from interlat.errors import InputError
 from interlat.messages import CacheMessage, HiddenMessage, Kind, Message, TextMessage
@@ -44,19 +44,19 @@ def control_named(name: str, kind: Kind) -> MessageControl:
     Raises:
         InputError: there is none, it is not for such messages, or its value makes no sense.
     """
-    base = name.partition(":")[0].replace("-", "_")
+    base = base_of(name)
     if base in CONTROLS:
         control = CONTROLS[base]
     elif base == CROSS_TASK:
-        return MessageControl(("text", "hidden", "cache"), lambda message, item, seed: message)
+        control = MessageControl(_kinds_of(base), lambda message, item, seed: message)
     elif base in _ON_TEXT:
-        control = MessageControl(("text",), _ON_TEXT[base])
-    elif kind == "cache" and base in caches.REFUSED:
-        raise InputError(f"the control {name!r} is not for cache messages: {caches.REFUSED[base]}")
-    elif kind == "cache" and base in caches.names():
-        control = MessageControl(("cache",), _on_caches(name), parse_control(name)[0].shortens)
+        control = MessageControl(_kinds_of(base), _ON_TEXT[base])
     else:
-        control = MessageControl(("hidden",), _on_latents(name), parse_control(name)[0].shortens)
+        shortening = parse_control(name)[0].shortens
+        apply = _on_caches(name) if kind == "cache" else _on_latents(name)
+        control = MessageControl(_kinds_of(base), apply, shortening)
+    if kind == "cache" and base in caches.REFUSED and base not in CONTROLS:
+        raise InputError(f"the control {name!r} is not for cache messages: {caches.REFUSED[base]}")
     if kind not in control.kinds:
         raise InputError(
             f"the control {name!r} is for {' and '.join(control.kinds)} messages, not for {kind} ones; for these "
@@ -67,14 +67,20 @@ def control_named(name: str, kind: Kind) -> MessageControl:
 
 def fits(name: str, kind: Kind) -> bool:
     """Whether the control ``name`` or ``name:value`` is for messages of a kind; one that is unknown is for none."""
-    base = name.partition(":")[0].replace("-", "_")
+    return kind in _kinds_of(base_of(name))
+
+
+def _kinds_of(base: str) -> tuple[Kind, ...]:
+    """The kinds of message that a control is for, by its name without a value."""
     if base in CONTROLS:
-        return kind in CONTROLS[base].kinds
+        return CONTROLS[base].kinds
     if base == CROSS_TASK:
-        return True
+        return ("text", "hidden", "cache")
     if base in _ON_TEXT:
-        return kind == "text"
-    return (kind == "hidden" and is_control(base)) or (kind == "cache" and base in caches.names())
+        return ("text",)
+    if not is_control(base):
+        return ()
+    return ("hidden", "cache") if base in caches.names() else ("hidden",)
 
 
 def controls_of(kind: Kind) -> tuple[str, ...]:
@@ -135,8 +141,6 @@ _ON_TEXT: Mapping[str, OnMessage] = {"shuffled_words": _shuffled_words}
 
 
 def _on_caches(name: str) -> OnMessage:
-    parse_control(name)
-
     def apply(message: Message, item: str, seed: int) -> Message:
         assert isinstance(message, CacheMessage), "checked by its kind"
         return caches.controlled(name, message, item, run_seed=seed)

@@ -1,9 +1,10 @@
 """A process that plays a world for a pool: ``python -m interlat.environments.worker MODULE:WORLD OPTIONS``.
 
 One JSON request a line on stdin, one JSON answer a line on stdout, in that order. The first answer, without a request,
-is that the world is made. A request is ``["items"]``, ``["expert", item]`` or ``["play", item, actions]``; what a play
-answers is the outcome of the last action, or the start where there are no actions. An answer is ``{"answer": ...}`` or
-``{"error": message, "kind": name of the exception}``. The process ends when stdin does.
+is that the world is made. A request is ``["items"]``, ``["expert", item]``, ``["random", item, seed]`` (of a world that
+`PlaysAtRandom`) or ``["play", item, actions]``. A play answers with the outcome of the last action, or of the start
+where there are no actions. An answer is ``{"answer": ...}`` or ``{"error": message, "kind": name of the exception}``.
+The process ends when stdin does.
 """
 
 import json
@@ -17,7 +18,7 @@ from importlib.metadata import EntryPoint
 from typing import Any, TextIO
 
 from interlat.environments.protocol import EnvironmentOptions, Outcome
-from interlat.environments.world import Episode, World
+from interlat.environments.world import Episode, PlaysAtRandom, World
 from interlat.errors import InterlatError, WorldError
 
 EPISODES_KEPT = 1000
@@ -42,6 +43,8 @@ class Answers:
                 return {"origin": dict(self._world.origin), "items": [asdict(item) for item in self._world.items()]}
             case ["expert", str(item)]:
                 return list(self._world.expert(item))
+            case ["random", str(item), int(seed)] if isinstance(self._world, PlaysAtRandom):
+                return list(self._world.random(item, seed))
             case ["play", str(item), list(actions)]:
                 return asdict(self._play(item, tuple(actions)))
         raise WorldError(f"a worker got a request that it does not know: {request}")

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from interlat.environments.protocol import EnvironmentOptions, Item, Outcome
 from interlat.errors import InputError
@@ -36,6 +36,15 @@ class World(Protocol):
 
     def expert(self, item: str) -> Sequence[str]:
         """Actions that solve an item; as good as there are where none do."""
+        ...
+
+
+@runtime_checkable
+class PlaysAtRandom(Protocol):
+    """What a world has besides, where it alone knows which actions are valid."""
+
+    def random(self, item: str, seed: int) -> Sequence[str]:
+        """The actions of a random player, drawn turn by turn from the valid ones."""
         ...
 
 

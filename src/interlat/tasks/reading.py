@@ -73,6 +73,21 @@ def read_records(data: str, split: str = "", name: str = "", revision: str = "")
     return records, {"data": data, "sha256": next(iter(hashes.values())) if len(hashes) == 1 else together}
 
 
+def read_json(path: Path, advice: str) -> Any:
+    """The content of one JSON file.
+
+    Args:
+        advice: what to do about another file, for the error.
+
+    Raises:
+        InputError: it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no JSON ({error}); {advice}") from error
+
+
 def value_of(record: Mapping[str, Any], column: str, where: str) -> str:
     """What ``record`` has in ``column``, as text.
 

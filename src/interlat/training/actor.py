@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from interlat.agents.settings import AgentSettings, MessageKind
@@ -88,7 +89,8 @@ def _train(config: TrainActor, ranks: Ranks, settings: Identity) -> Steps:
     source = BranchSource(config, corpus, thoughts, chat, _settings(config).literal)
     if adapter is not None and thoughts is not None:
         items = [example.item for example in corpus.training[:ALIGNED_ON]]
-        begin_adapter(adapter, thoughts, items, model, tokenizer, config.sender, config.schedule.adapter_learning_rate)
+        rate = config.schedule.adapter_learning_rate if ranks.is_first else None  # one line, not one a rank
+        begin_adapter(adapter, thoughts, items, model, tokenizer, config.sender, rate)
     objective = ActorObjective(model, adapter, config.losses, config.precision)
     if config.gradient_checkpointing:
         # transformers renamed it between the versions that are supported.
@@ -212,14 +214,14 @@ def begin_adapter(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     sender: str | None,
-    adapter_learning_rate: float,
+    adapter_learning_rate: float | None,
 ) -> None:
     """Make the output of a new adapter as large as the receiver's embeddings, and align it where the sender is known.
 
     Statistics come from the thoughts about ``items``. With the folder of the model that thought as ``sender`` the
     adapter begins aligned: the least-squares map from a state to the receiver's embeddings of the words that the sender
     expected there, weighted by their probabilities. Both may differ in width, architecture and tokenizer. One line on
-    stderr says where the learning rate is too high for that map.
+    stderr says where the learning rate is too high for that map; None says nothing.
 
     Raises:
         InputError: the model in ``sender`` did not make these thoughts, or its head cannot read them.
@@ -239,11 +241,15 @@ def begin_adapter(
         with torch.no_grad():
             expected = VocabularyMean(engine.logits, engine.hidden_size, words, known)(rows)
         adapter.align(rows, expected)
-        move = adapter.largest_move(rows, adapter_learning_rate)
-        if move > LARGEST_MOVE:
-            fitting = f"{adapter_learning_rate * GOOD_MOVE / move:.0e}"
-            say(
-                f"adapter_learning_rate is {adapter_learning_rate:g}: one step can move the aligned rows by {move:.0%} "
-                f"of their size, and the map that they begin with is soon lost; try {fitting}"
-            )
+        if adapter_learning_rate is not None:
+            _say_if_too_fast(adapter, rows, adapter_learning_rate)
     adapter.calibrate(table.square().mean().sqrt().item(), *padded_rows(states))
+
+
+def _say_if_too_fast(adapter: CommunicationAdapter, rows: Tensor, learning_rate: float) -> None:
+    move = adapter.largest_move(rows, learning_rate)
+    if move > LARGEST_MOVE:
+        say(
+            f"adapter_learning_rate is {learning_rate:g}: one step can move the aligned rows by {move:.0%} of their "
+            f"size, so the map that the adapter begins with is soon lost; try {learning_rate * GOOD_MOVE / move:.0e}"
+        )

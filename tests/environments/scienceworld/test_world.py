@@ -1,4 +1,7 @@
+import os
 import shutil
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -10,7 +13,6 @@ from interlat.environments.scienceworld.world import (
     SMALLEST_HEAP,
     ScienceWorldOptions,
     ScienceWorldWorld,
-    random_plan,
 )
 from interlat.errors import InputError, WorldError
 from toy_scienceworld import ToyMachine, ToySimulator
@@ -94,16 +96,35 @@ def test_many_games_in_little_memory_are_as_one_by_one():
 def test_the_expert_takes_the_gold_path_and_a_random_player_valid_actions():
     made = world(steps=20)
     assert made.expert("heat/variation-3") == ["open door", "use heat 3"]
-    draws = [made.expert(random_plan("heat/variation-3", seed)) for seed in (0, 0, 1)]
+    draws = [made.random("heat/variation-3", seed) for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
     assert len(draws[0]) == 20 and set(draws[0]) == {"open door", "wait", "look around"}
+
+
+def test_a_random_player_does_the_same_in_every_process():
+    """A set of texts comes in another order in every process."""
+    code = (
+        "from interlat.environments.protocol import EnvironmentOptions\n"
+        "from interlat.environments.scienceworld.world import ScienceWorldWorld\n"
+        "from toy_scienceworld import ToyMachine\n"
+        "made = ScienceWorldWorld(EnvironmentOptions(options={'steps': 20}), ToyMachine())\n"
+        "print(made.random('heat/variation-3', 0))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**environment, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2", "3", "4")
+    }
+    assert len(said) == 1
 
 
 def test_a_random_player_ends_with_its_game(monkeypatch):
     machine = ToyMachine()
     made = world(machine, steps=20)
     monkeypatch.setattr(type(machine.made[0]), "getValidActionObjectCombinations", lambda self: ["focus on wrong"])
-    assert made.expert(random_plan("heat/variation-3", 0)) == ["focus on wrong"]
+    assert made.random("heat/variation-3", 0) == ["focus on wrong"]
 
 
 def test_the_limit_of_steps_is_the_published_one_unless_the_gold_path_is_longer():

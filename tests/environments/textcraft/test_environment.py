@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-import interlat
 from interlat.environments.protocol import ENVIRONMENTS, EnvironmentOptions, Outcome, PlaysItself
 from interlat.environments.textcraft.environment import TextCraft
 from interlat.environments.textcraft.world import TextCraftWorld
 from interlat.environments.verification import play
 from kill_rounds import kill_rounds, same_lines
+from killed_workers import records_despite_kills, workers
 
 BUNDLED = EnvironmentOptions(("bundled",), limit=6, workers=2)
 
@@ -22,11 +22,6 @@ def environment():
     made = ENVIRONMENTS["textcraft"](BUNDLED)
     yield made
     made.close()
-
-
-def workers(environment):
-    """The process ids of the workers."""
-    return [worker.process.pid for worker in environment._pool._workers if worker is not None]
 
 
 def actions_of(environment, item, seed):
@@ -77,38 +72,18 @@ def test_a_random_player_names_only_what_is_shown():
 def test_a_run_whose_workers_are_killed_loses_and_doubles_no_item(save_model, tmp_path, monkeypatch):
     model = save_model("long", positions=1 << 14)
 
-    class Disturbed(TextCraft):
-        """A worker is killed before every seventh turn."""
-
-        turns = 0
-
-        def step(self, items, replies):
-            Disturbed.turns += 1
-            if Disturbed.turns % 7 == 0:
-                os.kill(workers(self)[0], signal.SIGKILL)
-            return super().step(items, replies)
-
-    monkeypatch.setitem(ENVIRONMENTS._places, "disturbed", lambda: Disturbed)
-    found = {
-        name: interlat.evaluate(
-            sender=str(model),
-            environment=name,
-            data=("bundled",),
-            limit=2,
-            channels=("none", "text"),
-            max_plan_tokens=4,
-            max_new_tokens=3,
-            dtype="float32",
-            output=str(tmp_path / name),
-        ).records
-        for name in ("textcraft", "disturbed")
-    }
-    assert Disturbed.turns > 7
-    told = ("item", "variant", "success", "score", "steps", "turns", "refused_actions", "failure")
-    assert len(found["textcraft"]) == 4 and all(line["steps"] == 40 for line in found["textcraft"])
-    assert [[line[name] for name in told] for line in found["disturbed"]] == [
-        [line[name] for name in told] for line in found["textcraft"]
-    ]
+    records = records_despite_kills(
+        monkeypatch,
+        TextCraft,
+        tmp_path,
+        sender=str(model),
+        data=("bundled",),
+        limit=2,
+        channels=("none", "text"),
+        max_plan_tokens=4,
+        max_new_tokens=3,
+    )
+    assert len(records) == 4 and all(line["steps"] == 40 for line in records)
 
 
 @pytest.mark.slow

@@ -6,12 +6,12 @@ import pytest
 pytest.importorskip("bm25s")
 pytest.importorskip("rapidfuzz")
 
-import interlat
-from interlat.environments.protocol import ENVIRONMENTS, EnvironmentOptions, PlaysItself
+from interlat.environments.protocol import EnvironmentOptions, PlaysItself
 from interlat.environments.verification import play, verified
 from interlat.environments.webshop.environment import WebShop
 from interlat.environments.webshop.visit import REFUSED
 from interlat.environments.webshop.world import ShopWorld
+from killed_workers import records_despite_kills, workers
 from shop_records import write_shop
 
 FEW = EnvironmentOptions(limit=6, workers=2)
@@ -22,10 +22,6 @@ def environment():
     made = WebShop(FEW)
     yield made
     made.close()
-
-
-def workers(environment):
-    return [worker.process.pid for worker in environment._pool._workers if worker is not None]
 
 
 def test_side_by_side_is_as_one_by_one_and_workers_may_be_killed_at_any_time(environment):
@@ -101,34 +97,7 @@ def test_nouns_that_are_guessed_are_said(tmp_path, capsys):
 def test_a_run_whose_workers_are_killed_loses_and_doubles_no_item(save_model, tmp_path, monkeypatch):
     model = save_model("long", positions=1 << 14)
 
-    class Disturbed(WebShop):
-        """A worker is killed before every seventh turn."""
-
-        turns = 0
-
-        def step(self, items, replies):
-            Disturbed.turns += 1
-            if Disturbed.turns % 7 == 0:
-                os.kill(workers(self)[0], signal.SIGKILL)
-            return super().step(items, replies)
-
-    monkeypatch.setitem(ENVIRONMENTS._places, "calm", lambda: WebShop)
-    monkeypatch.setitem(ENVIRONMENTS._places, "disturbed", lambda: Disturbed)
-    found = {
-        name: interlat.evaluate(
-            sender=str(model),
-            environment=name,
-            limit=2,
-            channels=("none",),
-            max_new_tokens=3,
-            dtype="float32",
-            output=str(tmp_path / name),
-        ).records
-        for name in ("calm", "disturbed")
-    }
-    assert Disturbed.turns > 7
-    told = ("item", "variant", "success", "score", "steps", "turns", "refused_actions", "failure")
-    assert len(found["calm"]) == 2 and all(line["steps"] == 15 for line in found["calm"])
-    assert [[line[name] for name in told] for line in found["disturbed"]] == [
-        [line[name] for name in told] for line in found["calm"]
-    ]
+    records = records_despite_kills(
+        monkeypatch, WebShop, tmp_path, sender=str(model), limit=2, channels=("none",), max_new_tokens=3
+    )
+    assert len(records) == 2 and all(line["steps"] == 15 for line in records)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from interlat.environments.protocol import Item, Policy
-from interlat.environments.scienceworld.world import random_plan
 from interlat.environments.world_environment import WorldEnvironment
 
 
@@ -18,7 +17,7 @@ class ScienceWorld(WorldEnvironment):
         """Draws from the valid actions. The world draws, since what is valid is known there alone."""
 
         def drawn() -> Iterator[str]:
-            yield from self._pool.ask("expert", random_plan(item.id, seed))
+            yield from self._pool.ask("random", item.id, seed)
 
         actions = drawn()  # nothing is drawn before the first turn
         return lambda _: next(actions, "")

@@ -44,7 +44,6 @@ RULES = (
     "You focus on a thing only where the task says so: on a wrong one, the task is failed.\n"
     "Think first if you like, and end with a line such as Action: look around"
 )
-_RANDOM = " random "
 
 
 class Machine(Protocol):
@@ -98,7 +97,7 @@ class ScienceWorldWorld:
 
     Args:
         options: ``data`` names tasks, none means all; ``split`` is train, dev or test, as the package has them;
-            ``options`` are those of `ScienceWorldOptions`.
+            ``options`` sets fields of `ScienceWorldOptions`.
         machine: makes simulators; by default a Java machine of this process's own.
 
     Raises:
@@ -141,11 +140,19 @@ class ScienceWorldWorld:
         return ScienceWorldEpisode(self._games, self._game(item))
 
     def expert(self, item: str) -> Sequence[str]:
-        """The package's gold path of an item; of ``random_plan(item, seed)``, what a random player does."""
-        id, is_random, seed = item.partition(_RANDOM)
-        if is_random:
-            return self._random_actions(self._game(id), int(seed))
-        return [str(action) for action in self._games.begun(self._game(id), gold=True).getGoldActionSequence()]
+        """The package's gold path of an item."""
+        return [str(action) for action in self._games.begun(self._game(item), gold=True).getGoldActionSequence()]
+
+    def random(self, item: str, seed: int) -> Sequence[str]:
+        game = self._game(item)
+        draw = random.Random(f"{game.task} {game.variation} {seed}")
+        simulator, actions, done = self._games.begun(game), list[str](), False
+        while not done and len(actions) < self._settings.limit_of(game.task):
+            # Sorted, since their order is Java's own.
+            actions.append(draw.choice(sorted(set(simulator.getValidActionObjectCombinations()))))
+            simulator.step(actions[-1])
+            done = _is_over(simulator)
+        return actions
 
     def _items_of(self, simulator: Simulator, task: str) -> list[Item]:
         """The variations of a task, without their questions."""
@@ -173,16 +180,6 @@ class ScienceWorldWorld:
         if task not in self._tasks or not variation.isdigit():
             raise WorldError(f"{id} is no item of ScienceWorld, expected one such as boil/variation-12")
         return Game(task, int(variation), self._settings.simplifications)
-
-    def _random_actions(self, game: Game, seed: int) -> list[str]:
-        draw = random.Random(f"{game.task} {game.variation} {seed}")
-        simulator, actions, done = self._games.begun(game), list[str](), False
-        while not done and len(actions) < self._settings.limit_of(game.task):
-            # Sorted, since their order is Java's own.
-            actions.append(draw.choice(sorted(set(simulator.getValidActionObjectCombinations()))))
-            simulator.step(actions[-1])
-            done = _is_over(simulator)
-        return actions
 
 
 class ScienceWorldEpisode:
@@ -217,11 +214,6 @@ class ScienceWorldEpisode:
             steps=len(self._actions),
             facts={"points": points},
         )
-
-
-def random_plan(item: str, seed: int) -> str:
-    """What to ask a world for instead of an item's gold path: actions drawn from the valid ones, turn by turn."""
-    return f"{item}{_RANDOM}{seed}"
 
 
 def _points(simulator: Simulator) -> int:

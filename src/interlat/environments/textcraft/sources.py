@@ -1,6 +1,5 @@
 """Where recipes come from: the data of Minecraft in the package `minecraft-data`, our own small set, or a file."""
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
@@ -11,6 +10,7 @@ from typing import Any
 
 from interlat.environments.textcraft.recipes import Ingredient, Recipe, RecipeBook, book_of
 from interlat.errors import InputError, WorldError
+from interlat.tasks.reading import read_json
 
 BUNDLED = "bundled"
 """As ``data``: the recipes that come with this package."""
@@ -35,16 +35,17 @@ def load_book(data: tuple[str, ...]) -> tuple[RecipeBook, dict[str, Any]]:
         path = BUNDLED_FILE if data[0] == BUNDLED else Path(data[0]).expanduser()
         if not path.is_file():
             raise InputError(f"there is no file {path} of recipes; correct data, leave it out, or give {BUNDLED}")
-        book, name = book_of(_json(path), str(path)), data[0]
+        book, name = book_of(_object(path), str(path)), data[0]
     return book, {"data": name, "sha256": book.digest}
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no JSON ({error}); give a file of recipes") from error
+def _object(path: Path) -> dict[str, Any]:
+    content = _json(path)
     return content if isinstance(content, dict) else {}
+
+
+def _json(path: Path) -> Any:
+    return read_json(path, "give a file of recipes")
 
 
 def minecraft_book() -> RecipeBook:
@@ -64,7 +65,7 @@ def minecraft_book() -> RecipeBook:
         )
     folder = Path(found.submodule_search_locations[0]) / "data" / "data"
     places = _json(folder / "dataPaths.json")["pc"][MINECRAFT]
-    listed = json.loads((folder / places["items"] / "items.json").read_text(encoding="utf-8"))
+    listed = _json(folder / places["items"] / "items.json")
     names: dict[int, str] = {item["id"]: item["name"].replace("_", " ") for item in listed}
     made: defaultdict[str, list[Recipe]] = defaultdict(list)
     for recipes in _json(folder / places["recipes"] / "recipes.json").values():

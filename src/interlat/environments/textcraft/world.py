@@ -67,10 +67,10 @@ class TextCraftWorld:
         if not goals:
             raise InputError(f"no item of {self.origin['data']} is {SHALLOWEST} recipes deep; give other recipes")
         self._goals = {f"textcraft/{goal.replace(' ', '_')}": goal for goal in goals}
-        self._items = some_items([self._item(id, goal) for id, goal in self._goals.items()], options)
+        self._options = options
 
     def items(self) -> Sequence[Item]:
-        return self._items
+        return some_items([self._item(id, goal) for id, goal in self._goals.items()], self._options)
 
     def episode(self, item: str) -> "TextCraftEpisode":
         return TextCraftEpisode(self.book, self._goals[item], task_text(self.book, self._goals[item]))

@@ -14,6 +14,7 @@ from interlat.environments.webshop.products import Product, read_products
 from interlat.environments.webshop.reward import Nouns
 from interlat.errors import InputError, WorldError
 from interlat.files import file_digest, sha256_of
+from interlat.tasks.reading import read_json
 
 BUNDLED_FILE = Path(__file__).parent / "shop.json.gz"
 PRODUCTS, ATTRIBUTES = "items_shuffle", "items_ins_v2"
@@ -98,7 +99,4 @@ def _from_folder(folder: Path) -> Shop:
 
 
 def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no JSON ({error}); give WebShop's own file") from error
+    return read_json(path, "give WebShop's own file")
