@@ -130,7 +130,7 @@ def test_numbers_that_are_equal_to_python_s_own():
     assert found == [3, Fraction(1, 2), 0.5, 10**30]
 
 
-@given(st.sets(st.integers(0, 40) | st.text(max_size=2), max_size=8), st.booleans())
+@given(st.sets(st.integers(0, 40) | st.text(max_size=2), max_size=7), st.booleans())
 def test_the_order_of_a_small_set_is_kept(items, copied):
     value = set(frozenset(items)) if copied else items
     assert list(from_plain(to_plain(value))) == list(value)

@@ -32,7 +32,7 @@ Resolve = Callable[[str, Any], Any]
 
 _SCALARS = {int, float, str, bool, type(None)}
 _WORD = 2**63
-_MOST_INSERTED = 10_000
+_MOST_INSERTED = 20_000
 _VIEWS = (collections.abc.KeysView, collections.abc.ValuesView, collections.abc.ItemsView)
 
 
@@ -219,8 +219,8 @@ def in_order(kind: Any, items: list[Any]) -> Any:
 
 
 def _orders(items: list[Any]) -> Iterator[list[Any]]:
-    """The items in their order, then with some of them moved to the end."""
-    for count in range(3):
+    """The items in their order, then with up to four of them moved to the end: enough for sets of seven."""
+    for count in range(5):
         for moved in itertools.permutations(range(len(items)), count):
             yield [item for place, item in enumerate(items) if place not in moved] + [items[place] for place in moved]
 
