@@ -1,8 +1,10 @@
-"""The small trained models that come with the package; `recipes/alfworld-mini` says how they were made."""
+"""The trained models that come with the package: `recipes/alfworld-mini` and `recipes/alfworld-smollm2` say how they
+were made. Those of alfworld-smollm2 are PEFT adapters on a base that `interlat models fetch` fetches."""
 
 from pathlib import Path
 
 from interlat.errors import CheckpointError
+from interlat.places import ADAPTER_CONFIG
 
 ROOT = Path(__file__).parent / "bundled"
 
@@ -14,7 +16,8 @@ def bundled(name: str) -> str:
         CheckpointError: there is none of that name; lists those there are.
     """
     folder = ROOT / name
-    if not (folder / "config.json").is_file():
-        known = sorted(str(path.parent.relative_to(ROOT)) for path in ROOT.glob("*/*/config.json"))
+    files = [path for file in ("config.json", ADAPTER_CONFIG) for path in ROOT.glob(f"*/*/{file}")]
+    known = sorted(str(path.parent.relative_to(ROOT)) for path in files)
+    if name not in known:
         raise CheckpointError(f"no bundled checkpoint {name!r}; there are: {', '.join(known) or 'none'}")
     return str(folder)

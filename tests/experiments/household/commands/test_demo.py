@@ -3,7 +3,7 @@ import json
 import pytest
 
 from interlat.cli.main import execute
-from interlat.errors import InputError
+from interlat.errors import CheckpointError, InputError
 from interlat.experiments.household.commands import demo
 from interlat.experiments.household.commands.demo import Demo
 from interlat.experiments.household.evaluate import Checkpoints
@@ -42,3 +42,29 @@ def test_demo_games_are_never_training_games(small, tmp_path, pipeline):
 def test_too_few_games_are_refused():
     with pytest.raises(InputError, match="at least 2"):
         Demo(limit=1)
+
+
+def test_the_real_demo_plays_in_plain_english_with_its_own_models(pipeline, tmp_path, monkeypatch):
+    models = {kind: str(pipeline.actors[kind]) for kind in ("none", "text", "latent")}
+    monkeypatch.setattr(demo, "real_checkpoints", lambda: Checkpoints(scout=str(pipeline.scout), **models))
+    monkeypatch.setattr(demo, "model_place", lambda name: name)
+    config = Demo(real=True, limit=2, output=str(tmp_path), variants=("none", "text"), threads=1)
+    played = config.run()
+    assert {line["variant"] for line in played.records} == {"none", "text"} and len(played.records) == 4
+    episodes = [json.loads(line) for path in (tmp_path / "games").glob("*.jsonl") for line in path.open()]
+    assert {episode["language"] for episode in episodes} == {"plain"}
+    assert json.loads((tmp_path / "settings.json").read_text())["dtype"] == "auto"
+
+
+def test_the_defaults_of_the_two_demos():
+    small, real = Demo(), Demo(real=True)
+    assert (small.limit, small.output, small.variants) == (120, "runs/demo", demo.DEMO_VARIANTS)
+    assert (real.limit, real.output, real.variants) == (30, "runs/demo-real", demo.REAL_VARIANTS)
+
+
+def test_the_real_demo_says_how_to_get_its_model_before_it_writes_anything(tmp_path, monkeypatch):
+    monkeypatch.setenv("INTERLAT_CACHE", str(tmp_path / "nothing"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="run: interlat models fetch smollm2-135m"):
+        Demo(real=True, output=str(tmp_path / "run")).run()
+    assert not (tmp_path / "run").exists()
