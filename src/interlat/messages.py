@@ -34,6 +34,8 @@ LARGEST = 2**31 - 1
 """Largest token id and position."""
 LAYERS = ("keys", "values")
 CACHE_TENSORS = ("attention_mask", "position_ids", "segment_ids", "next_position", "hidden_states")
+EMBEDDINGS_LAYER = 0
+"""In a header: the latents are input embeddings, the stream before the first layer."""
 MAKE_AGAIN = "make or copy the message again"
 FLOATING = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 """What hidden states, plain keys and values and scales may be. float8 lacks the arithmetic to check or use it."""
@@ -60,7 +62,7 @@ class Header:
     """Fingerprint of the weights whose hidden states the latents stand for, where that is not the producing model: a
     compressed sender is trained to be read like another one. Empty: the producing model's own."""
     layer: int = -1
-    """Layer of the hidden states; -1 is the last one. No meaning for text."""
+    """Layer of the hidden states; -1 is the last one, 0 are input embeddings. No meaning for text."""
     norm: Norm = "post"
     """Whether the states were taken after or before the final norm. No meaning for text."""
     state_at: StateAt = "before_token"

@@ -4,7 +4,7 @@ import json
 import pytest
 
 import interlat
-from interlat.errors import InputError
+from interlat.errors import CheckpointError, InputError
 from interlat.evaluation.evaluate import arms_of, environment_of, evaluate, results_of, settings_hash
 from interlat.evaluation.settings import Evaluate
 from interlat.report.summary import summarise
@@ -62,6 +62,7 @@ def test_one_call_from_names_to_results(config):
         {"receiver": ""},
         {"ask": "solve"},
         {"exact": True},
+        {"connector": "vocabulary"},
     ],
 )
 def test_what_decides_a_result_is_in_the_hash(config, changes):
@@ -89,6 +90,33 @@ def test_controls_go_to_the_channels_that_they_are_for():
     ):
         with pytest.raises(InputError, match=named):
             arms_of(channels, controls)
+
+
+def test_a_control_may_be_for_one_channel_alone():
+    names = [arm.name for arm in arms_of(("text", "hidden", "cache"), ("hidden/zeros", "cache/zeros", "cross_task"))]
+    assert names == [
+        "text", "text/cross_task", "hidden", "hidden/zeros", "hidden/cross_task",
+        "cache", "cache/zeros", "cache/cross_task",
+    ]  # fmt: skip
+    for controls, named in (
+        (("thought:2/zeros",), "none of the channels"),
+        (("cache/shuffled_rows",), "shuffled_rows"),
+        (("hidden/gausian",), "gausian"),
+    ):
+        with pytest.raises(InputError, match=named):
+            arms_of(("hidden", "cache"), controls)
+
+
+def test_a_pair_that_nobody_trained_reads_states_through_a_connector(config, pair):
+    untrained = dataclasses.replace(
+        config, receiver=str(pair["words"]), channels=("hidden", "thought:2"), controls=("hidden/zeros",)
+    )
+    with pytest.raises(CheckpointError, match="name a connector"):
+        evaluate(untrained)
+    records = evaluate(dataclasses.replace(untrained, connector="vocabulary")).records
+    assert len(records) == 12 and not any(line["failure"] for line in records)
+    with pytest.raises(InputError, match=r"connector is 'vocabulary'.*adapter of its own"):
+        evaluate(dataclasses.replace(config, connector="vocabulary"))
 
 
 def test_a_receiver_that_was_trained_with_messages_reads_the_question_alone(config, agents):

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interlat.agents.conversations import Conversations, caches_of
@@ -17,6 +17,7 @@ from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.connectors.base import Connector, padded_rows
 from interlat.connectors.bridge import Bridge
 from interlat.connectors.identity import NormMatchedIdentity
+from interlat.connectors.reader import Reader
 from interlat.engine.cache import CachedSequence, KVCache
 from interlat.engine.cache_message import origin_of
 from interlat.engine.chat import ChatFormat
@@ -25,7 +26,7 @@ from interlat.engine.protocol import Engine
 from interlat.engine.sampling import Sampling, row_seed
 from interlat.engine.streaming import Request
 from interlat.errors import CheckpointError, InputError, MessageError
-from interlat.messages import CacheMessage, Header, HiddenMessage, Message, TextMessage
+from interlat.messages import EMBEDDINGS_LAYER, CacheMessage, Header, HiddenMessage, Message, TextMessage
 from interlat.reasoning import final_part
 from interlat.states import StateAt
 from interlat.tasks.sources import PLACE_OF_TEXT, PLAN_REQUEST
@@ -58,6 +59,8 @@ class Agent:
     """Prompts and sampling."""
     bridge: Bridge | None = None
     """Of a compressed sender: what its latent steps read and give."""
+    reader: Reader | None = None
+    """Reads hidden messages of one sender without any training; an adapter goes before it."""
 
     def __post_init__(self) -> None:
         template = self.settings.template.over(self.engine.template)
@@ -364,17 +367,26 @@ class Agent:
         read: list[Tensor | None] = [None] * len(messages)
         for message in hidden.values():
             self.check(message.header)
-        if not hidden:
+        mapped = {number: one for number, one in hidden.items() if one.header.layer != EMBEDDINGS_LAYER}
+        for number in hidden.keys() - mapped.keys():
+            read[number] = hidden[number].hidden_states.to(self.engine.device, self.engine.dtype)
+        if not mapped:
             return read
-        assert self.adapter is not None, "checked with the first header"
-        states = [message.hidden_states for message in hidden.values()]
+        states = [message.hidden_states for message in mapped.values()]
         with torch.no_grad():
             # One message needs no mask, and is read without.
             rows, mask = padded_rows(states, self.engine.device) if len(states) > 1 else (states[0][None], None)
-            adapted = self.adapter(rows.to(self.engine.device), mask, dtype=self.engine.dtype)
-        for row, number in enumerate(hidden):
+            adapted = self._mapped(rows.to(self.engine.device), mask)
+        for row, number in enumerate(mapped):
             read[number] = adapted[row] if mask is None else adapted[row][mask[row]]
         return read
+
+    def _mapped(self, rows: Float[Tensor, "B K _"], mask: Bool[Tensor, "B K"] | None) -> Float[Tensor, "B K D"]:
+        """Input rows for the states of checked messages."""
+        if self.adapter is not None:
+            return self.adapter(rows, mask, dtype=self.engine.dtype)
+        assert self.reader is not None, "checked with the first header"
+        return self.reader.connector(rows.float(), mask).to(self.engine.dtype)
 
     def check(self, header: Header) -> None:
         """Check that this agent can read messages with such a header, before any is made or used.
@@ -382,17 +394,27 @@ class Agent:
         A text is read by every agent that was not trained to do without messages.
 
         Raises:
-            CheckpointError: a hidden message, but this agent has no adapter to read it.
+            CheckpointError: a hidden message, but this agent has neither an adapter nor a reader for it.
             MessageError: another sender, layer, norm or state_at than the adapter was trained with, or the cache of
                 another model; names everything that differs.
         """
-        if header.kind == "hidden":
-            if self.adapter is None:
+        if header.kind == "hidden" and header.layer == EMBEDDINGS_LAYER:
+            if header.weights_fingerprint != self.engine.weights_fingerprint:
+                raise MessageError(
+                    f"{self.engine.name} cannot read the input embeddings of {header.model or 'an unnamed model'}, "
+                    "which has other weights; send hidden states or text between these two"
+                )
+        elif header.kind == "hidden":
+            if self.adapter is not None:
+                self.adapter.config.check(header)
+            elif self.reader is not None:
+                self.reader.check(header)
+            else:
                 raise CheckpointError(
                     f"{self.engine.name} is a checkpoint without an adapter, so it cannot read a hidden message; "
-                    "load a trained receiver, or give it the words: TextMessage(message.text)"
+                    "load a trained receiver, name a connector that needs no training, or give it the words: "
+                    "TextMessage(message.text)"
                 )
-            self.adapter.config.check(header)
         elif header.kind == "cache":
             maker = origin_of(header)
             if differing := self.engine.origin.differences(maker):

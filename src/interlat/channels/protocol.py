@@ -75,6 +75,7 @@ CHANNELS: Registry[Callable[[str], Channel]] = Registry(
         "text": "interlat.channels.text:TextChannel",
         "hidden": "interlat.channels.hidden:HiddenChannel",
         "thought": "interlat.channels.thought:ThoughtChannel",
+        "embeddings": "interlat.channels.embeddings:EmbeddingsChannel",
         "cache": "interlat.channels.cache:CacheChannel",
     },
 )

@@ -56,6 +56,7 @@ COMMANDS: Registry[Any] = Registry(
         "train.preference": "interlat.cli.train:TrainPreferenceCommand",
         "compress": "interlat.cli.train:CompressCommand",
         "evaluate": "interlat.cli.evaluate:EvaluateCommand",
+        "qualify": "interlat.cli.qualify:Qualify",
         "household.evaluate": f"{_HOUSEHOLD}.evaluate:Evaluate",
         "evaluate.latency": f"{_HOUSEHOLD}.latency:EvaluateLatency",
         "team": "interlat.cli.team:RunTeam",

@@ -12,6 +12,7 @@ from interlat.agents.agent import Agent
 from interlat.agents.loading import load
 from interlat.channels.protocol import SendOptions, channel_named
 from interlat.config import did_you_mean
+from interlat.connectors.reader import reader_of
 from interlat.controls.messages import control_named, controls_of, fits
 from interlat.engine.distributed import Ranks
 from interlat.engine.sampling import Sampling
@@ -33,7 +34,11 @@ _UNHASHED = ("output", "batch_size", "workers", "device", "channels", "controls"
 
 
 def arms_of(channels: Sequence[str], controls: Sequence[str]) -> list[Arm]:
-    """Every channel, and behind it every control that is for its kind of message.
+    """Every channel, and behind it every control that is for its kind of message, or for it by name.
+
+    Args:
+        channels: by name.
+        controls: by name, for all channels that can have them; or for one of them, as ``hidden/zeros``.
 
     Raises:
         InputError: an unknown channel or control, or a control that is for none of the channels.
@@ -45,15 +50,21 @@ def arms_of(channels: Sequence[str], controls: Sequence[str]) -> list[Arm]:
         arms.append(Arm(channel.name, channel))
         if channel.kind == "none":
             continue
-        chosen = controls_of(channel.kind) if ALL in controls else [one for one in controls if fits(one, channel.kind)]
-        used.update(chosen)
+        if ALL in controls:
+            chosen = list(controls_of(channel.kind))
+        else:
+            own = f"{channel.name}/"
+            wanted = {one.removeprefix(own): one for one in controls if one.startswith(own) or "/" not in one}
+            chosen = [one for one in wanted if fits(one, channel.kind)]
+            used.update(wanted[one] for one in chosen)
         arms += [Arm(f"{channel.name}/{control}", channel, control) for control in chosen]
     unused = [control for control in controls if control not in used and control != ALL]
     if unused:
         # Says what is wrong with it: an unknown name, or a kind of message that no channel has.
-        kinds = [arm.channel.kind for arm in arms if arm.channel.kind != "none"]
+        named, _, bare = unused[0].rpartition("/")
+        kinds = [arm.channel.kind for arm in arms if arm.channel.kind != "none" and named in ("", arm.channel.name)]
         if kinds:
-            control_named(unused[0], kinds[-1])
+            control_named(bare, kinds[-1])
         raise InputError(f"control {unused[0]!r} is for none of the channels {', '.join(channels)}; leave it out")
     return arms
 
@@ -62,7 +73,7 @@ def evaluate_steps(config: Evaluate, ranks: Ranks | None = None) -> Iterator[tup
     """Load, check, and run or continue; yields (results there are, results in all) as it goes.
 
     Raises:
-        InputError: settings, environment, channels and controls do not go together.
+        InputError: settings, environment, channels, connector and controls do not go together.
         CheckpointError, MessageError: a model cannot be used, or a receiver cannot read what would be sent to it.
         StorageError: another run writes to the folder, or it has lines that are no results.
     """
@@ -88,6 +99,13 @@ def load_agents(config: Evaluate, ranks: Ranks) -> dict[str, Agent]:
     sender = load(config.sender, device=device, **options)
     alone = config.receiver in ("", config.sender)
     receiver = sender if alone else load(config.receiver, device=device, **options)
+    if config.connector:
+        if receiver.adapter is not None:
+            raise InputError(
+                f"connector is {config.connector!r}, but {config.receiver or config.sender} was trained to read "
+                "messages and has an adapter of its own; leave out connector, or give the receiver's base model"
+            )
+        receiver = dataclasses.replace(receiver, reader=reader_of(config.connector, sender.engine, receiver.engine))
     return {
         SENDER: _with_template(sender, config.sender_template),
         RECEIVER: _with_template(receiver, config.receiver_template),
@@ -150,8 +168,9 @@ def settings_hash(config: Evaluate) -> str:
     # Not the fields that a command adds.
     names = {one.name for one in dataclasses.fields(Evaluate)}.difference(_UNHASHED)
     fields = {name: value for name, value in dataclasses.asdict(config).items() if name in names}
-    if config.secrets == SecretOptions():
-        del fields["secrets"]  # as hashes had it before there were others
+    for name, first in (("secrets", SecretOptions()), ("connector", "")):
+        if getattr(config, name) == first:
+            del fields[name]  # as hashes had it before there were others
     fields["template"] = config.template.record
     fields["sender"] = content_digest(config.sender)
     fields["receiver"] = content_digest(config.receiver or config.sender)

@@ -31,10 +31,15 @@ class Evaluate:
     """Part of the data; empty is the environment's own choice."""
     channels: tuple[str, ...] = ("none", "text")
     """What travels: none, text, text:sampled, hidden (the states of a written plan), thought:K (K latent steps), cache
-    (the KV cache of a written plan), cache:K (of K latent steps), or a channel of another package."""
+    (the KV cache of a written plan), cache:K (of K latent steps), embeddings (the words as input embeddings, within one
+    model), or a channel of another package."""
     controls: tuple[str, ...] = ()
     """What takes the message's place, for every channel that it is for: all, or names such as cross_task, zeros,
-    gaussian."""
+    gaussian; hidden/zeros is for the channel hidden alone."""
+    connector: str = ""
+    """How a receiver that was not trained to reads hidden states and thoughts: vocabulary (between any two models),
+    or identity, ridge, topk and others within one model, with options as in vocabulary:temperature=0.5. Empty: it
+    cannot."""
     sender_sees: Literal["question", "notes", "all"] = "all"
     """What the sender reads of an item: the question, the notes that only it may see, or both."""
     sender_template: str = ""

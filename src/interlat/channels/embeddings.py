@@ -1,0 +1,53 @@
+"""The words of a plan as the model's own input embeddings: what a perfect delivery of latents would be."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from interlat.agents.agent import Agent
+from interlat.agents.sender import SenderOutput
+from interlat.channels.protocol import Channel, SendOptions
+from interlat.engine.cache_message import header_of
+from interlat.engine.prompt import Text, token_ids_of, tokenize
+from interlat.messages import EMBEDDINGS_LAYER, Header, HiddenMessage, Message
+from interlat.reasoning import final_part
+
+
+class EmbeddingsChannel(Channel):
+    """The sender writes a plan, and the input embeddings of its words travel, one latent a token.
+
+    A receiver with the same weights reads them as it would read the words, so its answers are those of the channel
+    ``text``. Where they are not, latents do not arrive as they were sent, and no training of a receiver mends that.
+    """
+
+    name = "embeddings"
+    kind = "hidden"
+    source = "write embeddings"
+
+    def make(
+        self, sender: Agent, texts: Sequence[str], keys: Sequence[str], options: SendOptions
+    ) -> list[SenderOutput]:
+        made = super().make(sender, texts, keys, options)
+        return [replace(one, message=_embedded(sender, one)) for one in made]
+
+    def message(self, made: SenderOutput, options: SendOptions) -> Message | None:
+        """The rows in the number format of the model, since they are to be exactly what it would read."""
+        return made.message
+
+    def header(self, sender: Agent) -> Header:
+        return replace(
+            header_of(sender.engine), kind="hidden", layer=EMBEDDINGS_LAYER, shape=(1, sender.engine.hidden_size)
+        )
+
+
+def _embedded(sender: Agent, made: SenderOutput) -> Message | None:
+    text = final_part(made.text) or ""
+    if made.message is None or not text.strip():
+        return None
+    engine = sender.engine
+    # The tokens that a receiver makes of the words, which are not always those that the sender wrote them with.
+    parts = tokenize([Text(text, sender.settings.literal)], engine.tokenizer)
+    ids = token_ids_of(parts)
+    rows = engine.embed(torch.tensor(ids, device=engine.device))
+    return HiddenMessage(rows, text, tuple(ids), replace(made.message.header, layer=EMBEDDINGS_LAYER, positions=()))

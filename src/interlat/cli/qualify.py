@@ -1,0 +1,137 @@
+"""`interlat qualify`: does a pair of models deliver messages at all, before anything is trained?"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from interlat.evaluation.settings import Evaluate
+from interlat.files import write_atomically
+from interlat.progress import completed, say
+
+if TYPE_CHECKING:
+    from interlat.report.qualification import Check
+
+ALONE, PAIR = "self", "pair"
+"""Folders of the two evaluations in the run directory."""
+QUALIFICATION_FILE = "qualification.json"
+REPEAT = "Repeat this sentence word for word, and write nothing else:\n{text}"
+CHANNELS_ALONE = ("none", "text", "embeddings", "hidden", "cache")
+CONTROLS_ALONE = ("embeddings/zeros", "embeddings/random_rotation", "hidden/cross_task")
+CHANNELS_OF_PAIR, CONTROLS_OF_PAIR = ("text", "hidden"), ("hidden/cross_task",)
+
+
+@dataclass(frozen=True)
+class Qualify:
+    """Say whether a pair of models delivers messages at all, before anything is trained.
+
+    A sender repeats a secret (a number, a name, a word) that the receiver is asked for. First the receiver speaks to
+    itself: in words, in the input embeddings of the same words, in its states, by its cache; then the sender speaks to
+    it. Exit code 1 where something is wrong that no training mends.
+    """
+
+    sender: str
+    """Folder or hub id of the sender."""
+    output: str
+    """The run directory; the same command continues what is there."""
+    receiver: str = ""
+    """Folder or hub id of the receiver; empty is the sender's model itself."""
+    connector: str = "vocabulary"
+    """How the receiver reads hidden states, see interlat evaluate."""
+    count: int = 24
+    """Secrets; a third of each kind."""
+    sender_template: str = REPEAT
+    """The sender's prompt, with {text} where the secret goes."""
+    receiver_template: str = ""
+    """The receiver's prompt, with {text} where the question goes; empty is the receiver's own."""
+    max_plan_tokens: int = 32
+    """Most tokens that the sender writes."""
+    max_new_tokens: int = 24
+    """Most tokens of an answer."""
+    batch_size: int = 16
+    """Secrets side by side."""
+    seed: int = 0
+    """Of the controls."""
+    engine: str = "hf"
+    """What runs the models: hf, or an engine of another package."""
+    dtype: str = "auto"
+    """Number format of the models; auto is bfloat16 where the hardware multiplies it natively, else float32."""
+    device: str = "auto"
+    """Where the models run; auto is the accelerator if there is one."""
+    threads: int | None = None
+    """Threads of torch on a CPU; None leaves them."""
+    trust_remote_code: bool = False
+    """Let `transformers` run code that the checkpoints bring along."""
+    json: bool = False
+    """Print one JSON line a check on stdout."""
+
+    @property
+    def evaluations(self) -> dict[str, Evaluate]:
+        """The two evaluations by the names of their folders; one where sender and receiver are the same."""
+        receiver = self.receiver or self.sender
+        names = {field.name for field in dataclasses.fields(Evaluate)} & {f.name for f in dataclasses.fields(self)}
+        common = {name: getattr(self, name) for name in names - {"sender", "receiver", "output"}}
+        folder = Path(self.output)
+
+        def one(name: str, sender: str, channels: tuple[str, ...], controls: tuple[str, ...]) -> Evaluate:
+            return Evaluate(
+                sender=sender,
+                receiver=receiver,
+                environment="secret",
+                output=str(folder / name),
+                channels=channels,
+                controls=controls,
+                sender_sees="notes",
+                message_dtype="model",
+                **common,
+            )
+
+        alone = one(ALONE, receiver, CHANNELS_ALONE, CONTROLS_ALONE)
+        if receiver == self.sender:
+            return {ALONE: alone}
+        return {ALONE: alone, PAIR: one(PAIR, self.sender, CHANNELS_OF_PAIR, CONTROLS_OF_PAIR)}
+
+    def run(self) -> "list[Check]":
+        """Run or continue both evaluations; the checks.
+
+        Raises:
+            InputError, CheckpointError, MessageError, StorageError: as `interlat.evaluate`.
+        """
+        import torch
+
+        from interlat.config import write_config
+        from interlat.evaluation.evaluate import evaluate_steps, results_of
+        from interlat.report.qualification import checks_of
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        results = {}
+        for name, config in self.evaluations.items():
+            completed(evaluate_steps(config), name, begun=lambda: write_config(self, self.output))
+            results[name] = results_of(config).records
+        checks = checks_of(results[ALONE], results.get(PAIR, results[ALONE]))
+        lines = json.dumps([dataclasses.asdict(check) for check in checks], indent=1)
+        write_atomically(Path(self.output) / QUALIFICATION_FILE, lines + "\n")
+        return checks
+
+    def report(self, checks: "list[Check]") -> int:
+        """Show the checks; 1 where something is wrong that no training mends."""
+        from rich.console import Console
+        from rich.table import Table
+
+        from interlat.report.qualification import is_sound
+
+        if self.json:
+            for check in checks:
+                print(json.dumps(dataclasses.asdict(check)))
+        table = Table(box=None, pad_edge=False)
+        for head in ("check", "found", "numbers"):
+            table.add_column(head)
+        for check in checks:
+            table.add_row(check.name, check.found, "; ".join(filter(None, (check.numbers, check.advice))))
+        Console(stderr=True).print(table)
+        sound = is_sound(checks)
+        say("the delivery works" if sound else "the delivery does not work: see the needed checks that say no")
+        say(f"results in {self.output}")
+        return int(not sound)

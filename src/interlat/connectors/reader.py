@@ -1,0 +1,77 @@
+"""How a receiver that nobody trained reads hidden states: a map without training, for the states of one sender."""
+
+from dataclasses import dataclass
+
+from interlat.connectors.base import Connector, build_connector, connector_options
+from interlat.connectors.registry import parse_connector
+from interlat.connectors.vocabulary import VocabularyMean, embeddings_of_tokens
+from interlat.engine.protocol import Engine
+from interlat.errors import InputError, MessageError
+from interlat.messages import Header
+
+BETWEEN_MODELS = "vocabulary"
+"""The connector that maps between models of different widths and tokenizers; all others stay within one model."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """What an untrained receiver reads a sender's last states with, those that predicted a token each."""
+
+    connector: Connector
+    """From a state of the sender to an input embedding of the receiver."""
+    sender: str
+    """Name of the model whose states it maps."""
+    sender_fingerprint: str
+    """Fingerprint of that model's weights."""
+
+    def check(self, header: Header) -> None:
+        """Check that a message holds such states.
+
+        Raises:
+            MessageError: names in one sentence everything that does not fit.
+        """
+        misfits = []
+        if len(header.shape) != 2 or header.shape[1] != self.connector.source_size:
+            misfits.append(f"its latents have shape {list(header.shape)} (expected size {self.connector.source_size})")
+        if (header.space_fingerprint or header.weights_fingerprint) != self.sender_fingerprint:
+            misfits.append(f"it was made by {header.model or 'an unnamed model'} (expected {self.sender})")
+        for field, wanted in (("layer", -1), ("norm", "post"), ("state_at", "before_token")):
+            if getattr(header, field) != wanted:
+                misfits.append(f"its {field} is {getattr(header, field)} (expected {wanted})")
+        if misfits:
+            raise MessageError(
+                f"the message does not fit the connector of this receiver: {', '.join(misfits)}; let the sender that "
+                "the connector was made for write it"
+            )
+
+
+def reader_of(text: str, sender: Engine, receiver: Engine) -> Reader:
+    """The reader between two models from a connector on one line, such as ``vocabulary:temperature=0.5``.
+
+    Args:
+        text: see `parse_connector`.
+        sender: the model whose states are read.
+        receiver: the model that reads them.
+
+    Raises:
+        InputError: there is no such connector, or it does not map the states of this sender to this receiver.
+        CheckpointError: its file is damaged or missing.
+    """
+    name, options = parse_connector(text)[0], connector_options(text)
+    alone = sender.weights_fingerprint == receiver.weights_fingerprint
+    if alone:
+        connector = build_connector(name, receiver, **options)
+    elif name == BETWEEN_MODELS:
+        rows, known = embeddings_of_tokens(sender.tokenizer, receiver.tokenizer, receiver.input_embeddings)
+        connector = VocabularyMean(sender.logits, sender.hidden_size, rows, known.to(rows.device), **options)
+    else:
+        raise InputError(
+            f"connector is {text!r}, which stays within one model, but {sender.name} is to be read by {receiver.name}; "
+            f"take {BETWEEN_MODELS}, or train the receiver: interlat train actor"
+        )
+    if (connector.source_size, connector.target_size) != (sender.hidden_size, receiver.hidden_size):
+        raise InputError(
+            f"connector is {text!r}, which maps size {connector.source_size} to {connector.target_size}, but the "
+            f"models have {sender.hidden_size} and {receiver.hidden_size}; take another connector"
+        )
+    return Reader(connector, sender.name, sender.weights_fingerprint)
