@@ -19,6 +19,7 @@ TITLES = {
     "compress": "compression step against one sample after the other",
     "sender": "8 latents against writing a plan",
     "team": "a team that thinks against the plain loop",
+    "evaluation": "evaluating a pair against one episode at a time, read again each turn",
     "world": "cached ALFWorld engine against the stock one",
     "house": "lines of the source, and the concepts that exist once",
 }

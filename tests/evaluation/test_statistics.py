@@ -7,8 +7,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 from interlat.errors import InputError
 from interlat.evaluation.statistics import (
@@ -307,3 +311,64 @@ def test_an_assignment_test_of_nothing_says_nothing_and_of_no_square_is_refused(
     ):
         with pytest.raises(InputError, match=match):
             assignment_test(matches, tells, permutations=permutations)
+
+
+# Against libraries, on random data.
+
+
+def random_scores(rng, size):
+    return rng.integers(0, 2, size).tolist(), rng.integers(0, 2, size).tolist()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rates_and_tests_are_those_of_statsmodels(seed):
+    rng = np.random.default_rng(seed)
+    trials = int(rng.integers(1, 400))
+    successes = int(rng.integers(0, trials + 1))
+    confidence = float(rng.choice([0.9, 0.95, 0.99]))
+    found = wilson_interval(successes, trials, confidence)
+    low, high = proportion_confint(successes, trials, 1 - confidence, method="wilson")
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9)
+
+    first, second = random_scores(rng, int(rng.integers(2, 300)))
+    table = [[sum((a, b) == (x, y) for a, b in zip(first, second, strict=True)) for y in (1, 0)] for x in (1, 0)]
+    assert mcnemar_exact(first, second).p_value == pytest.approx(float(mcnemar(table, exact=True).pvalue), abs=1e-9)
+
+    p_values = rng.random(int(rng.integers(1, 30))) ** 3
+    assert holm(p_values.tolist()) == pytest.approx(multipletests(p_values, method="holm")[1].tolist(), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_permutations_and_resamples_are_those_of_scipy(seed):
+    rng = np.random.default_rng(seed)
+    # Means over three trainings; with ten items all 1,024 choices of signs are tried.
+    first, second = (rng.integers(0, 4, 10) / 3 for _ in range(2))
+    exact = scipy.stats.permutation_test(
+        (first, second), lambda a, b: (a - b).mean(), permutation_type="samples", n_resamples=np.inf
+    )
+    assert sign_flip_exact(first.tolist(), second.tolist(), 3).p_value == pytest.approx(exact.pvalue, abs=1e-9)
+
+    scores = rng.random(60)
+    found = mean_interval(scores.tolist(), resamples=20_000)
+    theirs = scipy.stats.bootstrap((scores,), np.mean, method="percentile", n_resamples=20_000, rng=rng)
+    low, high = theirs.confidence_interval
+    # Both draw, so the ends agree up to the noise of 20,000 draws.
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.05 * (high - low))
+    assert found.estimate == pytest.approx(scores.mean())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_assignments_are_shuffled_as_scipy_does(seed):
+    rng = np.random.default_rng(seed)
+    said = rng.integers(0, 3, 7)
+    answers = np.where(rng.random(7) < 0.5, said, rng.integers(0, 3, 7))
+    matches = answers[:, None] == said[None, :]
+    exact = scipy.stats.permutation_test(
+        (said,),
+        lambda assigned: (answers == assigned).mean(),
+        permutation_type="pairings",
+        alternative="greater",
+        n_resamples=np.inf,
+    )
+    found = assignment_test(matches, np.ones_like(matches), permutations=40_000)
+    assert found.p_value == pytest.approx(exact.pvalue, abs=0.01)

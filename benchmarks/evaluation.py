@@ -1,0 +1,57 @@
+"""Evaluating a pair against one episode at a time whose prompt is read again each turn, as plain evaluators play.
+
+The bundled scout speaks to its actors in household games, in words and in hidden states. Each side runs in a process
+of its own (`benchmarks.evaluation_play`) with its models loaded and its games running before the clock starts. The
+plain side plays the first games only; on these both must take the same actions, or there is no result.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.processes import run_side
+from benchmarks.records import record_of
+from interlat.errors import BenchmarkError
+from interlat.experiments.household.commands.demo import demo_games
+
+VARIANTS = ("text", "latent")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is played."""
+
+    games: int
+    plain_games: int
+    """The first of them, which the plain side plays too."""
+
+
+EFFORT = {True: Effort(games=60, plain_games=6), False: Effort(games=200, plain_games=24)}
+
+
+def run(quick: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield episodes a minute under each variant; ``quick`` ends within a minute on two cores.
+
+    Raises:
+        BenchmarkError: a side failed, or the two did not play alike.
+    """
+    effort = EFFORT[quick]
+    with tempfile.TemporaryDirectory() as folder:
+        games = Path(folder) / "games.jsonl"
+        records = demo_games(folder, effort.games)
+        games.write_text("".join(json.dumps(record) + "\n" for record in records))
+        ours = _play("ours", games, len(records), folder)
+        plain = _play("plain", games, effort.plain_games, folder)
+    for variant in VARIANTS:
+        mine, theirs = ours[variant], plain[variant]
+        if any(mine["actions"][item] != actions for item, actions in theirs["actions"].items()):
+            raise BenchmarkError(f"{variant}: the two sides took different actions; report this")
+        seconds = (side["seconds"] / len(side["actions"]) for side in (mine, theirs))
+        yield record_of("evaluation", f"household, {variant}", "episodes_per_minute", "episodes/min", 60.0, (*seconds,))
+
+
+def _play(kind: str, games: Path, count: int, folder: str) -> dict[str, Any]:
+    return run_side("benchmarks.evaluation_play", [kind, str(games), str(count), folder], f"the {kind} side")
