@@ -71,7 +71,7 @@ def _episode(
     conversation, actions = receiver.prompt(outcome.text, message), list[str]()
     while not outcome.done and len(actions) < item.max_steps:
         ids, _ = _generated(receiver, conversation, most_tokens)
-        (outcome,) = environment.step([item], [receiver.engine.tokenizer.decode(ids, skip_special_tokens=True)])
+        (outcome,) = environment.step([item], [_text(receiver, ids)])
         actions.append(outcome.action or "")
         conversation = [*conversation, Tokens(tuple(ids)), *receiver.chat.continuation(outcome.text)]
     return actions
@@ -103,10 +103,14 @@ def _generated(agent: Agent, prompt: Sequence[Part], most_tokens: int) -> tuple[
 
 
 def _message(kind: str, sender: Agent, ids: list[int], states: torch.Tensor) -> Message:
-    text = sender.engine.tokenizer.decode(ids, skip_special_tokens=True)
+    text = _text(sender, ids)
     if kind == "text":
         return TextMessage(text)
     return HiddenMessage(states.bfloat16(), text, header=header_of(sender.engine))
+
+
+def _text(agent: Agent, ids: list[int]) -> str:
+    return str(agent.engine.tokenizer.decode(ids, skip_special_tokens=True))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from rich.console import Console
 from interlat.cli.main import run_stage
 from interlat.config import Given, read_fields
 from interlat.evaluation.team_settings import ARRANGEMENTS, Arrangement, EvaluateTeams
+from interlat.files import write_atomically
 from interlat.progress import say
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class RunTeam(EvaluateTeams):
 
     def report(self, found: "Results | None") -> int:
         """The tables; 1 if an answer could not be given."""
-        from interlat.report.teams import team_tables
+        from interlat.report.exports import FOLDER, exported_tables
+        from interlat.report.teams import summarise_teams, team_tables
 
         if found is None:
             return 0
@@ -70,7 +72,9 @@ class RunTeam(EvaluateTeams):
         Console(stderr=True).print(team_tables(records))
         if found.note:
             say(found.note)
-        say(f"answers in {self.output}")
+        for name, content in exported_tables(summarise_teams(records)).items():
+            write_atomically(Path(self.output) / name, content)
+        say(f"answers in {self.output}, tables as CSV and LaTeX in {Path(self.output) / FOLDER}")
         return int(any(record["failure"] for record in records))
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from interlat.evaluation.statistics import Interval
 from interlat.files import write_atomically
 from interlat.report.donors import MEANINGS
+from interlat.report.exports import exported_tables
 from interlat.report.figures import Point, cost_figure, save_figure, success_figure
 from interlat.report.summary import Comparison, Record, Row, Summary, summarise
 from interlat.report.table import (
@@ -172,7 +173,7 @@ def draw_figures(summary: Summary, directory: str | Path) -> list[Path]:
 def report_evaluation(
     records: Sequence[Record], output: str | Path, *, by: str = "split", figures: bool = True
 ) -> EvaluationReport:
-    """Write ``summary.jsonl``, ``summary.md`` and ``figures/*.png|svg`` into ``output``, each atomically.
+    """Write ``summary.jsonl``, ``summary.md``, ``tables/*`` and ``figures/*.png|svg`` into ``output``, each atomically.
 
     Args:
         records: the results of one configuration, of this or an older version.
@@ -188,6 +189,9 @@ def report_evaluation(
     folder = Path(output)
     write_atomically(folder / "summary.jsonl", json_lines(summary))
     write_atomically(folder / "summary.md", markdown_report(summary))
+    tables = exported_tables(summary)
+    for name, content in tables.items():
+        write_atomically(folder / name, content)
     paths = draw_figures(summary, folder / "figures") if figures else []
-    written = (folder / "summary.jsonl", folder / "summary.md", *paths)
+    written = (folder / "summary.jsonl", folder / "summary.md", *(folder / name for name in tables), *paths)
     return EvaluationReport(summary, terminal_report(summary), written)

@@ -14,6 +14,7 @@ from interlat.experiments.household.games import Inspection
 from interlat.experiments.household.page import draw_figures, facts_of_run, is_uncontrolled, render_page
 from interlat.files import write_atomically
 from interlat.report.evaluation import donor_notes, shown
+from interlat.report.exports import exported_tables
 from interlat.report.figures import png_of, svg_of
 from interlat.report.summary import ROLES, Arm, Record, Row, Summary, summarise
 from interlat.report.table import (
@@ -170,7 +171,7 @@ def build_report(
     about: str = ABOUT,
     command: str = "",
 ) -> Report:
-    """Write ``report.html``, ``summary.json``, ``summary.md`` and ``figures/*.png|svg`` into ``output``.
+    """Write ``report.html``, ``summary.json``, ``summary.md``, ``tables/*`` and ``figures/*.png|svg`` into ``output``.
 
     Each file is written atomically, and nothing is written before all of it has been made.
 
@@ -196,7 +197,7 @@ def build_report(
     for name, (_, figure) in figures.items():
         files |= {f"figures/{name}.png": png_of(figure), f"figures/{name}.svg": svg_of(figure)}
     files["summary.json"] = json.dumps({**run, **as_dict(summary)}, indent=1, allow_nan=False) + "\n"
-    files |= {"summary.md": markdown_report(summary), "report.html": page}
+    files |= {"summary.md": markdown_report(summary), "report.html": page, **exported_tables(summary)}
     for name, content in files.items():
         write_atomically(Path(output) / name, content)
     return Report(Path(output) / "report.html", summary, terminal_report(summary))
