@@ -7,10 +7,14 @@ import sys
 
 import pytest
 
-from interlat.cli.main import main
+from interlat.cli.evaluate import EvaluateCommand
+from interlat.cli.main import main, parse
 from interlat.environments.alfworld.environment import Alfworld
 from interlat.environments.protocol import ENVIRONMENTS, EnvironmentOptions, PlaysItself
 from interlat.environments.verification import verified
+from interlat.evaluation.evaluate import environment_of
+from interlat.experiments.household.tasks import HouseholdKind
+from interlat.tasks.sources import TASK_SOURCES
 from killed_workers import records_despite_kills, workers
 
 
@@ -28,6 +32,21 @@ def environment(data):
 
 def test_it_is_known_by_name():
     assert ENVIRONMENTS["alfworld"] is Alfworld and Alfworld.reply_tokens == 100
+
+
+def test_an_evaluation_means_the_games_and_not_the_tasks_of_that_name(data, tmp_path):
+    assert isinstance(TASK_SOURCES["alfworld"], HouseholdKind)
+    words = ["--sender", "m", "--environment", "alfworld", "--data", data, "--split", "valid_unseen", "--limit", "1"]
+    (tmp_path / "evaluate.yaml").write_text("options: {prompt: plan, admissible: true}\n")
+    words += ["--output", "run", "--config", str(tmp_path / "evaluate.yaml"), "--options.steps", "7"]
+    config = parse(EvaluateCommand, words, "evaluate")
+    assert config.options == {"prompt": "plan", "admissible": True, "steps": 7}
+    made = environment_of(config, None)
+    try:
+        [item] = made.items()
+        assert isinstance(made, Alfworld) and item.max_steps == 7
+    finally:
+        made.close()
 
 
 def test_the_expert_solves_what_a_random_player_does_not(environment):
