@@ -16,6 +16,7 @@ import torch
 from benchmarks.evaluation import VARIANTS
 from interlat.agents.agent import Agent
 from interlat.engine.cache_message import header_of
+from interlat.engine.hf import HFEngine
 from interlat.engine.prompt import Part, Tokens, embed_prompts, tokenize
 from interlat.environments.protocol import EnvironmentOptions, Item
 from interlat.evaluation.run import read_run, run, text_for
@@ -81,6 +82,7 @@ def _episode(
 def _generated(agent: Agent, prompt: Sequence[Part], most_tokens: int) -> tuple[list[int], torch.Tensor]:
     """What `generate` writes, and the state that predicted each token."""
     engine = agent.engine
+    assert isinstance(engine, HFEngine), "the bundled models are of Hugging Face"
     model = engine.model
     embeddings, mask = embed_prompts(
         [tokenize(prompt, engine.tokenizer)], model.get_input_embeddings(), engine.hidden_size

@@ -16,6 +16,7 @@ from interlat.cli.team import RunTeam
 from interlat.collect.thoughts import CollectThoughts
 from interlat.config import CHECKED_BY_CLASS, alternatives, dataclasses_of, from_mapping, read_config, write_config
 from interlat.errors import InputError
+from interlat.evaluation.settings import Evaluate as EvaluatePair
 from interlat.experiments.household.commands.compare import Compare
 from interlat.experiments.household.commands.evaluate import Evaluate
 from interlat.experiments.household.commands.latency import EvaluateLatency
@@ -123,8 +124,10 @@ KINDS = {
     "alfworld-smollm2/scout.yaml": TrainScout,
     "alfworld-smollm2/thoughts.yaml": CollectThoughts,
     "interlat/actor.yaml": TrainActor,
+    "interlat/baseline.yaml": TrainActor,
     "interlat/collect.yaml": CollectThoughts,
     "interlat/compress.yaml": Compress,
+    "interlat/evaluate.yaml": EvaluatePair,
     "latentmas/arithmetic-sequential.yaml": RunTeam,
     **{f"latentmas/{name}": RunTeam for name in TEAM_RECIPES},
     "latentmas/math-own-prompts.yaml": RunTeam,

@@ -38,6 +38,14 @@ def typed(kind: type[Kind], fields: Any) -> Kind:
         raise ValueError("it is nested too deep") from error
 
 
+def json_or_text(text: str) -> Any:
+    """What a word of a command line stands for where no type says it: JSON as such, all else as text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 @functools.cache
 def _adapter(kind: Any) -> Any:
     return TypeAdapter(kind)

@@ -63,6 +63,7 @@ def test_one_call_from_names_to_results(config):
         {"ask": "solve"},
         {"exact": True},
         {"connector": "vocabulary"},
+        {"options": {"steps": "50"}},
     ],
 )
 def test_what_decides_a_result_is_in_the_hash(config, changes):
@@ -72,6 +73,19 @@ def test_what_decides_a_result_is_in_the_hash(config, changes):
 def test_what_decides_none_is_not(config, tmp_path):
     for changes in ({"output": "elsewhere"}, {"batch_size": 1}, {"limit": 2}, {"workers": 7}):
         assert settings_hash(dataclasses.replace(config, **changes)) == settings_hash(config)
+
+
+def test_options_are_read_as_json_where_they_are_and_are_for_games_alone(config, agents):
+    chosen = dataclasses.replace(config, options={"steps": "50", "prompt": "plan", "admissible": "true"})
+    assert chosen.options == {"steps": 50, "prompt": "plan", "admissible": True}
+    same = dataclasses.replace(config, options={"steps": 50, "prompt": "plan", "admissible": True})
+    assert settings_hash(same) == settings_hash(chosen)
+    with pytest.raises(InputError, match=r"options has steps, .*records takes none"):
+        environment_of(dataclasses.replace(config, options={"steps": 3}), agents["reader"])
+    with pytest.raises(InputError, match="textcraft has no options, but got steps"):
+        environment_of(dataclasses.replace(config, environment="textcraft", options={"steps": 3}), agents["reader"])
+    with pytest.raises(InputError, match=r"options is \[3\]"):
+        dataclasses.replace(config, options=[3])
 
 
 def test_controls_go_to_the_channels_that_they_are_for():

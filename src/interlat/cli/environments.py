@@ -3,7 +3,7 @@
 import inspect
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 from tyro.conf import Positional
 
-from interlat.environments.protocol import ENVIRONMENTS, EnvironmentOptions
+from interlat.config import CHECKED_BY_CLASS
+from interlat.environments.protocol import ENVIRONMENTS, EnvironmentOptions, read_options
 from interlat.errors import InputError
 from interlat.progress import gathered, say
 
@@ -65,6 +66,8 @@ class ChosenEnvironment:
     """Use a fixed random subset of this size."""
     workers: int = 2
     """Processes that play."""
+    options: dict[str, str] = field(default_factory=dict, metadata={CHECKED_BY_CLASS: True})
+    """Further options of the environment, by name, such as ``--options.steps 50`` of alfworld."""
     json: bool = False
     """Print JSON lines on stdout."""
 
@@ -77,7 +80,8 @@ class ChosenEnvironment:
         """
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit is {self.limit}, expected at least 1; leave it out to take all items")
-        return ENVIRONMENTS[self.name](EnvironmentOptions(self.data, self.split, self.limit, self.workers))
+        options = EnvironmentOptions(self.data, self.split, self.limit, self.workers, read_options(self.options))
+        return ENVIRONMENTS[self.name](options)
 
 
 @dataclass(frozen=True)

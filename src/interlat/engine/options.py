@@ -9,6 +9,7 @@ from typing import Any
 
 from interlat.config import CHECKED_BY_CLASS
 from interlat.errors import InputError
+from interlat.typed import json_or_text
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class TemplateOptions:
         if self.date is not None:
             # The name and the form of Llama 3.
             found["date_string"] = _day(self.date).strftime("%d %b %Y")
-        return {**found, **{name: _value(text) for name, text in self.arguments.items()}}
+        return {**found, **{name: json_or_text(text) for name, text in self.arguments.items()}}
 
     def strftime_now(self, form: str) -> str:
         """The function of that name which templates call; midnight of the date."""
@@ -113,10 +114,3 @@ def _text(name: str, value: Any) -> str:
         return value if isinstance(value, str) else json.dumps(value)
     except (TypeError, ValueError) as error:
         raise InputError(f"argument {name} is {value!r}, which is no JSON ({error}); correct it") from error
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

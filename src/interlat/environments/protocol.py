@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from interlat.errors import InputError
 from interlat.registry import Registry
+from interlat.typed import json_or_text
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,21 @@ class EnvironmentOptions:
     """Further options, by name."""
 
 
+def read_options(options: object) -> dict[str, Any]:
+    """Further options as a file or a command line gives them: text that is JSON is read as such.
+
+    Raises:
+        InputError: they are no values by name.
+    """
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        raise InputError(f"options is {options!r}, expected values by name, such as steps 50; correct it")
+    return {name: json_or_text(value) if isinstance(value, str) else value for name, value in options.items()}
+
+
 ENVIRONMENTS: Registry[Callable[[EnvironmentOptions], Environment]] = Registry(
     "environments",
     {
+        "alfworld": "interlat.environments.alfworld.environment:Alfworld",
         "scienceworld": "interlat.environments.scienceworld.environment:ScienceWorld",
         "textcraft": "interlat.environments.textcraft.environment:TextCraft",
         "webshop": "interlat.environments.webshop.environment:WebShop",

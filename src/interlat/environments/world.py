@@ -1,11 +1,14 @@
 """A world: a game of many items that plays in a process of its own, and says nothing of processes."""
 
+import dataclasses
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from interlat.environments.protocol import EnvironmentOptions, Item, Outcome
 from interlat.errors import InputError
+
+Options = TypeVar("Options")
 
 
 class Episode(Protocol):
@@ -66,3 +69,21 @@ def some_items(items: Sequence[Item], options: EnvironmentOptions) -> tuple[Item
     numbers = list(range(len(chosen)))
     random.Random("some of the items").shuffle(numbers)
     return tuple(chosen[number] for number in sorted(numbers[: options.limit]))
+
+
+def options_of(kind: type[Options], environment: str, options: Mapping[str, Any]) -> Options:
+    """The options of an environment, a dataclass, of a mapping by name.
+
+    Raises:
+        InputError: one is unknown, or its value is not usable.
+    """
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    if unknown := sorted(set(options) - set(names)):
+        raise InputError(f"{environment} has no option {', '.join(unknown)}, expected some of {', '.join(names)}")
+    return kind(**options)
+
+
+def no_options(environment: str, options: Mapping[str, Any]) -> None:
+    """Raise an InputError if there are options for an environment that has none."""
+    if options:
+        raise InputError(f"{environment} has no options, but got {', '.join(sorted(options))}; leave them out")

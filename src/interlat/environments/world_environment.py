@@ -2,7 +2,7 @@
 
 import dataclasses
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from interlat.environments.actions import action_in
@@ -81,3 +81,16 @@ class WorldEnvironment:
     def _played(self, items: Sequence[Item]) -> list[Outcome]:
         names = [item.id for item in items]
         return self._pool.play(names, [self._actions[name] for name in names])
+
+
+class SelfDrawingEnvironment(WorldEnvironment):
+    """Base of an environment whose world `PlaysAtRandom`, since what is valid is known there alone."""
+
+    def random_policy(self, item: Item, seed: int) -> Policy:
+        """Draws from the valid actions."""
+
+        def drawn() -> Iterator[str]:
+            yield from self._pool.ask("random", item.id, seed)
+
+        actions = drawn()  # nothing is drawn before the first turn
+        return lambda _: next(actions, "")

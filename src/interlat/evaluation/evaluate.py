@@ -79,7 +79,7 @@ def evaluate_steps(config: Evaluate, ranks: Ranks | None = None) -> Iterator[tup
     """
     ranks = ranks or Ranks()
     arms = arms_of(config.channels, config.controls)
-    names = (*ENVIRONMENTS.names(), *TASK_SOURCES.names())
+    names = tuple(dict.fromkeys((*ENVIRONMENTS.names(), *TASK_SOURCES.names())))
     if config.environment not in names:
         guess = did_you_mean(config.environment, names)
         raise InputError(f"environment is {config.environment!r}, expected one of {', '.join(names)}{guess}")
@@ -126,7 +126,12 @@ def environment_of(config: Evaluate, receiver: Agent) -> Environment:
     """
     if config.environment in ENVIRONMENTS:
         return ENVIRONMENTS[config.environment](
-            EnvironmentOptions(config.data, config.split, config.limit, config.workers)
+            EnvironmentOptions(config.data, config.split, config.limit, config.workers, config.options)
+        )
+    if config.options:
+        raise InputError(
+            f"options has {', '.join(config.options)}, and {config.environment} takes none: they are for the "
+            "environments of many actions; leave them out"
         )
     if len(config.data) > 1:
         raise InputError(f"data is {list(config.data)}, expected one file, folder or hub id of {config.environment}")
@@ -168,7 +173,7 @@ def settings_hash(config: Evaluate) -> str:
     # Not the fields that a command adds.
     names = {one.name for one in dataclasses.fields(Evaluate)}.difference(_UNHASHED)
     fields = {name: value for name, value in dataclasses.asdict(config).items() if name in names}
-    for name, first in (("secrets", SecretOptions()), ("connector", "")):
+    for name, first in (("secrets", SecretOptions()), ("connector", ""), ("options", {})):
         if getattr(config, name) == first:
             del fields[name]  # as hashes had it before there were others
     fields["template"] = config.template.record

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from interlat.config import CHECKED_BY_CLASS
 from interlat.engine.options import TemplateOptions
+from interlat.environments.protocol import read_options
 from interlat.errors import InputError
 from interlat.tasks.arithmetic import ArithmeticOptions
 from interlat.tasks.records import RecordFields
@@ -20,7 +22,7 @@ class Evaluate:
     """Folder or hub id of the sender."""
     environment: str
     """A benchmark (gsm8k, medqa, ... see `interlat tasks list`), records, conversations, arithmetic, secret, or an
-    environment of many actions (household, textcraft, ... see `interlat environments list`)."""
+    environment of many actions (alfworld, household, textcraft, ... see `interlat environments list`)."""
     output: str
     """The run directory; the same command continues what is there."""
     receiver: str = ""
@@ -29,6 +31,8 @@ class Evaluate:
     """Files, folders or hub ids of the items; empty is the environment's own place."""
     split: str = ""
     """Part of the data; empty is the environment's own choice."""
+    options: dict[str, str] = field(default_factory=dict, metadata={CHECKED_BY_CLASS: True})
+    """Further options of an environment of many actions, by name, such as ``--options.steps 50`` of alfworld."""
     channels: tuple[str, ...] = ("none", "text")
     """What travels: none, text, text:sampled, hidden (the states of a written plan), thought:K (K latent steps), cache
     (the KV cache of a written plan), cache:K (of K latent steps), embeddings (the words as input embeddings, within one
@@ -87,6 +91,7 @@ class Evaluate:
     """Let `transformers` run code that the checkpoints bring along."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "options", read_options(self.options))
         if not self.channels:
             raise InputError("channels is empty; name at least one, such as none and text")
         if ALL in self.controls and len(self.controls) > 1:

@@ -31,7 +31,7 @@ def random_plays(observation, rng):
 
 
 def test_steps_are_counted_and_won_comes_from_the_engine(game, small_games):
-    from interlat.experiments.household.expert import Expert
+    from interlat.environments.alfworld.expert import Expert
 
     game.load(small_games["train"][0])
     expert = Expert(game.layout())

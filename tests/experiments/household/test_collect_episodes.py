@@ -2,10 +2,10 @@ import dataclasses
 
 import pytest
 
+from interlat.environments.alfworld.expert import optimal_steps
 from interlat.errors import InputError, WorldError
 from interlat.experiments.household.collect_episodes import CollectEpisodes, collect_episodes
 from interlat.experiments.household.episodes import layout_of, read_episodes
-from interlat.experiments.household.expert import optimal_steps
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 import pytest
 
+from interlat.environments.alfworld.prompts import room_and_task
 from interlat.environments.protocol import ENVIRONMENTS, EnvironmentOptions
 from interlat.environments.verification import verified
 from interlat.errors import InputError
@@ -7,7 +8,6 @@ from interlat.experiments.household.author import MINI_ROOMS, author_games
 from interlat.experiments.household.collect_episodes import CollectEpisodes, collect_episodes
 from interlat.experiments.household.environment import HouseholdEnvironment
 from interlat.experiments.household.episodes import read_episodes
-from interlat.experiments.household.prompts import room_and_task
 
 
 def test_it_is_found_by_its_name_and_plays_its_games(pipeline):

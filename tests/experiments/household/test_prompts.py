@@ -1,6 +1,7 @@
 from interlat.environments.alfworld.game import Layout
+from interlat.environments.alfworld.prompts import room_and_task
 from interlat.experiments.household.evidence import Belief, Evidence
-from interlat.experiments.household.prompts import actor_prompt, plan_text, room_and_task, scout_prompt
+from interlat.experiments.household.prompts import actor_prompt, plan_text, scout_prompt
 
 OPENING = "-= Welcome to TextWorld, ALFRED! =-\n\nYou are in a room.\n\nYour task is to: clean a mug."
 

@@ -6,13 +6,13 @@ the share of a task's goals that are reached, and -1 where a task was failed for
 
 import dataclasses
 import random
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from interlat.environments.protocol import EnvironmentOptions, Item, Outcome
 from interlat.environments.scienceworld.games import Game, Games
 from interlat.environments.scienceworld.jvm import JavaMachine, Simulator
-from interlat.environments.world import some_items
+from interlat.environments.world import options_of, some_items
 from interlat.errors import InputError, WorldError
 
 EASY = "easy"
@@ -75,18 +75,6 @@ class ScienceWorldOptions:
             if (value is not None or name == "heap") and (type(value) is not int or value < least):
                 raise InputError(f"{name} is {value!r}, expected a number of at least {least}")
 
-    @classmethod
-    def of(cls, options: Mapping[str, Any]) -> "ScienceWorldOptions":
-        """The options of a mapping by name.
-
-        Raises:
-            InputError: one is unknown, or its value is not usable.
-        """
-        names = [field.name for field in dataclasses.fields(cls)]
-        if unknown := sorted(set(options) - set(names)):
-            raise InputError(f"scienceworld has no option {', '.join(unknown)}, expected some of {', '.join(names)}")
-        return cls(**options)
-
     def limit_of(self, task: str) -> int:
         """Most actions in an episode of a task."""
         return self.steps or (STEPS_OF_LONG_TASKS if task in LONG_TASKS else STEPS)
@@ -106,7 +94,7 @@ class ScienceWorldWorld:
     """
 
     def __init__(self, options: EnvironmentOptions, machine: Machine | None = None) -> None:
-        self._options, self._settings = options, ScienceWorldOptions.of(options.options)
+        self._options, self._settings = options, options_of(ScienceWorldOptions, "scienceworld", options.options)
         self._machine = JavaMachine(self._settings.heap) if machine is None else machine
         kept = (self._settings.heap - MEGABYTES_BESIDE_GAMES) // MEGABYTES_PER_GAME
         self._games = Games(self._machine.simulator, kept)

@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from interlat.environments.protocol import EnvironmentOptions, Item, Outcome
 from interlat.environments.textcraft.recipes import Recipe, RecipeBook, craft_command
 from interlat.environments.textcraft.sources import load_book
-from interlat.environments.world import some_items
+from interlat.environments.world import no_options, some_items
 from interlat.errors import InputError
 
 SHALLOWEST = 2
@@ -62,6 +62,7 @@ class TextCraftWorld:
     """
 
     def __init__(self, options: EnvironmentOptions) -> None:
+        no_options("textcraft", options.options)
         self.book, self.origin = load_book(options.data)
         goals = sorted(name for name, depth in self.book.depth.items() if depth >= SHALLOWEST)
         if not goals:

@@ -29,15 +29,8 @@ from interlat.environments.alfworld.scene import (
 from interlat.environments.alfworld.splits import SPLIT_FOLDERS, check_split
 from interlat.errors import InputError, WorldError
 from interlat.files import write_atomically
+from interlat.tasks.conversations import TASK_TYPES as TASK_TYPES
 
-TASK_TYPES = (
-    "pick_and_place_simple",
-    "look_at_obj_in_light",
-    "pick_clean_then_place_in_recep",
-    "pick_heat_then_place_in_recep",
-    "pick_cool_then_place_in_recep",
-    "pick_two_obj_and_place",
-)
 _TOOLS = {
     "pick_clean_then_place_in_recep": ("SinkBasin", "Cleanable"),
     "pick_heat_then_place_in_recep": ("Microwave", "Heatable"),

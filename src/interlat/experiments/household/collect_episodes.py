@@ -14,11 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from interlat.environments.alfworld.expert import Expert, optimal_steps
 from interlat.environments.alfworld.game import AlfworldGame, Layout, find_games, item_of
 from interlat.errors import InputError
 from interlat.experiments.household.episodes import describe
 from interlat.experiments.household.evidence import Evidence, draw_evidence
-from interlat.experiments.household.expert import Expert, optimal_steps
 from interlat.experiments.household.settings import CollectEpisodes as CollectEpisodes
 from interlat.files import append_line, locked, read_lines
 

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from interlat.environments.actions import action_in
+from interlat.environments.alfworld.expert import Expert
 from interlat.environments.alfworld.pool import GamePool
+from interlat.environments.alfworld.prompts import room_and_task
 from interlat.environments.protocol import EnvironmentOptions, Item, Observation, Outcome, Policy
+from interlat.environments.world import no_options
 from interlat.errors import InputError
 from interlat.experiments.household.episodes import layout_of, playable_episodes
-from interlat.experiments.household.expert import Expert
-from interlat.experiments.household.prompts import room_and_task
 
 GAMES_KEPT = 50
 """Loaded games that a worker keeps."""
@@ -37,6 +38,7 @@ class HouseholdEnvironment:
         records: Sequence[dict[str, Any]] | None = None,
         games_kept: int = GAMES_KEPT,
     ) -> None:
+        no_options(self.name, options.options)
         if records is None:
             if not options.data:
                 raise InputError("the household needs data, files of `interlat collect episodes`; name them")

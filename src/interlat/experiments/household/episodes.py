@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from interlat.environments.alfworld.game import Layout
+from interlat.environments.alfworld.prompts import room_and_task
 from interlat.errors import InputError
 from interlat.experiments.household.evidence import SEARCHED, Belief, Evidence, Language
-from interlat.experiments.household.prompts import plan_text, room_and_task
+from interlat.experiments.household.prompts import plan_text
 from interlat.files import read_lines
 
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from interlat.environments.alfworld.expert import needs_of
 from interlat.environments.alfworld.game import Layout
-from interlat.experiments.household.expert import needs_of
 
 AGES: tuple[tuple[str, float], ...] = (
     ("today", 0.38),

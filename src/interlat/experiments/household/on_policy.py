@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from interlat.engine.chat import ChatFormat
+from interlat.environments.alfworld.expert import NOTHING_HAPPENS, Expert
 from interlat.environments.alfworld.game import Layout, type_of
 from interlat.environments.protocol import Observation
 from interlat.errors import InputError
 from interlat.experiments.household.episodes import evidence_of, layout_of
 from interlat.experiments.household.examples import actor_example
-from interlat.experiments.household.expert import NOTHING_HAPPENS, Expert
 from interlat.training.examples import Example
 
 

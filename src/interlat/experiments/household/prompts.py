@@ -5,9 +5,10 @@ One place builds every prompt, so that training and play show a model exactly th
 
 from collections.abc import Sequence
 
+from interlat.environments.alfworld.expert import first_of_type, tool_of
 from interlat.environments.alfworld.game import Layout
+from interlat.environments.alfworld.prompts import room_and_task
 from interlat.experiments.household.evidence import Evidence, Language
-from interlat.experiments.household.expert import first_of_type, tool_of
 
 BEGIN_MESSAGE = "<bop>"
 END_MESSAGE = "<eop>"
@@ -39,12 +40,6 @@ _PLAN: dict[Language, dict[str, str]] = {
     },
 }
 """The steps of a plan: with objects and their places, with tools, goals and searched places."""
-
-
-def room_and_task(opening: str) -> str:
-    """The opening text of a game without the engine's welcome line."""
-    blocks = [block for block in opening.split("\n\n") if block.strip()]
-    return "\n".join(block for block in blocks if not block.startswith("-="))
 
 
 def scout_prompt(opening: str, evidence_text: str, style: str = "plan") -> str:

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from interlat.environments.alfworld.prompts import room_and_task
 from interlat.errors import InputError
 from interlat.experiments.household.episodes import read_episodes
-from interlat.experiments.household.prompts import room_and_task, scout_prompt
+from interlat.experiments.household.prompts import scout_prompt
 from interlat.files import sha256_of
 from interlat.tasks.base import Task, TaskSet
 from interlat.tasks.sources import TEMPLATES, Ask, SourceKind, TaskSource

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from interlat.environments.alfworld.expert import Expert, optimal_steps
 from interlat.environments.alfworld.pool import GamePool
-from interlat.experiments.household.expert import Expert, optimal_steps
 
 _GAMES_AT_ONCE = 32
 _STEPS = 60

@@ -1,8 +1,8 @@
 import pytest
 
+from interlat.environments.alfworld.expert import Expert, needs_of, optimal_steps
 from interlat.environments.alfworld.game import AlfworldGame
 from interlat.experiments.household.author import AuthorOptions, author_games
-from interlat.experiments.household.expert import Expert, needs_of, optimal_steps
 from interlat.experiments.household.verify import verify_games
 
 
