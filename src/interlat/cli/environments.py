@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from tyro.conf import Positional
 
+from interlat.environments.options import parsed_options
 from interlat.environments.protocol import ENVIRONMENTS, EnvironmentOptions
 from interlat.errors import InputError
 from interlat.progress import gathered, say
@@ -63,6 +64,8 @@ class ChosenEnvironment:
     """Part of the data; empty is everything."""
     limit: int | None = None
     """Use a fixed random subset of this size."""
+    options: tuple[str, ...] = ()
+    """Further options of the environment, NAME=VALUE each, such as heap=512; the guide has those of each."""
     workers: int = 2
     """Processes that play."""
     json: bool = False
@@ -77,7 +80,9 @@ class ChosenEnvironment:
         """
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit is {self.limit}, expected at least 1; leave it out to take all items")
-        return ENVIRONMENTS[self.name](EnvironmentOptions(self.data, self.split, self.limit, self.workers))
+        return ENVIRONMENTS[self.name](
+            EnvironmentOptions(self.data, self.split, self.limit, self.workers, parsed_options(self.options))
+        )
 
 
 @dataclass(frozen=True)

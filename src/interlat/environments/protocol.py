@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from interlat.errors import InputError
 from interlat.registry import Registry
 
 
@@ -120,6 +121,18 @@ class EnvironmentOptions:
     """Processes or threads beside the program."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further options, by name."""
+
+    def know(self, environment: str, *names: str) -> None:
+        """Make sure that an environment knows all further options.
+
+        Raises:
+            InputError: it does not know one.
+        """
+        if unknown := sorted(set(self.options) - set(names)):
+            raise InputError(
+                f"options has {', '.join(unknown)}, expected {'some of ' + ', '.join(names) if names else 'none'}: "
+                f"{environment} has no other options"
+            )
 
 
 ENVIRONMENTS: Registry[Callable[[EnvironmentOptions], Environment]] = Registry(

@@ -15,6 +15,7 @@ from interlat.config import did_you_mean
 from interlat.controls.messages import control_named, controls_of, fits
 from interlat.engine.distributed import Ranks
 from interlat.engine.sampling import Sampling
+from interlat.environments.options import parsed_options
 from interlat.environments.protocol import ENVIRONMENTS, Environment, EnvironmentOptions
 from interlat.environments.question import QuestionEnvironment
 from interlat.errors import InputError
@@ -28,8 +29,8 @@ from interlat.tasks.secret import SecretOptions
 from interlat.tasks.sources import TASK_SOURCES, TEMPLATES, TaskSource, some_tasks
 
 SENDER, RECEIVER = "sender", "receiver"
-_UNHASHED = ("output", "batch_size", "workers", "device", "channels", "controls", "limit", "data")
-"""Settings that decide no single result. Data are known by their content, which every result names."""
+_UNHASHED = ("output", "batch_size", "workers", "device", "channels", "controls", "limit", "data", "options")
+"""Settings that decide no single result. Data, and options that matter, are in the origin that every result names."""
 
 
 def arms_of(channels: Sequence[str], controls: Sequence[str]) -> list[Arm]:
@@ -108,8 +109,10 @@ def environment_of(config: Evaluate, receiver: Agent) -> Environment:
     """
     if config.environment in ENVIRONMENTS:
         return ENVIRONMENTS[config.environment](
-            EnvironmentOptions(config.data, config.split, config.limit, config.workers)
+            EnvironmentOptions(config.data, config.split, config.limit, config.workers, parsed_options(config.options))
         )
+    if config.options:
+        raise InputError(f"options is {list(config.options)}; {config.environment} has none, leave it out")
     if len(config.data) > 1:
         raise InputError(f"data is {list(config.data)}, expected one file, folder or hub id of {config.environment}")
     source = TaskSource(

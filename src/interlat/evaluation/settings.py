@@ -29,6 +29,8 @@ class Evaluate:
     """Files, folders or hub ids of the items; empty is the environment's own place."""
     split: str = ""
     """Part of the data; empty is the environment's own choice."""
+    options: tuple[str, ...] = ()
+    """Further options of the environment, NAME=VALUE each, such as heap=512; the guide has those of each."""
     channels: tuple[str, ...] = ("none", "text")
     """What travels: none, text, text:sampled, hidden (the states of a written plan), thought:K (K latent steps), cache
     (the KV cache of a written plan), cache:K (of K latent steps), or a channel of another package."""

@@ -6,12 +6,13 @@ the share of a task's goals that are reached, and -1 where a task was failed for
 
 import dataclasses
 import random
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from interlat.environments.protocol import EnvironmentOptions, Item, Outcome
 from interlat.environments.scienceworld.games import Game, Games
-from interlat.environments.scienceworld.jvm import JavaMachine, Simulator
+from interlat.environments.scienceworld.jvm import JavaMachine
+from interlat.environments.scienceworld.simulator import Simulator
 from interlat.environments.world import some_items
 from interlat.errors import InputError, WorldError
 
@@ -76,16 +77,14 @@ class ScienceWorldOptions:
                 raise InputError(f"{name} is {value!r}, expected a number of at least {least}")
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> "ScienceWorldOptions":
-        """The options of a mapping by name.
+    def of(cls, options: EnvironmentOptions) -> "ScienceWorldOptions":
+        """The further options of an environment.
 
         Raises:
             InputError: one is unknown, or its value is not usable.
         """
-        names = [field.name for field in dataclasses.fields(cls)]
-        if unknown := sorted(set(options) - set(names)):
-            raise InputError(f"scienceworld has no option {', '.join(unknown)}, expected some of {', '.join(names)}")
-        return cls(**options)
+        options.know("scienceworld", *(field.name for field in dataclasses.fields(cls)))
+        return cls(**options.options)
 
     def limit_of(self, task: str) -> int:
         """Most actions in an episode of a task."""
@@ -106,7 +105,7 @@ class ScienceWorldWorld:
     """
 
     def __init__(self, options: EnvironmentOptions, machine: Machine | None = None) -> None:
-        self._options, self._settings = options, ScienceWorldOptions.of(options.options)
+        self._options, self._settings = options, ScienceWorldOptions.of(options)
         self._machine = JavaMachine(self._settings.heap) if machine is None else machine
         kept = (self._settings.heap - MEGABYTES_BESIDE_GAMES) // MEGABYTES_PER_GAME
         self._games = Games(self._machine.simulator, kept)
@@ -141,7 +140,7 @@ class ScienceWorldWorld:
 
     def expert(self, item: str) -> Sequence[str]:
         """The package's gold path of an item."""
-        return [str(action) for action in self._games.begun(self._game(item), gold=True).getGoldActionSequence()]
+        return self._games.gold(self._game(item))
 
     def random(self, item: str, seed: int) -> Sequence[str]:
         game = self._game(item)

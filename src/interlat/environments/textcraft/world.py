@@ -58,10 +58,11 @@ class TextCraftWorld:
         options: ``data`` is where recipes come from, see `load_book`; ``split`` is train or test.
 
     Raises:
-        InputError, WorldError: there are no recipes, or no goals.
+        InputError, WorldError: there are no recipes, no goals, or such options.
     """
 
     def __init__(self, options: EnvironmentOptions) -> None:
+        options.know("textcraft")
         self.book, self.origin = load_book(options.data)
         goals = sorted(name for name, depth in self.book.depth.items() if depth >= SHALLOWEST)
         if not goals:

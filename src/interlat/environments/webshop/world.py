@@ -29,14 +29,15 @@ class ShopWorld:
             ``split`` is test, eval or train, as the released baselines cut the list of goals.
 
     Raises:
-        InputError, WorldError: there are no products or goals, or a package is missing.
+        InputError, WorldError: there are no products or goals, a package is missing, or an option is not usable.
     """
 
     def __init__(self, options: EnvironmentOptions) -> None:
-        if unknown := sorted(set(options.options) - {SHOW_ATTRIBUTES}):
-            raise InputError(f"options has {', '.join(unknown)}, expected none but {SHOW_ATTRIBUTES}")
+        options.know("webshop", SHOW_ATTRIBUTES)
+        self._attributes = options.options.get(SHOW_ATTRIBUTES, False)
+        if not isinstance(self._attributes, bool):
+            raise InputError(f"{SHOW_ATTRIBUTES} is {self._attributes!r}, expected true or false")
         self.shop = load_shop(options.data)
-        self._attributes = bool(options.options.get(SHOW_ATTRIBUTES))
         self.origin = {**self.shop.origin, **({SHOW_ATTRIBUTES: True} if self._attributes else {})}
         self._index = SearchIndex(self.shop.products)
         self._goals = {f"webshop/{place}": goal for place, goal in enumerate(self.shop.goals)}

@@ -25,7 +25,7 @@ class HouseholdEnvironment:
         games_kept: loaded games that a worker keeps, at least as many as are played at once.
 
     Raises:
-        InputError: no files, or no game in them is a search problem.
+        InputError: no files, no game in them is a search problem, or further options.
     """
 
     name = "household"
@@ -37,6 +37,7 @@ class HouseholdEnvironment:
         records: Sequence[dict[str, Any]] | None = None,
         games_kept: int = GAMES_KEPT,
     ) -> None:
+        options.know("household")
         if records is None:
             if not options.data:
                 raise InputError("the household needs data, files of `interlat collect episodes`; name them")
