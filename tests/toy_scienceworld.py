@@ -16,14 +16,11 @@ class ToySimulator:
     def load(self, task, variation, simplifications, gold):
         assert 0 <= variation < VARIATIONS[task]
         self.loads.append((task, variation, simplifications))
-        self.gold, self.taken = gold, None
+        self.gold, self.taken = gold, []
 
     @property
     def loaded(self):
         return self.loads[-1]
-
-    def reset(self):
-        self.taken = []
 
     def step(self, action):
         self.taken.append(action)

@@ -5,6 +5,7 @@ import sys
 import time
 from importlib.util import find_spec
 from types import ModuleType, SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -20,20 +21,18 @@ NEEDS_JAVA = pytest.mark.skipif(
 @pytest.fixture
 def gateway(monkeypatch, tmp_path):
     """Stand-ins for both packages and for the program java; what the machine was started with."""
-    started = SimpleNamespace(port=4711, options=None)
+    started = SimpleNamespace(port=4711, options=None, process=MagicMock(), hash_codes=[1, 1], detached=[])
 
     def launch_gateway(**options):
         started.options = options
-        return int(started.port), "process"
+        return int(started.port), started.process
 
     class JavaGateway:
         def __init__(self, gateway_parameters, java_process):
             started.parameters, started.process = gateway_parameters, java_process
-            self.jvm = SimpleNamespace(
-                scienceworld=SimpleNamespace(
-                    runtime=SimpleNamespace(pythonapi=SimpleNamespace(PythonInterface=lambda: object()))
-                )
-            )
+            self.jvm, self.detach = MagicMock(), started.detached.append
+            self.jvm.java.lang.System.identityHashCode.side_effect = started.hash_codes
+            self.jvm.scienceworld.runtime.pythonapi.PythonInterface = MagicMock
 
     java = ModuleType("py4j.java_gateway")
     java.launch_gateway, java.JavaGateway, java.GatewayParameters = launch_gateway, JavaGateway, dict
@@ -58,10 +57,27 @@ def test_a_machine_is_started_with_its_heap_and_ends_with_its_process(gateway, t
     assert gateway.options["classpath"] == "/base/scienceworld.jar"
     assert (gateway.parameters, machine.process, machine.version) == (
         {"port": 4711},
-        "process",
+        gateway.process,
         "version of scienceworld",
     )
     assert machine.simulator() is not machine.simulator()
+
+
+def test_java_frees_a_simulator_that_nothing_refers_to(gateway):
+    machine = JavaMachine(300)
+    kept, freed = machine.simulator(), machine.simulator()
+    freed.getScore()
+    assert gateway.detached == []
+    del freed
+    assert len(gateway.detached) == 1 and kept.getScore() is not None
+
+
+def test_a_java_that_ignores_the_option_for_hash_codes_is_refused(gateway):
+    gateway.hash_codes = [7, 8]
+    with pytest.raises(WorldError, match=r"hashCode=2.*JAVA_HOME"):
+        JavaMachine(300)
+    gateway.process.kill.assert_called_once()
+    assert "-XX:hashCode=2" in gateway.options["javaopts"]
 
 
 def test_java_is_found_on_the_path_without_java_home(gateway, monkeypatch, tmp_path):

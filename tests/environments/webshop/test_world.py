@@ -72,7 +72,7 @@ def test_attributes_are_an_option_that_the_origin_tells():
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [({"split": "eval"}, "split is 'eval'"), ({"options": {"show": 1}}, "options has show")],
+    [({"split": "eval"}, "split is 'eval'"), ({"options": {"show": 1}}, "webshop has no option show")],
 )
 def test_what_is_not_there_is_refused_by_name(options, named):
     with pytest.raises(InputError, match=named):

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from interlat.environments.scienceworld.jvm import Simulator
+from interlat.environments.scienceworld.simulator import Simulator
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,8 @@ class Game:
 class Games:
     """Simulators by episode. One that gave way is played again, by the same actions.
 
-    The games of a machine share the package's random numbers and its counter of objects, so a game that is played
-    again, or beside others, may list things in another order, and a score may differ. The goal stays the same.
-
     Args:
-        make: makes a simulator.
+        make: makes a simulator, which does not depend on the others.
         kept: the most simulators at a time.
     """
 
@@ -49,14 +46,19 @@ class Games:
         self._simulators[number] = simulator
         return simulator
 
-    def begun(self, game: Game, gold: bool = False) -> Simulator:
-        """A new simulator at the start of a game; with its gold path, if that is wanted."""
+    def begun(self, game: Game) -> Simulator:
+        """A new simulator at the start of a game."""
         simulator = self._make()
-        simulator.load(game.task, game.variation, game.simplifications, gold)
-        simulator.reset()
-        # The package's own reset takes this action too, before an agent takes its first.
+        simulator.load(game.task, game.variation, game.simplifications, False)
+        # The package's own reset loads the same again, and takes this action before an agent takes its first.
         simulator.step("look around")
         return simulator
+
+    def gold(self, game: Game) -> list[str]:
+        """The package's own solution of a game, which it plays to find it."""
+        simulator = self._make()
+        simulator.load(game.task, game.variation, game.simplifications, True)
+        return [str(action) for action in simulator.getGoldActionSequence()]
 
     def end(self, number: int) -> None:
         """Give up the simulator of an episode."""

@@ -3,49 +3,31 @@
 import logging
 import os
 import shutil
-from collections.abc import Iterable
+import weakref
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from interlat.environments.scienceworld.isolation import ONE_HASH_CODE, JavaSharing, isolated
+from interlat.environments.scienceworld.simulator import Simulator
 from interlat.errors import WorldError
 
 PACKAGES = ("scienceworld", "py4j")
 
 
-class Simulator(Protocol):
-    """One house and one task in it; the methods of the package's Java class that we call."""
-
-    def load(self, task: str, variation: int, simplifications: str, gold: bool) -> None: ...
-    def reset(self) -> None: ...
-    def step(self, action: str) -> str: ...
-    def getScore(self) -> float: ...
-    def getCompleted(self) -> bool: ...
-    def getTaskDescription(self) -> str: ...
-    def freeActionLook(self) -> str: ...
-    def freeActionInventory(self) -> str: ...
-    def getTaskNames(self) -> Iterable[str]: ...
-    def getPossibleSimplifications(self) -> str: ...
-    def getPossibleActions(self) -> Iterable[str]: ...
-    def getValidActionObjectCombinations(self) -> Iterable[str]: ...
-    def getGoldActionSequence(self) -> Iterable[str]: ...
-    def getVariationsTrain(self) -> Iterable[int]: ...
-    def getVariationsDev(self) -> Iterable[int]: ...
-    def getVariationsTest(self) -> Iterable[int]: ...
-
-
 class JavaMachine:
     """A Java virtual machine with the simulator in it. It ends with this process, however this process ends.
 
-    The package's own class starts a machine for every game; here one machine holds the simulators of many.
+    The package's own class starts a machine for every game; here one machine holds the simulators of many, and what one
+    answers depends on its own game alone, see `isolation`.
 
     Args:
         heap: the most megabytes that its objects may take. A machine that needs more ends, and so does this process at
             the next action.
 
     Raises:
-        WorldError: a package or Java is missing, or Java does not start.
+        WorldError: a package or Java is missing, Java does not start, or it is one that cannot make games independent.
     """
 
     def __init__(self, heap: int) -> None:
@@ -66,7 +48,7 @@ class JavaMachine:
             # A broken pipe to this process ends the machine; its own group keeps an interrupt for the parent alone.
             port, self.process = launch_gateway(
                 classpath=JAR_PATH,
-                javaopts=[f"-Xmx{heap}m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"],
+                javaopts=[f"-Xmx{heap}m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", *ONE_HASH_CODE],
                 die_on_exit=True,
                 java_path=java,
                 create_new_process_group=True,
@@ -78,11 +60,22 @@ class JavaMachine:
                 f"{java} did not start with a heap of {heap} megabytes; `{java} -Xmx{heap}m -version` says why"
             ) from error
         self._gateway = JavaGateway(gateway_parameters=GatewayParameters(port=port), java_process=self.process)
+        jvm: Any = self._gateway.jvm
+        if len({jvm.java.lang.System.identityHashCode(jvm.java.lang.Object()) for _ in range(2)}) > 1:
+            self.process.kill()
+            raise WorldError(
+                f"{java} ignores {' '.join(ONE_HASH_CODE)}, without which a game depends on those that were played "
+                "before it; use OpenJDK (Debian: apt-get install default-jre-headless), or set JAVA_HOME to where it is"
+            )
+        self._sharing = JavaSharing(jvm)
 
     def simulator(self) -> Simulator:
         """A new simulator; its memory is free again when nothing refers to it."""
         made: Simulator = self._gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface()
-        return made
+        alone = isolated(made, self._sharing)
+        # Java keeps what Python refers to, and Python's own reference has cycles, which are collected late.
+        weakref.finalize(alone, self._gateway.detach, made).atexit = False
+        return alone
 
     def heap_megabytes(self) -> int:
         """The bound of the heap that is in force."""

@@ -11,7 +11,8 @@ from typing import Protocol
 
 from interlat.environments.protocol import EnvironmentOptions, Item, Outcome
 from interlat.environments.scienceworld.games import Game, Games
-from interlat.environments.scienceworld.jvm import JavaMachine, Simulator
+from interlat.environments.scienceworld.jvm import JavaMachine
+from interlat.environments.scienceworld.simulator import Simulator
 from interlat.environments.world import options_of, some_items
 from interlat.errors import InputError, WorldError
 
@@ -129,7 +130,7 @@ class ScienceWorldWorld:
 
     def expert(self, item: str) -> Sequence[str]:
         """The package's gold path of an item."""
-        return [str(action) for action in self._games.begun(self._game(item), gold=True).getGoldActionSequence()]
+        return self._games.gold(self._game(item))
 
     def random(self, item: str, seed: int) -> Sequence[str]:
         game = self._game(item)

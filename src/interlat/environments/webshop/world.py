@@ -6,6 +6,7 @@ which options are chosen. Prose is our own.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from interlat.environments.protocol import EnvironmentOptions, Item
 from interlat.environments.webshop.expert import best_actions
@@ -13,12 +14,22 @@ from interlat.environments.webshop.goals import Goal, split_of
 from interlat.environments.webshop.search import SearchIndex
 from interlat.environments.webshop.sources import load_shop
 from interlat.environments.webshop.visit import Visit
-from interlat.environments.world import some_items
+from interlat.environments.world import options_of, some_items
 from interlat.errors import InputError
 
 MOST_STEPS = 15
-SHOW_ATTRIBUTES = "show_attributes"
-"""Option: whether products have a page of attributes."""
+
+
+@dataclass(frozen=True)
+class ShopOptions:
+    """What a shop is made of, besides its data."""
+
+    show_attributes: bool = False
+    """Whether products have a page of attributes."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.show_attributes, bool):
+            raise InputError(f"show_attributes is {self.show_attributes!r}, expected true or false")
 
 
 class ShopWorld:
@@ -29,15 +40,13 @@ class ShopWorld:
             ``split`` is test, eval or train, as the released baselines cut the list of goals.
 
     Raises:
-        InputError, WorldError: there are no products or goals, or a package is missing.
+        InputError, WorldError: there are no products or goals, a package is missing, or an option is not usable.
     """
 
     def __init__(self, options: EnvironmentOptions) -> None:
-        if unknown := sorted(set(options.options) - {SHOW_ATTRIBUTES}):
-            raise InputError(f"options has {', '.join(unknown)}, expected none but {SHOW_ATTRIBUTES}")
+        self._attributes = options_of(ShopOptions, "webshop", options.options).show_attributes
         self.shop = load_shop(options.data)
-        self._attributes = bool(options.options.get(SHOW_ATTRIBUTES))
-        self.origin = {**self.shop.origin, **({SHOW_ATTRIBUTES: True} if self._attributes else {})}
+        self.origin = {**self.shop.origin, **({"show_attributes": True} if self._attributes else {})}
         self._index = SearchIndex(self.shop.products)
         self._goals = {f"webshop/{place}": goal for place, goal in enumerate(self.shop.goals)}
         self._items = some_items(
