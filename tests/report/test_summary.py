@@ -8,7 +8,7 @@ import pytest
 
 from interlat.errors import InputError
 from interlat.evaluation.statistics import mean_interval, paired_difference, wilson_interval
-from interlat.report.summary import ALL, Arm, arms_of, channel_pairs, general, groups_of, summarise
+from interlat.report.summary import ALL, Arm, arms_of, channel_pairs, exploration, general, groups_of, summarise
 
 
 def rows_of(summary, group=ALL):
@@ -181,3 +181,22 @@ def test_bad_records_are_refused(make_results):
 def test_as_dict_has_the_means_among_the_fields_of_a_row(make_results):
     row = summarise(make_results()).as_dict()["rows"][0]
     assert "means" not in row and row["latents"] == 0 and set(row["success"]) == {"estimate", "low", "high"}
+
+
+def test_exploration_counts_actions_and_places_of_games_alone():
+    actions = ["look", "go to shelf 1", "go to shelf 2", "look", "go to shelf 1"]
+    record = {"max_steps": 9, "turns": [{"action": action, "observation": ""} for action in actions]}
+    assert exploration(record) == {"distinct_actions": 3, "repeated_actions": 2, "distinct_places": 2}
+    assert exploration({**record, "turns": record["turns"][:1]}) == {"distinct_actions": 1, "repeated_actions": 0}
+    assert exploration({**record, "max_steps": 1}) == exploration({"max_steps": 9}) == {}
+
+
+def test_the_means_of_exploration_are_over_the_episodes_that_have_it(make_results):
+    records = make_results(steps=40)
+    for number, record in enumerate(records):
+        taken = ["go to sink 1"] * (1 + number % 3)
+        record |= {"max_steps": 40, "turns": [{"action": action, "observation": ""} for action in taken]}
+    (row,) = [row for row in summarise(records).rows if (row.variant, row.group) == ("none", "all")]
+    repeats = [len(record["turns"]) - 1 for record in records if record["variant"] == "none"]
+    assert row.means["repeated_actions"] == pytest.approx(sum(repeats) / len(repeats))
+    assert row.means["distinct_places"] == 1

@@ -40,6 +40,9 @@ _MORE_COSTS = {
     "latent steps": "latent_steps",
     "passes": "forward_passes",
     "peak memory, bytes": "peak_memory_bytes",
+    "distinct actions": "distinct_actions",
+    "repeated actions": "repeated_actions",
+    "distinct places": "distinct_places",
 }
 
 

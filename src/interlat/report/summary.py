@@ -33,7 +33,9 @@ COUNTED = (
     *("prompt_tokens", "decoded_tokens", "sender_tokens", "latent_steps", "forward_passes"),
     *("message_bytes", "latents", "peak_memory_bytes"),
 )
-"""The fields whose means a row has, beside ``seconds`` and ``{phase}_seconds`` for each phase."""
+"""The fields whose means a row has, beside ``seconds``, ``{phase}_seconds`` for each phase, and `exploration`."""
+_GOES = "go to "
+"""How an action begins that goes to a place, in household games and elsewhere."""
 
 _SPLIT_ORDER = ("train", "seen", "unseen")
 _DEFAULTS = {"split": "", "task_type": "", "message_kind": "", "seed": 0, "config_hash": "", "failure": ""}
@@ -249,7 +251,19 @@ def _costs(record: Record) -> dict[str, float]:
     counted = {name: record[name] for name in COUNTED if record.get(name) is not None}
     counted |= {name: value for name, value in record.items() if name.endswith("_seconds")}
     total = {"seconds": sum(phases.values())} if phases else {}
-    return counted | total | {f"{phase}_seconds": seconds for phase, seconds in phases.items()}
+    return counted | total | {f"{phase}_seconds": seconds for phase, seconds in phases.items()} | exploration(record)
+
+
+def exploration(record: Record) -> dict[str, float]:
+    """What an episode of several actions tried: different actions, actions that had been taken before, and different
+    places that it went to, where there are any. Empty for a question, which has one action.
+    """
+    if record.get("max_steps", 1) <= 1 or not record.get("turns"):
+        return {}
+    actions = [turn["action"] for turn in record["turns"]]
+    places = {action for action in actions if action.startswith(_GOES)}
+    found = {"distinct_actions": len(set(actions)), "repeated_actions": len(actions) - len(set(actions))}
+    return found | ({"distinct_places": len(places)} if places else {})
 
 
 def _row(arm: Arm, group: str, controlled: bool, records: Sequence[Record]) -> Row:

@@ -101,6 +101,8 @@ _MARKDOWN: Sequence[Column[Row]] = (
     Column("rows", mean_of("latents")),
     Column("scout tokens", mean_of("sender_tokens")),
     Column("actor tokens", mean_of("decoded_tokens")),
+    Column("places", mean_of("distinct_places")),
+    Column("repeats", mean_of("repeated_actions")),
 )
 
 
