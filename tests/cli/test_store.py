@@ -8,6 +8,7 @@ from interlat.cli.store import (
     ExportStore,
     ImportStore,
     MergeStores,
+    ProbeStore,
     PullStore,
     PushStore,
     SplitStore,
@@ -212,3 +213,16 @@ def test_push_prints_the_address_and_pull_the_count(make_store, tmp_path, capsys
     monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: store)
     execute(PullStore("x/y", str(tmp_path / "back")))
     assert "12 thoughts in" in capsys.readouterr().err
+
+
+def test_a_probe_says_what_it_found_and_against_what(make_store, capsys):
+    store = make_store(count=60)
+    execute(ProbeStore(store, label="split", permutations=20))
+    output = capsys.readouterr()
+    first, second = output.out.splitlines()
+    assert first.startswith("split from mean: ") and "of 60 thoughts, 2 labels" in first
+    assert second.startswith("shuffled labels ") and "the most common label 66.7 %" in second and output.err == ""
+    execute(ProbeStore(store, label="task", place=5, permutations=20, least=2, json=True))
+    found = json.loads(capsys.readouterr().out)
+    assert found["label"] == "task[5]" and found["thoughts"] + found["left_out"] == 60
+    assert set(found["accuracy"]) == {"estimate", "low", "high"}

@@ -43,6 +43,7 @@ COMMANDS: Registry[Any] = Registry(
         "collect.lessons": "interlat.experiments.lessons:CollectLessons",
         "store.info": "interlat.cli.store:StoreInfo",
         "store.verify": "interlat.cli.store:VerifyStore",
+        "store.probe": "interlat.cli.store:ProbeStore",
         "store.merge": "interlat.cli.store:MergeStores",
         "store.export": "interlat.cli.store:ExportStore",
         "store.import": "interlat.cli.store:ImportStore",

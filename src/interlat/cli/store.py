@@ -17,6 +17,7 @@ from interlat.states import StateAtSetting
 from interlat.store.manifest import read_manifest
 
 if TYPE_CHECKING:
+    from interlat.evaluation.probe import Probe
     from interlat.store.reading import LatentStore
     from interlat.store.statistics import StoreDescription
     from interlat.store.verify import Verdict
@@ -117,6 +118,66 @@ class VerifyStore:
             say(f"shard {shard} has {rows} rows that belong to no thought; {harm}")
         say(f"{found.thoughts - len(found.bad)} of {found.thoughts} thoughts are whole, {len(found.bad)} are bad")
         return int(bool(found.bad or found.lost_shards))
+
+
+@dataclass(frozen=True)
+class ProbeStore:
+    """Ask what a straight line reads out of the messages of a store: a linear probe, with a permutation test."""
+
+    store: Positional[str]
+    """Folder of the store."""
+    label: str = "task_type"
+    """What is predicted: task_type, split, plan, task, or a name of the metadata, such as answer."""
+    place: int | None = None
+    """Take that character of the label only, from 0, such as one digit of a number."""
+    at: str = "mean"
+    """From which vector of a message: mean (of its rows), first, last, or the number of a row from 0."""
+    ridge: float = 0.1
+    """Penalty, relative to the mean square of a vector."""
+    least: int = 5
+    """Thoughts that a label needs to count."""
+    permutations: int = 1000
+    """Shuffles of the labels."""
+    seed: int = 0
+    """Of the shuffles."""
+    json: bool = False
+    """Print one JSON object on stdout."""
+
+    def run(self) -> "Probe":
+        """Fit and shuffle.
+
+        Raises:
+            InputError: several layers, no such label, or too few thoughts or labels.
+            StorageError: there is no store, or it is damaged.
+        """
+        store = open_store(self.store)
+        from interlat.evaluation.probe import probe
+
+        return probe(
+            store,
+            self.label,
+            place=self.place,
+            at=self.at,
+            ridge=self.ridge,
+            least=self.least,
+            permutations=self.permutations,
+            seed=self.seed,
+        )
+
+    def report(self, found: "Probe") -> None:
+        """One line of what was found, and one of what it is compared with."""
+        if self.json:
+            print(json.dumps(asdict(found)))
+            return
+        rate = found.accuracy
+        share = f"{100 * rate.estimate:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
+        print(
+            f"{found.label} from {found.at}: {share} of {found.thoughts} thoughts, {found.classes} labels\n"
+            f"shuffled labels {100 * found.chance:.1f} %, p {found.p_value:.3g}; the most common label "
+            f"{100 * found.most_common:.1f} %"
+        )
+        if found.left_out:
+            say(f"{found.left_out} thoughts have no such row or label, or one that fewer than {self.least} have")
 
 
 @dataclass(frozen=True)
