@@ -36,7 +36,7 @@ def play(kind: str, games: str, count: int, folder: str) -> dict[str, Any]:
     found = {}
     for variant in VARIANTS:
         config = EvaluateHousehold(bundled_checkpoints(), str(Path(folder) / kind / variant), variants=(variant,))
-        environment = HouseholdEnvironment(EnvironmentOptions(workers=2), records, config.batch_size)
+        environment = HouseholdEnvironment(EnvironmentOptions(workers=2), records, games_kept=len(records))
         agents = agents_of(config)
         # The games' processes are there, and every game is loaded, before the clock starts.
         environment.start(environment.items())

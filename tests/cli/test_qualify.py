@@ -1,7 +1,10 @@
 import json
 
+import pytest
+
 from interlat.cli.main import execute
 from interlat.cli.qualify import QUALIFICATION_FILE, Qualify
+from interlat.errors import InputError
 
 
 def config(pair, output, **changes):
@@ -10,7 +13,7 @@ def config(pair, output, **changes):
             "sender": str(pair["sender"]),
             "output": str(output),
             "receiver": str(pair["words"]),
-            "count": 3,
+            "count": 12,
             "max_plan_tokens": 4,
             "max_new_tokens": 3,
             "dtype": "float32",
@@ -31,6 +34,14 @@ def test_a_random_pair_delivers_but_says_nothing(pair, tmp_path, capsys):
     assert len(before) == 2
     execute(config(pair, tmp_path))
     assert {path: path.read_bytes() for path in tmp_path.glob("*/results.jsonl")} == before, "nothing is played again"
+
+
+def test_what_cannot_tell_is_refused_before_anything_is_played(pair, tmp_path):
+    with pytest.raises(InputError, match="count is 11"):
+        config(pair, tmp_path, count=11)
+    with pytest.raises(InputError, match="connector is 'identity', which stays within one model"):
+        config(pair, tmp_path, connector="identity").run()
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_model_is_one_evaluation(pair, tmp_path):

@@ -72,3 +72,24 @@ def test_maps_within_one_model_are_refused_between_two(agents):
 def test_without_adapter_and_reader_nothing_hidden_is_read(agents, message):
     with pytest.raises(CheckpointError, match="name a connector that needs no training"):
         agents["sender"].reply("Where is it?", message, **OPTIONS)
+
+
+@pytest.mark.parametrize("connector", ["vocabulary", "topk:k=3", "identity"])
+def test_models_in_bfloat16_are_read_in_their_own_format(pair, connector):
+    from interlat.agents.loading import load
+
+    half, whole = (load(pair["sender"], dtype=dtype) for dtype in (torch.bfloat16, torch.float32))
+    message = half.write("put the kettle on the stove", **OPTIONS)
+    rows, exact = (with_reader(agent, agent, connector).read_many([message])[0] for agent in (half, whole))
+    assert rows.dtype == torch.bfloat16
+    torch.testing.assert_close(rows.float(), exact, atol=0.1, rtol=0.1)
+
+
+def test_many_states_are_mapped_as_few(agents):
+    """More than are mapped at once."""
+    sender, reader = agents["sender"].engine, reader_of("vocabulary", agents["sender"].engine, agents["reader"].engine)
+    states = torch.randn(3, 200, sender.hidden_size)
+    together = reader.connector(states)
+    assert together.shape == (3, 200, reader.connector.target_size)
+    torch.testing.assert_close(together[1, 150], reader.connector(states[1, 150]), atol=1e-5, rtol=1e-5)
+    assert reader.connector(states[:0]).shape == (0, 200, reader.connector.target_size)

@@ -115,6 +115,32 @@ def test_thoughts_without_a_label_and_rare_labels_are_left_out(tmp_path):
     assert (found.thoughts, found.left_out, found.classes) == (20, 5, 2)
 
 
+def test_a_label_that_one_task_alone_has_cannot_be_predicted_and_is_left_out(tmp_path):
+    labels = [str(number // 5) for number in range(40)]
+    tasks = [f"task {label}" for label in labels]
+    with pytest.raises(InputError, match="0 values that 5 tasks"):
+        probe(store_of(tmp_path / "store", telling_rows(labels, noise=0.1), labels, tasks=tasks), "answer")
+
+
+def test_p_values_of_noise_are_uniform_for_tasks_of_other_sizes_too(tmp_path):
+    p_values = []
+    for seed in range(30):
+        generator = torch.Generator().manual_seed(seed)
+        sizes = [6, 1, 1, 1, 2, 2, 2, 1, 1, 2, 1, 6, 1, 2, 6]
+        tasks = [f"task {task}" for task, size in enumerate(sizes) for _ in range(size)]
+        drawn = torch.randint(0, 2, (len(sizes),), generator=generator)
+        # What the thoughts of a task share is no sign of the label.
+        middle = torch.randn(len(sizes), SIZE, generator=generator)
+        labels = [str(int(drawn[int(task.split()[1])])) for task in tasks]
+        rows = [middle[int(task.split()[1])][None] + 0.1 * torch.randn(1, SIZE, generator=generator) for task in tasks]
+        found = probe(
+            store_of(tmp_path / str(seed), rows, labels, tasks=tasks), "answer", permutations=60, least=2, seed=seed
+        )
+        p_values.append(found.p_value)
+        assert found.accuracy.low < found.accuracy.high
+    assert 0.3 < float(np.mean(p_values)) < 0.75 and sum(p < 0.1 for p in p_values) <= 8
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [

@@ -184,10 +184,11 @@ def test_as_dict_has_the_means_among_the_fields_of_a_row(make_results):
 
 
 def test_exploration_counts_actions_and_places_of_games_alone():
-    actions = ["look", "go to shelf 1", "go to shelf 2", "look", "go to shelf 1"]
+    actions = ["look", "go to shelf 1", "go to shelf 2", "look", "Go to shelf 1."]
     record = {"max_steps": 9, "turns": [{"action": action, "observation": ""} for action in actions]}
     assert exploration(record) == {"distinct_actions": 3, "repeated_actions": 2, "distinct_places": 2}
-    assert exploration({**record, "turns": record["turns"][:1]}) == {"distinct_actions": 1, "repeated_actions": 0}
+    one = {"distinct_actions": 1, "repeated_actions": 0, "distinct_places": 0}
+    assert exploration({**record, "turns": record["turns"][:1]}) == one
     assert exploration({**record, "max_steps": 1}) == exploration({"max_steps": 9}) == {}
 
 

@@ -46,8 +46,15 @@ def _embedded(sender: Agent, made: SenderOutput) -> Message | None:
     if made.message is None or not text.strip():
         return None
     engine = sender.engine
-    # The tokens that a receiver makes of the words, which are not always those that the sender wrote them with.
-    parts = tokenize([Text(text, sender.settings.literal)], engine.tokenizer)
-    ids = token_ids_of(parts)
+    # The tokens that a receiver makes of the words behind what stands before a message. They are not always those that
+    # the sender wrote, and some tokenizers cut the beginning of a text in another way.
+    literal, before = sender.settings.literal, Text(sender.settings.connector)
+    ids, prefix = (
+        token_ids_of(tokenize(parts, engine.tokenizer)) for parts in ([before, Text(text, literal)], [before])
+    )
+    if ids[: len(prefix)] == prefix:
+        ids = ids[len(prefix) :]
+    else:
+        ids = token_ids_of(tokenize([Text(text, literal)], engine.tokenizer))
     rows = engine.embed(torch.tensor(ids, device=engine.device))
     return HiddenMessage(rows, text, tuple(ids), replace(made.message.header, layer=EMBEDDINGS_LAYER, positions=()))

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from interlat.engine.options import TemplateOptions
+from interlat.errors import InputError
 from interlat.evaluation.settings import Evaluate
 from interlat.files import write_atomically
 from interlat.progress import completed, say
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 ALONE, PAIR = "self", "pair"
 """Folders of the two evaluations in the run directory."""
+LEAST_COUNT = 12
 QUALIFICATION_FILE = "qualification.json"
 REPEAT = "Repeat this sentence word for word, and write nothing else:\n{text}"
 CHANNELS_ALONE = ("none", "text", "embeddings", "hidden", "cache")
@@ -24,7 +27,7 @@ CHANNELS_OF_PAIR, CONTROLS_OF_PAIR = ("text", "hidden"), ("hidden/cross_task",)
 
 @dataclass(frozen=True)
 class Qualify:
-    """Say whether a pair of models delivers messages at all, before anything is trained.
+    """Say whether a pair of models that nobody trained delivers messages at all.
 
     A sender repeats a secret (a number, a name, a word) that the receiver is asked for. First the receiver speaks to
     itself: in words, in the input embeddings of the same words, in its states, by its cache; then the sender speaks to
@@ -61,16 +64,22 @@ class Qualify:
     """Where the models run; auto is the accelerator if there is one."""
     threads: int | None = None
     """Threads of torch on a CPU; None leaves them."""
+    template: TemplateOptions = field(default_factory=TemplateOptions)
+    """Arguments of the chat templates, over those that the models were trained with."""
     trust_remote_code: bool = False
     """Let `transformers` run code that the checkpoints bring along."""
     json: bool = False
     """Print one JSON line a check on stdout."""
 
+    def __post_init__(self) -> None:
+        if self.count < LEAST_COUNT:
+            raise InputError(f"count is {self.count}, expected at least {LEAST_COUNT}: fewer secrets tell nothing")
+
     @property
     def evaluations(self) -> dict[str, Evaluate]:
         """The two evaluations by the names of their folders; one where sender and receiver are the same."""
         receiver = self.receiver or self.sender
-        names = {field.name for field in dataclasses.fields(Evaluate)} & {f.name for f in dataclasses.fields(self)}
+        names = {field.name for field in dataclasses.fields(Evaluate)} & {one.name for one in dataclasses.fields(self)}
         common = {name: getattr(self, name) for name in names - {"sender", "receiver", "output"}}
         folder = Path(self.output)
 
@@ -101,11 +110,18 @@ class Qualify:
         import torch
 
         from interlat.config import write_config
+        from interlat.connectors.reader import BETWEEN_MODELS
+        from interlat.connectors.registry import parse_connector
         from interlat.evaluation.evaluate import evaluate_steps, results_of
         from interlat.report.qualification import checks_of
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
+        if PAIR in self.evaluations and parse_connector(self.connector)[0] != BETWEEN_MODELS:
+            raise InputError(
+                f"connector is {self.connector!r}, which stays within one model; take {BETWEEN_MODELS} for two, or "
+                "leave out receiver"
+            )
         results = {}
         for name, config in self.evaluations.items():
             completed(evaluate_steps(config), name, begun=lambda: write_config(self, self.output))
@@ -132,6 +148,6 @@ class Qualify:
             table.add_row(check.name, check.found, "; ".join(filter(None, (check.numbers, check.advice))))
         Console(stderr=True).print(table)
         sound = is_sound(checks)
-        say("the delivery works" if sound else "the delivery does not work: see the needed checks that say no")
+        say("the delivery works" if sound else "the delivery does not work: see the checks that do not say yes")
         say(f"results in {self.output}")
         return int(not sound)

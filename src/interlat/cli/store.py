@@ -135,7 +135,7 @@ class ProbeStore:
     ridge: float = 0.1
     """Penalty, relative to the mean square of a vector."""
     least: int = 5
-    """Thoughts that a label needs to count."""
+    """Tasks that must have a label for it to count."""
     permutations: int = 1000
     """Shuffles of the labels."""
     seed: int = 0
@@ -177,7 +177,7 @@ class ProbeStore:
             f"{100 * found.most_common:.1f} %"
         )
         if found.left_out:
-            say(f"{found.left_out} thoughts have no such row or label, or one that fewer than {self.least} have")
+            say(f"{found.left_out} thoughts have no such row or label, or one that fewer than {self.least} tasks have")
 
 
 @dataclass(frozen=True)

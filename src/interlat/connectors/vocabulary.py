@@ -11,6 +11,9 @@ from interlat.connectors.base import StateMap
 from interlat.engine.protocol import Engine
 from interlat.errors import InputError
 
+ROWS_AT_ONCE = 256
+"""States that are mapped at once."""
+
 
 class VocabularyMean(StateMap):
     """``connector(h) = sum_v p_v W_in[v]``, ``p = softmax(logits(h) / tau)`` over the tokens that the receiver knows.
@@ -66,6 +69,12 @@ class VocabularyMean(StateMap):
 
     def map_states(self, hidden_states: Float[Tensor, "*rows D_source"]) -> Float[Tensor, "*rows D_target"]:
         """The mean embedding of each state, float32."""
+        rows = hidden_states.reshape(-1, hidden_states.shape[-1])
+        # A score for each token of the vocabulary: those of long messages side by side would fill the memory.
+        mean = torch.cat([self._means(part) for part in rows.split(ROWS_AT_ONCE)])
+        return mean.reshape(*hidden_states.shape[:-1], self.target_size)
+
+    def _means(self, hidden_states: Float[Tensor, "rows D_source"]) -> Float[Tensor, "rows D_target"]:
         scores = self._logits(hidden_states)[..., : len(self.rows)].float() / self.temperature
         if self.known is not None:
             # Before the softmax: the known tokens may have next to nothing of the probability.

@@ -155,8 +155,8 @@ class HFEngine(EngineProtocol):
 
     @torch.no_grad()
     def logits(self, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows V"]:
-        """Next-token scores of states after the final norm."""
-        return next_token_scores(self.model, hidden_states)
+        """Next-token scores of states after the final norm, in the number format of the model."""
+        return next_token_scores(self.model, hidden_states.to(self.dtype))
 
     @torch.no_grad()
     def prefill(

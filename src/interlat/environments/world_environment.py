@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from interlat.environments.actions import action_in
-from interlat.environments.pool import SECONDS, WorldPool
+from interlat.environments.pool import SECONDS, SECONDS_TO_LOAD, WorldPool
 from interlat.environments.protocol import EnvironmentOptions, Item, Outcome, Policy
 from interlat.errors import InputError, WorldError
 
@@ -28,9 +28,11 @@ class WorldEnvironment:
     """``module:class`` of the `World`."""
     seconds: ClassVar[float] = SECONDS
     """The longest that one action may take."""
+    seconds_to_load: ClassVar[float] = SECONDS_TO_LOAD
+    """The longest that making the world may take, and naming its items."""
 
     def __init__(self, options: EnvironmentOptions) -> None:
-        self._pool = WorldPool(self.world, options, self.seconds)
+        self._pool = WorldPool(self.world, options, self.seconds, self.seconds_to_load)
         try:
             told = self._pool.ask("items")
         except BaseException:

@@ -41,8 +41,10 @@ def arms_of(channels: Sequence[str], controls: Sequence[str]) -> list[Arm]:
         controls: by name, for all channels that can have them; or for one of them, as ``hidden/zeros``.
 
     Raises:
-        InputError: an unknown channel or control, or a control that is for none of the channels.
+        InputError: an unknown channel or control, one twice, or a control that is for none of the channels.
     """
+    if twice := next((one for one in controls if controls.count(one) > 1), ""):
+        raise InputError(f"control {twice!r} is asked for twice; name each once")
     arms: list[Arm] = []
     used: set[str] = set()
     for name in channels:
@@ -54,9 +56,10 @@ def arms_of(channels: Sequence[str], controls: Sequence[str]) -> list[Arm]:
             chosen = list(controls_of(channel.kind))
         else:
             own = f"{channel.name}/"
-            wanted = {one.removeprefix(own): one for one in controls if one.startswith(own) or "/" not in one}
-            chosen = [one for one in wanted if fits(one, channel.kind)]
-            used.update(wanted[one] for one in chosen)
+            meant = [one for one in controls if one.startswith(own) or "/" not in one]
+            meant = [one for one in meant if fits(one.removeprefix(own), channel.kind)]
+            chosen = list(dict.fromkeys(one.removeprefix(own) for one in meant))
+            used.update(meant)
         arms += [Arm(f"{channel.name}/{control}", channel, control) for control in chosen]
     unused = [control for control in controls if control not in used and control != ALL]
     if unused:

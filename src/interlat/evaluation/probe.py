@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from interlat.errors import InputError
-from interlat.evaluation.statistics import Interval, wilson_interval
+from interlat.evaluation.statistics import Interval, mean_interval, wilson_interval
 from interlat.store.index import Entry
 from interlat.store.reading import LatentStore
 
@@ -32,12 +32,13 @@ class Probe:
     """The vector of a message: the mean of its rows, the first, the last, or a row by its number."""
     thoughts: int
     left_out: int
-    """Thoughts without such a row or label, and those whose label is too rare."""
+    """Thoughts without such a row or label, and those whose label too few tasks have."""
     tasks: int
     """Different tasks; the thoughts of a task are predicted together, from those of the other tasks."""
     classes: int
     accuracy: Interval
-    """Share of thoughts whose label is predicted from those of other tasks, with its 95 % Wilson interval."""
+    """Share of a task's thoughts whose label is predicted from those of other tasks, mean over tasks; with its 95 %
+    interval over tasks, Wilson's where each has one thought, else the bootstrap's."""
     most_common: float
     """Share of the most common label: what a guess without any message reaches."""
     chance: float
@@ -62,7 +63,7 @@ def probe(
     With Y the labels, X the centred vectors, ``lambda = ridge * trace(X X^T) / n`` and
     ``H = 1 1^T / n + X X^T (X X^T + lambda I)^-1``, the fitted values are H Y. Those of a task without its own labels
     follow from the residuals without another fit: ``Y_g - (I - H_gg)^-1 (Y - H Y)_g``. H knows no labels, so it serves
-    all shuffles, which exchange the labels of tasks and not of thoughts.
+    all shuffles, which exchange the labels of tasks with as many thoughts, not of thoughts.
 
     Source: the leave-one-out identity of linear smoothers, G. C. Cawley and N. L. C. Talbot (2003), Pattern
     Recognition 36:2585-2592; the permutation test, B. Phipson and G. K. Smyth (2010), equation 2.
@@ -73,7 +74,7 @@ def probe(
         place: takes that character of the label only, such as one digit of a number.
         at: ``mean``, ``first``, ``last``, or the number of a row from 0.
         ridge: the penalty, relative to the mean square of a vector.
-        least: thoughts that a label needs to count.
+        least: tasks that must have a label for it to count.
         permutations: shuffles of the labels.
         seed: of the shuffles.
 
@@ -88,28 +89,33 @@ def probe(
         if not value > bound:
             raise InputError(f"{name} is {value}, expected more than {bound}")
     vectors, labels, tasks = _examples(store, label, place, at)
-    frequent = {value for value, count in Counter(labels).items() if count >= least}
+    of_tasks = Counter(value for _, value in set(zip(tasks, labels, strict=True)))
+    frequent = {value for value, count in of_tasks.items() if count >= least}
     kept = [number for number, value in enumerate(labels) if value in frequent]
     if len(frequent) < 2:
         raise InputError(
-            f"label {label!r} has {len(frequent)} values that {least} thoughts or more have, expected at least 2; take "
-            "another label or place, collect more thoughts, or lower least"
+            f"label {label!r} has {len(frequent)} values that {least} tasks or more have, expected at least 2; take "
+            "another label or place, collect more tasks, or lower least"
         )
     values = sorted(frequent)
     places = np.array([values.index(labels[number]) for number in kept])
     groups = _groups([tasks[number] for number in kept])
-    if len(groups) < 3:
-        raise InputError(f"there are {len(groups)} different tasks, expected at least 3; collect more")
     smoother = _smoother(np.stack([vectors[number] for number in kept]), ridge)
     without_own = np.zeros_like(smoother)
     for group in groups:
         block = np.ix_(group, group)
         without_own[block] = np.linalg.inv(np.eye(len(group)) - smoother[block])
-    found = _right(smoother, without_own, places, len(values))
+    sizes = np.array([len(group) for group in groups])
+    weights = np.zeros(len(kept))
+    for group in groups:
+        weights[group] = 1.0 / len(group)
+    right = _right(smoother, without_own, places, len(values))
+    found = _share(right, weights)
     generator = np.random.default_rng(seed)
-    shuffled = np.array(
-        [_right(smoother, without_own, _exchanged(places, groups, generator), len(values)) for _ in range(permutations)]
-    )
+    shuffled = np.empty(permutations)
+    for number in range(permutations):
+        exchanged = _exchanged(places, groups, sizes, generator)
+        shuffled[number] = _share(_right(smoother, without_own, exchanged, len(values)), weights)
     return Probe(
         label=label if place is None else f"{label}[{place}]",
         at=at,
@@ -117,9 +123,11 @@ def probe(
         left_out=len(store) - len(kept),
         tasks=len(groups),
         classes=len(values),
-        accuracy=wilson_interval(found, len(kept)),
+        accuracy=wilson_interval(int(right.sum()), len(kept))
+        if (sizes == 1).all()
+        else mean_interval([float(right[group].mean()) for group in groups], seed=seed),
         most_common=float(np.bincount(places).max() / len(kept)),
-        chance=float(shuffled.mean() / len(kept)),
+        chance=float(shuffled.mean()),
         p_value=float((1 + (shuffled >= found).sum()) / (1 + permutations)),
     )
 
@@ -180,8 +188,8 @@ def _smoother(vectors: np.ndarray, ridge: float) -> np.ndarray:
     return fitted + 1.0 / count
 
 
-def _right(smoother: np.ndarray, without_own: np.ndarray, places: np.ndarray, classes: int) -> int:
-    """Labels that are predicted from the thoughts of other tasks; of equal predictions the first one counts.
+def _right(smoother: np.ndarray, without_own: np.ndarray, places: np.ndarray, classes: int) -> np.ndarray:
+    """Which labels are predicted from the thoughts of other tasks; of equal predictions the first one counts.
 
     Args:
         smoother: H.
@@ -192,12 +200,22 @@ def _right(smoother: np.ndarray, without_own: np.ndarray, places: np.ndarray, cl
     labels = np.eye(classes)[places]
     predicted = labels - without_own @ (labels - smoother @ labels)
     # Rounded, so that no last bit decides between equal ones.
-    return int((predicted.round(12).argmax(axis=1) == places).sum())
+    found: np.ndarray = predicted.round(12).argmax(axis=1) == places
+    return found
 
 
-def _exchanged(places: np.ndarray, groups: Sequence[np.ndarray], generator: np.random.Generator) -> np.ndarray:
-    """The labels of tasks exchanged; a task with more thoughts than the one it takes from repeats its labels."""
+def _share(right: np.ndarray, weights: np.ndarray) -> float:
+    """The mean over tasks of the share of their thoughts; rounded, so that equal ones are equal to the last bit."""
+    return round(float(right @ weights / weights.sum()), 12)
+
+
+def _exchanged(
+    places: np.ndarray, groups: Sequence[np.ndarray], sizes: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """The labels of tasks exchanged with those of tasks that have as many thoughts, so that all orders are alike."""
     shuffled = np.empty_like(places)
-    for group, other in zip(groups, generator.permutation(len(groups)), strict=True):
-        shuffled[group] = np.resize(places[groups[other]], len(group))
+    for size in np.unique(sizes):
+        alike = [groups[number] for number in np.flatnonzero(sizes == size).tolist()]
+        for group, other in zip(alike, generator.permutation(len(alike)).tolist(), strict=True):
+            shuffled[group] = places[alike[other]]
     return shuffled

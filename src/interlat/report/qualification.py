@@ -19,6 +19,12 @@ ALIKE = 0.9
 """Least share of equal answers under words and under their embeddings. Rounding and another cut into tokens explain a
 few other ones."""
 EMBEDDING_CONTROLS = ("embeddings/zeros", "embeddings/random_rotation")
+LEAST = 12
+"""Fewer secrets than this tell nothing."""
+UNSENT = (
+    "the sender wrote no plan for most secrets (failure and plan in results.jsonl say why): a model that thinks first "
+    "needs --template.enable-thinking False or a larger --max-plan-tokens"
+)
 Found = Literal["yes", "no", "untold"]
 
 
@@ -69,12 +75,17 @@ def checks_of(alone: Sequence[Mapping[str, Any]], pair: Sequence[Mapping[str, An
 
 
 def is_sound(checks: Sequence[Check]) -> bool:
-    """Whether nothing that is needed was found wanting."""
-    return not any(check.needed and check.found == "no" for check in checks)
+    """Whether all that is needed was found."""
+    return all(check.found == "yes" for check in checks if check.needed)
 
 
 def _by_item(records: Sequence[Mapping[str, Any]], variant: str) -> dict[str, Mapping[str, Any]]:
-    return {line["item"]: line for line in records if line["variant"] == variant and not line["failure"]}
+    return {line["item"]: line for line in records if line["variant"] == variant}
+
+
+def _sent(line: Mapping[str, Any]) -> bool:
+    """Whether a message travelled, and an episode was played with it."""
+    return not line["failure"] and line["message_kind"] != "none"
 
 
 def _successes(records: Sequence[Mapping[str, Any]], first: str, second: str) -> tuple[list[bool], list[bool]]:
@@ -96,6 +107,11 @@ def _answers(records: Sequence[Mapping[str, Any]], arm: str, name: str, advice: 
     test = mcnemar_exact(with_message, without)
     is_more = test.p_value < LEVEL and test.first_better > test.second_better
     numbers = f"{_of(with_message)} with {arm}, {_of(without)} with nothing"
+    unsent = sum(not _sent(line) for line in _by_item(records, arm).values())
+    if unsent:
+        numbers += f"; {unsent} without a message"
+    if 2 * unsent > len(with_message):
+        advice = UNSENT
     return Check(name, "yes" if is_more else "no", numbers, "" if is_more else advice)
 
 
@@ -103,9 +119,9 @@ def _alike(records: Sequence[Mapping[str, Any]]) -> Check:
     """Do latents that are words give the answers of these words?"""
     name = "rows arrive as they were sent"
     words, rows = _by_item(records, "text"), _by_item(records, "embeddings")
-    both = [item for item in words if item in rows]
-    if not both:
-        return _untold(name, "no results of text and embeddings")
+    both = [item for item in words if item in rows and _sent(words[item]) and _sent(rows[item])]
+    if len(both) < LEAST:
+        return _untold(name, f"{len(both)} answers under text and embeddings, at least {LEAST} are needed")
     same = sum(_given(words[item]) == _given(rows[item]) for item in both)
     is_alike = same >= ALIKE * len(both)
     advice = "" if is_alike else "no training mends this: report it with the name of the model"
@@ -132,7 +148,7 @@ def _follows(records: Sequence[Mapping[str, Any]], channel: str, name: str) -> C
     row = next((one for one in donor_rows(records) if one.channel == channel), None)
     if row is None:
         return _untold(name, f"no results of {channel} and {channel}/cross_task", needed=False)
-    right = sum(line["success"] for line in _by_item(records, channel).values())
+    right = sum(line["success"] for line in _by_item(records, channel).values() if _sent(line))
     numbers = f"{right} of {row.items} right; {row.verdict}: {MEANINGS[row.verdict]}"
     found: Found = "yes" if row.verdict == "alive" else "untold" if row.verdict == "undecided" else "no"
     advice = "" if found != "no" else "train the receiver (interlat train actor) before it gets such messages"

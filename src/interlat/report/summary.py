@@ -256,14 +256,17 @@ def _costs(record: Record) -> dict[str, float]:
 
 def exploration(record: Record) -> dict[str, float]:
     """What an episode of several actions tried: different actions, actions that had been taken before, and different
-    places that it went to, where there are any. Empty for a question, which has one action.
+    places that it tried to go to. Empty for a question, which has one action.
     """
     if record.get("max_steps", 1) <= 1 or not record.get("turns"):
         return {}
-    actions = [turn["action"] for turn in record["turns"]]
-    places = {action for action in actions if action.startswith(_GOES)}
-    found = {"distinct_actions": len(set(actions)), "repeated_actions": len(actions) - len(set(actions))}
-    return found | ({"distinct_places": len(places)} if places else {})
+    actions = [turn["action"].strip().rstrip(".").lower() for turn in record["turns"]]
+    distinct = set(actions)
+    return {
+        "distinct_actions": len(distinct),
+        "repeated_actions": len(actions) - len(distinct),
+        "distinct_places": sum(action.startswith(_GOES) for action in distinct),
+    }
 
 
 def _row(arm: Arm, group: str, controlled: bool, records: Sequence[Record]) -> Row:

@@ -135,7 +135,11 @@ def test_the_limit_of_steps_is_the_published_one_unless_the_gold_path_is_longer(
 
 
 def test_the_origin_says_what_was_played():
-    assert world(heap=256).origin == {"data": "scienceworld 0.0", "simplifications": "easy"}
+    assert world(heap=256).origin == {
+        "data": "scienceworld 0.0",
+        "simplifications": "easy",
+        "games": "independent",
+    }
     other = world(simplifications="openDoors,teleportAction", steps=7).origin
     assert (other["simplifications"], other["steps"]) == ("openDoors,teleportAction", 7)
     assert world(simplifications="").origin["simplifications"] == ""

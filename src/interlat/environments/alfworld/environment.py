@@ -11,6 +11,7 @@ class Alfworld(SelfDrawingEnvironment):
     name = "alfworld"
     world = "interlat.environments.alfworld.world:AlfworldWorld"
     reply_tokens = 100  # as in the published runs
+    seconds_to_load = 8 * 3600.0  # about a second a game, and all splits have 3,827
 
     def __init__(self, options: EnvironmentOptions) -> None:
         super().__init__(options)

@@ -149,7 +149,8 @@ class AlfworldWorld:
         return AlfworldEpisode(self._games, self._path(item), self._settings, self._instruction)
 
     def expert(self, item: str) -> Sequence[str]:
-        """The shortest of the walkthrough in the game file and what our own experts find, of those that win."""
+        """The walkthrough of the game file where it wins within the limit, else the shorter one that wins of it and of
+        what our own expert does."""
         path = self._path(item)
         best: list[str] = []
         for commands, won in self._solutions(path):

@@ -112,6 +112,8 @@ class ScienceWorldWorld:
         self.origin = {
             "data": f"scienceworld {self._machine.version}",
             "simplifications": self._settings.simplifications,
+            # Results of before they were are of other games.
+            "games": "independent",
             **({} if self._settings.steps is None else {"steps": self._settings.steps}),
         }
 
