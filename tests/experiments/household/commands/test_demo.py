@@ -2,11 +2,13 @@ import json
 
 import pytest
 
+from interlat.agents.settings import AgentSettings
 from interlat.cli.main import execute
 from interlat.errors import CheckpointError, InputError
 from interlat.experiments.household.commands import demo
 from interlat.experiments.household.commands.demo import Demo
 from interlat.experiments.household.evaluate import Checkpoints
+from interlat.places import adapter_base
 
 
 @pytest.fixture
@@ -68,3 +70,11 @@ def test_the_real_demo_says_how_to_get_its_model_before_it_writes_anything(tmp_p
     with pytest.raises(CheckpointError, match="run: interlat models fetch smollm2-135m"):
         Demo(real=True, output=str(tmp_path / "run")).run()
     assert not (tmp_path / "run").exists()
+
+
+def test_the_adapters_of_the_real_demo_come_with_the_package():
+    checkpoints = demo.real_checkpoints()
+    reads = {"scout": "", "none": "none", "text": "text", "latent": "hidden"}
+    for kind, message_kind in reads.items():
+        place = getattr(checkpoints, kind)
+        assert adapter_base(place) == demo.REAL_MODEL and AgentSettings.beside(place).message_kind == message_kind
