@@ -17,8 +17,8 @@ from interlat.reasoning import final_part
 class EmbeddingsChannel(Channel):
     """The sender writes a plan, and the input embeddings of its words travel, one latent a token.
 
-    A receiver with the same weights reads them as it would read the words, so its answers are those of the channel
-    ``text``. Where they are not, latents do not arrive as they were sent, and no training of a receiver mends that.
+    To a receiver with the same weights they are the words themselves, so it answers as it does over the channel
+    ``text``. If it does not, latents are not arriving as they were sent, and no training will fix that.
     """
 
     name = "embeddings"

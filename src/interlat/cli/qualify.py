@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 ALONE, PAIR = "self", "pair"
 """Folders of the two evaluations in the run directory."""
-LEAST_COUNT = 12
 QUALIFICATION_FILE = "qualification.json"
 REPEAT = "Repeat this sentence word for word, and write nothing else:\n{text}"
 CHANNELS_ALONE = ("none", "text", "embeddings", "hidden", "cache")
@@ -72,8 +71,10 @@ class Qualify:
     """Print one JSON line a check on stdout."""
 
     def __post_init__(self) -> None:
-        if self.count < LEAST_COUNT:
-            raise InputError(f"count is {self.count}, expected at least {LEAST_COUNT}: fewer secrets tell nothing")
+        from interlat.report.donors import ENOUGH
+
+        if self.count < ENOUGH:
+            raise InputError(f"count is {self.count}, expected at least {ENOUGH}: fewer secrets tell nothing")
 
     @property
     def evaluations(self) -> dict[str, Evaluate]:

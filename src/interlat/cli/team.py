@@ -11,7 +11,6 @@ from rich.console import Console
 from interlat.cli.main import run_stage
 from interlat.config import Given, read_fields
 from interlat.evaluation.team_settings import ARRANGEMENTS, Arrangement, EvaluateTeams
-from interlat.files import write_atomically
 from interlat.progress import say
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class RunTeam(EvaluateTeams):
 
     def report(self, found: "Results | None") -> int:
         """The tables; 1 if an answer could not be given."""
-        from interlat.report.exports import FOLDER, exported_tables
+        from interlat.report.exports import FOLDER, write_tables
         from interlat.report.teams import summarise_teams, team_tables
 
         if found is None:
@@ -72,8 +71,7 @@ class RunTeam(EvaluateTeams):
         Console(stderr=True).print(team_tables(records))
         if found.note:
             say(found.note)
-        for name, content in exported_tables(summarise_teams(records)).items():
-            write_atomically(Path(self.output) / name, content)
+        write_tables(summarise_teams(records), self.output)
         say(f"answers in {self.output}, tables as CSV and LaTeX in {Path(self.output) / FOLDER}")
         return int(any(record["failure"] for record in records))
 

@@ -9,8 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from interlat.connectors.base import check_states
 from interlat.connectors.module_file import StoredModule
-from interlat.errors import InputError, MessageError
+from interlat.errors import InputError
 from interlat.messages import Header
 from interlat.states import Norm, StateAt
 from interlat.typed import check_choices, check_range
@@ -82,30 +83,12 @@ class AdapterConfig:
         Raises:
             MessageError: names in one sentence everything that does not fit.
         """
-        misfits = []
-        if header.kind != "hidden":
-            misfits.append(f"it is a {header.kind} message (expected hidden states)")
-        elif len(header.shape) != 2 or header.shape[1] != self.source_size:
-            misfits.append(f"its latents have shape {list(header.shape)} (expected size {self.source_size})")
-        elif self.max_rows is not None and header.shape[0] > self.max_rows:
-            misfits.append(f"it has {header.shape[0]} latents (expected at most {self.max_rows})")
-        space = header.space_fingerprint or header.weights_fingerprint
-        if self.sender_fingerprints and space not in self.sender_fingerprints:
-            maker = f"{header.model or 'an unnamed model'} [{header.weights_fingerprint[:12] or 'unknown'}]"
-            misfits.append(f"it was made by {maker} (expected the weights of {self.sender or 'its sender'})")
-        own = not header.space_fingerprint  # a trained space has no tokens, and so no tokenizer
-        if own and self.sender_tokenizer_fingerprint not in ("", header.tokenizer_fingerprint):
-            misfits.append("its sender has another tokenizer")
-        if header.kind == "hidden":
-            for field in ("layer", "norm", "state_at"):
-                given, wanted = getattr(header, field), getattr(self, field)
-                if given != wanted:
-                    misfits.append(f"its {field} is {given} (expected {wanted})")
-        if misfits:
-            raise MessageError(
-                f"{name} does not fit this receiver: {', '.join(misfits)}; let the sender that the receiver was "
-                "trained with write it, or load the receiver of this sender"
-            )
+        check_states(
+            self,
+            header,
+            f"{name} does not fit this receiver",
+            "let the sender that the receiver was trained with write it, or load the receiver of this sender",
+        )
 
 
 class AdaptiveProjection(nn.Module):

@@ -13,7 +13,9 @@ from interlat.config import described, did_you_mean
 from interlat.connectors.registry import CONNECTORS as CONNECTORS
 from interlat.connectors.registry import parse_connector
 from interlat.engine.protocol import Engine
-from interlat.errors import InputError
+from interlat.errors import InputError, MessageError
+from interlat.messages import Header
+from interlat.states import Norm, StateAt
 
 
 @runtime_checkable
@@ -100,6 +102,77 @@ def latent_connector(text: str, engine: Engine) -> Connector:
             " take one that does, such as identity, vocabulary or topk"
         )
     return connector
+
+
+class ReadsStates(Protocol):
+    """Whose hidden states something reads, and which."""
+
+    @property
+    def source_size(self) -> int:
+        """Size of a state."""
+
+    @property
+    def max_rows(self) -> int | None:
+        """Most rows of a message; None is no limit."""
+
+    @property
+    def sender(self) -> str:
+        """Name of the model whose states they are."""
+
+    @property
+    def sender_fingerprints(self) -> tuple[str, ...]:
+        """Fingerprints that its weights may have; empty accepts any."""
+
+    @property
+    def sender_tokenizer_fingerprint(self) -> str:
+        """Fingerprint of its tokenizer; empty accepts any."""
+
+    @property
+    def layer(self) -> int:
+        """As in `Header`."""
+
+    @property
+    def norm(self) -> Norm:
+        """As in `Header`."""
+
+    @property
+    def state_at(self) -> StateAt:
+        """As in `Header`."""
+
+
+def check_states(reads: ReadsStates, header: Header, what: str, advice: str) -> None:
+    """Check, before its body is used, that a message holds the states that something reads.
+
+    Args:
+        reads: what reads them.
+        header: of the message.
+        what: how the error begins, such as ``the message does not fit this receiver``.
+        advice: how it ends.
+
+    Raises:
+        MessageError: names in one sentence everything that does not fit.
+    """
+    misfits = []
+    if header.kind != "hidden":
+        misfits.append(f"it is a {header.kind} message (expected hidden states)")
+    elif len(header.shape) != 2 or header.shape[1] != reads.source_size:
+        misfits.append(f"its latents have shape {list(header.shape)} (expected size {reads.source_size})")
+    elif reads.max_rows is not None and header.shape[0] > reads.max_rows:
+        misfits.append(f"it has {header.shape[0]} latents (expected at most {reads.max_rows})")
+    space = header.space_fingerprint or header.weights_fingerprint
+    if reads.sender_fingerprints and space not in reads.sender_fingerprints:
+        maker = f"{header.model or 'an unnamed model'} [{header.weights_fingerprint[:12] or 'unknown'}]"
+        misfits.append(f"it was made by {maker} (expected the weights of {reads.sender or 'its sender'})")
+    own = not header.space_fingerprint  # a trained space has no tokens, and so no tokenizer
+    if own and reads.sender_tokenizer_fingerprint not in ("", header.tokenizer_fingerprint):
+        misfits.append("its sender has another tokenizer")
+    if header.kind == "hidden":
+        for field in ("layer", "norm", "state_at"):
+            given, wanted = getattr(header, field), getattr(reads, field)
+            if given != wanted:
+                misfits.append(f"its {field} is {given} (expected {wanted})")
+    if misfits:
+        raise MessageError(f"{what}: {', '.join(misfits)}; {advice}")
 
 
 class StateMap(nn.Module):

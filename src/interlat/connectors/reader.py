@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from interlat.connectors.base import Connector, build_connector, connector_options
+from interlat.connectors.base import Connector, build_connector, check_states, connector_options
 from interlat.connectors.registry import parse_connector
 from interlat.connectors.vocabulary import VocabularyMean, embeddings_of_tokens
 from interlat.engine.protocol import Engine
-from interlat.errors import InputError, MessageError
+from interlat.errors import InputError
 from interlat.messages import Header
+from interlat.states import Norm, StateAt
 
 BETWEEN_MODELS = "vocabulary"
 """The connector that maps between models of different widths and tokenizers; all others stay within one model."""
@@ -21,8 +22,18 @@ class Reader:
     """From a state of the sender to an input embedding of the receiver."""
     sender: str
     """Name of the model whose states it maps."""
-    sender_fingerprint: str
+    sender_fingerprints: tuple[str, ...]
     """Fingerprint of that model's weights."""
+    layer: int = -1
+    norm: Norm = "post"
+    state_at: StateAt = "before_token"
+    sender_tokenizer_fingerprint: str = ""
+    max_rows: int | None = None
+
+    @property
+    def source_size(self) -> int:
+        """Size of a state."""
+        return self.connector.source_size
 
     def check(self, header: Header) -> None:
         """Check that a message holds such states.
@@ -30,19 +41,12 @@ class Reader:
         Raises:
             MessageError: names in one sentence everything that does not fit.
         """
-        misfits = []
-        if len(header.shape) != 2 or header.shape[1] != self.connector.source_size:
-            misfits.append(f"its latents have shape {list(header.shape)} (expected size {self.connector.source_size})")
-        if (header.space_fingerprint or header.weights_fingerprint) != self.sender_fingerprint:
-            misfits.append(f"it was made by {header.model or 'an unnamed model'} (expected {self.sender})")
-        for field, wanted in (("layer", -1), ("norm", "post"), ("state_at", "before_token")):
-            if getattr(header, field) != wanted:
-                misfits.append(f"its {field} is {getattr(header, field)} (expected {wanted})")
-        if misfits:
-            raise MessageError(
-                f"the message does not fit the connector of this receiver: {', '.join(misfits)}; let the sender that "
-                "the connector was made for write it"
-            )
+        check_states(
+            self,
+            header,
+            "the message does not fit the connector of this receiver",
+            "let the sender that the connector was made for write it",
+        )
 
 
 def reader_of(text: str, sender: Engine, receiver: Engine) -> Reader:
@@ -74,4 +78,4 @@ def reader_of(text: str, sender: Engine, receiver: Engine) -> Reader:
             f"connector is {text!r}, which maps size {connector.source_size} to {connector.target_size}, but the "
             f"models have {sender.hidden_size} and {receiver.hidden_size}; take another connector"
         )
-    return Reader(connector, sender.name, sender.weights_fingerprint)
+    return Reader(connector, sender.name, (sender.weights_fingerprint,))

@@ -70,7 +70,7 @@ class VocabularyMean(StateMap):
     def map_states(self, hidden_states: Float[Tensor, "*rows D_source"]) -> Float[Tensor, "*rows D_target"]:
         """The mean embedding of each state, float32."""
         rows = hidden_states.reshape(-1, hidden_states.shape[-1])
-        # A score for each token of the vocabulary: those of long messages side by side would fill the memory.
+        # Each row needs a score for every token; a batch of long messages would fill the memory.
         mean = torch.cat([self._means(part) for part in rows.split(ROWS_AT_ONCE)])
         return mean.reshape(*hidden_states.shape[:-1], self.target_size)
 

@@ -88,11 +88,11 @@ def donor_rows(records: Sequence[Mapping[str, Any]]) -> tuple[DonorRow, ...]:
             continue
         donors = played.get((own_arm, seed, record["donor"]))
         swap = _Swap(
-            under_own=_given(own),
-            under_donors=_given(record),
+            under_own=given_answer(own),
+            under_donors=given_answer(record),
             right=comparable_answer(str(record.get("answer", ""))),
             donors_right=comparable_answer(str(record["donor_answer"])),
-            donors_own="" if donors is None else _given(donors),
+            donors_own="" if donors is None else given_answer(donors),
         )
         swaps.setdefault((own_arm, variant), []).append(swap)
     return _corrected([_row(*names, found) for names, found in swaps.items()])
@@ -105,7 +105,8 @@ def _own_arm(record: Mapping[str, Any], variants: Mapping[str, None]) -> str:
     return next((name for name in names if name in variants and name != record["variant"]), "")
 
 
-def _given(record: Mapping[str, Any]) -> str:
+def given_answer(record: Mapping[str, Any]) -> str:
+    """What a record answers, for comparison: its field ``given``, and without one its first action."""
     if "given" in record:
         return comparable_answer(record["given"])
     turns = record.get("turns") or [{"action": record.get("reply", "")}]

@@ -12,7 +12,7 @@ from rich.text import Text
 from interlat.evaluation.statistics import Interval
 from interlat.files import write_atomically
 from interlat.report.donors import MEANINGS
-from interlat.report.exports import exported_tables
+from interlat.report.exports import write_tables
 from interlat.report.figures import Point, cost_figure, save_figure, success_figure
 from interlat.report.summary import Comparison, Record, Row, Summary, summarise
 from interlat.report.table import (
@@ -192,9 +192,7 @@ def report_evaluation(
     folder = Path(output)
     write_atomically(folder / "summary.jsonl", json_lines(summary))
     write_atomically(folder / "summary.md", markdown_report(summary))
-    tables = exported_tables(summary)
-    for name, content in tables.items():
-        write_atomically(folder / name, content)
+    tables = write_tables(summary, folder)
     paths = draw_figures(summary, folder / "figures") if figures else []
-    written = (folder / "summary.jsonl", folder / "summary.md", *(folder / name for name in tables), *paths)
+    written = (folder / "summary.jsonl", folder / "summary.md", *tables, *paths)
     return EvaluationReport(summary, terminal_report(summary), written)

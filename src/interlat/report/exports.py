@@ -3,10 +3,10 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from rich.text import Text
-
+from interlat.files import write_atomically
 from interlat.report.summary import Row, Summary
 from interlat.report.table import Column, RowType, comparison_columns, donor_columns, percent
 
@@ -36,6 +36,14 @@ def exported_tables(summary: Summary) -> dict[str, str]:
         if rows
     }
     return {**files, f"{FOLDER}/tables.tex": latex_of(summary)}
+
+
+def write_tables(summary: Summary, output: str | Path) -> list[Path]:
+    """Write `exported_tables` into a run directory, each atomically; their paths."""
+    tables = exported_tables(summary)
+    for name, content in tables.items():
+        write_atomically(Path(output) / name, content)
+    return [Path(output) / name for name in tables]
 
 
 def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -79,17 +87,13 @@ def latex_of(summary: Summary) -> str:
 def latex_table(columns: Sequence[Column[RowType]], rows: Sequence[RowType]) -> str:
     """A tabular with rules above, below the head and below; numbers are set to the right."""
     head = [latex_text(" ".join(column.head.split())) for column in columns]
-    body = [[latex_text(_plain(column.cell(row))) for column in columns] for row in rows]
+    body = [[latex_text(str(column.cell(row))) for column in columns] for row in rows]
     return _tabular("".join("l" if column.left else "r" for column in columns), [head], body)
 
 
 def latex_text(text: str) -> str:
     """A text whose special characters LaTeX prints."""
     return "".join(_SPECIAL.get(char, char) for char in text)
-
-
-def _plain(cell: str | Text) -> str:
-    return str(cell).replace("\n", "")
 
 
 def _results(summary: Summary) -> str:

@@ -10,17 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from interlat.evaluation.statistics import mcnemar_exact
-from interlat.report.donors import MEANINGS, donor_rows
-from interlat.tasks.grading import comparable_answer
+from interlat.report.donors import ENOUGH, LEVEL, MEANINGS, donor_rows, given_answer
 
-LEVEL = 0.05
-"""Of a test that an arm answers more often than another one."""
 ALIKE = 0.9
 """Least share of equal answers under words and under their embeddings. Rounding and another cut into tokens explain a
 few other ones."""
 EMBEDDING_CONTROLS = ("embeddings/zeros", "embeddings/random_rotation")
-LEAST = 12
-"""Fewer secrets than this tell nothing."""
 UNSENT = (
     "the sender wrote no plan for most secrets (failure and plan in results.jsonl say why): a model that thinks first "
     "needs --template.enable-thinking False or a larger --max-plan-tokens"
@@ -120,9 +115,9 @@ def _alike(records: Sequence[Mapping[str, Any]]) -> Check:
     name = "rows arrive as they were sent"
     words, rows = _by_item(records, "text"), _by_item(records, "embeddings")
     both = [item for item in words if item in rows and _sent(words[item]) and _sent(rows[item])]
-    if len(both) < LEAST:
-        return _untold(name, f"{len(both)} answers under text and embeddings, at least {LEAST} are needed")
-    same = sum(_given(words[item]) == _given(rows[item]) for item in both)
+    if len(both) < ENOUGH:
+        return _untold(name, f"{len(both)} answers under text and embeddings, at least {ENOUGH} are needed")
+    same = sum(given_answer(words[item]) == given_answer(rows[item]) for item in both)
     is_alike = same >= ALIKE * len(both)
     advice = "" if is_alike else "no training mends this: report it with the name of the model"
     numbers = f"{same} of {len(both)} answers under input embeddings are those under the words"
@@ -157,7 +152,3 @@ def _follows(records: Sequence[Mapping[str, Any]], channel: str, name: str) -> C
 
 def _of(successes: Sequence[bool]) -> str:
     return f"{sum(successes)} of {len(successes)} right"
-
-
-def _given(record: Mapping[str, Any]) -> str:
-    return comparable_answer(str(record.get("given", "")))

@@ -85,8 +85,8 @@ def data_folder(data: Sequence[str]) -> Path:
 def games_in(folder: Path, splits: Sequence[str], task_types: Sequence[str] = TASK_TYPES) -> Found:
     """The games of some splits that ALFWorld's own loader would take, sorted; and how many it would not.
 
-    Left out are games of movable receptacles and of sliced things, those without a game file, and those of which the
-    file does not say that they can be solved.
+    It skips games of movable receptacles and of sliced things, games without a game file, and games whose file does not
+    say that they can be solved.
 
     Args:
         folder: holds the folders of the splits.
@@ -108,10 +108,11 @@ def games_in(folder: Path, splits: Sequence[str], task_types: Sequence[str] = TA
                 continue
             if not path.is_file():
                 skipped["no game file"] += 1
-            elif not read_json(path).get("solvable"):
+                continue
+            game, digest = read_json_and_digest(path)
+            if not game.get("solvable"):
                 skipped["not solvable"] += 1
             else:
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()
                 games.append(
                     GameFile(f"{split}/{trial.parent.name}/{trial.name}", path, task_type, target_type, digest)
                 )
@@ -127,13 +128,23 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         WorldError: it cannot be read, or is no JSON object.
     """
+    return read_json_and_digest(path)[0]
+
+
+def read_json_and_digest(path: Path) -> tuple[dict[str, Any], str]:
+    """What a file of a game holds, and the SHA-256 of the file, which is read once.
+
+    Raises:
+        WorldError: as `read_json`.
+    """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        found = json.loads(content.decode("utf-8"))
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     if not isinstance(found, dict):
         raise _unreadable(path, f"it holds a {type(found).__name__}")
-    return found
+    return found, hashlib.sha256(content).hexdigest()
 
 
 def _task_of(path: Path) -> tuple[str, str]:

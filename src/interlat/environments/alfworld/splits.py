@@ -17,7 +17,7 @@ def folders_of(splits: str) -> tuple[str, ...]:
     """The folders of some splits, in the order of the field.
 
     Args:
-        splits: names with commas between them: those of the folders, those of ALFWorld's loader, or ours; empty is
+        splits: names separated by commas: of the folders, of ALFWorld's loader, or our own; empty is
             all of them.
 
     Raises:

@@ -140,8 +140,8 @@ class AlfworldWorld:
     def items(self) -> Sequence[Item]:
         of_id = {game.id: game for game in self.found.games}
         known = [Item(id, "", split=game.split) for id, game in of_id.items()]
-        # The splits have been chosen, and the task of a game stands in the text with which it begins: only those that
-        # are played are loaded for it.
+        # The task of a game stands only in its opening text, so each game has to be loaded; load only those that are
+        # played. The splits are already chosen.
         chosen = some_items(known, dataclasses.replace(self._options, split=""))
         return [self._item(of_id[item.id]) for item in chosen]
 

@@ -112,7 +112,7 @@ class ScienceWorldWorld:
         self.origin = {
             "data": f"scienceworld {self._machine.version}",
             "simplifications": self._settings.simplifications,
-            # Results of before they were are of other games.
+            # Results from before games were independent must not be mixed with these.
             "games": "independent",
             **({} if self._settings.steps is None else {"steps": self._settings.steps}),
         }

@@ -7,6 +7,8 @@ from interlat.errors import CheckpointError
 from interlat.places import ADAPTER_CONFIG
 
 ROOT = Path(__file__).parent / "bundled"
+_FILES = ("config.json", ADAPTER_CONFIG)
+"""One of them makes a folder a checkpoint."""
 
 
 def bundled(name: str) -> str:
@@ -16,8 +18,7 @@ def bundled(name: str) -> str:
         CheckpointError: there is none of that name; lists those there are.
     """
     folder = ROOT / name
-    files = [path for file in ("config.json", ADAPTER_CONFIG) for path in ROOT.glob(f"*/*/{file}")]
-    known = sorted(str(path.parent.relative_to(ROOT)) for path in files)
-    if name not in known:
+    if not any((folder / file).is_file() for file in _FILES):
+        known = sorted(str(path.parent.relative_to(ROOT)) for file in _FILES for path in ROOT.glob(f"*/*/{file}"))
         raise CheckpointError(f"no bundled checkpoint {name!r}; there are: {', '.join(known) or 'none'}")
     return str(folder)
