@@ -30,7 +30,8 @@ class Qualify:
 
     A sender repeats a secret (a number, a name, a word) that the receiver is asked for. First the receiver speaks to
     itself: in words, in the input embeddings of the same words, in its states, by its cache; then the sender speaks to
-    it. Exit code 1 where something is wrong that no training mends.
+    it. Exit code 1 where something is wrong that training cannot fix, or could not
+    be told.
     """
 
     sender: str
@@ -133,7 +134,7 @@ class Qualify:
         return checks
 
     def report(self, checks: "list[Check]") -> int:
-        """Show the checks; 1 where something is wrong that no training mends."""
+        """Show the checks; 1 where something is wrong that training cannot fix, or could not be told."""
         from rich.console import Console
         from rich.table import Table
 
