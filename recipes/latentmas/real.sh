@@ -12,7 +12,7 @@ here=recipes/latentmas
 
 mkdir -p "$output"
 head -n 200 "$data/gsm8k_test_400.jsonl" > "$output/gsm8k.jsonl"
-grep -E '"level": ?"Level [123]"' "$data/math_test_500.jsonl" | head -n 150 > "$output/math.jsonl"
+grep -m 150 -E '"level": ?"Level [123]"' "$data/math_test_500.jsonl" > "$output/math.jsonl"
 declare -A files=([gsm8k]="$output/gsm8k.jsonl" [humaneval]="$data/HumanEval.jsonl.gz" [math]="$output/math.jsonl")
 
 ask() { # task, arrangement, variants
