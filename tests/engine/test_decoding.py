@@ -102,3 +102,41 @@ def test_a_row_at_the_end_of_a_table_of_positions_ends_and_the_others_go_on(make
     requests = [Request(str(row), prompt) for row, prompt in enumerate(prompts)]
     written = engine.stream(requests, Sampling(max_new_tokens=30), batch_size=3, stop_ids=())
     assert {w.key: w.token_ids for w in written} == {str(row): ids for row, ids in enumerate(together)}
+
+
+@pytest.mark.parametrize("stops_early", [False, True])
+def test_a_memory_with_room_for_the_reply_is_continued_in_place_and_equals_a_copied_one(qwen, free, stops_early):
+    stop = {free.token_ids[2][4]} if stops_early else set()
+    sampling, follow = Sampling(max_new_tokens=10), [[Tokens((200 + row,) * (row + 1))] for row in range(5)]
+    copied, roomy = (qwen.prefill(PROMPTS, spare=spare) for spare in (0, 10))
+    before = [layer.clone() for layer in (*roomy.keys, *roomy.values)]
+    expected, decoded = (qwen.decode(memory, sampling, stop_ids=stop) for memory in (copied, roomy))
+    assert decoded.token_ids == expected.token_ids
+    assert decoded.cache.keys[0].data_ptr() == roomy.keys[0].data_ptr()
+    assert expected.cache.keys[0].data_ptr() != copied.keys[0].data_ptr()
+    for layer, kept in zip((*roomy.keys, *roomy.values), before, strict=True):
+        assert torch.equal(layer, kept), "what the first memory shows was written again"
+    # The room is used once: the same memory decoded again is copied, and the first reply stays what it is.
+    shown = [layer.clone() for layer in decoded.cache.keys]
+    again = qwen.decode(roomy, sampling, stop_ids=stop)
+    assert again.token_ids == expected.token_ids
+    assert all(torch.equal(layer, kept) for layer, kept in zip(decoded.cache.keys, shown, strict=True))
+    states = [qwen.prefill(follow, one.cache).hidden_states for one in (expected, decoded, again)]
+    torch.testing.assert_close(states[1], states[0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(states[2], states[0], atol=1e-5, rtol=1e-4)
+
+
+def test_a_memory_with_holes_and_room_is_decoded_as_a_compact_one(qwen, free):
+    """Prompts of uneven lengths behind uneven replies: no row looks into a hole."""
+    stop = {free.token_ids[2][4]}
+    first = qwen.decode(qwen.prefill(PROMPTS), Sampling(max_new_tokens=10), stop_ids=stop)
+    follow = [[Tokens((200 + row,) * (row + 1))] for row in range(5)]
+    roomy = qwen.prefill(follow, first.cache, spare=6)
+    assert roomy.width > int(roomy.lengths.max()), "the case is one without holes"
+    decoded = qwen.decode(roomy, Sampling(max_new_tokens=6), stop_ids=())
+    assert decoded.cache.keys[0].data_ptr() == roomy.keys[0].data_ptr()
+    for row in range(5):
+        read = [*PROMPTS[row], Tokens(tuple(first.token_ids[row])), *follow[row]]
+        alone = qwen.decode(qwen.prefill([read]), Sampling(max_new_tokens=6), stop_ids=())
+        assert decoded.token_ids[row] == alone.token_ids[0]
+        torch.testing.assert_close(decoded.cache.hidden_states[row], alone.cache.hidden_states[0], atol=1e-5, rtol=1e-4)

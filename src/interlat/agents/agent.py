@@ -340,17 +340,20 @@ class Agent:
             content += [Text(self.settings.connector), *begin, *body, *end]
         return chat_prompt(self.chat, content, system=self.settings.system_prompt)
 
-    def converse(self, texts: Sequence[str], messages: Sequence[Message | None] | None = None) -> Conversations:
+    def converse(
+        self, texts: Sequence[str], messages: Sequence[Message | None] | None = None, *, spare: int = 0
+    ) -> Conversations:
         """Open several conversations, one batch; each goes as it would alone.
 
         Args:
             texts: the first user turns.
             messages: one for each text, or None for none.
+            spare: tokens of a reply that room is kept for, so that writing it copies nothing.
 
         Raises:
             CheckpointError, MessageError, PromptError: as `reply`.
         """
-        return Conversations(self, texts, [None] * len(texts) if messages is None else messages)
+        return Conversations(self, texts, [None] * len(texts) if messages is None else messages, spare)
 
     @property
     def chat(self) -> ChatFormat:

@@ -44,12 +44,15 @@ class Conversations:
         agent: the receiver.
         texts: the first user turns.
         messages: one for each; all of them caches, or none.
+        spare: tokens of a reply that room is kept for, so that writing it copies nothing.
 
     Raises:
         CheckpointError, MessageError, PromptError: as `Agent.reply`.
     """
 
-    def __init__(self, agent: "Agent", texts: Sequence[str], messages: Sequence[Message | None]) -> None:
+    def __init__(
+        self, agent: "Agent", texts: Sequence[str], messages: Sequence[Message | None], spare: int = 0
+    ) -> None:
         self.agent = agent
         self.running = list(range(len(texts)))
         """The conversations that go on, by their numbers."""
@@ -59,7 +62,8 @@ class Conversations:
         prompts, memory = agent.prompts(texts, messages, latents)
         self._before = [0] * len(texts) if memory is None else memory.next_position.tolist()
         self._written = [0] * len(texts)
-        self._memory = agent.engine.prefill(prompts, memory)
+        self._spare = spare
+        self._memory = agent.engine.prefill(prompts, memory, spare=spare)
         self.clock.lap(READING)
 
     def reply(self, sampling: Sampling, seeds: Sequence[int] | None = None) -> list[Turn]:
@@ -91,12 +95,15 @@ class Conversations:
             rows: places among the running ones.
             texts: the next user turn of each.
         """
+        memory = self._memory
+        if rows and list(rows) != list(range(len(self.running))):
+            memory = memory.select(rows)
         self.running = [self.running[row] for row in rows]
         self.clock.items = max(1, len(rows))
         if rows:
             chat = self.agent.chat
             prompts = [chat.continuation(text) for text in texts]
-            self._memory = self.agent.engine.prefill(prompts, self._memory.select(rows))
+            self._memory = self.agent.engine.prefill(prompts, memory, spare=self._spare)
         self.clock.lap(READING)
 
 

@@ -36,20 +36,28 @@ class KeyValueBuffer:
             self.length = cache.width
 
     @classmethod
-    def continuing(cls, given: KVCache | DonatedCache, positions: int) -> tuple["KeyValueBuffer", KVCache]:
+    def continuing(
+        cls, given: KVCache | DonatedCache, positions: int, *, with_holes: bool = False
+    ) -> tuple["KeyValueBuffer", KVCache]:
         """A buffer that begins with what a cache holds, compact, and takes ``positions`` more.
 
         Nothing is copied where the cache has so much spare capacity. Else, of a donated cache, each layer is let go
         before the next one is copied.
 
+        Args:
+            given: the cache.
+            positions: how many are to come.
+            with_holes: a cache that is not compact is continued in place, too, where it has the room. For a few
+                positions, which cost less than a copy.
+
         Returns:
-            The buffer; and the compact cache without keys and values.
+            The buffer; and the cache without keys and values.
         """
         cache = given.take() if isinstance(given, DonatedCache) else given
         del given
         chosen, buffer = cache.compact_positions(), cache.spare
         keys, values = list(cache.keys), list(cache.values)
-        if chosen is None and buffer is not None and buffer.is_shown_by(cache, positions):
+        if (chosen is None or with_holes) and buffer is not None and buffer.is_shown_by(cache, positions):
             return buffer, replace(cache, keys=(), values=(), spare=None)
         cache = replace(cache, keys=(), values=(), spare=None)
         if chosen is not None:

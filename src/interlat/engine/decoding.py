@@ -42,9 +42,11 @@ class _Rows:
 
     def __init__(self, engine: "HFEngine", cache: KVCache, steps: int) -> None:
         self.engine = engine
+        self.home, cache = KeyValueBuffer.continuing(cache, steps, with_holes=True)
+        self.cache = cache
+        """What was read before, without its keys and values."""
         self.width = cache.width
         self.attention_mask, self.position_ids = positions_ahead(cache, steps)
-        self.home = KeyValueBuffer(cache.width + steps, cache)
         self.buffer = self.home
         self.active = torch.arange(len(cache), device=engine.device)
         self.layer_mask = cache.layer_mask
@@ -88,7 +90,8 @@ def decode(
     sequence also ends after ``max_new_tokens`` tokens or where the context is full, then with ``stopped`` False.
 
     Args:
-        cache: B sequences; their ``hidden_states`` predict the first tokens.
+        cache: B sequences; their ``hidden_states`` predict the first tokens. Copied unless it has spare capacity for
+            all tokens (`prefill`).
         sampling: greedy with the default.
         seeds: one seed a sequence, needed when ``sampling.temperature`` is positive; see `row_seed`.
         stop_ids: ids that end a sequence; by default `Engine.stop_ids`. An empty set never stops.
@@ -100,7 +103,7 @@ def decode(
         InputError: seeds are missing or not one a sequence, or the cache belongs to another model.
     """
     engine.check_ready(cache)
-    cache, sampling = cache.compact(), sampling or Sampling()
+    sampling = sampling or Sampling()
     ends = engine.stop_ids if stop_ids is None else frozenset(stop_ids)
     kept_at = state_at if keep_hidden_states else None
     count = len(cache)
@@ -109,6 +112,7 @@ def decode(
     steps = max(budgets, default=0)
     uniforms = _uniforms(sampling, seeds, count, steps)
     rows = _Rows(engine, cache, steps)
+    cache = rows.cache
     hidden_states = cache.hidden_states.clone()
     kept = hidden_states.new_zeros(count, steps if kept_at else 0, engine.hidden_size)
     token_ids: list[list[int]] = [[] for _ in range(count)]

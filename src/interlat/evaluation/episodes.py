@@ -65,7 +65,7 @@ def play(
     began = time.perf_counter()
     outcomes = list(environment.start(items))
     timed({ENVIRONMENT: (time.perf_counter() - began) / max(1, len(items))}, range(len(items)))
-    talk = receiver.converse([outcome.text for outcome in outcomes], messages)
+    talk = receiver.converse([outcome.text for outcome in outcomes], messages, spare=sampling.max_new_tokens)
     turn = 0
     while talk.running:
         running = list(talk.running)

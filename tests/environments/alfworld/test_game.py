@@ -117,6 +117,15 @@ def test_a_closed_engine_is_used_again(small_games):
     second.close()
 
 
+def test_a_loaded_game_starts_again_without_being_translated_again(game, small_games, monkeypatch):
+    import fast_downward
+
+    game.load(small_games["train"][0])
+    opening = game.reset()
+    monkeypatch.setattr(fast_downward, "pddl2sas", lambda *_, **__: pytest.fail("translated again"))
+    assert game.reset() == opening
+
+
 def test_arguments_of_the_process_stay(game, small_games, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["program", "--flag"])
     game.load(small_games["unseen"][0])

@@ -14,7 +14,11 @@ def patch_state(pddl_logic: Any, logic: Any, fast_downward: Any) -> None:
     build = state_class.__init__
 
     def start(self: Any, downward_lib: Any, pddl_problem: str, game: Any) -> None:
-        task, sas = fast_downward.pddl2sas(game.domain, pddl_problem)
+        # A loaded game keeps its translation: those kept by text are fewer than the games of a large evaluation.
+        translations = game.__dict__.setdefault("_interlat_translations", {})
+        if pddl_problem not in translations:
+            translations[pddl_problem] = fast_downward.pddl2sas(game.domain, pddl_problem)
+        task, sas = translations[pddl_problem]
         known = task.__dict__.setdefault("_interlat_start", {})
         if not known:
             build(self, downward_lib, pddl_problem, game)
