@@ -65,12 +65,12 @@ class Inspection:
         table.add_column("said")
         table.add_column("nearest tokens")
         for row in self.rows:
-            candidates = "  ".join(f"{_visible(c.text)} {c.probability:.2f}" for c in row.candidates)
+            candidates = "  ".join(f"{visible(c.text)} {c.probability:.2f}" for c in row.candidates)
             table.add_row(
                 str(row.index),
                 f"{row.entropy:.2f}",
                 f"{row.norm:.1f}",
-                Text(_visible(row.token)),
+                Text(visible(row.token)),
                 Text(candidates),
             )
         return table
@@ -133,5 +133,6 @@ def inspect(message: Message, model: Agent | Engine, *, top_k: int = 5) -> Inspe
     return Inspection(message.text, engine.name, same_model, tuple(rows))
 
 
-def _visible(token: str) -> str:
+def visible(token: str) -> str:
+    """A token as it can be printed."""
     return repr(token)[1:-1] if not token.isprintable() else token

@@ -58,6 +58,7 @@ COMMANDS: Registry[Any] = Registry(
         "compress": "interlat.cli.train:CompressCommand",
         "evaluate": "interlat.cli.evaluate:EvaluateCommand",
         "qualify": "interlat.cli.qualify:Qualify",
+        "inspect": "interlat.cli.inspect:Inspect",
         "household.evaluate": f"{_HOUSEHOLD}.evaluate:Evaluate",
         "evaluate.latency": f"{_HOUSEHOLD}.latency:EvaluateLatency",
         "team": "interlat.cli.team:RunTeam",
