@@ -1,6 +1,8 @@
 """`interlat evaluate`: any sender, receiver, environment, channels and controls."""
 
 import json
+import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,14 +60,22 @@ class EvaluateCommand(Evaluate):
         """Write the report and show its table; 1 if items failed, such as one that does not fit the context."""
         if found is None:
             return 0
+        from interlat.evaluation.inspections import read_inspections
         from interlat.report.evaluation import report_evaluation
 
         if self.json:
             for line in found.records:
                 print(json.dumps(line, ensure_ascii=False))
-        report = report_evaluation(found.records, self.output, by=self.by)
+        report = report_evaluation(
+            found.records,
+            self.output,
+            by=self.by,
+            inspections=read_inspections(self.output).get("items", {}),
+            title=f"{self.environment}: from {Path(self.sender).name} to {Path(self.receiver or self.sender).name}",
+            command=shlex.join(sys.argv),
+        )
         Console(stderr=True).print(report.table)
         if found.note:
             say(found.note)
-        say(f"results in {self.output}, tables in {Path(self.output) / 'summary.md'}")
+        say(f"results in {self.output}, page in {Path(self.output) / 'report.html'}")
         return int(any(line["failure"] for line in found.records))

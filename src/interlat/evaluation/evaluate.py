@@ -19,6 +19,7 @@ from interlat.engine.sampling import Sampling
 from interlat.environments.protocol import ENVIRONMENTS, Environment, EnvironmentOptions
 from interlat.environments.question import QuestionEnvironment
 from interlat.errors import InputError
+from interlat.evaluation.inspections import write_inspections
 from interlat.evaluation.run import Arm, Play, check_arms, read_run, run
 from interlat.evaluation.settings import ALL, Evaluate
 from interlat.files import content_digest
@@ -29,7 +30,7 @@ from interlat.tasks.secret import SecretOptions
 from interlat.tasks.sources import TASK_SOURCES, TEMPLATES, TaskSource, some_tasks
 
 SENDER, RECEIVER = "sender", "receiver"
-_UNHASHED = ("output", "batch_size", "workers", "device", "channels", "controls", "limit", "data")
+_UNHASHED = ("output", "batch_size", "workers", "device", "channels", "controls", "limit", "data", "inspected")
 """Settings that decide no single result. Data are known by their content, which every result names."""
 
 
@@ -90,7 +91,10 @@ def evaluate_steps(config: Evaluate, ranks: Ranks | None = None) -> Iterator[tup
     check_arms(agents, arms)
     environment = environment_of(config, agents[RECEIVER])
     try:
-        yield from run(environment, agents, arms, play_of(config, environment), ranks)
+        settings = play_of(config, environment)
+        yield from run(environment, agents, arms, settings, ranks)
+        if ranks.rank == 0:
+            write_inspections(environment, agents, arms, settings, config.inspected)
     finally:
         environment.close()
 

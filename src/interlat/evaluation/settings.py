@@ -79,6 +79,9 @@ class Evaluate:
     """Arguments of the chat templates, over those that the models were trained with."""
     fields: RecordFields = field(default_factory=RecordFields)
     """records: which columns hold what."""
+    inspected: int = 4
+    """Items whose latents the page shows, at the sender and at the receiver; their messages are made again at the end.
+    0 shows none."""
     count: int = 200
     """arithmetic, secret: number of items."""
     problems: ArithmeticOptions = field(default_factory=ArithmeticOptions)
@@ -106,3 +109,5 @@ class Evaluate:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}, expected at least 1")
+        if self.inspected < 0:
+            raise InputError(f"inspected is {self.inspected}, expected 0 or more")

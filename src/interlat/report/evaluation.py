@@ -1,19 +1,23 @@
-"""The report of an evaluation of any sender, receiver and environment: table, Markdown, JSON lines and figures."""
+"""The report of an evaluation of any sender, receiver and environment: table, Markdown, JSON lines, figures, page."""
 
+import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from interlat.evaluation.statistics import Interval
 from interlat.files import write_atomically
 from interlat.report.donors import MEANINGS
-from interlat.report.exports import write_tables
-from interlat.report.figures import Point, cost_figure, save_figure, success_figure
+from interlat.report.exports import exported_tables
+from interlat.report.figures import Point, cost_figure, png_of, success_figure, svg_of
+from interlat.report.page import facts_of_run, render_page
+from interlat.report.reader import Inspection
 from interlat.report.summary import Comparison, Record, Row, Summary, summarise
 from interlat.report.table import (
     Column,
@@ -26,7 +30,13 @@ from interlat.report.table import (
     rich_table,
 )
 
+ABOUT = (
+    "A sender works on an item, and what it made travels to a receiver, which acts. Each row is one kind of message "
+    "between them, or a control that keeps the form of a message and destroys what it says."
+)
 _NARROW, _WIDE = 19, 1000
+_FIRST = 3
+"""Columns of every table: the arm, its items and its success."""
 _COSTS = {
     "tokens\nwritten": "decoded_tokens",
     "\nlatents": "latents",
@@ -160,39 +170,74 @@ def json_lines(summary: Summary) -> str:
     return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
-def draw_figures(summary: Summary, directory: str | Path) -> list[Path]:
-    """Draw success by arm, and success against those costs of all items together that several arms have."""
-    figures = {"success": success_figure(summary, "success, %", "items")}
+def draw_figures(summary: Summary) -> dict[str, tuple[str, Figure]]:
+    """Success by arm, and success against those costs of all items together that several arms have: name -> caption and
+    figure."""
+    figures = {"success": ("Success, with 95 % Wilson intervals", success_figure(summary, "success, %", "items"))}
     rows = [row for row in summary.on(summary.groups[-1]) if row.role != "control"]
     costs = {"message_bytes": "bytes of a message", "latents": "latents of a message", "seconds": "seconds per item"}
     for field, label in costs.items():
         costly = [(row, row.means[field]) for row in rows if row.means.get(field)]
         if len(costly) > 1:
             points = [Point(row.variant, row.success, Interval(cost, cost, cost)) for row, cost in costly]
-            figures[f"success_by_{field}"] = cost_figure(points, "success, %", label)
-    return [path for name, figure in figures.items() for path in save_figure(figure, directory, name)]
+            figures[f"success_by_{field}"] = (
+                f"Success against {label}; up and to the left is better",
+                cost_figure(points, "success, %", label),
+            )
+    return figures
+
+
+def page_columns(summary: Summary) -> list[Column[Row]]:
+    """What the table of the page says of an arm behind its success: all costs, and the seconds of each phase."""
+    columns = [
+        dataclasses.replace(column, head=" ".join(column.head.split())) for column in columns_of(summary.rows)[_FIRST:]
+    ]
+    phases = dict.fromkeys(name for row in summary.rows for name in row.means if name.endswith("_seconds"))
+    return columns + [
+        Column(f"{phase.removesuffix('_seconds').replace('_', ' ')}, s", mean_of(phase)) for phase in phases
+    ]
 
 
 def report_evaluation(
-    records: Sequence[Record], output: str | Path, *, by: str = "split", figures: bool = True
+    records: Sequence[Record],
+    output: str | Path,
+    *,
+    by: str = "split",
+    figures: bool = True,
+    inspections: Mapping[str, Inspection] | None = None,
+    title: str = "A message from one agent to another",
+    about: str = ABOUT,
+    command: str = "",
 ) -> EvaluationReport:
-    """Write ``summary.jsonl``, ``summary.md``, ``tables/*`` and ``figures/*.png|svg`` into ``output``, each atomically.
+    """Write ``report.html``, ``summary.jsonl``, ``summary.md``, ``tables/*`` and ``figures/*.png|svg`` into ``output``.
+
+    Each file is written atomically, and nothing is written before all of it has been made.
 
     Args:
         records: the results of one configuration, of this or an older version.
         output: the run directory.
         by: the field that items are grouped by: ``split`` or ``task_type``.
-        figures: whether to draw.
+        figures: whether to draw, and to make the page.
+        inspections: item -> what was asked, and what its messages say; for the page.
+        title: heading of the page.
+        about: what was played, in a few sentences.
+        command: the command that made the run.
 
     Raises:
         InputError: no records, records that lack a field or contradict each other.
         StorageError: the file system refused.
     """
     summary = summarise(records, by=by)
-    folder = Path(output)
-    write_atomically(folder / "summary.jsonl", json_lines(summary))
-    write_atomically(folder / "summary.md", markdown_report(summary))
-    tables = write_tables(summary, folder)
-    paths = draw_figures(summary, folder / "figures") if figures else []
-    written = (folder / "summary.jsonl", folder / "summary.md", *tables, *paths)
-    return EvaluationReport(summary, terminal_report(summary), written)
+    files: dict[str, str | bytes] = {"summary.jsonl": json_lines(summary), "summary.md": markdown_report(summary)}
+    files |= exported_tables(summary)
+    if figures:
+        drawn = draw_figures(summary)
+        for name, (_, figure) in drawn.items():
+            files |= {f"figures/{name}.png": png_of(figure), f"figures/{name}.svg": svg_of(figure)}
+        facts, columns = facts_of_run(title, about, command), page_columns(summary)
+        files["report.html"] = render_page(
+            summary, records, drawn, facts, columns, notes(summary), donor_notes(summary), inspections or {}
+        )
+    for name, content in files.items():
+        write_atomically(Path(output) / name, content)
+    return EvaluationReport(summary, terminal_report(summary), tuple(Path(output) / name for name in files))

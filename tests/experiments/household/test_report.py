@@ -26,10 +26,10 @@ def test_nothing_is_written_without_records(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_page_of_a_large_run_stays_below_ten_megabytes(make_records, make_inspections, tmp_path):
+def test_the_page_of_a_large_run_stays_below_five_megabytes(make_records, make_inspections, tmp_path):
     records = make_records(games=250, turns=20)
     report = build_report(records, tmp_path, inspections=make_inspections(records))
-    assert report.page.stat().st_size < 10_000_000
+    assert report.page.stat().st_size < 5_000_000
 
 
 def terminal(summary):

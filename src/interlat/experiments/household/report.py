@@ -7,15 +7,19 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+from markupsafe import Markup
+from matplotlib.figure import Figure
 from rich.console import Group
 from rich.text import Text
 
-from interlat.experiments.household.games import Inspection
-from interlat.experiments.household.page import draw_figures, facts_of_run, is_uncontrolled, render_page
+from interlat.evaluation.statistics import Interval
 from interlat.files import write_atomically
 from interlat.report.evaluation import donor_notes, shown
 from interlat.report.exports import exported_tables
-from interlat.report.figures import png_of, svg_of
+from interlat.report.figures import INK, STYLE, bar_figure, png_of, success_figure, svg_of
+from interlat.report.page import facts_of_run, is_uncontrolled, render_page
+from interlat.report.reader import Inspection, Wording
 from interlat.report.summary import ROLES, Arm, Record, Row, Summary, summarise
 from interlat.report.table import (
     Column,
@@ -39,6 +43,16 @@ _NEEDED = (
     *("message_kind", "message_bytes", "prompt_tokens", "decoded_tokens", "sender_tokens", "plan", "turns"),
 )
 _NAME_WIDTH = 17
+WORDING = Wording(
+    item="game",
+    items="games",
+    arm="variant",
+    sender="scout",
+    receiver="actor",
+    solved="won",
+    unsolved="not won",
+    first_action="first action",
+)
 
 
 def summarise_games(records: Sequence[Record]) -> Summary:
@@ -104,6 +118,51 @@ _MARKDOWN: Sequence[Column[Row]] = (
     Column("places", mean_of("distinct_places")),
     Column("repeats", mean_of("repeated_actions")),
 )
+
+
+def _steps_cell(row: Row) -> Markup:
+    found = row.steps
+    assert found is not None, "games have steps"
+    return Markup(f'{found.estimate:.1f} <span class="quiet">[{found.low:.1f}, {found.high:.1f}]</span>')
+
+
+_PAGE: Sequence[Column[Row]] = (
+    Column("steps", _steps_cell),
+    Column("steps if won", _steps_won(1)),
+    Column("scout, s", mean_of("sender_seconds")),
+    Column("actor, s", mean_of("receiver_seconds")),
+    Column("message, bytes", mean_of("message_bytes")),
+    Column("latent rows", mean_of("latents")),
+    Column("scout tokens", mean_of("sender_tokens")),
+    Column("actor tokens", mean_of("decoded_tokens")),
+)
+
+
+def draw_figures(summary: Summary) -> dict[str, tuple[str, Figure]]:
+    """Every figure of the report by its name, with a caption."""
+    success = success_figure(summary, "games won, %", "games")
+    steps = "Mean steps, with 95 % bootstrap intervals; diamonds: won games only"
+    return {
+        "success": ("Games won, with 95 % Wilson intervals", success),
+        "steps": (steps, steps_figure(summary)),
+    }
+
+
+@matplotlib.rc_context(STYLE)
+def steps_figure(summary: Summary) -> Figure:
+    """Mean steps of every variant over all games, with a 95 % bootstrap interval; a diamond over won games."""
+
+    def mean_steps(row: Row) -> Interval:
+        return row.steps or Interval(0.0, 0.0, 0.0)
+
+    longest, label = max(mean_steps(row).high for row in summary.rows), "mean steps (diamond: won games)"
+    figure = bar_figure(summary, mean_steps, "games", form="{:.1f}", label=label, longest=longest)
+    for axes, split in zip(figure.axes, summary.groups, strict=True):
+        for place, row in enumerate(summary.on(split)):
+            if row.steps_won is not None:
+                axes.plot(row.steps_won, place, "D", color="white", markeredgecolor=INK, markersize=5.5)
+        axes.set_xlim(0, 1.22 * longest)
+    return figure
 
 
 def notes(summary: Summary) -> list[str]:
@@ -180,7 +239,7 @@ def build_report(
     Args:
         results: a ``results.jsonl``, or its records. They have to be of one configuration.
         output: the run directory.
-        inspections: item -> what its latent message decodes to (see `interlat.experiments.household.games.Inspection`).
+        inspections: item -> what its latent message decodes to (see `interlat.report.reader.Inspection`).
         title: heading of the page.
         about: what was played, in a few sentences.
         command: the command that made the run.
@@ -193,7 +252,9 @@ def build_report(
     summary = summarise_games(records)
     figures = draw_figures(summary)
     facts = facts_of_run(title, about, command)
-    page = render_page(summary, records, figures, facts, notes(summary), inspections or {})
+    page = render_page(
+        summary, records, figures, facts, _PAGE, notes(summary), donor_notes(summary), inspections or {}, WORDING
+    )
     run = {name: value for name, value in facts.items() if name != "about"}
     files: dict[str, str | bytes] = {}
     for name, (_, figure) in figures.items():

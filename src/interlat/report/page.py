@@ -1,56 +1,27 @@
-"""The page of a run: one HTML file with tables, figures and a reader of games; no request leaves it."""
+"""The page of a run: one HTML file with tables, figures and a reader of its items; no request leaves it."""
 
 import importlib.metadata
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-import matplotlib
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from interlat.evaluation.statistics import Interval
-from interlat.experiments.household.games import Inspection, grouped, pack_games
-from interlat.report.evaluation import donor_notes
-from interlat.report.figures import INK, STYLE, bar_figure, success_figure, svg_of
+from interlat.report.figures import INK, svg_of
+from interlat.report.reader import ANY_CHANNEL, Inspection, Wording, grouped, pack_items, rows_by_channel
 from interlat.report.summary import ALL, Comparison, Record, Row, Summary
-from interlat.report.table import donor_columns, mean_of, p_text, points
+from interlat.report.table import Column, donor_columns, p_text, points
 
-LARGEST_DATA = 8_500_000
-"""Bytes of embedded games; with tables and figures the page stays below 10 MB."""
-_GAMES_WITHOUT_SCRIPT = 3
-_UNKNOWN: Inspection = {"task": "", "evidence": "", "plan": "", "rows": []}
+LARGEST_DATA = 4_000_000
+"""Bytes of embedded items; with tables and figures the page stays below 5 MB."""
+_ITEMS_WITHOUT_SCRIPT = 3
+_UNKNOWN: Inspection = {"task": "", "evidence": "", "plan": "", "answer": ""}
 SIGNIFICANT = 0.01
 """Differences with a smaller p are set in colour."""
-
-
-def draw_figures(summary: Summary) -> dict[str, tuple[str, Figure]]:
-    """Every figure of the report by its name, with a caption."""
-    success = success_figure(summary, "games won, %", "games")
-    steps = "Mean steps, with 95 % bootstrap intervals; diamonds: won games only"
-    return {
-        "success": ("Games won, with 95 % Wilson intervals", success),
-        "steps": (steps, steps_figure(summary)),
-    }
-
-
-@matplotlib.rc_context(STYLE)
-def steps_figure(summary: Summary) -> Figure:
-    """Mean steps of every variant over all games, with a 95 % bootstrap interval; a diamond over won games."""
-
-    def mean_steps(row: Row) -> Interval:
-        return row.steps or Interval(0.0, 0.0, 0.0)
-
-    longest, label = max(mean_steps(row).high for row in summary.rows), "mean steps (diamond: won games)"
-    figure = bar_figure(summary, mean_steps, "games", form="{:.1f}", label=label, longest=longest)
-    for axes, split in zip(figure.axes, summary.groups, strict=True):
-        for place, row in enumerate(summary.on(split)):
-            if row.steps_won is not None:
-                axes.plot(row.steps_won, place, "D", color="white", markeredgecolor=INK, markersize=5.5)
-        axes.set_xlim(0, 1.22 * longest)
-    return figure
 
 
 def _inline_svg(caption: str, figure: Figure) -> Markup:
@@ -94,33 +65,50 @@ def render_page(
     records: Sequence[Record],
     figures: Mapping[str, tuple[str, Figure]],
     facts: Mapping[str, str],
+    columns: Sequence[Column[Row]],
     notes: Sequence[str],
+    about_donors: Sequence[str],
     inspections: Mapping[str, Inspection],
+    wording: Wording = Wording(),  # noqa: B008  # frozen
     data_limit: int = LARGEST_DATA,
 ) -> str:
     """The HTML of the page.
 
-    Every text is escaped: by the template where it stands in the page, by `pack_games` where it is data, and the
-    script puts texts into the page as texts only. Where the games do not fit into ``data_limit`` bytes, an even
+    Every text is escaped: by the template where it stands in the page, by `pack_items` where it is data, and the
+    script puts texts into the page as texts only. Where the items do not fit into ``data_limit`` bytes, an even
     selection is embedded and the page says so.
+
+    Args:
+        summary: the numbers.
+        records: every episode.
+        figures: name -> caption and figure.
+        facts: see `facts_of_run`.
+        columns: what the table says of an arm behind its success.
+        notes: what a reader has to know, below that table.
+        about_donors: the same, below the table of donors.
+        inspections: item -> what is known about it.
+        wording: what the page calls things.
+        data_limit: bytes.
 
     Raises:
         InputError: an inspection holds a number that is not finite.
     """
     environment = Environment(
-        loader=PackageLoader("interlat.experiments.household", "templates"),
+        loader=PackageLoader("interlat.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"points": points, "p_text": p_text, "verdict": verdict}
-    environment.filters |= {"mean": lambda row, field: mean_of(field)(row), "uncontrolled": is_uncontrolled}
-    data, embedded = pack_games(records, inspections, data_limit)
-    games, about_donors = grouped(records), donor_notes(summary)
+    environment.filters |= {"points": points, "p_text": p_text, "verdict": verdict, "uncontrolled": is_uncontrolled}
+    told = [record for record in records if "turns" in record]
+    data, embedded = pack_items(told, inspections, data_limit, wording) if told else ("", 0)
+    items = grouped(told)
     return environment.get_template("report.html").render(
         facts=facts,
         summary=summary,
+        words=wording,
+        columns=columns,
         notes=[note for note in notes if note not in about_donors],
         donor_columns=donor_columns(),
         donor_notes=about_donors,
@@ -128,13 +116,16 @@ def render_page(
         headlines={split: headline(summary, split) for split in summary.groups if split != ALL},
         figures=[(caption, _inline_svg(caption, figure)) for caption, figure in figures.values()],
         significant=SIGNIFICANT,
-        examples=[(_shown(game), inspections.get(game[0]["item"], _UNKNOWN)) for game in games[:_GAMES_WITHOUT_SCRIPT]],
-        games=len(games),
+        examples=[_example(item, inspections) for item in items[:_ITEMS_WITHOUT_SCRIPT]],
+        items=len(items),
         embedded=embedded,
         data=Markup(data),
     )
 
 
-def _shown(game: Sequence[Record]) -> Record:
-    """The episode of a game that stands in the page for readers without JavaScript: hidden states if there are."""
-    return max(game, key=lambda record: record["message_kind"] in ("hidden", "cache"))
+def _example(item: Sequence[Record], inspections: Mapping[str, Inspection]) -> tuple[Record, Inspection, Sequence[Any]]:
+    """An episode of an item for readers without JavaScript, of hidden states if there are, and what is known of it."""
+    record = max(item, key=lambda one: one["message_kind"] in ("hidden", "cache"))
+    inspection = {**_UNKNOWN, **inspections.get(record["item"], {})}
+    rows = rows_by_channel(inspection)
+    return record, inspection, rows.get(record.get("channel", ANY_CHANNEL), rows.get(ANY_CHANNEL, ()))

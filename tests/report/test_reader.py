@@ -1,7 +1,7 @@
 import pytest
 
 from interlat.errors import InputError
-from interlat.experiments.household.games import grouped, pack_games
+from interlat.report.reader import grouped, pack_items
 
 
 def test_records_of_a_game_stand_together(make_records):
@@ -14,15 +14,15 @@ def test_records_of_a_game_stand_together(make_records):
 def test_no_text_can_end_the_script_element(make_records, make_inspections):
     records = make_records(games=1)
     records[0]["turns"][0]["observation"] = "</script><script>alert(1)</script>"
-    packed, games = pack_games(records, make_inspections(records), 10_000_000)
+    packed, games = pack_items(records, make_inspections(records), 10_000_000)
     assert games == 2
     assert "</" not in packed and "<script" not in packed
 
 
 def test_only_as_many_games_as_fit(make_records, make_inspections):
     records = make_records(games=10)
-    whole, games = pack_games(records, make_inspections(records), 10_000_000)
-    part, fewer = pack_games(records, make_inspections(records), len(whole) // 2)
+    whole, games = pack_items(records, make_inspections(records), 10_000_000)
+    part, fewer = pack_items(records, make_inspections(records), len(whole) // 2)
     assert fewer < games == 20 and len(part) <= len(whole) // 2
 
 
@@ -31,4 +31,4 @@ def test_a_number_that_is_not_finite_is_refused(make_records, make_inspections):
     inspections = make_inspections(records)
     next(iter(inspections.values()))["rows"][0]["norm"] = float("nan")
     with pytest.raises(InputError):
-        pack_games(records, inspections, 10_000_000)
+        pack_items(records, inspections, 10_000_000)
