@@ -1,9 +1,11 @@
 import io
+import json
+import re
 
 import pytest
 from rich.console import Console
 
-from interlat.report.teams import COSTS, summarise_teams, team_tables
+from interlat.report.teams import COSTS, report_teams, summarise_teams, team_tables
 
 
 def records(right, failures=()):
@@ -63,3 +65,23 @@ def test_the_table_fits_a_terminal_and_says_what_is_missing():
     assert max(map(len, table.splitlines())) <= 80 and "50.0 [30,70]" in table
     assert "1 of 120 could not be answered" in table and "Uncontrolled" not in table
     assert "Uncontrolled" in shown(records({"latent": 5})) and "Uncontrolled" not in shown(records({"single": 5}))
+
+
+def test_the_page_has_a_turn_for_each_member_and_tells_the_kinds_of_teams_apart(tmp_path):
+    lines = records({"single": 5, "text": 8, "latent": 15, "no_transfer": 6})
+    for line in lines:
+        thinks = line["variant"] not in ("single", "text")
+        steps = [["a", "b"], ["c"]] if thinks else []
+        first = {"text": "" if thinks else "add them", "latent_steps": len(steps), "latents": steps}
+        line |= {"seed": 0, "config_hash": "0", "answer": "7", "agents": {"planner": first, "judger": {"text": "7"}}}
+    report_teams(lines, tmp_path, questions={"item 3": "What is 3 + 4?"}, title="teams on <x>", command="interlat team")
+    page = (tmp_path / "report.html").read_text()
+    assert "teams on &lt;x&gt;" in page and "Every team" in page and (tmp_path / "tables" / "arms.csv").is_file()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, flags=re.DOTALL)[1])
+    strings = data["strings"]
+    assert data["variants"] == [["single", "text"], ["text", "text"], ["latent", "latent"], ["no_transfer", "control"]]
+    game = next(game for game in data["games"] if game["item"] == "item 3")
+    assert (strings[game["task"]], strings[game["answer"]]) == ("What is 3 + 4?", "7")
+    turns = {data["variants"][one[0]][0]: [strings[place] for place in one[8]] for one in game["episodes"]}
+    assert turns["text"] == ["planner", "add them", "judger", "7"]
+    assert turns["latent"] == ["planner", "2 latent steps\na c", "judger", "7"]

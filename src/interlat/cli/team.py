@@ -1,6 +1,8 @@
 """`interlat team`."""
 
 import json
+import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +61,7 @@ class RunTeam(EvaluateTeams):
 
     def report(self, found: "Results | None") -> int:
         """The tables; 1 if an answer could not be given."""
-        from interlat.report.exports import FOLDER, write_tables
-        from interlat.report.teams import summarise_teams, team_tables
+        from interlat.report.teams import report_teams
 
         if found is None:
             return 0
@@ -68,11 +69,13 @@ class RunTeam(EvaluateTeams):
         if self.json:
             for record in records:
                 print(json.dumps(record, ensure_ascii=False))
-        Console(stderr=True).print(team_tables(records))
+        questions = {task.id: task.text for task in self.task.load("solve").tasks}
+        task = f"teams on {self.task.kind}: {Path(self.model).name}"
+        table = report_teams(records, self.output, questions=questions, title=task, command=shlex.join(sys.argv))
+        Console(stderr=True).print(table)
         if found.note:
             say(found.note)
-        write_tables(summarise_teams(records), self.output)
-        say(f"answers in {self.output}, tables as CSV and LaTeX in {Path(self.output) / FOLDER}")
+        say(f"answers in {self.output}, page in {Path(self.output) / 'report.html'}")
         return int(any(record["failure"] for record in records))
 
 

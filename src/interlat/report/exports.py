@@ -3,10 +3,8 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from interlat.files import write_atomically
 from interlat.report.summary import Row, Summary
 from interlat.report.table import Column, RowType, comparison_columns, donor_columns, percent
 
@@ -36,14 +34,6 @@ def exported_tables(summary: Summary) -> dict[str, str]:
         if rows
     }
     return {**files, f"{FOLDER}/tables.tex": latex_of(summary)}
-
-
-def write_tables(summary: Summary, output: str | Path) -> list[Path]:
-    """Write `exported_tables` into a run directory, each atomically; their paths."""
-    tables = exported_tables(summary)
-    for name, content in tables.items():
-        write_atomically(Path(output) / name, content)
-    return [Path(output) / name for name in tables]
 
 
 def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -128,4 +128,4 @@ def _example(item: Sequence[Record], inspections: Mapping[str, Inspection]) -> t
     record = max(item, key=lambda one: one["message_kind"] in ("hidden", "cache"))
     inspection = {**_UNKNOWN, **inspections.get(record["item"], {})}
     rows = rows_by_channel(inspection)
-    return record, inspection, rows.get(record.get("channel", ANY_CHANNEL), rows.get(ANY_CHANNEL, ()))
+    return {"plan": "", **record}, inspection, rows.get(record.get("channel", ANY_CHANNEL), rows.get(ANY_CHANNEL, ()))

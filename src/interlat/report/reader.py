@@ -35,7 +35,9 @@ class Wording:
     items: str = "items"
     arm: str = "arm"
     sender: str = "sender"
+    """Empty where nobody sends to one receiver, as in a team."""
     receiver: str = "receiver"
+    played_by: str = "played by the receiver"
     solved: str = "solved"
     unsolved: str = "not solved"
     first_action: str = "answer"
@@ -94,7 +96,7 @@ def _packed_episode(record: Record, variant: int, strings: _Strings) -> list[Any
         record.get("max_steps", record["steps"]),
         strings.place(record.get("plan", "")),
         record["message_bytes"],
-        known["latents"],
+        known.get("latents", 0),
         turns,
         strings.place(known["message_kind"]),
         strings.place(known["channel"]),
@@ -160,7 +162,7 @@ def _pack(
             {
                 "item": item,
                 "split": episodes[0]["split"],
-                "type": strings.place(episodes[0]["task_type"]),
+                "type": strings.place(episodes[0].get("task_type", "")),
                 **{name: strings.place(inspection.get(name, "")) for name in ("task", "evidence", "plan", "answer")},
                 "rows": {
                     channel: [_packed_row(row, strings, item) for row in rows]

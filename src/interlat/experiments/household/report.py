@@ -49,6 +49,7 @@ WORDING = Wording(
     arm="variant",
     sender="scout",
     receiver="actor",
+    played_by="played by the actor",
     solved="won",
     unsolved="not won",
     first_action="first action",

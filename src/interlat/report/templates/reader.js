@@ -118,6 +118,7 @@
       const size = `${episode[BYTES].toLocaleString("en")} bytes`;
       const what = kind === "cache" ? "a KV cache" : kind === "text" ? "words" : `${episode[ROWS]} rows of hidden states`;
       const subject = `The ${words.receiver}`;
+      if (!words.sender) return `Messages between the members: ${size}.`;
       if (kind === "none" || !kind) {
         return roleOf(episode) === "control" ? `Under ${name} the ${words.receiver} received no message.`
           : `${subject} received nothing.`;
@@ -237,7 +238,7 @@
         tabs,
         make("div", { class: "sides" },
           make("div", {},
-            make("h4", {}, `The ${words.item}, played by the ${words.receiver} (${nameOf(episode)})`),
+            make("h4", {}, `The ${words.item}, ${words.played_by} (${nameOf(episode)})`),
             ...turnList(episode)),
           scout));
     }
