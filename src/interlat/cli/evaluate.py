@@ -17,7 +17,7 @@ from interlat.progress import say
 if TYPE_CHECKING:
     from interlat.results import Results
 
-HOUSEHOLD_FIELDS = frozenset({"settings", "episodes", "games", "draw"})
+HOUSEHOLD_FIELDS = frozenset({"settings", "episodes", "games", "draw", "draws"})
 """Fields of the command of the first edition, which played household games alone."""
 
 

@@ -243,6 +243,26 @@ def inspect_plans(config: EvaluateHousehold, records: Sequence[dict[str, Any]], 
     return result
 
 
+def played_under_seeds(
+    config: EvaluateHousehold, drawn: Sequence[Sequence[dict[str, Any]]], begun: Callable[[], object]
+) -> Results:
+    """Play the same games with several draws of their evidence; the results of all.
+
+    Args:
+        config: the settings of the first draw; each further one has the next seed.
+        drawn: for each draw the games with one evidence each.
+        begun: called before the first episode, where nothing was refused.
+    """
+    first, *further = drawn
+    found = [played_with_inspections(config, first, begun)]
+    for number, records in enumerate(further, 1):
+        seeded = dataclasses.replace(config, seed=config.seed + number)
+        completed(evaluate_household(seeded, records), f"episodes, draw {number + 1} of {len(drawn)}")
+        found.append(results_of(seeded))
+    records = [record for one in found for record in one.records]
+    return dataclasses.replace(found[-1], records=records)
+
+
 def played_with_inspections(
     config: EvaluateHousehold, records: Sequence[dict[str, Any]], begun: Callable[[], object]
 ) -> Results:

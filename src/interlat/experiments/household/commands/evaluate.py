@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.console import Console
 
 from interlat.config import write_config
+from interlat.errors import InputError
 from interlat.experiments.household.settings import EvaluateHousehold
 from interlat.progress import say
 
@@ -31,22 +32,30 @@ class Evaluate:
     """Play this many games of each split, a fixed random subset; None plays all."""
     draw: int = 0
     """Which draw of each game's evidence the sender has; those of training games were drawn several times."""
+    draws: int = 1
+    """Play every game with so many draws of the evidence, from ``draw`` on, each with its own seed of samples and
+    controls. Intervals of differences and tests count a game once."""
     threads: int = 2
     """Threads of torch on a CPU."""
     json: bool = False
     """Print one JSON line an episode on stdout at the end."""
 
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise InputError(f"draws is {self.draws}, expected at least 1")
+
     def run(self) -> "Results":
         """Play; the episodes."""
         from interlat.experiments.household.episodes import of_draw, playable_episodes
 
-        records = of_draw(playable_episodes(self.episodes, self.limit), self.draw)
+        games = playable_episodes(self.episodes, self.limit)
+        drawn = [of_draw(games, self.draw + number) for number in range(self.draws)]
         import torch
 
-        from interlat.experiments.household.evaluate import played_with_inspections
+        from interlat.experiments.household.evaluate import played_under_seeds
 
         torch.set_num_threads(self.threads)
-        return played_with_inspections(self.settings, records, lambda: write_config(self, self.settings.output))
+        return played_under_seeds(self.settings, drawn, lambda: write_config(self, self.settings.output))
 
     def report(self, played: "Results") -> None:
         """Write the report and show its table."""
