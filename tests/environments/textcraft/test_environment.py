@@ -1,9 +1,7 @@
-import json
 import os
 import random
 import re
 import signal
-import sys
 
 import pytest
 
@@ -11,7 +9,6 @@ from interlat.environments.protocol import ENVIRONMENTS, EnvironmentOptions, Out
 from interlat.environments.textcraft.environment import TextCraft
 from interlat.environments.textcraft.world import TextCraftWorld
 from interlat.environments.verification import play
-from kill_rounds import kill_rounds, same_lines
 from killed_workers import records_despite_kills, workers
 
 BUNDLED = EnvironmentOptions(("bundled",), limit=6, workers=2)
@@ -84,20 +81,3 @@ def test_a_run_whose_workers_are_killed_loses_and_doubles_no_item(save_model, tm
         max_new_tokens=3,
     )
     assert len(records) == 4 and all(line["steps"] == 40 for line in records)
-
-
-@pytest.mark.slow
-def test_an_evaluation_that_was_killed_twice_ends_as_if_it_had_not_been(save_model, tmp_path):
-    model = save_model("long", positions=1 << 14)
-    words = [
-        sys.executable, "-m", "interlat.cli", "evaluate", "--sender", str(model), "--environment", "textcraft",
-        "--data", "bundled", "--limit", "4", "--channels", "none", "text", "--max-plan-tokens", "4",
-        "--max-new-tokens", "3", "--batch-size", "1", "--dtype", "float32", "--threads", "1", "--output",
-    ]  # fmt: skip
-    compare = same_lines("results.jsonl", ("item", "variant"))
-    result = kill_rounds(lambda folder: [*words, str(folder)], tmp_path, 2, compare)
-    assert result.kills == 2 and result.differences == [] and result.leftovers == []
-    lines = [json.loads(line) for line in (tmp_path / "undisturbed" / "results.jsonl").read_text().splitlines()]
-    assert len(lines) == 8 and all(line["steps"] == len(line["turns"]) == 40 for line in lines)
-    # What a random model says is no action, and all of it is counted.
-    assert all(line["refused_actions"] == 40 for line in lines)
