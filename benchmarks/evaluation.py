@@ -1,8 +1,9 @@
 """Evaluating a pair against one episode at a time whose prompt is read again each turn, as plain evaluators play.
 
-The bundled scout speaks to its actors in household games, in words and in hidden states. Each side runs in a process
-of its own (`benchmarks.evaluation_play`) with its models loaded and its games running before the clock starts. The
-plain side plays the first games only; on these both must take the same actions, or there is no result.
+The bundled scout speaks to its actors in household games, in words and in hidden states; so do the adapters of
+SmolLM2-135M, where that model has been fetched. Each side runs in a process of its own (`benchmarks.evaluation_play`)
+with its models loaded and its games running before the clock starts. The plain side plays the first games only; on
+these both must take the same actions, or there is no result.
 """
 
 import json
@@ -15,9 +16,12 @@ from typing import Any
 from benchmarks.processes import run_side
 from benchmarks.records import record_of
 from interlat.errors import BenchmarkError
-from interlat.experiments.household.commands.demo import demo_games
+from interlat.experiments.household.commands.demo import REAL_MODEL, demo_games
+from interlat.places import known_folder
 
 VARIANTS = ("text", "latent")
+SMALL, REAL = "household", f"household, {REAL_MODEL}"
+"""What plays, as cases are named."""
 
 
 @dataclass(frozen=True)
@@ -29,29 +33,37 @@ class Effort:
     """The first of them, which the plain side plays too."""
 
 
-EFFORT = {True: Effort(games=60, plain_games=6), False: Effort(games=200, plain_games=24)}
+EFFORT = {
+    SMALL: {True: Effort(games=60, plain_games=6), False: Effort(games=200, plain_games=24)},
+    REAL: {True: Effort(games=24, plain_games=2), False: Effort(games=60, plain_games=6)},
+}
 
 
 def run(quick: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield episodes a minute under each variant; ``quick`` ends within a minute on two cores.
+    """Yield episodes a minute under each variant; ``quick`` ends within a few minutes on two cores.
 
     Raises:
         BenchmarkError: a side failed, or the two did not play alike.
     """
-    effort = EFFORT[quick]
+    for case in (SMALL, REAL):
+        if case == SMALL or known_folder(REAL_MODEL).is_dir():
+            yield from _compared(case, EFFORT[case][quick])
+
+
+def _compared(case: str, effort: Effort) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         games = Path(folder) / "games.jsonl"
-        records = demo_games(folder, effort.games)
+        records = demo_games(folder, effort.games, "plain" if case == REAL else "short")
         games.write_text("".join(json.dumps(record) + "\n" for record in records))
-        ours = _play("ours", games, len(records), folder)
-        plain = _play("plain", games, effort.plain_games, folder)
+        ours = _play("ours", case, games, len(records), folder)
+        plain = _play("plain", case, games, effort.plain_games, folder)
     for variant in VARIANTS:
         mine, theirs = ours[variant], plain[variant]
         if any(mine["actions"][item] != actions for item, actions in theirs["actions"].items()):
-            raise BenchmarkError(f"{variant}: the two sides took different actions; report this")
+            raise BenchmarkError(f"{case}, {variant}: the two sides took different actions; report this")
         seconds = (side["seconds"] / len(side["actions"]) for side in (mine, theirs))
-        yield record_of("evaluation", f"household, {variant}", "episodes_per_minute", "episodes/min", 60.0, (*seconds,))
+        yield record_of("evaluation", f"{case}, {variant}", "episodes_per_minute", "episodes/min", 60.0, (*seconds,))
 
 
-def _play(kind: str, games: Path, count: int, folder: str) -> dict[str, Any]:
-    return run_side("benchmarks.evaluation_play", [kind, str(games), str(count), folder], f"the {kind} side")
+def _play(kind: str, case: str, games: Path, count: int, folder: str) -> dict[str, Any]:
+    return run_side("benchmarks.evaluation_play", [kind, case, str(games), str(count), folder], f"the {kind} side")

@@ -1,7 +1,7 @@
 """Plays household games in this process and prints how long that took: `python -m benchmarks evaluation` runs it.
 
-``python -m benchmarks.evaluation_play ours|plain GAMES COUNT FOLDER``. The plain side plays one game at a time with
-`generate` of transformers, and gives it the whole conversation again in every turn.
+``python -m benchmarks.evaluation_play ours|plain CASE GAMES COUNT FOLDER``. The plain side plays one game at a time
+with `generate` of transformers, and gives it the whole conversation again in every turn.
 """
 
 import json
@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 
-from benchmarks.evaluation import VARIANTS
+from benchmarks.evaluation import REAL, VARIANTS
 from interlat.agents.agent import Agent
 from interlat.engine.cache_message import header_of
 from interlat.engine.hf import HFEngine
 from interlat.engine.prompt import Part, Tokens, embed_prompts, tokenize
 from interlat.environments.protocol import EnvironmentOptions, Item
 from interlat.evaluation.run import read_run, run, text_for
-from interlat.experiments.household.commands.demo import bundled_checkpoints
+from interlat.experiments.household.commands.demo import bundled_checkpoints, real_checkpoints
 from interlat.experiments.household.environment import HouseholdEnvironment
 from interlat.experiments.household.evaluate import EvaluateHousehold, agents_of, arms_of, play_settings
 from interlat.messages import HiddenMessage, Message, TextMessage
@@ -29,13 +29,14 @@ Actions = dict[str, list[str]]
 """Item -> what was done in it."""
 
 
-def play(kind: str, games: str, count: int, folder: str) -> dict[str, Any]:
+def play(kind: str, case: str, games: str, count: int, folder: str) -> dict[str, Any]:
     """Variant -> seconds, and the actions of every item."""
     torch.set_num_threads(2)
     records = [json.loads(line) for line in Path(games).read_text().splitlines()][:count]
+    checkpoints = real_checkpoints() if case == REAL else bundled_checkpoints()
     found = {}
     for variant in VARIANTS:
-        config = EvaluateHousehold(bundled_checkpoints(), str(Path(folder) / kind / variant), variants=(variant,))
+        config = EvaluateHousehold(checkpoints, str(Path(folder) / kind / variant), variants=(variant,))
         environment = HouseholdEnvironment(EnvironmentOptions(workers=2), records, games_kept=len(records))
         agents = agents_of(config)
         # The games' processes are there, and every game is loaded, before the clock starts.
@@ -116,5 +117,5 @@ def _text(agent: Agent, ids: list[int]) -> str:
 
 
 if __name__ == "__main__":
-    kind, games, count, folder = sys.argv[1:]
-    print(json.dumps(play(kind, games, int(count), folder)))
+    kind, case, games, count, folder = sys.argv[1:]
+    print(json.dumps(play(kind, case, games, int(count), folder)))
