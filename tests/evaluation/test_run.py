@@ -222,6 +222,27 @@ def test_a_text_that_does_not_fit_fails_alone(agents, tmp_path):
     assert not lines["item 1", "none"]["success"] and lines["item 1", "none"]["turns"] == []
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize(
+    ("sender", "receiver", "channels"),
+    [("sender", "reader", ("text", "hidden", "thought:2")), ("alone", "", ("cache",))],
+)
+def test_notes_that_the_sender_cannot_read_fail_alone(agents, tmp_path, batch_size, sender, receiver, channels):
+    """The other items of the batch are played as ever."""
+    environment, pair, arms = Echo(3), roles(agents, sender, receiver), arms_of(channels, ("cross_task",))
+    calm = played(environment, pair, arms, settings(tmp_path / "calm", sees="notes"))
+    environment._items[1] = dataclasses.replace(environment._items[1], notes="drawer " * 300)
+    lines = played(environment, pair, arms, settings(tmp_path / "long", sees="notes", batch_size=batch_size))
+    from_long = {line["donor"] == "item 1" for line in lines.values() if "donor" in line}
+    assert from_long == {True, False}
+    for (item, arm), line in lines.items():
+        if line.get("donor", item) == "item 1":
+            assert "context" in line["failure"] and line["message_kind"] == "none", arm
+            assert line["turns"], "the receiver acts without a message"
+        else:
+            assert not line["failure"] and line["turns"] == calm[item, arm]["turns"]
+
+
 def test_arms_that_make_no_sense_are_refused(agents, tmp_path):
     pair = roles(agents)
     with pytest.raises(InputError, match="no channel"):

@@ -90,7 +90,8 @@ def write(
         Hidden messages in the model's dtype, or cache messages. A plan without a word has no message.
     """
     engine, clock = agent.engine, Clock(len(tasks))
-    memory = engine.prefill([agent.task_prompt(task) for task in tasks])
+    spare = min(sampling.max_new_tokens, engine.context_length)
+    memory = engine.prefill([agent.task_prompt(task) for task in tasks], spare=spare)
     clock.lap(PREFILL)
     decoded = engine.decode(memory, sampling, seeds, keep_hidden_states=True, state_at=state_at)
     clock.lap(THINKING)

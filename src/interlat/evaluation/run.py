@@ -22,7 +22,7 @@ from interlat.errors import InputError, MessageError, PromptError
 from interlat.evaluation.episodes import Episode, play
 from interlat.evaluation.sends import Sends
 from interlat.files import append_line
-from interlat.messages import HiddenMessage, Message
+from interlat.messages import CacheMessage, HiddenMessage, Message
 from interlat.results import Results, read_results
 
 RESULTS_FILE = "results.jsonl"
@@ -305,6 +305,22 @@ def _played(
     seeds: Sequence[int],
 ) -> list[tuple[Episode, str]]:
     """The episodes, with why one could not be played: what does not fit ends its own episode alone."""
+    cached = [isinstance(message, CacheMessage) for message in messages]
+    if any(cached) and not all(cached):
+        # A conversation behind a cache cannot be beside one that has none, as where its sender could not read its text.
+        found: dict[int, tuple[Episode, str]] = {}
+        for kind in (True, False):
+            chosen = [place for place, one in enumerate(cached) if one is kind]
+            part = _played(
+                environment,
+                [items[place] for place in chosen],
+                receiver,
+                [messages[place] for place in chosen],
+                sampling,
+                [seeds[place] for place in chosen],
+            )
+            found.update(zip(chosen, part, strict=True))
+        return [found[place] for place in range(len(items))]
     try:
         return [(one, "") for one in play(environment, items, receiver, messages, sampling, seeds)]
     except (PromptError, MessageError) as error:

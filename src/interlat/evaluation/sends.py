@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from interlat.agents.agent import Agent
 from interlat.agents.sender import SenderOutput
 from interlat.channels.protocol import Channel, SendOptions
+from interlat.errors import PromptError
 
 MOST_BYTES = 4 * 2**30
 """Bytes of messages that are kept for other controls of the same items."""
@@ -43,7 +44,7 @@ class Sends:
             items: any of the run.
         """
         if self._most_are_too_many(channel, sender_name) and not self._are_one_batch(items):
-            return channel.make(sender, [self.texts[item] for item in items], items, self.options)
+            return self._made(channel, sender, items)
         found: dict[str, SenderOutput] = {}
         for number in dict.fromkeys(self._batch_of[item] for item in items):
             made = self._batch(channel, sender_name, sender, number)
@@ -62,13 +63,22 @@ class Sends:
         key = (channel.source, sender_name, number)
         if key not in self._kept:
             batch = self._batches[number]
-            made = channel.make(sender, [self.texts[item] for item in batch], batch, self.options)
+            made = self._made(channel, sender, batch)
             self._kept[key] = made
             self._bytes += _bytes_of(made)
             while self._bytes > self.most_bytes and len(self._kept) > 1:
                 self._bytes -= _bytes_of(self._kept.popitem(last=False)[1])
         self._kept.move_to_end(key)
         return self._kept[key]
+
+    def _made(self, channel: Channel, sender: Agent, items: Sequence[str]) -> list[SenderOutput]:
+        """What a channel makes of some items, one batch; a text that does not fit fails its own item alone."""
+        try:
+            return channel.make(sender, [self.texts[item] for item in items], items, self.options)
+        except PromptError as error:
+            if len(items) == 1:
+                return [SenderOutput(None, failure=str(error))]
+        return [one for item in items for one in self._made(channel, sender, [item])]
 
 
 def _bytes_of(made: Sequence[SenderOutput]) -> int:
