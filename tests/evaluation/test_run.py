@@ -225,13 +225,13 @@ def test_a_text_that_does_not_fit_fails_alone(agents, tmp_path):
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize(
     ("sender", "receiver", "channels"),
-    [("sender", "reader", ("text", "hidden", "thought:2")), ("alone", "", ("cache",))],
+    [("sender", "reader", ("text", "hidden", "thought:2")), ("words", "words", ("cache",))],
 )
 def test_notes_that_the_sender_cannot_read_fail_alone(agents, tmp_path, batch_size, sender, receiver, channels):
     """The other items of the batch are played as ever."""
     environment, pair, arms = Echo(3), roles(agents, sender, receiver), arms_of(channels, ("cross_task",))
     calm = played(environment, pair, arms, settings(tmp_path / "calm", sees="notes"))
-    environment._items[1] = dataclasses.replace(environment._items[1], notes="drawer " * 300)
+    environment._items[1] = dataclasses.replace(environment._items[1], notes="drawer " * 600)
     lines = played(environment, pair, arms, settings(tmp_path / "long", sees="notes", batch_size=batch_size))
     from_long = {line["donor"] == "item 1" for line in lines.values() if "donor" in line}
     assert from_long == {True, False}
