@@ -144,6 +144,9 @@ def test_an_arrangement_fills_up_what_is_not_given(tmp_path):
     default = parsed(*words)
     assert default.arrangement == "conversation" and default.team.layout == "conversation"
     assert default == parsed(*words, "--arrangement", "conversation") and default.team != published.team
+    alone = default.team_of("single").final_agent.prompt
+    for variant in ("latent", "text", "text_cache", "no_transfer", "steps_0", "shuffled_memory"):
+        assert default.team_of(variant).final_agent.prompt == alone, "the last one is asked as one agent is"
     own = parsed(*words, "--team.latent-steps", "3", "--connector", "topk:k=2")
     assert own.connector == "topk:k=2" and own.team == dataclasses.replace(default.team, latent_steps=3)
     with pytest.raises(InputError, match="arrangement is 'round'"):

@@ -27,12 +27,12 @@ def model(save_model):
 
 
 @pytest.fixture
-def settings(small_games, pipeline):
-    """What makes a short evaluation of each environment."""
+def settings(request):
+    """What makes a short evaluation of an environment."""
     data = {
-        "textcraft": ["bundled"],
-        "alfworld": [str(small_games["train"][0].parents[4])],
-        "household": [str(pipeline.held_out)],
+        "textcraft": lambda: ["bundled"],
+        "alfworld": lambda: [str(request.getfixturevalue("small_games")["train"][0].parents[4])],
+        "household": lambda: [str(request.getfixturevalue("pipeline").held_out)],
     }
     options = {
         "alfworld": {"split": "valid_unseen", "options": {"prompt": "task", "steps": 6}},
@@ -40,7 +40,7 @@ def settings(small_games, pipeline):
     }
 
     def of(environment):
-        return {"data": data.get(environment, []), "limit": 4, **options.get(environment, {})}
+        return {"data": data.get(environment, list)(), "limit": 4, **options.get(environment, {})}
 
     return of
 
@@ -67,6 +67,7 @@ def test_side_by_side_is_as_one_by_one(environment, settings, model, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_an_evaluation_that_was_killed_twice_ends_as_if_it_had_not_been(environment, settings, model, tmp_path):
     chosen = settings(environment)

@@ -25,8 +25,9 @@ class RunTeam(EvaluateTeams):
 
     arrangement: Arrangement | None = None
     """How the bundled team is arranged where fields say nothing else. conversation: planner, reviser and judger in one
-    chat, 40 latent steps on the mean embeddings of expected tokens. published: planner, critic, refiner and judger with
-    chained prompts (LatentMAS). None: published in files, and where an older run is continued; else conversation."""
+    chat, 10 latent steps on the mean embeddings of expected tokens, the question again in the last turn. published:
+    planner, critic, refiner and judger with chained prompts (LatentMAS). None: published in files, and where an older
+    run is continued; else conversation."""
     threads: int = 2
     """Threads of torch on a CPU."""
     json: bool = False

@@ -15,8 +15,8 @@ from interlat.files import content_digest
 from interlat.tasks.grading import GRADERS
 from interlat.tasks.sandbox.execution import Limits
 from interlat.tasks.sources import TaskSource
-from interlat.teams.team import CacheTransfer, Member, SenderSettings, Team
-from interlat.teams.topologies import TeamOptions, make_team
+from interlat.teams.team import PLACE_OF_QUESTION, CacheTransfer, Member, SenderSettings, Team
+from interlat.teams.topologies import ROLES, TeamOptions, make_team
 
 METHODS = ("single", "text", "text_cache", "latent", "team")
 BUNDLED = METHODS[:-1]
@@ -25,7 +25,13 @@ Arrangement = Literal["conversation", "published"]
 ARRANGEMENTS: Mapping[str, Mapping[str, Any]] = {
     "conversation": {
         "connector": "vocabulary",
-        "team": {"topology": "review", "layout": "conversation", "latent_steps": 40},
+        "team": {
+            "topology": "review",
+            "layout": "conversation",
+            "latent_steps": 10,
+            # As one agent is asked: a judger that has to look back for the question forgets its numbers.
+            "prompts": {"judger": f"Question: {PLACE_OF_QUESTION}\n\n{ROLES['solver']}"},
+        },
     },
     "published": {},
 }
