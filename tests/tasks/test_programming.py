@@ -121,6 +121,9 @@ def test_what_is_tested_is_what_the_assertions_call(tmp_path):
     [
         ({"test_list": ["assert other(1) == 1"]}, "no function in its code that its test_list calls"),
         ({"test_list": None}, "no function in its code"),
+        ({"test_list": 7}, "test_list of .* is 7, expected a list of lines"),
+        ({"test_list": [1]}, r"test_list of .* is \[1\], expected a list of lines"),
+        ({"test_imports": "import math"}, "test_imports of .* is 'import math', expected a list of lines"),
         ({"code": "def f(:"}, "code of .* is no Python"),
     ],
 )

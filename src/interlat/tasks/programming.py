@@ -64,17 +64,25 @@ _SHOWN = 3
 
 def _mbpp_task(record: Mapping[str, Any], where: str) -> Task:
     solution, tests = value_of(record, "code", where), value_of(record, "test", where)
-    shown = record.get("test_list")
+    shown, imports = _lines(record, "test_list", where), _lines(record, "test_imports", where)
     defined = {node.name for node in _tree(solution, f"code of {where}").body if isinstance(node, ast.FunctionDef)}
-    called = ast.walk(_tree("\n".join(shown or ()), f"test_list of {where}"))
+    called = ast.walk(_tree("\n".join(shown), f"test_list of {where}"))
     functions = defined & {node.id for node in called if isinstance(node, ast.Name)}
     if not functions:
         raise InputError(f"{where} has no function in its code that its test_list calls; correct the record")
-    examples = "\n".join(list(shown or ())[:_SHOWN])
+    examples = "\n".join(shown[:_SHOWN])
     request = f"{value_of(record, 'prompt', where).strip()} Write Python, with all its imports. It should satisfy"
-    tests = complete("\n".join([*(record.get("test_imports") or ()), tests]))
+    tests = complete("\n".join([*imports, tests]))
     metadata = {"tests": tests, "functions": sorted(functions), "before": ""}
     return Task(where, f"{request}\n\n```python\n{examples}\n```", solution, metadata=metadata)
+
+
+def _lines(record: Mapping[str, Any], name: str, where: str) -> list[str]:
+    """The lines of code in a field; none where it is empty or not there."""
+    lines = record.get(name) or []
+    if not isinstance(lines, list | tuple) or not all(isinstance(line, str) for line in lines):
+        raise InputError(f"{name} of {where} is {lines!r:.60}, expected a list of lines; correct the record")
+    return list(lines)
 
 
 def _tree(program: str, where: str) -> ast.Module:
