@@ -223,6 +223,28 @@ def test_a_text_that_does_not_fit_fails_alone(agents, tmp_path):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
+def test_what_does_not_fit_in_mid_episode_ends_it_there(agents, tmp_path, batch_size):
+    class Chatty(Echo):
+        """Says much after the second action of one item."""
+
+        def step(self, items, replies):
+            said = super().step(items, replies)
+            return [
+                dataclasses.replace(one, text="shelf " * 300, done=False, success=False)
+                if item.id == "item 2" and one.steps == 2
+                else dataclasses.replace(one, done=False, success=False)
+                for item, one in zip(items, said, strict=True)
+            ]
+
+    lines = played(Chatty(3), roles(agents), arms_of(("none",), ()), settings(tmp_path, batch_size=batch_size))
+    long = lines["item 2", "none"]
+    assert "context" in long["failure"] and not long["success"]
+    assert long["steps"] == len(long["turns"]) == 2 and long["max_steps"] == 3 and long["decoded_tokens"] > 0
+    for item, steps in (("item 0", 1), ("item 1", 2)):
+        assert not lines[item, "none"]["failure"] and lines[item, "none"]["steps"] == steps
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize(
     ("sender", "receiver", "channels"),
     [("sender", "reader", ("text", "hidden", "thought:2")), ("words", "words", ("cache",))],

@@ -8,6 +8,7 @@ from typing import Any
 from interlat.agents.agent import Agent
 from interlat.engine.sampling import Sampling
 from interlat.environments.protocol import Environment, Item
+from interlat.errors import PromptError
 from interlat.messages import Message
 
 ENVIRONMENT = "environment"
@@ -34,6 +35,8 @@ class Episode:
     """False where the last reply was cut at its most tokens."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What the environment says of it."""
+    failure: str = ""
+    """Why it could not go on, where what was to be read next did not fit into the context."""
 
 
 def play(
@@ -53,6 +56,10 @@ def play(
         messages: one for each item.
         sampling: how the receiver replies.
         seeds: one for each item; its turn is added.
+
+    Raises:
+        PromptError: something does not fit into the context: of an item alone its beginning; of several, anything.
+        MessageError: a message cannot be read.
     """
     episodes = [Episode() for _ in items]
 
@@ -86,6 +93,12 @@ def play(
             episode.stopped, episode.facts = reply.stopped, answer.facts
             if not answer.done and answer.steps < items[number].max_steps:
                 kept.append(row)
-        talk.go_on(kept, [answers[row].text for row in kept])
+        try:
+            talk.go_on(kept, [answers[row].text for row in kept])
+        except PromptError as error:
+            if len(items) > 1:
+                raise
+            episodes[0].failure = str(error)
+            break
         turn += 1
     return episodes

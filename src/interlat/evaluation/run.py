@@ -322,7 +322,7 @@ def _played(
             found.update(zip(chosen, part, strict=True))
         return [found[place] for place in range(len(items))]
     try:
-        return [(one, "") for one in play(environment, items, receiver, messages, sampling, seeds)]
+        return [(one, one.failure) for one in play(environment, items, receiver, messages, sampling, seeds)]
     except (PromptError, MessageError) as error:
         if len(items) == 1:
             return [(Episode(), str(error))]
