@@ -1,4 +1,4 @@
-"""Evaluations in every environment of many actions: batches change nothing, and neither do kills."""
+"""Episodes in every environment of many actions: batches change nothing, and neither do kills of the evaluation."""
 
 import importlib.util
 import json
