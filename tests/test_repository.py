@@ -25,7 +25,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
         f"channels/{name}.py": "every channel against the agent's own methods, in test_channels.py"
         for name in ("cache", "hidden", "none", "protocol", "resampled", "text", "thought")
     },
-    "evaluation/episodes.py": "against episodes played alone, in test_run.py",
     "evaluation/latency.py": "on the household's messages, in experiments/household/test_latency.py",
     "evaluation/sends.py": "with the run that it serves, in test_run.py",
     "evaluation/settings.py": "with the evaluation that they are of, in test_evaluate.py",
