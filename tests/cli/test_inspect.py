@@ -82,6 +82,11 @@ def test_words_are_shown_as_they_are(tmp_path, capsys):
     assert "text: go [bold]left" in capsys.readouterr().out
 
 
+def test_a_connector_beside_an_adapter_is_refused(saved, pair):
+    with pytest.raises(InputError, match="has an adapter of its own; leave out connector"):
+        config(saved, receiver=str(pair["reader"]), connector="vocabulary").run()
+
+
 def test_bad_settings_are_named():
     with pytest.raises(InputError, match="connector is 'vocabulary', but there is no receiver"):
         Inspect("m", connector="vocabulary")

@@ -17,7 +17,7 @@ from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.connectors.base import Connector, padded_rows
 from interlat.connectors.bridge import Bridge
 from interlat.connectors.identity import NormMatchedIdentity
-from interlat.connectors.reader import Reader
+from interlat.connectors.reader import Reader, reader_of
 from interlat.engine.cache import CachedSequence, KVCache
 from interlat.engine.cache_message import origin_of
 from interlat.engine.chat import ChatFormat
@@ -339,6 +339,19 @@ class Agent:
             begin, end = ([Tokens((token,))] for token in self._delimiters) if self._delimiters else ([], [])
             content += [Text(self.settings.connector), *begin, *body, *end]
         return chat_prompt(self.chat, content, system=self.settings.system_prompt)
+
+    def with_connector(self, connector: str, sender: Engine) -> "Agent":
+        """The same receiver, untrained, that reads the hidden states of ``sender`` through a connector.
+
+        Raises:
+            InputError: it has an adapter of its own, or there is no such connector between these two.
+        """
+        if self.adapter is not None:
+            raise InputError(
+                f"connector is {connector!r}, but {self.engine.name} was trained to read messages and has an adapter "
+                "of its own; leave out connector, or give the receiver's base model"
+            )
+        return dataclasses.replace(self, reader=reader_of(connector, sender, self.engine))
 
     def converse(
         self, texts: Sequence[str], messages: Sequence[Message | None] | None = None, *, spare: int = 0

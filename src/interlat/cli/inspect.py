@@ -1,7 +1,7 @@
 """`interlat inspect`: what is in a message, row by row."""
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,13 +104,8 @@ class Inspect:
         )
 
     def _receiver(self, sender: "Agent") -> "Agent":
-        from interlat.connectors.reader import reader_of
-
         receiver = self._loaded(self.receiver)
-        if not self.connector:
-            return receiver
-        reader = reader_of(self.connector, sender.engine, receiver.engine)
-        return replace(receiver, reader=reader)
+        return receiver.with_connector(self.connector, sender.engine) if self.connector else receiver
 
     def report(self, found: dict[str, Any]) -> None:
         """Show it as tables, or print it as JSON."""

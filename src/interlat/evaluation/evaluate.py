@@ -12,7 +12,6 @@ from interlat.agents.agent import Agent
 from interlat.agents.loading import load
 from interlat.channels.protocol import SendOptions, channel_named
 from interlat.config import did_you_mean
-from interlat.connectors.reader import reader_of
 from interlat.controls.messages import control_named, controls_of, fits
 from interlat.engine.distributed import Ranks
 from interlat.engine.sampling import Sampling
@@ -107,12 +106,7 @@ def load_agents(config: Evaluate, ranks: Ranks) -> dict[str, Agent]:
     alone = config.receiver in ("", config.sender)
     receiver = sender if alone else load(config.receiver, device=device, **options)
     if config.connector:
-        if receiver.adapter is not None:
-            raise InputError(
-                f"connector is {config.connector!r}, but {config.receiver or config.sender} was trained to read "
-                "messages and has an adapter of its own; leave out connector, or give the receiver's base model"
-            )
-        receiver = dataclasses.replace(receiver, reader=reader_of(config.connector, sender.engine, receiver.engine))
+        receiver = receiver.with_connector(config.connector, sender.engine)
     return {
         SENDER: _with_template(sender, config.sender_template),
         RECEIVER: _with_template(receiver, config.receiver_template),

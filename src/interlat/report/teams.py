@@ -72,7 +72,10 @@ def summarise_teams(records: Sequence[Record]) -> Summary:
 
 def team_tables(records: Sequence[Record]) -> Group:
     """Rows and comparisons as tables for a terminal of 80 columns, and what a reader has to know."""
-    summary = summarise_teams(records)
+    return _tables(summarise_teams(records))
+
+
+def _tables(summary: Summary) -> Group:
     return shown(summary, COLUMNS, comparison_columns("items"), summary.comparisons, team_notes(summary))
 
 
@@ -117,9 +120,10 @@ def report_teams(
     facts = facts_of_run(title, ABOUT, command)
     notes, about_donors = team_notes(summary), donor_notes(summary)
     page = render_page(summary, asked, figures, facts, columns, notes, about_donors, inspections, WORDING)
-    for name, content in {**exported_tables(summarise_teams(records)), "report.html": page}.items():
+    as_recorded = summarise_teams(records)
+    for name, content in {**exported_tables(as_recorded), "report.html": page}.items():
         write_atomically(Path(output) / name, content)
-    return team_tables(records)
+    return _tables(as_recorded)
 
 
 def page_record(record: Record) -> dict[str, Any]:
