@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from interlat.errors import InputError
@@ -32,3 +34,11 @@ def test_a_number_that_is_not_finite_is_refused(make_records, make_inspections):
     next(iter(inspections.values()))["rows"][0]["norm"] = float("nan")
     with pytest.raises(InputError):
         pack_items(records, inspections, 10_000_000)
+
+
+def test_each_draw_of_the_notes_shows_its_own(make_records, make_inspections):
+    records = make_records(["none", "latent"], games=1, splits=("seen",))
+    records += [{**record, "seed": 1, "evidence": "mug: shelf 2 today."} for record in records]
+    data = json.loads(pack_items(records, make_inspections(records), 10_000_000)[0])
+    shown = {episode[1]: data["strings"][episode[12]] for episode in data["games"][0]["episodes"]}
+    assert shown == {0: "", 1: "mug: shelf 2 today."}

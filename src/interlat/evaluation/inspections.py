@@ -78,7 +78,7 @@ def _inspected(
         message = arm.channel.message(one, settings.send)
         if isinstance(message, HiddenMessage) and message.header.layer != EMBEDDINGS_LAYER:
             said = inspect(message, sender, top_k=TOKENS)
-            found.append((item.id, {"plan": one.text, "rows": _rows(said, _received(message, receiver, begun.text))}))
+            found.append((item.id, {"plan": one.text, "rows": rows_of(said, _received(message, receiver, begun.text))}))
     return found
 
 
@@ -90,7 +90,7 @@ def _received(message: Message, receiver: Agent, text: str) -> Reception | None:
         return None
 
 
-def _rows(said: Inspection, reception: Reception | None) -> list[dict[str, Any]]:
+def rows_of(said: Inspection, reception: Reception | None = None) -> list[dict[str, Any]]:
     """The rows of an inspection, each with what the receiver reads for it, where it reads one for each."""
     rows: list[dict[str, Any]] = [
         {

@@ -101,6 +101,7 @@ def _packed_episode(record: Record, variant: int, strings: _Strings) -> list[Any
         strings.place(known["message_kind"]),
         strings.place(known["channel"]),
         strings.place(known["failure"] or known.get("reason", "")),
+        strings.place(known.get("evidence", "")),
     ]
 
 
@@ -123,7 +124,7 @@ def pack_items(
     The layout: ``words`` (the wording), ``strings`` (all texts), ``variants`` ([name, role]), ``games`` [{item, split,
     type, task, evidence, plan, answer, rows {channel: [[position, token, norm, entropy, token, per mille, ..., and
     maybe [norm, attention in per cent, token, per mille of the cosine, ...]]]}, episodes [[variant, seed, won, steps,
-    cap, plan, bytes, rows, [action, observation, ...], kind, channel, reason]]}], where texts are places in
+    cap, plan, bytes, rows, [action, observation, ...], kind, channel, reason, evidence]]}], where texts are places in
     ``strings``. An episode without turns was recorded by a run that keeps none.
 
     Args:

@@ -32,6 +32,8 @@ from interlat.engine.sampling import Sampling
 from interlat.environments.protocol import EnvironmentOptions, Item
 from interlat.errors import InputError
 from interlat.evaluation.episodes import ENVIRONMENT, Episode
+from interlat.evaluation.inspections import INSPECTIONS_FILE as INSPECTIONS_FILE
+from interlat.evaluation.inspections import rows_of as inspected_rows
 from interlat.evaluation.run import RESULTS_FILE as RESULTS_FILE
 from interlat.evaluation.run import Arm, Play, Player, check_arms, player_of, read_run, resumed, text_for
 from interlat.evaluation.sends import Sends
@@ -48,7 +50,6 @@ from interlat.progress import completed
 from interlat.results import Results
 from interlat.tasks.sources import PLACE_OF_TEXT
 
-INSPECTIONS_FILE = "inspections.json"
 EPISODE_FIELDS: Mapping[str, type] = {
     **dict.fromkeys(("split", "task_type", "actor", "message_kind", "plan"), str),
     **dict.fromkeys(("steps", "max_steps", "seed", "message_bytes", "message_rows", "prompt_tokens"), int),
@@ -224,21 +225,11 @@ def inspect_plans(config: EvaluateHousehold, records: Sequence[dict[str, Any]], 
     result: dict[str, Any] = {}
     for game, one in zip(games, made, strict=True):
         message = channel.message(one, options)
-        rows = () if message is None else inspect(message, scout, top_k=top).rows
         result[game.id] = {
             "task": game.question.rsplit("Your task is to: ", 1)[-1],
             "evidence": game.notes,
             "plan": one.text,
-            "rows": [
-                {
-                    "position": row.index,
-                    "token": row.candidates[0].text.strip(),
-                    "norm": round(row.norm, 3),
-                    "entropy": round(row.entropy, 3),
-                    "top": [[one.text.strip(), round(one.probability, 4)] for one in row.candidates],
-                }
-                for row in rows
-            ],
+            "rows": [] if message is None else inspected_rows(inspect(message, scout, top_k=top)),
         }
     return result
 

@@ -17,7 +17,7 @@
   function read(data) {
     const { words, strings, variants, games } = data;
     const VARIANT = 0, SEED = 1, WON = 2, STEPS = 3, CAP = 4, PLAN = 5, BYTES = 6, ROWS = 7, TURNS = 8, KIND = 9,
-      CHANNEL = 10, REASON = 11;
+      CHANNEL = 10, REASON = 11, EVIDENCE = 12;
     const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
     const seeds = new Set(games.flatMap((game) => game.episodes.map((episode) => episode[SEED])));
     const byId = (id) => document.getElementById(id);
@@ -129,8 +129,12 @@
       return `${subject} received ${kind === "text" ? "the plan above as text" : what} (${size}).`;
     }
 
+    // Of several draws of the notes one was inspected: the rows of the others are not known.
+    const evidenceOf = (game, episode) => strings[episode[EVIDENCE]] || strings[game.evidence];
+    const isInspected = (game, episode) => !strings[game.evidence] || evidenceOf(game, episode) === strings[game.evidence];
     // The rows of the messages of the episode's channel, or those of every channel.
-    const rowsOf = (game, episode) => game.rows[strings[episode[CHANNEL]]] || game.rows[""] || [];
+    const rowsOf = (game, episode) =>
+      isInspected(game, episode) && (game.rows[strings[episode[CHANNEL]]] || game.rows[""]) || [];
 
     function turnList(episode) {
       const turns = make("ol", { class: "turns" });
@@ -219,7 +223,7 @@
       const scout = make("div", {});
       const tell = (title, text) => text && scout.append(make("h4", {}, title), make("p", { class: "told" }, text));
       if (askedOf(game).trim() !== taskOf(game)) tell("What was asked", askedOf(game));
-      tell(`What only the ${words.sender} knows`, strings[game.evidence]);
+      tell(`What only the ${words.sender} knows`, evidenceOf(game, episode));
       tell("The plan it wrote", strings[episode[PLAN]] || strings[game.plan]);
       tell("The answer it stands for", strings[game.answer]);
       const told = make("p", { class: "quiet" }, received(episode));
