@@ -60,9 +60,9 @@ class Reception:
 
 
 def receive(message: Message, receiver: Agent, text: str, *, top_k: int = 5) -> Reception:
-    """Read a hidden message as a receiver does that is told ``text``, and say what stands in its prompt.
+    """What a receiver reads for a hidden message when it is told ``text``.
 
-    The share of attention is that of the last position of the prompt, which predicts the first token of the reply.
+    Attention is measured at the last position of the prompt, which predicts the first token of the reply.
 
     Args:
         message: a hidden message that the receiver can read.

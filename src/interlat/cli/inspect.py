@@ -33,8 +33,7 @@ class Inspect:
     item: str = ""
     """Of a store: the key of the thought; empty is the first."""
     sender: str = ""
-    """The model whose head reads the latents, which should be the one that made them; empty is the name that stands in
-    the message."""
+    """The model that made the message, whose head reads the latents. Empty takes the name in the message."""
     receiver: str = ""
     """A receiver that reads the message; shows which of its tokens each row resembles, and how much of its attention
     the row has."""
