@@ -5,7 +5,7 @@ import pytest
 
 import interlat
 from interlat.errors import CheckpointError, InputError
-from interlat.evaluation.evaluate import arms_of, environment_of, evaluate, results_of, settings_hash
+from interlat.evaluation.evaluate import arms_of, environment_of, evaluate, evaluate_steps, results_of, settings_hash
 from interlat.evaluation.settings import Evaluate
 from interlat.report.summary import summarise
 from interlat.tasks.secret import SecretOptions
@@ -50,6 +50,27 @@ def test_one_call_from_names_to_results(config):
     assert settings_hash(fewer) == settings_hash(config), "further channels are added to a run"
     assert {line["variant"] for line in results_of(fewer).records} == {"none", "text"}
     assert uncontrolled(results_of(fewer).records) == ["text"]
+
+
+def test_draws_are_runs_under_seeds_of_their_own(config, tmp_path):
+    sampled = dataclasses.replace(config, channels=("text", "hidden"), controls=("gaussian",), temperature=1.0, draws=3)
+    progress = list(evaluate_steps(sampled))
+    assert progress[-1] == (36, 36) and [count for count, _ in progress] == sorted(count for count, _ in progress)
+    found = results_of(sampled).records
+    assert {(line["item"], line["variant"], line["seed"]) for line in found} == {
+        (f"q{item}", variant, seed)
+        for item in range(4)
+        for variant in ("text", "hidden", "hidden/gaussian")
+        for seed in range(3)
+    }
+    assert len({line["plan"] for line in found if line["variant"] == "text" and line["item"] == "q0"}) > 1
+    alone = dataclasses.replace(sampled, draws=1, seed=2, output=str(tmp_path / "alone"))
+    same = ("item", "variant", "plan", "turns", "config_hash")
+    assert [[line[name] for name in same] for line in evaluate(alone).records] == [
+        [line[name] for name in same] for line in found if line["seed"] == 2
+    ]
+    (row,) = [row for row in summarise(found).rows if row.variant == "text"]
+    assert (row.items, row.episodes, row.sampled.answers) == (4, 12, 3)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +180,8 @@ def test_templates_are_those_that_are_given(config):
         ({"environment": "gsm9k", "sender": "nowhere"}, "environment is 'gsm9k'"),
         ({"sender_sees": "notes"}, "q0 has none"),
         ({"data": ("a", "b")}, "data is"),
+        ({"draws": 0}, "draws is 0"),
+        ({"draws": 2, "controls": ()}, "all would be the same"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(config, changes, named):

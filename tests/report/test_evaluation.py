@@ -41,6 +41,17 @@ def test_notes_say_what_a_reader_has_to_know(make_results):
     assert any(note.startswith(f"1 of {len(one)} ") for note in found)
 
 
+def test_markdown_has_the_majority_and_pass_at_k_of_several_answers(make_results):
+    records = [{**record, "given": str(record["success"])} for record in make_results(seeds=(0, 1, 2))]
+    summary = summarise(records)
+    head = next(line for line in markdown_report(summary).splitlines() if line.startswith("| arm |"))
+    assert "| majority % | pass@2 % | pass@3 % |" in head
+    text = terminal(summary)
+    assert max(map(len, text.splitlines())) <= 80 and "pass@k" in text
+    first = json.loads(json_lines(summary).splitlines()[0])
+    assert first["sampled"]["pass_at"]["3"]["estimate"] == summary.rows[0].sampled.pass_at[3].estimate
+
+
 def test_markdown_names_every_arm_and_comparison(make_results):
     summary = summarise(make_results())
     text = markdown_report(summary)

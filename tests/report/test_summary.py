@@ -2,7 +2,7 @@
 
 import math
 import random
-from itertools import product
+from itertools import combinations, product
 
 import pytest
 
@@ -23,7 +23,8 @@ def test_rows_count_what_is_there(make_results):
         own = [r for r in records if r["variant"] == variant and group in (r["split"], ALL)]
         row = rows_of(summary, group)[variant]
         right = [r for r in own if r["success"]]
-        assert row.success == wilson_interval(len(right), len(own))
+        assert row.success.estimate == pytest.approx(len(right) / len(own))
+        assert row.success == wilson_interval(len(right) / 2, len(own) // 2), "items count, not their episodes"
         assert (row.items, row.episodes) == (len({r["item"] for r in own}), len(own))
         assert row.steps_won == pytest.approx(sum(r["steps"] for r in right) / len(right))
         for field in ("message_bytes", "latents", "decoded_tokens", "sender_tokens", "peak_memory_bytes"):
@@ -35,6 +36,54 @@ def test_rows_count_what_is_there(make_results):
         scores = [[r["score"] for r in own if (r["split"], r["item"]) == item] for item in items]
         assert row.score == mean_interval([sum(of) / len(of) for of in scores])
     assert summary.repeated and not summarise(make_results()).repeated
+
+
+def answered(given, right):
+    """Records of questions: one list of answers an item, under one seed each."""
+    return [
+        {
+            "item": f"q{item}",
+            "variant": "text",
+            "message_kind": "text",
+            "seed": seed,
+            "given": one,
+            "success": one == right,
+        }
+        for item, answers in enumerate(given)
+        for seed, one in enumerate(answers)
+    ]
+
+
+def test_several_answers_give_majority_and_pass_at_k():
+    given = [list(one) for one in product("abc", repeat=5)]
+    records = answered(given, "a")
+    (row,) = summarise(random.Random(0).sample(records, len(records))).rows
+    sampled = row.sampled
+    assert sampled is not None and (sampled.answers, list(sampled.pass_at)) == (5, [1, 2, 4, 5])
+    for k, found in sampled.pass_at.items():
+        drawn = [any(one == "a" for one in some) for answers in given for some in combinations(answers, k)]
+        assert found.estimate == pytest.approx(sum(drawn) / len(drawn)), "every choice of k answers"
+    assert sampled.pass_at[1] == row.success
+    votes = []
+    for answers in given:
+        most = max(answers.count(one) for one in answers)
+        winners = [one for one in "abc" if answers.count(one) == most]
+        votes.append(("a" in winners) / len(winners))
+    assert sampled.majority.estimate == pytest.approx(sum(votes) / len(votes))
+
+
+def test_forms_of_one_answer_vote_together():
+    records = answered([["1,000", "1000", "7"]], "")
+    for record in records:
+        record["success"] = record["given"] != "7"
+    (row,) = summarise(records).rows
+    assert row.sampled.majority.estimate == 1.0
+
+
+def test_one_answer_a_question_and_games_are_not_voted_on(make_results):
+    assert all(row.sampled is None for row in summarise(make_results(seeds=(0, 1))).rows)
+    summary = summarise(answered([["a"], ["b"]], "a"))
+    assert summary.rows[0].sampled is None and "sampled" not in summary.as_dict()["rows"][0]
 
 
 def test_comparisons_are_paired_by_item(make_results):

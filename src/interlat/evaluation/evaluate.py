@@ -29,7 +29,7 @@ from interlat.tasks.secret import SecretOptions
 from interlat.tasks.sources import TASK_SOURCES, TEMPLATES, TaskSource, some_tasks
 
 SENDER, RECEIVER = "sender", "receiver"
-_UNHASHED = ("output", "batch_size", "workers", "device", "channels", "controls", "limit", "data", "inspected")
+_UNHASHED = ("output", "batch_size", "workers", "device", "channels", "controls", "limit", "data", "inspected", "draws")
 """Settings that decide no single result. Data are known by their content, which every result names."""
 
 
@@ -90,10 +90,11 @@ def evaluate_steps(config: Evaluate, ranks: Ranks | None = None) -> Iterator[tup
     check_arms(agents, arms)
     environment = environment_of(config, agents[RECEIVER])
     try:
-        settings = play_of(config, environment)
-        yield from run(environment, agents, arms, settings, ranks)
+        for draw, seeded in enumerate(_draws(config)):
+            for count, total in run(environment, agents, arms, play_of(seeded, environment), ranks):
+                yield draw * total + count, config.draws * total
         if ranks.rank == 0:
-            write_inspections(environment, agents, arms, settings, config.inspected)
+            write_inspections(environment, agents, arms, play_of(config, environment), config.inspected)
     finally:
         environment.close()
 
@@ -200,6 +201,12 @@ def evaluate(config: Evaluate | None = None, /, **settings: Any) -> Results:
 
 def results_of(config: Evaluate) -> Results:
     """The results of an evaluation in its run directory."""
-    found = read_run(config.output, settings_hash(config))
+    found = [read_run(config.output, settings_hash(seeded)) for seeded in _draws(config)]
     names = {arm.name for arm in arms_of(config.channels, config.controls)}
-    return dataclasses.replace(found, records=[line for line in found.records if line["variant"] in names])
+    records = [line for one in found for line in one.records if line["variant"] in names]
+    return Results(records, sum(one.repeated for one in found), found[0].place)
+
+
+def _draws(config: Evaluate) -> list[Evaluate]:
+    """The settings of each draw: those of one draw, under a seed of its own."""
+    return [dataclasses.replace(config, draws=1, seed=config.seed + draw) for draw in range(config.draws)]

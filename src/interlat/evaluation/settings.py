@@ -61,6 +61,9 @@ class Evaluate:
     """Play every item alone, so that a result is the same bit for bit in any number format. Slower."""
     seed: int = 0
     """Of samples and controls."""
+    draws: int = 1
+    """Play everything so many times, under this seed and those behind it. With a temperature these are samples, of
+    which the report also gives the majority and pass@k; controls are drawn anew each time."""
     max_plan_tokens: int = 256
     """Most tokens of a plan."""
     max_new_tokens: int | None = None
@@ -105,9 +108,13 @@ class Evaluate:
         ):
             if template and "{text}" not in template:
                 raise InputError(f"{name} {template!r} has no {{text}}; write where the item goes")
-        for name in ("limit", "batch_size", "max_plan_tokens", "max_new_tokens", "workers", "count"):
+        for name in ("limit", "batch_size", "max_plan_tokens", "max_new_tokens", "workers", "count", "draws"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}, expected at least 1")
+        if self.draws > 1 and self.temperature == 0 and not self.controls:
+            raise InputError(
+                f"draws is {self.draws}, and without a temperature or controls all would be the same; set temperature"
+            )
         if self.inspected < 0:
             raise InputError(f"inspected is {self.inspected}, expected 0 or more")

@@ -64,7 +64,7 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> Interv
     return Interval(float(np.median(ordered)), ordered[rank], ordered[count - 1 - rank])
 
 
-def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> Interval:
+def wilson_interval(successes: float, trials: int, confidence: float = 0.95) -> Interval:
     """Wilson's score interval of a rate.
 
     With rate p = successes / n and z the normal quantile of (1 + confidence) / 2, the ends are::
@@ -72,6 +72,10 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> In
         (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)
 
     Source: E. B. Wilson (1927), JASA 22:209-212, equation for the roots of the score test.
+
+    Args:
+        successes: a whole number; or the sum of a rate for each trial, of which this is then a cautious interval: a
+            mean of rates varies less than one of zeros and ones.
 
     Raises:
         InputError: no trials, a count outside ``0..trials``, or a confidence outside (0, 1).

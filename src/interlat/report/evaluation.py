@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,13 +77,24 @@ def columns_of(rows: Sequence[Row], width: int = _WIDE) -> list[Column[Row]]:
         Column("\nitems", lambda row: str(row.items)),
         Column("success %\n95 % interval", lambda row: percent(row.success, ends=0)),
     ]
-    if any(row.score is not None and row.score.estimate != row.success.estimate for row in rows):
+    sampled = [row.sampled for row in rows if row.sampled] if width == _WIDE else []
+    if sampled:
+        columns.append(Column("majority %", lambda row: percent(row.sampled.majority) if row.sampled else "-"))
+        columns += [_pass_column(k) for k in sorted({k for one in sampled for k in one.pass_at})[1:]]
+    if any(row.score is not None and not math.isclose(row.score.estimate, row.success.estimate) for row in rows):
         columns.append(Column("mean\nscore", lambda row: f"{row.score.estimate:.3f}" if row.score else "-"))
     if any(row.steps is not None and row.steps.high > 1 for row in rows):
         columns.append(Column("\nsteps", lambda row: f"{row.steps.estimate:.1f}" if row.steps else "-"))
     costs = _COSTS if width == _NARROW else {**_COSTS, **_MORE_COSTS}
     shown = {head: field for head, field in costs.items() if any(row.means.get(field) for row in rows)}
     return columns + [Column(head, mean_of(field)) for head, field in shown.items()]
+
+
+def _pass_column(k: int) -> Column[Row]:
+    def cell(row: Row) -> str:
+        return percent(row.sampled.pass_at[k]) if row.sampled and k in row.sampled.pass_at else "-"
+
+    return Column(f"pass@{k} %", cell)
 
 
 def _style(row: Row) -> str:
@@ -98,7 +110,12 @@ def notes(summary: Summary) -> list[str]:
             f"p: exact two-sided McNemar test; Holm: corrected over the tests of {_family(summary)}.",
         ]
     if summary.repeated:
-        lines.append("Items were tried under several seeds: Wilson intervals take episodes as independent.")
+        lines.append("Items were tried under several seeds: success is the mean over them, and intervals count items.")
+    if any(row.sampled for row in summary.rows):
+        lines.append(
+            "Majority: questions whose most frequent answer is right. pass@k: one of k answers is right (arXiv "
+            "2107.03374)."
+        )
     lines += donor_notes(summary)
     failures = sum(row.failures for row in summary.on(summary.groups[-1]))
     if failures:

@@ -1,7 +1,9 @@
 """The numbers of an evaluation: one row an arm and group of items, and the paired comparisons that matter."""
 
 import dataclasses
+import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,7 +20,7 @@ from interlat.evaluation.statistics import (
     paired_difference,
     wilson_interval,
 )
-from interlat.report.donors import DonorRow, donor_rows
+from interlat.report.donors import DonorRow, donor_rows, given_answer
 
 Record = Mapping[str, Any]
 """One item under one arm: a line of ``results.jsonl``."""
@@ -55,6 +57,18 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Sampled:
+    """Several answers of one arm to each question, under different seeds; intervals as of the success, over items."""
+
+    answers: int
+    """The fewest that a question has."""
+    majority: Interval
+    """Questions whose most frequent answer is right; of several that are equally frequent each counts in part."""
+    pass_at: Mapping[int, Interval]
+    """k -> questions of which at least one of k answers is right, for 1, 2, 4, ... and all answers."""
+
+
+@dataclass(frozen=True)
 class Row:
     """What one arm reached on one group of items, and its costs; means are over episodes."""
 
@@ -70,7 +84,9 @@ class Row:
     failures: int
     """Episodes with a failure, such as a text that did not fit or an empty message."""
     success: Interval
-    """Rate with its 95 % Wilson interval."""
+    """Rate with its 95 % Wilson interval, for so many items: those that were tried several times count once."""
+    sampled: Sampled | None
+    """What several answers to each question make together; None for one answer, and for games."""
     score: Interval | None
     """Mean with its 95 % bootstrap interval over items; None without scores."""
     steps: Interval | None
@@ -127,13 +143,17 @@ class Summary:
 
     @property
     def repeated(self) -> bool:
-        """Whether some item was tried under several seeds: its episodes are then not independent."""
+        """Whether some item was tried under several seeds."""
         return any(row.episodes > row.items for row in self.rows)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain lists and numbers, for JSON; the means stand among the other fields of a row."""
+        """Everything as plain lists and numbers, for JSON; the means stand among the other fields of a row, and
+        ``sampled`` where there is such a thing."""
         found = dataclasses.asdict(self)
-        found["rows"] = [row | row.pop("means") for row in found["rows"]]
+        for row in found["rows"]:
+            row |= row.pop("means")
+            if row["sampled"] is None:
+                del row["sampled"]
         return found
 
 
@@ -234,11 +254,42 @@ def channel_pairs(arms: Sequence[Arm]) -> list[tuple[Arm, Arm, str]]:
 
 def _by_item(records: Sequence[Record], field: str) -> list[float]:
     """The mean of a field for each item, over its seeds."""
+    return [statistics.fmean(float(r[field]) for r in of) for _, of in groupby(sorted(records, key=_item), _item)]
 
-    def item(record: Record) -> tuple[str, str]:
-        return record["split"], record["item"]
 
-    return [statistics.fmean(float(r[field]) for r in of) for _, of in groupby(sorted(records, key=item), item)]
+def _item(record: Record) -> tuple[str, str]:
+    return record["split"], record["item"]
+
+
+def _sampled(records: Sequence[Record]) -> Sampled | None:
+    """Majority vote and pass@k, where every record has an answer and every item several.
+
+    Of an item with n answers, c of them right, one of k is right with the chance 1 - C(n - c, k) / C(n, k), which is
+    unbiased for any n >= k. Source: M. Chen et al. (2021), arXiv 2107.03374, equation 1.
+    """
+    of = [list(found) for _, found in groupby(sorted(records, key=_item), _item)]
+    fewest = min(map(len, of))
+    if fewest < 2 or any("given" not in record for record in records):
+        return None
+    right = [(len(found), sum(bool(record["success"]) for record in found)) for found in of]
+
+    def passed(k: int) -> Interval:
+        chances = (1 - math.comb(n - c, k) / math.comb(n, k) for n, c in right)
+        return wilson_interval(math.fsum(chances), len(right))
+
+    powers = (2**exponent for exponent in range(fewest.bit_length()))
+    return Sampled(
+        answers=fewest,
+        majority=wilson_interval(math.fsum(map(_voted, of)), len(of)),
+        pass_at={k: passed(k) for k in sorted({*powers, fewest})},
+    )
+
+
+def _voted(records: Sequence[Record]) -> float:
+    """How far the most frequent answer to an item is right; where nothing was answered, that is an answer, too."""
+    votes = Counter(given_answer(record) for record in records)
+    is_right = {given_answer(record): float(record["success"]) for record in records}
+    return statistics.fmean(is_right[answer] for answer, count in votes.items() if count == max(votes.values()))
 
 
 def _interval(records: Sequence[Record], field: str) -> Interval | None:
@@ -274,15 +325,17 @@ def _row(arm: Arm, group: str, controlled: bool, records: Sequence[Record]) -> R
     steps_won = [record["steps"] for record in won if record.get("steps") is not None]
     costs = [_costs(record) for record in records]
     names = dict.fromkeys(name for of in costs for name in of)
+    rates = _by_item(records, "success")
     return Row(
         variant=arm.variant,
         role=arm.role,
         group=group,
         controlled=controlled,
-        items=len(_by_item(records, "success")),
+        items=len(rates),
         episodes=len(records),
         failures=sum(bool(record["failure"]) for record in records),
-        success=wilson_interval(len(won), len(records)),
+        success=wilson_interval(math.fsum(rates), len(rates)),
+        sampled=_sampled(records),
         score=_interval(records, "score"),
         steps=_interval(records, "steps"),
         steps_won=statistics.fmean(steps_won) if steps_won else None,
@@ -302,7 +355,7 @@ def summarise(
 ) -> Summary:
     """Summarise result records.
 
-    Rates get Wilson intervals over episodes. Differences are paired by item and seed, averaged over the seeds of an
+    Rates get Wilson intervals over items. Differences are paired by item and seed, averaged over the seeds of an
     item, and resampled and tested over items, so repeated items do not count as new evidence.
 
     Args:

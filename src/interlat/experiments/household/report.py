@@ -177,7 +177,7 @@ def notes(summary: Summary) -> list[str]:
     ]
     lines += donor_notes(summary)
     if summary.repeated:
-        lines.append("Games were played under several seeds: Wilson intervals take episodes as independent.")
+        lines.append("Games were played under several seeds: success is the mean over them, and intervals count games.")
     if any(map(is_uncontrolled, summary.rows)):
         lines.append(UNCONTROLLED_NOTE)
     return lines
