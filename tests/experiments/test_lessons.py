@@ -8,7 +8,9 @@ from interlat.errors import InputError
 from interlat.experiments.lessons import CollectLessons, collect_lessons
 from interlat.tasks.arithmetic import ArithmeticOptions, arithmetic_problems
 from interlat.tasks.boxed import ASK_FOR_BOX, last_boxed
+from interlat.tasks.grading import grade
 from interlat.teams.topologies import TeamOptions, make_team
+from interlat.training.conversations import _solution as training_solution
 
 COUNT = 120
 
@@ -90,6 +92,27 @@ def test_the_same_settings_write_the_same_file(tmp_path):
     one, two, other = (path.read_text() for path in files)
     assert one == two != other
     assert "summariser" in one or "mathematician" in one
+
+
+def test_with_split_facts_a_sender_tells_what_the_answer_takes_and_a_solver_solves(tmp_path):
+    problems = ArithmeticOptions(statements=(2, 6), split_facts=True)
+    config = CollectLessons(str(tmp_path / "lessons.jsonl"), count=COUNT, problems=problems)
+    assert config.run() == 2 * COUNT
+    rows = [json.loads(line) for line in (tmp_path / "lessons.jsonl").read_text().splitlines()]
+    said = {row["id"]: [turn["value"] for turn in row["conversations"]] for row in rows}
+    assert len(said) == 2 * COUNT
+    shorter = 0
+    for task in arithmetic_problems(COUNT, "train", problems).tasks:
+        (asked, told), (problem, solution) = said[f"{task.id}#sender"], said[f"{task.id}#solver"]
+        assert asked.startswith(task.told) and "plan" in asked and problem == task.told
+        assert grade(solution, task).correct
+        # A stored thought about the same problem gives its receiver the same reply to learn.
+        assert solution == training_solution(task.id, task)
+        statements, facts = (re.findall(r"[^ .][^.]*\.", text) for text in (told, task.notes))
+        kept = [one for one in facts if one in statements]
+        assert statements == kept, "in their order, and none that is not a fact"
+        shorter += len(told) < len(task.notes)
+    assert 0.2 * COUNT < shorter < 0.9 * COUNT, "some facts distract"
 
 
 def test_settings_without_sense(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from rich.console import Console
 
 from interlat.report.evaluation import json_lines, markdown_report, notes, report_evaluation, terminal_report
+from interlat.report.page import facts_of_run
 from interlat.report.summary import summarise
 
 
@@ -67,7 +68,11 @@ def test_json_lines_hold_what_the_tables_hold(make_results):
     assert lines[0]["variant"] == summary.rows[0].variant and lines[-1]["adjusted"] == summary.comparisons[-1].adjusted
 
 
-def test_everything_is_written_and_the_same_again(make_results, tmp_path):
+def test_everything_is_written_and_the_same_again(make_results, tmp_path, monkeypatch):
+    # All but the minute at which the page was made.
+    monkeypatch.setattr(
+        "interlat.report.evaluation.facts_of_run", lambda *told: {**facts_of_run(*told), "date": "today"}
+    )
     one, two = (report_evaluation(make_results(), tmp_path / name) for name in ("one", "two"))
     names = [path.relative_to(tmp_path / "one") for path in one.files]
     assert sorted(path.stem for path in names if path.suffix == ".png") == [

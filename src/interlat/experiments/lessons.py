@@ -2,6 +2,9 @@
 
 A model that was trained on nothing else can then play every member of a team. Nothing of it is latent: what members
 hand over in training are words, in the prompt or as earlier turns of one conversation.
+
+Where the facts are split off, a model learns instead to be either side of a channel: to tell somebody who has only the
+question what it takes, and to solve a problem.
 """
 
 import json
@@ -15,6 +18,8 @@ from interlat.progress import completed, say
 from interlat.tasks.arithmetic import PEOPLE, ArithmeticOptions, arithmetic_problems
 from interlat.tasks.base import Task
 from interlat.tasks.boxed import ASK_FOR_BOX
+from interlat.tasks.published import ANSWER_MARK
+from interlat.tasks.sources import PLACE_OF_TEXT, PLAN_REQUEST
 from interlat.teams.team import Team, joined_messages
 from interlat.teams.topologies import TeamOptions, make_team
 
@@ -25,12 +30,13 @@ CRITIC = "critic"
 
 @dataclass(frozen=True)
 class CollectLessons:
-    """Write conversations about word problems: one agent, members who read words, a team in one conversation."""
+    """Write conversations about word problems: one agent, members who read words, a team in one conversation; or, with
+    split facts, a sender and a solver."""
 
     output: str
     """The JSON-lines file to write: an id and the turns of a conversation on each line."""
     count: int = 10_000
-    """Problems, all of the split train; each gives three conversations."""
+    """Problems, all of the split train; each gives three conversations, or two where the facts are split off."""
     problems: ArithmeticOptions = field(default_factory=ArithmeticOptions)
     """How hard they are, and which."""
     team: TeamOptions = field(default_factory=TeamOptions)
@@ -47,7 +53,7 @@ class CollectLessons:
     def run(self) -> int:
         """Write the file; the number of conversations."""
         completed(collect_lessons(self), "problems")
-        return 3 * self.count
+        return (2 if self.problems.split_facts else 3) * self.count
 
     def report(self, conversations: int) -> None:
         """How many there are."""
@@ -67,16 +73,30 @@ def collect_lessons(config: CollectLessons) -> Iterator[tuple[int, int]]:
     lines = []
     for number, task in enumerate(tasks, start=1):
         rng = random.Random(f"lessons/{config.seed}/{task.id}")
-        lessons = {
-            "alone": _one_conversation(alone, task),
-            "words": _one_member(writing, task, rng, config.wrong_plans),
-            "together": _one_conversation(thinking, task),
-        }
+        lessons = (
+            {"sender": _telling(task), "solver": _solving(task)}
+            if config.problems.split_facts
+            else {
+                "alone": _one_conversation(alone, task),
+                "words": _one_member(writing, task, rng, config.wrong_plans),
+                "together": _one_conversation(thinking, task),
+            }
+        )
         for kind, turns in lessons.items():
             spoken = [{"from": "gpt" if place % 2 else "human", "value": text} for place, text in enumerate(turns)]
             lines.append(json.dumps({"id": f"{task.id}#{kind}", "conversations": spoken}, ensure_ascii=False))
         yield number, len(tasks)
     write_atomically(config.output, "\n".join(lines) + "\n")
+
+
+def _telling(task: Task) -> list[str]:
+    """A sender that is asked as a collection asks it tells what the answer takes, and leaves out all other facts."""
+    return [PLAN_REQUEST.replace(PLACE_OF_TEXT, task.told), str(task.metadata["evidence"])]
+
+
+def _solving(task: Task) -> list[str]:
+    """The facts and the question, and a solution as receivers learn them from a store."""
+    return [task.told, f"{task.metadata['solution']}\n{ANSWER_MARK} {task.answer}"]
 
 
 def _one_conversation(team: Team, task: Task) -> list[str]:

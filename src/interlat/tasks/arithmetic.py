@@ -64,8 +64,9 @@ def arithmetic_problems(count: int, split: str, options: ArithmeticOptions | Non
     """Different problems of one split; no problem is both in train and in test, whatever the numbers and seeds.
 
     The id is ``arithmetic/<split>/<seed>/<number>``, and a problem does not depend on how many are asked for. The
-    answer is a number from 0 to 99; ``metadata`` holds ``plan`` (whose numbers to find, in order), ``solution`` (with
-    the calculations) and ``statements``; the task type says how many statements there are.
+    answer is a number from 0 to 99; ``metadata`` holds ``plan`` (whose numbers to find, in order), ``evidence`` (the
+    statements that the answer takes, in order), ``solution`` (with the calculations) and ``statements``; the task type
+    says how many statements there are.
 
     Args:
         split: train or test; a problem belongs to the one or the other by a digest of its text.
@@ -112,10 +113,17 @@ def _problems(options: ArithmeticOptions) -> Iterator[tuple[str, str, int, dict[
         while len(story.sentences) < length:
             rng.choice(_STATEMENTS)(rng, story, people)
         asked, answer, question, last = _question(rng, story)
-        needed = [story.steps[number] for number in _needed(story, asked)]
+        places = _needed(story, asked)
+        needed = [story.steps[number] for number in places]
         plan = " ".join([*(f"{who}." for who in dict.fromkeys(who for who, _, _ in needed)), "Answer."])
         solution = " ".join([*(calculation for _, _, calculation in needed), f"{last}Answer: {answer}"])
-        metadata: dict[str, object] = {"plan": plan, "solution": solution, "statements": length}
+        evidence = " ".join(story.sentences[number] for number in places)
+        metadata: dict[str, object] = {
+            "plan": plan,
+            "evidence": evidence,
+            "solution": solution,
+            "statements": length,
+        }
         yield " ".join(story.sentences), question, answer, metadata
 
 
