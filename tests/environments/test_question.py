@@ -6,7 +6,7 @@ from interlat.tasks.base import Task, TaskSet
 
 TASKS = TaskSet(
     (
-        Task("a", "What is 1 + 1?", "2", split="test", task_type="easy"),
+        Task("a", "What is 1 + 1?", "2", split="test", task_type="easy", metadata={"level": 3, "solution": "2"}),
         Task("b", "Which one?", "B", options={"A": "one", "B": "two"}, grader="choice"),
     ),
     {"data": "here"},
@@ -20,7 +20,8 @@ def test_a_question_ends_after_one_graded_reply():
         ("a", "What is 1 + 1?", 1),
         ("b", "Which one?", 1),
     ]
-    assert items[0].split == "test" and items[0].facts["answer"] == "2" and len({item.family for item in items}) == 2
+    assert [item.facts for item in items] == [{"answer": "2", "level": 3}, {"answer": "B"}]
+    assert items[0].split == "test" and len({item.family for item in items}) == 2
     assert environment.start(items[:1])[0].text == "What is 1 + 1? Box it. What is 1 + 1?"
     right, wrong = environment.step(items, [r"\boxed{2}", r"\boxed{A}"])
     assert (right.done, right.success, right.score, right.steps) == (True, True, 1.0, 1)

@@ -326,6 +326,11 @@ def test_any_conversations_compress(pipeline, tmp_path):
     list(compress(config))
     short = interlat.load(f"{config.output}/model").think("What is 3 + 3?", steps=2)
     assert isinstance(interlat.load(config.receiver).reply("What is 3 + 3?", message=short), str)
+    for name, value in (("system_prompt", "Count."), ("connector", " plan: "), ("prompt_template", "Q: {text}")):
+        told = ConversationOptions(**{name: value})
+        with pytest.raises(InputError, match=f"{name} of the conversations is .*{value}.*as in its training"):
+            list(compress(dataclasses.replace(config, conversations=told, output=str(tmp_path / name))))
+        assert not list((tmp_path / name).glob("**/*.safetensors"))
 
 
 def test_what_does_not_go_together_is_refused(config, pipeline, tmp_path):

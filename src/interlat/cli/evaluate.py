@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
@@ -17,7 +17,7 @@ from interlat.progress import say
 if TYPE_CHECKING:
     from interlat.results import Results
 
-HOUSEHOLD_FIELDS = frozenset({"settings", "episodes", "games", "draw", "draws"})
+HOUSEHOLD_FIELDS = frozenset({"settings", "episodes", "games", "draw"})
 """Fields of the command of the first edition, which played household games alone."""
 
 
@@ -27,8 +27,8 @@ class EvaluateCommand(Evaluate):
 
     threads: int | None = None
     """Threads of torch on a CPU; None leaves them."""
-    by: str = "split"
-    """Group results by split or by task_type."""
+    by: Literal["split", "task_type", "level"] = "split"
+    """What results are grouped by; math and arithmetic have levels."""
     json: bool = False
     """Print one JSON line a result on stdout at the end."""
 

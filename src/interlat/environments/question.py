@@ -5,7 +5,7 @@ from typing import Any
 
 from interlat.environments.protocol import Item, Outcome
 from interlat.errors import InputError
-from interlat.tasks.base import TaskSet
+from interlat.tasks.base import Task, TaskSet
 from interlat.tasks.grading import extracted_answer, grade
 from interlat.tasks.parallel import map_in_order
 from interlat.tasks.sandbox.execution import Limits
@@ -48,7 +48,7 @@ class QuestionEnvironment:
                 split=task.split,
                 task_type=task.task_type,
                 family=(task.task_type, task.text),
-                facts={"answer": task.answer},
+                facts={"answer": task.answer, **_known(task)},
             )
             for task in self._tasks.values()
         ]
@@ -73,3 +73,9 @@ class QuestionEnvironment:
 
     def close(self) -> None:
         pass
+
+
+def _known(task: Task) -> dict[str, Any]:
+    """What results are also counted by, where it is known."""
+    level = task.metadata.get("level")
+    return {} if level is None else {"level": level}

@@ -233,7 +233,7 @@ def report_evaluation(
     Args:
         records: the results of one configuration, of this or an older version.
         output: the run directory.
-        by: the field that items are grouped by: ``split`` or ``task_type``.
+        by: the field that items are grouped by: ``split``, ``task_type`` or ``level``.
         figures: whether to draw, and to make the page.
         inspections: item -> what was asked, and what its messages say; for the page.
         title: heading of the page.

@@ -360,7 +360,7 @@ def summarise(
 
     Args:
         records: of one configuration, of this or an older version (see `general`).
-        by: the field that items are grouped by, ``split`` or ``task_type``; all together come last.
+        by: the field that items are grouped by, ``split``, ``task_type`` or ``level``; all together come last.
         pairs: which arms are compared with each other.
         needed: the fields that every record must have.
 
@@ -373,7 +373,7 @@ def summarise(
     rows: list[Row] = []
     comparisons: list[Comparison] = []
     for group in groups:
-        chosen = [record for record in known if group in (str(record[by]), ALL)]
+        chosen = [record for record in known if group in (str(record.get(by, "")), ALL)]
         of = {arm.variant: [record for record in chosen if record["variant"] == arm.variant] for arm in arms}
         here = [arm for arm in arms if of[arm.variant]]
         for arm in here:

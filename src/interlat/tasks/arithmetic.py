@@ -65,8 +65,8 @@ def arithmetic_problems(count: int, split: str, options: ArithmeticOptions | Non
 
     The id is ``arithmetic/<split>/<seed>/<number>``, and a problem does not depend on how many are asked for. The
     answer is a number from 0 to 99; ``metadata`` holds ``plan`` (whose numbers to find, in order), ``evidence`` (the
-    statements that the answer takes, in order), ``solution`` (with the calculations) and ``statements``; the task type
-    says how many statements there are.
+    statements that the answer takes, in order), ``solution`` (with the calculations), ``statements`` and ``level``, one
+    less than these; the task type says how many statements there are.
 
     Args:
         split: train or test; a problem belongs to the one or the other by a digest of its text.
@@ -123,6 +123,7 @@ def _problems(options: ArithmeticOptions) -> Iterator[tuple[str, str, int, dict[
             "evidence": evidence,
             "solution": solution,
             "statements": length,
+            "level": length - 1,
         }
         yield " ".join(story.sentences), question, answer, metadata
 

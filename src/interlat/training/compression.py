@@ -87,7 +87,9 @@ def _train(config: Compress, ranks: Ranks, settings: Identity) -> Steps:
     adapter = CommunicationAdapter.load(config.receiver)
     store = thoughts.stores[0]
     adapter.config.check(store.header(), f"the store {store.directory}")
-    chat = ChatFormat(tokenizer, AgentSettings.beside(config.receiver).template)
+    told = AgentSettings.beside(config.receiver)
+    _check_prompts(config, told)
+    chat = ChatFormat(tokenizer, told.template)
     longest = max(config.latent_steps)
     corpus = load_corpus(config, chat, thoughts, lambda item: max(longest, thoughts.rows(item)), ranks)
     on_policy, on_policy_held_out = (
@@ -298,6 +300,18 @@ def _export(config: Compress, thoughts: StoredMessages, adapter: AdapterConfig) 
     with atomic_folder(Path(config.output) / MODEL_FOLDER) as temporary:
         compressor.module.resampler.save(temporary)
         write_atomically(temporary / CARD_FILE, card)
+
+
+def _check_prompts(config: Compress, told: AgentSettings) -> None:
+    """Refuse conversations that begin otherwise than those that the receiver reads at play."""
+    learned = CORPORA[config.corpus].agent_settings(vars(config), told.message_kind)
+    for name in ("system_prompt", "prompt_template", "connector", "allow_special_tokens"):
+        here, there = getattr(learned, name), getattr(told, name)
+        if here != there:
+            raise InputError(
+                f"{name} of the {config.corpus} is {here!r}, and the receiver {config.receiver} is told {there!r}; "
+                "give the same as in its training"
+            )
 
 
 def _settings(config: Compress, manifest: Manifest) -> AgentSettings:
