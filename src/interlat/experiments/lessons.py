@@ -90,13 +90,13 @@ def collect_lessons(config: CollectLessons) -> Iterator[tuple[int, int]]:
 
 
 def _telling(task: Task) -> list[str]:
-    """A sender that is asked as a collection asks it tells what the answer takes, and leaves out all other facts."""
+    """A sender that is asked as a collection asks it tells what the answer takes, from the question backwards."""
     return [PLAN_REQUEST.replace(PLACE_OF_TEXT, task.told), str(task.metadata["evidence"])]
 
 
 def _solving(task: Task) -> list[str]:
-    """The facts and the question, and a solution as receivers learn them from a store."""
-    return [task.told, f"{task.metadata['solution']}\n{ANSWER_MARK} {task.answer}"]
+    """The question and what its answer takes, as a receiver reads them, and a solution as a store gives it to one."""
+    return [f"{task.text}\n{task.metadata['evidence']}", f"{task.metadata['solution']}\n{ANSWER_MARK} {task.answer}"]
 
 
 def _one_conversation(team: Team, task: Task) -> list[str]:

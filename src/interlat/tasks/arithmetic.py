@@ -65,8 +65,8 @@ def arithmetic_problems(count: int, split: str, options: ArithmeticOptions | Non
 
     The id is ``arithmetic/<split>/<seed>/<number>``, and a problem does not depend on how many are asked for. The
     answer is a number from 0 to 99; ``metadata`` holds ``plan`` (whose numbers to find, in order), ``evidence`` (the
-    statements that the answer takes, in order), ``solution`` (with the calculations), ``statements`` and ``level``, one
-    less than these; the task type says how many statements there are.
+    statements that the answer takes, the last one first, as one finds them from the question), ``solution`` (with the
+    calculations), ``statements`` and ``level``, one less than these; the task type says how many statements there are.
 
     Args:
         split: train or test; a problem belongs to the one or the other by a digest of its text.
@@ -117,7 +117,7 @@ def _problems(options: ArithmeticOptions) -> Iterator[tuple[str, str, int, dict[
         needed = [story.steps[number] for number in places]
         plan = " ".join([*(f"{who}." for who in dict.fromkeys(who for who, _, _ in needed)), "Answer."])
         solution = " ".join([*(calculation for _, _, calculation in needed), f"{last}Answer: {answer}"])
-        evidence = " ".join(story.sentences[number] for number in places)
+        evidence = " ".join(story.sentences[number] for number in reversed(places))
         metadata: dict[str, object] = {
             "plan": plan,
             "evidence": evidence,

