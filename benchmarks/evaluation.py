@@ -1,9 +1,10 @@
 """Evaluating a pair against one episode at a time whose prompt is read again each turn, as plain evaluators play.
 
-The bundled scout speaks to its actors in household games, in words and in hidden states; so do the adapters of
-SmolLM2-135M, where that model has been fetched. Each side runs in a process of its own (`benchmarks.evaluation_play`)
-with its models loaded and its games running before the clock starts. The plain side plays the first games only; on
-these both must take the same actions, or there is no result.
+The bundled scout speaks to its actors in household games, not at all, in words and in hidden states; so do the adapters
+of SmolLM2-135M, where that model has been fetched. Ours shares the games over two processes with one thread each, as
+``torchrun --nproc-per-node 2 -m interlat.cli evaluate`` does; the plain side is one process with two threads
+(`benchmarks.evaluation_play`). Models are loaded and games running before the clock starts. The plain side plays the
+first games only; on these both must take the same actions, or there is no result.
 """
 
 import json
@@ -19,7 +20,10 @@ from interlat.errors import BenchmarkError
 from interlat.experiments.household.commands.demo import REAL_MODEL, demo_games
 from interlat.places import known_folder
 
-VARIANTS = ("text", "latent")
+VARIANTS = ("none", "text", "latent")
+"""Without a message the episodes are the longest, as they are under every control."""
+PROCESSES = 2
+"""That our side plays in."""
 SMALL, REAL = "household", f"household, {REAL_MODEL}"
 """What plays, as cases are named."""
 
@@ -66,4 +70,8 @@ def _compared(case: str, effort: Effort) -> Iterator[dict[str, Any]]:
 
 
 def _play(kind: str, case: str, games: Path, count: int, folder: str) -> dict[str, Any]:
-    return run_side("benchmarks.evaluation_play", [kind, case, str(games), str(count), folder], f"the {kind} side")
+    words = ["benchmarks.evaluation_play", kind, case, str(games), str(count), folder]
+    if kind == "ours":
+        launch = ["--standalone", "--nproc-per-node", str(PROCESSES), "-m"]
+        return run_side("torch.distributed.run", [*launch, *words], "our side")
+    return run_side(words[0], words[1:], "the plain side")

@@ -9,7 +9,7 @@ def test_one_record_a_variant_and_both_sides_play_alike(monkeypatch, tmp_path):
     monkeypatch.setattr(bench, "EFFORT", {bench.SMALL: {True: bench.Effort(games=4, plain_games=2)}})
     monkeypatch.setattr(bench, "known_folder", lambda name: tmp_path / "nothing fetched")
     records = list(bench.run(quick=True))
-    assert [record["case"] for record in records] == ["household, text", "household, latent"]
+    assert [record["case"] for record in records] == [f"household, {name}" for name in ("none", "text", "latent")]
     assert all(record["unit"] == "episodes/min" and record["ours"] > 0 for record in records)
 
 
