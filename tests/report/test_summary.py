@@ -78,6 +78,11 @@ def test_forms_of_one_answer_vote_together():
         record["success"] = record["given"] != "7"
     (row,) = summarise(records).rows
     assert row.sampled.majority.estimate == 1.0
+    failed = [{**one, "failure": "does not fit", "success": False} for one in records]
+    for one in failed:
+        del one["given"]
+    (row,) = summarise(failed).rows
+    assert (row.sampled.majority.estimate, row.sampled.pass_at[3].estimate) == (0.0, 0.0)
 
 
 def test_one_answer_a_question_and_games_are_not_voted_on(make_results):

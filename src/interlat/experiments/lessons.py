@@ -49,6 +49,10 @@ class CollectLessons:
     def __post_init__(self) -> None:
         if not 0 <= self.wrong_plans <= 1:
             raise InputError(f"wrong_plans is {self.wrong_plans}; give 0 to 1")
+        if self.problems.split_facts and (self.team != TeamOptions() or self.wrong_plans != type(self).wrong_plans):
+            raise InputError(
+                "a sender and a solver are no team; leave out team and wrong_plans, or problems.split_facts"
+            )
 
     def run(self) -> int:
         """Write the file; the number of conversations."""

@@ -262,14 +262,14 @@ def _item(record: Record) -> tuple[str, str]:
 
 
 def _sampled(records: Sequence[Record]) -> Sampled | None:
-    """Majority vote and pass@k, where every record has an answer and every item several.
+    """Majority vote and pass@k, where every record has an answer, or failed without one, and every item several.
 
     Of an item with n answers, c of them right, one of k is right with the chance 1 - C(n - c, k) / C(n, k), which is
     unbiased for any n >= k. Source: M. Chen et al. (2021), arXiv 2107.03374, equation 1.
     """
     of = [list(found) for _, found in groupby(sorted(records, key=_item), _item)]
     fewest = min(map(len, of))
-    if fewest < 2 or any("given" not in record for record in records):
+    if fewest < 2 or any("given" not in record and not record["failure"] for record in records):
         return None
     right = [(len(found), sum(bool(record["success"]) for record in found)) for found in of]
 
