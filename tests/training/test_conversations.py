@@ -615,6 +615,31 @@ def test_what_was_really_collected_can_be_learned(kind, tmp_path):
     assert QWEN.tokenizer.decode(learned).startswith(f"{reply}<|im_end|>")
 
 
+def test_a_receiver_does_not_learn_with_the_notes_that_its_sender_read(tmp_path):
+    rows = [{"question": "what is n?", "answer": n, "told": f"n is {n}."} for n in range(4)]
+    (tmp_path / "data.json").write_text(json.dumps(rows))
+    engine = make_agent("qwen2", ConversationOptions(), reads=False).engine
+    for part in (engine.model, engine.tokenizer):
+        part.save_pretrained(tmp_path / "model")
+    fields = RecordFields(notes="told")
+    source = TaskSource("records", str(tmp_path / "data.json"), fields=fields)
+    config = CollectThoughts(
+        str(tmp_path / "model"), source, str(tmp_path / "store"), method="compressed", latent_steps=2
+    )
+    list(collect_thoughts(config))
+    store = LatentStore.open(tmp_path / "store")
+    assert store.entry(0).task == "n is 0.\n\nwhat is n?", "what the sender read"
+    joined = ConversationOptions(data=str(tmp_path / "data.json"), kind="records", fields=fields)
+    for options, thoughts in ((ConversationOptions(), store), (joined, store), (joined, None)):
+        found = load_corpus(options, QWEN, thoughts, store.length, 0.3)
+        examples = examples_of(found)
+        assert len(examples) == 4
+        for item, example in examples.items():
+            asked = QWEN.tokenizer.decode(example.before)
+            assert "what is n?" in asked and "n is" not in asked
+            assert found.corpus.task_of[item] == item, "one question about other facts is another task"
+
+
 @FOR_ALL
 def test_without_a_place_for_a_message_a_conversation_is_as_it_is(name):
     family, chat = FAMILIES[name], CHATS[name]

@@ -13,6 +13,9 @@ SENDER_NOTES = "sender_notes"
 """Key of the metadata of a stored thought with the notes of its task, where it has any."""
 
 
+_BELOW_NOTES = "\n\n"
+
+
 @dataclass(frozen=True)
 class Task:
     """One question and what is known about its answer."""
@@ -41,7 +44,20 @@ class Task:
     @property
     def told(self) -> str:
         """What a sender that may see everything is told: the notes, an empty line, the text."""
-        return f"{self.notes}\n\n{self.text}" if self.notes else self.text
+        return f"{self.notes}{_BELOW_NOTES}{self.text}" if self.notes else self.text
+
+
+def text_of_told(told: str, notes: str) -> str:
+    """The text of a task of which it is known what a sender was told (`Task.told`), and the notes in it.
+
+    Raises:
+        InputError: it was not told these notes.
+    """
+    if not notes:
+        return told
+    if not told.startswith(notes + _BELOW_NOTES):
+        raise InputError(f"the task {told[:60]!r} does not begin with its notes {notes[:60]!r}; collect it again")
+    return told.removeprefix(notes + _BELOW_NOTES)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from interlat.engine.chat import ASSISTANT, ChatFormat, Turn
 from interlat.engine.prompt import Latents, Part, Text, Tokens, token_ids_of
 from interlat.errors import InputError, InterlatError, PromptError
 from interlat.store.reading import LatentStore
-from interlat.tasks.base import Task
+from interlat.tasks.base import SENDER_NOTES, Task, text_of_told
 from interlat.tasks.boxed import last_boxed
 from interlat.tasks.conversations import load_conversations, turns_of
 from interlat.tasks.published import ANSWER_MARK
@@ -101,9 +101,10 @@ def load_corpus(
     """The conversations about the thoughts of a store, with some tasks held out.
 
     An item is a thought, so several samples of a task are items with the same conversation; they and all others with
-    the same text (but for white space) are one task. Where some thoughts are of the split "validation", their tasks are
-    held out; else a ``validation_share`` of them, at random but always the same ones. Tasks of the split "test" are in
-    neither part. An item of which no example can be made is left out and counted.
+    the same notes and text (but for white space) are one task. Where some thoughts are of the split "validation", their
+    tasks are held out; else a ``validation_share`` of them, at random but always the same ones. Tasks of the split
+    "test" are in neither part. Notes that only the sender was told are in no conversation.
+    An item of which no example can be made is left out and counted.
 
     Args:
         options: which conversations.
@@ -121,7 +122,7 @@ def load_corpus(
         raise InputError(f"validation_share is {validation_share}, expected a number between 0 and 1; correct it")
     items, missing = _items(options, store)
     first_with: dict[str, str] = {}
-    task_of = {item: first_with.setdefault(" ".join(task.text.split()), task.id) for item, task in items.items()}
+    task_of = {item: first_with.setdefault(" ".join(task.told.split()), task.id) for item, task in items.items()}
     splits: dict[str, set[str]] = defaultdict(set)
     for item, task in items.items():
         splits[task_of[item]].add(task.split)
@@ -211,7 +212,10 @@ def _items(options: ConversationOptions, store: LatentStore | None) -> tuple[dic
             entry = store.entry(identifier)
             answer = entry.metadata.get("answer")
             known = "" if answer is None else str(answer)
-            tasks[identifier] = Task(entry.task_id, entry.task, known, entry.split, metadata=entry.metadata)
+            # A receiver gets the text alone, as it does at play.
+            notes = str(entry.metadata.get(SENDER_NOTES) or "")
+            text = text_of_told(entry.task, notes)
+            tasks[identifier] = Task(entry.task_id, text, known, entry.split, metadata=entry.metadata, notes=notes)
         return tasks, 0
     if options.kind == "conversations":
         loaded = load_conversations(options.data, options.split, options.task_turn)
