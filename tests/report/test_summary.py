@@ -160,7 +160,7 @@ def test_items_are_grouped_by_another_field_on_request(make_results):
     added = [r for r in records if r["task_type"] == "add" and r["variant"] == "text"]
     assert rows_of(summary, "add")["text"].episodes == len(added)
     levelled = [{**record, "level": 1 + number % 2} for number, record in enumerate(records)]
-    assert summarise(levelled, by="level").groups == ("1", "2", ALL)
+    assert summarise(levelled, by="level").groups == ("level 1", "level 2", ALL)
     assert summarise(records, by="level").groups == ("",), "no record has one"
     assert groups_of([{"split": name} for name in ("zoo", "unseen", "train", "seen")]) == (
         *("train", "seen", "unseen", "zoo", ALL),

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from interlat.report.figures import INK, svg_of
 from interlat.report.reader import ANY_CHANNEL, Inspection, Wording, grouped, pack_items, rows_by_channel
-from interlat.report.summary import ALL, Comparison, Record, Row, Summary
+from interlat.report.summary import Comparison, Record, Row, Summary
 from interlat.report.table import Column, donor_columns, p_text, points
 
 LARGEST_DATA = 4_000_000
@@ -113,7 +113,7 @@ def render_page(
         donor_columns=donor_columns(),
         donor_notes=about_donors,
         uncontrolled=any(map(is_uncontrolled, summary.rows)),
-        headlines={split: headline(summary, split) for split in summary.groups if split != ALL},
+        headlines={split: headline(summary, split) for split in summary.groups},
         figures=[(caption, _inline_svg(caption, figure)) for caption, figure in figures.values()],
         significant=SIGNIFICANT,
         examples=[_example(item, inspections) for item in items[:_ITEMS_WITHOUT_SCRIPT]],

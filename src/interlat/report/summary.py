@@ -27,6 +27,8 @@ Record = Mapping[str, Any]
 
 ALL = "all"
 """The group of all items together, where there are several groups."""
+LEVEL = "level"
+"""The field of questions that says how hard they are."""
 ROLES = ("none", "text", "latent", "control")
 """What an arm is for, in the order of tables and figures."""
 NEEDED = ("item", "variant", "success")
@@ -231,10 +233,15 @@ def arms_of(records: Sequence[Record]) -> list[Arm]:
 
 def groups_of(records: Sequence[Record], by: str = "split") -> tuple[str, ...]:
     """The values of a field of the records, then `ALL` if there are several."""
-    names = {str(record.get(by, "")) for record in records}
+    names = {_group(record, by) for record in records}
     place = {name: number for number, name in enumerate(_SPLIT_ORDER)}
     found = sorted(names, key=lambda name: (place.get(name, len(place)), name))
     return tuple(found) if len(found) == 1 else (*found, ALL)
+
+
+def _group(record: Record, by: str) -> str:
+    name = str(record.get(by, ""))
+    return f"level {name}" if name and by == LEVEL else name
 
 
 def controls_of(arm: Arm, arms: Sequence[Arm]) -> list[Arm]:
@@ -373,7 +380,7 @@ def summarise(
     rows: list[Row] = []
     comparisons: list[Comparison] = []
     for group in groups:
-        chosen = [record for record in known if group in (str(record.get(by, "")), ALL)]
+        chosen = [record for record in known if group in (_group(record, by), ALL)]
         of = {arm.variant: [record for record in chosen if record["variant"] == arm.variant] for arm in arms}
         here = [arm for arm in arms if of[arm.variant]]
         for arm in here:
