@@ -7,7 +7,7 @@ import pytest
 
 from interlat.catalogue import MODELS
 from interlat.errors import CheckpointError
-from interlat.places import adapter_base, cache_folder, gguf_file, known_folder, model_place
+from interlat.places import adapter_base, cache_folder, gguf_file, known_folder, model_place, short_name
 
 NAME = "smollm2-135m"
 
@@ -75,3 +75,9 @@ def test_every_known_model_says_what_a_user_must_know():
         assert all("==" in package for package in model.packages)
         assert model.download_bytes > 0 and model.file_bytes < model.folder_bytes
     assert [name for name in MODELS.names() if MODELS[name].terms] == ["gemma-3-270m"]
+
+
+def test_a_headline_calls_a_trained_model_by_its_training():
+    names = {"runs/actor/model": "actor", "org/name": "name", "smollm2-135m": "smollm2-135m", "model": "model"}
+    assert {place: short_name(place) for place in names} == names
+    assert short_name(Path("/models/qwen.gguf")) == "qwen.gguf"

@@ -52,6 +52,12 @@ def model_place(named: str | Path) -> str:
     return str(folder)
 
 
+def short_name(named: str | Path) -> str:
+    """What a headline calls a model: the last part of its path or id, and of a training's ``model`` the training."""
+    place = Path(named)
+    return place.parent.name if place.name == "model" and place.parent.name else place.name
+
+
 def gguf_file(place: str) -> Path | None:
     """The GGUF file that a place is, or the only one in a folder without other weights; None where it is no GGUF model.
 

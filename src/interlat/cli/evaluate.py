@@ -12,6 +12,7 @@ from rich.console import Console
 
 from interlat.cli.main import COMMANDS, run_stage
 from interlat.evaluation.settings import Evaluate
+from interlat.places import short_name
 from interlat.progress import say
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class EvaluateCommand(Evaluate):
             self.output,
             by=self.by,
             inspections=read_inspections(self.output).get("items", {}),
-            title=f"{self.environment}: from {Path(self.sender).name} to {Path(self.receiver or self.sender).name}",
+            title=f"{self.environment}: from {short_name(self.sender)} to {short_name(self.receiver or self.sender)}",
             command=shlex.join(sys.argv),
         )
         Console(stderr=True).print(report.table)

@@ -13,6 +13,7 @@ from rich.console import Console
 from interlat.cli.main import run_stage
 from interlat.config import Given, read_fields
 from interlat.evaluation.team_settings import ARRANGEMENTS, Arrangement, EvaluateTeams
+from interlat.places import short_name
 from interlat.progress import say
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class RunTeam(EvaluateTeams):
             for record in records:
                 print(json.dumps(record, ensure_ascii=False))
         questions = {task.id: task.text for task in self.task.load("solve").tasks}
-        task = f"teams on {self.task.kind}: {Path(self.model).name}"
+        task = f"teams on {self.task.kind}: {short_name(self.model)}"
         table = report_teams(records, self.output, questions=questions, title=task, command=shlex.join(sys.argv))
         Console(stderr=True).print(table)
         if found.note:
