@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from interlat.engine import llama_family
 from interlat.engine.backend import TransformersBackend
 from interlat.engine.hf import Engine
 from interlat.engine.llama_family import LlamaFamilyBackend, is_llama_family
@@ -73,6 +74,21 @@ def test_bfloat16_rounds_like_the_modules(build_model, make_tokenizer):
     (ours, _, _), (theirs, _, _) = converse(lean, torch.bfloat16), converse(plain, torch.bfloat16)
     for mine, other in zip(ours[:3], theirs[:3], strict=True):
         torch.testing.assert_close(mine, other, atol=0.1, rtol=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("key_heads", [1, 4])
+def test_a_mask_for_all_layers_gives_the_same_bits_as_one_for_each(
+    key_heads, dtype, build_model, make_tokenizer, monkeypatch
+):
+    model, tokenizer = build_model("qwen2", num_key_value_heads=key_heads).to(dtype), make_tokenizer("chatml")
+    found = []
+    for most in (llama_family.KEPT_MASK, 0):
+        monkeypatch.setattr(llama_family, "KEPT_MASK", most)
+        found.append(converse(Engine.wrap(model, tokenizer), dtype))
+    (ours, our_ids, _), (theirs, their_ids, _) = found
+    assert our_ids == their_ids
+    assert all(torch.equal(mine, other) for mine, other in zip(ours, theirs, strict=True))
 
 
 def test_changed_weights_count(build_model, make_tokenizer):

@@ -63,12 +63,17 @@ def _is_known_layer(model: PreTrainedModel, layer: Any) -> bool:
     return all(_is_own(model, norm, "RMSNorm") for norm in norms) and all(type(one) is nn.Linear for one in linears)
 
 
+KEPT_MASK = 2**25
+"""Most bytes of a mask that is kept for all layers."""
+
+
 class LlamaFamilyBackend:
     """Runs a model of the Llama family step by step; reads the parameters of ``model`` and copies none."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         decoder = model.model
         self.layers = [_Layer(layer) for layer in decoder.layers]
+        self.groups = self.layers[0].groups
         self.norm = _Norm(decoder.norm)
         self.rotary = decoder.rotary_emb
         config = model.config
@@ -110,6 +115,10 @@ class LlamaFamilyBackend:
             batch, width, size = embeddings.shape
             start, end = buffer.length, buffer.length + width
             masks = masks_of(start, end)
+            # Once for all layers, but not what would stand beside all that a long prompt needs.
+            once = layer_mask is None and batch * width * end * self.groups * embeddings.element_size() <= KEPT_MASK
+            if once:
+                masks = {kind: self._added(mask, width, embeddings.dtype) for kind, mask in masks.items()}
             cos = cosine.narrow(2, start - first, width)
             sin = sine.narrow(2, start - first, width)
             states = embeddings.reshape(batch * width, size)
@@ -117,6 +126,8 @@ class LlamaFamilyBackend:
                 mask = masks[kind]
                 if mask is not None and layer_mask is not None:
                     mask = mask & positions_of_layer(layer_mask, index, end)
+                if not once:
+                    mask = self._added(mask, width, embeddings.dtype)
                 states = layer(states, width, index, buffer, cos, sin, mask)
                 if recorder is not None and index + 1 in wanted:
                     recorder.see(index + 1, states.view(batch, width, size))
@@ -124,6 +135,19 @@ class LlamaFamilyBackend:
             return self.norm(states).view(batch, width, size)
 
         return forward
+
+    def _added(
+        self, mask: Bool[Tensor, "B 1 Q T"] | None, width: int, dtype: torch.dtype
+    ) -> Float[Tensor, "B 1 GQ T"] | None:
+        """What attention adds to its scores, 0 or minus infinity; attention makes the same of a Boolean mask.
+
+        The columns of query heads that share a key head come behind each other, see `_Layer`.
+        """
+        if mask is None:
+            return None
+        groups = self.groups if width > 1 else 1
+        added = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -math.inf)
+        return added.repeat(1, 1, groups, 1) if groups > 1 else added
 
     def _rotary_tables(
         self, positions: Int[Tensor, "B C"]
@@ -181,7 +205,7 @@ class _Layer:
         buffer: KeyValueBuffer,
         cosine: Float[Tensor, "B 1 Q d"],
         sine: Float[Tensor, "B 1 Q d"],
-        mask: Bool[Tensor, "B 1 Q T"] | None,
+        mask: Float[Tensor, "B 1 GQ T"] | None,
     ) -> Float[Tensor, "N D"]:
         """The N = B x Q rows of ``width`` Q columns after layer number ``index``, whose keys go into ``buffer``."""
         normed = self.input_norm(states)
@@ -208,14 +232,12 @@ class _Layer:
         query: Float[Tensor, "B Hq Q d"],
         keys: Float[Tensor, "B H T d"],
         values: Float[Tensor, "B H T d"],
-        mask: Bool[Tensor, "B 1 Q T"] | None,
+        mask: Float[Tensor, "B 1 GQ T"] | None,
     ) -> Float[Tensor, "N C"]:
         batch, heads, width, size = query.shape
         if width == 1 or (mask is not None and self.groups > 1):
             # Query heads that share a key head become queries of that one; no key is repeated.
             grouped = query.reshape(batch, heads // self.groups, self.groups * width, size)
-            if mask is not None and width > 1:
-                mask = mask.repeat(1, 1, self.groups, 1)
             attended = functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=self.scale)
             return attended.view(batch, heads, width, size).transpose(1, 2).reshape(batch * width, heads * size)
         if self.groups > 1:
