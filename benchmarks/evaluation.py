@@ -38,7 +38,7 @@ class Effort:
 
 
 EFFORT = {
-    SMALL: {True: Effort(games=60, plain_games=6), False: Effort(games=200, plain_games=24)},
+    SMALL: {True: Effort(games=60, plain_games=12), False: Effort(games=200, plain_games=24)},
     REAL: {True: Effort(games=24, plain_games=2), False: Effort(games=60, plain_games=6)},
 }
 
