@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis.strategies import data, integers, sampled_from
 from pydantic import Field
 
+from interlat.cli.evaluate import EvaluateCommand
 from interlat.cli.main import COMMANDS, parse
 from interlat.cli.team import RunTeam
 from interlat.collect.thoughts import CollectThoughts
@@ -118,6 +119,7 @@ KINDS = {
     "alfworld-mini/preference.yaml": TrainPreference,
     "alfworld-mini/scout.yaml": TrainScout,
     "alfworld-mini/thoughts.yaml": CollectThoughts,
+    "alfworld-mini/variants.yaml": Evaluate,
     "alfworld-smollm2/actor.yaml": TrainActor,
     "alfworld-smollm2/base.yaml": TrainActor,
     "alfworld-smollm2/evaluate.yaml": Evaluate,
@@ -133,6 +135,16 @@ KINDS = {
     "latentmas/math-own-prompts.yaml": RunTeam,
     "latentmas/real.yaml": RunTeam,
     "latentmas/solver.yaml": TrainActor,
+    "math/actor.yaml": TrainActor,
+    "math/baseline.yaml": TrainActor,
+    "math/collect.yaml": CollectThoughts,
+    "math/compress.yaml": Compress,
+    "math/evaluate.yaml": EvaluateCommand,
+    "math/mini/actor.yaml": TrainActor,
+    "math/mini/base.yaml": TrainActor,
+    "math/mini/compress.yaml": Compress,
+    "math/mini/evaluate.yaml": EvaluateCommand,
+    "math/mini/thoughts.yaml": CollectThoughts,
 }
 
 

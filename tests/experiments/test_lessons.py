@@ -121,7 +121,7 @@ def test_settings_without_sense(tmp_path):
     with pytest.raises(InputError, match="ask for at least 1"):
         list(collect_lessons(CollectLessons(str(tmp_path / "x"), count=0)))
     assert not (tmp_path / "x").exists()
-    with pytest.raises(InputError, match="there is no team"):
+    with pytest.raises(InputError, match="are no team"):
         CollectLessons(str(tmp_path / "x"), wrong_plans=0.1, problems=ArithmeticOptions(split_facts=True))
     hard = CollectLessons(str(tmp_path / "x"), count=3, problems=ArithmeticOptions(statements=(2, 10)))
     assert len(list(collect_lessons(hard))) == 3
