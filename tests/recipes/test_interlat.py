@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from interlat.cli.main import COMMANDS, main, parse
 from interlat.environments.alfworld.world import AlfworldWorld
 from interlat.environments.protocol import EnvironmentOptions
 from interlat.experiments.household.author import AuthorOptions, author_games
+from recipe_commands import commands_in
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "recipes" / "interlat"
@@ -26,12 +26,6 @@ SMALL = {
     "evaluate": ["--options.steps", "2", "--max-plan-tokens", "12", "--max-new-tokens", "4", "--dtype", "float32"],
 }
 """What makes a command of the recipe small, by its first word."""
-
-
-def commands_in(text):
-    """The words of every command in the blocks of a README or in the lines of a log, without what launches it."""
-    lines = [line for block in re.findall(r"```\n(.+?)```", text, re.DOTALL) for line in block.splitlines()]
-    return [shlex.split(re.sub(r"^(torchrun .*-m interlat\.cli|interlat) ", "", line)) for line in lines if line]
 
 
 def conversations(root):

@@ -2,12 +2,12 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 
 from interlat.cli.main import main
+from recipe_commands import commands_in
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "recipes" / "math"
@@ -44,12 +44,7 @@ def test_the_commands_of_the_readme_make_every_row_of_the_table(save_model, tmp_
     data = stand_in(tmp_path / "math.jsonl", 20)
     model = str(save_model("base", positions=8192))
     readme = (FOLDER / "README.md").read_text()
-    blocks = re.findall(r"```\n(.+?)```", readme, re.DOTALL)[:2]
-    lines = [
-        re.sub(r"^(torchrun .*-m interlat\.cli|interlat) ", "", line) for block in blocks for line in block.splitlines()
-    ]
-    lines = [line for block in blocks for line in block.splitlines()]
-    commands = [shlex.split(re.sub(r"^(torchrun .*-m interlat\.cli|interlat) ", "", line)) for line in lines]
+    commands = [words for words in commands_in(readme) if "--config" in words]
     assert [words[0] for words in commands[:4]] == ["collect", "train", "compress", "evaluate"] and len(commands) == 9
     names = {"collect": ["--model"], "train": ["--start"], "compress": ["--sender"], "evaluate": ["--sender"]}
     for words in commands:

@@ -115,7 +115,7 @@ class LlamaFamilyBackend:
             batch, width, size = embeddings.shape
             start, end = buffer.length, buffer.length + width
             masks = masks_of(start, end)
-            # Once for all layers, but not what would stand beside all that a long prompt needs.
+            # A mask is converted once for all layers, unless keeping it would raise the peak memory.
             once = layer_mask is None and batch * width * end * self.groups * embeddings.element_size() <= KEPT_MASK
             if once:
                 masks = {kind: self._added(mask, width, embeddings.dtype) for kind, mask in masks.items()}

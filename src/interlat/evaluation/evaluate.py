@@ -208,5 +208,5 @@ def results_of(config: Evaluate) -> Results:
 
 
 def _draws(config: Evaluate) -> list[Evaluate]:
-    """The settings of each draw: those of one draw, under a seed of its own."""
+    """The settings of each draw. Each is those of a run with one draw and its own seed."""
     return [dataclasses.replace(config, draws=1, seed=config.seed + draw) for draw in range(config.draws)]

@@ -261,11 +261,16 @@ def channel_pairs(arms: Sequence[Arm]) -> list[tuple[Arm, Arm, str]]:
 
 def _by_item(records: Sequence[Record], field: str) -> list[float]:
     """The mean of a field for each item, over its seeds."""
-    return [statistics.fmean(float(r[field]) for r in of) for _, of in groupby(sorted(records, key=_item), _item)]
+    return [statistics.fmean(float(record[field]) for record in found) for found in _items(records)]
 
 
-def _item(record: Record) -> tuple[str, str]:
-    return record["split"], record["item"]
+def _items(records: Sequence[Record]) -> list[list[Record]]:
+    """The records of each item."""
+
+    def item(record: Record) -> tuple[str, str]:
+        return record["split"], record["item"]
+
+    return [list(found) for _, found in groupby(sorted(records, key=item), item)]
 
 
 def _sampled(records: Sequence[Record]) -> Sampled | None:
@@ -274,7 +279,7 @@ def _sampled(records: Sequence[Record]) -> Sampled | None:
     Of an item with n answers, c of them right, one of k is right with the chance 1 - C(n - c, k) / C(n, k), which is
     unbiased for any n >= k. Source: M. Chen et al. (2021), arXiv 2107.03374, equation 1.
     """
-    of = [list(found) for _, found in groupby(sorted(records, key=_item), _item)]
+    of = _items(records)
     fewest = min(map(len, of))
     if fewest < 2 or any("given" not in record and not record["failure"] for record in records):
         return None
