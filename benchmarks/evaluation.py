@@ -38,7 +38,8 @@ class Effort:
 
 
 EFFORT = {
-    SMALL: {True: Effort(games=60, plain_games=12), False: Effort(games=200, plain_games=24)},
+    # As many games as an evaluation has; 60 leave our batches half empty.
+    SMALL: {True: Effort(games=200, plain_games=16), False: Effort(games=400, plain_games=32)},
     REAL: {True: Effort(games=24, plain_games=2), False: Effort(games=60, plain_games=6)},
 }
 

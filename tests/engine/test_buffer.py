@@ -81,14 +81,13 @@ def test_a_moved_memory_is_let_go_layer_by_layer(monkeypatch, holes):
     layers = [weakref.ref(layer) for layer in (*moved.cache.keys, *moved.cache.values)]
     alive = []
 
-    def allocated(tensor, capacity):
+    def watched(shape, like):
         alive.append(sum(layer() is not None for layer in layers))
-        return tensor.clone()
+        return zeros(shape, like)
 
-    monkeypatch.setattr("interlat.engine.buffer.allocated", allocated)
+    monkeypatch.setattr("interlat.engine.buffer.zeros", watched)
     KeyValueBuffer.continuing(moved, 1)
-    # Of a layer whose columns are gathered, the copy is already all that is left.
-    assert alive == [8 - holes - n for n in range(8)]
+    assert alive == [8 - n for n in range(8)]
     assert not any(layer() is not None for layer in layers)
 
 
@@ -98,6 +97,49 @@ def test_a_memory_that_somebody_holds_stays_as_it_is():
     buffer, _ = KeyValueBuffer.continuing(DonatedCache(memory), 2)
     buffer.keys[0].fill_(7)
     assert all(torch.equal(layer, old) for layer, old in zip(memory.keys, before, strict=True))
+
+
+def held(cache, sequence):
+    """What one sequence holds in every layer, one position behind another, without holes."""
+    layers = [*cache.keys, *cache.values]
+    return [
+        torch.stack([layer[sequence, :, t] for t in range(cache.width) if cache.attention_mask[sequence, t]])
+        for layer in layers
+    ]
+
+
+@pytest.mark.parametrize("sequences", [[0, 1], [1], [1, 0, 1]])
+@pytest.mark.parametrize("kind", ["holes", "compact", "views", "other strides", "holes behind a full sequence"])
+def test_sequences_selected_with_room_hold_what_they_held_and_are_continued_in_place(sequences, kind):
+    memory = ragged_memory(layers=2)
+    if kind == "compact":
+        memory = memory.compact()
+    elif kind == "holes behind a full sequence":
+        memory = dataclasses.replace(memory, attention_mask=memory.attention_mask | torch.tensor([[True], [False]]))
+    elif kind == "views":
+        buffer, rest = KeyValueBuffer.continuing(memory, 3)
+        keys, values = buffer.contents()
+        memory = dataclasses.replace(rest, keys=keys, values=values, spare=buffer)
+    elif kind == "other strides":
+        keys = tuple(torch.randn(2, 5, 7, 2).permute(0, 3, 1, 2)[..., 2:5] for _ in range(2))
+        memory = dataclasses.replace(memory, keys=keys, values=tuple(k.flip(2) for k in keys))
+    before = [layer.clone() for layer in (*memory.keys, *memory.values)]
+    selected, plain = KeyValueBuffer.selecting(memory, sequences, 2), memory.select(sequences)
+    for name in ("attention_mask", "position_ids", "segment_ids", "next_position", "hidden_states"):
+        assert torch.equal(getattr(selected, name), getattr(plain, name)), name
+    for row, sequence in enumerate(sequences):
+        for mine, theirs in zip(held(selected, row), held(memory, sequence), strict=True):
+            assert torch.equal(mine, theirs)
+    buffer = selected.spare
+    assert continued(selected, 2) is buffer and not any(k[:, :, selected.width :].any() for k in buffer.keys)
+    buffer.keys[0].fill_(7)
+    assert all(torch.equal(a, b) for a, b in zip((*memory.keys, *memory.values), before, strict=True))
+
+
+def test_what_holds_nothing_is_selected_with_room():
+    nothing = ragged_memory(layers=1).trim(torch.zeros(2, 5, dtype=torch.bool))
+    selected = KeyValueBuffer.selecting(nothing, [1], 2)
+    assert selected.width == 0 and selected.spare.keys[0].shape == (1, 2, 2, 3) and not selected.spare.keys[0].any()
 
 
 def memory_with_spare(positions=3):

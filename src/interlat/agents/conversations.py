@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from interlat.agents.sender import Clock
+from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.cache import CachedSequence, KVCache, join_sequences
 from interlat.engine.cache_message import cache_of_message
+from interlat.engine.prompt import prompt_length, tokenize
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError
 from interlat.messages import CacheMessage, Message
@@ -95,15 +97,14 @@ class Conversations:
             rows: places among the running ones.
             texts: the next user turn of each.
         """
-        memory = self._memory
-        if rows and list(rows) != list(range(len(self.running))):
-            memory = memory.select(rows)
         self.running = [self.running[row] for row in rows]
         self.clock.items = max(1, len(rows))
         if rows:
-            chat = self.agent.chat
-            prompts = [chat.continuation(text) for text in texts]
-            self._memory = self.agent.engine.prefill(prompts, memory, spare=self._spare)
+            agent = self.agent
+            prompts = [tokenize(agent.chat.continuation(text), agent.engine.tokenizer) for text in texts]
+            longest = max(prompt_length(prompt) for prompt in prompts)
+            memory = KeyValueBuffer.selecting(self._memory, rows, longest + self._spare)
+            self._memory = agent.engine.prefill(prompts, memory, spare=self._spare)
         self.clock.lap(READING)
 
 

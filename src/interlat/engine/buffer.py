@@ -2,6 +2,7 @@
 
 import math
 import mmap
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from interlat.engine.cache import DonatedCache, KVCache, gather_positions
+from interlat.engine.cache import DonatedCache, KVCache, compacting
 from interlat.engine.origin import Origin
 
 OWN_PAGES = 2**20
@@ -60,16 +61,42 @@ class KeyValueBuffer:
         if (chosen is None or with_holes) and buffer is not None and buffer.is_shown_by(cache, positions):
             return buffer, replace(cache, keys=(), values=(), spare=None)
         cache = replace(cache, keys=(), values=(), spare=None)
+        gather = None
         if chosen is not None:
+            gather = _Gather(chosen, torch.arange(len(cache), device=chosen.device), positions)
             cache = cache.gather(chosen)
         buffer = cls(cache.width + positions)
         buffer.length = cache.width
         while keys:
             for whole, layers in ((buffer.keys, keys), (buffer.values, values)):
                 layer = layers.pop(0)
-                layer = layer if chosen is None else gather_positions(layer, chosen)
-                whole.append(allocated(layer, buffer.capacity))
+                whole.append(allocated(layer, buffer.capacity) if gather is None else gather(layer))
         return buffer, cache
+
+    @classmethod
+    def selecting(cls, cache: KVCache, sequences: Sequence[int], positions: int) -> KVCache:
+        """`KVCache.select` with room for ``positions`` more, which its first continuation takes: one copy, not two.
+
+        Args:
+            cache: stays as it is.
+            sequences: numbers of its sequences.
+            positions: how many are to come.
+
+        Raises:
+            InputError: a sequence does not exist.
+        """
+        selected = replace(cache, keys=(), values=(), spare=None).select(sequences)
+        index = torch.tensor(list(sequences), dtype=torch.long, device=cache.attention_mask.device)
+        mask = cache.attention_mask.index_select(0, index)
+        chosen = compacting(mask)
+        if chosen is None:
+            chosen = torch.arange(cache.width, device=mask.device).expand(len(mask), -1)
+        gather = _Gather(chosen, index, positions)
+        buffer = cls(selected.width + positions)
+        buffer.length = selected.width
+        buffer.keys, buffer.values = [gather(k) for k in cache.keys], [gather(v) for v in cache.values]
+        keys, values = buffer.contents()
+        return replace(selected, keys=keys, values=values, spare=buffer)
 
     def is_shown_by(self, cache: KVCache, positions: int) -> bool:
         """Whether a cache shows all positions in use, and as many more fit."""
@@ -163,6 +190,42 @@ def allocated(layer: Float[Tensor, "B H T d"], capacity: int) -> Float[Tensor, "
     return whole
 
 
+class _Gather:
+    """Copies some sequences of a layer, of each its own positions, with room behind them: each number once.
+
+    Args:
+        positions: of each sequence.
+        sequences: their numbers.
+        room: positions behind them, which are zero.
+    """
+
+    def __init__(self, positions: Int[Tensor, "N M"], sequences: Int[Tensor, "N"], room: int) -> None:
+        self._length = positions.shape[1]
+        self._positions = functional.pad(positions, (0, room))
+        self._sequences = sequences
+        self._index: dict[tuple[int, ...], Tensor] = {}
+
+    def __call__(self, layer: Float[Tensor, "B H T d"]) -> Float[Tensor, "N H C d"]:
+        size = layer.shape[3]
+        if not layer.shape[2]:
+            return zeros((len(self._sequences), layer.shape[1], self._positions.shape[1], size), layer)
+        if layer.stride(3) != 1 or any(stride % size for stride in layer.stride()[:3]):
+            layer = layer.contiguous()
+        # In rows of d numbers. Layers are alike, so that most share one index.
+        strides = tuple(stride // size for stride in layer.stride()[:3])
+        if (*strides, layer.shape[1]) not in self._index:
+            per_sequence, per_head, per_position = strides
+            heads = torch.arange(layer.shape[1], device=layer.device)[:, None]
+            where = self._sequences[:, None, None] * per_sequence + heads * per_head
+            self._index[*strides, layer.shape[1]] = where + self._positions[:, None] * per_position
+        index = self._index[*strides, layer.shape[1]]
+        rows = 1 + sum((count - 1) * stride for count, stride in zip(layer.shape, strides, strict=False))
+        whole = zeros((*index.shape, size), layer)
+        torch.index_select(layer.as_strided((rows, size), (size, 1)), 0, index.view(-1), out=whole.view(-1, size))
+        whole[:, :, self._length :] = 0
+        return whole
+
+
 def zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
     """Zeros of the dtype and on the device of another tensor.
 
@@ -175,6 +238,9 @@ def zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
     if like.device.type != "cpu" or size < OWN_PAGES:
         return like.new_zeros(shape)
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        # Most of the time of a copy went into getting pages of 4 KB one by one.
+        pages.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(pages, dtype=like.dtype).view(shape)
 
 

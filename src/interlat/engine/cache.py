@@ -113,11 +113,10 @@ class KVCache:
             )
         next_position, hidden_states = (one.index_select(0, index) for one in (self.next_position, self.hidden_states))
         chosen = replace(self, next_position=next_position, hidden_states=hidden_states)
-        mask = self.attention_mask.index_select(0, index)
-        if mask.shape[1] == _longest(mask):
+        positions = compacting(self.attention_mask.index_select(0, index))
+        if positions is None:
             return chosen._map(lambda tensor: tensor.index_select(0, index))
         # Both choices in one copy.
-        positions = _positions_of(mask)
         return chosen._map(functools.partial(gather_positions, positions=positions, sequences=index))
 
     def gather(self, positions: Int[Tensor, "B N"]) -> "KVCache":
@@ -170,7 +169,7 @@ class KVCache:
 
     def compact_positions(self) -> Int[Tensor, "B N"] | None:
         """The positions that `compact` gathers; None where it gathers nothing."""
-        return None if _longest(self.attention_mask) == self.width else _positions_of(self.attention_mask)
+        return compacting(self.attention_mask)
 
     def released(self) -> "KVCache":
         """The same cache for models that did not make it: what they read in it is not what its maker meant.
@@ -300,6 +299,11 @@ def positions_ahead(cache: KVCache, count: int) -> tuple[Bool[Tensor, "B C"], In
     ahead = torch.arange(count, device=cache.next_position.device)
     attention_mask = torch.cat([cache.attention_mask, cache.attention_mask.new_ones(len(cache), count)], dim=1)
     return attention_mask, torch.cat([cache.position_ids, cache.next_position[:, None] + ahead], dim=1)
+
+
+def compacting(mask: Bool[Tensor, "B T"]) -> Int[Tensor, "B N"] | None:
+    """For each sequence the positions to keep for a cache as narrow as can be; None where none can be left out."""
+    return None if _longest(mask) == mask.shape[1] else _positions_of(mask)
 
 
 def _longest(keep: Bool[Tensor, "B T"]) -> int:
