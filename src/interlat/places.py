@@ -1,7 +1,7 @@
 """Where a model is: what stands for it on the command line, in YAML and in Python, without torch.
 
-A name means, in this order: a folder or file that exists (so a folder of that name in the current directory wins), a
-model of `interlat models list`, a hub id.
+A name that begins with ``openai:`` is a model behind a server. Any other means, in this order: a folder or file that
+exists (so a folder of that name in the current directory wins), a model of `interlat models list`, a hub id.
 """
 
 import json
@@ -16,6 +16,8 @@ CACHE_VARIABLE = "INTERLAT_CACHE"
 ADAPTER_CONFIG = "adapter_config.json"
 """What makes a folder a PEFT adapter."""
 GGUF_MAGIC = b"GGUF"
+REMOTE = "openai:"
+"""What stands before the name of a model that runs behind an OpenAI-compatible server."""
 
 
 def cache_folder() -> Path:

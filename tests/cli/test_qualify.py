@@ -47,3 +47,9 @@ def test_what_cannot_tell_is_refused_before_anything_is_played(pair, tmp_path):
 def test_one_model_is_one_evaluation(pair, tmp_path):
     assert list(config(pair, tmp_path, receiver="").evaluations) == ["self"]
     assert list(config(pair, tmp_path).evaluations) == ["self", "pair"]
+
+
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+def test_a_model_behind_a_server_cannot_be_qualified(side):
+    with pytest.raises(InputError, match="openai:x runs behind a server, which gives words only"):
+        Qualify(**{"sender": "a", "receiver": "b", side: "openai:x"}, output="anywhere")

@@ -104,3 +104,8 @@ def test_an_unknown_engine_is_refused_by_name():
 def test_the_reference_is_an_engine(qwen):
     assert isinstance(qwen, HFEngine) and qwen.layers == qwen.config.num_hidden_layers
     assert qwen.output_embeddings is qwen.model.get_output_embeddings().weight
+
+
+def test_a_model_behind_a_server_is_no_model_here():
+    with pytest.raises(InputError, match=r"openai:x runs behind a server, and the model itself is needed here"):
+        load_engine("openai:x")

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interlat.agents.conversations import Conversations, caches_of
+from interlat.agents.conversations import Conversations, Talk, caches_of
 from interlat.agents.prompt import chat_prompt
 from interlat.agents.sender import SenderOutput, think, write
 from interlat.agents.settings import AgentSettings
@@ -355,7 +355,7 @@ class Agent:
 
     def converse(
         self, texts: Sequence[str], messages: Sequence[Message | None] | None = None, *, spare: int = 0
-    ) -> Conversations:
+    ) -> Talk:
         """Open several conversations, one batch; each goes as it would alone.
 
         Args:
@@ -367,6 +367,30 @@ class Agent:
             CheckpointError, MessageError, PromptError: as `reply`.
         """
         return Conversations(self, texts, [None] * len(texts) if messages is None else messages, spare)
+
+    def written(self, tasks: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[SenderOutput]:
+        """Write a plan for each task, one batch, each with its seed: what a channel sends is made of this.
+
+        Raises:
+            PromptError: as `write`, for any of the tasks.
+        """
+        return write(self, tasks, sampling, seeds)
+
+    def check_sends(self, channel: str, kind: str) -> None:
+        """Check that it can send over a channel of some kind, before any message is made.
+
+        Raises:
+            MessageError: its model gives words only.
+        """
+
+    def check_speaks(self) -> None:
+        """Check that it can hold a conversation. Raises PromptError if the tokenizer has no chat template."""
+        _ = self.chat
+
+    @property
+    def number_format(self) -> str:
+        """What its model computes in, such as bfloat16."""
+        return str(self.engine.dtype).removeprefix("torch.")
 
     @property
     def chat(self) -> ChatFormat:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from interlat.agents.sender import Clock
 from interlat.engine.buffer import KeyValueBuffer
@@ -39,7 +39,33 @@ class Turn:
     """Passes of the batch that the turn took part in, the reading included."""
 
 
-class Conversations:
+class Talk(Protocol):
+    """Conversations side by side, as an environment plays them."""
+
+    running: list[int]
+    """The conversations that go on, by their numbers."""
+    clock: Clock
+
+    def reply(self, sampling: Sampling, seeds: Sequence[int] | None = None) -> list[Turn]:
+        """The next reply in every running conversation, in their order.
+
+        Args:
+            sampling: how to decode.
+            seeds: one for each running conversation, where it samples.
+        """
+        ...
+
+    def go_on(self, rows: Sequence[int], texts: Sequence[str]) -> None:
+        """Leave out all running conversations but some, and read what is said to these.
+
+        Args:
+            rows: places among the running ones.
+            texts: the next user turn of each.
+        """
+        ...
+
+
+class Conversations(Talk):
     """Conversations at different lengths in one batch; what one says never depends on the others.
 
     Args:
@@ -57,7 +83,6 @@ class Conversations:
     ) -> None:
         self.agent = agent
         self.running = list(range(len(texts)))
-        """The conversations that go on, by their numbers."""
         self.clock = Clock(len(texts))
         latents = agent.read_many(messages)
         self.clock.lap(ADAPTER)
@@ -69,12 +94,6 @@ class Conversations:
         self.clock.lap(READING)
 
     def reply(self, sampling: Sampling, seeds: Sequence[int] | None = None) -> list[Turn]:
-        """The next reply in every running conversation, in their order.
-
-        Args:
-            sampling: how to decode.
-            seeds: one for each running conversation, where it samples.
-        """
         engine, opened = self.agent.engine, self.agent.chat.opened_thought
         decoded = engine.decode(self._memory, sampling, seeds)
         self.clock.lap(REPLYING)
@@ -91,12 +110,6 @@ class Conversations:
         return turns
 
     def go_on(self, rows: Sequence[int], texts: Sequence[str]) -> None:
-        """Leave out all running conversations but some, and read what is said to these.
-
-        Args:
-            rows: places among the running ones.
-            texts: the next user turn of each.
-        """
         self.running = [self.running[row] for row in rows]
         self.clock.items = max(1, len(rows))
         if rows:

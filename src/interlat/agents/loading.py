@@ -13,7 +13,7 @@ from interlat.connectors.bridge import Bridge
 from interlat.engine.checkpoint import companion_file
 from interlat.engine.protocol import Engine, load_model
 from interlat.engine.template import TemplateOptions
-from interlat.places import at_home
+from interlat.places import REMOTE, at_home
 
 
 def load(
@@ -24,8 +24,12 @@ def load(
     trust_remote_code: bool = False,
     template: TemplateOptions | None = None,
     engine: str = "hf",
+    base_url: str = "",
 ) -> Agent:
     """Load an agent: any Hugging Face causal language model or GGUF file, with what interlat keeps beside it.
+
+    ``openai:NAME`` is a model behind an OpenAI-compatible server, which writes and replies in words alone; its number
+    format and device are the server's affair.
 
     Beside the model in its folder may stand ``adapter.safetensors`` (it reads hidden messages), ``bridge.safetensors``
     (it was trained to send a few latents) and ``agent.json`` (role, prompts, sampling; see `AgentSettings`).
@@ -36,12 +40,19 @@ def load(
         dtype, device, trust_remote_code: see `interlat.engine.hf.HFEngine.load`.
         template: arguments of the chat template, over those in ``agent.json``.
         engine: what runs the model, by its name among `interlat.engine.protocol.ENGINES`.
+        base_url: of an ``openai:`` model, see `interlat.engine.openai.OpenAIEngine`.
 
     Raises:
         InputError: there is no such engine.
         CheckpointError: no usable model in that place, or its parts are damaged or do not fit each other.
     """
     place = at_home(path_or_hub_id)
+    if place.startswith(REMOTE):
+        from interlat.agents.remote import RemoteAgent
+        from interlat.engine.openai import OpenAIEngine
+
+        settings = AgentSettings(template=template or TemplateOptions())
+        return RemoteAgent(OpenAIEngine(place.removeprefix(REMOTE), base_url), settings=settings)
     runs, settings = load_engine(
         place, template, engine=engine, dtype=dtype, device=device, trust_remote_code=trust_remote_code
     )

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from interlat.agents.agent import Agent
-from interlat.agents.sender import SenderOutput, write
+from interlat.agents.sender import SenderOutput
 from interlat.engine.cache_message import header_of
 from interlat.engine.sampling import Sampling
 from interlat.errors import InputError
@@ -54,7 +54,7 @@ class Channel:
         self, sender: Agent, texts: Sequence[str], keys: Sequence[str], options: SendOptions
     ) -> list[SenderOutput]:
         """Let the sender work on some texts, one batch; ``keys`` seed its samples."""
-        return write(sender, texts, options.sampling, [sender.seed(options.seed, key) for key in keys])
+        return sender.written(texts, options.sampling, [sender.seed(options.seed, key) for key in keys])
 
     def message(self, made: SenderOutput, options: SendOptions) -> Message | None:
         """What travels of it, hidden states in their number format; None where nothing does."""

@@ -10,6 +10,7 @@ from interlat.engine.options import TemplateOptions
 from interlat.errors import InputError
 from interlat.evaluation.settings import Evaluate
 from interlat.files import write_atomically
+from interlat.places import REMOTE
 from interlat.progress import completed, say
 
 if TYPE_CHECKING:
@@ -76,6 +77,12 @@ class Qualify:
 
         if self.count < ENOUGH:
             raise InputError(f"count is {self.count}, expected at least {ENOUGH}: fewer secrets tell nothing")
+        for model in (self.sender, self.receiver):
+            if model.startswith(REMOTE):
+                raise InputError(
+                    f"{model} runs behind a server, which gives words only, and here states and caches are tried; give "
+                    "a folder or hub id"
+                )
 
     @property
     def evaluations(self) -> dict[str, Evaluate]:

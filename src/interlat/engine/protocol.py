@@ -26,6 +26,7 @@ from interlat.engine.sampling import Sampling
 from interlat.engine.streaming import Completion, Request
 from interlat.engine.template import TemplateOptions
 from interlat.errors import InputError
+from interlat.places import REMOTE
 from interlat.registry import Registry
 from interlat.states import StateAt
 
@@ -191,4 +192,9 @@ def load_model(path_or_hub_id: str, engine: str = "hf", **options: Any) -> Engin
         CheckpointError: there is no usable model in that place.
         InputError: there is no such engine, or an option has a wrong value.
     """
+    if path_or_hub_id.startswith(REMOTE):
+        raise InputError(
+            f"{path_or_hub_id} runs behind a server, and the model itself is needed here; give a folder or hub id. "
+            "`interlat evaluate` takes it as sender and receiver of text"
+        )
     return ENGINES[engine].load(path_or_hub_id, **options)

@@ -14,6 +14,7 @@ from interlat.channels.protocol import SendOptions, channel_named
 from interlat.config import did_you_mean
 from interlat.controls.messages import control_named, controls_of, fits
 from interlat.engine.distributed import Ranks
+from interlat.engine.openai import address_of
 from interlat.engine.sampling import Sampling
 from interlat.environments.protocol import ENVIRONMENTS, Environment, EnvironmentOptions
 from interlat.environments.question import QuestionEnvironment
@@ -22,6 +23,7 @@ from interlat.evaluation.inspections import write_inspections
 from interlat.evaluation.run import Arm, Play, check_arms, read_run, run
 from interlat.evaluation.settings import ALL, Evaluate
 from interlat.files import content_digest
+from interlat.places import REMOTE
 from interlat.results import Results
 from interlat.tasks.base import TaskSet
 from interlat.tasks.grading import GRADERS, PLACE_OF_FORMAT
@@ -101,7 +103,7 @@ def evaluate_steps(config: Evaluate, ranks: Ranks | None = None) -> Iterator[tup
 
 def load_agents(config: Evaluate, ranks: Ranks) -> dict[str, Agent]:
     """Sender and receiver with their prompts; one model is loaded once."""
-    device, names = ranks.device(config.device), ("engine", "dtype", "template", "trust_remote_code")
+    device, names = ranks.device(config.device), ("engine", "dtype", "template", "trust_remote_code", "base_url")
     options: dict[str, Any] = {name: getattr(config, name) for name in names}
     sender = load(config.sender, device=device, **options)
     alone = config.receiver in ("", config.sender)
@@ -175,6 +177,9 @@ def settings_hash(config: Evaluate) -> str:
     # Not the fields that a command adds.
     names = {one.name for one in dataclasses.fields(Evaluate)}.difference(_UNHASHED)
     fields = {name: value for name, value in dataclasses.asdict(config).items() if name in names}
+    del fields["base_url"]
+    if any(model.startswith(REMOTE) for model in (config.sender, config.receiver)):
+        fields["base_url"] = address_of(config.base_url)
     for name, first in (("secrets", SecretOptions()), ("connector", ""), ("options", {})):
         if getattr(config, name) == first:
             del fields[name]  # as hashes had it before there were others

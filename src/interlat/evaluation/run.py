@@ -185,10 +185,11 @@ def check_arms(agents: Mapping[str, Agent], arms: Sequence[Arm]) -> None:
     senders = [arm.sender for arm in arms if arm.channel.kind != "none"]
     for name in dict.fromkeys([*senders, *(arm.receiver for arm in arms)]):
         try:
-            _ = agents[name].chat
+            agents[name].check_speaks()
         except PromptError as error:
             raise PromptError(f"{agents[name].engine.name} cannot be {name}: {error}") from error
     for channel, sender, receiver in dict.fromkeys((arm.channel, arm.sender, arm.receiver) for arm in arms):
+        agents[sender].check_sends(channel.name, channel.kind)
         header = channel.header(agents[sender])
         if header is None:
             continue
@@ -258,7 +259,7 @@ def player_of(
                 "environment": environment.name,
                 "seed": settings.seed,
                 "exact": settings.exact,
-                "dtype": str(receiver.engine.dtype).removeprefix("torch."),
+                "dtype": receiver.number_format,
                 "failure": failure or ("" if arm.channel.kind == "none" else one.failure),
                 **_record(arm, item, one, message, episode),
                 **donor,

@@ -7,6 +7,7 @@ from interlat.config import CHECKED_BY_CLASS
 from interlat.engine.options import TemplateOptions
 from interlat.environments.protocol import read_options
 from interlat.errors import InputError
+from interlat.places import REMOTE
 from interlat.tasks.arithmetic import ArithmeticOptions
 from interlat.tasks.records import RecordFields
 from interlat.tasks.secret import SecretOptions
@@ -19,14 +20,17 @@ class Evaluate:
     """A sender speaks over channels to a receiver, which acts in an environment, with controls."""
 
     sender: str
-    """Folder or hub id of the sender."""
+    """Folder or hub id of the sender; openai:NAME is a model behind an OpenAI-compatible server, for text alone."""
     environment: str
     """A benchmark (gsm8k, medqa, ... see `interlat tasks list`), records, conversations, arithmetic, secret, or an
     environment of many actions (alfworld, household, textcraft, ... see `interlat environments list`)."""
     output: str
     """The run directory; the same command continues what is there."""
     receiver: str = ""
-    """Folder or hub id of the receiver; empty is the sender's model itself."""
+    """Folder or hub id of the receiver, or openai:NAME; empty is the sender's model itself."""
+    base_url: str = ""
+    """openai:NAME: address of the server, such as http://localhost:8000/v1; empty is $OPENAI_BASE_URL, else OpenAI's
+    own. The key comes from $OPENAI_API_KEY alone."""
     data: tuple[str, ...] = ()
     """Files, folders or hub ids of the items; empty is the environment's own place."""
     split: str = ""
@@ -102,6 +106,11 @@ class Evaluate:
             raise InputError("channels is empty; name at least one, such as none and text")
         if ALL in self.controls and len(self.controls) > 1:
             raise InputError(f"controls is {list(self.controls)}; all is every control, give it alone")
+        if self.base_url and not any(one.startswith(REMOTE) for one in (self.sender, self.receiver)):
+            raise InputError(
+                f"base_url is {self.base_url!r}, and neither sender nor receiver is behind a server; name one as "
+                f"{REMOTE}NAME, or leave base_url out"
+            )
         for name, template in (
             ("sender_template", self.sender_template),
             ("receiver_template", self.receiver_template),
