@@ -241,7 +241,7 @@ def player_of(
 
     def play_items(name: str, items: Sequence[Item]) -> Iterator[dict[str, Any]]:
         arm = of_name[name]
-        receiver, swapped = agents[arm.receiver], _is_cross_task(arm)
+        receiver, swapped = agents[arm.receiver], is_cross_task(arm)
         makers = [partners[item.id] if swapped else item.id for item in items]
         made = sends.of(arm.channel, arm.sender, agents[arm.sender], makers)
         messages = [arm.channel.message(one, settings.send) for one in made]
@@ -276,7 +276,7 @@ def _content(origin: Mapping[str, Any]) -> dict[str, Any]:
 
 def _partners(arms: Sequence[Arm], items: Sequence[Item], seed: int) -> Mapping[str, str]:
     """Whose message each item gets under the control that swaps messages, over all items of the run."""
-    if not any(_is_cross_task(arm) for arm in arms):
+    if not any(is_cross_task(arm) for arm in arms):
         return {}
     ids = [item.id for item in items]
     families = [item.family or (item.id,) for item in items]
@@ -284,7 +284,8 @@ def _partners(arms: Sequence[Arm], items: Sequence[Item], seed: int) -> Mapping[
     return {item: ids[partner] for item, partner in zip(ids, chosen, strict=True)}
 
 
-def _is_cross_task(arm: Arm) -> bool:
+def is_cross_task(arm: Arm) -> bool:
+    """Whether each item gets the message of another one."""
     return arm.control.replace("-", "_") == CROSS_TASK
 
 

@@ -128,14 +128,42 @@ def test_the_batch_size_changes_no_episode(played, pipeline, tmp_path):
     assert {(line["item"], line["variant"]): actions(line) for line in one_by_one} == expected
 
 
+def looked_into(config, records):
+    """What `inspect_plans` finds, and the games done at each step."""
+    stage, steps = inspect_plans(config, records), []
+    while True:
+        try:
+            steps.append(next(stage)[0])
+        except StopIteration as end:
+            return end.value, steps
+
+
 def test_inspections_decode_every_row(played, pipeline):
     output, records, _ = played
-    inspections = inspect_plans(settings(pipeline, output), records)
+    inspections, _ = looked_into(settings(pipeline, output), records)
     for item in inspections.values():
-        for row in item["rows"]:
-            assert len(row["top"]) == 5
-            assert sum(chance for _, chance in row["top"]) <= 1.001
+        assert item["rows"] and all(len(row["top"]) == 5 for row in item["rows"])
+        assert all(sum(chance for _, chance in row["top"]) <= 1.001 for row in item["rows"])
     json.dumps(inspections)
+
+
+def test_plans_are_looked_into_as_they_are_written_and_not_written_again(played, pipeline, tmp_path, monkeypatch):
+    output, records, lines = played
+    config, without = settings(pipeline, output), settings(pipeline, tmp_path / "none", variants=("none", "cross_task"))
+    list(evaluate_household(without, records))
+    # Neither variant has the plan of the very game, so that all are written now; a torn last line is one of them.
+    afterwards, steps = looked_into(without, records)
+    games = len({line["item"] for line in lines})
+    assert steps == [0, *range(3, games, 3), games]
+    path = tmp_path / "none" / household.PLANS_FILE
+    path.write_bytes(path.read_bytes()[:-40])
+    again, steps = looked_into(without, records)
+    assert steps == [games - 1, games] and again == afterwards
+    written = {line["item"]: line["plan"] for line in lines if line["variant"] == "text"}
+    assert {item: one["plan"] for item, one in afterwards.items()} == written
+    monkeypatch.setattr(household, "load", None)
+    while_played, steps = looked_into(config, records)
+    assert steps == [games] and while_played == afterwards
 
 
 def test_unknown_variants_and_missing_checkpoints_are_refused(pipeline, tmp_path):

@@ -8,9 +8,8 @@ of the latent actor. One JSON line an episode in ``results.jsonl``; what is ther
 """
 
 import dataclasses
-import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from interlat.evaluation.episodes import ENVIRONMENT, Episode
 from interlat.evaluation.inspections import INSPECTIONS_FILE as INSPECTIONS_FILE
 from interlat.evaluation.inspections import rows_of as inspected_rows
 from interlat.evaluation.run import RESULTS_FILE as RESULTS_FILE
-from interlat.evaluation.run import Arm, Play, Player, check_arms, player_of, read_run, resumed, text_for
+from interlat.evaluation.run import Arm, Play, Player, check_arms, is_cross_task, player_of, read_run, resumed, text_for
 from interlat.evaluation.sends import Sends
 from interlat.experiments.household.environment import HouseholdEnvironment
 from interlat.experiments.household.prompts import SCOUT_REQUEST
@@ -44,7 +43,7 @@ from interlat.experiments.household.settings import DEFAULT_VARIANTS as DEFAULT_
 from interlat.experiments.household.settings import Checkpoints as Checkpoints
 from interlat.experiments.household.settings import EvaluateHousehold as EvaluateHousehold
 from interlat.experiments.household.variants import rows_of
-from interlat.files import write_atomically
+from interlat.files import append_line, read_lines, write_atomically
 from interlat.messages import HiddenMessage, Message
 from interlat.progress import completed
 from interlat.results import Results
@@ -59,6 +58,11 @@ EPISODE_FIELDS: Mapping[str, type] = {
     "turns": list,
 }
 """What every line of this configuration has beside item, variant and hash, so that a report can be made of it."""
+PLANS_FILE = "plans.jsonl"
+"""In the run directory: one line for each game, with what the latents of its plan decode to."""
+TOKENS_SEEN = 5
+"""Tokens that are kept of each latent."""
+_PLANS = HiddenChannel()
 _READS: dict[str, MessageKind] = {"none": "none", "text": "text", "list": "text", "latent": "hidden"}
 """Actor -> the kind of message that it was trained with."""
 
@@ -90,7 +94,15 @@ def evaluate_household(config: EvaluateHousehold, records: Sequence[dict[str, An
     def begin() -> Player:
         agents = agents_of(config)
         check_arms(agents, arms)
-        return player_of(environment, agents, arms, settings, Ranks(), functools.partial(_more, _dtype_of(agents)))
+        seen = set(_plans_seen(config))
+
+        def more(arm: Arm, item: Item, made: SenderOutput, message: Message | None, episode: Episode) -> dict[str, Any]:
+            if _is_greedy_plan(arm) and item.id not in seen:
+                _see_plan(config, agents["scout"], item, made)
+                seen.add(item.id)
+            return _more(_dtype_of(agents), arm, message, made, episode)
+
+        return player_of(environment, agents, arms, settings, Ranks(), more)
 
     try:
         yield from resumed(
@@ -184,9 +196,12 @@ def as_scout(agent: Agent, style: str = "plan") -> Agent:
     return dataclasses.replace(agent, settings=settings)
 
 
-def _more(
-    dtype: str, arm: Arm, item: Item, made: SenderOutput, message: Message | None, episode: Episode
-) -> dict[str, Any]:
+def _is_greedy_plan(arm: Arm) -> bool:
+    """Whether the sender wrote the plan of the very game that is played."""
+    return (arm.sender, arm.channel.source) == ("scout", _PLANS.source) and not is_cross_task(arm)
+
+
+def _more(dtype: str, arm: Arm, message: Message | None, made: SenderOutput, episode: Episode) -> dict[str, Any]:
     states = message.hidden_states if isinstance(message, HiddenMessage) else None
     size = 0 if message is None else message.byte_size
     if states is not None and arm.control == INT8:
@@ -215,23 +230,47 @@ def read_played(directory: str | Path) -> Results:
     return read_run(directory, fields={"split": str, "success": bool})
 
 
-def inspect_plans(config: EvaluateHousehold, records: Sequence[dict[str, Any]], top: int = 5) -> dict[str, Any]:
-    """What each latent of the scout's plans decodes to under its own LM head, for the report's reader."""
+def inspect_plans(
+    config: EvaluateHousehold, records: Sequence[dict[str, Any]]
+) -> Generator[tuple[int, int], None, dict[str, Any]]:
+    """What each latent of the scout's plans decodes to under its own LM head, for the report's reader.
+
+    Yields (games done, games in all), and returns game -> what was found. Plans that were written while the games were
+    played are not written again.
+    """
     games = HouseholdEnvironment(EnvironmentOptions(), records).items()
-    scout = as_scout(load(config.checkpoints.scout, dtype=config.dtype, device=config.device, template=config.template))
-    channel, options = HiddenChannel(), play_settings(config).send
-    sends = Sends({game.id: text_for(game, "all") for game in games}, config.batch_size, options)
-    made = sends.of(channel, "scout", scout, [game.id for game in games])
-    result: dict[str, Any] = {}
-    for game, one in zip(games, made, strict=True):
-        message = channel.message(one, options)
-        result[game.id] = {
-            "task": game.question.rsplit("Your task is to: ", 1)[-1],
-            "evidence": game.notes,
-            "plan": one.text,
-            "rows": [] if message is None else inspected_rows(inspect(message, scout, top_k=top)),
-        }
-    return result
+    found = _plans_seen(config)
+    missing = [game for game in games if game.id not in found]
+    yield len(games) - len(missing), len(games)
+    if missing:
+        scout = as_scout(
+            load(config.checkpoints.scout, dtype=config.dtype, device=config.device, template=config.template)
+        )
+        sends = Sends({game.id: text_for(game, "all") for game in games}, config.batch_size, play_settings(config).send)
+        for start in range(0, len(missing), config.batch_size):
+            part = missing[start : start + config.batch_size]
+            for game, one in zip(part, sends.of(_PLANS, "scout", scout, [game.id for game in part]), strict=True):
+                found[game.id] = _see_plan(config, scout, game, one)
+            yield len(games) - len(missing) + start + len(part), len(games)
+    return {game.id: found[game.id] for game in games}
+
+
+def _see_plan(config: EvaluateHousehold, scout: Agent, game: Item, made: SenderOutput) -> dict[str, Any]:
+    """Look into a plan and keep what was found in the run directory."""
+    message = _PLANS.message(made, play_settings(config).send)
+    seen = {
+        "task": game.question.rsplit("Your task is to: ", 1)[-1],
+        "evidence": game.notes,
+        "plan": made.text,
+        "rows": [] if message is None else inspected_rows(inspect(message, scout, top_k=TOKENS_SEEN)),
+    }
+    append_line(Path(config.output) / PLANS_FILE, {"config_hash": config.hash, "item": game.id, "seen": seen})
+    return seen
+
+
+def _plans_seen(config: EvaluateHousehold) -> dict[str, dict[str, Any]]:
+    lines = read_lines(Path(config.output) / PLANS_FILE)
+    return {line["item"]: line["seen"] for line in lines if line["config_hash"] == config.hash}
 
 
 def played_under_seeds(
@@ -264,6 +303,7 @@ def played_with_inspections(
         begun: called before the first episode, where nothing was refused.
     """
     completed(evaluate_household(config, records), "episodes", begun=begun)
-    inspections = json.dumps(inspect_plans(config, records), ensure_ascii=False)
+    seen = completed(inspect_plans(config, records), "plans looked into")
+    inspections = json.dumps(seen, ensure_ascii=False)
     write_atomically(Path(config.output) / INSPECTIONS_FILE, inspections)
     return results_of(config)
