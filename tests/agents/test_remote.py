@@ -44,6 +44,15 @@ def test_replies_have_read_the_words_and_leave_thoughts_out(agent):
         remote.reply_many(["one", "two"], [None])
 
 
+def test_a_thought_that_does_not_end_is_no_answer(chat_server):
+    server = chat_server(thinks=lambda _: ("<think>hm", "length"))
+    remote = interlat.load("openai:thinks", base_url=server.url)
+    (reply,) = remote.reply_many(["one"])
+    assert reply == "" and not reply.stopped
+    with pytest.raises(MessageError, match="still thinking after 9 tokens"):
+        remote.reply("one", max_new_tokens=9)
+
+
 def test_a_conversation_goes_on_with_all_that_was_said(agent):
     remote, server = agent
     talk = remote.converse(["one", "two"], [None, TextMessage("hint")])

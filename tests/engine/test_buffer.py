@@ -1,4 +1,5 @@
 import dataclasses
+import mmap
 import weakref
 
 import pytest
@@ -218,3 +219,17 @@ def test_spare_capacity_belongs_to_the_very_positions(change):
         assert torch.equal(mine[:, :, : copied.length], theirs)
     assert copied is not buffer and continued(memory, 4) is not buffer
     assert continued(memory, 3) is buffer
+
+
+def test_a_kernel_without_large_pages_gives_small_ones(monkeypatch):
+    asked = []
+
+    class Pages(mmap.mmap):
+        def madvise(self, option):
+            asked.append(option)
+            raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(mmap, "mmap", Pages)
+    monkeypatch.setattr(mmap, "MADV_HUGEPAGE", 14, raising=False)
+    layer = zeros((1, 2, 1024, 256), torch.zeros(1))
+    assert asked == [14] and layer.shape == (1, 2, 1024, 256) and not layer.any()

@@ -60,7 +60,13 @@ class RemoteAgent(Agent):
         seed: int = 0,
     ) -> Reply:
         limit = self._sampling(sampling, max_new_tokens)
-        return self.reply_many([text], [message], sampling=limit, seed=seed)[0]
+        (answer,) = self.reply_many([text], [message], sampling=limit, seed=seed)
+        if not answer and not answer.stopped:
+            raise MessageError(
+                f"{self.engine.name} was still thinking after {limit.max_new_tokens} tokens, so there is no answer; "
+                "raise max_new_tokens"
+            )
+        return answer
 
     def reply_many(
         self,
@@ -80,7 +86,7 @@ class RemoteAgent(Agent):
             part = slice(start, start + batch_size)
             talk = self.converse(texts[part], given[part])
             turns = talk.reply(limit, [self.seed(seed, text) for text in texts[part]])
-            replies += [Reply(turn.text, turn.stopped) for turn in turns]
+            replies += [Reply(turn.text, turn.stopped and final_part(turn.written) is not None) for turn in turns]
         return replies
 
     def check(self, header: Header) -> None:

@@ -1,5 +1,6 @@
 """Preallocated keys and values: positions are written in place, and a `KVCache` shows the first of them."""
 
+import contextlib
 import math
 import mmap
 from collections.abc import Sequence
@@ -239,8 +240,9 @@ def zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
         return like.new_zeros(shape)
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        # Most of the time of a copy went into getting pages of 4 KB one by one.
-        pages.madvise(mmap.MADV_HUGEPAGE)
+        # Most of the time of a copy went into getting pages of 4 KB one by one. A kernel without large pages refuses.
+        with contextlib.suppress(OSError):
+            pages.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(pages, dtype=like.dtype).view(shape)
 
 
