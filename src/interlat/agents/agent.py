@@ -47,6 +47,14 @@ class Reply(str):
         return reply
 
 
+def one_for_each(texts: Sequence[str], messages: Sequence[Message | None] | None) -> list[Message | None]:
+    """The message of each text, None where there is none. Raises InputError: not as many messages as texts."""
+    given: list[Message | None] = [None] * len(texts) if messages is None else list(messages)
+    if isinstance(texts, str) or len(given) != len(texts):
+        raise InputError(f"{len(given)} messages for {len(texts)} texts, expected a list of texts and one for each")
+    return given
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Agent:
     """A model that writes, thinks and replies. Raises CheckpointError if its parts do not fit each other."""
@@ -263,9 +271,7 @@ class Agent:
             InputError: not as many messages as texts.
             CheckpointError, MessageError, PromptError: as `reply`, for any of them, before anything is answered.
         """
-        given = [None] * len(texts) if messages is None else list(messages)
-        if isinstance(texts, str) or len(given) != len(texts):
-            raise InputError(f"{len(given)} messages for {len(texts)} texts, expected a list of texts and one for each")
+        given = one_for_each(texts, messages)
         prompts, memory = self.prompts(texts, given)
         requests = [
             Request(

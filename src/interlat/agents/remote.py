@@ -3,13 +3,13 @@
 import dataclasses
 from collections.abc import Sequence
 
-from interlat.agents.agent import Agent, Reply
+from interlat.agents.agent import Agent, Reply, one_for_each
 from interlat.agents.conversations import READING, REPLYING, Talk, Turn
 from interlat.agents.sender import PREFILL, THINKING, Clock, SenderOutput
 from interlat.engine.cache_message import header_of
 from interlat.engine.openai import ChatTurns, OpenAIEngine
 from interlat.engine.sampling import Sampling
-from interlat.errors import InputError, MessageError
+from interlat.errors import MessageError
 from interlat.messages import Header, Message, TextMessage
 from interlat.reasoning import final_part
 from interlat.tasks.sources import PLACE_OF_TEXT, PLAN_REQUEST
@@ -78,9 +78,7 @@ class RemoteAgent(Agent):
         seed: int = 0,
         batch_size: int = 16,
     ) -> list[Reply]:
-        given = [None] * len(texts) if messages is None else list(messages)
-        if isinstance(texts, str) or len(given) != len(texts):
-            raise InputError(f"{len(given)} messages for {len(texts)} texts, expected a list of texts and one for each")
+        given = one_for_each(texts, messages)
         limit, replies = self._sampling(sampling, max_new_tokens), list[Reply]()
         for start in range(0, len(texts), batch_size):
             part = slice(start, start + batch_size)
