@@ -57,6 +57,27 @@ def test_probabilities_are_renormalised_over_what_is_kept():
     assert torch.bincount(chosen, minlength=4).tolist() == [0, 4000, 3000, 0]
 
 
+@pytest.mark.parametrize("options", [{}, {"top_k": 299}, {"top_p": 0.999}])
+def test_near_ties_in_another_order_choose_the_same_token(options):
+    """The last digits of logits differ between batch sizes; they must not choose among tokens that are alike."""
+    near = torch.randn(64, 300, generator=torch.Generator().manual_seed(0)) * 1e-7
+    uniforms = torch.rand(64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    sampling = Sampling(temperature=1.0, **options)
+    chosen = choose(near, sampling, uniforms)
+    assert ((chosen - choose(-near, sampling, uniforms)).abs() <= (1 if options else 0)).all()
+    if not options:
+        assert torch.equal(chosen, (uniforms * 300).long())
+
+
+def test_the_largest_number_below_1_chooses_a_kept_token():
+    logits = torch.log(torch.tensor([[0.1, 0.4, 0.3, 0.2]]))
+    largest = torch.tensor([1.0], dtype=torch.float64).nextafter(torch.zeros(1, dtype=torch.float64))
+    assert choose(logits, Sampling(temperature=1.0), largest).item() == 3
+    assert choose(logits, Sampling(temperature=1.0, top_k=2), largest).item() == 2
+    assert choose(logits, Sampling(temperature=1.0, top_p=1e-6), largest).item() == 1
+    assert choose(logits, Sampling(temperature=1.0, top_k=2), torch.zeros(1, dtype=torch.float64)).item() == 1
+
+
 def test_sampling_without_numbers_is_an_error():
     with pytest.raises(InputError, match="pass seeds"):
         choose(torch.zeros(1, 2), Sampling(temperature=1.0), None)

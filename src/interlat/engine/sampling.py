@@ -33,9 +33,10 @@ def draw_uniforms(seeds: Sequence[int], count: int) -> Float[Tensor, "B N"]:
 def choose(logits: Float[Tensor, "B V"], sampling: Sampling, uniforms: Float[Tensor, "B"] | None) -> Int[Tensor, "B"]:
     """The next token of every sequence.
 
-    Greedy takes the largest logit. Otherwise the sequence's uniform number u picks the first token, in order of
-    falling probability, at which the cumulative probability passes u times the kept mass. A sequence's choice is a
-    function of its own logits and its own u.
+    Greedy takes the largest logit. Otherwise the sequence's uniform number u picks the first token, in the order of
+    the vocabulary, at which the cumulative probability of the kept tokens passes u times their mass. A sequence's
+    choice is a function of its own logits and its own u. Two logits that rounding may put in either order, as another
+    batch size does, move the cumulative probabilities by no more than that rounding.
 
     Args:
         logits: any floating dtype; probabilities are computed in float32.
@@ -45,16 +46,17 @@ def choose(logits: Float[Tensor, "B V"], sampling: Sampling, uniforms: Float[Ten
         return logits.argmax(dim=-1)
     if uniforms is None:
         raise InputError("sampling needs a uniform number a sequence; pass seeds")
-    probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)
-    if sampling.top_k and sampling.top_k < probabilities.shape[-1]:
-        ordered, order = probabilities.topk(sampling.top_k, dim=-1)
-    else:
-        ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
-    cumulative = ordered.double().cumsum(dim=-1)
-    if sampling.top_p < 1:
+    kept = torch.softmax(logits.float() / sampling.temperature, dim=-1).double()
+    if sampling.top_p < 1 or 0 < sampling.top_k < kept.shape[-1]:
+        ordered, order = kept.sort(dim=-1, descending=True, stable=True)
+        if sampling.top_k:
+            ordered, order = ordered[:, : sampling.top_k], order[:, : sampling.top_k]
+        cumulative = ordered.cumsum(dim=-1)
         # A token stays while the mass before it is below top_p of what top_k left, so the first always stays.
-        keep = (cumulative - ordered) < sampling.top_p * cumulative[:, -1:]
-        cumulative = (ordered.double() * keep).cumsum(dim=-1)
+        stays = (cumulative - ordered) < sampling.top_p * cumulative[:, -1:]
+        kept = torch.zeros_like(kept).scatter(1, order, ordered * stays)
+    cumulative = kept.cumsum(dim=-1)
     threshold = uniforms.to(cumulative)[:, None] * cumulative[:, -1:]
-    index = torch.searchsorted(cumulative, threshold, right=True).clamp(max=cumulative.shape[-1] - 1)
-    return order.gather(1, index).squeeze(1)
+    # Rounding may put the threshold at the whole mass, behind which there is only what was not kept.
+    last = kept.shape[-1] - 1 - (kept > 0).flip(-1).int().argmax(dim=-1)
+    return torch.minimum(torch.searchsorted(cumulative, threshold, right=True).squeeze(1), last)
