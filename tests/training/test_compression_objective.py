@@ -10,6 +10,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 from interlat.connectors.bridge import Bridge, BridgeConfig
 from interlat.connectors.resampler import Resampler, ResamplerConfig
+from interlat.errors import InputError
 from interlat.training.compression_objective import CompressionObjective, CompressionTotals, FrozenReceiver
 from interlat.training.compressors import Reasoner, Resampling, Sample
 from interlat.training.examples import Example, Mixed
@@ -211,6 +212,44 @@ def test_weights_of_zero_take_no_passes_for_them(samples):
     assert set(objective(samples)[1]) == {"task", "distillation"} and len(passes) == 2 + 1 + 3
     with torch.no_grad():
         assert set(objective(samples)[1]) == {"task", "distillation"} and len(passes) == 6 + 1 + 3
+
+
+def test_the_cross_entropy_counts_by_its_weight(samples):
+    objective = objective_of(reasoner(), CompressionWeights(0.7, 0.3))
+    whole, metrics = objective(samples)
+    objective.weights = CompressionWeights(0.7, 0.3, cross_entropy=0.25)
+    quarter, same = objective(samples)
+    assert quarter.item() == pytest.approx(whole.item() - 0.75 * metrics["task"].item(), abs=1e-6)
+    assert {name: value.item() for name, value in same.items()} == {n: v.item() for n, v in metrics.items()}
+    with torch.no_grad():
+        assert objective(samples)[0].item() == pytest.approx(metrics["task"].item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("direction", [0.0, 0.3])
+def test_what_needs_no_receiver_takes_none(samples, direction):
+    compressor = reasoner()
+    head = compressor.model.get_output_embeddings().weight
+    weights = CompressionWeights(0.0, direction, lens_distillation=0.5)
+    parameters = list(compressor.parameters())
+    objective = objective_of(compressor, weights, head)
+    loss, metrics = objective(samples)
+    expected = torch.autograd.grad(loss, parameters)
+    task = torch.autograd.grad(objective_of(compressor, CompressionWeights(0.0, 0.0))(samples)[0], parameters)
+    passes = []
+    objective.use_backbone(_counting(objective.model.base_model, passes))
+    objective.weights = CompressionWeights(0.0, direction, lens_distillation=0.5, cross_entropy=0.0)
+    alone, parts = objective(samples)
+    assert not passes and set(parts) == set(metrics) - {"task"}
+    assert alone.item() == pytest.approx(loss.item() - metrics["task"].item(), abs=1e-6)
+    for ours, whole, of_task in zip(torch.autograd.grad(alone, parameters), expected, task, strict=True):
+        torch.testing.assert_close(ours, whole - of_task, atol=5e-6, rtol=1e-3)
+    with torch.no_grad():
+        assert objective(samples)[0].item() == pytest.approx(metrics["task"].item(), abs=1e-6) and passes
+
+
+def test_some_loss_must_have_a_weight():
+    with pytest.raises(InputError, match="every loss has the weight 0"):
+        CompressionWeights(0.0, 0.0, cross_entropy=0.0)
 
 
 def _counting(backbone, passes):

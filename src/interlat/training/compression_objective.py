@@ -13,7 +13,7 @@ from interlat.training.compressors import ColumnDecoder, Columns, Reasoner, Resa
 from interlat.training.examples import Batch, Example, Message, Mixed, collate, embed_batch, padded_ids
 from interlat.training.fused_losses import position_losses, samples_of_labels, states_at_labels
 from interlat.training.loss_weights import CompressionWeights
-from interlat.training.losses import Replies, head_of, measure, references_of
+from interlat.training.losses import Replies, Term, head_of, measure, references_of
 from interlat.training.options import Precision
 
 
@@ -149,16 +149,18 @@ class CompressionObjective(nn.Module):
         Args:
             samples: conversations with what their messages are made of.
             totals: of the whole step; by default those of these samples. The sum of all shares is the loss of the step:
-                the weighted mean of the cross-entropy over all labels, and the means of the others over all samples.
+                the weighted mean of the cross-entropy over all labels, and the means of the others over all samples,
+                each times its weight.
             messages: instead of the compressed ones, to measure what those are compared with: the cross-entropy alone,
                 without gradient.
 
         Returns:
-            The loss, and the share of each part in the step, unweighted: "task", and the losses by name.
+            The loss, and the share of each part in the step, unweighted: "task" where the receiver read the messages,
+            and the losses by name.
         """
         totals = totals or CompressionTotals.of(samples)
-        opened = self.receiver.open([sample.example for sample in samples])
         if messages is not None:
+            opened = self.receiver.open([sample.example for sample in samples])
             # Here and not in a method beside: a sharded module has its parameters within `forward` only.
             with torch.no_grad():
                 batch, states = self.receiver.read(opened, messages)
@@ -168,19 +170,31 @@ class CompressionObjective(nn.Module):
         terms = [term for term in self.weights.terms if training or term.loss.in_validation]
         rows = self.compressor(samples, totals.latent_steps)
         sent = [row[: sample.latent_steps] for row, sample in zip(rows, samples, strict=True)]
+        full = [sample.message for sample in samples]
+        if training and not self.weights.cross_entropy and not any(term.loss.measures_positions for term in terms):
+            nowhere = torch.empty(0, dtype=torch.long, device=rows.device)
+            replies = Replies(nowhere, sent, full, self.adapter, self.head)
+            return self._sum(None, [(term, term.loss.samples(replies)) for term in terms], totals)
+        opened = self.receiver.open([sample.example for sample in samples])
         batch, states = self.receiver.read(opened, [Mixed(row, len(row)) for row in sent])
         references = {name: self._reference(name, opened, samples) for name in references_of(terms)}
-        full = [sample.message for sample in samples]
         replies = Replies(samples_of_labels(batch.labels), sent, full, self.adapter, self.head)
         head = head_of(self.model)
         cross_entropy, found = measure(terms, states, batch.targets, *head, references, replies, frozen_head=True)
         task = (cross_entropy * batch.label_weights).sum() / totals.weight
-        loss, metrics = task, {"task": task.detach()}
-        for term, losses in found:
-            if training:
-                loss = loss + term.weight * losses.sum() / totals.samples
-            metrics[term.name] = losses.detach().sum() / totals.samples
-        return loss, metrics
+        loss, metrics = self._sum(task, found, totals)
+        return (loss if training else task), metrics
+
+    def _sum(
+        self, task: Tensor | None, found: Sequence[tuple[Term, Float[Tensor, "S"]]], totals: CompressionTotals
+    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """The weighted sum of the losses of some samples as their share in a step, and each of them, unweighted."""
+        losses = {} if task is None else {"task": task}
+        losses |= {term.name: of_samples.sum() / totals.samples for term, of_samples in found}
+        weights = {"task": self.weights.cross_entropy} | {term.name: term.weight for term, _ in found}
+        total = sum(weights[name] * loss for name, loss in losses.items())
+        assert isinstance(total, Tensor), "some loss has a weight"
+        return total, {name: loss.detach() for name, loss in losses.items()}
 
     @torch.no_grad()
     def _reference(self, name: str, opened: Opened, samples: Sequence[Sample]) -> Float[Tensor, "N D"]:

@@ -96,9 +96,9 @@ class BranchWeights(LossWeights):
 
 @dataclass(frozen=True)
 class CompressionWeights(LossWeights):
-    """``L = L_CE + w_P L_pref + w_G L_geom + w_L L_lens`` of a compressed sender.
+    """``L = w_C L_CE + w_P L_pref + w_G L_geom + w_L L_lens`` of a compressed sender.
 
-    The first three are those of Interlat (arXiv 2511.09149); the last is ours.
+    The first three are those of Interlat (arXiv 2511.09149), with ``w_C = 1``; the last is ours.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {
@@ -126,6 +126,9 @@ class CompressionWeights(LossWeights):
     min_position_weight: float = 0.0
     """Least weight of a position in the distillation, in nats (ours). Where the full message makes the receiver no
     surer a position has no weight of its own, and what a compressed message spoils there is not seen."""
+    cross_entropy: float = 1.0
+    """Weight of the receiver's reply. With 0, and of the others none but lens_distillation and mean_cosine, a step does
+    without the receiver and takes a part of the time: a beginning, for a training with the receiver to go on from."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -133,6 +136,9 @@ class CompressionWeights(LossWeights):
         check_range(self, "(0, 1]", "clip_quantile")
         check_range(self, "[0, inf)", "min_position_weight")
         check_range(self, "[1, inf)", "reference_rows")
+        check_range(self, "[0, inf)", "cross_entropy")
+        if not self.cross_entropy and not self.terms:
+            raise InputError("every loss has the weight 0; give cross_entropy or another one a weight")
 
     @classmethod
     def published(cls, latent_steps: int) -> "CompressionWeights":
