@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.engine import HALF_BILLION, TINY, bare_tokenizer, random_model
-from benchmarks.processes import forget_peak_memory, peak_memory
+from benchmarks.processes import forget_peak_memory, memory_since, peak_memory
 from interlat.engine.hardware import choose_device, choose_dtype
 from interlat.engine.hf import Engine
 from interlat.engine.prompt import Tokens
@@ -47,7 +47,7 @@ def play(kind: str, size: str, count: int, tokens: int, batch: int, folder: str)
     began = time.perf_counter()
     written = run(engine, prompts, tokens, ends, batch, Path(folder) / "store")
     seconds = time.perf_counter() - began
-    memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else peak_memory() - baseline
+    memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else memory_since(baseline)
     return {
         "tokens": sum(map(len, written)),
         "seconds": seconds,

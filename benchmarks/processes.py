@@ -57,6 +57,14 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+def memory_since(baseline: int) -> int:
+    """By how many bytes `peak_memory` has grown.
+
+    Linux counts pages a thread at a time and adds them up late, so that a peak may be read a few pages too low.
+    """
+    return max(0, peak_memory() - baseline)
+
+
 def forget_peak_memory() -> None:
     """Begin to measure `peak_memory` anew, where the system can (Linux)."""
     reset = Path("/proc/self/clear_refs")

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.processes import die_first, forget_peak_memory, peak_memory
+from benchmarks.processes import die_first, forget_peak_memory, memory_since, peak_memory
 
 
 def thoughts(items: int, length: int, size: int) -> Iterator[Tensor]:
@@ -37,7 +37,7 @@ def play(kind: str, folder: str, items: int, length: int, size: int, reads: int)
         write(Path(warm) / "thoughts", 2, 8, size)
     baseline = _memory_before()
     seconds = write(target, items, length, size)
-    memory = peak_memory() - baseline
+    memory = memory_since(baseline)
     read = open_reader(target)
     chosen = random.Random(1).sample(range(items), min(reads, items))
     began = time.perf_counter()

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, Qwen2ForCausalLM
 
 from benchmarks.engine import small_config
-from benchmarks.processes import die_first, forget_peak_memory, peak_memory
+from benchmarks.processes import die_first, forget_peak_memory, memory_since, peak_memory
 from benchmarks.published_step import published_step
 from benchmarks.train_step import Shape
 from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
@@ -119,8 +119,8 @@ def play(kind: str, shape: Shape, size: int) -> dict[str, Any]:
         optimizer.step()
         losses.append(totals)
         seconds.append(time.perf_counter() - began)
-    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else peak_memory()
-    return {"seconds": statistics.median(seconds[1:]), "memory": peak - baseline, "losses": losses}
+    memory = torch.cuda.max_memory_allocated() - baseline if device.type == "cuda" else memory_since(baseline)
+    return {"seconds": statistics.median(seconds[1:]), "memory": memory, "losses": losses}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.processes import forget_peak_memory, peak_memory, run_side
+from benchmarks.processes import forget_peak_memory, memory_since, peak_memory, run_side
 from interlat.errors import BenchmarkError
 
 
@@ -31,3 +31,8 @@ def test_peak_memory_grows_with_what_is_held_and_can_be_forgotten():
     del block
     forget_peak_memory()
     assert peak_memory() - before < 32 * 2**20
+
+
+def test_memory_is_never_below_the_baseline():
+    forget_peak_memory()
+    assert memory_since(peak_memory() + 2**30) == 0

@@ -1,7 +1,7 @@
 """The reference engine: any Hugging Face causal language model, with prefill, latent steps and decoding."""
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import torch
 from jaxtyping import Float, Int
@@ -17,13 +17,14 @@ from interlat.engine.embeddings import input_embeddings, next_token_scores
 from interlat.engine.latent import StateMap, take_latent_steps
 from interlat.engine.llama_family import LlamaFamilyBackend, is_llama_family
 from interlat.engine.origin import Origin
-from interlat.engine.prompt import Prompts, Tokens, embed_prompts, prompt_length, tokenize, whole
+from interlat.engine.prompt import Prompts, embed_prompts, prompt_length
 from interlat.engine.protocol import Engine as EngineProtocol
+from interlat.engine.reading import check_fits, checked_prompts
 from interlat.engine.recorder import HiddenStateRecorder, LayerSelection
-from interlat.engine.rotary import crossing, original_length, read_rows_apart
+from interlat.engine.rotary import original_length, read_rows_apart
 from interlat.engine.self_check import check_against_plain_forward, check_latents_against_tokens
 from interlat.engine.template import TemplateOptions
-from interlat.errors import CheckpointError, InputError, PromptError
+from interlat.errors import CheckpointError, InputError
 
 
 class HFEngine(EngineProtocol):
@@ -132,6 +133,11 @@ class HFEngine(EngineProtocol):
         return input_embeddings(self.model)
 
     @property
+    def vocabulary_size(self) -> int:
+        """Number of tokens that it can read."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
+    @property
     def output_embeddings(self) -> Float[Tensor, "V D"]:
         """The weight of the LM head."""
         weight: Tensor = self.model.get_output_embeddings().weight
@@ -215,23 +221,8 @@ class HFEngine(EngineProtocol):
         none = torch.zeros(len(prompts), self.hidden_size, dtype=self.dtype, device=self.device)
         given = KVCache.empty(none) if before is None else before
         next_position = _shown(given).next_position.tolist()
-        if not prompts:
-            raise PromptError("no prompts to read; pass at least one")
-        if isinstance(prompts, str):
-            raise PromptError(f"prompts is the text {prompts[:40]!r}, expected a list of prompts; pass [text]")
-        if len(next_position) != len(prompts):
-            raise InputError(
-                f"{len(prompts)} prompts for a cache of {len(next_position)} sequences; pass one prompt for each"
-            )
-        if before is None:
-            prompts = [whole(prompt, self.tokenizer) for prompt in prompts]
-        tokenized = [tokenize(prompt, self.tokenizer) for prompt in prompts]
+        tokenized = checked_prompts(self, prompts, next_position, begins=before is None)
         lengths = [prompt_length(parts) for parts in tokenized]
-        for row, (length, read) in enumerate(zip(lengths, next_position, strict=True)):
-            if not length:
-                raise PromptError(f"prompt {row} is empty; it needs at least one token or latent")
-            self._check_fits(f"prompt {row} is", length, read)
-        self._check_ids(tokenized)
         embeddings, mask = embed_prompts(tokenized, self.model.get_input_embeddings(), self.hidden_size)
         buffer, cache = KeyValueBuffer.continuing(given, mask.shape[1] + spare)
         positions = (cache.next_position[:, None] + (mask.cumsum(dim=1) - 1).clamp(min=0)) * mask
@@ -286,7 +277,7 @@ class HFEngine(EngineProtocol):
             row_shape = (kept or LayerSelection()).row_shape(self.hidden_size)
             return unchanged, unchanged.hidden_states.new_empty(len(unchanged), 0, *row_shape)
         for row, read in enumerate(_shown(cache).next_position.tolist()):
-            self._check_fits(f"the latent thought of sequence {row} takes", latent_steps, read)
+            check_fits(self, f"the latent thought of sequence {row} takes", latent_steps, read)
         recorder = self._recorder(kept)
         buffer, before = KeyValueBuffer.continuing(cache, latent_steps)
         mask, position_ids = positions_ahead(before, latent_steps)
@@ -359,27 +350,6 @@ class HFEngine(EngineProtocol):
         if self.original_length is not None and 0 < read <= self.original_length:
             return min(self.context_length, self.original_length)
         return self.context_length
-
-    def _check_fits(self, what: str, length: int, read: int) -> None:
-        if self.context_after(read) < read + length <= self.context_length:
-            assert self.original_length is not None, "nothing else shortens a context"
-            raise PromptError(f"{what} {length} positions long after {read}, but {crossing(self.original_length)}")
-        if read + length > self.context_length:
-            after = f" after {read} positions already read" if read else ""
-            raise PromptError(
-                f"{what} {length} positions long{after}, but the context of {self.name} holds "
-                f"{self.context_length}; shorten the prompt or use a model with a longer context"
-            )
-
-    def _check_ids(self, prompts: Sequence[Sequence[Tokens | object]]) -> None:
-        size = self.model.get_input_embeddings().weight.shape[0]
-        for row, parts in enumerate(prompts):
-            for part in parts:
-                if isinstance(part, Tokens) and (min(part.ids) < 0 or max(part.ids) >= size):
-                    raise PromptError(
-                        f"prompt {row} has token id {max(part.ids)}, but {self.name} knows ids 0 to "
-                        f"{size - 1}; use the model's own tokenizer"
-                    )
 
     def _check_sizes(self) -> None:
         """Input embeddings, states and what the head reads are rows of one size, or nothing can be a latent."""

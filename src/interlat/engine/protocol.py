@@ -144,6 +144,11 @@ class Engine(Protocol):
         return self.origin.tokenizer_fingerprint
 
     @property
+    def vocabulary_size(self) -> int:
+        """Number of tokens that it can read."""
+        return len(self.input_embeddings)
+
+    @property
     def ties_embeddings(self) -> bool:
         """Whether the LM head is the input table."""
         return self.input_embeddings.data_ptr() == self.output_embeddings.data_ptr()
