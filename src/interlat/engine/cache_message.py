@@ -87,9 +87,10 @@ def message_of_cache(
         int8: round keys and values, see `rounded`; otherwise nothing is.
 
     Raises:
-        MessageError: the cache is empty.
+        MessageError: the cache is empty, or the engine's caches stay in it.
         InputError: another engine made it.
     """
+    engine.check_caches_travel()
     engine.check_cache(cache)
     foreign = [name for name in cache.foreign if name != engine.origin.label] if cache.foreign else []
     if foreign:
@@ -117,6 +118,7 @@ def cache_of_message(engine: Engine, message: CacheMessage, *, allow_foreign_cac
     Raises:
         MessageError: the message was made by another model or tokenizer, or by a model of another shape.
     """
+    engine.check_caches_travel()
     maker = origin_of(message.header, message)
     differing = check_cache(engine.origin, maker, allow_foreign_cache=allow_foreign_cache)
     foreign = message.header.provenance.get(FOREIGN) or []

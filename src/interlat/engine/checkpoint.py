@@ -160,6 +160,19 @@ def load_checkpoint(
     return model.eval(), tokenizer
 
 
+def is_plain(path_or_hub_id: str) -> bool:
+    """Whether a model is safetensors in a folder or on the hub: no GGUF file and no adapter on another model.
+
+    Raises:
+        CheckpointError: there is no model in that place.
+    """
+    place = model_place(path_or_hub_id)
+    if gguf_file(place) or _adapter(place):
+        return False
+    _check_folder(place)
+    return True
+
+
 @contextlib.contextmanager
 def _loading(path_or_hub_id: str) -> Iterator[None]:
     """Turn what other libraries raise while they load a model into one line about it."""

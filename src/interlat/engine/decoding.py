@@ -110,7 +110,7 @@ def decode(
     left = [engine.context_after(read) - read for read in cache.next_position.tolist()]
     budgets = [max(0, min(sampling.max_new_tokens, positions)) for positions in left]
     steps = max(budgets, default=0)
-    uniforms = _uniforms(sampling, seeds, count, steps)
+    uniforms = checked_uniforms(sampling, seeds, count, steps)
     rows = _Rows(engine, cache, steps)
     cache = rows.cache
     hidden_states = cache.hidden_states.clone()
@@ -167,7 +167,8 @@ def decode(
     )
 
 
-def _uniforms(sampling: Sampling, seeds: Sequence[int] | None, rows: int, steps: int) -> Tensor | None:
+def checked_uniforms(sampling: Sampling, seeds: Sequence[int] | None, rows: int, steps: int) -> Tensor | None:
+    """The numbers that a batch samples with; None where it is greedy. Raises InputError: not a seed for each row."""
     if sampling.temperature == 0:
         return None
     if seeds is None or len(seeds) != rows:

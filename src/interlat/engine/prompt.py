@@ -146,7 +146,8 @@ def token_ids_of(parts: Sequence[Tokens | Latents], filler: int = 0) -> list[int
     return ids
 
 
-def _check_latents(rows: Tensor, hidden_size: int, number: int) -> None:
+def check_latents(rows: Tensor, hidden_size: int, number: int) -> None:
+    """Raise a PromptError unless the latents of the prompt of that number are finite and ``hidden_size`` wide."""
     if rows.ndim != 2 or rows.shape[1] != hidden_size:
         raise PromptError(
             f"the latents of prompt {number} have shape {list(rows.shape)}, but this model reads latents of width "
@@ -180,7 +181,7 @@ def embed_prompts(
         for part in parts:
             length = prompt_length([part])
             if isinstance(part, Latents):
-                _check_latents(part.rows, hidden_size, number)
+                check_latents(part.rows, hidden_size, number)
                 embeddings[number, position : position + length] = part.rows.to(embeddings)
             position += length
     return embeddings, mask

@@ -162,6 +162,10 @@ class Engine(Protocol):
         """Positions that a sequence can hold that has read so many."""
         return self.context_length
 
+    def check_caches_travel(self) -> None:
+        """Check that its caches can be messages, and messages its caches. Raises MessageError: they cannot."""
+        return
+
     def check_cache(self, cache: KVCache) -> None:
         """Check that the engine can continue a cache: it made it, or an equal one did, or it is released.
 
@@ -181,8 +185,10 @@ class Engine(Protocol):
             )
 
 
-ENGINES: Registry[type[Engine]] = Registry("engines", {"hf": "interlat.engine.hf:HFEngine"})
-"""By name: ``hf`` runs any causal language model of Hugging Face."""
+ENGINES: Registry[type[Engine]] = Registry(
+    "engines", {"hf": "interlat.engine.hf:HFEngine", "vllm": "interlat.engine.vllm:VLLMEngine"}
+)
+"""By name: ``hf`` is the reference, and runs any causal language model of Hugging Face; ``vllm`` runs many in vLLM."""
 
 
 def load_model(path_or_hub_id: str, engine: str = "hf", **options: Any) -> Engine:
