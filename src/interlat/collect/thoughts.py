@@ -97,6 +97,7 @@ def collect_thoughts(config: CollectThoughts, ranks: Ranks | None = None) -> Ite
         engine, _ = load_engine(
             config.model,
             with_thinking(config.prompt.thinking, config.template),
+            engine=config.engine,
             dtype=config.dtype,
             device=ranks.device(config.device),
             trust_remote_code=config.trust_remote_code,
@@ -156,6 +157,8 @@ class _Collection:
         }
         if config.exact:
             settings["exact"] = True
+        if config.engine != "hf":
+            settings["engine"] = config.engine
         return Manifest(
             hidden_size=engine.hidden_size if bridge is None else bridge.config.message_size,
             layers=tuple(KeptLayer(number - count - 1, norm) for number, norm in layers),

@@ -186,9 +186,15 @@ class Engine(Protocol):
 
 
 ENGINES: Registry[type[Engine]] = Registry(
-    "engines", {"hf": "interlat.engine.hf:HFEngine", "vllm": "interlat.engine.vllm:VLLMEngine"}
+    "engines",
+    {
+        "hf": "interlat.engine.hf:HFEngine",
+        "vllm": "interlat.engine.vllm:VLLMEngine",
+        "hybrid": "interlat.engine.vllm:HybridEngine",
+    },
 )
-"""By name: ``hf`` is the reference, and runs any causal language model of Hugging Face; ``vllm`` runs many in vLLM."""
+"""By name: ``hf`` is the reference, and runs any causal language model of Hugging Face; ``vllm`` runs many in vLLM;
+``hybrid`` takes latent steps in hf and does all else in vLLM."""
 
 
 def load_model(path_or_hub_id: str, engine: str = "hf", **options: Any) -> Engine:

@@ -27,6 +27,7 @@ from interlat.engine.control_tokens import text_of
 from interlat.engine.decoding import DecodeOutput, checked_uniforms
 from interlat.engine.fingerprint import loaded_fingerprint, tokenizer_fingerprint
 from interlat.engine.hardware import choose_device, choose_dtype
+from interlat.engine.hf import HFEngine
 from interlat.engine.latent import StateMap
 from interlat.engine.origin import Origin, rules_of
 from interlat.engine.prompt import Latents, Prompts, Tokens, check_latents, token_ids_of
@@ -153,7 +154,6 @@ class VLLMEngine(Engine):
             os.environ.setdefault(name, value)
         try:
             import vllm
-
             from interlat.engine.vllm_rows import Rows
         except ModuleNotFoundError as error:
             raise InputError(
@@ -187,9 +187,7 @@ class VLLMEngine(Engine):
                 **pages,
             )
         except (RuntimeError, ValueError, ImportError, NotImplementedError, OSError) as error:
-            raise CheckpointError(
-                f"vLLM cannot run {path_or_hub_id}: {first_line(error)}; take another model or the engine hf"
-            ) from error
+            raise _cannot_run(str(path_or_hub_id), error) from error
 
         def weights() -> str:
             return fingerprint or loaded_fingerprint(
@@ -541,9 +539,8 @@ class VLLMEngine(Engine):
 
     def _request(self, number: int, work: _Work, sampling: Sampling, ends: frozenset[int]) -> tuple[Any, Any]:
         """A sequence as vLLM takes it: prompt and parameters."""
-        from vllm import SamplingParams
-
         from interlat.engine.vllm_rows import JOB, Job
+        from vllm import SamplingParams
 
         room = self._nothing.new_zeros(len(work.ids), self.hidden_size) if work.wants_prompt else None
         self._rows.jobs[number] = Job(len(work.ids), sampling, work.uniforms, room)
@@ -570,7 +567,12 @@ class VLLMEngine(Engine):
         """Refuse a model that reads a latent otherwise than the token whose embedding it is."""
         ids = [number % self._size for number in range(3, 11)]
         rows = self.embed(torch.tensor(ids))
-        token, latent = self._run_all([_Work(ids, self._nothing), _Work([*ids[:4], *[LATENT] * 4], rows[4:])])
+        works = [_Work(ids, self._nothing), _Work([*ids[:4], *[LATENT] * 4], rows[4:])]
+        try:
+            token, latent = self._run_all(works)
+        except (RuntimeError, NotImplementedError) as error:
+            # Such as a size of heads that its kernels do not have.
+            raise _cannot_run(self.name, error) from error
         difference = (token.last.float() - latent.last.float()).norm() / token.last.float().norm()
         if not difference < TOLERANCE:
             raise CheckpointError(
@@ -579,9 +581,76 @@ class VLLMEngine(Engine):
             )
 
 
+class HybridEngine(VLLMEngine):
+    """Latent steps in the reference engine, all else in vLLM, as LatentMAS does (arXiv 2511.20639): a step there is one
+    pass of the model, without a scheduler. Both hold the weights."""
+
+    thinker: HFEngine
+
+    @classmethod
+    def load(
+        cls,
+        path_or_hub_id: str,
+        *,
+        dtype: str | torch.dtype = "auto",
+        device: str | torch.device = "auto",
+        trust_remote_code: bool = False,
+    ) -> "HybridEngine":
+        """See `VLLMEngine.load`."""
+        engine = super().load(path_or_hub_id, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        assert isinstance(engine, HybridEngine), "it is of this class"
+        engine.thinker = HFEngine.load(path_or_hub_id, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        return engine
+
+    @torch.no_grad()
+    def think(
+        self,
+        cache: AnyCache,
+        latent_steps: int,
+        connector: StateMap,
+        *,
+        segment: str = "latents",
+        kept: LayerSelection | None = None,
+        tolerance: float = 0.0,
+        stop_ids: Collection[int] = (),
+    ) -> tuple[KVCache, Float[Tensor, "B K *row_shape"]]:
+        """See `HFEngine.think`. What was read before is read again there; other layers can be had."""
+        before = self._taken(cache)
+        prompts = [_parts_of(work) for work in self._works(before)]
+        inputs: list[Tensor] = []
+
+        def recorded(states: Float[Tensor, "B 1 D"]) -> Float[Tensor, "B 1 D"]:
+            inputs.append(connector(states).to(self.dtype, copy=True))
+            return inputs[-1]
+
+        memory = self.thinker.prefill(prompts, spare=max(0, latent_steps))
+        grown, thoughts = self.thinker.think(
+            memory, latent_steps, recorded, segment=segment, kept=kept, tolerance=tolerance, stop_ids=stop_ids
+        )
+        if not latent_steps:
+            return before, thoughts
+        taken = (grown.next_position - memory.next_position).tolist()
+        rows = torch.cat(inputs, dim=1) if inputs else self._nothing[None].expand(len(before), -1, -1)
+        new = [_Work([LATENT] * count, rows[row, :count]) for row, count in enumerate(taken)]
+        return self._grown(before, new, segment, grown.hidden_states), thoughts
+
+
+def _parts_of(work: _Work) -> list[Tokens | Latents]:
+    """A sequence as a prompt."""
+    parts, rows = list[Tokens | Latents](), iter(work.latents)
+    for is_latent, run in itertools.groupby(work.ids, lambda one: one == LATENT):
+        ids = tuple(run)
+        parts.append(Latents(torch.stack([next(rows) for _ in ids])) if is_latent else Tokens(ids))
+    return parts
+
+
 def _followed(old: _Work, more: _Work, wants_prompt: bool = False) -> _Work:
     """What was read before and what is read now as one sequence."""
     return _Work(old.ids + more.ids, torch.cat([old.latents, more.latents]), wants_prompt=wants_prompt)
+
+
+def _cannot_run(name: str, error: Exception) -> CheckpointError:
+    return CheckpointError(f"vLLM cannot run {name}: {first_line(error)}; take another model or the engine hf")
 
 
 def _plain_folder(place: str, dtype: torch.dtype, trust_remote_code: bool) -> tuple[str, Any, str]:

@@ -90,6 +90,9 @@ class EvaluateTeams:
     any number format. Slower."""
     seed: int = 0
     """Seed of samples and controls."""
+    engine: str = "hf"
+    """What runs the models: hf (the reference), vllm (whole memories alone are handed over), hybrid (latent steps in
+    hf, all else in vllm), or an engine of another package."""
     dtype: str = "auto"
     """Number format of the models; auto is bfloat16 where the hardware multiplies it natively, else float32."""
     device: str = "auto"
@@ -155,6 +158,8 @@ class EvaluateTeams:
         for name in ("exact", "allow_foreign_cache", "allow_special_tokens"):
             if not fields[name]:
                 del fields[name]
+        if self.engine == "hf":
+            del fields["engine"]
         if self.limits.wall_seconds == Limits().wall_seconds:
             del fields["limits"]["wall_seconds"]
         for settings in (fields["team"], *fields["members"]):

@@ -183,7 +183,7 @@ def load_agents(config: EvaluateTeams, device: str, teams: Iterable[Team]) -> di
         named = {name: models[place] for name, place in places.items()}
         check_team(team, named, allow_foreign_cache=config.allow_foreign_cache)
     return {
-        name: Agent(load_engine(place, config.template, dtype=config.dtype, device=device)[0])
+        name: Agent(load_engine(place, config.template, engine=config.engine, dtype=config.dtype, device=device)[0])
         for name, place in places.items()
     }
 

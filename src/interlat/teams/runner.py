@@ -99,6 +99,8 @@ class Teamwork:
         self.prompts = TeamPrompts(team, self.members)
         self.connectors = dict(connectors or {})
         for member in team.members:
+            if member.int8 or (member.sends_cache and send is not None):
+                engines[member.model].check_caches_travel()
             if member.output == "latents" and member.model not in self.connectors:
                 table = engines[member.model].input_embeddings
                 self.connectors[member.model] = NormMatchedIdentity.of_embeddings(table)
