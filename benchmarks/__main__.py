@@ -13,6 +13,7 @@ from interlat.errors import InterlatError
 
 TITLES = {
     "engine": "engine against the plain transformers loop",
+    "engines": "vLLM against the reference engine",
     "store": "latent store against nested lists in a data set",
     "collect": "collection against one prompt at a time",
     "train-step": "training step against three padded passes",

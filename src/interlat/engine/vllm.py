@@ -656,7 +656,16 @@ def _cannot_run(name: str, error: Exception) -> CheckpointError:
 def _plain_folder(place: str, dtype: torch.dtype, trust_remote_code: bool) -> tuple[str, Any, str]:
     """Where vLLM finds the weights, what keeps that folder alive, and the fingerprint of what is not plain weights."""
     if is_plain(place):
-        return model_place(place), None, ""
+        found = Path(model_place(place))
+        others = [one for one in found.glob("*.safetensors") if not one.name.startswith("model")]
+        if not others:
+            return str(found) if found.is_dir() else model_place(place), None, ""
+        # vLLM takes every such file for weights of the model, and an adapter of ours may stand beside them.
+        folder = tempfile.TemporaryDirectory(prefix="interlat-vllm-")
+        for one in found.iterdir():
+            if one.is_file() and one not in others:
+                (Path(folder.name) / one.name).symlink_to(one.resolve())
+        return folder.name, folder, ""
     model, tokenizer = load_checkpoint(place, dtype, "cpu", trust_remote_code)
     folder = tempfile.TemporaryDirectory(prefix="interlat-vllm-")
     model.save_pretrained(folder.name)
