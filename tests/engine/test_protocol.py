@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 
@@ -8,12 +9,15 @@ from interlat import registry
 from interlat.agents.agent import Agent
 from interlat.agents.loading import load_engine
 from interlat.engine.cache import KVCache
+from interlat.engine.cache_message import cache_of_message, message_of_cache
 from interlat.engine.decoding import DecodeOutput
 from interlat.engine.hf import HFEngine
 from interlat.engine.prompt import Tokens, token_ids_of, tokenize
 from interlat.engine.protocol import ENGINES, Engine, load_model
 from interlat.engine.template import TemplateOptions
-from interlat.errors import InputError
+from interlat.errors import InputError, MessageError
+from interlat.teams.runner import Teamwork
+from interlat.teams.team import Member, Team
 
 SIZE = 4
 
@@ -77,7 +81,7 @@ def echo(monkeypatch):
 
 def test_an_engine_of_another_package_loads_by_name_and_replies(echo, checkpoint):
     engine = load_model(str(checkpoint), "echo")
-    assert isinstance(engine, EchoEngine) and ENGINES.names() == ("hf", "echo")
+    assert isinstance(engine, EchoEngine) and ENGINES.names()[-1] == "echo"
     ids = tuple(engine.tokenizer("one two three four", add_special_tokens=False)["input_ids"])
     decoded = engine.decode(engine.prefill([[Tokens(ids)]]))
     assert decoded.token_ids == [list(ids[-3:])]
@@ -109,3 +113,31 @@ def test_the_reference_is_an_engine(qwen):
 def test_a_model_behind_a_server_is_no_model_here():
     with pytest.raises(InputError, match=r"openai:x runs behind a server, and the model itself is needed here"):
         load_engine("openai:x")
+
+
+@pytest.mark.parametrize("name", ["vllm", "hybrid"])
+def test_an_engine_whose_package_is_missing_says_so(name, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(InputError, match=r"needs the package vllm.*engine hf"):
+        load_model(str(tmp_path), name)
+
+
+def test_an_engine_may_keep_its_caches(qwen, monkeypatch):
+    """Neither messages nor teams take them then, and the team is refused before it begins."""
+    message = message_of_cache(qwen, qwen.prefill(["the kettle"]))
+
+    def keep():
+        raise MessageError("caches stay here")
+
+    monkeypatch.setattr(qwen, "check_caches_travel", keep)
+    for taken in (lambda: message_of_cache(qwen, qwen.prefill(["the"])), lambda: cache_of_message(qwen, message)):
+        with pytest.raises(MessageError, match="caches stay here"):
+            taken()
+    members = (Member("a", "think", output="latents", latent_steps=2), Member("b", "answer {a}", inputs=("a",)))
+    Teamwork(Team(members), {"": qwen})
+    for team, options in (
+        (Team((replace(members[0], int8=True), members[1])), {}),
+        (Team(members), {"send": lambda *sent: None}),
+    ):
+        with pytest.raises(MessageError, match="caches stay here"):
+            Teamwork(team, {"": qwen}, **options)
