@@ -170,7 +170,7 @@ def test_scores_are_those_of_the_model(name):
 
 def test_nobody_takes_the_weight_of_the_embeddings_for_what_the_model_reads():
     """Its shape, place and dtype may be asked; and whether the head is the same tensor."""
-    about_tying = {"engine/hf.py", "training/published.py"}
+    about_tying = {"engine/transformers_model.py", "training/published.py"}
     use = re.compile(r"get_input_embeddings\(\)\.weight(?!\.(shape|device|dtype)\b)")
     found = {str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if use.search(path.read_text("utf-8"))}
     assert found == about_tying

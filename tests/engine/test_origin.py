@@ -4,6 +4,7 @@ import gc
 
 import pytest
 import torch
+from transformers import Qwen2Config
 
 from interlat.engine.cache import KVCache
 from interlat.engine.cache_selection import attention_received
@@ -150,3 +151,8 @@ def test_many_differences_are_counted(make_tokenizer):
     one, other = (Origin.of_model("one", model, make_tokenizer("chatml")) for model in models)
     assert one.differences(other).startswith("rope_parameters.")
     assert one.differences(other).endswith(" more") and one.differences(other).count(", ") == 2
+
+
+def test_rules_are_json_also_where_a_limit_is_infinite():
+    config = Qwen2Config(some_limit=[0.0, float("inf")])
+    assert rules_of(config)["some_limit"] == [0.0, "Infinity"]

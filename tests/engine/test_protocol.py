@@ -126,7 +126,7 @@ def test_an_engine_may_keep_its_caches(qwen, monkeypatch):
     """Neither messages nor teams take them then, and the team is refused before it begins."""
     message = message_of_cache(qwen, qwen.prefill(["the kettle"]))
 
-    def keep():
+    def keep(**options):
         raise MessageError("caches stay here")
 
     monkeypatch.setattr(qwen, "check_caches_travel", keep)

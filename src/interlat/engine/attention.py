@@ -25,8 +25,8 @@ def layer_windows(config: PretrainedConfig) -> dict[str, int | None]:
     unknown = sorted(set(kinds) - {FULL, SLIDING})
     if unknown:
         raise CheckpointError(
-            f"{config.model_type} has layers of kind {', '.join(unknown)}; only models with full or sliding "
-            "attention in every layer can keep a cache"
+            f"{config.model_type} has layers of kind {', '.join(unknown)}, and this engine only reads full and sliding "
+            'attention; take the engine recurrent (--engine recurrent, engine="recurrent")'
         )
     return {kind: (window if kind == SLIDING else None) for kind in dict.fromkeys(kinds)}
 

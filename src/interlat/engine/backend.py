@@ -32,16 +32,7 @@ class TransformersBackend:
         self.decoder = model.get_decoder()
         self.config = model.config.get_text_config(decoder=True)
         self.windows = layer_windows(self.config)
-        if per_layer := getattr(self.config, "hidden_size_per_layer_input", None):
-            raise CheckpointError(
-                f"{type(model).__name__} adds an embedding of the token in every layer (hidden_size_per_layer_input is "
-                f"{per_layer}), but a latent is no token; use a model without them, such as a larger one of its family"
-            )
-        if crossed := getattr(self.config, "cross_attention_layers", None):
-            raise CheckpointError(
-                f"{type(model).__name__} reads an image in its layers {', '.join(map(str, crossed))} "
-                "(cross_attention_layers); only models that read text alone can keep a cache"
-            )
+        check_reads_latents(model)
         accepted = inspect.signature(self.decoder.forward).parameters
         missing = {"inputs_embeds", "position_ids", "past_key_values", "attention_mask"} - set(accepted)
         if missing:
@@ -103,6 +94,21 @@ class TransformersBackend:
             return states
 
         return forward
+
+
+def check_reads_latents(model: PreTrainedModel) -> None:
+    """Raise a CheckpointError if a model reads something beside its input embeddings."""
+    config = model.config.get_text_config(decoder=True)
+    if per_layer := getattr(config, "hidden_size_per_layer_input", None):
+        raise CheckpointError(
+            f"{type(model).__name__} adds an embedding of the token in every layer (hidden_size_per_layer_input is "
+            f"{per_layer}), but a latent is no token; use a model without them, such as a larger one of its family"
+        )
+    if crossed := getattr(config, "cross_attention_layers", None):
+        raise CheckpointError(
+            f"{type(model).__name__} reads an image in its layers {', '.join(map(str, crossed))} "
+            "(cross_attention_layers); only models that read text alone can keep a cache"
+        )
 
 
 def layers_of(decoder: nn.Module, count: int) -> nn.ModuleList:

@@ -90,11 +90,12 @@ def message_of_cache(
         MessageError: the cache is empty, or the engine's caches stay in it.
         InputError: another engine made it.
     """
-    engine.check_caches_travel()
+    engine.check_caches_travel(int8=int8)
     engine.check_cache(cache)
     foreign = [name for name in cache.foreign if name != engine.origin.label] if cache.foreign else []
     if foreign:
         provenance = {**(provenance or {}), FOREIGN: foreign}
+    cache = engine.outgoing(cache)
     body = {name: getattr(cache, name) for name in _SHARED}
     message = CacheMessage(**body, header=replace(header_of(engine, provenance), rules=engine.origin.rules))
     return as_int8(message) if int8 else message
@@ -132,11 +133,12 @@ def cache_of_message(engine: Engine, message: CacheMessage, *, allow_foreign_cac
             return value.to(engine.device, engine.dtype) if value.is_floating_point() else value.to(engine.device)
         return value if value is None or isinstance(value, str) else tuple(map(moved, value))
 
-    return KVCache(
+    cache = KVCache(
         **{name: moved(value) for name, value in body.items()},
         origin=engine.origin,
         foreign=(*map(str, foreign), *([maker.label] if differing else [])),
     )
+    return engine.incoming(cache)
 
 
 def rounded(cache: KVCache) -> KVCache:

@@ -13,8 +13,9 @@ def input_embeddings(model: PreTrainedModel, ids: Int[Tensor, "N"] | None = None
     """The rows that ``model`` accepts as ``inputs_embeds`` in the place of tokens.
 
     They are what the embedding module gives, not its weight: Gemma, MiniCPM3, BioGPT, XGLM and others scale inside the
-    module (by ``sqrt(D)`` or a constant), so that a row of the weight is a far shorter input than the token. What a
-    model does with its inputs later (Granite's multiplier) happens to latents too, and is in neither.
+    module (by ``sqrt(D)`` or a constant), so that a row of the weight is a far shorter input than the token. Falcon-H1
+    scales tokens alone, behind the module. What a model does with its inputs later (Granite's multiplier) happens to
+    latents too, and is in neither.
 
     Args:
         ids: the tokens; by default all, in order.
@@ -26,12 +27,19 @@ def input_embeddings(model: PreTrainedModel, ids: Int[Tensor, "N"] | None = None
     module: Any = model.get_input_embeddings()
     if ids is not None:
         ids = ids.to(module.weight.device)
-    if looks_up_only(module):
+    factor = embedding_factor(model)
+    if looks_up_only(module) and factor == 1.0:
         weight: Tensor = module.weight.detach()
         return weight if ids is None else weight[ids]
     everything = torch.arange(module.weight.shape[0], device=module.weight.device)
-    rows: Tensor = module(everything if ids is None else ids)
+    rows: Tensor = module(everything if ids is None else ids) * factor
     return rows
+
+
+def embedding_factor(model: PreTrainedModel) -> float:
+    """What a model multiplies the embeddings of tokens with behind the module that gives them, and latents not."""
+    config = model.config.get_text_config(decoder=True)
+    return float(config.embedding_multiplier) if config.model_type == "falcon_h1" else 1.0
 
 
 def next_token_scores(model: PreTrainedModel, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows V"]:
@@ -54,6 +62,7 @@ def score_factor(model: PreTrainedModel) -> float:
     if config.model_type == "hyperclovax":  # It multiplies with what Granite divides by.
         scaling = 1 / scaling
     factor: float = getattr(config, "logit_scale", None) or 1.0
+    scaling *= getattr(config, "logits_mup_width_multiplier", None) or 1.0  # Inkling
     return factor / scaling
 
 

@@ -1,10 +1,9 @@
 """The reference engine: any Hugging Face causal language model, with prefill, latent steps and decoding."""
 
-import functools
 from collections.abc import Collection
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -12,22 +11,19 @@ from interlat.engine import decoding, streaming
 from interlat.engine.backend import TransformersBackend
 from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.cache import AnyCache, DonatedCache, KVCache, layer_shapes, positions_ahead
-from interlat.engine.checkpoint import first_line, load_checkpoint
-from interlat.engine.embeddings import input_embeddings, next_token_scores
+from interlat.engine.checkpoint import first_line
 from interlat.engine.latent import StateMap, take_latent_steps
 from interlat.engine.llama_family import LlamaFamilyBackend, is_llama_family
-from interlat.engine.origin import Origin
 from interlat.engine.prompt import Prompts, embed_prompts, prompt_length
 from interlat.engine.protocol import Engine as EngineProtocol
 from interlat.engine.reading import check_fits, checked_prompts
 from interlat.engine.recorder import HiddenStateRecorder, LayerSelection
-from interlat.engine.rotary import original_length, read_rows_apart
 from interlat.engine.self_check import check_against_plain_forward, check_latents_against_tokens
-from interlat.engine.template import TemplateOptions
+from interlat.engine.transformers_model import TransformersModel
 from interlat.errors import CheckpointError, InputError
 
 
-class HFEngine(EngineProtocol):
+class HFEngine(TransformersModel):
     """Runs one language model of Hugging Face.
 
     The law of batching: what a sequence gets does not depend on the sequences beside it. Nothing here needs gradients;
@@ -37,17 +33,7 @@ class HFEngine(EngineProtocol):
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, as_loaded: bool = False
     ) -> None:
-        read_rows_apart(model)
-        self.use(model)
-        self.tokenizer = tokenizer
-        self.name = name
-        self.as_loaded = as_loaded
-        self.template = TemplateOptions()
-        self.layers: int = self.config.num_hidden_layers
-        self.hidden_size: int = self.config.hidden_size
-        self.context_length = self._context_length()
-        self.revision: str = getattr(model.config, "_commit_hash", None) or "local"
-        self._check_sizes()
+        super().__init__(model, tokenizer, name, as_loaded)
         try:
             self.origin.shapes = layer_shapes(check_against_plain_forward(self))
             check_latents_against_tokens(self)
@@ -60,109 +46,9 @@ class HFEngine(EngineProtocol):
 
     def use(self, model: PreTrainedModel) -> None:
         """Run ``model`` from now on."""
-        self.model = model.eval()
-        self.config = model.config.get_text_config(decoder=True)
+        super().use(model)
         kind = LlamaFamilyBackend if is_llama_family(model) else TransformersBackend
         self.backend: LlamaFamilyBackend | TransformersBackend = kind(model)
-        self.original_length = original_length(model)
-
-    @classmethod
-    def load(
-        cls,
-        path_or_hub_id: str,
-        *,
-        dtype: str | torch.dtype = "auto",
-        device: str | torch.device = "auto",
-        trust_remote_code: bool = False,
-    ) -> "HFEngine":
-        """Load a causal language model with its tokenizer from a directory or from the Hugging Face hub.
-
-        Args:
-            path_or_hub_id: a directory with ``config.json``, safetensors and tokenizer files; a GGUF file, or a
-                directory with one; a PEFT adapter; a name of `interlat models list`; or a hub id. What exists as a
-                path is one.
-            dtype: ``auto`` is bfloat16 where the hardware multiplies it natively, else float32.
-            device: ``auto`` is CUDA where there is one, else the CPU.
-            trust_remote_code: let `transformers` run code that the checkpoint brings along.
-
-        Raises:
-            CheckpointError: there is no usable model in that place.
-            InputError: unknown dtype or device.
-        """
-        model, tokenizer = load_checkpoint(path_or_hub_id, dtype, device, trust_remote_code)
-        return cls(model, tokenizer, str(path_or_hub_id), as_loaded=True)
-
-    @classmethod
-    def wrap(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "") -> "HFEngine":
-        """An engine around a model that is already in memory; puts it into evaluation mode.
-
-        The engine reads the model's own parameters: later changes to them, by an optimiser for example, count.
-        """
-        return cls(model, tokenizer, name or type(model).__name__)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the input embeddings are, and so the inputs."""
-        return self.model.get_input_embeddings().weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Number format of embeddings, states and caches."""
-        return self.model.get_input_embeddings().weight.dtype
-
-    @functools.cached_property
-    def origin(self) -> Origin:
-        """What its caches know about it."""
-        return Origin.of_model(self.name, self.model, self.tokenizer, self.as_loaded)
-
-    @property
-    def stop_ids(self) -> frozenset[int]:
-        """Ids that end a reply: the chat template's, the tokenizer's and the model's end tokens."""
-        ids = set(self.chat.stop_ids) if self.tokenizer.chat_template else {self.tokenizer.eos_token_id}
-        generation = getattr(self.model, "generation_config", None)
-        ends = generation.eos_token_id if generation is not None else None
-        ids |= set(ends) if isinstance(ends, list) else {ends}
-        return frozenset(i for i in ids if i is not None)
-
-    @property
-    def input_embeddings(self) -> Float[Tensor, "V D"]:
-        """The table of input embeddings: for every token the row that is read as a latent in its place.
-
-        See `interlat.engine.embeddings.input_embeddings`; computed anew each time where the model scales its weight.
-        """
-        return input_embeddings(self.model)
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Number of tokens that it can read."""
-        return int(self.model.get_input_embeddings().weight.shape[0])
-
-    @property
-    def output_embeddings(self) -> Float[Tensor, "V D"]:
-        """The weight of the LM head."""
-        weight: Tensor = self.model.get_output_embeddings().weight
-        return weight
-
-    @property
-    def ties_embeddings(self) -> bool:
-        """Whether the LM head is the input table."""
-        return bool(self.model.get_input_embeddings().weight.data_ptr() == self.output_embeddings.data_ptr())
-
-    @property
-    def scales_embeddings(self) -> bool:
-        """Whether the model reads something else for a token than the row of its weight."""
-        return self.input_embeddings.data_ptr() != self.model.get_input_embeddings().weight.data_ptr()
-
-    @torch.no_grad()
-    def embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows D"]:
-        """Input embeddings of token ids."""
-        embeddings: Tensor = self.model.get_input_embeddings()(ids.to(self.device))
-        return embeddings
-
-    @torch.no_grad()
-    def logits(self, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows V"]:
-        """Next-token scores of states after the final norm, in the number format of the model."""
-        return next_token_scores(self.model, hidden_states.to(self.dtype))
 
     @torch.no_grad()
     def prefill(
@@ -326,15 +212,6 @@ class HFEngine(EngineProtocol):
     decode = decoding.decode
     stream = streaming.stream
 
-    def _context_length(self) -> int:
-        length = getattr(self.config, "max_position_embeddings", None)
-        if not isinstance(length, int):
-            raise CheckpointError(
-                f"the configuration of {self.name} has max_position_embeddings {length!r}, expected the number of "
-                "positions that the model can read; write it into config.json"
-            )
-        return length
-
     def check_ready(self, cache: AnyCache | None) -> None:
         if self.model.training:
             raise InputError("the model is in training mode; call model.eval() before using the engine")
@@ -350,16 +227,6 @@ class HFEngine(EngineProtocol):
         if self.original_length is not None and 0 < read <= self.original_length:
             return min(self.context_length, self.original_length)
         return self.context_length
-
-    def _check_sizes(self) -> None:
-        """Input embeddings, states and what the head reads are rows of one size, or nothing can be a latent."""
-        read = getattr(self.model.get_input_embeddings(), "embedding_dim", self.hidden_size)
-        written = getattr(self.model.get_output_embeddings(), "in_features", self.hidden_size)
-        if not read == written == self.hidden_size:
-            raise CheckpointError(
-                f"{type(self.model).__name__} has states of size {self.hidden_size}, but input embeddings of size "
-                f"{read} and a head that reads {written}; a state cannot become a latent there, so it is not supported"
-            )
 
 
 def reference_engine(engine: EngineProtocol) -> HFEngine:

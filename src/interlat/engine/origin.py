@@ -37,7 +37,9 @@ def shape_text(shapes: Sequence[LayerShape], hidden_size: int) -> str:
 
 def rules_of(config: PretrainedConfig) -> dict[str, Any]:
     """What decides, beside the weights, what keys and values mean: fields of a configuration, flat, as JSON values."""
-    fields = json.loads(json.dumps(config.get_text_config(decoder=True).to_dict(), default=str))
+    fields = config.get_text_config(decoder=True).to_dict()
+    # Headers are JSON, which knows no infinity; limits of state-space layers are infinite.
+    fields = json.loads(json.dumps(fields, default=str), parse_constant=str)
     flat = dict(_flat(fields))
     by_length = any(str(value) in ("longrope", "dynamic") for value in flat.values())
     return flat if by_length else {name: value for name, value in flat.items() if name != "max_position_embeddings"}

@@ -162,9 +162,21 @@ class Engine(Protocol):
         """Positions that a sequence can hold that has read so many."""
         return self.context_length
 
-    def check_caches_travel(self) -> None:
-        """Check that its caches can be messages, and messages its caches. Raises MessageError: they cannot."""
+    def check_caches_travel(self, *, int8: bool = False) -> None:
+        """Check that its caches can be messages, and messages its caches, rounded to int8 or as they are.
+
+        Raises:
+            MessageError: they cannot.
+        """
         return
+
+    def outgoing(self, cache: KVCache) -> KVCache:
+        """A cache as it goes into a message."""
+        return cache
+
+    def incoming(self, cache: KVCache) -> KVCache:
+        """A cache as it comes out of a message."""
+        return cache
 
     def check_cache(self, cache: KVCache) -> None:
         """Check that the engine can continue a cache: it made it, or an equal one did, or it is released.
@@ -189,12 +201,13 @@ ENGINES: Registry[type[Engine]] = Registry(
     "engines",
     {
         "hf": "interlat.engine.hf:HFEngine",
+        "recurrent": "interlat.engine.recurrent:RecurrentEngine",
         "vllm": "interlat.engine.vllm:VLLMEngine",
         "hybrid": "interlat.engine.vllm:HybridEngine",
     },
 )
-"""By name: ``hf`` is the reference, and runs any causal language model of Hugging Face; ``vllm`` runs many in vLLM;
-``hybrid`` takes latent steps in hf and does all else in vLLM."""
+"""By name: ``hf`` is the reference, and runs models that keep keys and values; ``recurrent`` those whose layers keep a
+state; ``vllm`` runs many in vLLM; ``hybrid`` takes latent steps in hf and does all else in vLLM."""
 
 
 def load_model(path_or_hub_id: str, engine: str = "hf", **options: Any) -> Engine:

@@ -20,7 +20,7 @@ from interlat.engine.rotary import read_rows_apart
 from interlat.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from interlat.engine.hf import HFEngine
+    from interlat.engine.transformers_model import TransformersModel
 
 LENGTH_FIELDS = re.compile(
     r"(\w+_)?window(_size)?|local_attention|attention_chunk_size|index_topk|indexer_budget|floor_scale"
@@ -42,7 +42,7 @@ EXACT = (torch.float32, torch.float64)
 
 
 @torch.no_grad()
-def check_against_plain_forward(engine: "HFEngine") -> KVCache:
+def check_against_plain_forward(engine: "TransformersModel") -> KVCache:
     """Compare a long row and a short one, side by side and in three parts, with plain passes of each: no model may be
     silently wrong.
 
@@ -64,7 +64,7 @@ def check_against_plain_forward(engine: "HFEngine") -> KVCache:
 
 
 @torch.no_grad()
-def check_latents_against_tokens(engine: "HFEngine") -> None:
+def check_latents_against_tokens(engine: "TransformersModel") -> None:
     """Compare tokens with latents made of their rows of the input table: a latent must be read like a token.
 
     Raises:
@@ -82,7 +82,7 @@ def check_latents_against_tokens(engine: "HFEngine") -> None:
         )
 
 
-def _compare(engine: "HFEngine", longest: int) -> KVCache:
+def _compare(engine: "TransformersModel", longest: int) -> KVCache:
     total = min(longest + MARGIN, engine.context_length)
     parts = [(max(1, total - sum(LAST_PARTS[0])), *LAST_PARTS[0]), (FIRST_PART, *LAST_PARTS[1])]
     # Ordinary tokens, far from the control tokens at either end, at which half precision says little.
@@ -96,14 +96,20 @@ def _compare(engine: "HFEngine", longest: int) -> KVCache:
     for ids, (first, _, _), pieces in zip(rows, parts, zip(*ours, strict=True), strict=True):
         plain = engine.model(input_ids=torch.tensor([ids], device=engine.device)).logits[0].float()
         found = engine.logits(torch.cat(pieces)).float()
-        _check_close(engine, found[:first], plain[:first])
-        _check_close(engine, found[first:], plain[first:])
+        check_close(engine, found[:first], plain[:first])
+        check_close(engine, found[first:], plain[first:])
     assert cache is not None, "there are parts"
     return cache
 
 
-def _check_close(engine: "HFEngine", ours: Float[Tensor, "T V"], plain: Float[Tensor, "T V"]) -> None:
-    """In half precision single positions are far off by rounding alone; most of them are not."""
+def check_close(engine: "TransformersModel", ours: Float[Tensor, "T V"], plain: Float[Tensor, "T V"]) -> None:
+    """Check that logits are those of a plain pass.
+
+    In half precision single positions are far off by rounding alone; most of them are not.
+
+    Raises:
+        CheckpointError: they are not.
+    """
     scale = max(float(plain.abs().max()), 1e-6)
     difference = float((plain - ours).abs().max())
     if engine.dtype in EXACT:
@@ -113,7 +119,7 @@ def _check_close(engine: "HFEngine", ours: Float[Tensor, "T V"], plain: Float[Te
         close = float(share.median()) <= TOLERANCE_OF_HALF
     if not close:
         raise CheckpointError(
-            f"{type(engine.model).__name__} computes other logits in a padded batch that is read in parts (difference "
+            f"{type(engine.model).__name__} computes other logits when it reads in parts than at once (difference "
             f"{difference:.3g} at scale {scale:.3g}): its architecture is not supported, or its weights are not finite"
         )
 
@@ -137,7 +143,7 @@ def _shrink(config: Any, place: Sequence[str]) -> None:
         setattr(config, place[-1], SHORT)
 
 
-def _twin_of(engine: "HFEngine") -> "HFEngine":
+def _twin_of(engine: "TransformersModel") -> "TransformersModel":
     """The engine with a model of the same class and the very same weights, in which every such length is short."""
     config = copy.deepcopy(engine.model.config)
     text = config.get_text_config(decoder=True)

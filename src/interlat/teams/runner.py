@@ -100,7 +100,7 @@ class Teamwork:
         self.connectors = dict(connectors or {})
         for member in team.members:
             if member.int8 or (member.sends_cache and send is not None):
-                engines[member.model].check_caches_travel()
+                engines[member.model].check_caches_travel(int8=member.int8)
             if member.output == "latents" and member.model not in self.connectors:
                 table = engines[member.model].input_embeddings
                 self.connectors[member.model] = NormMatchedIdentity.of_embeddings(table)

@@ -1,0 +1,160 @@
+"""A language model of `transformers` in memory: what all engines that hold one know of it."""
+
+import functools
+from typing import Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from interlat.engine.checkpoint import load_checkpoint
+from interlat.engine.embeddings import embedding_factor, input_embeddings, next_token_scores
+from interlat.engine.origin import Origin
+from interlat.engine.protocol import Engine
+from interlat.engine.rotary import original_length, read_rows_apart
+from interlat.engine.template import TemplateOptions
+from interlat.errors import CheckpointError
+
+
+class TransformersModel(Engine):
+    """An engine around a model of `transformers`. Build it with `load` or `wrap`."""
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, as_loaded: bool = False
+    ) -> None:
+        read_rows_apart(model)
+        self.use(model)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.as_loaded = as_loaded
+        self.template = TemplateOptions()
+        self.layers: int = self.config.num_hidden_layers
+        self.hidden_size: int = self.config.hidden_size
+        self.context_length = self._context_length()
+        self.revision: str = getattr(model.config, "_commit_hash", None) or "local"
+        self._check_sizes()
+
+    def use(self, model: PreTrainedModel) -> None:
+        """Run ``model`` from now on."""
+        self.model = model.eval()
+        self.config = model.config.get_text_config(decoder=True)
+        self.original_length = original_length(model)
+
+    @classmethod
+    def load(
+        cls,
+        path_or_hub_id: str,
+        *,
+        dtype: str | torch.dtype = "auto",
+        device: str | torch.device = "auto",
+        trust_remote_code: bool = False,
+    ) -> Self:
+        """Load a causal language model with its tokenizer from a directory or from the Hugging Face hub.
+
+        Args:
+            path_or_hub_id: a directory with ``config.json``, safetensors and tokenizer files; a GGUF file, or a
+                directory with one; a PEFT adapter; a name of `interlat models list`; or a hub id. What exists as a
+                path is one.
+            dtype: ``auto`` is bfloat16 where the hardware multiplies it natively, else float32.
+            device: ``auto`` is CUDA where there is one, else the CPU.
+            trust_remote_code: let `transformers` run code that the checkpoint brings along.
+
+        Raises:
+            CheckpointError: there is no usable model in that place.
+            InputError: unknown dtype or device.
+        """
+        model, tokenizer = load_checkpoint(path_or_hub_id, dtype, device, trust_remote_code)
+        return cls(model, tokenizer, str(path_or_hub_id), as_loaded=True)
+
+    @classmethod
+    def wrap(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "") -> Self:
+        """An engine around a model that is already in memory; puts it into evaluation mode.
+
+        The engine reads the model's own parameters: later changes to them, by an optimiser for example, count.
+        """
+        return cls(model, tokenizer, name or type(model).__name__)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the input embeddings are, and so the inputs."""
+        return self.model.get_input_embeddings().weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of embeddings, states and caches."""
+        return self.model.get_input_embeddings().weight.dtype
+
+    @functools.cached_property
+    def origin(self) -> Origin:
+        """What its caches know about it."""
+        return Origin.of_model(self.name, self.model, self.tokenizer, self.as_loaded)
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Ids that end a reply: the chat template's, the tokenizer's and the model's end tokens."""
+        ids = set(self.chat.stop_ids) if self.tokenizer.chat_template else {self.tokenizer.eos_token_id}
+        generation = getattr(self.model, "generation_config", None)
+        ends = generation.eos_token_id if generation is not None else None
+        ids |= set(ends) if isinstance(ends, list) else {ends}
+        return frozenset(i for i in ids if i is not None)
+
+    @property
+    def input_embeddings(self) -> Float[Tensor, "V D"]:
+        """The table of input embeddings: for every token the row that is read as a latent in its place.
+
+        See `interlat.engine.embeddings.input_embeddings`; computed anew each time where the model scales its weight.
+        """
+        return input_embeddings(self.model)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of tokens that it can read."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
+    @property
+    def output_embeddings(self) -> Float[Tensor, "V D"]:
+        """The weight of the LM head."""
+        weight: Tensor = self.model.get_output_embeddings().weight
+        return weight
+
+    @property
+    def ties_embeddings(self) -> bool:
+        """Whether the LM head is the input table."""
+        return bool(self.model.get_input_embeddings().weight.data_ptr() == self.output_embeddings.data_ptr())
+
+    @property
+    def scales_embeddings(self) -> bool:
+        """Whether the model reads something else for a token than the row of its weight."""
+        return self.input_embeddings.data_ptr() != self.model.get_input_embeddings().weight.data_ptr()
+
+    @torch.no_grad()
+    def embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows D"]:
+        """Input embeddings of token ids."""
+        embeddings: Tensor = self.model.get_input_embeddings()(ids.to(self.device))
+        factor = embedding_factor(self.model)
+        return embeddings if factor == 1.0 else embeddings * factor
+
+    @torch.no_grad()
+    def logits(self, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows V"]:
+        """Next-token scores of states after the final norm, in the number format of the model."""
+        return next_token_scores(self.model, hidden_states.to(self.dtype))
+
+    def _context_length(self) -> int:
+        length = getattr(self.config, "max_position_embeddings", None)
+        if not isinstance(length, int):
+            raise CheckpointError(
+                f"the configuration of {self.name} has max_position_embeddings {length!r}, expected the number of "
+                "positions that the model can read; write it into config.json"
+            )
+        return length
+
+    def _check_sizes(self) -> None:
+        """Input embeddings, states and what the head reads are rows of one size, or nothing can be a latent."""
+        read = getattr(self.model.get_input_embeddings(), "embedding_dim", self.hidden_size)
+        written = getattr(self.model.get_output_embeddings(), "in_features", self.hidden_size)
+        if not read == written == self.hidden_size:
+            raise CheckpointError(
+                f"{type(self.model).__name__} has states of size {self.hidden_size}, but input embeddings of size "
+                f"{read} and a head that reads {written}; a state cannot become a latent there, so it is not supported"
+            )
