@@ -37,6 +37,9 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "training/loss_weights.py": SETTINGS + "test_losses.py",
     "training/options.py": SETTINGS + "test_loop.py, test_branches.py and test_conversations.py",
     "training/settings.py": SETTINGS + "test_actor.py, test_compression.py and test_preference.py",
+    "engine/transformers_model.py": "tests/engine/test_hf.py and test_recurrent.py run it with both of its engines",
+    "engine/vllm.py": "tests/vllm runs it in the environment that has vLLM",
+    "engine/vllm_rows.py": "tests/vllm runs it inside vLLM",
     "engine/backend.py": "both backends are tested through Engine on every architecture, in test_hf.py",
 }
 UNPICKLING = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"} | {
@@ -62,7 +65,7 @@ def has_behaviour(module: Path) -> bool:
 
 
 # Tests of a kind of fault across many modules, and of what is outside the package, each in a folder of its own.
-KINDS = ("mutation", "sweep", "benchmarks", "examples", "recipes", "wrong_pairs", "real")
+KINDS = ("mutation", "sweep", "benchmarks", "examples", "recipes", "wrong_pairs", "real", "vllm")
 
 
 def mirror(module: Path) -> Path:
