@@ -18,7 +18,7 @@ VLLM_STAMP := $(VLLM_VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-core test-slow test-sweep test-real test-vllm check lint types imports bench reproduce clean
+.PHONY: help setup demo test test-core test-slow test-sweep test-real test-vllm test-ray check lint types imports bench reproduce clean
 
 help:
 	@echo "make demo       scout and actor play held-out games; writes runs/demo/report.html"
@@ -28,6 +28,7 @@ help:
 	@echo "make test-sweep every model type of transformers, as a tiny random model"
 	@echo "make test-real  the tests on SmolLM2-135M-Instruct, in about four minutes; fetches it once (93 MB)"
 	@echo "make test-vllm  the tests on vLLM, in an environment of its own (2.5 GB), in about four minutes"
+	@echo "make test-ray   the tests on a Ray cluster of two nodes on this machine, in about two minutes; installs ray"
 	@echo "make check      ruff, mypy and import-linter (also one by one: lint, types, imports)"
 	@echo "make bench      speed of the engine against plain transformers"
 	@echo "make reproduce  train the bundled checkpoints again; can be interrupted and continued"
@@ -72,6 +73,10 @@ $(VLLM_STAMP): pyproject.toml constraints-vllm.txt
 
 test-vllm: $(VLLM_STAMP)
 	OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest -m vllm --timeout 1800 tests/vllm $(ARGS)
+
+test-ray: setup
+	$(INSTALL) -e ".[ray]"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray --timeout 1800 tests/ray $(ARGS)
 
 check: lint types imports
 

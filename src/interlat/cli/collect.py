@@ -1,16 +1,18 @@
 """`interlat collect`."""
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from interlat.cli.main import run_stage
+from interlat.cli.main import run_items
 from interlat.collect.settings import CollectThoughts
 from interlat.progress import in_bytes, say
 
 if TYPE_CHECKING:
+    from interlat.engine.distributed import Ranks
     from interlat.store.reading import LatentStore
 
 
@@ -20,22 +22,27 @@ class Collect(CollectThoughts):
 
     json: bool = False
     """Print what was left out, and at the end the counts, as JSON lines on stdout."""
+    ray: int = 0
+    """Share the items out over so many workers of a Ray cluster ($RAY_ADDRESS, else this machine), each with its
+    models; 0 does without."""
 
     def run(self) -> "LatentStore | None":
         """Collect; the store. Under torchrun the first process reports for all, and the others return None."""
-        from interlat.collect.thoughts import collect_thoughts
-        from interlat.engine.distributed import Ranks
         from interlat.store.reading import LatentStore
 
-        ranks = Ranks.from_environment()
-        notes = {"text": ""}
+        return LatentStore.open(self.output) if run_items(self, "thoughts", self._notes) else None
 
-        def steps() -> Iterator[tuple[int, int]]:
-            for progress in collect_thoughts(self, ranks):
-                notes["text"] = in_bytes(progress.bytes_written)
-                yield progress.done, progress.total
+    def steps(self, ranks: "Ranks") -> Iterator[tuple[int, int]]:
+        """Collect the share of a rank."""
+        from interlat.collect.thoughts import collect_thoughts
 
-        return LatentStore.open(self.output) if run_stage(self, ranks, steps(), "thoughts", notes) else None
+        for progress in collect_thoughts(self, ranks):
+            self._notes["text"] = in_bytes(progress.bytes_written)
+            yield progress.done, progress.total
+
+    @functools.cached_property
+    def _notes(self) -> dict[str, str]:
+        return {"text": ""}
 
     def report(self, store: "LatentStore | None") -> int:
         """The counts, and why thoughts were left out; 1 if some failed."""

@@ -3,19 +3,20 @@
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
-from interlat.cli.main import COMMANDS, run_stage
+from interlat.cli.main import COMMANDS, run_items
 from interlat.evaluation.settings import Evaluate
 from interlat.places import short_name
 from interlat.progress import say
 
 if TYPE_CHECKING:
+    from interlat.engine.distributed import Ranks
     from interlat.results import Results
 
 HOUSEHOLD_FIELDS = frozenset({"settings", "episodes", "games", "draw"})
@@ -32,6 +33,9 @@ class EvaluateCommand(Evaluate):
     """What results are grouped by; math and arithmetic have levels."""
     json: bool = False
     """Print one JSON line a result on stdout at the end."""
+    ray: int = 0
+    """Share the items out over so many workers of a Ray cluster ($RAY_ADDRESS, else this machine), each with its
+    models; 0 does without."""
 
     @classmethod
     def form_of(cls, fields: Mapping[str, Any], words: list[str]) -> type[Any]:
@@ -44,18 +48,19 @@ class EvaluateCommand(Evaluate):
 
     def run(self) -> "Results | None":
         """Run or continue; the results. Under torchrun the first process reports, and the others return None."""
+        from interlat.evaluation.evaluate import results_of
+
+        return results_of(self) if run_items(self, "results") else None
+
+    def steps(self, ranks: "Ranks") -> Iterator[tuple[int, int]]:
+        """Run the share of a rank."""
         import torch
 
-        from interlat.engine.distributed import Ranks
-        from interlat.evaluation.evaluate import evaluate_steps, results_of
+        from interlat.evaluation.evaluate import evaluate_steps
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        ranks = Ranks.from_environment()
-        steps = evaluate_steps(self, ranks)
-        with ranks.together():
-            is_first = run_stage(self, ranks, steps, "results")
-        return results_of(self) if is_first else None
+        yield from evaluate_steps(self, ranks)
 
     def report(self, found: "Results | None") -> int:
         """Write the report and show its table; 1 if items failed, such as one that does not fit the context."""

@@ -149,6 +149,19 @@ def run_stage(
     return ranks.is_first
 
 
+def run_items(command: Any, title: str, notes: Mapping[str, str] | None = None) -> bool:
+    """Run the stage of a command that works on items: alone, as a rank of ``torchrun``, or on a Ray cluster; whether
+    this process reports for all."""
+    from interlat.engine.distributed import Ranks
+
+    if command.ray:
+        from interlat.cli.cluster import on_ray
+
+        return run_stage(command, Ranks(), on_ray(command), f"{title} ({command.ray} workers)", notes)
+    with Ranks.from_environment().together() as ranks:
+        return run_stage(command, ranks, command.steps(ranks), title, notes)
+
+
 def parse(kind: type[Any], words: Sequence[str], command: str = "") -> Any:
     """The settings from the file of ``--config`` and from flags, which go first.
 

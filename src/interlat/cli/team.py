@@ -3,20 +3,21 @@
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from interlat.cli.main import run_stage
+from interlat.cli.main import run_items
 from interlat.config import Given, read_fields
 from interlat.evaluation.team_settings import ARRANGEMENTS, Arrangement, EvaluateTeams
 from interlat.places import short_name
 from interlat.progress import say
 
 if TYPE_CHECKING:
+    from interlat.engine.distributed import Ranks
     from interlat.results import Results
 
 
@@ -33,6 +34,9 @@ class RunTeam(EvaluateTeams):
     """Threads of torch on a CPU."""
     json: bool = False
     """Print one JSON line an answer on stdout at the end."""
+    ray: int = 0
+    """Share the items out over so many workers of a Ray cluster ($RAY_ADDRESS, else this machine), each with its
+    models; 0 does without."""
 
     @classmethod
     def completed(cls, fields: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,15 +55,18 @@ class RunTeam(EvaluateTeams):
 
     def run(self) -> "Results | None":
         """Ask; the answers. Under torchrun the first process reports for all, and the others return None."""
+        from interlat.evaluation.teams import results_of
+
+        return results_of(self) if run_items(self, "answers") else None
+
+    def steps(self, ranks: "Ranks") -> Iterator[tuple[int, int]]:
+        """Ask the share of a rank."""
         import torch
 
-        from interlat.engine.distributed import Ranks
-        from interlat.evaluation.teams import evaluate_teams, results_of
+        from interlat.evaluation.teams import evaluate_teams
 
         torch.set_num_threads(self.threads)
-        with Ranks.from_environment().together() as ranks:
-            is_first = run_stage(self, ranks, evaluate_teams(self, ranks), "answers")
-        return results_of(self) if is_first else None
+        yield from evaluate_teams(self, ranks)
 
     def report(self, found: "Results | None") -> int:
         """The tables; 1 if an answer could not be given."""

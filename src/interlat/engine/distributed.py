@@ -93,12 +93,12 @@ class Ranks:
 
     @contextmanager
     def together(self, backend: str = "gloo") -> Iterator["Ranks"]:
-        """Connect the ranks while the block runs; nothing to do for a single process.
+        """Connect the ranks while the block runs; nothing to do for a single process, or where they are connected.
 
         Args:
             backend: gloo where ranks exchange no more than numbers on the CPU, so that no GPU needs to take part.
         """
-        if self.world_size == 1:
+        if self.world_size == 1 or distributed.is_initialized():
             yield self
             return
         distributed.init_process_group(backend, timeout=PATIENCE)

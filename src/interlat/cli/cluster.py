@@ -1,0 +1,169 @@
+"""``--ray N``: the items of a stage shared out over N workers of a Ray cluster, each with the models.
+
+A share is what a rank of ``torchrun`` would do: the same items, the same files. A worker whose node dies leaves what it
+had finished in the output folder, which all nodes see, and another worker goes on there.
+"""
+
+import importlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from interlat import errors
+from interlat.config import from_mapping, read_fields, write_config
+from interlat.engine.distributed import Ranks
+from interlat.errors import InputError, InterlatError
+from interlat.files import locked
+
+SECONDS = 1.0
+"""Between two looks at the workers."""
+ATTEMPTS = 3
+"""Times that a share may die without having finished anything."""
+
+
+class Stage(Protocol):
+    """A command that does something for each of many items."""
+
+    output: str
+    ray: int
+
+    def steps(self, ranks: Ranks) -> Iterator[tuple[int, int]]:
+        """Run or continue the share of a rank; yields (done, all) of it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Share(Ranks):
+    """One rank of several that never meet: nobody waits for another, and what is done once is done afterwards."""
+
+    @property
+    def is_first(self) -> bool:
+        return False
+
+    def wait(self) -> None:
+        """Nobody waits."""
+
+    @contextmanager
+    def together(self, backend: str = "gloo") -> Iterator[Ranks]:
+        """Nothing to connect."""
+        yield self
+
+    @contextmanager
+    def alone_in(self, directory: str | Path) -> Iterator[None]:
+        """Be the only one with this share: a worker that was taken for dead may still write."""
+        with locked(directory, f"share-{self.rank}"):
+            yield
+
+
+class Worker:
+    """What runs in a process of the cluster."""
+
+    def __init__(self, kind: str, fields: dict[str, Any], folder: str) -> None:
+        os.chdir(folder)
+        module, _, name = kind.partition(":")
+        self.command: Any = from_mapping(getattr(importlib.import_module(module), name), fields, "--ray")
+        self.progress = 0, 0
+
+    def done(self) -> tuple[int, int]:
+        """How much of the share is finished, of how much."""
+        return self.progress
+
+    def work(self, rank: int, shares: int) -> tuple[str, str]:
+        """Do a share, or with 0 shares what is to be done once; the kind and text of an error, both empty if none."""
+        import torch
+
+        if threads := getattr(self.command, "threads", None):
+            torch.set_num_threads(threads)
+        try:
+            for progress in self.command.steps(Share(rank, shares) if shares else Ranks()):
+                self.progress = progress
+        except InterlatError as error:
+            # As words: what a worker raises otherwise would be unpickled.
+            return type(error).__name__, str(error)
+        return "", ""
+
+
+def on_ray(command: Stage) -> Iterator[tuple[int, int]]:
+    """Run or continue a stage on the Ray cluster that ``RAY_ADDRESS`` names, else on one of this machine.
+
+    Yields (done, all). Every worker gets a GPU where the cluster has any. The output folder and all files of the stage
+    have to be visible under the same paths on all nodes.
+
+    Raises:
+        InputError: the package ray is missing, or there are fewer than one worker.
+        InterlatError: as the stage; or a share died several times without having finished anything.
+    """
+    if command.ray < 1:
+        raise InputError(f"ray is {command.ray} workers; give 1 or more")
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise InputError("--ray needs the package ray; run: pip install 'interlat[ray]'") from error
+    with tempfile.TemporaryDirectory() as folder:
+        write_config(command, folder)
+        fields = read_fields(Path(folder) / "config.yaml")
+    kind = f"{type(command).__module__}:{type(command).__qualname__}"
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    began = not ray.is_initialized()
+    if began:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        gpus = float("GPU" in ray.cluster_resources())
+        make = ray.remote(Worker).options(num_cpus=1, num_gpus=gpus, max_concurrency=2).remote
+        with locked(command.output):
+            yield from _share_out(ray, lambda: make(kind, fields, os.getcwd()), command.ray)
+        worker = make(kind, fields, os.getcwd())
+        _raise(*ray.get(worker.work.remote(0, 0)))
+    finally:
+        if began:
+            ray.shutdown()
+
+
+def _share_out(ray: Any, make: Any, shares: int) -> Iterator[tuple[int, int]]:
+    """Let workers do all shares, each again where its worker died."""
+    workers = {rank: make() for rank in range(shares)}
+    running = {workers[rank].work.remote(rank, shares): rank for rank in workers}
+    known, died = dict.fromkeys(workers, (0, 0)), dict.fromkeys(workers, 0)
+    while running:
+        ended, _ = ray.wait(list(running), timeout=SECONDS)
+        for rank in list(running.values()):
+            with_news = _asked(ray, workers[rank])
+            if with_news is not None and with_news != known[rank]:
+                known[rank], died[rank] = with_news, 0
+        for one in ended:
+            rank = running.pop(one)
+            try:
+                _raise(*ray.get(one))
+            except ray.exceptions.RayActorError as error:
+                died[rank] += 1
+                if died[rank] >= ATTEMPTS:
+                    raise InterlatError(
+                        f"share {rank} of {shares} died {ATTEMPTS} times without a result; look into the logs of ray "
+                        "(often memory), and run again: what is done is kept"
+                    ) from error
+                time.sleep(SECONDS)
+                workers[rank] = make()
+                running[workers[rank].work.remote(rank, shares)] = rank
+            else:
+                # Its memory and its place are for others.
+                ray.kill(workers[rank])
+        yield sum(done for done, _ in known.values()), sum(total for _, total in known.values())
+
+
+def _asked(ray: Any, worker: Any) -> tuple[int, int] | None:
+    """A worker's progress; None where it does not say: it is dead or has not begun."""
+    try:
+        found: tuple[int, int] = ray.get(worker.done.remote(), timeout=SECONDS)
+    except (ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError):
+        return None
+    return found
+
+
+def _raise(kind: str, text: str) -> None:
+    if kind:
+        raise getattr(errors, kind)(text)
