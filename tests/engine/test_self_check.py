@@ -11,7 +11,7 @@ from interlat.errors import CheckpointError
 from model_fixtures import make_longrope, make_model
 from sweep.tiny_models import tiny_config, tiny_model
 
-REFUSED = "computes other logits in a padded batch"
+REFUSED = "computes other logits when it reads in parts"
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_an_engine_that_chooses_factors_by_the_longest_row_is_refused(monkeypatc
         return make_longrope(rope_parameters=dict(rope), original_max_position_embeddings=length)
 
     Engine.wrap(model(), tokenizer)
-    for module in ("interlat.engine.hf", "interlat.engine.self_check"):
+    for module in ("interlat.engine.transformers_model", "interlat.engine.self_check"):
         monkeypatch.setattr(f"{module}.read_rows_apart", lambda model: None)
     with pytest.raises(CheckpointError, match=REFUSED):
         Engine.wrap(model(), tokenizer)

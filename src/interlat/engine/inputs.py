@@ -18,7 +18,7 @@ from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.cache import AnyCache, CachedSequence, DonatedCache, KVCache, join_sequences
 from interlat.engine.control_tokens import text_of
 from interlat.engine.decoding import DecodeOutput, checked_uniforms
-from interlat.engine.latent import StateMap
+from interlat.engine.latent import StateMap, take_latent_steps
 from interlat.engine.origin import LayerShape
 from interlat.engine.prompt import Latents, Prompts, Tokens, check_latents, token_ids_of
 from interlat.engine.protocol import Engine
@@ -167,27 +167,35 @@ class InputsEngine(Engine):
             check_fits(self, f"the latent thought of sequence {row} takes", latent_steps, read)
         readings = self._readings(before)
         inputs: list[list[Tensor]] = [[] for _ in readings]
-        last = before.hidden_states.clone()
+        last = before.hidden_states
         thoughts = last.new_zeros(len(readings), latent_steps, self.hidden_size)
-        ends = torch.tensor(sorted(stop_ids), device=self.device)
         moving = list(range(len(readings)))
-        for step in range(latent_steps):
-            if stop_ids and moving:
-                said = torch.isin(self.logits(last[moving]).argmax(dim=-1), ends).tolist()
-                moving = [row for row, stops in zip(moving, said, strict=True) if not stops]
+
+        def forward(latents: Float[Tensor, "B 1 D"]) -> Float[Tensor, "B 1 D"]:
+            for row in moving:
+                latent = latents[row].to(self.dtype)
+                passing = bool(inputs[row])
+                inputs[row].append(latent[0])
+                readings[row] = followed(readings[row], Reading([LATENT], latent), passing=passing)
+            states = last.clone()
+            states[moving] = torch.stack([one.last for one in self._run_all([readings[row] for row in moving])])
+            return states[:, None]
+
+        steps = take_latent_steps(forward, connector, last[:, None], latent_steps)
+        taken = 0
+        while taken < latent_steps:
+            if stop_ids:
+                said = self.logits(last[moving]).argmax(dim=-1).tolist()
+                moving = [row for row, token in zip(moving, said, strict=True) if token not in stop_ids]
             if not moving:
                 break
-            chosen = connector(last[moving][:, None])[:, 0].to(self.dtype)
-            for row, latent in zip(moving, chosen, strict=True):
-                inputs[row].append(latent.clone())
-                readings[row] = followed(readings[row], Reading([LATENT], latent[None]), passing=step > 0)
-            states = torch.stack([one.last for one in self._run_all([readings[row] for row in moving])])
-            previous, last[moving] = last[moving], states
-            thoughts[moving, step] = states
+            previous, last = last, next(steps)[:, 0]
+            thoughts[moving, taken] = last[moving]
+            taken += 1
             if tolerance:
-                change = (states.float() - previous.float()).norm(dim=-1)
-                goes_on = (change >= tolerance * previous.float().norm(dim=-1)).tolist()
-                moving = [row for row, moves in zip(moving, goes_on, strict=True) if moves]
+                change = (last.float() - previous.float()).norm(dim=-1)
+                goes_on = change >= tolerance * previous.float().norm(dim=-1)
+                moving = [row for row in moving if goes_on[row]]
         none = last.new_empty(0, self.hidden_size)
         new = [Reading([LATENT] * len(rows), torch.stack(rows) if rows else none) for rows in inputs]
         return (self._grown(before, new, segment, last) if latent_steps else before), thoughts
