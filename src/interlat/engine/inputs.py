@@ -184,7 +184,7 @@ class InputsEngine(Engine):
         steps = take_latent_steps(forward, connector, last[:, None], latent_steps)
         taken = 0
         while taken < latent_steps:
-            if stop_ids:
+            if stop_ids and moving:
                 said = self.logits(last[moving]).argmax(dim=-1).tolist()
                 moving = [row for row, token in zip(moving, said, strict=True) if token not in stop_ids]
             if not moving:

@@ -198,14 +198,14 @@ class VLLMEngine(InputsEngine):
     def embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows D"]:
         """Input embeddings of token ids."""
         rows: Tensor = self._model.embed_input_ids(ids.to(self.device).reshape(-1))
-        return rows.view(*ids.shape, -1)
+        return rows.view(*ids.shape, self.hidden_size)
 
     @torch.no_grad()
     def logits(self, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows V"]:
         """Next-token scores of states after the final norm, in the number format of the model."""
         rows = hidden_states.to(self.device, self.dtype).reshape(-1, self.hidden_size)
         scores: Tensor = self._model.compute_logits(rows)
-        return scores.view(*hidden_states.shape[:-1], -1)
+        return scores.view(*hidden_states.shape[:-1], scores.shape[-1])
 
     def check_caches_travel(self, *, int8: bool = False) -> None:
         """Raise a MessageError: vLLM keeps its keys and values to itself."""
