@@ -12,6 +12,7 @@ from interlat.engine.backend import TransformersBackend
 from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.cache import AnyCache, DonatedCache, KVCache, layer_shapes, positions_ahead
 from interlat.engine.checkpoint import first_line
+from interlat.engine.embeddings import next_token_scores
 from interlat.engine.latent import StateMap, take_latent_steps
 from interlat.engine.llama_family import LlamaFamilyBackend, is_llama_family
 from interlat.engine.prompt import Prompts, embed_prompts, prompt_length
@@ -34,6 +35,8 @@ class HFEngine(TransformersModel):
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, as_loaded: bool = False
     ) -> None:
         super().__init__(model, tokenizer, name, as_loaded)
+        if as_loaded and isinstance(self.backend, LlamaFamilyBackend):
+            self.backend.pack()
         try:
             self.origin.shapes = layer_shapes(check_against_plain_forward(self))
             check_latents_against_tokens(self)
@@ -49,6 +52,16 @@ class HFEngine(TransformersModel):
         super().use(model)
         kind = LlamaFamilyBackend if is_llama_family(model) else TransformersBackend
         self.backend: LlamaFamilyBackend | TransformersBackend = kind(model)
+
+    @torch.no_grad()
+    def logits(self, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows V"]:
+        """Next-token scores of states after the final norm, in the number format of the model."""
+        states = hidden_states.to(self.dtype)
+        if not isinstance(self.backend, LlamaFamilyBackend) or self.backend.head.packed is None:
+            return next_token_scores(self.model, states)
+        self.backend.head.refresh()
+        scores = self.backend.head(states.reshape(-1, self.hidden_size))
+        return scores.view(*states.shape[:-1], scores.shape[-1])
 
     @torch.no_grad()
     def prefill(
