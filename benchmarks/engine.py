@@ -26,6 +26,7 @@ from interlat.engine.backend import TransformersBackend
 from interlat.engine.cache import KVCache
 from interlat.engine.hardware import choose_device, choose_dtype
 from interlat.engine.hf import HFEngine
+from interlat.engine.llama_family import LlamaFamilyBackend
 from interlat.engine.prompt import Tokens
 from interlat.engine.sampling import Sampling
 
@@ -96,6 +97,9 @@ def run(quick: bool = False) -> Iterator[dict[str, Any]]:
     bandwidth = read_bandwidth(device)
     for size, config in (("tiny", TINY), ("0.5B", HALF_BILLION)):
         engine = HFEngine.wrap(random_model(config, dtype, device), bare_tokenizer(), name=size)
+        if isinstance(engine.backend, LlamaFamilyBackend):
+            # As for a model that is loaded from its files.
+            engine.backend.pack()
         for batch in (1, 8):
             yield from _measure(engine, f"{size} batch {batch}", batch, EFFORT[size, quick], bandwidth)
 
