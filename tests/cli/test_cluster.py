@@ -4,11 +4,12 @@ import sys
 
 import pytest
 
+from interlat.cli import cluster as module
 from interlat.cli.cluster import Share, Worker, on_ray
 from interlat.cli.evaluate import EvaluateCommand
 from interlat.config import read_fields, write_config
 from interlat.engine.distributed import Ranks
-from interlat.errors import InputError, StorageError
+from interlat.errors import InputError, InterlatError, StorageError
 
 
 @pytest.fixture
@@ -72,3 +73,70 @@ def test_connected_ranks_are_not_connected_again(monkeypatch):
     monkeypatch.setattr(distributed, "init_process_group", lambda *args, **more: pytest.fail("connected twice"))
     with Ranks(0, 2).together() as ranks:
         assert ranks.world_size == 2
+
+
+class DyingCluster:
+    """A Ray whose workers finish so many items more, and die; from the given one on they live."""
+
+    class exceptions:
+        class RayError(Exception):
+            pass
+
+        class RayTaskError(RayError):
+            pass
+
+        class GetTimeoutError(RayError):
+            pass
+
+    def __init__(self, finished, lives=None):
+        self.finished, self.lives, self.made = list(finished), lives, 0
+
+    def make(self):
+        self.made += 1
+        number = self.made
+        remote = lambda answer: type("Method", (), {"remote": staticmethod(answer)})  # noqa: E731
+        return type(
+            "Worker", (), {
+                "work": remote(lambda rank, shares: ("work", number)),
+                "done": remote(lambda: ("done", number)),
+                "__ray_terminate__": remote(lambda: None),
+            },
+        )  # fmt: skip
+
+    def wait(self, running, timeout):
+        return running, []
+
+    def get(self, asked, timeout=None):
+        what, number = asked
+        if what == "done":
+            return self.finished[min(number, len(self.finished)) - 1], 10
+        if self.lives is None or number < self.lives:
+            raise self.exceptions.RayError("out of memory")
+        return "", ""
+
+
+def shared(cluster, monkeypatch):
+    monkeypatch.setattr(module, "SECONDS", 0)
+    return list(module._share_out(cluster, cluster.make, 1, [0]))
+
+
+def test_a_share_that_dies_without_finishing_anything_is_given_up(monkeypatch):
+    """Also where a new worker first says how much was finished before it."""
+    for finished, makes in (([0], 3), ([5], 3), ([2, 4, 4, 4, 4], 4)):
+        cluster = DyingCluster(finished)
+        with pytest.raises(InterlatError, match=r"died 3 times.*out of memory"):
+            shared(cluster, monkeypatch)
+        assert cluster.made == makes, finished
+
+
+def test_a_share_that_gets_on_is_begun_again_as_often_as_it_takes(monkeypatch):
+    cluster = DyingCluster([1, 2, 3, 4, 5, 6, 7, 10], lives=8)
+    assert shared(cluster, monkeypatch)[-1] == (10, 10) and cluster.made == 8
+
+
+def test_errors_of_other_packages_are_one_line_too():
+    with pytest.raises(InputError, match="no such thing"):
+        module._raise("InputError", "no such thing")
+    with pytest.raises(InterlatError, match="theirs"):
+        module._raise("TheirError", "theirs")
+    module._raise("", "")

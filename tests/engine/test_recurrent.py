@@ -12,13 +12,14 @@ from interlat.engine.prompt import Tokens
 from interlat.engine.protocol import load_model
 from interlat.engine.recurrent import RecurrentEngine
 from interlat.engine.sampling import Sampling
+from interlat.engine.streaming import Request
 from interlat.errors import CheckpointError
 from interlat.evaluation.team_settings import EvaluateTeams
 from interlat.evaluation.teams import evaluate_teams, results_of
 from interlat.progress import drain
 from interlat.tasks.sources import TaskSource
 from interlat.teams.topologies import TeamOptions
-from model_fixtures import make_model
+from model_fixtures import make_longrope, make_model
 from recurrent_checks import check_engine
 from sweep.tiny_models import tiny_model
 
@@ -105,3 +106,26 @@ def test_a_team_of_such_models_thinks_and_answers(tokenizer, tmp_path):
         drain(evaluate_teams(config))
     records = results_of(config).records
     assert len(records) == 6
+
+
+def test_longrope_ends_where_its_factors_do(tokenizer):
+    """What was read with the short factors cannot go on with the long ones; the reference engine ends there, too."""
+    model = make_longrope()
+    engines = RecurrentEngine.wrap(model, tokenizer, "a"), HFEngine.wrap(model, tokenizer, "a")
+    prompt, limit = [[Tokens(tuple(range(40, 68)))]], Sampling(max_new_tokens=12)
+    found, expected = (engine.decode(engine.prefill(prompt), limit, stop_ids=()) for engine in engines)
+    assert found.token_ids == expected.token_ids and len(found.token_ids[0]) == 4
+    streamed = [list(engine.stream([Request("a", prompt[0])], limit, stop_ids=())) for engine in engines]
+    assert [one[0].token_ids for one in streamed] == [found.token_ids[0]] * 2
+
+
+def test_a_reply_reads_nothing_again(tokenizer, monkeypatch):
+    engine = RecurrentEngine.wrap(tiny_model("qwen3_next"), tokenizer, "a")
+    memory, widths = engine.prefill(["the kettle is in the drawer"]), []
+    forward = engine._forward
+    monkeypatch.setattr(engine, "_forward", lambda rows, cache: widths.append(rows.shape[1]) or forward(rows, cache))
+    written = engine.decode(memory, Sampling(max_new_tokens=3), stop_ids=())
+    engine.prefill([[Tokens((5, 6))]], written.cache)
+    assert widths == [1, 1, 1, 2]
+    list(engine.stream([Request(str(n), "put") for n in range(5)], Sampling(max_new_tokens=2)))
+    assert len(engine._kept) == 3, "nobody goes on from what a stream read"

@@ -103,3 +103,9 @@ def test_an_error_of_a_worker_is_the_commands_own(two_nodes, pair, tmp_path):
     with pytest.raises(InputError, match="nothing-of-that-name"):
         evaluation(pair, tmp_path / "run", 4, ray=2, connector="nothing-of-that-name").run()
     assert not os.path.exists(tmp_path / "run" / "results-0.jsonl")
+
+
+def test_no_cluster_at_the_address_is_one_line(pair, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with pytest.raises(InputError, match="there is no Ray cluster at auto"):
+        evaluation(pair, tmp_path / "run", 4, ray=2).run()

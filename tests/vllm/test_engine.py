@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -234,6 +236,51 @@ def test_a_stream_may_be_left(engines):
     assert after.token_ids == [first.token_ids]
 
 
+def test_streams_feed_each_other(engines):
+    """A team's members: what one reads another one writes meanwhile, in the same vLLM, and all end when they like."""
+    limit, ends, answers = Sampling(max_new_tokens=12), frozenset(range(0, 320, 9)), []
+    for engine in engines:
+
+        def written(engine=engine):
+            for one in engine.stream(
+                [Request(str(number), f"{text} {number}") for number, text in enumerate(TEXTS * 4)],
+                limit,
+                batch_size=3,
+                stop_ids=ends,
+            ):
+                memory = engine.think(engine.prefill([one.text + " so"]), 2, scaled(engine))[0]
+                yield Request(one.key, [Text(" now?")], cache=memory)
+
+        made = engine.stream(written(), limit, batch_size=3, stop_ids=ends)
+        answers.append({one.key: (one.token_ids, one.stopped) for one in made})
+    assert answers[0] == answers[1] and len(answers[0]) == 16
+    assert len({len(ids) for ids, _ in answers[1].values()}) > 2, "they end at different times"
+    assert not engines[0]._finished and not engines[0]._rows.jobs
+
+
+def test_the_context_is_the_models_where_rotation_is_scaled(save_wide):
+    rope = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}
+    place = save_wide("llama", rope_parameters=rope, max_position_embeddings=256)
+    engine = load_model(place, "vllm", dtype="float32")
+    assert engine.context_length in (255, 256)
+    with pytest.raises(PromptError, match="holds 25"):
+        engine.prefill([[Tokens((5,) * 257)]])
+
+
+def test_end_tokens_come_from_the_configuration_where_nothing_else_says_them(save_wide):
+    place = Path(save_wide("qwen2", eos_token_id=[7, 9]))
+    (place / "generation_config.json").unlink(missing_ok=True)
+    ours, reference = load_model(str(place), "vllm", dtype="float32"), HFEngine.load(str(place), dtype="float32")
+    assert ours.stop_ids == reference.stop_ids and {7, 9} <= ours.stop_ids
+
+
+@pytest.mark.parametrize(("variable", "value", "why"), [("INTERLAT_VLLM_MEMORY", "much", "share of the GPU's memory")])
+def test_wrong_settings_are_one_line(variable, value, why, wide, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=why):
+        load_model(wide, "vllm", dtype="float32")
+
+
 def test_what_it_cannot_do_is_refused_by_name(engines):
     ours, reference = engines
     memory = ours.think(ours.prefill(TEXTS), 2, scaled(ours))[0]
@@ -295,3 +342,4 @@ def test_adapters_are_merged_first(tmp_path, wide):
     ours, reference = load_model(str(tmp_path), "vllm", dtype="float32"), HFEngine.load(str(tmp_path), dtype="float32")
     torch.testing.assert_close(ours.prefill(TEXTS).hidden_states, reference.prefill(TEXTS).hidden_states, **CLOSE)
     assert ours.weights_fingerprint == reference.weights_fingerprint
+    assert not list(Path(tempfile.gettempdir()).glob("interlat-vllm-*")), "nothing is left behind"

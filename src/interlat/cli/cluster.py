@@ -8,7 +8,7 @@ import importlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from interlat import errors
 from interlat.config import from_mapping, read_fields, write_config
+from interlat.engine.checkpoint import first_line
 from interlat.engine.distributed import Ranks
 from interlat.errors import InputError, InterlatError
 from interlat.files import locked
@@ -111,47 +112,59 @@ def on_ray(command: Stage) -> Iterator[tuple[int, int]]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     began = not ray.is_initialized()
     if began:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"there is no Ray cluster at {os.environ.get('RAY_ADDRESS', 'this machine')} ({first_line(error)}); "
+                "start it or correct RAY_ADDRESS"
+            ) from error
     try:
         gpus = float("GPU" in ray.cluster_resources())
         make = ray.remote(Worker).options(num_cpus=1, num_gpus=gpus, max_concurrency=2).remote
         with locked(command.output):
-            yield from _share_out(ray, lambda: make(kind, fields, os.getcwd()), command.ray)
-        worker = make(kind, fields, os.getcwd())
-        _raise(*ray.get(worker.work.remote(0, 0)))
+            for progress in _share_out(ray, lambda: make(kind, fields, os.getcwd()), command.ray, range(command.ray)):
+                yield progress
+        # What is done once, when the folder is nobody's.
+        for _ in _share_out(ray, lambda: make(kind, fields, os.getcwd()), 0, [0]):
+            yield progress
     finally:
         if began:
             ray.shutdown()
 
 
-def _share_out(ray: Any, make: Any, shares: int) -> Iterator[tuple[int, int]]:
-    """Let workers do all shares, each again where its worker died."""
-    workers = {rank: make() for rank in range(shares)}
-    running = {workers[rank].work.remote(rank, shares): rank for rank in workers}
-    known, died = dict.fromkeys(workers, (0, 0)), dict.fromkeys(workers, 0)
+def _share_out(ray: Any, make: Any, shares: int, ranks: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Let workers do the shares of some ranks, each again where its worker died."""
+    workers = {rank: make() for rank in ranks}
+    running = {worker.work.remote(rank, shares): rank for rank, worker in workers.items()}
+    known, most, died = dict.fromkeys(workers, (0, 0)), dict.fromkeys(workers, 0), dict.fromkeys(workers, 0)
     while running:
         ended, _ = ray.wait(list(running), timeout=SECONDS)
         for rank in list(running.values()):
-            with_news = _asked(ray, workers[rank])
-            if with_news is not None and with_news != known[rank]:
-                known[rank], died[rank] = with_news, 0
+            said = _asked(ray, workers[rank])
+            if said is not None and said[1]:
+                known[rank] = said
+            if known[rank][0] > most[rank]:
+                most[rank], died[rank] = known[rank][0], 0
         for one in ended:
             rank = running.pop(one)
             try:
                 _raise(*ray.get(one))
-            except ray.exceptions.RayActorError as error:
+            except ray.exceptions.RayTaskError:
+                raise
+            except ray.exceptions.RayError as error:
                 died[rank] += 1
                 if died[rank] >= ATTEMPTS:
                     raise InterlatError(
-                        f"share {rank} of {shares} died {ATTEMPTS} times without a result; look into the logs of ray "
-                        "(often memory), and run again: what is done is kept"
+                        f"a worker died {ATTEMPTS} times without having finished anything more "
+                        f"({first_line(error)}); look into the logs of ray, and run again: what is done is kept"
                     ) from error
                 time.sleep(SECONDS)
                 workers[rank] = make()
                 running[workers[rank].work.remote(rank, shares)] = rank
             else:
-                # Its memory and its place are for others.
-                ray.kill(workers[rank])
+                # Its memory and its place are for others. Not killed, so that it clears up.
+                workers[rank].__ray_terminate__.remote()
         yield sum(done for done, _ in known.values()), sum(total for _, total in known.values())
 
 
@@ -159,11 +172,13 @@ def _asked(ray: Any, worker: Any) -> tuple[int, int] | None:
     """A worker's progress; None where it does not say: it is dead or has not begun."""
     try:
         found: tuple[int, int] = ray.get(worker.done.remote(), timeout=SECONDS)
-    except (ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError):
+    except ray.exceptions.RayTaskError:
+        raise
+    except (ray.exceptions.GetTimeoutError, ray.exceptions.RayError):
         return None
     return found
 
 
 def _raise(kind: str, text: str) -> None:
     if kind:
-        raise getattr(errors, kind)(text)
+        raise getattr(errors, kind, InterlatError)(text)

@@ -231,16 +231,6 @@ class HFEngine(TransformersModel):
         if cache is not None:
             self.check_cache(_shown(cache))
 
-    def context_after(self, read: int) -> int:
-        """Positions that a sequence can hold that has read so many: all of the context, except under LongRoPE.
-
-        There a sequence that began with the short factors ends where these end: what it has read would have other keys
-        and values if it were longer. One that is longer when it begins has the whole context.
-        """
-        if self.original_length is not None and 0 < read <= self.original_length:
-            return min(self.context_length, self.original_length)
-        return self.context_length
-
 
 def reference_engine(engine: EngineProtocol) -> HFEngine:
     """The engine, where its model is needed itself. Raises InputError: it is not one of Hugging Face."""

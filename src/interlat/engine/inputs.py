@@ -58,6 +58,8 @@ class Reading:
     """Whether the states at all its new positions are wanted."""
     passing: bool = False
     """Whether nobody else goes on from what was read before."""
+    kept: bool = True
+    """Whether somebody may go on from what is read now."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,11 +218,12 @@ class InputsEngine(Engine):
         before, sampling = self._taken(cache), sampling or Sampling()
         ends = self.stop_ids if stop_ids is None else frozenset(stop_ids)
         read = before.next_position.tolist()
-        budgets = [max(0, min(sampling.max_new_tokens, self.context_length - one)) for one in read]
+        budgets = [max(0, min(sampling.max_new_tokens, self.context_after(one) - one)) for one in read]
         uniforms = checked_uniforms(sampling, seeds, len(before), max(budgets, default=0))
         readings = self._readings(before)
         for row, reading in enumerate(readings):
-            reading.budget, reading.uniforms = budgets[row], None if uniforms is None else uniforms[row]
+            reading.before, reading.budget = len(reading.ids), budgets[row]
+            reading.uniforms = None if uniforms is None else uniforms[row]
         rows = [row for row, budget in enumerate(budgets) if budget]
         done = dict(zip(rows, self._run_all([readings[row] for row in rows], sampling, ends), strict=True))
         last, none = before.hidden_states.clone(), before.hidden_states.new_empty(0, self.hidden_size)
@@ -266,7 +269,8 @@ class InputsEngine(Engine):
                     (old,), read = self._readings(memory), int(memory.next_position[0])
                 (parts,) = checked_prompts(self, [request.prompt], [read], begins=not read)
                 reading = followed(old, self._reading_of(parts, 0), wants_prompt=prompt_states)
-                reading.budget = max(0, min(sampling.max_new_tokens, self.context_length - len(reading.ids)))
+                room = self.context_after(len(reading.ids)) - len(reading.ids)
+                reading.budget, reading.kept = max(0, min(sampling.max_new_tokens, room)), False
                 if sampling.temperature:
                     reading.uniforms = draw_uniforms([request.seed], reading.budget)[0]
                 yield (request, read), reading

@@ -48,8 +48,8 @@ _FAULTS = (AssertionError, AttributeError, ImportError, NotImplementedError, Run
 class RecurrentEngine(InputsEngine, TransformersModel):
     """Runs any causal language model of Hugging Face that reads embeddings and keeps a cache, whatever is in it.
 
-    A sequence's result does not depend on others, bit for bit: it is computed alone. The contracts of the methods are
-    those of `HFEngine`, which is faster for the models that it runs.
+    Every sequence is computed alone, so that its result does not depend on others; only rounding may, where a memory's
+    cache is gone and it is read again. The contracts of the methods are those of `HFEngine`, which is faster.
     """
 
     RUNS_IN = "the engine recurrent"
@@ -137,7 +137,8 @@ class RecurrentEngine(InputsEngine, TransformersModel):
             cache, output = self._forward(self.embed(torch.tensor([[token]])), cache)
             token_ids.append(token)
             state = states[length + step] = output[-1]
-        self._keep(replace(reading, ids=reading.ids + token_ids), cache, state)
+        if reading.kept:
+            self._keep(replace(reading, ids=reading.ids + token_ids), cache, state)
         return Done(token_ids, stopped, length, states, new if reading.wants_prompt else None)
 
     def _read(self, reading: Reading) -> tuple[Any, Float[Tensor, "Q D"]]:

@@ -140,6 +140,16 @@ class TransformersModel(Engine):
         """Next-token scores of states after the final norm, in the number format of the model."""
         return next_token_scores(self.model, hidden_states.to(self.dtype))
 
+    def context_after(self, read: int) -> int:
+        """Positions that a sequence can hold that has read so many: all of the context, except under LongRoPE.
+
+        There a sequence that began with the short factors ends where these end: what it has read would have other keys
+        and values if it were longer. One that is longer when it begins has the whole context.
+        """
+        if self.original_length is not None and 0 < read <= self.original_length:
+            return min(self.context_length, self.original_length)
+        return self.context_length
+
     def _context_length(self) -> int:
         length = getattr(self.config, "max_position_embeddings", None)
         if not isinstance(length, int):

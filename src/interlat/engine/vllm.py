@@ -6,7 +6,6 @@ and finds most of it in its own prefix cache. So a memory is read on as a whole;
 positions can be left out of it.
 """
 
-import contextlib
 import itertools
 import os
 import tempfile
@@ -36,14 +35,17 @@ from interlat.places import model_place
 if TYPE_CHECKING:
     from interlat.engine.vllm_rows import Rows
 
-DEFAULTS = {
+NEEDED = {
     # States are taken out of a forward pass, and the model may not be in another process for that.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_CPU_KVCACHE_SPACE": "2",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_NO_USAGE_STATS": "1",
+    # The second model runner has another interface for logits processors.
+    "VLLM_USE_V2_MODEL_RUNNER": "0",
 }
-"""Environment variables of vLLM that are set unless the user has set them."""
+"""Environment variables of vLLM without which nothing here works."""
+DEFAULTS = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
+"""Those that are set unless the user has set them."""
+MEMORY = "INTERLAT_VLLM_MEMORY"
+"""Environment variable: the share of a GPU's memory that each engine takes; two of them have to fit."""
 PAGE = 32
 """Positions of a page of the CPU's cache, its least: what does not fill one is computed again at each step."""
 TOLERANCE = 1e-2
@@ -67,23 +69,25 @@ class VLLMEngine(InputsEngine):
         config: PreTrainedConfig,
         origin: Origin,
         ends: Collection[int] = (),
-        folder: Any = None,
     ) -> None:
         self.name = origin.name
         self.tokenizer = tokenizer
         self.revision = getattr(config, "_commit_hash", None) or "local"
         self.layers: int = config.num_hidden_layers
         self.hidden_size: int = config.hidden_size
-        # vLLM cannot read without writing a token, which takes a position.
-        self.context_length = int(llm.llm_engine.vllm_config.model_config.max_model_len) - 1
+        # vLLM cannot read without writing a token, which takes a position, and counts on where rotation is scaled.
+        longest = int(llm.llm_engine.vllm_config.model_config.max_model_len) - 1
+        self.context_length = min(longest, getattr(config, "max_position_embeddings", None) or longest)
         self.template = TemplateOptions()
         origin.shapes, origin.hidden_size = shapes_of_memory(self.hidden_size), self.hidden_size
         # In the place of the property, which knows nothing of the weights.
         self.__dict__["origin"] = origin
         self._ends = frozenset(ends)
         self._size: int = config.vocab_size
-        self._llm, self._rows, self._folder = llm, rows, folder
+        self._llm, self._rows = llm, rows
         self._numbers = itertools.count()
+        self._finished: dict[str, Any] = {}
+        """What vLLM gave for requests whose runs have not come for it."""
         self._model: Any = llm.apply_model(lambda model: model)[0]
         rows.watch(self._model)
         self._check_latents()
@@ -105,6 +109,7 @@ class VLLMEngine(InputsEngine):
             CheckpointError: there is no usable model in that place, or vLLM cannot run it.
             InputError: the package vllm is missing, or a wrong dtype or device.
         """
+        os.environ.update(NEEDED)
         for name, value in DEFAULTS.items():
             os.environ.setdefault(name, value)
         try:
@@ -115,6 +120,11 @@ class VLLMEngine(InputsEngine):
                 "the engine vllm needs the package vllm in the same environment (see the guide); or take the engine hf"
             ) from error
         chosen = choose_device(device)
+        if chosen.index:
+            raise InputError(
+                f"device is {chosen}, and vLLM takes the first GPU that it sees; set CUDA_VISIBLE_DEVICES for each "
+                "process, or share items out with --ray"
+            )
         wanted = choose_dtype(dtype, chosen)
         place, folder, fingerprint = _plain_folder(path_or_hub_id, wanted, trust_remote_code)
         config = load_model_config(place)
@@ -139,19 +149,26 @@ class VLLMEngine(InputsEngine):
                 generation_config="vllm",
                 logits_processors=[Rows],
                 seed=0,
+                gpu_memory_utilization=_memory_share(),
                 **pages,
             )
         except (RuntimeError, ValueError, ImportError, NotImplementedError, OSError) as error:
             raise _cannot_run(str(path_or_hub_id), error) from error
 
+        ends = _ends_of(place, config)
+        if folder is not None:
+            # At once: a process that is killed clears nothing up.
+            folder.cleanup()
+
         def weights() -> str:
+            # Of the files: vLLM joins and renames weights.
             return fingerprint or loaded_fingerprint(
-                load_checkpoint(place, torch.bfloat16, "cpu", trust_remote_code)[0]
+                load_checkpoint(path_or_hub_id, torch.bfloat16, "cpu", trust_remote_code)[0]
             )
 
         name, words = str(path_or_hub_id), lambda: tokenizer_fingerprint(tokenizer)
         origin = Origin(name, rules_of(config), weights, words, layer_count=config.num_hidden_layers)
-        return cls(llm, Rows.made[-1], tokenizer, config, origin, _ends_of(place), folder)
+        return cls(llm, Rows.made[-1], tokenizer, config, origin, ends)
 
     @property
     def device(self) -> torch.device:
@@ -227,17 +244,18 @@ class VLLMEngine(InputsEngine):
                     engine.add_request(str(number), *self._request(number, reading, sampling, ends))
                 if not running:
                     return
-                for output in engine.step():
-                    if output.finished:
-                        key, number, reading = running.pop(output.request_id)
-                        yield key, self._done(output.outputs[0], number, reading)
+                if not any(name in self._finished for name in running):
+                    # What is read here may be made by another run of this engine, and each steps for both.
+                    self._finished |= {output.request_id: output for output in engine.step() if output.finished}
+                for name in [name for name in running if name in self._finished]:
+                    key, number, reading = running.pop(name)
+                    yield key, self._done(self._finished.pop(name).outputs[0], number, reading)
         finally:
             # Of a caller that wants no more.
             if running:
                 engine.abort_request(list(running))
-                while engine.has_unfinished_requests():
-                    engine.step()
-            for _, number, _ in running.values():
+            for name, (_, number, _) in running.items():
+                self._finished.pop(name, None)
                 self._rows.jobs.pop(number, None)
 
     def _done(self, output: Any, number: int, reading: Reading) -> Done:
@@ -345,12 +363,23 @@ class HybridEngine(VLLMEngine):
         return self._grown(before, new, segment, grown.hidden_states), thoughts
 
 
+def _memory_share() -> float:
+    given = os.environ.get(MEMORY, "0.45")
+    try:
+        share = float(given)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise InputError(f"{MEMORY} is {given!r}, expected a share of the GPU's memory above 0 and up to 1; correct it")
+    return share
+
+
 def _cannot_run(name: str, error: Exception) -> CheckpointError:
     return CheckpointError(f"vLLM cannot run {name}: {first_line(error)}; take another model or the engine hf")
 
 
 def _plain_folder(place: str, dtype: torch.dtype, trust_remote_code: bool) -> tuple[str, Any, str]:
-    """Where vLLM finds the weights, what keeps that folder alive, and the fingerprint of what is not plain weights."""
+    """Where vLLM finds the weights, that folder if it is for this alone, and a fingerprint if they are not plain."""
     if is_plain(place):
         found = Path(model_place(place))
         others = [one for one in found.glob("*.safetensors") if not one.name.startswith("model")]
@@ -369,9 +398,11 @@ def _plain_folder(place: str, dtype: torch.dtype, trust_remote_code: bool) -> tu
     return folder.name, folder, loaded_fingerprint(model)
 
 
-def _ends_of(place: str) -> list[int]:
-    """The end tokens that a model's generation settings name."""
-    with contextlib.suppress(OSError):
-        ends = GenerationConfig.from_pretrained(Path(place)).eos_token_id
-        return list(ends) if isinstance(ends, list) else [ends]
-    return []
+def _ends_of(place: str, config: PreTrainedConfig) -> list[int]:
+    """The end tokens that a model's generation settings name, or without these its configuration."""
+    try:
+        settings = GenerationConfig.from_pretrained(Path(place))
+    except OSError:
+        settings = GenerationConfig.from_model_config(config)
+    ends = settings.eos_token_id
+    return list(ends) if isinstance(ends, list) else [ends]

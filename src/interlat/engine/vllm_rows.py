@@ -89,7 +89,10 @@ class Rows(LogitsProcessor):
         if not self._rows:
             return
         metadata: Any = get_forward_context().attn_metadata
-        one = next(iter(metadata.values()))
+        found = (one for one in metadata.values() if hasattr(one, "query_start_loc") and hasattr(one, "seq_lens"))
+        one = next(found, None)
+        if one is None:
+            raise NotImplementedError("its attention does not say where the positions of a sequence begin")
         count = max(self._rows) + 1
         starts, ends = one.query_start_loc[: count + 1], one.seq_lens[:count].tolist()
         lasts = states[starts[1:].long() - 1]
