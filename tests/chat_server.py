@@ -7,6 +7,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 
+class _Patient(ThreadingHTTPServer):
+    # As many may knock at once as a batch asks; more than the usual five are turned away where a machine is busy.
+    request_queue_size = 128
+
+
 class ChatServer:
     """Serves the models of ``answers``: a request -> (text, finish reason), or (status, error message)."""
 
@@ -64,7 +69,7 @@ class ChatServer:
                 self.end_headers()
                 self.wfile.write(body)
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Patient(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
