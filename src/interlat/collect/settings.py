@@ -96,7 +96,8 @@ class CollectThoughts:
     """Compute every thought alone, so that it is the same bit for bit whatever ran before it and after a kill, in any
     number format. Slower."""
     engine: str = "hf"
-    """What runs the model: hf (the reference), recurrent (layers that keep a state), vllm, or an engine of another package."""
+    """What runs the model: hf (the reference), recurrent (layers that keep a state), vllm, or an engine of another
+    package."""
     dtype: str = "auto"
     """Number format that the model computes in."""
     device: str = "auto"

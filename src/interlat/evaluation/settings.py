@@ -77,8 +77,8 @@ class Evaluate:
     message_dtype: Literal["bfloat16", "float32", "float16", "model"] = "bfloat16"
     """Number format in which hidden states travel."""
     engine: str = "hf"
-    """What runs the models: hf (the reference), recurrent (layers that keep a state), vllm, hybrid (latent steps in hf, all
-    else in vllm), or an engine of another package."""
+    """What runs the models: hf (the reference), recurrent (layers that keep a state), vllm, hybrid (latent steps in hf,
+    all else in vllm), or an engine of another package."""
     dtype: str = "auto"
     """Number format of the models; auto is bfloat16 where the hardware multiplies it natively, else float32."""
     device: str = "auto"

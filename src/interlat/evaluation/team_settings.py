@@ -91,8 +91,8 @@ class EvaluateTeams:
     seed: int = 0
     """Seed of samples and controls."""
     engine: str = "hf"
-    """What runs the models: hf (the reference), recurrent (layers that keep a state), vllm, hybrid (latent steps in hf, all
-    else in vllm), or an engine of another package. All but hf hand over whole memories alone."""
+    """What runs the models: hf (the reference), recurrent (layers that keep a state), vllm, hybrid (latent steps in hf,
+    all else in vllm), or an engine of another package. All but hf hand over whole memories alone."""
     dtype: str = "auto"
     """Number format of the models; auto is bfloat16 where the hardware multiplies it natively, else float32."""
     device: str = "auto"
