@@ -4,6 +4,7 @@ A share is what a rank of ``torchrun`` would do: the same items, the same files.
 had finished in the output folder, which all nodes see, and another worker goes on there.
 """
 
+import functools
 import importlib
 import os
 import tempfile
@@ -76,10 +77,6 @@ class Worker:
 
     def work(self, rank: int, shares: int) -> tuple[str, str]:
         """Do a share, or with 0 shares what is to be done once; the kind and text of an error, both empty if none."""
-        import torch
-
-        if threads := getattr(self.command, "threads", None):
-            torch.set_num_threads(threads)
         try:
             for progress in self.command.steps(Share(rank, shares) if shares else Ranks()):
                 self.progress = progress
@@ -121,12 +118,13 @@ def on_ray(command: Stage) -> Iterator[tuple[int, int]]:
             ) from error
     try:
         gpus = float("GPU" in ray.cluster_resources())
-        make = ray.remote(Worker).options(num_cpus=1, num_gpus=gpus, max_concurrency=2).remote
+        kept = ray.remote(Worker).options(num_cpus=1, num_gpus=gpus, max_concurrency=2)
+        make = functools.partial(kept.remote, kind, fields, os.getcwd())
         with locked(command.output):
-            for progress in _share_out(ray, lambda: make(kind, fields, os.getcwd()), command.ray, range(command.ray)):
+            for progress in _share_out(ray, make, command.ray, range(command.ray)):
                 yield progress
-        # What is done once, when the folder is nobody's.
-        for _ in _share_out(ray, lambda: make(kind, fields, os.getcwd()), 0, [0]):
+        # What is done once, when no other process holds the folder.
+        for _ in _share_out(ray, make, 0, [0]):
             yield progress
     finally:
         if began:
@@ -174,7 +172,7 @@ def _asked(ray: Any, worker: Any) -> tuple[int, int] | None:
         found: tuple[int, int] = ray.get(worker.done.remote(), timeout=SECONDS)
     except ray.exceptions.RayTaskError:
         raise
-    except (ray.exceptions.GetTimeoutError, ray.exceptions.RayError):
+    except ray.exceptions.RayError:
         return None
     return found
 

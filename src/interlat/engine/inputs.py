@@ -90,7 +90,7 @@ class Done:
 class InputsEngine(Engine):
     """What such engines share: all methods that read, think and write. The contracts are written at `HFEngine`.
 
-    States are those of the last layer after its norm; other layers are refused.
+    They give the states of the last layer after its norm, and refuse other layers.
     """
 
     RUNS_IN: str

@@ -143,6 +143,13 @@ class Engine(Protocol):
         """See `interlat.engine.fingerprint`."""
         return self.origin.tokenizer_fingerprint
 
+    def ends_of_replies(self, ends: int | Sequence[int] | None) -> frozenset[int]:
+        """Ids that end a reply: the end tokens of the chat template, or of a tokenizer without one, and those of the
+        model's settings, ``ends``."""
+        ids = set(self.chat.stop_ids) if self.tokenizer.chat_template else {self.tokenizer.eos_token_id}
+        ids |= set(ends) if isinstance(ends, Sequence) else {ends}
+        return frozenset(i for i in ids if i is not None)
+
     @property
     def vocabulary_size(self) -> int:
         """Number of tokens that it can read."""

@@ -48,8 +48,9 @@ _FAULTS = (AssertionError, AttributeError, ImportError, NotImplementedError, Run
 class RecurrentEngine(InputsEngine, TransformersModel):
     """Runs any causal language model of Hugging Face that reads embeddings and keeps a cache, whatever is in it.
 
-    Every sequence is computed alone, so that its result does not depend on others; only rounding may, where a memory's
-    cache is gone and it is read again. The contracts of the methods are those of `HFEngine`, which is faster.
+    Every sequence is computed alone, so its result does not depend on others, but for rounding where the cache of a
+    memory is gone and the memory is read again. The contracts of the methods are written at `HFEngine`, which is
+    faster.
     """
 
     RUNS_IN = "the engine recurrent"
@@ -143,22 +144,26 @@ class RecurrentEngine(InputsEngine, TransformersModel):
 
     def _read(self, reading: Reading) -> tuple[Any, Float[Tensor, "Q D"]]:
         """The cache of a sequence, and the states at its new positions, at least at its last one."""
-        embeddings = self.embed(torch.tensor([max(one, 0) for one in reading.ids], dtype=torch.long))
-        latent = torch.tensor(reading.ids) == LATENT
-        embeddings[latent] = reading.latents.to(embeddings)
         known = self._known(reading)
         if known is None:
-            cache, states = self._forward(embeddings[None], None)
+            cache, states = self._forward(self._embedded(reading, 0)[None], None)
             return cache, states[min(reading.before, len(states) - 1) :]
         cache, state = known
-        rows = embeddings[reading.before :]
-        if not len(rows):
+        if reading.before == len(reading.ids):
             return cache, state[None]
-        pieces: list[Tensor] = []
+        rows, pieces = self._embedded(reading, reading.before), list[Tensor]()
         for part in [rows] if self.reads_parts else rows.split(1):
             cache, found = self._forward(part[None], cache)
             pieces.append(found)
         return cache, torch.cat(pieces)
+
+    def _embedded(self, reading: Reading, start: int) -> Float[Tensor, "Q D"]:
+        """What the model reads of a sequence from a position on."""
+        ids = torch.tensor(reading.ids[start:], device=self.device)
+        embeddings = self.embed(ids.clamp_min(0))
+        latents = reading.latents[reading.ids[:start].count(LATENT) :]
+        embeddings[ids == LATENT] = latents.to(embeddings)
+        return embeddings
 
     def _forward(self, embeddings: Float[Tensor, "1 Q D"], cache: Any) -> tuple[Any, Float[Tensor, "Q D"]]:
         # A copy: some models scale their inputs in place.

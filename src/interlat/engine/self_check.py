@@ -103,7 +103,7 @@ def _compare(engine: "TransformersModel", longest: int) -> KVCache:
 
 
 def check_close(engine: "TransformersModel", ours: Float[Tensor, "T V"], plain: Float[Tensor, "T V"]) -> None:
-    """Check that logits are those of a plain pass.
+    """Check that logits agree with a plain pass.
 
     In half precision single positions are far off by rounding alone; most of them are not.
 

@@ -40,6 +40,7 @@ class TransformersModel(Engine):
         self.model = model.eval()
         self.config = model.config.get_text_config(decoder=True)
         self.original_length = original_length(model)
+        self._embedding_factor = embedding_factor(model)
 
     @classmethod
     def load(
@@ -93,11 +94,8 @@ class TransformersModel(Engine):
     @property
     def stop_ids(self) -> frozenset[int]:
         """Ids that end a reply: the chat template's, the tokenizer's and the model's end tokens."""
-        ids = set(self.chat.stop_ids) if self.tokenizer.chat_template else {self.tokenizer.eos_token_id}
         generation = getattr(self.model, "generation_config", None)
-        ends = generation.eos_token_id if generation is not None else None
-        ids |= set(ends) if isinstance(ends, list) else {ends}
-        return frozenset(i for i in ids if i is not None)
+        return self.ends_of_replies(None if generation is None else generation.eos_token_id)
 
     @property
     def input_embeddings(self) -> Float[Tensor, "V D"]:
@@ -132,8 +130,7 @@ class TransformersModel(Engine):
     def embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows D"]:
         """Input embeddings of token ids."""
         embeddings: Tensor = self.model.get_input_embeddings()(ids.to(self.device))
-        factor = embedding_factor(self.model)
-        return embeddings if factor == 1.0 else embeddings * factor
+        return embeddings if self._embedding_factor == 1.0 else embeddings * self._embedding_factor
 
     @torch.no_grad()
     def logits(self, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows V"]:

@@ -55,8 +55,8 @@ TOLERANCE = 1e-2
 class VLLMEngine(InputsEngine):
     """Runs one language model in vLLM, in this process. The contracts of its methods are written at `HFEngine`.
 
-    The law of batching holds up to rounding. Samples are those of `HFEngine` under the same seeds. States are those of
-    the last layer after its norm; other layers are refused. Build it with `load`.
+    The law of batching holds up to rounding. Under the same seeds it samples the same tokens as `HFEngine`. It gives
+    the states of the last layer after its norm, and refuses other layers. Build it with `load`.
     """
 
     RUNS_IN = "vLLM"
@@ -68,7 +68,7 @@ class VLLMEngine(InputsEngine):
         tokenizer: PreTrainedTokenizerBase,
         config: PreTrainedConfig,
         origin: Origin,
-        ends: Collection[int] = (),
+        ends: int | list[int] | None = None,
     ) -> None:
         self.name = origin.name
         self.tokenizer = tokenizer
@@ -82,7 +82,7 @@ class VLLMEngine(InputsEngine):
         origin.shapes, origin.hidden_size = shapes_of_memory(self.hidden_size), self.hidden_size
         # In the place of the property, which knows nothing of the weights.
         self.__dict__["origin"] = origin
-        self._ends = frozenset(ends)
+        self._ends = ends
         self._size: int = config.vocab_size
         self._llm, self._rows = llm, rows
         self._numbers = itertools.count()
@@ -185,8 +185,7 @@ class VLLMEngine(InputsEngine):
     @property
     def stop_ids(self) -> frozenset[int]:
         """Ids that end a reply: the chat template's, the tokenizer's and the model's end tokens."""
-        ids = set(self.chat.stop_ids) if self.tokenizer.chat_template else {self.tokenizer.eos_token_id}
-        return frozenset(i for i in {*ids, *self._ends} if i is not None)
+        return self.ends_of_replies(self._ends)
 
     @property
     def vocabulary_size(self) -> int:
@@ -385,7 +384,7 @@ def _plain_folder(place: str, dtype: torch.dtype, trust_remote_code: bool) -> tu
         others = [one for one in found.glob("*.safetensors") if not one.name.startswith("model")]
         if not others:
             return str(found) if found.is_dir() else model_place(place), None, ""
-        # vLLM takes every such file for weights of the model, and an adapter of ours may stand beside them.
+        # vLLM loads every safetensors file as weights of the model, and our adapter may lie in the same folder.
         folder = tempfile.TemporaryDirectory(prefix="interlat-vllm-")
         for one in found.iterdir():
             if one.is_file() and one not in others:
@@ -398,11 +397,11 @@ def _plain_folder(place: str, dtype: torch.dtype, trust_remote_code: bool) -> tu
     return folder.name, folder, loaded_fingerprint(model)
 
 
-def _ends_of(place: str, config: PreTrainedConfig) -> list[int]:
+def _ends_of(place: str, config: PreTrainedConfig) -> int | list[int] | None:
     """The end tokens that a model's generation settings name, or without these its configuration."""
     try:
         settings = GenerationConfig.from_pretrained(Path(place))
     except OSError:
         settings = GenerationConfig.from_model_config(config)
-    ends = settings.eos_token_id
-    return list(ends) if isinstance(ends, list) else [ends]
+    ends: int | list[int] | None = settings.eos_token_id
+    return ends
