@@ -14,6 +14,8 @@ from interlat.errors import InterlatError
 TITLES = {
     "engine": "engine against the plain transformers loop",
     "engines": "vLLM against the reference engine",
+    "llama-cpp": "engine against llama.cpp and generate",
+    "int8": "weights of int8 against float32 and bfloat16",
     "store": "latent store against nested lists in a data set",
     "collect": "collection against one prompt at a time",
     "train-step": "training step against three padded passes",

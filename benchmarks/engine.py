@@ -138,7 +138,7 @@ def _measure(engine: HFEngine, case: str, batch: int, effort: Effort, bandwidth:
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(1, engine.config.vocab_size, (batch, PROMPT_LENGTH), generator=generator)
     memory = engine.prefill([[Tokens(tuple(row))] for row in ids.tolist()])
-    plain = _PlainLoop(engine.model, ids.to(engine.device))
+    plain = PlainLoop(engine.model, ids.to(engine.device))
     step_bytes = _bytes_of_a_step(engine, memory, effort.steps)
     sampling = Sampling(max_new_tokens=effort.steps)
     # The same engine on the model's own modules shows what the fast path for the Llama family is worth.
@@ -164,7 +164,7 @@ def _measure(engine: HFEngine, case: str, batch: int, effort: Effort, bandwidth:
     yield record_of("engine", case, "bandwidth_share", "share", step_bytes * effort.steps / bandwidth, seconds)
 
 
-class _PlainLoop:
+class PlainLoop:
     """The textbook loop on a prefilled cache, which is cut back after every run."""
 
     def __init__(self, model: PreTrainedModel, ids: Tensor) -> None:

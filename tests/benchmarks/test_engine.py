@@ -52,7 +52,7 @@ def test_the_plain_loop_computes_what_the_engine_computes(small):
     engine = bench.HFEngine.wrap(model, bench.bare_tokenizer())
     ids = torch.randint(1, 64, (2, 5), generator=torch.Generator().manual_seed(0))
     memory = engine.prefill([[bench.Tokens(tuple(row))] for row in ids.tolist()])
-    plain = bench._PlainLoop(model, ids)
+    plain = bench.PlainLoop(model, ids)
     torch.testing.assert_close(plain.first_state[:, 0], memory.hidden_states, atol=1e-5, rtol=1e-4)
     assert torch.equal(plain.first_token[:, 0], engine.logits(memory.hidden_states).argmax(-1))
     plain.tokens(3)

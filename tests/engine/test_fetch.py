@@ -14,7 +14,7 @@ from importlib.metadata import distributions
 import pytest
 
 import interlat
-from gguf_fixtures import write_gguf
+from benchmarks.gguf_file import write_gguf
 from interlat import catalogue
 from interlat.cli.main import main
 from interlat.engine.checkpoint import load_checkpoint

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import interlat
-from gguf_fixtures import write_gguf
+from benchmarks.gguf_file import write_gguf
 from interlat.engine.checkpoint import load_checkpoint, load_model_config, load_tokenizer
 from interlat.engine.gguf import GGUFHeader, read_config
 from interlat.engine.hf import HFEngine

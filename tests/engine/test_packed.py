@@ -25,8 +25,9 @@ def test_packed_weights_give_the_same(bias, count):
     one, x = linear(bias=bias), torch.randn(count, 260, generator=torch.Generator().manual_seed(1))
     plain = one(x)
     one.pack()
-    expected = functional.linear(x.double(), one.module.weight.double(), one.module.bias.double() if bias else None)
-    assert one.packed is not None and torch.equal(plain, functional.linear(x, one.module.weight, one.module.bias))
+    module = one.modules[0]
+    expected = functional.linear(x.double(), module.weight.double(), module.bias.double() if bias else None)
+    assert one.packed is not None and torch.equal(plain, functional.linear(x, module.weight, module.bias))
     torch.testing.assert_close(one(x).double(), expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(one(x.repeat(1, 2)[:, :260]), one(x))
 
@@ -36,7 +37,9 @@ def test_bfloat16_where_the_processor_multiplies_it():
     one, x = linear(dtype=torch.bfloat16), torch.randn(9, 260).bfloat16()
     one.pack()
     assert (one.packed is not None) == bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    torch.testing.assert_close(one(x), functional.linear(x, one.module.weight, one.module.bias), atol=2e-2, rtol=2e-2)
+    torch.testing.assert_close(
+        one(x), functional.linear(x, one.modules[0].weight, one.modules[0].bias), atol=2e-2, rtol=2e-2
+    )
 
 
 @needs_onednn
@@ -45,13 +48,38 @@ def test_what_changes_is_packed_again():
     one.pack()
     before = one(x)
     with torch.no_grad():
-        one.module.weight.mul_(2)
-        one.module.bias.mul_(2)
+        one.modules[0].weight.mul_(2)
+        one.modules[0].bias.mul_(2)
     one.refresh()
     torch.testing.assert_close(one(x), 2 * before)
     kept = one.packed
     one.refresh()
     assert one.packed is kept
+
+
+@needs_onednn
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("biases", [(True, True), (False, False), (True, False)])
+def test_maps_that_read_the_same_become_one(biases, dtype):
+    torch.manual_seed(0)
+    sizes = (200, 40, 30)
+    modules = [nn.Linear(260, size, bias=biases[size < 50], dtype=dtype) for size in sizes]
+    one = Linear(*(module.requires_grad_(False) for module in modules))
+    x = torch.randn(5, 260, dtype=dtype)
+    expected = torch.cat([module(x) for module in modules], dim=1)
+    assert torch.equal(one(x), expected), "plain it is each of them"
+    one.pack()
+    if dtype == torch.bfloat16 and one.packed is None:
+        pytest.skip("this processor does not multiply bfloat16")
+    close = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 2e-2, "rtol": 2e-2}
+    torch.testing.assert_close(one(x), expected, **close)
+    assert [tuple(part.shape) for part in one.parts(x)] == [(5, size) for size in sizes]
+    torch.testing.assert_close(torch.cat(list(one.parts(x)), dim=1), expected, **close)
+    with torch.no_grad():
+        changed = modules[0].bias if biases[0] else modules[2].weight
+        changed.add_(1)
+    one.refresh()
+    torch.testing.assert_close(one(x), torch.cat([module(x) for module in modules], dim=1), **close)
 
 
 def test_small_and_other_weights_stay_plain():

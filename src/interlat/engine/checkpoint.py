@@ -26,7 +26,8 @@ from transformers.utils import logging
 from interlat.catalogue import MODELS
 from interlat.engine.fingerprint import loaded_fingerprint, remember_fingerprint
 from interlat.engine.gguf import read_config, read_model, read_tokenizer
-from interlat.engine.hardware import choose_device, choose_dtype
+from interlat.engine.hardware import INT8, choose_device, choose_dtype
+from interlat.engine.int8_weights import require_torchao, round_weights
 from interlat.engine.peft_adapter import (
     adapter_fingerprint,
     adapter_folder,
@@ -124,6 +125,11 @@ def load_checkpoint(
     """
     if not str(path_or_hub_id).strip():
         raise CheckpointError("the path of a model is empty; expected a directory or a hub id")
+    if dtype == INT8:
+        require_torchao()
+        whole = load_checkpoint(path_or_hub_id, torch.bfloat16, device, trust_remote_code)
+        round_weights(whole[0])
+        return whole
     place = model_place(path_or_hub_id)
     source = gguf_file(place)
     adapter = None if source else _adapter(place)

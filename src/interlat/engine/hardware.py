@@ -7,6 +7,8 @@ import torch
 from interlat.errors import InputError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+INT8 = "int8"
+"""Computes in bfloat16, with weights rounded to int8, see `interlat.engine.int8_weights`."""
 
 
 def choose_device(device: str | torch.device) -> torch.device:
@@ -45,7 +47,9 @@ def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
         fast = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else cpu_multiplies_bfloat16()
         return torch.bfloat16 if fast else torch.float32
     if dtype not in DTYPES:
-        raise InputError(f"dtype is {dtype!r}; use auto, {', '.join(DTYPES)}")
+        raise InputError(
+            f"dtype is {dtype!r}; use auto, {', '.join(DTYPES)}, or {INT8} with the engine hf or recurrent"
+        )
     return DTYPES[dtype]
 
 

@@ -66,6 +66,8 @@ def _is_known_layer(model: PreTrainedModel, layer: Any) -> bool:
 
 KEPT_MASK = 2**25
 """Most bytes of a mask that is kept for all layers."""
+MLP_ROWS = 512
+"""Most rows that pass the wide middle of a layer at once."""
 
 
 class LlamaFamilyBackend:
@@ -173,11 +175,10 @@ class _Norm:
 
     def __init__(self, module: Any) -> None:
         self.weight: Tensor = module.weight
-        self.epsilon: float = module.variance_epsilon
-        size = self.weight.shape[0]
+        size, epsilon = self.weight.shape[0], module.variance_epsilon
         self.root = math.sqrt(size)
         # x / sqrt(sum(x^2) / D + eps) = sqrt(D) x / hypot(|x|, sqrt(D eps)): few operations for short rows.
-        self.floor = torch.tensor(math.sqrt(size * self.epsilon), dtype=torch.float32, device=self.weight.device)
+        self.floor = torch.tensor(math.sqrt(size * epsilon), dtype=torch.float32, device=self.weight.device)
         self.zero = torch.zeros((), dtype=torch.float32, device=self.weight.device)
 
     def __call__(self, x: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
@@ -185,9 +186,8 @@ class _Norm:
             length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
             return torch.addcmul(self.zero, x / torch.hypot(length, self.floor), self.weight, value=self.root)
         # In half precision the modules round before they multiply with the weight; so does this.
-        wide = x.float()
-        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)
-        return self.weight * wide.to(x.dtype)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        return self.weight * (x * (self.root / torch.hypot(length, self.floor))).to(x.dtype)
 
 
 class _Layer:
@@ -195,11 +195,13 @@ class _Layer:
 
     def __init__(self, layer: Any) -> None:
         attention, mlp = layer.self_attn, layer.mlp
-        self.query, self.key, self.value, self.output = (Linear(getattr(attention, f"{name}_proj")) for name in "qkvo")
-        self.gate, self.up, self.down = Linear(mlp.gate_proj), Linear(mlp.up_proj), Linear(mlp.down_proj)
-        self.linears = (self.query, self.key, self.value, self.output, self.gate, self.up, self.down)
+        self.entry = Linear(attention.q_proj, attention.k_proj, attention.v_proj)
+        self.output = Linear(attention.o_proj)
+        self.gate_up, self.down = Linear(mlp.gate_proj, mlp.up_proj), Linear(mlp.down_proj)
+        self.linears = (self.entry, self.output, self.gate_up, self.down)
         self.head_size: int = attention.head_dim
         self.groups: int = attention.num_key_value_groups
+        self.query_heads, self.key_heads, _ = (size // self.head_size for size in self.entry.sizes)
         self.scale: float = attention.scaling
         self.input_norm = _Norm(layer.input_layernorm)
         self.middle_norm = _Norm(layer.post_attention_layernorm)
@@ -217,19 +219,26 @@ class _Layer:
         mask: Float[Tensor, "B 1 GQ T"] | None,
     ) -> Float[Tensor, "N D"]:
         """The N = B x Q rows of ``width`` Q columns after layer number ``index``, whose keys go into ``buffer``."""
-        normed = self.input_norm(states)
-        query = self._heads(self.query(normed), width)
-        key = self._heads(self.key(normed), width)
-        value = self._heads(self.value(normed), width)
+        heads = self._heads(self.entry(self.input_norm(states)), width)
+        # Queries and keys are rotated together.
+        turning, value = heads.split([self.query_heads + self.key_heads, self.key_heads], dim=1)
         if self.query_norm is not None and self.key_norm is not None:
-            query, key = self.query_norm(query), self.key_norm(key)
-        keys, values = buffer.write(index, _rotate(key, cosine, sine), value)
-        attended = self._attend(_rotate(query, cosine, sine), keys, values, mask)
+            query, key = turning.split([self.query_heads, self.key_heads], dim=1)
+            turning = torch.cat([self.query_norm(query), self.key_norm(key)], dim=1)
+        query, key = _rotate(turning, cosine, sine).split([self.query_heads, self.key_heads], dim=1)
+        keys, values = buffer.write(index, key, value)
+        attended = self._attend(query, keys, values, mask)
         states = _add_linear(states, attended, self.output)
-        normed = self.middle_norm(states)
-        # In place: of what a long prompt needs for a moment, this is the most.
-        product = functional.silu(self.gate(normed), inplace=True).mul_(self.up(normed))
-        return _add_linear(states, product, self.down)
+        if len(states) <= MLP_ROWS:
+            return _add_linear(states, self._gated(self.middle_norm(states)), self.down)
+        # Of what a long prompt needs for a moment, this is the most.
+        for part in states.split(MLP_ROWS):
+            part.copy_(_add_linear(part, self._gated(self.middle_norm(part)), self.down))
+        return states
+
+    def _gated(self, normed: Float[Tensor, "N D"]) -> Float[Tensor, "N F"]:
+        gate, up = self.gate_up.parts(normed)
+        return functional.silu(gate, inplace=True) * up
 
     def _heads(self, rows: Float[Tensor, "N C"], width: int) -> Float[Tensor, "B H Q d"]:
         if width == 1:
@@ -259,9 +268,8 @@ class _Layer:
 
 
 def _add_linear(states: Float[Tensor, "N D"], x: Float[Tensor, "N C"], linear: Linear) -> Float[Tensor, "N D"]:
-    bias: Tensor | None = linear.module.bias
-    if linear.packed is None and bias is None and states.dtype == torch.float32:
-        return torch.addmm(states, x, linear.module.weight.t())
+    if linear.packed is None and not linear.biased and states.dtype == torch.float32:
+        return torch.addmm(states, x, linear.modules[0].weight.t())
     return states + linear(x)
 
 

@@ -6,6 +6,7 @@ bit for bit beside others. They are a copy: what is packed takes twice the memor
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+
+from interlat.engine.int8_weights import int8_linear, is_rounded
 
 SWITCH = "INTERLAT_PACKED_WEIGHTS"
 """Environment variable: 0 never packs, 1 does so whatever memory there is."""
@@ -25,38 +28,67 @@ ROWS = 512
 
 
 class Linear:
-    """``x W^T + b`` of a module, packed or plain."""
+    """``x W^T + b`` of a module, packed or plain; or of several modules that read the same, their results side by side.
 
-    def __init__(self, module: nn.Linear) -> None:
-        self.module = module
+    Packed, several are one product, which saves calls and reads small matrices at the speed of large ones.
+    """
+
+    def __init__(self, *modules: nn.Linear) -> None:
+        self.modules = modules
         self.packed: Tensor | None = None
-        self._version = -1
+        self.rounded = is_rounded(modules[0].weight)
+        self.sizes = [module.weight.shape[0] for module in modules]
+        """Columns of the result that come from each module."""
+        self._bias: Tensor | None = None
+        self._versions: list[int] = []
+
+    @property
+    def biased(self) -> bool:
+        """Whether a module adds a bias."""
+        return any(module.bias is not None for module in self.modules)
 
     @property
     def bytes_packed(self) -> int:
         """Bytes that packing takes; 0 where it cannot be or does not pay."""
-        weight = self.module.weight
-        return weight.numel() * weight.element_size() if _pays(weight) else 0
+        weights = [module.weight for module in self.modules]
+        return sum(one.numel() * one.element_size() for one in weights) if _pays(weights) else 0
 
     def pack(self) -> None:
         """Pack the weights, if that pays."""
         if self.bytes_packed:
             ops: Any = torch.ops.mkldnn
-            self.packed = ops._reorder_linear_weight(self.module.weight.detach(), ROWS)
-            self._version = self.module.weight._version
+            weights = [module.weight.detach() for module in self.modules]
+            self.packed = ops._reorder_linear_weight(weights[0] if len(weights) == 1 else torch.cat(weights), ROWS)
+            if self.biased:
+                given = ((module.bias, module.weight) for module in self.modules)
+                biases = [w.new_zeros(len(w)) if b is None else b.detach() for b, w in given]
+                self._bias = biases[0] if len(biases) == 1 else torch.cat(biases)
+            self._versions = self._found_versions()
 
     def refresh(self) -> None:
         """Pack again what was changed since, by an optimiser for example."""
-        if self.packed is not None and self.module.weight._version != self._version:
+        if self.packed is not None and self._found_versions() != self._versions:
             self.pack()
 
+    def _found_versions(self) -> list[int]:
+        tensors = [tensor for module in self.modules for tensor in (module.weight, module.bias)]
+        return [tensor._version for tensor in tensors if tensor is not None]
+
     def __call__(self, x: Float[Tensor, "N C"]) -> Float[Tensor, "N E"]:
-        # A single row in float32 is bound by reading the weights, which both do equally fast.
-        if self.packed is None or (len(x) == 1 and x.dtype == torch.float32):
-            return functional.linear(x, self.module.weight, self.module.bias)
+        if self.packed is None:
+            results = self.parts(x)
+            return results[0] if len(results) == 1 else torch.cat(list(results), dim=-1)
         ops: Any = torch.ops.mkldnn
-        result: Tensor = ops._linear_pointwise(x, self.packed, self.module.bias, "none", [], "")
+        result: Tensor = ops._linear_pointwise(x, self.packed, self._bias, "none", [], "")
         return result
+
+    def parts(self, x: Float[Tensor, "N C"]) -> Sequence[Float[Tensor, "N e"]]:
+        """What each module gives."""
+        if self.packed is None:
+            if self.rounded:
+                return [int8_linear(x, module.weight, module.bias) for module in self.modules]
+            return [functional.linear(x, module.weight, module.bias) for module in self.modules]
+        return self(x).split(self.sizes, dim=-1)
 
 
 def pack_all(linears: list[Linear]) -> bool:
@@ -81,12 +113,15 @@ def free_memory() -> int:
     return int(found.split()[1]) * 1024
 
 
-def _pays(weight: Tensor) -> bool:
-    if weight.device.type != "cpu" or min(weight.shape) < SMALLEST or not torch.backends.mkldnn.is_available():
+def _pays(weights: Sequence[Tensor]) -> bool:
+    first = weights[0]
+    if any((one.device.type, one.dtype) != ("cpu", first.dtype) or is_rounded(one) for one in weights):
+        return False
+    if min(sum(map(len, weights)), first.shape[1]) < SMALLEST or not torch.backends.mkldnn.is_available():
         return False
     ops: Any = torch.ops.mkldnn
     if not all(hasattr(ops, name) for name in ("_reorder_linear_weight", "_linear_pointwise")):
         return False
-    if weight.dtype == torch.bfloat16:
+    if first.dtype == torch.bfloat16:
         return bool(hasattr(ops, "_is_mkldnn_bf16_supported") and ops._is_mkldnn_bf16_supported())
-    return weight.dtype == torch.float32
+    return first.dtype == torch.float32

@@ -57,7 +57,8 @@ class TransformersModel(Engine):
             path_or_hub_id: a directory with ``config.json``, safetensors and tokenizer files; a GGUF file, or a
                 directory with one; a PEFT adapter; a name of `interlat models list`; or a hub id. What exists as a
                 path is one.
-            dtype: ``auto`` is bfloat16 where the hardware multiplies it natively, else float32.
+            dtype: ``auto`` is bfloat16 where the hardware multiplies it natively, else float32; ``int8`` is bfloat16
+                with weights rounded to int8.
             device: ``auto`` is CUDA where there is one, else the CPU.
             trust_remote_code: let `transformers` run code that the checkpoint brings along.
 

@@ -80,7 +80,8 @@ class Evaluate:
     """What runs the models: hf (the reference), recurrent (layers that keep a state), vllm, hybrid (latent steps in hf,
     all else in vllm), or an engine of another package."""
     dtype: str = "auto"
-    """Number format of the models; auto is bfloat16 where the hardware multiplies it natively, else float32."""
+    """Number format of the models; auto is bfloat16 where the hardware multiplies it natively, else float32. int8 is
+    bfloat16 with weights rounded to int8, which takes half of the memory (needs torchao)."""
     device: str = "auto"
     """Where the models run; auto is the accelerator if there is one."""
     template: TemplateOptions = field(default_factory=TemplateOptions)

@@ -1,20 +1,18 @@
-"""Tiny GGUF files, written by the package `gguf` from models and tokenizers of `transformers`."""
+"""Writing a model of `transformers` as a GGUF file, by the package `gguf`: for llama.cpp, and for tests of reading."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-import pytest
+import gguf
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
-gguf = pytest.importorskip("gguf", reason="the package gguf is not installed (pip install 'interlat[gguf]')")
+from transformers import PreTrainedModel
 
 
 def write_gguf(
     path: Path,
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: Any,
     kind: str = "F32",
     extra: dict[str, Any] | None = None,
     tensors: dict[str, Any] | None = None,
@@ -23,10 +21,10 @@ def write_gguf(
 
     Args:
         path: the file.
-        model: random, of float32.
-        tokenizer: byte-level BPE.
+        model: Llama or Qwen 2, without scaled rotary positions.
+        tokenizer: byte-level BPE. Its rules of splitting are written as GPT-2's.
         kind: number format of the matrices, by llama.cpp's name; vectors are float32.
-        extra: float or string metadata.
+        extra: further metadata, floats or strings.
         tensors: further tensors of float32.
     """
     config, core = model.config, tokenizer.backend_tokenizer
@@ -57,8 +55,9 @@ def write_gguf(
     writer.add_token_merges([" ".join(pair) if isinstance(pair, list) else pair for pair in merges])
     writer.add_eos_token_id(tokenizer.convert_tokens_to_ids("<|im_end|>"))
     writer.add_add_bos_token(False)
-    writer.add_chat_template(tokenizer.chat_template)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA if architecture == "llama" else gguf.MODEL_ARCH.QWEN2, 9)
+    if tokenizer.chat_template:
+        writer.add_chat_template(tokenizer.chat_template)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA if architecture == "llama" else gguf.MODEL_ARCH.QWEN2, 99)
     for name, value in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
