@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.records import print_records
-from interlat.errors import InterlatError
+from interlat.errors import InputError, InterlatError
 
 TITLES = {
     "engine": "engine against the plain transformers loop",
@@ -34,6 +34,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("name", choices=TITLES, metavar="NAME", help=", ".join(TITLES))
     parser.add_argument("--quick", action="store_true", help="end within 45 seconds on two cores")
     parser.add_argument("--json", action="store_true", help="one JSON line a case and metric on stdout")
+    parser.add_argument("--device", default="", help="engine: where to compute, such as cuda; by default what there is")
     parser.add_argument("--output", default="", help="sender: folder for a picture of the ratio")
     options = parser.parse_args(words)
     module = importlib.import_module(f"benchmarks.{options.name.replace('-', '_')}")
@@ -41,7 +42,10 @@ def main(words: Sequence[str] | None = None) -> int:
         if options.name == "house":
             module.report(options.json)
             return 0
-        records = print_records(module.run(options.quick), TITLES[options.name], options.json)
+        if options.device and options.name != "engine":
+            raise InputError(f"--device {options.device} is for the benchmark engine; leave it out for {options.name}")
+        given = {"device_name": options.device} if options.device else {}
+        records = print_records(module.run(options.quick, **given), TITLES[options.name], options.json)
     except InterlatError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

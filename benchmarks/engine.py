@@ -4,7 +4,8 @@ The reference is what one finds in every tutorial: a call of the whole model wit
 `output_hidden_states`, the LM head at every step, then the largest logit (tokens) or the last hidden state
 (latent steps) as the next input. Both run in turns in the same process, and the best time of each counts.
 
-The bandwidth share says how much of the machine's memory bandwidth a step uses:
+On a GPU, recorded steps (`interlat.engine.graphs`) are measured against the same engine without them, and a 7B shape
+too. The bandwidth share says how much of the machine's memory bandwidth a step uses:
 (bytes of weights and cache that one step reads) / (seconds a step) / (bytes a second of a plain read).
 """
 
@@ -48,7 +49,18 @@ HALF_BILLION = Qwen2Config(
     num_key_value_heads=2,
     tie_word_embeddings=True,
 )
+SEVEN_BILLION = Qwen2Config(
+    vocab_size=152064,
+    hidden_size=3584,
+    intermediate_size=18944,
+    num_hidden_layers=28,
+    num_attention_heads=28,
+    num_key_value_heads=4,
+    tie_word_embeddings=False,
+)
 PROMPT_LENGTH = 16
+PREFILL_LENGTH = 512
+"""Tokens of the prompt whose reading is measured against the limit of matrix products."""
 
 
 def small_config(vocabulary: int, hidden_size: int, scale: float, positions: int = 2048) -> Qwen2Config:
@@ -82,26 +94,40 @@ EFFORT = {
     ("0.5B", True): Effort(steps=2, rounds=2),
     ("0.5B", False): Effort(steps=8, rounds=8),
 }
+EFFORT_ON_GPU = Effort(steps=64, rounds=5)
+BATCHES = {"cpu": (1, 8), "cuda": (1, 8, 64)}
 
 
-def run(quick: bool = False) -> Iterator[dict[str, Any]]:
+def run(quick: bool = False, device_name: str = "auto") -> Iterator[dict[str, Any]]:
     """Yield one record a case and metric; ``quick`` ends within 45 seconds on two cores.
+
+    Args:
+        quick: measure less. Not on a GPU.
+        device_name: where to compute.
 
     Records hold bench, case, metric, unit, ours, reference, ratio (larger is better) and machine. Numbers a
     second count all rows of the batch. ``bandwidth_share`` is that of the latent step; the reference reads the
     LM head too, which is not counted as needed. Metrics with ``fast_path`` have the same engine on the model's own
-    modules as reference. A model that fits into the caches can pass 1.
+    modules as reference, those with ``recorded`` the engine without recorded steps. A model that fits into the caches
+    can pass 1. ``matrix_share`` is that of a prefill of 512 tokens: 2 operations a weight and token, over what a large
+    matrix product does a second.
     """
-    device = choose_device("auto")
+    device = choose_device(device_name)
     dtype = choose_dtype("auto", device)
     bandwidth = read_bandwidth(device)
-    for size, config in (("tiny", TINY), ("0.5B", HALF_BILLION)):
+    on_gpu = device.type == "cuda"
+    sizes = [("tiny", TINY), ("0.5B", HALF_BILLION), *([("7B", SEVEN_BILLION)] if on_gpu else [])]
+    for size, config in sizes:
         engine = HFEngine.wrap(random_model(config, dtype, device), bare_tokenizer(), name=size)
         if isinstance(engine.backend, LlamaFamilyBackend):
             # As for a model that is loaded from its files.
             engine.backend.pack()
-        for batch in (1, 8):
-            yield from _measure(engine, f"{size} batch {batch}", batch, EFFORT[size, quick], bandwidth)
+        for batch in BATCHES[device.type]:
+            effort = EFFORT_ON_GPU if on_gpu else EFFORT[size, quick]
+            yield from _measure(engine, f"{size} batch {batch}", batch, effort, bandwidth)
+        if size != "tiny" and not quick:
+            yield _measure_prefill(engine, f"{size} batch 1", matrix_speed(device, dtype))
+        del engine
 
 
 def random_model(config: Qwen2Config, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
@@ -134,6 +160,25 @@ def read_bandwidth(device: torch.device, megabytes: int = 256) -> float:
     return matrix.numel() * 4 / _best(lambda: torch.mv(matrix, vector), device, rounds=5)
 
 
+def matrix_speed(device: torch.device, dtype: torch.dtype, size: int = 4096) -> float:
+    """Floating-point operations a second of a product of two large square matrices."""
+    matrix = torch.ones(size, size, dtype=dtype, device=device)
+    return 2.0 * size**3 / _best(lambda: torch.mm(matrix, matrix), device, rounds=3)
+
+
+def _measure_prefill(engine: HFEngine, case: str, speed: float) -> dict[str, Any]:
+    ids = torch.arange(1, PREFILL_LENGTH + 1, device=engine.device)
+    prompt = [[Tokens(tuple(ids.tolist()))]]
+    operations = 2 * sum(one.numel() for one in engine.model.model.layers.parameters()) * PREFILL_LENGTH
+
+    @torch.no_grad()
+    def plain() -> None:
+        engine.model(input_ids=ids[None], use_cache=True, logits_to_keep=1)
+
+    seconds = _in_turns(lambda: engine.prefill(prompt), plain, engine.device, rounds=3)
+    return record_of("engine", case, "matrix_share", "share", operations / speed, seconds)
+
+
 def _measure(engine: HFEngine, case: str, batch: int, effort: Effort, bandwidth: float) -> Iterator[dict[str, Any]]:
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(1, engine.config.vocab_size, (batch, PROMPT_LENGTH), generator=generator)
@@ -157,6 +202,12 @@ def _measure(engine: HFEngine, case: str, batch: int, effort: Effort, bandwidth:
         ("tokens_per_second", "tokens/s", tokens, lambda: plain.tokens(effort.steps)),
         ("latent_steps_per_second", "steps/s", latent_steps, lambda: plain.latent_steps(effort.steps)),
     ]
+    if engine.device.type == "cuda" and isinstance(engine.backend, LlamaFamilyBackend):
+        unrecorded = copy.copy(engine)
+        unrecorded.backend = LlamaFamilyBackend(engine.model)
+        unrecorded.backend.capture = None
+        runs.insert(0, ("recorded_latent_steps", "steps/s", latent_steps, lambda: latent_steps(unrecorded)))
+        runs.insert(0, ("recorded_tokens", "tokens/s", tokens, lambda: tokens(unrecorded)))
     for metric, unit, ours, reference in runs:
         seconds = _in_turns(functools.partial(ours, engine), reference, engine.device, effort.rounds)
         yield record_of("engine", case, metric, unit, batch * effort.steps, seconds)

@@ -3,6 +3,7 @@ import torch
 from transformers import Qwen2Config
 
 from benchmarks import engine as bench
+from benchmarks.__main__ import main
 
 FIELDS = {"bench", "case", "metric", "unit", "ours", "reference", "ratio", "machine"}
 
@@ -71,3 +72,27 @@ def test_bytes_of_a_step_are_weights_of_the_layers_and_the_cache(small):
 
 def test_bandwidth_is_measured():
     assert bench.read_bandwidth(torch.device("cpu"), megabytes=1) > 1e8
+
+
+def test_the_share_of_the_matrix_limit(small, monkeypatch):
+    monkeypatch.setattr(bench, "matrix_speed", lambda device, dtype: 1e12)
+    monkeypatch.setattr(
+        bench, "_in_turns", lambda ours, reference, device, rounds: (ours(), reference(), (0.5, 2.0))[2]
+    )
+    found = [record for record in bench.run(device_name="cpu") if record["metric"] == "matrix_share"]
+    model = bench.random_model(bench.TINY, torch.float32, torch.device("cpu"))
+    operations = 2 * sum(p.numel() for p in model.model.layers.parameters()) * bench.PREFILL_LENGTH
+    assert [record["case"] for record in found] == ["0.5B batch 1"] and found[0]["ratio"] == pytest.approx(4)
+    assert found[0]["ours"] == pytest.approx(operations / 1e12 / 0.5)
+    assert bench.matrix_speed(torch.device("cpu"), torch.float32) == 1e12
+
+
+def test_the_speed_of_a_product_is_measured():
+    assert bench.matrix_speed(torch.device("cpu"), torch.float32, size=256) > 1e8
+
+
+def test_a_device_is_for_the_engine_alone(capsys):
+    assert main(["store", "--device", "cpu"]) == 2
+    assert "leave it out for store" in capsys.readouterr().err
+    assert main(["engine", "--device", "cuda:77"]) == 2
+    assert capsys.readouterr().err.startswith("error: device cuda:77 asked for")

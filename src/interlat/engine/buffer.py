@@ -5,6 +5,7 @@ import math
 import mmap
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,6 +15,9 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from interlat.engine.cache import DonatedCache, KVCache, compacting
 from interlat.engine.origin import Origin
+
+if TYPE_CHECKING:
+    from interlat.engine.graphs import StaticSteps
 
 OWN_PAGES = 2**20
 """Bytes of a layer on the CPU from which it gets pages of its own."""
@@ -30,6 +34,9 @@ class KeyValueBuffer:
     def __init__(self, capacity: int, cache: KVCache | None = None) -> None:
         self.capacity = capacity
         self.length = 0
+        self.single_steps = 0
+        """How often a single position was read where steps are recorded, see `interlat.engine.graphs`."""
+        self.static_steps: StaticSteps | None = None
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         if cache is not None:

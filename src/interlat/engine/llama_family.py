@@ -7,6 +7,7 @@ growth, hooks.
 
 import math
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from interlat.engine.attention import layer_windows, positions_of_layer, visible
 from interlat.engine.backend import Forward
 from interlat.engine.buffer import KeyValueBuffer
 from interlat.engine.embeddings import has_hooks
+from interlat.engine.graphs import AFTER, Capture, StaticSteps, chosen_capture
 from interlat.engine.packed import Linear, pack_all
 from interlat.engine.recorder import HiddenStateRecorder
 
@@ -84,6 +86,9 @@ class LlamaFamilyBackend:
         kinds = getattr(config, "layer_types", None) or [next(iter(windows))] * len(self.layers)
         self.windows = windows
         self.kinds: list[str] = list(kinds)
+        self.hidden_size: int = config.hidden_size
+        self.capture: Capture | None = chosen_capture(self.norm.weight.device)
+        """How single steps are recorded, if they are."""
         self.head = Linear(model.lm_head)
         self.linears = [self.head, *(linear for layer in self.layers for linear in layer.linears)]
 
@@ -105,7 +110,7 @@ class LlamaFamilyBackend:
         wanted = recorder.inner if recorder is not None else frozenset()
         first = buffer.length
         new_positions = position_ids[:, first:]
-        cosine, sine = self._rotary_tables(new_positions)
+        cosine, sine = self.rotary_tables(new_positions)
         longest = int(position_ids.max()) + 1
         windows = {kind: w if w is not None and w < longest else None for kind, w in self.windows.items()}
         everything_visible = bool(attention_mask.all())
@@ -122,8 +127,17 @@ class LlamaFamilyBackend:
                     masks[kind] = attention_mask[:, None, None, :end]
             return masks
 
+        recordable = recorder is None and layer_mask is None
+        unknown = True
+
         def forward(embeddings: Tensor) -> Tensor:
+            nonlocal unknown
             batch, width, size = embeddings.shape
+            if recordable and width == 1 and (steps := self._static_steps(buffer)) is not None:
+                if unknown:
+                    steps.begin(attention_mask, position_ids)
+                    unknown = False
+                return steps.step(embeddings, buffer)
             start, end = buffer.length, buffer.length + width
             masks = masks_of(start, end)
             # A mask is converted once for all layers, unless keeping it would raise the peak memory.
@@ -147,6 +161,29 @@ class LlamaFamilyBackend:
 
         return forward
 
+    def _static_steps(self, buffer: KeyValueBuffer) -> StaticSteps | None:
+        """What records and replays single steps in a buffer; None where they are not recorded, or not yet."""
+        if self.capture is None or not buffer.keys:
+            return None
+        buffer.single_steps += 1
+        if buffer.static_steps is None and buffer.single_steps > AFTER:
+            buffer.static_steps = StaticSteps(self, buffer, self.capture)
+        return buffer.static_steps
+
+    def through_layers(
+        self,
+        states: Float[Tensor, "B D"],
+        width: int,
+        buffer: KeyValueBuffer,
+        cosine: Float[Tensor, "B 1 Q d"],
+        sine: Float[Tensor, "B 1 Q d"],
+        masks: Mapping[str, Float[Tensor, "B 1 GQ T"] | None],
+    ) -> Float[Tensor, "B D"]:
+        """States after all layers and the final norm."""
+        for index, (kind, layer) in enumerate(zip(self.kinds, self.layers, strict=True)):
+            states = layer(states, width, index, buffer, cosine, sine, masks[kind])
+        return self.norm(states)
+
     def _added(
         self, mask: Bool[Tensor, "B 1 Q T"] | None, width: int, dtype: torch.dtype
     ) -> Float[Tensor, "B 1 GQ T"] | None:
@@ -160,9 +197,7 @@ class LlamaFamilyBackend:
         added = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -math.inf)
         return added.repeat(1, 1, groups, 1) if groups > 1 else added
 
-    def _rotary_tables(
-        self, positions: Int[Tensor, "B C"]
-    ) -> tuple[Float[Tensor, "B 1 C d"], Float[Tensor, "B 1 C d"]]:
+    def rotary_tables(self, positions: Int[Tensor, "B C"]) -> tuple[Float[Tensor, "B 1 C d"], Float[Tensor, "B 1 C d"]]:
         """Cosines and signed sines of all columns to come, once; the values are those that the model computes."""
         dtype, scaling = self.norm.weight.dtype, self.rotary.attention_scaling
         angles = positions[:, None, :, None].float() * self.rotary.inv_freq.float()
