@@ -76,9 +76,13 @@ def test_bandwidth_is_measured():
 
 def test_the_share_of_the_matrix_limit(small, monkeypatch):
     monkeypatch.setattr(bench, "matrix_speed", lambda device, dtype: 1e12)
-    monkeypatch.setattr(
-        bench, "_in_turns", lambda ours, reference, device, rounds: (ours(), reference(), (0.5, 2.0))[2]
-    )
+    monkeypatch.setattr(bench, "PREFILL_LENGTH", 32)
+
+    def in_turns(ours, reference, device, rounds):
+        ours(), reference()
+        return 0.5, 2.0
+
+    monkeypatch.setattr(bench, "_in_turns", in_turns)
     found = [record for record in bench.run(device_name="cpu") if record["metric"] == "matrix_share"]
     model = bench.random_model(bench.TINY, torch.float32, torch.device("cpu"))
     operations = 2 * sum(p.numel() for p in model.model.layers.parameters()) * bench.PREFILL_LENGTH

@@ -42,6 +42,35 @@ def test_a_wrong_pair_is_one_line_and_leaves_nothing(words, pair, tmp_path, caps
     assert not (tmp_path / "run").exists()
 
 
+def test_a_disk_that_fills_up_loses_and_doubles_nothing(pair, tmp_path, filling_disk, capsys):
+    disk, make_room = filling_disk
+
+    def words(folder):
+        return [
+            "evaluate", "--sender", str(pair["words"]), "--receiver", str(pair["words"]), "--environment", "arithmetic",
+            "--count", "60", "--channels", "none", "text", "--max-plan-tokens", "20", "--max-new-tokens", "20",
+            "--dtype", "float32", "--batch-size", "1", "--inspected", "0", "--output", str(folder),
+        ]  # fmt: skip
+
+    def answers(folder):
+        lines = [json.loads(line) for path in folder.glob("results*.jsonl") for line in path.open()]
+        costs = dict.fromkeys(("seconds", "peak_memory_bytes", "agents"))
+        found = {(one["variant"], one["item"]): {**one, **costs} for one in lines}
+        assert len(found) == len(lines) == 120, "none lost, none doubled"
+        return found
+
+    assert main(words(tmp_path / "alone")) == 0
+    capsys.readouterr()
+    assert main(words(disk / "run")) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: cannot write") and "No space left on device; free some space" in error
+    begun = sum(line.endswith("\n") for line in (disk / "run" / "results.jsonl").open())
+    assert 0 < begun < 120
+    make_room()
+    assert main(words(disk / "run")) == 0
+    assert answers(disk / "run") == answers(tmp_path / "alone")
+
+
 def test_settings_of_the_first_edition_play_household_games(tmp_path):
     settings = {"checkpoints": dict.fromkeys(("scout", "none", "text", "latent"), "x"), "output": "o"}
     old = tmp_path / "old.yaml"

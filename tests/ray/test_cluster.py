@@ -13,7 +13,7 @@ from interlat.cli.evaluate import EvaluateCommand
 from interlat.cli.team import RunTeam
 from interlat.engine.distributed import Ranks
 from interlat.engine.options import Sampling
-from interlat.errors import InputError
+from interlat.errors import InputError, StorageError
 from interlat.store.reading import LatentStore
 from interlat.tasks.sources import TaskSource
 from interlat.teams.topologies import TeamOptions
@@ -33,8 +33,10 @@ def evaluation(pair, folder, count, ray=0, **more):
     )  # fmt: skip
 
 
-def lines_of(folder):
-    return [json.loads(line) for path in sorted(Path(folder).glob("results*.jsonl")) for line in path.open()]
+def lines_of(folder, torn=False):
+    """All results in a folder; a last line without its end is left out where it may be torn."""
+    lines = [line for path in sorted(Path(folder).glob("results*.jsonl")) for line in path.open()]
+    return [json.loads(line) for line in lines if line.endswith("\n") or not torn]
 
 
 def test_a_node_that_dies_loses_and_doubles_nothing(two_nodes, pair, tmp_path):
@@ -62,6 +64,21 @@ def test_a_node_that_dies_loses_and_doubles_nothing(two_nodes, pair, tmp_path):
     assert command.report(found) == 0
     # With another number of workers, and with none, nothing is left to do.
     assert plain(evaluation(pair, tmp_path / "ray", 80).run().records) == expected
+
+
+def test_a_disk_that_fills_up_loses_and_doubles_nothing(two_nodes, pair, tmp_path, filling_disk):
+    disk, make_room = filling_disk
+    expected = plain(evaluation(pair, tmp_path / "alone", 80).run().records)
+    with pytest.raises(StorageError, match="free some space"):
+        evaluation(pair, disk / "ray", 80, ray=3).run()
+    kept = {(one["variant"], one["item"]) for one in lines_of(disk / "ray", torn=True)}
+    assert 0 < len(kept) < 160
+    make_room()
+    found = evaluation(pair, disk / "ray", 80, ray=2).run()
+    # What a third worker left of a line stays in its file; nobody counts it.
+    written = lines_of(disk / "ray", torn=True)
+    assert len(written) == 160 == len({(one["variant"], one["item"]) for one in written}), "none lost, none doubled"
+    assert plain(found.records) == expected
 
 
 def test_a_run_goes_on_with_another_number_of_workers(two_nodes, pair, tmp_path):
