@@ -48,7 +48,10 @@ class _Rows:
         self.width = cache.width
         self.attention_mask, self.position_ids = positions_ahead(cache, steps)
         self.buffer = self.home
+        self.order = list(range(len(cache)))
+        """The sequences in the buffer."""
         self.active = torch.arange(len(cache), device=engine.device)
+        """The same on the device."""
         self.layer_mask = cache.layer_mask
         self.forward = engine.backend.start(
             self.home, self.attention_mask, self.position_ids, layer_mask=self.layer_mask
@@ -60,6 +63,7 @@ class _Rows:
         self.store()
         self.buffer = self.buffer.select_sequences(index)
         self.active = self.active[index]
+        self.order = [self.order[place] for place in writing]
         self.forward = self.engine.backend.start(
             self.buffer,
             self.attention_mask[self.active],
@@ -126,10 +130,11 @@ def decode(
         chosen = choose(
             engine.logits(hidden_states[rows.active]),
             sampling,
-            None if uniforms is None else uniforms[rows.active.cpu(), step],
+            None if uniforms is None else uniforms[rows.order, step],
         )
         reading = []
-        for index, (row, token) in enumerate(zip(rows.active.tolist(), chosen.tolist(), strict=True)):
+        # The one moment of a step in which a GPU is waited for.
+        for index, (row, token) in enumerate(zip(rows.order, chosen.tolist(), strict=True)):
             if stopped[row] or len(token_ids[row]) >= budgets[row]:
                 continue
             if token in ends:
@@ -139,20 +144,22 @@ def decode(
             reading.append(index)
         if not reading:
             break
-        if len(reading) * 2 <= len(rows.active):
+        if len(reading) * 2 <= len(rows.order):
             rows.keep(reading)
             chosen = chosen[torch.tensor(reading, device=chosen.device)]
             reading = list(range(len(reading)))
-        index_of = torch.tensor(reading, device=engine.device)
-        places = rows.active[index_of]
+        places, taken = rows.active, None
+        if len(reading) < len(rows.order):
+            taken = torch.tensor(reading, device=engine.device)
+            places = places[taken]
         if kept_at == "before_token":
             kept[places, step] = hidden_states[places]
         states = rows.forward(engine.embed(chosen)[:, None])[:, 0]
         passes += 1
-        hidden_states[places] = states[index_of]
+        hidden_states[places] = states if taken is None else states[taken]
         if kept_at == "after_token":
             kept[places, step] = hidden_states[places]
-        active = [row for row in places.tolist() if len(token_ids[row]) < budgets[row]]
+        active = [row for row in map(rows.order.__getitem__, reading) if len(token_ids[row]) < budgets[row]]
     rows.store()
     lengths = [len(ids) for ids in token_ids]
     new = torch.arange(rows.home.length - cache.width, device=engine.device)
