@@ -7,6 +7,8 @@ VENV ?= .venv
 TORCH_INDEX_URL ?=
 # Test processes. Each runs its tensors on one thread: on small models that is faster than sharing the cores.
 JOBS ?= 2
+# Under which Pythons `make test-wheel` installs the wheel.
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 # Further arguments of `make demo`, `make bench`, `make test`, `make test-slow`, `make test-sweep`, `make test-real`: make demo ARGS="--limit 20"
 ARGS ?=
 
@@ -18,7 +20,7 @@ VLLM_STAMP := $(VLLM_VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-core test-slow test-sweep test-real test-vllm test-ray check lint types imports bench reproduce clean
+.PHONY: help setup demo test test-core test-slow test-sweep test-real test-vllm test-ray test-wheel check lint types imports bench reproduce clean
 
 help:
 	@echo "make demo       scout and actor play held-out games; writes runs/demo/report.html"
@@ -29,6 +31,7 @@ help:
 	@echo "make test-real  the tests on SmolLM2-135M-Instruct, in about four minutes; fetches it once (93 MB)"
 	@echo "make test-vllm  the tests on vLLM, in an environment of its own (2.5 GB), in about four minutes"
 	@echo "make test-ray   the tests on a Ray cluster of two nodes on this machine, in about two minutes; installs ray"
+	@echo "make test-wheel the built wheel, installed anew under each Python of 3.11 to 3.14 that is here, in about three minutes each"
 	@echo "make check      ruff, mypy and import-linter (also one by one: lint, types, imports)"
 	@echo "make bench      speed of the engine against plain transformers"
 	@echo "make reproduce  train the bundled checkpoints again; can be interrupted and continued"
@@ -77,6 +80,9 @@ test-vllm: $(VLLM_STAMP)
 test-ray: setup
 	$(INSTALL) -e ".[ray]"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray --timeout 1800 tests/ray $(ARGS)
+
+test-wheel:
+	sh scripts/check_wheel.sh $(PYTHONS)
 
 check: lint types imports
 
