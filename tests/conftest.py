@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ("chat_server", "model_fixtures", "game_fixtures", "pair_fixtures", "record_fixtures")
+pytest_plugins = ("chat_server", "hub_server", "model_fixtures", "game_fixtures", "pair_fixtures", "record_fixtures")
 
 
 CORE = (
