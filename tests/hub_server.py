@@ -301,7 +301,8 @@ class HubServer:
             return self._send(request, content, place, {**headers, "ETag": f'"{_blob(content)}"'})
         digest = _sha256(content)
         headers |= {"X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(content))}
-        headers["Location"] = f"{self.url}/large/{digest}/{place}"
+        # Another host than the hub's, as a network of caches is: the client asks the hub alone what a file is.
+        headers["Location"] = f"{self.url.replace('127.0.0.1', 'localhost')}/large/{digest}/{place}"
         return _say(request, 302, {}, headers)
 
     def _give(self, request, owner, body, query, digest, place):

@@ -1,8 +1,6 @@
 """Agents on the hub: a model in the Hugging Face layout with what interlat keeps beside it."""
 
 import json
-import re
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,80 +9,60 @@ from safetensors import SafetensorError, safe_open
 from interlat.agents.settings import SETTINGS_FILE, AgentSettings
 from interlat.catalogue import MODELS
 from interlat.connectors.adapter import CommunicationAdapter
-from interlat.engine.checkpoint import VOCABULARY_FILES, has_vocabulary, load_model_config
-from interlat.engine.peft_adapter import ADDED_TOKENS, WEIGHTS, read_added_tokens
+from interlat.engine.checkpoint import has_vocabulary, load_model_config
+from interlat.engine.peft_adapter import WEIGHTS, read_added_tokens
 from interlat.errors import CheckpointError
 from interlat.places import ADAPTER_CONFIG, adapter_base, gguf_file
-from interlat.sharing.connectors import CONNECTOR_FILES, CONNECTOR_MODULES, facts_of_modules, modules_in
-from interlat.sharing.kinds import WITH_EVERY_KIND, Description, Kind
+from interlat.sharing.connectors import CONNECTOR_MODULES, facts_of_modules, modules_in
+from interlat.sharing.kinds import CONFIG_FILE, Description
 from interlat.training.card import READS, USES
 
-CONFIG_FILE = "config.json"
 MODEL_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
-_NAMED = (
-    *(SETTINGS_FILE, CONFIG_FILE, ADAPTER_CONFIG, ADDED_TOKENS, INDEX_FILE, WEIGHTS, MODEL_FILE),
-    *("generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.json"),
-    *("chat_template.jinja", "merges.txt", "sentencepiece.bpe.model", "spm.model", *VOCABULARY_FILES),
-)
-_PATTERNS = r"model-\d+-of-\d+\.safetensors|additional_chat_templates/[\w.-]+\.jinja|[\w.-]+\.gguf"
 
 
-class AgentKind(Kind):
-    """A model, a GGUF file or a PEFT adapter, with ``agent.json``, an adapter or a bridge where there are such."""
+def check(folder: Path) -> None:
+    """See that nothing is missing and that every header can be read; the weights themselves are not loaded.
 
-    name = "agent"
-    repository_type = "model"
-    files = re.compile(
-        "|".join([*map(re.escape, _NAMED), _PATTERNS, CONNECTOR_FILES, WITH_EVERY_KIND]),
-        re.ASCII,
-    )
-    wanted = f"{CONFIG_FILE}, {ADAPTER_CONFIG} or a GGUF file"
-
-    def is_in(self, names: Collection[str]) -> bool:
-        """See `Kind.is_in`."""
-        return bool({CONFIG_FILE, ADAPTER_CONFIG} & set(names)) or any(name.endswith(".gguf") for name in names)
-
-    def check(self, folder: Path) -> None:
-        """See that nothing is missing and that every header can be read; the weights themselves are not loaded.
-
-        Raises:
-            CheckpointError: says what is missing or damaged.
-        """
-        settings = AgentSettings.beside(folder)
-        connectors = dict(modules_in(folder))
-        if (folder / ADAPTER_CONFIG).is_file():
-            _check_peft_adapter(folder)
-        elif gguf_file(str(folder)) is None:
-            _check_weights(folder)
-            _check_sizes(folder, connectors)
-        if settings.message_kind == "hidden" and "adapter" not in connectors:
-            raise CheckpointError(
-                f"{folder} was trained to read hidden messages (message_kind in {SETTINGS_FILE}), but "
-                f"{CommunicationAdapter.FILE} is missing; copy it from the training"
-            )
-
-    def describe(self, folder: Path, repository: str) -> Description:
-        """See `Kind.describe`."""
-        settings, connectors = AgentSettings.beside(folder), dict(modules_in(folder))
-        base = adapter_base(folder) if (folder / ADAPTER_CONFIG).is_file() else ""
-        sentences = [f"An agent in the role of {settings.role}, for the Python package `interlat`."]
-        sentences += [READS[settings.message_kind]]
-        sentences += [f"Its own weights are an adapter on `{base}`."] if base else []
-        beside = ", ".join(module.KIND for module in connectors.values())
-        sentences += [f"Beside the model: {beside}."] if beside else []
-        return Description(
-            " ".join(sentences),
-            f'import interlat\n\nagent = interlat.load("{repository}")\n{USES[settings.message_kind]}',
-            tuple(dict.fromkeys(("agent", settings.role, *connectors))),
-            {**_facts_of_config(folder), **facts_of_modules(connectors)},
-            # The hub knows no names of `interlat models list`.
-            base_model=base if base not in MODELS else "",
+    Raises:
+        CheckpointError: says what is missing or damaged.
+    """
+    settings = AgentSettings.beside(folder)
+    connectors = dict(modules_in(folder))
+    if (folder / ADAPTER_CONFIG).is_file():
+        _check_peft_adapter(folder)
+    elif gguf_file(str(folder)) is None:
+        _check_weights(folder)
+        _check_sizes(folder, connectors)
+    if settings.message_kind == "hidden" and "adapter" not in connectors:
+        raise CheckpointError(
+            f"{folder} was trained to read hidden messages (message_kind in {SETTINGS_FILE}), but "
+            f"{CommunicationAdapter.FILE} is missing; copy it from the training"
         )
 
-    def use(self, folder: Path) -> str:
-        """See `Kind.use`."""
-        return f'interlat.load("{folder}"), or --sender {folder} and --receiver {folder} of `interlat evaluate`'
+
+def describe(folder: Path, repository: str) -> Description:
+    """See `Handling.describe`."""
+    settings, connectors = AgentSettings.beside(folder), dict(modules_in(folder))
+    base = adapter_base(folder) if (folder / ADAPTER_CONFIG).is_file() else ""
+    sentences = [f"An agent in the role of {settings.role}, for the Python package `interlat`."]
+    sentences += [READS[settings.message_kind]]
+    sentences += [f"Its own weights are an adapter on `{base}`."] if base else []
+    beside = ", ".join(module.KIND for module in connectors.values())
+    sentences += [f"Beside the model: {beside}."] if beside else []
+    return Description(
+        " ".join(sentences),
+        f'import interlat\n\nagent = interlat.load("{repository}")\n{USES[settings.message_kind]}',
+        tuple(dict.fromkeys(("agent", settings.role, *connectors))),
+        {**_facts_of_config(folder), **facts_of_modules(connectors)},
+        # The hub knows no names of `interlat models list`.
+        base_model=base if base not in MODELS else "",
+    )
+
+
+def use(folder: Path) -> str:
+    """See `Handling.use`."""
+    return f'interlat.load("{folder}"), or --sender {folder} and --receiver {folder} of `interlat evaluate`'
 
 
 def _check_peft_adapter(folder: Path) -> None:

@@ -51,10 +51,10 @@ def pull(repository: str, output: str | Path, *, kind: KindName | None = None, r
             raise InputError(
                 f"output is {output}, which exists and is not {repository} at {remote.commit[:12]}; give a new folder"
             )
-        return Pulled(found.name, remote.commit, found.use(Path(output)), True)
+        return Pulled(found.name, remote.commit, found.handling.use(Path(output)), True)
     with locked(target.parent, target.name):
         _fetch(remote, found, names, target)
-    return Pulled(found.name, remote.commit, found.use(Path(output)), False)
+    return Pulled(found.name, remote.commit, found.handling.use(Path(output)), False)
 
 
 def _find(repository: str, wanted: KindName | None, revision: str) -> tuple[Kind, Remote]:
@@ -103,6 +103,6 @@ def _fetch(remote: Remote, kind: Kind, names: list[str], target: Path) -> None:
         # What is left are the notes of the client, and files of another commit.
         shutil.rmtree(work)
         try:
-            kind.check(temporary)
+            kind.handling.check(temporary)
         except InterlatError as error:
             raise type(error)(str(error).replace(str(temporary), f"{remote.repository} on the hub")) from error

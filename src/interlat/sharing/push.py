@@ -6,8 +6,17 @@ from pathlib import Path
 from interlat import hub
 from interlat.errors import InputError
 from interlat.sharing.card import chosen_card, new_card, results_section
-from interlat.sharing.kinds import CARD_FILE, Kind, KindName, kind_among, kind_named, kind_of_folder, paths_in
-from interlat.sharing.results import measured
+from interlat.sharing.kinds import (
+    CARD_FILE,
+    STORE,
+    Kind,
+    KindName,
+    is_for_people,
+    kind_among,
+    kind_named,
+    kind_of_folder,
+    paths_in,
+)
 
 
 @dataclass(frozen=True)
@@ -59,18 +68,21 @@ def push(
     place = Path(folder).expanduser()
     hub.check_repository(repository, "repo")
     found = kind_named(kind) if kind else kind_of_folder(place)
-    found.check(place)
+    found.handling.check(place)
     everything = paths_in(place)
     names = found.shared(everything)
-    content = [name for name in names if found.files.fullmatch(name) and not is_text_for_people(name)]
+    content = [name for name in names if not is_for_people(name)]
     section = ""
     if results:
-        if found.name == "store":
+        if found is STORE:
             raise InputError(
                 f"results is {results}, but {folder} is a store, which no evaluation measures; leave it out"
             )
+        # An evaluation needs transformers, which a store does without.
+        from interlat.sharing.results import measured
+
         section = results_section(measured(results, place, content, repository))
-    card = new_card(found, found.describe(place, repository), repository, license=license, results=section)
+    card = new_card(found, found.handling.describe(place, repository), repository, license=license, results=section)
     # Also asked here, where no repository has been made yet.
     card, whose = chosen_card(place, "", card, section=section, license=license, replace=replace_card)
     remote = hub.prepare(repository, found.repository_type, private=private, revision=revision)
@@ -80,20 +92,15 @@ def push(
         card, whose = chosen_card(place, there, card, section=section, license=license, replace=replace_card)
     files: dict[str, Path | bytes] = {name: place / name for name in names if name != CARD_FILE}
     files[CARD_FILE] = card.encode()
-    stale = [name for name in found.shared(remote.files) if name not in files and not is_text_for_people(name)]
+    stale = [name for name in found.shared(remote.files) if name not in files and not is_for_people(name)]
     address = hub.upload(remote, files, stale, message=f"Upload the {found.name}", revision=revision)
     left_out = tuple(name for name in everything if name not in files)
     return Pushed(found.name, address, remote.private, whose, left_out)
 
 
-def is_text_for_people(name: str) -> bool:
-    """Whether a file is a card or a licence, which decides nothing that is computed."""
-    return name == CARD_FILE or name.startswith("LICENSE")
-
-
 def _check_same_kind(kind: Kind, remote: hub.Remote) -> None:
     there = kind_among(remote.files, remote.repository)
-    if there is not None and there.name != kind.name:
+    if there is not None and there is not kind:
         raise InputError(
             f"{remote.repository} on the hub holds another kind of thing ({there.name}) than the folder ({kind.name}); "
             "give another repository"
