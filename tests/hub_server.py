@@ -362,6 +362,14 @@ def _blob(content):
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
+def point_at(monkeypatch, url):
+    """Let the client take another address for the hub's, as HF_ENDPOINT does where it is set from the start."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+
+
 @pytest.fixture
 def hub_server(monkeypatch, tmp_path_factory):
     """The server, and a client that is logged in there as ``somebody``."""
@@ -371,7 +379,7 @@ def hub_server(monkeypatch, tmp_path_factory):
     home = tmp_path_factory.mktemp("hub-home")
     # The protocol of large files that the server speaks; the other needs a server for chunks.
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    point_at(monkeypatch, server.url)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
     monkeypatch.setenv("HF_TOKEN", "token-of-somebody")

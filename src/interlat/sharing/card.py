@@ -26,7 +26,7 @@ _TEMPLATE = """---
 | | |
 | --- | --- |
 {%- for name, value in facts.items() %}
-| {{ name }} | {{ value | replace("|", "/") | replace("\n", " ") }} |
+| {{ name }} | {{ value | replace("|", "/") | replace("\n", " ") | replace("<", "&lt;") }} |
 {%- endfor %}
 {%- endif %}
 {%- if more %}

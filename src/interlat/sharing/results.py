@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from interlat.report.teams import COLUMNS, summarise_teams, team_notes
 
 CONFIG_FILE = "config.yaml"
 _WIDE = 1000
-_OF_THE_MACHINE = ("output", "device", "workers", "save_messages")
+_OF_THE_MACHINE = ("output", "device", "workers", "save_messages", "base_url")
 """Settings that say where a run was and not what it measured."""
 Run = Evaluate | EvaluateTeams
 
@@ -38,8 +39,8 @@ def measured(run: str | Path, folder: Path, names: Collection[str], repository: 
         repository: what the card calls the folder.
 
     Raises:
-        InputError: the folder is no such output, has no results of its settings and of its models as they are now, or
-            is of other models than the folder.
+        InputError: the folder is no such output, is not finished, has no results of its settings and of its models as
+            they are now, or is of other models than the folder.
     """
     config = read_run_settings(Path(run))
     places = _places(config)
@@ -54,11 +55,14 @@ def measured(run: str | Path, folder: Path, names: Collection[str], repository: 
             f"results is {run}, which has no results of its {CONFIG_FILE} and its models as they are now; run that "
             "evaluation again"
         )
+    counts = Counter(record["variant"] for record in records)
+    if counts.keys() != _arms(config) or len(set(counts.values())) > 1:
+        raise InputError(f"results is {run}, which is not finished; run its command again, then push")
     command = "interlat evaluate" if isinstance(config, Evaluate) else "interlat team"
     items = len({record["item"] for record in records})
     hashes = ", ".join(dict.fromkeys(f"`{record['config_hash']}`" for record in records))
     data = json.dumps(_public(records[0].get("data", {}), {}), ensure_ascii=False)
-    shown = _public(_off_their_defaults(config), {place.resolve(): repository for place in [folder]})
+    shown = _public(_off_their_defaults(config), {folder.resolve(): repository})
     settings = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).strip()
     about = (
         f"`{command}`: {items} items, {len(records)} results, settings {hashes}, data `{data}`.",
@@ -98,6 +102,12 @@ def _records(config: Run) -> list[dict[str, Any]]:
     if isinstance(config, Evaluate):
         return evaluate.results_of(config).records
     return [record for record in teams.results_of(config).records if record["variant"] in config.variants]
+
+
+def _arms(config: Run) -> set[str]:
+    if isinstance(config, Evaluate):
+        return {arm.name for arm in evaluate.arms_of(config.channels, config.controls)}
+    return set(config.variants)
 
 
 def _tables(config: Run, records: Sequence[Mapping[str, Any]]) -> str:
