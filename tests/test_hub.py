@@ -4,10 +4,10 @@ import errno
 import hashlib
 
 import pytest
-from hub_server import point_at
 from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.errors import HTTPError as HubError
 
+from hub_server import point_at
 from interlat import hub
 from interlat.errors import InputError, StorageError
 from interlat.hub import RemoteFile, check_repository, download, hub_errors, look_up, prepare, read_text, upload
@@ -107,7 +107,9 @@ def test_damaged_bytes_are_removed_and_the_next_call_goes_on(hub_server, tmp_pat
     upload(remote, {"x.safetensors": b"x" * 100, "y.json": b"{ }"}, [], message="Upload it")
     remote = look_up(NAME, "model")
     hub_server.damaged = {"x.safetensors"}
-    with pytest.raises(InputError, match=r"^x.safetensors of somebody/thing came damaged: .*run the same command again"):
+    with pytest.raises(
+        InputError, match=r"^x.safetensors of somebody/thing came damaged: .*run the same command again"
+    ):
         download(remote, ["x.safetensors", "y.json"], tmp_path)
     assert not (tmp_path / "x.safetensors").exists() and (tmp_path / "y.json").exists()
     hub_server.damaged, hub_server.requests[:] = set(), []

@@ -21,7 +21,13 @@ def test_a_card_has_what_the_hub_reads_and_what_a_person_needs():
         "tags": ["interlat", "agent"],
         "base_model": "owner/base",
     }
-    for words in ("# me/actor", "An agent.", "| size | 12/3 &lt;b> |", "print(1)", "interlat pull me/actor --output actor"):
+    for words in (
+        "# me/actor",
+        "An agent.",
+        "| size | 12/3 &lt;b> |",
+        "print(1)",
+        "interlat pull me/actor --output actor",
+    ):
         assert words in body
     assert NOTHING_MEASURED in body
 

@@ -32,7 +32,9 @@ def test_a_store_is_verified_to_its_last_byte(make_store):
     shard = sorted((folder / SHARDS).iterdir())[0]
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(StorageError, match=rf"^{re.escape(str(folder))} is damaged: 1 of 12 thoughts are bad, such as t\d+: .*"):
+    with pytest.raises(
+        StorageError, match=rf"^{re.escape(str(folder))} is damaged: 1 of 12 thoughts are bad, such as t\d+: .*"
+    ):
         check(folder)
     shard.unlink()
     with pytest.raises(StorageError, match=r"of 12 thoughts are bad"):
