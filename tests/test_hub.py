@@ -28,25 +28,25 @@ def test_what_the_hub_refuses_is_one_line(error):
 
 
 def test_a_full_disk_is_a_storage_error():
-    with pytest.raises(StorageError, match="a/b.*No space left.*free some space"), hub_errors("a/b"):
+    with pytest.raises(StorageError, match=r"a/b.*No space left.*free some space"), hub_errors("a/b"):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_other_errors_stay_what_they_are():
     with pytest.raises(KeyError), hub_errors("a/b"):
         raise KeyError("x")
-    with pytest.raises(InputError, match="out of reach"), hub_errors("a/b", KeyError):
+    with pytest.raises(InputError, match=r"out of reach"), hub_errors("a/b", KeyError):
         raise KeyError("x")
 
 
 def test_an_error_about_one_file_is_told_by_its_cause():
-    with pytest.raises(InputError, match="HF_HUB_OFFLINE"), hub_errors("a/b", RuntimeError):
+    with pytest.raises(InputError, match=r"HF_HUB_OFFLINE"), hub_errors("a/b", RuntimeError):
         raise RuntimeError("Error while uploading 'x'") from OfflineModeIsEnabled("offline")
 
 
 @pytest.mark.parametrize("name", ["", "owner", "a/b/c", "../b", "a b/c", "a/", "a/b\n"])
 def test_only_owner_and_name_are_a_repository(name):
-    with pytest.raises(InputError, match="repo is .* expected a hub id such as owner/name"):
+    with pytest.raises(InputError, match=r"repo is .* expected a hub id such as owner/name"):
         check_repository(name, "repo")
     check_repository("Owner-1/a.b_c-d", "repo")
 
@@ -121,23 +121,23 @@ def test_what_cannot_be_had_says_why_and_what_to_do(hub_server, tmp_path, monkey
     remote = prepare(NAME, "model", private=True)
     upload(remote, {"x.safetensors": b"x" * 100}, [], message="Upload it")
     remote = look_up(NAME, "model")
-    with pytest.raises(InputError, match="no such revision"):
+    with pytest.raises(InputError, match=r"no such revision"):
         look_up(NAME, "model", "v9")
     with pytest.raises(InputError, match=r"403 \(no right to create a repository\)"):
         prepare("other/thing", "model", private=True)
     monkeypatch.setenv("HF_TOKEN", "wrong")
-    with pytest.raises(InputError, match="401 .*your token is not valid; log in"):
+    with pytest.raises(InputError, match=r"401 .*your token is not valid; log in"):
         look_up(NAME, "model")
     monkeypatch.delenv("HF_TOKEN")
     assert look_up(NAME, "model") is None
-    with pytest.raises(InputError, match="401"):
+    with pytest.raises(InputError, match=r"401"):
         prepare("somebody/new", "model", private=True)
     repository = hub_server.model(NAME)
     repository.private, repository.gated = False, True
-    with pytest.raises(InputError, match="it is gated; accept its terms"):
+    with pytest.raises(InputError, match=r"it is gated; accept its terms"):
         download(remote, ["x.safetensors"], tmp_path / "gated")
     hub_server.refused = {("GET", "/api/models"): 503}
-    with pytest.raises(InputError, match="503 .*try again later"):
+    with pytest.raises(InputError, match=r"503 .*try again later"):
         look_up(NAME, "model")
     point_at(monkeypatch, NOWHERE)
     with pytest.raises(InputError, match=r"refused; check its name, the network"):
@@ -151,7 +151,7 @@ def test_without_a_network_nothing_old_is_taken_for_what_is_there(hub_server, tm
     (tmp_path / "x.safetensors").write_bytes(b"y" * 100)
     monkeypatch.setattr("time.sleep", lambda _: None)
     point_at(monkeypatch, NOWHERE)
-    with pytest.raises(InputError, match="came damaged|out of reach"):
+    with pytest.raises(InputError, match=r"came damaged|out of reach"):
         download(remote, ["x.safetensors"], tmp_path)
 
 

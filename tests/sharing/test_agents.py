@@ -57,7 +57,7 @@ def test_a_base_model_of_this_machine_alone_is_refused(peft, base):
 def test_a_missing_file_is_named(make_agent, name):
     folder = make_agent()
     (folder / name).unlink()
-    with pytest.raises(CheckpointError, match="tokenizer files" if "tokenizer" in name else f"{name} is missing"):
+    with pytest.raises(CheckpointError, match=r"tokenizer files" if "tokenizer" in name else f"{name} is missing"):
         check(folder)
 
 
@@ -85,10 +85,10 @@ def test_all_parts_of_a_large_model_have_to_be_there(make_agent):
         check(folder)
     (folder / "model-00002-of-00002.safetensors").unlink()
     save_file({name: weights[name] for name in names[:3]}, folder / "model-00001-of-00002.safetensors")
-    with pytest.raises(CheckpointError, match="model-00002-of-00002.safetensors is missing"):
+    with pytest.raises(CheckpointError, match=r"model-00002-of-00002.safetensors is missing"):
         check(folder)
     (folder / "model.safetensors.index.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="has no weight_map"):
+    with pytest.raises(CheckpointError, match=r"has no weight_map"):
         check(folder)
 
 

@@ -79,8 +79,8 @@ def test_the_card_of_a_person_goes_before_ours(tmp_path):
 
 def test_a_licence_cannot_get_into_a_card_that_is_kept(tmp_path):
     (tmp_path / "README.md").write_text("# Mine\n")
-    with pytest.raises(InputError, match="license is 'mit', but the README.md of the folder is kept .*--replace-card"):
+    with pytest.raises(InputError, match=r"license is 'mit', but the README.md of the folder is kept .*--replace-card"):
         chosen_card(tmp_path, "", "written", license="mit")
     (tmp_path / "README.md").write_bytes(b"\xff")
-    with pytest.raises(InputError, match="README.md is not UTF-8"):
+    with pytest.raises(InputError, match=r"README.md is not UTF-8"):
         chosen_card(tmp_path, "", "written")

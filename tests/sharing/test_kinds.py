@@ -64,9 +64,9 @@ def test_a_store_in_the_folder_of_a_model_is_refused():
 
 
 def test_what_cannot_be_shared_says_what_it_looks_like(tmp_path, make_agent):
-    with pytest.raises(InputError, match="there is no folder"):
+    with pytest.raises(InputError, match=r"there is no folder"):
         kind_of_folder(tmp_path / "none")
-    with pytest.raises(InputError, match="is a file"):
+    with pytest.raises(InputError, match=r"is a file"):
         kind_of_folder(make_agent() / "config.json")
     training, run, empty = tmp_path / "training", tmp_path / "run", tmp_path / "empty"
     (training / "model").mkdir(parents=True)

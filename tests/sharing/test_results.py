@@ -1,6 +1,7 @@
 """Numbers of real runs of the bundled agents, as small as they can be."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -15,7 +16,7 @@ REPOSITORY = "somebody/actor"
 
 
 def bundled(name):
-    return str(interlat.bundled(f"alfworld-mini/{name}"))
+    return interlat.bundled(f"alfworld-mini/{name}")
 
 
 def command(name, words):
@@ -77,9 +78,9 @@ def test_a_copy_of_the_files_is_the_same_agent(evaluation, tmp_path):
 
 
 def test_numbers_of_other_models_are_refused(evaluation, teams):
-    with pytest.raises(InputError, match="these are not the files of"):
-        of(evaluation[1], interlat.bundled("alfworld-mini/text"))
-    with pytest.raises(InputError, match="these are not the files of"):
+    with pytest.raises(InputError, match=r"these are not the files of"):
+        of(evaluation[1], Path(bundled("text")))
+    with pytest.raises(InputError, match=r"these are not the files of"):
         of(teams, evaluation[0])
 
 
@@ -91,7 +92,7 @@ def test_numbers_of_a_model_that_has_changed_since_are_refused(evaluation, tmp_p
     (actor / "agent.json").write_text(
         (actor / "agent.json").read_text().replace('"temperature": 0.0', '"temperature": 0.5')
     )
-    with pytest.raises(InputError, match="no results of its config.yaml and its models as they are now"):
+    with pytest.raises(InputError, match=r"no results of its config.yaml and its models as they are now"):
         of(run, actor)
 
 
@@ -104,7 +105,8 @@ def test_an_unfinished_run_is_refused(evaluation, tmp_path):
 
 
 def test_a_run_of_teams_has_numbers_too(teams):
-    text = measured(teams, interlat.bundled("alfworld-mini/none"), files(interlat.bundled("alfworld-mini/none")), "a/b")
+    none = Path(bundled("none"))
+    text = measured(teams, none, files(none), "a/b")
     assert text.startswith("`interlat team`: 4 items, 8 results") and "| single | 4 |" in text
     assert "| text - single | 4 |" in text and "95 % Wilson interval" in text and "model: a/b" in text
 
@@ -119,8 +121,8 @@ def test_a_connector_is_measured_where_it_stood(evaluation, tmp_path):
 def test_only_the_output_of_an_evaluation_has_results(tmp_path, evaluation):
     for content in ("", "- a\n", "sender: x\n"):
         (tmp_path / "config.yaml").write_text(content)
-        with pytest.raises(InputError, match="expected an output folder of `interlat evaluate` or `interlat team`"):
+        with pytest.raises(InputError, match=r"expected an output folder of `interlat evaluate` or `interlat team`"):
             read_run_settings(tmp_path)
-    with pytest.raises(InputError, match="expected an output folder"):
+    with pytest.raises(InputError, match=r"expected an output folder"):
         read_run_settings(tmp_path / "none")
     assert read_run_settings(evaluation[1]).count == 6

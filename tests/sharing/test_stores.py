@@ -23,7 +23,7 @@ def test_a_whole_store_passes_and_says_what_it_holds(make_store):
 def test_an_unfinished_store_is_refused(tmp_path):
     with StoreWriter(tmp_path, Manifest(hidden_size=8, model="scout")) as writer:
         writer.append(Entry("t", "task"), torch.ones(2, 8))
-    with pytest.raises(InputError, match="not finished; end its collection first"):
+    with pytest.raises(InputError, match=r"not finished; end its collection first"):
         check(tmp_path)
 
 
