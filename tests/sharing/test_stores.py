@@ -7,7 +7,7 @@ from interlat.errors import InputError, StorageError
 from interlat.sharing.stores import check, describe, use
 from interlat.store.index import SHARDS, Entry
 from interlat.store.manifest import Manifest
-from interlat.store.writer import StoreWriter
+from interlat.store.writer import StoreWriter, writing
 
 
 def test_a_whole_store_passes_and_says_what_it_holds(make_store):
@@ -18,6 +18,15 @@ def test_a_whole_store_passes_and_says_what_it_holds(make_store):
     assert "latent-store" in found.tags and str(folder) not in f"{found}"
     assert use(folder).startswith("12 thoughts; `interlat store info")
     exec(found.use.replace('"thoughts"', repr(str(folder))), {})
+
+
+@pytest.mark.parametrize(
+    ("model", "shown"), [("/home/somebody/scout/model", "scout"), ("owner/name", "owner/name"), ("", "unknown")]
+)
+def test_the_folder_of_the_model_stays_private(tmp_path, model, shown):
+    with writing(tmp_path, Manifest(hidden_size=8, model=model)) as writer:
+        writer.append(Entry("t", "task"), torch.ones(2, 8))
+    assert describe(tmp_path, "a/b").facts["model"] == shown
 
 
 def test_an_unfinished_store_is_refused(tmp_path):

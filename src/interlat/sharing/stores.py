@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from interlat.errors import InputError, StorageError
+from interlat.places import short_name
 from interlat.progress import gathered
 from interlat.sharing.kinds import Description
 from interlat.store import statistics
@@ -44,13 +45,19 @@ def check(folder: Path) -> None:
 
 
 def describe(folder: Path, repository: str) -> Description:
-    """See `Handling.describe`: the counts and measures of `interlat store info`."""
+    """See `Handling.describe`: the counts and measures of `interlat store info`, without folders of the machine."""
+    found = statistics.describe(LatentStore.open(folder))
+    model = found.manifest.model
+    # A hub id says more than its last part, and nothing about a machine.
+    shown = short_name(model) if Path(model).is_absolute() else model
+    facts = found.facts()
+    facts["model"] = facts["model"].replace(model, shown) if model else facts["model"]
     return Description(
         "Hidden states of a language model, one matrix of rows a thought, with the task and the words that belong "
         "to them: a latent store of the Python package `interlat`.",
         _USE.format(name=repository.rpartition("/")[2]),
         ("latent-store", "hidden-states"),
-        statistics.describe(LatentStore.open(folder)).facts(),
+        facts,
         more=_MORE,
     )
 
