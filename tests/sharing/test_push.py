@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -130,16 +129,15 @@ def test_an_upload_that_fails_leaves_the_repository_as_it_was(hub_server, make_a
     assert "adapter.safetensors" in there(hub_server).files()
 
 
-def test_a_killed_upload_is_made_again(hub_server, make_agent, contents):
-    folder = make_agent()
+def test_a_killed_upload_is_made_again(hub_server, make_store, contents):
+    folder = make_store()
     hub_server.stalls = "/large/"
     words = [sys.executable, "-m", "interlat.cli", "push", str(folder), "--repo", NAME]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         assert hub_server.stalled.wait(120)
         process.kill()
-    assert there(hub_server).files().keys() == {".gitattributes"}
+    assert there(hub_server, "store").files().keys() == {".gitattributes"}
     hub_server.stalls = ""
     hub_server.go_on.set()
-    time.sleep(0.1)
     push(folder, NAME)
-    assert contents(folder).items() <= there(hub_server).files().items()
+    assert contents(folder).items() <= there(hub_server, "store").files().items()

@@ -77,7 +77,7 @@ def new_card(kind: Kind, described: Description, repository: str, *, license: st
             DatasetCardData(tags=tags, configs=[index], **data), template_str=_TEMPLATE, results="", **values
         )
     else:
-        section = results or _section(NOTHING_MEASURED)
+        section = results or results_section(NOTHING_MEASURED)
         card = ModelCard.from_template(
             ModelCardData(tags=tags, base_model=described.base_model or None, **data),
             template_str=_TEMPLATE,
@@ -96,10 +96,6 @@ def is_unchanged(card: str) -> bool:
 
 def results_section(body: str) -> str:
     """A section with measured numbers, with marks around it by which `with_results` finds it again."""
-    return _section(body)
-
-
-def _section(body: str) -> str:
     return f"{_BEGIN}\n## Results\n\n{body}\n{_END}"
 
 
