@@ -3,7 +3,15 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ("chat_server", "disk_fixtures", "model_fixtures", "game_fixtures", "pair_fixtures", "record_fixtures")
+pytest_plugins = (
+    "chat_server",
+    "disk_fixtures",
+    "game_fixtures",
+    "hub_server",
+    "model_fixtures",
+    "pair_fixtures",
+    "record_fixtures",
+)
 
 
 CORE = (

@@ -15,8 +15,7 @@ from interlat.cli.store import (
     StoreInfo,
     VerifyStore,
 )
-from interlat.errors import InputError
-from interlat.store import hub
+from interlat.errors import InputError, StorageError
 from interlat.store.index import SHARDS
 from interlat.store.manifest import Manifest
 from interlat.store.reading import LatentStore
@@ -126,6 +125,7 @@ def test_the_store_is_the_first_word_of_every_command():
     shares = {"train": 0.9, "test": 0.1}
     assert command(SplitStore, "a", "--shares", "train", "0.9", "test", "0.1") == SplitStore("a", shares)
     assert command(PushStore, "a", "--repository", "x/y", "--no-private") == PushStore("a", "x/y", private=False)
+    assert command(PushStore, "a", "--repo", "x/y") == PushStore("a", "x/y", private=True)
     assert command(PullStore, "x/y", "--output", "a", "--revision", "v1") == PullStore("x/y", "a", "v1")
 
 
@@ -197,22 +197,21 @@ def test_splits_are_counted(make_store, capsys):
     assert f"dev {counts['dev']}, held out {counts['held out']} thoughts in" in capsys.readouterr().err
 
 
-def test_push_prints_the_address_and_pull_the_count(make_store, tmp_path, capsys, monkeypatch):
+def test_push_prints_the_address_and_pull_the_count(make_store, tmp_path, capsys, hub_server):
     store = make_store()
-    asked = []
-
-    class Api:
-        def __getattr__(self, name):
-            asked.append(name)
-            return lambda *_, **__: type("Commit", (), {"commit_url": "https://hub/commit/1"})
-
-    monkeypatch.setattr(hub, "HfApi", Api)
-    execute(PushStore(store, "x/y"))
-    assert capsys.readouterr().out == "https://hub/commit/1\n"
-    assert asked == ["create_repo", "upload_file", "upload_folder"]
-    monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: store)
-    execute(PullStore("x/y", str(tmp_path / "back")))
+    execute(PushStore(store, "somebody/thoughts"))
+    commit = hub_server.data_set("somebody/thoughts").branches["main"]
+    assert capsys.readouterr().out == f"{hub_server.url}/datasets/somebody/thoughts/commit/{commit}\n"
+    execute(PullStore("somebody/thoughts", str(tmp_path / "back")))
     assert "12 thoughts in" in capsys.readouterr().err
+    assert LatentStore.open(tmp_path / "back").ids == LatentStore.open(store).ids
+
+
+def test_push_is_for_stores_alone(tmp_path, hub_server):
+    (tmp_path / "config.json").touch()
+    with pytest.raises(StorageError, match="no latent store"):
+        execute(PushStore(str(tmp_path), "somebody/thoughts"))
+    assert hub_server.requests == []
 
 
 def test_a_probe_says_what_it_found_and_against_what(make_store, capsys):

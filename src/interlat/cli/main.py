@@ -64,6 +64,8 @@ COMMANDS: Registry[Any] = Registry(
         "evaluate.latency": f"{_HOUSEHOLD}.latency:EvaluateLatency",
         "team": "interlat.cli.team:RunTeam",
         "compare": f"{_HOUSEHOLD}.compare:Compare",
+        "push": "interlat.cli.share:Push",
+        "pull": "interlat.cli.share:Pull",
         "plot.training": "interlat.cli.plots:PlotTraining",
         "plot.tradeoff": f"{_HOUSEHOLD}.latency:PlotTradeoff",
         "plot.parallelism": "interlat.cli.plots:PlotParallelism",

@@ -12,12 +12,14 @@ from rich.text import Text
 from tyro.conf import Positional
 
 from interlat.choices import Encoding, ExportForm
+from interlat.cli.share import show_push
 from interlat.progress import completed, gathered, say
 from interlat.states import StateAtSetting
 from interlat.store.manifest import read_manifest
 
 if TYPE_CHECKING:
     from interlat.evaluation.probe import Probe
+    from interlat.sharing.push import Pushed
     from interlat.store.reading import LatentStore
     from interlat.store.statistics import StoreDescription
     from interlat.store.verify import Verdict
@@ -288,30 +290,33 @@ class ImportStore:
 
 @dataclass(frozen=True)
 class PushStore:
-    """Upload a finished store to the Hugging Face hub as a data set, with a card."""
+    """Upload a finished store to the Hugging Face hub as a data set, with a card; `interlat push` for stores alone."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"repository": "repo"}
 
     store: Positional[str]
     """Folder of the store."""
-    repository: str
-    """Hub id, such as name/thoughts; made if it does not exist."""
+    repo: str
+    """Hub id, such as owner/name; made if it does not exist."""
     private: bool = True
-    """Whether a new repository is private."""
+    """Whether a new repository is private. With --no-private a new one is public, and an existing public one is
+    written to."""
     revision: str = ""
     """Branch, made if it does not exist; empty for the main one."""
 
-    def run(self) -> str:
+    def run(self) -> "Pushed":
         read_manifest(self.store)
-        from interlat.store.hub import push
+        from interlat.sharing.push import push
 
-        return push(self.store, self.repository, self.private, self.revision)
+        return push(self.store, self.repo, kind="store", private=self.private, revision=self.revision)
 
-    def report(self, address: str) -> None:
-        print(address)
+    def report(self, pushed: "Pushed") -> None:
+        show_push(pushed)
 
 
 @dataclass(frozen=True)
 class PullStore:
-    """Download a store from the Hugging Face hub."""
+    """Download a store from the Hugging Face hub; `interlat pull` for stores alone."""
 
     repository: Positional[str]
     """Hub id of the data set."""
@@ -321,9 +326,9 @@ class PullStore:
     """Branch, tag or commit; empty for the main branch."""
 
     def run(self) -> "LatentStore":
-        from interlat.store.hub import pull
+        from interlat.sharing.pull import pull
 
-        pull(self.repository, self.output, self.revision)
+        pull(self.repository, self.output, kind="store", revision=self.revision)
         return open_store(self.output)
 
     def report(self, store: "LatentStore") -> None:

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interlat.errors import InputError, MessageError
-from interlat.store.hub import hub_errors
+from interlat.hub import hub_errors
 
 STATES = "hidden_state"
 IDS = ("task_id", "id")

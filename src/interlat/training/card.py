@@ -18,13 +18,13 @@ CARD_FILE = "README.md"
 ALWAYS_SHOWN = frozenset({"steps", "batch_size", "learning_rate", "seed"})
 LEFT_OUT = frozenset({"output", "device", "threads", "compile"})
 """Settings that say where a run was and not what it learned."""
-_READS: dict[MessageKind, str] = {
+READS: dict[MessageKind, str] = {
     "": "It was not trained to read messages.",
     "none": "It was trained without messages.",
     "text": "It was trained to read messages in words.",
     "hidden": "It was trained to read messages that are hidden states of another model.",
 }
-_USES: dict[MessageKind, str] = {
+USES: dict[MessageKind, str] = {
     "": 'print(agent.write("...").text)',
     "none": 'print(agent.reply("..."))',
     "text": 'print(agent.reply("...", message=interlat.TextMessage("...")))',
@@ -63,14 +63,14 @@ def model_card(
     base = base_model(start) if start else None
     beside = "An adapter beside the model turns them into its input rows." if adapter else ""
     origin = f"It began as `{base}`." if base else "It was trained from scratch."
-    sentences = (f"An agent in the role of {role}.", about or _READS[reads], beside, origin)
+    sentences = (f"An agent in the role of {role}.", about or READS[reads], beside, origin)
     versions = {"interlat": interlat.__version__, "torch": torch.__version__, "transformers": transformers.__version__}
     card = ModelCard.from_template(
         ModelCardData(library_name="interlat", tags=["interlat", role], base_model=base),
         str(Path(__file__).with_name("card.md.jinja")),
         name=Path(directory).resolve().name,
         summary=" ".join(filter(None, sentences)),
-        use=use or f'agent = interlat.load("folder or hub id of this model")\n{_USES[reads]}',
+        use=use or f'agent = interlat.load("folder or hub id of this model")\n{USES[reads]}',
         sections={
             "Messages that it reads": _table(["", ""], _senders(adapter)) if adapter else "",
             "What the run measured": _measured(read_metrics(directory), kept),

@@ -21,8 +21,8 @@ from interlat.connectors.adapter import AdapterConfig
 from interlat.engine.checkpoint import VOCABULARY_FILES, load_checkpoint, load_tokenizer
 from interlat.errors import CheckpointError, InputError
 from interlat.files import require_empty
+from interlat.hub import hub_errors
 from interlat.states import StateAt
-from interlat.store.hub import hub_errors
 from interlat.training.model import export_model
 from interlat.training.published_adapter import INITIAL_VALUES, AdapterState, make_adapter, read_adapter_state
 
