@@ -46,9 +46,9 @@ class Effort:
 EFFORTS = {
     True: [Effort("smollm2-135m", "auto", (1, 8), prompt=64, steps=8, rounds=2)],
     False: [
-        Effort("smollm2-135m", "float32", (1, 8, 32), prompt=128, steps=32, rounds=3),
-        Effort("smollm2-135m", "auto", (1, 8, 32), prompt=128, steps=32, rounds=3),
-        Effort("qwen2.5-coder-0.5b", "auto", (1, 8, 32), prompt=128, steps=32, rounds=3),
+        Effort("smollm2-135m", "float32", (1, 8, 32), prompt=128, steps=32, rounds=2),
+        Effort("smollm2-135m", "auto", (1, 8, 32), prompt=128, steps=32, rounds=2),
+        Effort("qwen2.5-coder-0.5b", "auto", (1, 8, 32), prompt=128, steps=32, rounds=2),
     ],
 }
 

@@ -215,6 +215,8 @@ class _Norm:
         # x / sqrt(sum(x^2) / D + eps) = sqrt(D) x / hypot(|x|, sqrt(D eps)): few operations for short rows.
         self.floor = torch.tensor(math.sqrt(size * epsilon), dtype=torch.float32, device=self.weight.device)
         self.zero = torch.zeros((), dtype=torch.float32, device=self.weight.device)
+        # As a tensor: a number over a tensor would be two operations.
+        self.one_root = torch.tensor(self.root, dtype=torch.float32, device=self.weight.device)
 
     def __call__(self, x: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
         if x.dtype == torch.float32:
@@ -222,7 +224,7 @@ class _Norm:
             return torch.addcmul(self.zero, x / torch.hypot(length, self.floor), self.weight, value=self.root)
         # In half precision the modules round before they multiply with the weight; so does this.
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-        return self.weight * (x * (self.root / torch.hypot(length, self.floor))).to(x.dtype)
+        return self.weight * (x * (self.one_root / torch.hypot(length, self.floor))).to(x.dtype)
 
 
 class _Layer:
