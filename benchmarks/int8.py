@@ -88,8 +88,11 @@ def _compare(model: str, found: dict[str, Measured], targets: Tensor) -> Iterato
 
 
 def _measure(engine: HFEngine, ids: list[Tensor], effort: Effort) -> Measured:
-    with torch.no_grad():
-        scores = [engine.model(input_ids=row).logits[0, :-1].float().log_softmax(-1) for row in ids]
+    scores = []
+    for row in ids:
+        # As the engine computes it and not as the model's modules do.
+        _, (states,) = engine.prefill_hidden([[Tokens(tuple(row[0].tolist()))]])
+        scores.append(engine.logits(states[:-1]).float().log_softmax(-1))
     tensors = {one.data_ptr(): one for one in map(_stored, engine.model.parameters())}
     return Measured(
         torch.cat(scores),

@@ -14,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gguf_file import write_gguf
 from benchmarks.processes import run_side
 from benchmarks.records import comparison
 from interlat.engine.hardware import choose_device, choose_dtype
@@ -61,14 +60,17 @@ def run(quick: bool = False) -> Iterator[dict[str, Any]]:
     Raises:
         BenchmarkError: the package is missing, or a side failed, such as without the model (`interlat models fetch`).
     """
-    if find_spec("llama_cpp") is None:
-        raise BenchmarkError("the package llama_cpp is missing; run: pip install llama-cpp-python")
+    for package, install in (("llama_cpp", "llama-cpp-python"), ("gguf", "gguf")):
+        if find_spec(package) is None:
+            raise BenchmarkError(f"the package {package} is missing; run: pip install {install}")
     for effort in EFFORTS[quick]:
         with tempfile.TemporaryDirectory() as folder:
             yield from _measure(effort, Path(folder))
 
 
 def _measure(effort: Effort, folder: Path) -> Iterator[dict[str, Any]]:
+    from benchmarks.gguf_file import write_gguf
+
     device = choose_device("cpu")
     dtype = str(choose_dtype(effort.dtype, device)).removeprefix("torch.")
     engine = HFEngine.load(effort.model, dtype=dtype, device=device)

@@ -102,6 +102,8 @@ class LlamaCpp:
         self.lib: Any = llama_cpp
         self._silence = llama_cpp.llama_log_callback(lambda level, text, data: None)
         llama_cpp.llama_log_set(self._silence, ctypes.c_void_p(0))
+        # float32 for float32; else float16, llama.cpp's default, which is as wide as bfloat16.
+        self.cache_type = 0 if dtype == "float32" else 1
         self.prompts = prompts
         self.steps = steps
         self.width = len(prompts[0])
@@ -120,6 +122,8 @@ class LlamaCpp:
         settings.n_ctx = count * (-(-(self.width + self.steps) // 256) * 256)
         settings.n_batch = max(512, count * self.width)
         settings.n_threads = settings.n_threads_batch = torch.get_num_threads()
+        # Keys and values as wide as ours.
+        settings.type_k = settings.type_v = self.cache_type
         settings.embeddings = states
         settings.pooling_type = 0
         return self.lib.llama_init_from_model(self.model, settings)

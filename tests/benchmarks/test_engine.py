@@ -88,7 +88,6 @@ def test_the_share_of_the_matrix_limit(small, monkeypatch):
     operations = 2 * sum(p.numel() for p in model.model.layers.parameters()) * bench.PREFILL_LENGTH
     assert [record["case"] for record in found] == ["0.5B batch 1"] and found[0]["ratio"] == pytest.approx(4)
     assert found[0]["ours"] == pytest.approx(operations / 1e12 / 0.5)
-    assert bench.matrix_speed(torch.device("cpu"), torch.float32) == 1e12
 
 
 def test_the_speed_of_a_product_is_measured():

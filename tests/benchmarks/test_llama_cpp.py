@@ -3,15 +3,16 @@ import sys
 import types
 from pathlib import Path
 
-import gguf
 import pytest
 import torch
 
 from benchmarks import llama_cpp as bench
 from benchmarks import llama_cpp_play as play
-from benchmarks.gguf_file import write_gguf
 from interlat.engine.checkpoint import load_checkpoint
 from interlat.errors import BenchmarkError
+
+gguf = pytest.importorskip("gguf", reason="the package gguf is not installed (pip install 'interlat[gguf]')")
+from benchmarks.gguf_file import write_gguf  # noqa: E402
 
 PROMPTS = [[5, 17, 20], [33, 9, 101]]
 
@@ -69,9 +70,10 @@ def test_one_record_a_phase_and_reference(monkeypatch, folder):
 
 
 def test_without_the_package_it_says_so(monkeypatch):
-    monkeypatch.setattr(bench, "find_spec", lambda name: None)
-    with pytest.raises(BenchmarkError, match="pip install llama-cpp-python"):
-        next(bench.run())
+    for missing, advice in (("llama_cpp", "pip install llama-cpp-python"), ("gguf", "pip install gguf")):
+        monkeypatch.setattr(bench, "find_spec", lambda name, missing=missing: None if name == missing else True)
+        with pytest.raises(BenchmarkError, match=advice):
+            next(bench.run())
 
 
 def test_llama_cpp_writes_what_we_write(folder, make_tokenizer, tmp_path):

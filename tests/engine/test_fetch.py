@@ -14,13 +14,15 @@ from importlib.metadata import distributions
 import pytest
 
 import interlat
-from benchmarks.gguf_file import write_gguf
 from interlat import catalogue
 from interlat.cli.main import main
 from interlat.engine.checkpoint import load_checkpoint
 from interlat.engine.fetch import fetch_model
 from interlat.errors import CheckpointError, InputError, StorageError
 from interlat.places import known_folder
+
+pytest.importorskip("gguf", reason="the package gguf is not installed (pip install 'interlat[gguf]')")
+from benchmarks.gguf_file import write_gguf
 
 if not any(distributions(name="pip")):
     pytest.skip("pip is not installed", allow_module_level=True)

@@ -5,12 +5,14 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import interlat
-from benchmarks.gguf_file import write_gguf
 from interlat.engine.checkpoint import load_checkpoint, load_model_config, load_tokenizer
 from interlat.engine.gguf import GGUFHeader, read_config
 from interlat.engine.hf import HFEngine
 from interlat.engine.origin import Origin
 from interlat.errors import CheckpointError
+
+pytest.importorskip("gguf", reason="the package gguf is not installed (pip install 'interlat[gguf]')")
+from benchmarks.gguf_file import write_gguf
 
 IDS = torch.tensor([[5, 17, 250, 33, 9, 101]])
 

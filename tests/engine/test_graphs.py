@@ -1,6 +1,7 @@
 """Recorded steps against plain ones. On a CPU, `make_fx` records what a CUDA graph would: the operations on the very
 tensors that they met. A step that depended on a number in Python, or made a tensor anew, would replay wrongly."""
 
+import copy
 import gc
 import weakref
 
@@ -155,6 +156,35 @@ def test_the_memory_is_let_go_with_the_cache(both):
 def test_buckets_double_and_end_with_the_buffer():
     assert [bucket_of(n, 1000) for n in (1, 256, 257, 512, 513, 1000)] == [256, 256, 512, 512, 1000, 1000]
     assert bucket_of(3, 10) == 10
+
+
+def test_another_model_that_continues_a_buffer_records_its_own_steps(both, build_model, make_tokenizer):
+    ours, plain, recorder = both
+    other = build_model("qwen2")
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.1)
+    memory, _ = ours.think(ours.prefill(TEXTS, spare=40), 10, turned)
+    ours.use(other)
+    ours.backend.capture = recorder
+    expected, _ = plain.think(plain.prefill(TEXTS, spare=40), 10, turned)
+    plain.use(other)
+    before = recorder.recorded
+    close(ours.think(memory, 20, turned)[1], plain.think(expected, 20, turned)[1])
+    assert recorder.recorded > before
+
+
+def test_a_cache_keeps_nothing_of_its_model(build_model, make_tokenizer, monkeypatch):
+    monkeypatch.setattr(graphs, "BUCKET", 8)
+    engine = HFEngine.wrap(build_model("qwen2"), make_tokenizer("chatml"))
+    engine.backend.capture = Recorder()
+    memory, _ = engine.think(engine.prefill(TEXTS, spare=12), 9, turned)
+    assert memory.spare.static_steps is not None
+    assert copy.deepcopy(memory.spare).static_steps is None, "recorded steps are bound to their tensors"
+    model = weakref.ref(engine.backend)
+    del engine
+    gc.collect()
+    assert model() is None
 
 
 def test_a_row_that_may_see_nothing_sees_itself(both):

@@ -82,6 +82,25 @@ def test_maps_that_read_the_same_become_one(biases, dtype):
     torch.testing.assert_close(one(x), torch.cat([module(x) for module in modules], dim=1), **close)
 
 
+@needs_onednn
+def test_replaced_weights_are_packed_again():
+    one, x = linear(), torch.randn(3, 260)
+    one.pack()
+    changes = [
+        lambda module: setattr(module, "weight", nn.Parameter(torch.randn(300, 260), requires_grad=False)),
+        lambda module: setattr(module.weight, "data", torch.randn(300, 260)),
+        lambda module: setattr(module.bias, "data", torch.randn(300)),
+        lambda module: module.double(),
+        lambda module: module.float(),
+    ]
+    for change in changes:
+        change(one.modules[0])
+        one.refresh()
+        x = x.to(one.modules[0].weight.dtype)
+        assert (one.packed is not None) == (x.dtype == torch.float32)
+        torch.testing.assert_close(one(x), one.modules[0](x), atol=1e-4, rtol=1e-4)
+
+
 def test_small_and_other_weights_stay_plain():
     for one in (linear(rows=255), linear(dtype=torch.float64), Linear(nn.Linear(300, 300, device="meta"))):
         one.pack()

@@ -396,7 +396,7 @@ class Agent:
     @property
     def number_format(self) -> str:
         """What its model computes in, such as bfloat16."""
-        return str(self.engine.dtype).removeprefix("torch.")
+        return self.engine.number_format
 
     @property
     def chat(self) -> ChatFormat:

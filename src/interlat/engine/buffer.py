@@ -5,7 +5,7 @@ import math
 import mmap
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -43,6 +43,10 @@ class KeyValueBuffer:
             self.keys = [allocated(k, capacity) for k in cache.keys]
             self.values = [allocated(v, capacity) for v in cache.values]
             self.length = cache.width
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy gets: recorded steps are bound to the tensors of this buffer."""
+        return {**vars(self), "static_steps": None, "single_steps": 0}
 
     @classmethod
     def continuing(

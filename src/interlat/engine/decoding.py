@@ -133,7 +133,7 @@ def decode(
             None if uniforms is None else uniforms[rows.order, step],
         )
         reading = []
-        # The one moment of a step in which a GPU is waited for.
+        # Where all read on and nothing is drawn, the one moment of a step in which a GPU is waited for.
         for index, (row, token) in enumerate(zip(rows.order, chosen.tolist(), strict=True)):
             if stopped[row] or len(token_ids[row]) >= budgets[row]:
                 continue

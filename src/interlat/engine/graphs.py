@@ -9,6 +9,7 @@ hidden; a longer bucket is another graph.
 import functools
 import math
 import os
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -92,7 +93,8 @@ class StaticSteps:
     """
 
     def __init__(self, backend: "LlamaFamilyBackend", buffer: KeyValueBuffer, capture: Capture) -> None:
-        self.backend = backend
+        # A cache outlives its model and keeps nothing of it.
+        self._backend = weakref.ref(backend)
         self.capture = capture
         self.keys, self.values = buffer.keys, buffer.values
         first = self.keys[0]
@@ -106,6 +108,17 @@ class StaticSteps:
         cosine, sine = backend.rotary_tables(self.positions)
         self.cosine, self.sine = cosine.contiguous(), sine.contiguous()
         self.recorded: dict[int, tuple[Callable[[], object], Tensor]] = {}
+
+    @property
+    def backend(self) -> "LlamaFamilyBackend":
+        """What computes the layers; it is alive wherever a step is taken."""
+        backend = self._backend()
+        assert backend is not None, "steps are taken by their own backend"
+        return backend
+
+    def are_of(self, backend: "LlamaFamilyBackend") -> bool:
+        """Whether these are the steps of that backend."""
+        return self._backend() is backend
 
     def begin(self, attention_mask: Bool[Tensor, "B T"], position_ids: Int[Tensor, "B T"]) -> None:
         """Take over what is known of the positions, those still to be read included."""

@@ -43,8 +43,8 @@ class HFEngine(TransformersModel):
         except (ImportError, NotImplementedError, RuntimeError) as error:
             # The model's own forward pass, such as kernels for a quantised model that this hardware lacks.
             raise CheckpointError(
-                f"{self.name} cannot read a few tokens here: {first_line(error)}; use other hardware or another "
-                "checkpoint"
+                f"{self.name} cannot read a few tokens here: {first_line(error)}; use other hardware, another "
+                "dtype or another checkpoint"
             ) from error
 
     def use(self, model: PreTrainedModel) -> None:

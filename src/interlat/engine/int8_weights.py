@@ -18,8 +18,10 @@ from interlat.engine.fingerprint import loaded_fingerprint, remember_fingerprint
 from interlat.errors import CheckpointError
 
 LARGEST = 127
-FEW_ROWS = 64
+FEW_ROWS = 16
 """Rows up to which the CPU multiplies integers as they are; for more it pays to make numbers of them first."""
+BLOCK = 16
+"""The kernel for integers reads columns in blocks of so many, and does not look whether the last one is whole."""
 
 
 def require_torchao() -> None:
@@ -62,14 +64,19 @@ def rounded(weight: Float[Tensor, "E C"]) -> Any:
     return Int8Tensor.from_hp(weight, PerRow(), scale=scale)
 
 
-def is_rounded(weight: Tensor) -> bool:
-    """Whether a weight was rounded here, or by torchao in the same way."""
-    return hasattr(weight, "qdata") and hasattr(weight, "scale")
+def is_rounded(weight: Any) -> bool:
+    """Whether a weight was rounded as `rounded` does it: torchao has other ways, whose products are its own."""
+    return (
+        getattr(getattr(weight, "qdata", None), "dtype", None) == torch.int8
+        and getattr(weight, "act_quant_kwargs", True) is None
+        and weight.scale.shape == (weight.shape[0], 1)
+        and bool(torch.equal(weight.scale, weight.scale.bfloat16().to(weight.scale.dtype)))
+    )
 
 
 def int8_linear(x: Float[Tensor, "N C"], weight: Any, bias: Float[Tensor, " E"] | None) -> Float[Tensor, "N E"]:
     """``x W^T + b`` with a rounded weight."""
-    if len(x) > FEW_ROWS or x.device.type != "cpu" or x.dtype != torch.bfloat16:
+    if len(x) > FEW_ROWS or x.shape[1] % BLOCK or x.device.type != "cpu" or x.dtype != torch.bfloat16:
         return functional.linear(x, weight, bias)
     scale = weight.scale.view(-1).to(x.dtype)
     product: Tensor = torch.ops.aten._weight_int8pack_mm(x, weight.qdata, scale)

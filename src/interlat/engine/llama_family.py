@@ -165,6 +165,9 @@ class LlamaFamilyBackend:
         """What records and replays single steps in a buffer; None where they are not recorded, or not yet."""
         if self.capture is None or not buffer.keys:
             return None
+        if buffer.static_steps is not None and not buffer.static_steps.are_of(self):
+            # Another model of the same shape, or the same engine with another one, reads on.
+            buffer.static_steps, buffer.single_steps = None, 0
         buffer.single_steps += 1
         if buffer.static_steps is None and buffer.single_steps > AFTER:
             buffer.static_steps = StaticSteps(self, buffer, self.capture)

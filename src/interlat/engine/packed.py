@@ -36,11 +36,13 @@ class Linear:
     def __init__(self, *modules: nn.Linear) -> None:
         self.modules = modules
         self.packed: Tensor | None = None
-        self.rounded = is_rounded(modules[0].weight)
+        self.rounded = all(is_rounded(module.weight) for module in modules)
+        """Whether all weights are of int8."""
         self.sizes = [module.weight.shape[0] for module in modules]
         """Columns of the result that come from each module."""
         self._bias: Tensor | None = None
-        self._versions: list[int] = []
+        self._wanted = False
+        self._found = self._look()
 
     @property
     def biased(self) -> bool:
@@ -55,6 +57,7 @@ class Linear:
 
     def pack(self) -> None:
         """Pack the weights, if that pays."""
+        self._wanted, self.packed, self._bias = True, None, None
         if self.bytes_packed:
             ops: Any = torch.ops.mkldnn
             weights = [module.weight.detach() for module in self.modules]
@@ -63,16 +66,21 @@ class Linear:
                 given = ((module.bias, module.weight) for module in self.modules)
                 biases = [w.new_zeros(len(w)) if b is None else b.detach() for b, w in given]
                 self._bias = biases[0] if len(biases) == 1 else torch.cat(biases)
-            self._versions = self._found_versions()
 
     def refresh(self) -> None:
-        """Pack again what was changed since, by an optimiser for example."""
-        if self.packed is not None and self._found_versions() != self._versions:
-            self.pack()
+        """Look again at weights that were changed since, by an optimiser for example, or replaced."""
+        found = self._look()
+        if found != self._found:
+            self._found = found
+            self.rounded = all(is_rounded(module.weight) for module in self.modules)
+            if self._wanted:
+                self.pack()
 
-    def _found_versions(self) -> list[int]:
-        tensors = [tensor for module in self.modules for tensor in (module.weight, module.bias)]
-        return [tensor._version for tensor in tensors if tensor is not None]
+    def _look(self) -> list[tuple[int, int, torch.dtype]]:
+        """What changes with the numbers in the weights and biases."""
+        given = [tensor for module in self.modules for tensor in (module.weight, module.bias) if tensor is not None]
+        stored = [getattr(tensor, "qdata", tensor) for tensor in given]
+        return [(tensor.data_ptr(), tensor._version, tensor.dtype) for tensor in stored]
 
     def __call__(self, x: Float[Tensor, "N C"]) -> Float[Tensor, "N E"]:
         if self.packed is None:
@@ -115,7 +123,10 @@ def free_memory() -> int:
 
 def _pays(weights: Sequence[Tensor]) -> bool:
     first = weights[0]
-    if any((one.device.type, one.dtype) != ("cpu", first.dtype) or is_rounded(one) for one in weights):
+    # Subclasses of tensors hold other numbers than they show.
+    if any(type(one) not in (Tensor, nn.Parameter) for one in weights):
+        return False
+    if any((one.device.type, one.dtype) != ("cpu", first.dtype) for one in weights):
         return False
     if min(sum(map(len, weights)), first.shape[1]) < SMALLEST or not torch.backends.mkldnn.is_available():
         return False

@@ -151,6 +151,11 @@ class Engine(Protocol):
         return frozenset(i for i in ids if i is not None)
 
     @property
+    def number_format(self) -> str:
+        """What it computes in, for records, such as bfloat16."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
     def vocabulary_size(self) -> int:
         """Number of tokens that it can read."""
         return len(self.input_embeddings)

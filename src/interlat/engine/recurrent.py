@@ -75,8 +75,8 @@ class RecurrentEngine(InputsEngine, TransformersModel):
             check_latents_against_tokens(self)
         except _FAULTS as error:
             raise CheckpointError(
-                f"{self.name} cannot read a few tokens here: {first_line(error)}; use other hardware or another "
-                "checkpoint"
+                f"{self.name} cannot read a few tokens here: {first_line(error)}; use other hardware, another "
+                "dtype or another checkpoint"
             ) from error
         self._kept.clear()
 

@@ -5,11 +5,13 @@ from typing import Self
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from interlat.engine.checkpoint import load_checkpoint
 from interlat.engine.embeddings import embedding_factor, input_embeddings, next_token_scores
+from interlat.engine.hardware import INT8
+from interlat.engine.int8_weights import is_rounded
 from interlat.engine.origin import Origin
 from interlat.engine.protocol import Engine
 from interlat.engine.rotary import original_length, read_rows_apart
@@ -86,6 +88,12 @@ class TransformersModel(Engine):
     def dtype(self) -> torch.dtype:
         """Number format of embeddings, states and caches."""
         return self.model.get_input_embeddings().weight.dtype
+
+    @property
+    def number_format(self) -> str:
+        """As every engine's; int8 where weights are rounded to it, whatever the states are in."""
+        weights = (one.weight for one in self.model.modules() if isinstance(one, nn.Linear))
+        return INT8 if any(is_rounded(weight) for weight in weights) else super().number_format
 
     @functools.cached_property
     def origin(self) -> Origin:

@@ -81,7 +81,7 @@ class Evaluate:
     all else in vllm), or an engine of another package."""
     dtype: str = "auto"
     """Number format of the models; auto is bfloat16 where the hardware multiplies it natively, else float32. int8 is
-    bfloat16 with weights rounded to int8, which takes half of the memory (needs torchao)."""
+    bfloat16 with weights rounded to int8, which takes half of their memory (needs torchao)."""
     device: str = "auto"
     """Where the models run; auto is the accelerator if there is one."""
     template: TemplateOptions = field(default_factory=TemplateOptions)

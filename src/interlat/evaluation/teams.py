@@ -120,7 +120,7 @@ class TeamArm:
             "reply": "" if run.failure else run.turns[final].text,
             "failure": run.failure,
             "seed": self.teamwork.seed,
-            "dtype": str(engines[final].dtype).removeprefix("torch."),
+            "dtype": engines[final].number_format,
             "exact": self.exact,
             **{name: sum(getattr(turn, name) for turn in run.turns.values()) for name in costs},
             "message_bytes": sum(sent),

@@ -103,7 +103,7 @@ def _stamp(config: CollectTrajectories, agent: Agent, store: LatentStore) -> dic
     """What all trajectories of a run have in common."""
     settings = {
         **dataclasses.asdict(config.sampling),
-        "dtype": str(agent.engine.dtype).removeprefix("torch."),
+        "dtype": agent.number_format,
         "seed": config.seed,
     }
     return {"actor": actor_fingerprint(agent), "store": store.manifest.fingerprint, "settings": settings}

@@ -185,7 +185,7 @@ def agents_of(config: EvaluateHousehold) -> dict[str, Agent]:
 
 def _dtype_of(agents: Mapping[str, Agent]) -> str:
     """What the models compute in, of which all have the same."""
-    return str(next(iter(agents.values())).engine.dtype).removeprefix("torch.")
+    return next(iter(agents.values())).number_format
 
 
 def as_scout(agent: Agent, style: str = "plan") -> Agent:
