@@ -7,6 +7,7 @@ import base64
 import contextlib
 import io
 import json
+import logging
 import os
 import posixpath
 import re
@@ -15,13 +16,18 @@ from pathlib import Path
 
 from mkdocs.structure.files import File
 
+log = logging.getLogger("mkdocs.hooks.site")  # a warning ends a strict build
 ROOT = Path(__file__).resolve().parents[1]
+LINK = re.compile(r"\[([^\]]*)\]\(([^)#\s]*)(#[^)]*)?\)")
 BORDERS = re.compile(r"^[│╭╰]─?|─?[│╮╯]$")
 OUTSIDE = {
     "CONTRIBUTING.md": "contributing/index.md",
     "SECURITY.md": "contributing/security.md",
     "CHANGELOG.md": "changelog.md",
-    **{f"recipes/{path.parent.name}/README.md": f"recipes/{path.parent.name}.md" for path in ROOT.glob("recipes/*/*.md")},
+    **{
+        f"recipes/{path.parent.name}/README.md": f"recipes/{path.parent.name}.md"
+        for path in ROOT.glob("recipes/*/*.md")
+    },
     **{f"examples/{path.name}": f"examples/{path.stem}.md" for path in ROOT.glob("examples/*.py")},
 }
 """Files outside `docs/` that are pages, and where."""
@@ -62,35 +68,20 @@ def on_page_markdown(markdown, page, config, files):
     here = posixpath.dirname(next((source for source, made in OUTSIDE.items() if made == place), f"docs/{place}"))
 
     def link(found):
-        text, target, anchor = found.groups()
+        text, target, anchor = found.groups(default="")
         if "://" in target or target.startswith("mailto:") or not target:
             return found.group()
         path = posixpath.normpath(posixpath.join(here, target))
         site = path.removeprefix("docs/") if path.startswith("docs/") else OUTSIDE.get(path)
+        if not (ROOT / path).exists() and not path.startswith("docs/notebooks/"):
+            log.warning("%s links to %s, which is not in the repository", place, target)
         if site is None:
             return text if text.startswith("`") else f"`{path}`" if text == target else text
         site = re.sub(r"\.ipynb$", ".md", site)
         return f"[{text}]({posixpath.relpath(site, posixpath.dirname(place))}{anchor})"
 
     parts = re.split(r"(^```.*?^```$)", markdown, flags=re.DOTALL | re.MULTILINE)
-    changed = [part if part.startswith("```") else re.sub(r"\[([^\]]*)\]\(([^)#\s]*)(#[^)]*)?\)", _whole(link), part) for part in parts]
-    return "".join(changed)
-
-
-def _whole(link):
-    """Anchors that are missing are empty texts."""
-
-    class Found:
-        def __init__(self, match):
-            self.match = match
-
-        def groups(self):
-            return [one or "" for one in self.match.groups()]
-
-        def group(self):
-            return self.match.group()
-
-    return lambda match: link(Found(match))
+    return "".join(part if part.startswith("```") else LINK.sub(link, part) for part in parts)
 
 
 def commands():
@@ -110,7 +101,7 @@ def help_pages():
     """A page for each first word, with what `--help` of its commands prints."""
     from interlat.cli import main
 
-    os.environ.update(COLUMNS="110", NO_COLOR="1", TERM="dumb")
+    os.environ.update(COLUMNS="92", NO_COLOR="1", TERM="dumb")
     pages = {}
     for name in commands().names():
         words = name.replace(".", " ")
@@ -118,7 +109,7 @@ def help_pages():
         with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
             main.main([*name.split("."), "--help"])
         lines = [BORDERS.sub("", line).rstrip() for line in printed.getvalue().splitlines()]
-        text = "\n".join(line for line in lines if not re.fullmatch(r"[─ ]*", line) or not line)
+        text = "\n".join(line for line in lines if not re.fullmatch(r"[─ -]+", line))
         title = f"# interlat {name.partition('.')[0]}\n" if name.partition(".")[0] not in pages else ""
         section = f"\n## interlat {words}\n\n```text\n{re.sub(chr(10) + '{3,}', chr(10) * 2, text).strip()}\n```\n"
         group = name.partition(".")[0]

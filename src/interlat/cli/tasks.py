@@ -55,7 +55,9 @@ class ListTasks:
             place = f"{one['data']} {one['configuration']}".rstrip()
             table.add_row(*map(str, (one["name"], one["grader"], one["size"], one["split"])), Text(place))
         Console().print(table)
-        say("any other questions: `interlat tasks verify FILE.yaml`, where the file maps columns, see docs/how-to/tasks.md")
+        say(
+            "any other questions: `interlat tasks verify FILE.yaml`, a file that maps columns; see docs/how-to/tasks.md"
+        )
 
 
 @dataclass(frozen=True)
