@@ -101,7 +101,7 @@ def help_pages():
     """A page for each first word, with what `--help` of its commands prints."""
     from interlat.cli import main
 
-    os.environ.update(COLUMNS="92", NO_COLOR="1", TERM="dumb")
+    os.environ.update(COLUMNS="88", NO_COLOR="1", TERM="dumb")
     pages = {}
     for name in commands().names():
         words = name.replace(".", " ")
