@@ -34,6 +34,25 @@ def kind_of(block):
     return known[block.language]
 
 
+RECIPES = sorted((ROOT / "recipes").glob("*/README.md"))
+
+
+@pytest.mark.parametrize("page", RECIPES, ids=lambda page: page.parent.name)
+def test_every_command_of_a_recipe_is_one_that_there_is(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    checked = 0
+    for block in blocks_of(page):
+        if re.search(r"^ *(interlat|torchrun|bash) ", block.text, re.M):
+            for words in commands_of(block, tmp_path):
+                check_command(words, block.place)
+                checked += 1
+    assert checked > 0
+
+
+def test_the_readme_fits_a_few_screens():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
 def is_slow(page):
     return any(block.marker.startswith("run slow") for block in blocks_of(page))
 
