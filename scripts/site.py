@@ -80,6 +80,7 @@ def on_page_markdown(markdown, page, config, files):
         site = re.sub(r"\.ipynb$", ".md", site)
         return f"[{text}]({posixpath.relpath(site, posixpath.dirname(place))}{anchor})"
 
+    markdown = re.sub(r"^<!-- docs: .*? -->\n", "", markdown, flags=re.MULTILINE)  # what tests/doc_blocks.py reads
     parts = re.split(r"(^```.*?^```$)", markdown, flags=re.DOTALL | re.MULTILINE)
     return "".join(part if part.startswith("```") else LINK.sub(link, part) for part in parts)
 
