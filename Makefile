@@ -20,7 +20,7 @@ VLLM_STAMP := $(VLLM_VENV)/.installed
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-core test-slow test-sweep test-real test-vllm test-ray test-wheel check lint types imports bench reproduce clean
+.PHONY: help setup demo test test-core test-slow test-sweep test-real test-vllm test-ray test-wheel check lint types imports spelling docs bench reproduce clean
 
 help:
 	@echo "make demo       scout and actor play held-out games; writes runs/demo/report.html"
@@ -32,7 +32,8 @@ help:
 	@echo "make test-vllm  the tests on vLLM, in an environment of its own (2.5 GB), in about four minutes"
 	@echo "make test-ray   the tests on a Ray cluster of two nodes on this machine, in about two minutes; installs ray"
 	@echo "make test-wheel the built wheel, installed anew under each Python of 3.11 to 3.14 that is here, in about three minutes each"
-	@echo "make check      ruff, mypy and import-linter (also one by one: lint, types, imports)"
+	@echo "make check      ruff, mypy, import-linter and codespell (also one by one: lint, types, imports, spelling)"
+	@echo "make docs       build the site into site/; no page of it needs the network"
 	@echo "make bench      speed of the engine against plain transformers"
 	@echo "make reproduce  train the bundled checkpoints again; can be interrupted and continued"
 	@echo "make setup      install into $(VENV); the others do this when it is needed"
@@ -84,7 +85,7 @@ test-ray: setup
 test-wheel:
 	sh scripts/check_wheel.sh $(PYTHONS)
 
-check: lint types imports
+check: lint types imports spelling
 
 lint: setup
 	$(BIN)/ruff check
@@ -96,6 +97,13 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports
 
+spelling: setup
+	$(BIN)/codespell
+
+docs: setup
+	$(INSTALL) -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: setup
 	$(BIN)/python -m benchmarks engine $(ARGS)
 
@@ -103,5 +111,5 @@ reproduce: setup
 	INTERLAT="$(abspath $(BIN))/interlat" bash recipes/alfworld-mini/reproduce.sh
 
 clean:
-	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests -type d -name __pycache__ -exec rm -rf {} +

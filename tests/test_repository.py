@@ -65,7 +65,7 @@ def has_behaviour(module: Path) -> bool:
 
 
 # Tests of a kind of fault across many modules, and of what is outside the package, each in a folder of its own.
-KINDS = ("mutation", "sweep", "benchmarks", "examples", "recipes", "wrong_pairs", "real", "vllm", "ray")
+KINDS = ("docs", "mutation", "sweep", "benchmarks", "examples", "recipes", "wrong_pairs", "real", "vllm", "ray")
 
 
 def mirror(module: Path) -> Path:

@@ -56,8 +56,8 @@ def test_without_a_random_player_one_line_says_so():
         environment.close()
 
 
-def test_the_environment_of_the_guide_is_verified(tmp_path, monkeypatch):
-    guide = (Path(__file__).parents[2] / "docs" / "guide.md").read_text()
+def test_the_environment_of_the_how_to_is_verified(tmp_path, monkeypatch):
+    guide = (Path(__file__).parents[2] / "docs" / "how-to" / "environments.md").read_text()
     [code] = [one for one in re.findall(r"```python\n(.+?)```", guide, re.DOTALL) if "class StairsWorld" in one]
     (tmp_path / "stairs.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)

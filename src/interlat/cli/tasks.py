@@ -55,7 +55,9 @@ class ListTasks:
             place = f"{one['data']} {one['configuration']}".rstrip()
             table.add_row(*map(str, (one["name"], one["grader"], one["size"], one["split"])), Text(place))
         Console().print(table)
-        say("any other questions: `interlat tasks verify FILE.yaml`, where the file maps columns, see docs/guide.md")
+        say(
+            "any other questions: `interlat tasks verify FILE.yaml`, a file that maps columns; see docs/how-to/tasks.md"
+        )
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def _short(text: str) -> str:
 
 @dataclass(frozen=True)
 class GradeAnswers:
-    """Grade answers that any program wrote, one JSON object a line; the form is in docs/guide.md."""
+    """Grade answers that any program wrote, one JSON object a line; the form is in docs/how-to/tasks.md."""
 
     file: Positional[str]
     """A file of JSON lines, or - for standard input."""
