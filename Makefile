@@ -32,7 +32,7 @@ help:
 	@echo "make test-vllm  the tests on vLLM, in an environment of its own (2.5 GB), in about four minutes"
 	@echo "make test-ray   the tests on a Ray cluster of two nodes on this machine, in about two minutes; installs ray"
 	@echo "make test-wheel the built wheel, installed anew under each Python of 3.11 to 3.14 that is here, in about three minutes each"
-	@echo "make check      ruff, mypy, import-linter and codespell (also one by one: lint, types, imports, spelling)"
+	@echo "make check      ruff, mypy, import-linter, codespell and style (also one by one: lint, types, imports, spelling)"
 	@echo "make docs       build the site into site/; no page of it needs the network"
 	@echo "make bench      speed of the engine against plain transformers"
 	@echo "make reproduce  train the bundled checkpoints again; can be interrupted and continued"
@@ -99,6 +99,7 @@ imports: setup
 
 spelling: setup
 	$(BIN)/codespell
+	$(BIN)/python scripts/check_style.py
 
 docs: setup
 	$(INSTALL) -e ".[docs]"

@@ -30,7 +30,7 @@ class ResamplerConfig:
     latent_steps: tuple[int, ...] = (8,)
     """Numbers of rows that were trained."""
     sender_fingerprint: str = ""
-    """Fingerprint of the weights of the sender whose messages it sums up."""
+    """Fingerprint of the weights of the sender whose messages it compresses."""
     receiver_fingerprint: str = ""
     """Fingerprint of the weights of the receiver that it was trained for."""
 

@@ -104,7 +104,7 @@ Export = Literal["merged", "adapter"]
 
 @dataclass(frozen=True)
 class Lora:
-    """Low-rank updates of the backbone's linear maps: ``W + alpha / rank * B A`` (LoRA, arXiv 2106.09685)."""
+    """LoRA on the backbone's linear maps: ``W + alpha / rank * B A`` (arXiv 2106.09685)."""
 
     rank: int = 8
     """Rank of the update."""
@@ -216,11 +216,11 @@ class TrainingOptions:
     RENAMED_VALUES: ClassVar[Mapping[str, Mapping[str, Any]]] = {"finetune": {"everything": "full", "low_rank": "lora"}}
 
     finetune: Finetune = "full"
-    """full: all parameters; lora: low-rank updates of the model, and the adapter or bridge; adapter: these alone."""
+    """full: all parameters; lora: LoRA on the model, and the adapter or bridge; adapter: these alone."""
     lora: Lora = field(default_factory=Lora)
-    """Shape of the low-rank updates."""
+    """Shape of LoRA's updates."""
     export: Export = "merged"
-    """How low-rank updates are written. merged: into the weights, a whole model. adapter: as a PEFT adapter of a few MB
+    """How LoRA's updates are written. merged: into the weights, a whole model. adapter: as a PEFT adapter of a few MB
     on the model that the training started from; where that was such an adapter itself, its updates are trained on."""
     seed: int = 0
     """Seed of first values, order, and all other choices."""

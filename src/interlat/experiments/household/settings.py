@@ -195,7 +195,7 @@ class CollectTrajectories:
     attempts: int = 4
     """Trajectories with each thought."""
     limit: int | None = None
-    """Only this many thoughts, chosen by chance and always the same."""
+    """Use a fixed random subset of this many thoughts."""
     temperature: float = 1.0
     """Of the sampled commands; 1 is the actor's own distribution."""
     max_command_tokens: int = 16
