@@ -5,6 +5,7 @@ line's help need neither torch nor transformers.
 """
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from interlat.messages import load_message as load_message
 
 __version__ = "0.1.0"
+
+# transformers imports torchao where it is installed, which then tells what it could not load for other hardware.
+for _noisy in ("torchao", "torch.utils._pytree"):
+    logging.getLogger(_noisy).setLevel(logging.ERROR)
 
 _HOMES = {
     "Agent": "interlat.agents.agent",

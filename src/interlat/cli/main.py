@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 done with failed items, 2 bad input, 130 interrupted.
 
 import inspect
 import io
-import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -91,9 +90,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # As stderr does: what a terminal or a file cannot take ends no run.
         sys.stdout.reconfigure(errors="backslashreplace")
-    # transformers imports torchao where it is installed, which then tells what it could not load for other hardware.
-    for noisy in ("torchao", "torch.utils._pytree"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
         return _dispatch(words)
     except InterlatError as error:
