@@ -39,7 +39,7 @@ class Inspect:
     """A receiver that reads the message.
     For each latent this shows the receiver's most similar tokens and its share of the attention."""
     connector: str = ""
-    """How a receiver without training for it reads hidden states. See interlat evaluate."""
+    """How a receiver that was not trained to reads hidden states. See interlat evaluate."""
     text: str = "Hello."
     """Text that the receiver gets beside the message."""
     top_k: int = VISIBLE

@@ -27,7 +27,7 @@ CHANNELS_OF_PAIR, CONTROLS_OF_PAIR = ("text", "hidden"), ("hidden/cross_task",)
 
 @dataclass(frozen=True)
 class Qualify:
-    """Check whether two untrained models can pass messages at all.
+    """Check whether two models that were not trained to exchange messages can do so at all.
 
     The sender repeats a secret (a number, a name, a word), and the receiver is asked for it. First the receiver sends
     messages to itself: its words, the input embeddings of the same words, its hidden states, its KV cache. Then the

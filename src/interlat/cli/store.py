@@ -133,8 +133,7 @@ class ProbeStore:
     place: int | None = None
     """Predict only this character of the label, counted from 0, such as one digit of a number."""
     at: str = "mean"
-    """Vector of a message to predict from: mean (of its latents), first, last, or the number of a latent, counted from
-    0."""
+    """Vector to predict from: mean (of a message's latents), first, last, or the number of a latent from 0."""
     ridge: float = 0.1
     """Ridge penalty, relative to the mean square of a vector."""
     least: int = 5

@@ -48,9 +48,9 @@ class Evaluate:
     """Controls that replace the message, for every channel that they apply to.
     Give all, or names such as cross_task, zeros, gaussian. hidden/zeros applies to the channel hidden alone."""
     connector: str = ""
-    """How a receiver without training for it reads hidden states and latent steps.
+    """How a receiver that was not trained to reads hidden states and latent steps.
     vocabulary works between any two models. identity, ridge, topk and others work within one model.
-    Options follow a colon: vocabulary:temperature=0.5. Empty: it cannot read them."""
+    Options follow a colon: vocabulary:temperature=0.5. Empty means that it cannot read them."""
     sender_sees: Literal["question", "notes", "all"] = "all"
     """What the sender reads of an item. question: the question. notes: its private notes. all: both."""
     sender_template: str = ""

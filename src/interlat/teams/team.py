@@ -25,8 +25,8 @@ class SenderSettings:
     layout: Layout = "chained"
     """How a member reads its inputs. chained: its own chat prompt follows the caches, whose last turn stays open.
     Words are in its user turn (LatentMAS, as published). conversation: all members share one chat.
-    The inputs are the assistant's turns, each with the template's end of turn, and the member's prompt is the next user
-    turn."""
+    The inputs are the assistant's turns, each with the template's end of turn.
+    The member's prompt is the next user turn."""
     latent_steps: int = 10
     """Number of latent steps of a member that does not write. With 0 its message is the cache of what it has read."""
     tolerance: float = 0.0
@@ -80,9 +80,9 @@ class Member(SenderSettings):
     name: str
     """Name of the member in the team. It is part of the seed of its samples."""
     prompt: str
-    """User turn of the member, with ``{question}`` and ``{messages}`` in the places of the question and of its inputs
-    in words. Other braces are plain text.
-    In a conversation without ``{messages}``, words are the assistant's turns before it."""
+    """User turn of the member.
+    ``{question}`` and ``{messages}`` mark the places of the question and of its inputs in words.
+    Other braces are plain text. In a conversation without ``{messages}``, words are the assistant's turns before it."""
     inputs: tuple[str, ...] = ()
     """Names of the members whose messages it reads.
     It reads the words of an earlier member only if that member is listed.

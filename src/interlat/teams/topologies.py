@@ -79,8 +79,8 @@ class TeamOptions(SenderSettings):
     """Which members the team has. single: one agent. review: planner, reviser and judger.
     sequential: planner, critic, refiner and judger.
     hierarchical: three experts that do not read each other, and a summariser.
-    chained: like hierarchical, but each expert reads the cache of the experts before it, as in the released code of
-    LatentMAS. debate: debaters that read each other's last round, and a judger."""
+    chained: the same members, but each expert reads the cache of those before (LatentMAS as released).
+    debate: debaters that read each other's last round, and a judger."""
     method: Output = "latents"
     """Output of all agents before the last one: text or latents."""
     first_writes: bool = False
