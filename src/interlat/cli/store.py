@@ -124,7 +124,7 @@ class VerifyStore:
 
 @dataclass(frozen=True)
 class ProbeStore:
-    """Train a linear probe on the messages of a store, with a permutation test."""
+    """Fit a linear probe to the messages of a store, with a permutation test."""
 
     store: Positional[str]
     """Folder of the store."""
@@ -137,7 +137,7 @@ class ProbeStore:
     ridge: float = 0.1
     """Ridge penalty, relative to the mean square of a vector."""
     least: int = 5
-    """Smallest number of tasks with a label for the label to count."""
+    """A label counts if at least this many tasks have it."""
     permutations: int = 1000
     """Number of shuffles of the labels in the permutation test."""
     seed: int = 0
@@ -233,7 +233,7 @@ class ExportStore:
     output: str
     """The new file. For hf, the new folder."""
     form: ExportForm = "parquet"
-    """File format. jsonl: one object per line. json: a list of objects. parquet.
+    """File format. jsonl: one object per line. json: a list of objects. parquet: a Parquet file.
     hf: a folder for datasets.load_from_disk."""
     split: str = ""
     """Export only the messages of this split."""

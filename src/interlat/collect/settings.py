@@ -100,7 +100,7 @@ class CollectThoughts:
     """Compute every message alone.
     In any number format it is then the same bit for bit, whatever ran before and after a kill. This is slower."""
     engine: str = "hf"
-    """The engine that runs the model. hf: the reference. recurrent: layers that keep a state. vllm.
+    """The engine that runs the model. hf: the reference. recurrent: for layers that keep a state. vllm: vLLM.
     Or an engine of another package."""
     dtype: str = "auto"
     """Number format that the model computes in."""

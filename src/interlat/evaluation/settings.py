@@ -40,7 +40,7 @@ class Evaluate:
     options: dict[str, str] = field(default_factory=dict, metadata={CHECKED_BY_CLASS: True})
     """Further options of an environment of many actions, by name, such as ``--options.steps 50`` of alfworld."""
     channels: tuple[str, ...] = ("none", "text")
-    """What the sender sends. none: no message. text: the plan in words, text:sampled the same sampled.
+    """What the sender sends. none: no message. text: the plan in words. text:sampled: a sampled plan in words.
     hidden: the hidden states of a written plan. thought:K: K latent steps. cache: the KV cache of a written plan.
     cache:K: the KV cache of K latent steps. embeddings: the words as input embeddings, within one model.
     Or a channel of another package."""
@@ -83,7 +83,7 @@ class Evaluate:
     message_dtype: Literal["bfloat16", "float32", "float16", "model"] = "bfloat16"
     """Number format of the hidden states in a message."""
     engine: str = "hf"
-    """The engine that runs the models. hf: the reference. recurrent: layers that keep a state. vllm.
+    """The engine that runs the models. hf: the reference. recurrent: for layers that keep a state. vllm: vLLM.
     hybrid: latent steps in hf, all else in vllm. Or an engine of another package."""
     dtype: str = "auto"
     """Number format of the models. auto is bfloat16 where the hardware multiplies it natively, else float32.

@@ -95,7 +95,7 @@ class EvaluateTeams:
     seed: int = 0
     """Seed of samples and controls."""
     engine: str = "hf"
-    """The engine that runs the models. hf: the reference. recurrent: layers that keep a state. vllm.
+    """The engine that runs the models. hf: the reference. recurrent: for layers that keep a state. vllm: vLLM.
     hybrid: latent steps in hf, all else in vllm. Or an engine of another package.
     Only hf can pass on a part of a cache. The others pass on whole caches."""
     dtype: str = "auto"

@@ -202,7 +202,8 @@ class Compress(TrainingOptions):
     schedule: Schedule = field(default_factory=lambda: Schedule(learning_rate=5e-4, adapter_learning_rate=5e-4))
     """Settings of the optimiser. ``adapter_learning_rate`` is that of the bridge or the resampler."""
     corpus: str = "household"
-    """What the receiver does with the messages. household: expert episodes of games. conversations. Or a plug-in."""
+    """What the receiver does with the messages. household: expert episodes of games.
+    conversations: any conversations, or questions with solutions. Or a plug-in."""
     conversations: ConversationOptions = field(default_factory=ConversationOptions)
     """conversations: the data and how they are written. Use those of the receiver's training."""
     search_weight: float = 3.0

@@ -43,7 +43,7 @@ class AuthorOptions:
     """How full and how large the generated rooms are."""
 
     maximum_receptacles: int | None = None
-    """Remove drawers, cabinets and shelves until a room has this many receptacles. None keeps whole rooms."""
+    """Remove drawers, cabinets and shelves until a room has at most this many receptacles. None keeps whole rooms."""
     density: float = 0.8
     """Probability, 0 to 1, that an object type of the floor plan is present as a distractor."""
     exact_targets: bool = False

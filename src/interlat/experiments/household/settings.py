@@ -58,7 +58,7 @@ class EvaluateHousehold:
     """Largest number of tokens in a plan."""
     dtype: str = "float32"
     """Number format of the models. auto is bfloat16 where the hardware multiplies it natively.
-    bfloat16 pays off for large models. An episode then depends slightly on the others in its batch."""
+    bfloat16 pays off for large models. In bfloat16 an episode depends slightly on the others in its batch."""
     device: str = "auto"
     """Device that the models run on."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
@@ -162,8 +162,8 @@ class CollectEpisodes:
     patience: int = 3
     """Steps that may be wasted. The step limit of an episode is its optimal number of steps plus this."""
     stumble: float = 0.12
-    """Probability that a command after the first is replaced by a useless one.
-    Such a command repeats a visit, goes back to a place, or opens what cannot be opened.
+    """Probability that a command after the first ``go to`` is replaced by a useless one.
+    A useless command repeats a visit, goes back to a place, or opens the place where the expert is.
     A learner sees these mistakes and does not imitate them. It learns how to recover from its own."""
     play: bool = True
     """Play the expert's episode. False saves scene and evidence only."""

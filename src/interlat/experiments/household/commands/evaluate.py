@@ -31,7 +31,7 @@ class Evaluate:
     limit: int | None = None
     """Play a fixed random subset of this many games of each split. None plays all."""
     draw: int = 0
-    """Number of the evidence draw that the sender gets. Training games have several draws."""
+    """Which draw of the evidence the sender gets, counted from 0. Training games have several draws."""
     draws: int = 1
     """Play every game with this many evidence draws, from ``draw`` on. Each has its own seed for samples and controls.
     Tests and intervals of differences count each game once."""

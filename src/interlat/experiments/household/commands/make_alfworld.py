@@ -23,7 +23,7 @@ class MakeAlfworld:
     count: int
     """Number of games."""
     split: str
-    """Scenes to use. train and seen: ALFRED's training scenes. unseen: the others."""
+    """Scenes to use: train or seen (both ALFRED's training scenes), or unseen."""
     seed: int = 0
     """Seed of the placements and tasks."""
     mini: bool = False
