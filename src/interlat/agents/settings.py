@@ -23,24 +23,25 @@ class AgentSettings:
     """How an agent is prompted. The defaults suit any chat model."""
 
     role: str = "agent"
-    """Name of the role, such as scout or actor; part of the seed of a sample."""
+    """Name of the role, such as scout or actor. It is part of the seed of a sample."""
     system_prompt: str = ""
-    """System turn; empty is no system turn."""
+    """System prompt. Empty means none."""
     prompt_template: str = ""
-    """The first user turn, with ``{text}`` in the place of what the agent is given. Empty: the text itself
-    for a reply, the text and a request for a plan for `Agent.write` and `Agent.think`."""
+    """First user turn, with ``{text}`` in the place of the agent's input.
+    Empty means the text alone for a reply, and the text with a request for a plan for `Agent.write` and
+    `Agent.think`."""
     connector: str = "\n"
-    """What stands between the first user turn's text and the message."""
+    """Text between the first user turn and the message."""
     message_kind: MessageKind = ""
-    """What the agent was trained to read; not empty means that it sees ``<bop><eop>`` even without a
-    message."""
+    """Kind of message that the agent was trained to read.
+    If it is not empty, the agent sees ``<bop><eop>`` even without a message."""
     sampling: Sampling = dataclasses.field(default_factory=Sampling)
-    """How it decodes if a call does not say otherwise."""
+    """How the agent decodes by default. A call can override it."""
     template: TemplateOptions = dataclasses.field(default_factory=TemplateOptions)
-    """Arguments of the chat template, those of the training where there was one."""
+    """Arguments of the chat template. A trained agent has those of its training."""
     allow_special_tokens: bool = False
-    """Let control tokens that are written in a text or a message, such as ``<|im_end|>``, be control tokens. Without
-    it only those of the chat template and of the settings are; in what comes from outside they are words."""
+    """Read control tokens in a text or a message, such as ``<|im_end|>``, as control tokens.
+    By default only the chat template and the settings can have control tokens, and text from outside is plain."""
 
     def __post_init__(self) -> None:
         if self.prompt_template and PLACE_OF_TEXT not in self.prompt_template:

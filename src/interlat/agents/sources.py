@@ -19,21 +19,23 @@ class PromptOptions:
     """How a task becomes a prompt."""
 
     ask: Ask = "default"
-    """plan, or solve (with the answer in a box), or the text alone; list: an ALFWorld plan that names every place.
-    By default a plan for the household and MATH, a solution for GSM8K, the text alone for records."""
+    """What the prompt asks for. plan: a plan. solve: a solution with the answer in a box. text: the task alone.
+    list: an ALFWorld plan that names every place.
+    default: plan for alfworld, conversations and math, text for records and secret, solve for all others."""
     template: str = ""
-    """A template of your own with ``{text}`` where the task goes; other braces mean nothing."""
+    """Your own template, with ``{text}`` in the place of the task. Other braces are plain text."""
     template_file: str = ""
-    """The same in a file."""
+    """A file with such a template. Set it or ``template``, not both."""
     system: str = ""
-    """System turn; empty is none."""
+    """System prompt. Empty means none."""
     chat: bool = True
-    """Use the tokenizer's chat template; False gives the model the bare text, behind the token that its tokenizer
-    begins texts with, if it has one."""
+    """Use the tokenizer's chat template.
+    False gives the model the bare text, after the tokenizer's beginning-of-text token if it has one."""
     thinking: Thinking = "default"
-    """Another name of template.enable_thinking: on or off; default leaves it to that."""
+    """Sets ``template.enable_thinking``: on or off. default leaves that setting as it is."""
     allow_special_tokens: bool = False
-    """Let control tokens that are written in a task, such as ``<|im_end|>``, be control tokens instead of words."""
+    """Read control tokens in a task's text, such as ``<|im_end|>``, as control tokens.
+    By default they are plain text."""
 
     def __post_init__(self) -> None:
         if self.template and self.template_file:

@@ -21,10 +21,10 @@ class Collect(CollectThoughts):
     """Run a model on tasks and save its hidden states in a latent store."""
 
     json: bool = False
-    """Print what was left out, and at the end the counts, as JSON lines on stdout."""
+    """Print dropped items and, at the end, the counts as JSON lines on stdout."""
     ray: int = 0
-    """Share the items out over so many workers of a Ray cluster ($RAY_ADDRESS, else this machine), each with its
-    models; 0 does without."""
+    """Number of workers of a Ray cluster that share the items. The cluster is $RAY_ADDRESS, else this machine.
+    Each worker loads its own models. 0 runs without Ray."""
 
     def run(self) -> "LatentStore | None":
         """Collect; the store. Under torchrun the first process reports for all, and the others return None."""

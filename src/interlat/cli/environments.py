@@ -25,10 +25,10 @@ NAMED_FAILURES = 10
 
 @dataclass(frozen=True)
 class ListEnvironments:
-    """The environments of many actions."""
+    """List the environments of many actions."""
 
     json: bool = False
-    """Print one JSON line an environment on stdout."""
+    """Print one JSON line per environment on stdout."""
 
     def run(self) -> list[dict[str, str]]:
         return [{"name": name, "about": _about(ENVIRONMENTS[name])} for name in ENVIRONMENTS.names()]
@@ -57,15 +57,15 @@ class ChosenEnvironment:
     """An environment and its data."""
 
     name: Positional[str]
-    """Name of an environment, see `interlat environments list`."""
+    """Name of an environment. See `interlat environments list`."""
     data: tuple[str, ...] = ()
-    """Files, folders or hub ids; empty is the environment's own place, if it has one."""
+    """Files, folders or hub ids of the items. Empty uses the environment's own data, if it has any."""
     split: str = ""
-    """Part of the data; empty is everything."""
+    """Split of the data. Empty uses everything."""
     limit: int | None = None
-    """Use a fixed random subset of this size."""
+    """Use a fixed random subset of this size. None uses all."""
     workers: int = 2
-    """Processes that play."""
+    """Number of processes that play."""
     options: dict[str, str] = field(default_factory=dict, metadata={CHECKED_BY_CLASS: True})
     """Further options of the environment, by name, such as ``--options.steps 50`` of alfworld."""
     json: bool = False
@@ -86,10 +86,10 @@ class ChosenEnvironment:
 
 @dataclass(frozen=True)
 class ShowEnvironment(ChosenEnvironment):
-    """What a receiver reads first in an environment."""
+    """Show what a receiver reads first in an environment."""
 
     limit: int | None = 3
-    """Show this many items, a fixed random subset."""
+    """Number of items to show, a fixed random subset."""
 
     def run(self) -> list[dict[str, Any]]:
         environment = self.load()
@@ -140,9 +140,9 @@ class VerifyEnvironment(ChosenEnvironment):
     """Play an environment with its expert, which must solve enough of the items, and with a random player."""
 
     least: float = 1.0
-    """The share of the items that the expert must solve, from 0 to 1; if it solves fewer, the exit code is 1."""
+    """Fraction of the items that the expert must solve, from 0 to 1. If it solves fewer, the exit code is 1."""
     seed: int = 0
-    """Of the random player."""
+    """Seed of the random player."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.least <= 1:

@@ -25,17 +25,17 @@ HOUSEHOLD_FIELDS = frozenset({"settings", "episodes", "games", "draw"})
 
 @dataclass(frozen=True)
 class EvaluateCommand(Evaluate):
-    """Let a sender speak over channels to a receiver, which acts in an environment, with controls."""
+    """Let a sender send messages over channels to a receiver, which acts in an environment, with controls."""
 
     threads: int | None = None
-    """Threads of torch on a CPU; None leaves them."""
+    """Number of torch threads on a CPU. None leaves torch's default."""
     by: Literal["split", "task_type", "level"] = "split"
-    """What results are grouped by; math and arithmetic have levels."""
+    """How results are grouped. level is for math and arithmetic."""
     json: bool = False
-    """Print one JSON line a result on stdout at the end."""
+    """Print one JSON line per result on stdout at the end."""
     ray: int = 0
-    """Share the items out over so many workers of a Ray cluster ($RAY_ADDRESS, else this machine), each with its
-    models; 0 does without."""
+    """Number of workers of a Ray cluster that share the items. The cluster is $RAY_ADDRESS, else this machine.
+    Each worker loads its own models. 0 runs without Ray."""
 
     @classmethod
     def form_of(cls, fields: Mapping[str, Any], words: list[str]) -> type[Any]:

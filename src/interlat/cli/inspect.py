@@ -23,34 +23,35 @@ VISIBLE = 3
 
 @dataclass(frozen=True)
 class Inspect:
-    """Show what is in a message: its words, what each latent would say, what a receiver reads and looks at.
+    """Show what a message holds: its text, the logit lens of each latent, what a receiver reads and attends to.
 
-    A message file, or one thought of a store. Of a KV cache: its segments, and the norms of each layer.
+    The message is a file, or one record of a latent store. Of a KV cache, the command shows its segments and the norms
+    of each layer.
     """
 
     message: Positional[str]
-    """A message file (`Message.save`), or the folder of a store."""
+    """A message file (`Message.save`), or the folder of a latent store."""
     item: str = ""
-    """Of a store: the key of the thought; empty is the first."""
+    """Of a store: key of the message. Empty takes the first."""
     sender: str = ""
-    """The model that made the message, whose head reads the latents. Empty takes the name in the message."""
+    """The model that made the message. Its head reads the latents (logit lens). Empty uses the name in the message."""
     receiver: str = ""
-    """A receiver that reads the message; shows which of its tokens each row resembles, and how much of its attention
-    the row has."""
+    """A receiver that reads the message.
+    For each latent this shows the receiver's most similar tokens and its share of the attention."""
     connector: str = ""
-    """How a receiver that was not trained to reads hidden states, see interlat evaluate."""
+    """How a receiver that was not trained to reads hidden states. See interlat evaluate."""
     text: str = "Hello."
-    """What the receiver is told beside the message."""
+    """Text that the receiver gets beside the message."""
     top_k: int = VISIBLE
-    """Tokens a row."""
+    """Number of tokens shown for each latent."""
     dtype: str = "auto"
-    """Number format of the models; auto is bfloat16 where the hardware multiplies it natively, else float32."""
+    """Number format of the models. auto is bfloat16 where the hardware multiplies it natively, else float32."""
     device: str = "auto"
-    """Where the models run; auto is the accelerator if there is one."""
+    """Device that the models run on. auto is the accelerator if there is one."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
-    """Arguments of the chat templates, over those that the models were trained with."""
+    """Arguments of the chat templates. They override those that the models were trained with."""
     trust_remote_code: bool = False
-    """Let `transformers` run code that the checkpoints bring along."""
+    """Let `transformers` run code that the checkpoints contain."""
     json: bool = False
     """Print one JSON object on stdout."""
 

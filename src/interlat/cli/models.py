@@ -18,12 +18,12 @@ from interlat.progress import drain, in_bytes, say, track
 class ListModels:
     """List the models that can be fetched from the package index, and where they are.
 
-    Every command takes their names. A folder or file of that name in the current directory goes first, and any hub id
-    works beside them.
+    Every command takes their names. A folder or file of that name in the current directory has priority. Any hub id
+    works, too.
     """
 
     json: bool = False
-    """Print JSON lines on stdout."""
+    """Print one JSON line per model on stdout."""
 
     def run(self) -> list[dict[str, Any]]:
         """One record a model."""
@@ -77,7 +77,7 @@ class FetchModel:
     name: Positional[str]
     """The name in the list."""
     accept_licence: bool = False
-    """Accept the model's terms of use, where it has some."""
+    """Accept the model's terms of use, if it has any."""
     json: bool = False
     """Print one JSON object on stdout."""
 

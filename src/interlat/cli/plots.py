@@ -25,18 +25,18 @@ class _Plot:
 
 @dataclass(frozen=True)
 class PlotStore(_Plot):
-    """Draw the lengths and norms of a store, and its thoughts in their first two principal components."""
+    """Plot the lengths and norms of a store's messages, and their first two principal components."""
 
     store: Positional[str]
     """Folder of the store."""
     output: str
-    """Folder for the pictures."""
+    """Folder for the figures."""
     split: str = ""
-    """Only the thoughts of this split."""
+    """Plot only the messages of this split."""
     max_rows: int = 20000
-    """Most rows whose norms are counted."""
+    """Largest number of latents whose norms are counted, a random sample."""
     seed: int = 0
-    """Decides which thoughts and rows are drawn."""
+    """Seed of the sample of messages and latents."""
 
     def run(self) -> Sequence[Path]:
         store = open_store(self.store)
@@ -47,12 +47,12 @@ class PlotStore(_Plot):
 
 @dataclass(frozen=True)
 class PlotTraining(_Plot):
-    """Draw the loss curves of a training, or compare the validation losses of several; also while they run."""
+    """Plot the loss curves of a training run, or compare the validation losses of several. Runs may be in progress."""
 
     runs: Positional[tuple[str, ...]]
-    """Output folders of the trainings."""
+    """Output folders of the training runs."""
     output: str | None = None
-    """Folder for the picture; None is the folder of the training, if there is one."""
+    """Folder for the figure. None uses the folder of the run, if there is only one."""
 
     def run(self) -> Sequence[Path]:
         from interlat.report.training_figures import plot_training
@@ -62,20 +62,20 @@ class PlotTraining(_Plot):
 
 @dataclass(frozen=True)
 class PlotParallelism(_Plot):
-    """Draw how many continuations latents hold at once: of a trained sender and of untrained steps."""
+    """Plot how many continuations latents hold at once, for a trained sender and for untrained latent steps."""
 
     model: str
     """Folder or hub id of a compressed sender."""
     thoughts: str
-    """Latent store; its tasks and prompts are used."""
+    """Latent store. Its tasks and prompts are used."""
     output: str
-    """Folder for the pictures and ``latents.jsonl``."""
+    """Folder for the figures and ``latents.jsonl``."""
     untrained: str | None = None
-    """Model that takes untrained steps; None is the one in ``model``, without its bridge."""
+    """Model that takes the untrained steps. None uses ``model`` without its bridge."""
     latent_steps: int = 6
-    """K."""
+    """Number K of latent steps."""
     limit: int = 200
-    """Tasks."""
+    """Number of tasks."""
 
     def run(self) -> Sequence[Path]:
         read_manifest(self.thoughts)

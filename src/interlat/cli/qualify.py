@@ -27,50 +27,50 @@ CHANNELS_OF_PAIR, CONTROLS_OF_PAIR = ("text", "hidden"), ("hidden/cross_task",)
 
 @dataclass(frozen=True)
 class Qualify:
-    """Say whether a pair of models that nobody trained delivers messages at all.
+    """Check whether two models that were not trained to exchange messages can do so at all.
 
-    A sender repeats a secret (a number, a name, a word) that the receiver is asked for. First the receiver speaks to
-    itself: in words, in the input embeddings of the same words, in its states, by its cache; then the sender speaks to
-    it. Exit code 1 where something is wrong that training cannot fix, or could not
-    be told.
+    The sender repeats a secret (a number, a name, a word), and the receiver is asked for it. First the receiver sends
+    messages to itself: its words, the input embeddings of the same words, its hidden states, its KV cache. Then the
+    sender sends messages to it. The exit code is 1 if there is a fault that training cannot fix, or if the check could
+    not tell.
     """
 
     sender: str
     """Folder or hub id of the sender."""
     output: str
-    """The run directory; the same command continues what is there."""
+    """The run directory. The same command continues an existing run."""
     receiver: str = ""
-    """Folder or hub id of the receiver; empty is the sender's model itself."""
+    """Folder or hub id of the receiver. Empty means the sender's model."""
     connector: str = "vocabulary"
-    """How the receiver reads hidden states, see interlat evaluate."""
+    """How the receiver reads hidden states. See interlat evaluate."""
     count: int = 24
-    """Secrets; a third of each kind."""
+    """Number of secrets, a third of each kind."""
     sender_template: str = REPEAT
-    """The sender's prompt, with {text} where the secret goes."""
+    """Prompt of the sender, with {text} in the place of the secret."""
     receiver_template: str = ""
-    """The receiver's prompt, with {text} where the question goes; empty is the receiver's own."""
+    """Prompt of the receiver, with {text} in the place of the question. Empty uses the receiver's own."""
     max_plan_tokens: int = 32
-    """Most tokens that the sender writes."""
+    """Largest number of tokens that the sender writes."""
     max_new_tokens: int = 24
-    """Most tokens of an answer."""
+    """Largest number of tokens in an answer."""
     batch_size: int = 16
-    """Secrets side by side."""
+    """Number of secrets in one batch."""
     seed: int = 0
-    """Of the controls."""
+    """Seed of the controls."""
     engine: str = "hf"
-    """What runs the models: hf, or an engine of another package."""
+    """The engine that runs the models. hf, or an engine of another package."""
     dtype: str = "auto"
-    """Number format of the models; auto is bfloat16 where the hardware multiplies it natively, else float32."""
+    """Number format of the models. auto is bfloat16 where the hardware multiplies it natively, else float32."""
     device: str = "auto"
-    """Where the models run; auto is the accelerator if there is one."""
+    """Device that the models run on. auto is the accelerator if there is one."""
     threads: int | None = None
-    """Threads of torch on a CPU; None leaves them."""
+    """Number of torch threads on a CPU. None leaves torch's default."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
-    """Arguments of the chat templates, over those that the models were trained with."""
+    """Arguments of the chat templates. They override those that the models were trained with."""
     trust_remote_code: bool = False
-    """Let `transformers` run code that the checkpoints bring along."""
+    """Let `transformers` run code that the checkpoints contain."""
     json: bool = False
-    """Print one JSON line a check on stdout."""
+    """Print one JSON line per check on stdout."""
 
     def __post_init__(self) -> None:
         from interlat.report.donors import ENOUGH

@@ -24,26 +24,27 @@ _LISTED = 8
 class Push:
     """Upload an agent, a connector or a latent store to the Hugging Face hub, with a card.
 
-    What a folder is shows in its files. It is checked before anything is uploaded, and one commit holds all of it. Only
-    files that are known to belong there are uploaded. The login is that of HF_TOKEN or `hf auth login`.
+    The files of the folder show which of these it is. The folder is checked before anything is uploaded, and one commit
+    holds all of it. Only files that are known to belong there are uploaded. The login is that of HF_TOKEN or `hf auth
+    login`.
     """
 
     folder: Positional[str]
     """Folder of the agent, connector or store."""
     repo: str
-    """Hub id, such as owner/name; made if it does not exist."""
+    """Hub id, such as owner/name. It is created if it does not exist."""
     results: str = ""
-    """Output folder of `interlat evaluate` or `interlat team`, run with these very files: its table, items, settings
-    and hash go into the card."""
+    """Output folder of `interlat evaluate` or `interlat team`, run with exactly these files.
+    Its table, items, settings and hash go into the card."""
     license: str = ""
-    """Identifier of the licence for the card, such as apache-2.0; empty names none."""
+    """Identifier of the licence for the card, such as apache-2.0. Empty names none."""
     private: bool = True
-    """Whether a new repository is private. With --no-private a new one is public, and an existing public one is
-    written to."""
+    """Make a new repository private, and refuse an existing public one.
+    With --no-private a new one is public, and an existing public one is written to."""
     revision: str = ""
-    """Branch, made if it does not exist; empty for the main one."""
+    """Branch, created if it does not exist. Empty means the main branch."""
     replace_card: bool = False
-    """Write a new card, also where somebody has written a README.md in the folder or in the repository."""
+    """Write a new card even if the folder or the repository has a README.md that somebody wrote."""
 
     def run(self) -> "Pushed":
         from interlat.sharing.push import push
@@ -77,17 +78,17 @@ def show_push(pushed: "Pushed") -> None:
 class Pull:
     """Download an agent, a connector or a latent store from the Hugging Face hub.
 
-    The folder appears whole and checked, or not at all. The same command continues a download that was killed.
+    The folder appears only when it is complete and checked. The same command continues an interrupted download.
     """
 
     repository: Positional[str]
-    """Hub id."""
+    """Hub id, such as owner/name."""
     output: str
-    """The folder; must not exist, be empty, or hold the same files."""
+    """Folder to download to. It must not exist, be empty, or hold the same files."""
     revision: str = ""
-    """Branch, tag or commit; empty for the main branch."""
+    """Branch, tag or commit. Empty means the main branch."""
     kind: Literal["any", "agent", "connector", "store"] = "any"
-    """What it is, where a model and a data set have one name."""
+    """What to download, if a model and a data set have the same name."""
 
     def run(self) -> "Pulled":
         from interlat.sharing.pull import pull

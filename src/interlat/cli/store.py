@@ -41,7 +41,7 @@ def open_store(directory: str) -> "LatentStore":
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """What a latent store holds and how it was made."""
+    """Show what a latent store holds and how it was made."""
 
     store: Positional[str]
     """Folder of the store."""
@@ -93,12 +93,12 @@ class Verification:
 
 @dataclass(frozen=True)
 class VerifyStore:
-    """Check that every thought is whole: rows, checksums, values; exit code 1 if one is not."""
+    """Check every message of a store: number of latents, checksums, values. The exit code is 1 if one is damaged."""
 
     store: Positional[str]
     """Folder of the store."""
     json: bool = False
-    """Print one JSON line a bad thought on stdout, and a summary as the last line."""
+    """Print one JSON line per damaged message on stdout, and a summary as the last line."""
 
     def run(self) -> Verification:
         store = open_store(self.store)
@@ -124,24 +124,24 @@ class VerifyStore:
 
 @dataclass(frozen=True)
 class ProbeStore:
-    """Ask what a straight line reads out of the messages of a store: a linear probe, with a permutation test."""
+    """Fit a linear probe to the messages of a store, with a permutation test."""
 
     store: Positional[str]
     """Folder of the store."""
     label: str = "task_type"
-    """What is predicted: task_type, split, plan, task, or a name of the metadata, such as answer."""
+    """Label to predict: task_type, split, plan, task, or a name of the metadata, such as answer."""
     place: int | None = None
-    """Take that character of the label only, from 0, such as one digit of a number."""
+    """Predict only this character of the label, counted from 0, such as one digit of a number."""
     at: str = "mean"
-    """From which vector of a message: mean (of its rows), first, last, or the number of a row from 0."""
+    """Vector to predict from: mean (of a message's latents), first, last, or the number of a latent from 0."""
     ridge: float = 0.1
-    """Penalty, relative to the mean square of a vector."""
+    """Ridge penalty, relative to the mean square of a vector."""
     least: int = 5
-    """Tasks that must have a label for it to count."""
+    """A label counts if at least this many tasks have it."""
     permutations: int = 1000
-    """Shuffles of the labels."""
+    """Number of shuffles of the labels in the permutation test."""
     seed: int = 0
-    """Of the shuffles."""
+    """Seed of the shuffles."""
     json: bool = False
     """Print one JSON object on stdout."""
 
@@ -184,10 +184,10 @@ class ProbeStore:
 
 @dataclass(frozen=True)
 class MergeStores:
-    """Put several finished stores of one kind into a new one."""
+    """Merge several finished stores of one kind into a new one."""
 
     stores: Positional[tuple[str, ...]]
-    """Folders of the stores; the thoughts of the first one come first."""
+    """Folders of the stores. The messages of the first one come first."""
     output: str
     """Folder of the new store."""
 
@@ -205,14 +205,14 @@ class MergeStores:
 
 @dataclass(frozen=True)
 class SplitStore:
-    """Give every thought of a store a split, by its task: all samples of a task are on the same side."""
+    """Assign every message of a store to a split. All samples of a task get the same split."""
 
     store: Positional[str]
     """Folder of the store."""
     shares: dict[str, float]
-    """Share of the tasks by split, such as train 0.9 test 0.1; they add up to 1."""
+    """Fraction of the tasks in each split, such as train 0.9 test 0.1. The fractions add up to 1."""
     seed: int = 0
-    """Another seed draws other splits."""
+    """Seed of the random splits."""
 
     def run(self) -> dict[str, int]:
         read_manifest(self.store)
@@ -226,18 +226,19 @@ class SplitStore:
 
 @dataclass(frozen=True)
 class ExportStore:
-    """Write a store for other programs: task, plan, nested lists of states."""
+    """Export a store for other programs: task, plan, nested lists of states."""
 
     store: Positional[str]
     """Folder of the store."""
     output: str
-    """The new file; the new folder for hf."""
+    """The new file. For hf, the new folder."""
     form: ExportForm = "parquet"
-    """An object a line (jsonl), a list of objects (json), parquet, or a folder for datasets.load_from_disk (hf)."""
+    """File format. jsonl: one object per line. json: a list of objects. parquet: a Parquet file.
+    hf: a folder for datasets.load_from_disk."""
     split: str = ""
-    """Only the thoughts of this split."""
+    """Export only the messages of this split."""
     layer: int | None = None
-    """Which of several kept layers, counted from 0 as `interlat store info` lists them."""
+    """Layer to export if several were kept, counted from 0 as `interlat store info` lists them."""
 
     def run(self) -> str:
         store = open_store(self.store)
@@ -252,27 +253,28 @@ class ExportStore:
 
 @dataclass(frozen=True)
 class ImportStore:
-    """Make a store of hidden states in JSON, Parquet, a saved data set or one on the hub; exit code 1 if items fail."""
+    """Import hidden states from JSON, Parquet, a saved data set or the hub into a store.
+    The exit code is 1 if items fail."""
 
     RENAMED: ClassVar[Mapping[str, str]] = {"offset": "state_at"}
 
     source: Positional[str]
     """A .json, .jsonl or .parquet file, a folder that datasets or the published collectors saved, or a hub id."""
     output: str
-    """Folder of the store; an interrupted import goes on there."""
+    """Folder of the store. The same command continues an interrupted import."""
     state_at: StateAtSetting
-    """Whether latent t predicted token t (before_token: published MATH data) or had just read it (after_token:
-    ALFWorld)."""
+    """Which state latent t is. before_token: it predicted token t (published MATH data).
+    after_token: it had just read token t (ALFWorld)."""
     dtype: str = "float32"
     """Number format of the states: float32, bfloat16, float16 or float64."""
     encoding: Encoding = "plain"
-    """How they are stored: as they are, or as int8 or float8 with one scale a row."""
+    """plain stores numbers as they are. int8 and float8 store a number in one byte, with one scale per latent."""
     model: str = ""
-    """The model that thought, if known."""
+    """Name of the model that made the messages, if known."""
     split: str = ""
-    """Split to read, of sources that have several; and of thoughts that name none."""
+    """Split to read, for sources that have several. Messages that name no split get it, too."""
     task_type_field: str = "task_type"
-    """Column, or key of the metadata, that holds the task type."""
+    """Column, or key of the metadata, with the task type."""
 
     def run(self) -> "LatentStore":
         from interlat.store.interchange import import_store
@@ -290,19 +292,19 @@ class ImportStore:
 
 @dataclass(frozen=True)
 class PushStore:
-    """Upload a finished store to the Hugging Face hub as a data set, with a card; `interlat push` for stores alone."""
+    """Upload a finished store to the Hugging Face hub as a data set, with a card. `interlat push`, for stores alone."""
 
     RENAMED: ClassVar[Mapping[str, str]] = {"repository": "repo"}
 
     store: Positional[str]
     """Folder of the store."""
     repo: str
-    """Hub id, such as owner/name; made if it does not exist."""
+    """Hub id, such as owner/name. It is created if it does not exist."""
     private: bool = True
-    """Whether a new repository is private. With --no-private a new one is public, and an existing public one is
-    written to."""
+    """Make a new repository private, and refuse an existing public one.
+    With --no-private a new one is public, and an existing public one is written to."""
     revision: str = ""
-    """Branch, made if it does not exist; empty for the main one."""
+    """Branch, created if it does not exist. Empty means the main branch."""
 
     def run(self) -> "Pushed":
         read_manifest(self.store)
@@ -316,14 +318,14 @@ class PushStore:
 
 @dataclass(frozen=True)
 class PullStore:
-    """Download a store from the Hugging Face hub; `interlat pull` for stores alone."""
+    """Download a store from the Hugging Face hub. `interlat pull`, for stores alone."""
 
     repository: Positional[str]
     """Hub id of the data set."""
     output: str
     """Folder of the store."""
     revision: str = ""
-    """Branch, tag or commit; empty for the main branch."""
+    """Branch, tag or commit. Empty means the main branch."""
 
     def run(self) -> "LatentStore":
         from interlat.sharing.pull import pull

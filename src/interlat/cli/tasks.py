@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ListTasks:
-    """The benchmarks that tasks can be taken from."""
+    """List the benchmarks that tasks can be taken from."""
 
     json: bool = False
-    """Print one JSON line a benchmark on stdout."""
+    """Print one JSON line per benchmark on stdout."""
 
     def run(self) -> list[dict[str, object]]:
         fields = ("name", "title", "data", "configuration", "split", "size")
@@ -67,9 +67,9 @@ class ChosenTasks:
     name: Positional[str]
     """Name of a benchmark, or a YAML file with the fields of a task source, such as ``kind: records``."""
     file: str = ""
-    """A local file or folder in the form of the hub, or another data set of the hub."""
+    """Local file or folder in the form of the hub's, or another data set of the hub."""
     split: str = ""
-    """Another split than the one that results are reported for."""
+    """Split to use. Empty uses the split that results of the benchmark are reported for."""
     revision: str = ""
     """Branch, tag or commit on the hub."""
     json: bool = False
@@ -92,11 +92,11 @@ class ChosenTasks:
 
 @dataclass(frozen=True)
 class ShowTasks(ChosenTasks):
-    """What a benchmark asks."""
+    """Show the questions of a benchmark."""
 
     RENAMED: ClassVar = {"count": "limit"}
     limit: int = 3
-    """Show this many tasks, a fixed random subset."""
+    """Number of tasks to show, a fixed random subset."""
 
     def run(self) -> "TaskSet":
         return self.load()
@@ -161,11 +161,11 @@ class VerifyTasks(ChosenTasks):
     """Grade the answers of a data set, which must be right, and corrupted ones, which must be wrong."""
 
     limit: int | None = None
-    """Use a fixed random subset of this size."""
+    """Use a fixed random subset of this size. None uses all."""
     workers: int = 2
-    """Answers that are graded at once."""
+    """Number of answers that are graded at once."""
     limits: Limits = field(default_factory=Limits)
-    """What a program may take."""
+    """Limits on a program that is run."""
 
     def run(self) -> TaskVerification:
         from interlat.tasks.sources import some_tasks
@@ -207,16 +207,16 @@ def _short(text: str) -> str:
 
 @dataclass(frozen=True)
 class GradeAnswers:
-    """Grade answers that any program wrote, one JSON object a line; the form is in docs/how-to/tasks.md."""
+    """Grade answers that any program wrote, one JSON object per line. docs/how-to/tasks.md describes the form."""
 
     file: Positional[str]
     """A file of JSON lines, or - for standard input."""
     json: bool = False
-    """Print one JSON line on stdout for each line: id, correct, how, extracted; error where it cannot be graded."""
+    """Print one JSON line on stdout for each line: id, correct, how, extracted. Or error, if it cannot be graded."""
     workers: int = 2
-    """Answers that are graded at once."""
+    """Number of answers that are graded at once."""
     limits: Limits = field(default_factory=Limits)
-    """What a program may take."""
+    """Limits on a program that is run."""
 
     def run(self) -> tuple[Counter[str], Counter[str]]:
         from interlat.tasks.answer_lines import graded_lines

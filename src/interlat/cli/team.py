@@ -23,20 +23,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunTeam(EvaluateTeams):
-    """Ask one agent, teams that write, teams that think and their controls the same questions."""
+    """Ask one agent, teams that write, teams that take latent steps and their controls the same questions."""
 
     arrangement: Arrangement | None = None
-    """How the bundled team is arranged where fields say nothing else. conversation: planner, reviser and judger in one
-    chat, 10 latent steps on the mean embeddings of expected tokens, the question again in the last turn. published:
-    planner, critic, refiner and judger with chained prompts (LatentMAS). None: published in files, and where an older
-    run is continued; else conversation."""
+    """Defaults of the bundled team, for fields that you do not set.
+    conversation: planner, reviser and judger in one chat, with the question again in the last turn.
+    They take 10 latent steps on the mean embeddings of expected tokens.
+    published: planner, critic, refiner and judger with chained prompts (LatentMAS).
+    None: published with a configuration file, else conversation.
+    A run that is continued keeps its own, or published if it is older than this field."""
     threads: int = 2
-    """Threads of torch on a CPU."""
+    """Number of torch threads on a CPU."""
     json: bool = False
-    """Print one JSON line an answer on stdout at the end."""
+    """Print one JSON line per answer on stdout at the end."""
     ray: int = 0
-    """Share the items out over so many workers of a Ray cluster ($RAY_ADDRESS, else this machine), each with its
-    models; 0 does without."""
+    """Number of workers of a Ray cluster that share the items. The cluster is $RAY_ADDRESS, else this machine.
+    Each worker loads its own models. 0 runs without Ray."""
 
     @classmethod
     def completed(cls, fields: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

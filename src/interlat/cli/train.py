@@ -40,7 +40,7 @@ class TrainActorCommand(_Training, TrainActor):
 
 @dataclass(frozen=True)
 class TrainPreferenceCommand(_Training, TrainPreference):
-    """Train an actor on pairs of a won and a lost trajectory with the same message."""
+    """Train an actor with DPO on pairs of a won and a lost trajectory with the same message."""
 
     def run(self) -> Path:
         read_manifest(self.thoughts)
@@ -76,12 +76,12 @@ class TrainTokenizer:
     episodes: str = ""
     """``episodes.jsonl`` of the training games."""
     conversations: str = ""
-    """Instead of episodes: a file of conversations that begin with their task, such as `interlat collect lessons`
-    writes."""
+    """Instead of episodes: a file of conversations that begin with their task.
+    `interlat collect lessons` writes such files."""
     vocabulary_size: int = 1500
     """Upper bound of the number of tokens."""
     family: TokenizerFamily = "qwen2"
-    """How a conversation is written: as Qwen 2 does (ChatML) or as Llama 3."""
+    """Format of conversations. qwen2: as in Qwen 2 (ChatML). llama: as in Llama 3."""
 
     def __post_init__(self) -> None:
         if bool(self.episodes) == bool(self.conversations):
@@ -115,19 +115,19 @@ class TrainTokenizer:
 
 @dataclass(frozen=True)
 class ImportCheckpoint:
-    """Make an actor of a checkpoint that the published Interlat code saved."""
+    """Convert a checkpoint that the published Interlat code saved into an actor."""
 
     RENAMED: ClassVar[Mapping[str, str]] = {"offset": "state_at"}
 
     source: Positional[str]
-    """Folder that its training wrote."""
+    """Folder that the published training code wrote."""
     output: str
-    """Folder for the actor; new, or empty."""
+    """Folder for the actor. It must be new or empty."""
     state_at: StateAtSetting
-    """Which state of each token its messages held; not recorded there. The published ALFWorld data are
-    after_token, the MATH data before_token."""
+    """Which state of each token the messages held. The checkpoint does not record it.
+    The published ALFWorld data are after_token, the MATH data before_token."""
     base: str = ""
-    """Folder or hub id of the language model, for a checkpoint that was kept without it."""
+    """Folder or hub id of the language model, for a checkpoint that was saved without it."""
     json: bool = False
     """Print one JSON object on stdout."""
 

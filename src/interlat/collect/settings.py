@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Filters:
-    """What a thought must be to be kept; the others are counted and named with a reason."""
+    """Conditions for a message to be kept. Dropped ones are counted and named with a reason."""
 
     finished: bool = False
-    """Keep only thoughts that the model ended by itself."""
+    """Keep only messages that the model ended by itself."""
     correct: bool = False
-    """Keep only right answers; the tasks must have answers."""
+    """Keep only messages with a right answer. The tasks must have answers."""
     min_tokens: int = 0
-    """Keep only thoughts with at least this many tokens."""
+    """Keep only messages with at least this many tokens."""
     max_tokens: int | None = None
-    """Keep only thoughts with at most this many tokens."""
+    """Keep only messages with at most this many tokens. None sets no limit."""
 
     def __post_init__(self) -> None:
         if self.min_tokens < 0 or (self.max_tokens is not None and self.max_tokens < max(1, self.min_tokens)):
@@ -54,66 +54,70 @@ class CollectThoughts:
     RENAMED: ClassVar[Mapping[str, str]] = {"offset": "state_at"}
 
     model: str
-    """Folder or hub id of the sender: any causal language model."""
+    """Folder or hub id of the sender. Any causal language model works."""
     source: TaskSource
-    """The tasks."""
+    """Where the tasks come from."""
     output: str
-    """Folder of the store, to begin or to continue."""
+    """Folder of the latent store. An existing store is continued."""
     prompt: PromptOptions = field(default_factory=PromptOptions)
     """How a task becomes a prompt."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
-    """Arguments of the chat template, over those that the model was trained with."""
+    """Arguments of the chat template. They override those that the model was trained with."""
     method: Literal["full", "compressed"] = "full"
-    """full: the model writes, one state for each token. compressed: latent steps without words."""
+    """full: the model writes text, and one state is kept for each token.
+    compressed: the model takes latent steps and writes no text."""
     sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=1024))
-    """full: how the model writes; greedy by default."""
+    """full: how the model decodes. The default is greedy."""
     samples: int = 1
-    """full: thoughts about each task, with seeds of their own."""
+    """full: number of messages for each task, each with its own seed."""
     latent_steps: int = 8
-    """compressed: number of latent steps K."""
+    """compressed: number K of latent steps."""
     align: Literal["auto", "bridge", "identity"] = "auto"
-    """compressed: the map from a state to the next input. bridge: the bridge of a compressed sender, which makes the
-    latents, too; identity: norm-matched, untrained; auto: the bridge of a model that has one."""
+    """compressed: the map from a state to the next input.
+    bridge: the bridge of a compressed sender, which also makes the latents. identity: untrained and norm-matched.
+    auto: the bridge if the model has one, else identity."""
     layers: tuple[int, ...] = (-1,)
-    """Layers whose states are kept: 1 is the first, -1 the last."""
+    """Layers whose states are kept. 1 is the first, -1 the last."""
     norm: Norm = "post"
-    """Whether the last layer's states are taken after or before the final norm."""
+    """Take the states of the last layer after (post) or before (pre) the final norm."""
     state_at: StateAtSetting = "before_token"
-    """full: the state that predicted a token, or the one that had just read it."""
+    """full: which state is kept for a token. before_token: the state that predicted it.
+    after_token: the state that had just read it."""
     prompt_states: bool = False
-    """Keep the states of the prompt too."""
+    """Also keep the states of the prompt."""
     filters: Filters = field(default_factory=Filters)
-    """Which thoughts are kept."""
+    """Which messages are kept."""
     grade: bool = False
-    """Judge each answer and keep the verdict in the metadata; needs tasks with answers."""
+    """Grade each answer and save the verdict in the metadata. The tasks must have answers."""
     seed: int = 0
     """Seed of the samples."""
     limit: int | None = None
     """Use a fixed random subset of this many tasks."""
     batch_size: int = 16
-    """Thoughts at once. In bfloat16 and float16 a thought depends a little on those beside it; see ``exact``."""
+    """Number of messages computed at once.
+    In bfloat16 and float16 a message depends slightly on the others in its batch. See ``exact``."""
     exact: bool = False
-    """Compute every thought alone, so that it is the same bit for bit whatever ran before it and after a kill, in any
-    number format. Slower."""
+    """Compute every message alone.
+    In any number format it is then the same bit for bit, whatever ran before and after a kill. This is slower."""
     engine: str = "hf"
-    """What runs the model: hf (the reference), recurrent (layers that keep a state), vllm, or an engine of another
-    package."""
+    """The engine that runs the model. hf: the reference. recurrent: for layers that keep a state. vllm: vLLM.
+    Or an engine of another package."""
     dtype: str = "auto"
     """Number format that the model computes in."""
     device: str = "auto"
-    """Where it computes."""
+    """Device that the model runs on."""
     store_dtype: str = "auto"
-    """Number format of the stored states: auto is the one they were computed in."""
+    """Number format of the stored states. auto keeps the one that they were computed in."""
     encoding: Encoding = "plain"
-    """int8 and float8 store a number in one byte, with a scale for each row."""
+    """plain stores numbers as they are. int8 and float8 store a number in one byte, with one scale per latent."""
     shard_megabytes: int = 256
-    """Size of a shard."""
+    """Size of one shard file in megabytes."""
     retry_failed: bool = False
-    """Try again what failed in an earlier run."""
+    """Retry the items that failed in an earlier run."""
     threads: int | None = None
-    """Threads of torch on a CPU; None leaves them."""
+    """Number of torch threads on a CPU. None leaves torch's default."""
     trust_remote_code: bool = False
-    """Let transformers run code that the checkpoint brings along."""
+    """Let transformers run code that the checkpoint contains."""
 
     def __post_init__(self) -> None:
         if self.samples < 1 or self.batch_size < 1 or self.shard_megabytes < 1:

@@ -17,13 +17,13 @@ class Sampling:
     """How to decode."""
 
     temperature: float = 0.0
-    """0 is greedy and exact; 1 samples from the model's own distribution."""
+    """0 decodes greedily and exactly. 1 samples from the model's own distribution."""
     top_p: float = 1.0
-    """Sample from the smallest set of tokens that holds this probability (nucleus sampling, 1904.09751)."""
+    """Nucleus sampling (arXiv 1904.09751): sample from the smallest set of tokens with this probability."""
     top_k: int = 0
-    """Sample from this many most probable tokens; 0 means all."""
+    """Sample from this many most probable tokens. 0 uses all."""
     max_new_tokens: int = 64
-    """Most tokens that a sequence may get."""
+    """Largest number of tokens to write for a sequence."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
@@ -47,15 +47,14 @@ class TemplateOptions:
     """Arguments of the chat template."""
 
     enable_thinking: bool | None = None
-    """For templates that have such a switch (Qwen 3): whether the model thinks aloud first. None leaves it to the
-    template."""
+    """Whether the model thinks aloud first, for templates with this switch (Qwen 3). None leaves it to the template."""
     date: str | None = field(default=None, metadata={CHECKED_BY_CLASS: True})
-    """The date for templates that write one (Llama 3, gpt-oss): such as 2024-07-26, or today, which is replaced by its
-    date at once, so that records and checkpoints name it. None is a fixed one, 2024-07-26: a prompt is the same every
-    day."""
+    """Date for templates that write one (Llama 3, gpt-oss): such as 2024-07-26, or today.
+    today is replaced by its date at once, so that records and checkpoints name it.
+    None is always 2024-07-26, so that a prompt is the same every day."""
     arguments: dict[str, str] = field(default_factory=dict, metadata={CHECKED_BY_CLASS: True})
-    """Any other arguments of the template by name, such as ``thinking true``; what is JSON is read as such, all else is
-    text."""
+    """Other arguments of the template by name, such as ``thinking true``.
+    A value that is JSON is read as JSON, any other as text."""
 
     def __post_init__(self) -> None:
         if self.date is not None:

@@ -110,16 +110,16 @@ class PlaysItself(Protocol):
 
 @dataclass(frozen=True)
 class EnvironmentOptions:
-    """What an environment is made of; each takes what it needs."""
+    """Options of an environment. Each environment uses those that it needs."""
 
     data: tuple[str, ...] = ()
-    """Files, folders or hub ids; empty is the environment's own place, if it has one."""
+    """Files, folders or hub ids. Empty uses the environment's own data, if it has any."""
     split: str = ""
-    """Part of the data."""
+    """Split of the data."""
     limit: int | None = None
-    """A fixed random subset of this size; None is everything."""
+    """Use a fixed random subset of this size. None uses all."""
     workers: int = 2
-    """Processes or threads beside the program."""
+    """Number of processes or threads beside the program."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further options, by name."""
 

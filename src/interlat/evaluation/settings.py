@@ -17,90 +17,96 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Evaluate:
-    """A sender speaks over channels to a receiver, which acts in an environment, with controls."""
+    """A sender sends messages over channels to a receiver, which acts in an environment.
+    Controls replace the messages."""
 
     sender: str
-    """Folder or hub id of the sender; openai:NAME is a model behind an OpenAI-compatible server, for text alone."""
+    """Folder or hub id of the sender. openai:NAME is a model behind an OpenAI-compatible server, for text alone."""
     environment: str
-    """A benchmark (gsm8k, medqa, ... see `interlat tasks list`), records, conversations, arithmetic, secret, or an
-    environment of many actions (alfworld, household, textcraft, ... see `interlat environments list`)."""
+    """What the receiver does. A benchmark: gsm8k, medqa, ... see `interlat tasks list`.
+    Generated or own questions: records, conversations, arithmetic, secret.
+    An environment of many actions: alfworld, household, textcraft, ... see `interlat environments list`."""
     output: str
-    """The run directory; the same command continues what is there."""
+    """The run directory. The same command continues an existing run."""
     receiver: str = ""
-    """Folder or hub id of the receiver, or openai:NAME; empty is the sender's model itself."""
+    """Folder or hub id of the receiver, or openai:NAME. Empty means the sender's model."""
     base_url: str = ""
-    """openai:NAME: address of the server, such as http://localhost:8000/v1; empty is $OPENAI_BASE_URL, else OpenAI's
-    own. The key comes from $OPENAI_API_KEY alone."""
+    """openai:NAME: address of the server, such as http://localhost:8000/v1.
+    Empty means $OPENAI_BASE_URL, else OpenAI's own address. The key comes only from $OPENAI_API_KEY."""
     data: tuple[str, ...] = ()
-    """Files, folders or hub ids of the items; empty is the environment's own place."""
+    """Files, folders or hub ids of the items. Empty uses the environment's own data."""
     split: str = ""
-    """Part of the data; empty is the environment's own choice."""
+    """Split of the data. Empty uses the environment's own choice."""
     options: dict[str, str] = field(default_factory=dict, metadata={CHECKED_BY_CLASS: True})
     """Further options of an environment of many actions, by name, such as ``--options.steps 50`` of alfworld."""
     channels: tuple[str, ...] = ("none", "text")
-    """What travels: none, text, text:sampled, hidden (the states of a written plan), thought:K (K latent steps), cache
-    (the KV cache of a written plan), cache:K (of K latent steps), embeddings (the words as input embeddings, within one
-    model), or a channel of another package."""
+    """What the sender sends. none: no message. text: the plan in words. text:sampled: a sampled plan in words.
+    hidden: the hidden states of a written plan. thought:K: K latent steps. cache: the KV cache of a written plan.
+    cache:K: the KV cache of K latent steps. embeddings: the words as input embeddings, within one model.
+    Or a channel of another package."""
     controls: tuple[str, ...] = ()
-    """What takes the message's place, for every channel that it is for: all, or names such as cross_task, zeros,
-    gaussian; hidden/zeros is for the channel hidden alone."""
+    """Controls that replace the message, for every channel that they apply to.
+    Give all, or names such as cross_task, zeros, gaussian. hidden/zeros applies to the channel hidden alone."""
     connector: str = ""
-    """How a receiver that was not trained to reads hidden states and thoughts: vocabulary (between any two models),
-    or identity, ridge, topk and others within one model, with options as in vocabulary:temperature=0.5. Empty: it
-    cannot."""
+    """How a receiver that was not trained to reads hidden states and latent steps.
+    vocabulary works between any two models. identity, ridge, topk and others work within one model.
+    Options follow a colon: vocabulary:temperature=0.5. Empty means that it cannot read them."""
     sender_sees: Literal["question", "notes", "all"] = "all"
-    """What the sender reads of an item: the question, the notes that only it may see, or both."""
+    """What the sender reads of an item. question: the question. notes: its private notes. all: both."""
     sender_template: str = ""
-    """The sender's prompt, with {text} where the item goes; empty is the sender's own, or a request for a plan."""
+    """Prompt of the sender, with {text} in the place of the item.
+    Empty uses the sender's own prompt, or a request for a plan."""
     receiver_template: str = ""
-    """The receiver's prompt, with {text} where the item goes; empty is the receiver's own."""
+    """Prompt of the receiver, with {text} in the place of the item. Empty uses the receiver's own."""
     ask: Literal["default", "text", "solve"] = "default"
-    """Of questions: solve asks for the answer in the form that the grader reads, text is the question alone. By default
-    the text alone for a receiver that was trained with messages, else solve."""
+    """How questions are asked. solve: ask for the answer in the form that the grader reads. text: the question alone.
+    default: text for a receiver that was trained with messages, else solve."""
     limit: int | None = None
-    """A fixed random subset of this size."""
+    """Use a fixed random subset of this size. None uses all."""
     batch_size: int = 16
-    """Items side by side. In bfloat16 and float16 a result depends a little on those beside it; see exact."""
+    """Number of items in one batch. In bfloat16 and float16 a result depends slightly on the others in its batch.
+    See exact."""
     exact: bool = False
-    """Play every item alone, so that a result is the same bit for bit in any number format. Slower."""
+    """Run every item alone. In any number format a result is then the same bit for bit. This is slower."""
     seed: int = 0
-    """Of samples and controls."""
+    """Seed of samples and controls."""
     draws: int = 1
-    """Play everything so many times, under this seed and those behind it. With a temperature these are samples, of
-    which the report also gives the majority and pass@k; controls are drawn anew each time."""
+    """Number of repetitions, under this seed and the following ones.
+    With a temperature these are samples, and the report also gives the majority and pass@k.
+    Each repetition draws new controls."""
     max_plan_tokens: int = 256
-    """Most tokens of a plan."""
+    """Largest number of tokens in a plan."""
     max_new_tokens: int | None = None
-    """Most tokens of a reply; by default what the environment asks for."""
+    """Largest number of tokens in a reply. None uses the environment's own limit."""
     temperature: float = 0.0
-    """Of plans and replies; 0 is greedy."""
+    """Temperature of plans and replies. 0 decodes greedily."""
     message_dtype: Literal["bfloat16", "float32", "float16", "model"] = "bfloat16"
-    """Number format in which hidden states travel."""
+    """Number format of the hidden states in a message."""
     engine: str = "hf"
-    """What runs the models: hf (the reference), recurrent (layers that keep a state), vllm, hybrid (latent steps in hf,
-    all else in vllm), or an engine of another package."""
+    """The engine that runs the models. hf: the reference. recurrent: for layers that keep a state. vllm: vLLM.
+    hybrid: latent steps in hf, all else in vllm. Or an engine of another package."""
     dtype: str = "auto"
-    """Number format of the models; auto is bfloat16 where the hardware multiplies it natively, else float32. int8 is
-    bfloat16 with weights rounded to int8, which takes half of their memory (needs torchao)."""
+    """Number format of the models. auto is bfloat16 where the hardware multiplies it natively, else float32.
+    int8 is bfloat16 with weights rounded to int8, which takes half of their memory (needs torchao)."""
     device: str = "auto"
-    """Where the models run; auto is the accelerator if there is one."""
+    """Device that the models run on. auto is the accelerator if there is one."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
-    """Arguments of the chat templates, over those that the models were trained with."""
+    """Arguments of the chat templates. They override those that the models were trained with."""
     fields: RecordFields = field(default_factory=RecordFields)
     """records: which columns hold what."""
     inspected: int = 4
-    """Items whose latents the page shows, at the sender and at the receiver; their messages are made again at the end.
-    0 shows none."""
+    """Number of items whose latents the report shows, at the sender and at the receiver.
+    Their messages are made again at the end. 0 shows none."""
     count: int = 200
     """arithmetic, secret: number of items."""
     problems: ArithmeticOptions = field(default_factory=ArithmeticOptions)
-    """arithmetic: how hard they are, and which."""
+    """arithmetic: which problems are generated."""
     secrets: SecretOptions = field(default_factory=SecretOptions)
-    """secret: which ones."""
+    """secret: which secrets are generated."""
     workers: int = 2
-    """Processes or threads of the environment."""
+    """Number of processes or threads that run the environment."""
     trust_remote_code: bool = False
-    """Let `transformers` run code that the checkpoints bring along."""
+    """Let `transformers` run code that the checkpoints contain."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", read_options(self.options))

@@ -48,62 +48,67 @@ class EvaluateTeams:
     RENAMED: ClassVar[Mapping[str, str]] = {"align": "connector"}
 
     model: str
-    """Folder or hub id of the model of all members that name none."""
+    """Folder or hub id of the default model of all members."""
     output: str
-    """The run directory."""
+    """The run directory. The same command continues an existing run."""
     task: TaskSource
-    """The questions; every one needs an answer to be graded against."""
+    """The questions. Each needs an answer to be graded against."""
     variants: tuple[str, ...] = ("single", "text", "latent", *CONTROLS)
-    """single: one agent. text, latent: the bundled team, with text or latent steps. text_cache: the bundled team with
-    text, in the layout conversation: each member goes on from the cache of what was written. team: the members below.
-    Controls of the team with latent steps: no_transfer passes no cache on; steps_0 passes caches on without latent
-    steps; random_alignment takes the steps along a random rotation; shuffled_memory passes on caches of another
-    question."""
+    """Teams and controls to run. single: one agent. text, latent: the bundled team, with text or latent steps.
+    text_cache: the bundled team with text, in the layout conversation.
+    Each member continues from the cache of the text. team: the members below.
+    The other names are controls of the team with latent steps. no_transfer: passes no cache on.
+    steps_0: passes caches on without latent steps. random_alignment: takes the steps along a random rotation.
+    shuffled_memory: passes on the caches of another question."""
     team: TeamOptions = field(default_factory=TeamOptions)
-    """The bundled team; the variant decides its method."""
+    """The bundled team. The variant sets its method."""
     members: tuple[Member, ...] = ()
-    """A team of your own, in topological order: each member comes after its inputs."""
+    """Your own team, in topological order: each member comes after its inputs."""
     models: dict[str, str] = field(default_factory=dict)
     """Folders or hub ids of further models, by the names that members use."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
-    """Arguments of the chat templates, over those that a model was trained with; a member may have further ones."""
+    """Arguments of the chat templates. They override those that a model was trained with. A member may have its own."""
     connector: str = "identity"
-    """From a state to the next input of a latent step, with options after a colon. identity: with the norm of an
-    embedding. ridge: the map of LatentMAS. vocabulary, vocabulary:temperature=0.7: the mean embedding of expected
-    tokens. topk:k=10,temperature=1: of the likeliest ones alone. bridge:folder=DIR: a trained map. Others: those that
-    packages add."""
+    """Map from a state to the next input of a latent step, with options after a colon.
+    identity: the state, scaled to the norm of an embedding. ridge: the map of LatentMAS.
+    vocabulary, vocabulary:temperature=0.7: the mean embedding of expected tokens.
+    topk:k=10,temperature=1: the mean embedding of the likeliest tokens alone. bridge:folder=DIR: a trained map.
+    Or a connector of another package."""
     share_question: bool = False
-    """Read the common beginning of all prompts of a question once; see `interlat.teams.runner.Teamwork`."""
+    """Prefill the common beginning of all prompts of a question only once. See `interlat.teams.runner.Teamwork`."""
     allow_foreign_cache: bool = False
-    """Let members read caches of other models of the same shape, whose weights, rotary positions, architecture or
-    tokenizer differ. An experiment: the meaning of such a cache is not known. Each record names what differs."""
+    """Let members read caches of other models of the same shape.
+    Weights, rotary positions, architecture or tokenizer may differ.
+    This is an experiment: the meaning of such a cache is not known. Each record names what differs."""
     allow_special_tokens: bool = False
-    """Let control tokens that are written in a question or by a member, such as ``<|im_end|>``, be control tokens
-    instead of words."""
+    """Read control tokens in a question or in a member's text, such as ``<|im_end|>``, as control tokens.
+    By default they are plain text."""
     limit: int | None = None
-    """Use a fixed random subset of this size; None asks all."""
+    """Use a fixed random subset of this size. None uses all."""
     batch_size: int = 16
-    """Questions under way at once. In bfloat16 and float16 an answer depends a little on those beside it; see
-    ``exact``."""
+    """Number of questions in progress at once.
+    In bfloat16 and float16 an answer depends slightly on the others in its batch. See ``exact``."""
     exact: bool = False
-    """Ask every question alone, so that an answer is the same bit for bit whatever ran before it and after a kill, in
-    any number format. Slower."""
+    """Ask every question alone.
+    In any number format an answer is then the same bit for bit, whatever ran before and after a kill.
+    This is slower."""
     seed: int = 0
     """Seed of samples and controls."""
     engine: str = "hf"
-    """What runs the models: hf (the reference), recurrent (layers that keep a state), vllm, hybrid (latent steps in hf,
-    all else in vllm), or an engine of another package. All but hf hand over whole memories alone."""
+    """The engine that runs the models. hf: the reference. recurrent: for layers that keep a state. vllm: vLLM.
+    hybrid: latent steps in hf, all else in vllm. Or an engine of another package.
+    Only hf can pass on a part of a cache. The others pass on whole caches."""
     dtype: str = "auto"
-    """Number format of the models; auto is bfloat16 where the hardware multiplies it natively, else float32. int8 is
-    bfloat16 with weights rounded to int8, which takes half of their memory (needs torchao)."""
+    """Number format of the models. auto is bfloat16 where the hardware multiplies it natively, else float32.
+    int8 is bfloat16 with weights rounded to int8, which takes half of their memory (needs torchao)."""
     device: str = "auto"
-    """Where the models run; auto is the accelerator if there is one."""
+    """Device that the models run on. auto is the accelerator if there is one."""
     limits: Limits = field(default_factory=Limits)
-    """What a program may take, in tasks that ask for one."""
+    """Limits on the programs of tasks that ask for one."""
     traces: int = 3
-    """Keep this many of the likeliest tokens of each latent under the logit lens. 0 keeps none."""
+    """Number of likeliest tokens of each latent under the logit lens to save. 0 saves none."""
     save_messages: str = ""
-    """Folder for the message of every member about every question, text or cache: VARIANT/QUESTION/MEMBER.safetensors.
+    """Folder for the messages of every member about every question, text or cache: VARIANT/QUESTION/MEMBER.safetensors.
     Empty saves none."""
 
     def __post_init__(self) -> None:

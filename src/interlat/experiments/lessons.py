@@ -30,21 +30,21 @@ CRITIC = "critic"
 
 @dataclass(frozen=True)
 class CollectLessons:
-    """Write conversations about word problems: one agent, members who read words, a team in one conversation; or, with
-    split facts, a sender and a solver."""
+    """Write conversations about word problems: one agent, members that read words, a team in one conversation.
+    With split facts: a sender and a solver."""
 
     output: str
-    """The JSON-lines file to write: an id and the turns of a conversation on each line."""
+    """JSON-lines file to write. Each line has an id and the turns of a conversation."""
     count: int = 10_000
-    """Problems, all of the split train; each gives three conversations, or two where the facts are split off."""
+    """Number of problems, all of the split train. Each gives three conversations, or two with split facts."""
     problems: ArithmeticOptions = field(default_factory=ArithmeticOptions)
-    """How hard they are, and which."""
+    """Which problems are generated."""
     team: TeamOptions = field(default_factory=TeamOptions)
-    """The team whose prompts are learned; its method is of no account."""
+    """The team whose prompts are learned. Its method has no effect."""
     wrong_plans: float = 0.5
-    """Share of the plans in prompts that have a mistake, for the critic to find and the refiner to mend."""
+    """Fraction of the plans in prompts that have a mistake, for the critic to find and the refiner to correct."""
     seed: int = 0
-    """Seed of the mistakes, and of whose turn is learned."""
+    """Seed of the mistakes and of the member whose turn is learned."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.wrong_plans <= 1:

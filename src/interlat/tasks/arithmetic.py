@@ -21,15 +21,16 @@ TEST_SHARE = 0.1
 
 @dataclass(frozen=True)
 class ArithmeticOptions:
-    """Which problems are drawn."""
+    """Which word problems are generated."""
 
     statements: tuple[int, int] = (3, 5)
-    """Fewest and most statements of a problem."""
+    """Smallest and largest number of statements in a problem. More statements are harder."""
     seed: int = 0
-    """Other seeds draw other problems."""
+    """Seed of the problems."""
     split_facts: bool = field(default=False, repr=False)
-    """Tell the statements to the sender alone, as the notes of a task: the question by itself, such as how many apples
-    Ben has, then has no answer, and a channel has something to carry. The problems and their ids stay the same."""
+    """Tell the statements to the sender alone, as the notes of a task.
+    The question alone, such as how many apples Ben has, then has no answer, so a channel has something to carry.
+    Problems and ids stay the same."""
 
     def __post_init__(self) -> None:
         fewest, most = self.statements

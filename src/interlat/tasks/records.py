@@ -18,31 +18,33 @@ AMBIGUOUS = "ambiguous_answer"
 
 @dataclass(frozen=True)
 class RecordFields:
-    """Which column of a data set is what. An empty name is no column."""
+    """Which column of a data set holds what. An empty name means that there is no such column."""
 
     id: str = "id"
-    """Id of a task. If it is left at its default and there is no such column, the record numbers are the ids."""
+    """Id of a task. If this is left at its default and there is no such column, record numbers are the ids."""
     text: str = "question"
-    """What the model is asked; every record needs it."""
+    """The question to the model. Every record needs it."""
     answer: str = "answer"
-    """The right answer; records may lack it."""
+    """The right answer. Records may lack it."""
     task_type: str = ""
-    """Subject or part."""
+    """Subject or part of the data set that a task belongs to."""
     split: str = ""
-    """For files that hold several splits: the column that says which split a record belongs to."""
+    """Split that a record belongs to, for files that hold several splits."""
     options: tuple[str, ...] = ()
-    """Of questions with options: the column with all of them, as a list or as an object of texts by label, or one
-    column for each. The answer is then a label, the text of an option, or a number that counts from 0: the first
-    reading that fits all records, else the first that fits a record. A whole number of JSON or Parquet is no text."""
+    """Options of multiple-choice questions.
+    One column holds all of them, as a list or as an object of texts by label, or each has a column.
+    The answer is then a label, the text of an option, or a number that counts from 0.
+    The first of these readings that fits all records is used, else the first that fits a record.
+    A whole number of JSON or Parquet is not a text."""
     grader: str = "mathematics"
-    """Who judges: mathematics (numbers, expressions, words), choice (options), code (programs), or another one of the
-    registered graders."""
+    """How answers are graded. mathematics: numbers, expressions, words. choice: options. code: programs.
+    Or another registered grader."""
     tests: str = "test"
-    """code: the column with statements that raise an exception unless the program is right."""
+    """code: column with statements that raise an exception unless the program is right."""
     functions: str = "entry_point"
-    """code: the column with the function that the tests call, or a list of several."""
+    """code: column with the function that the tests call, or a list of several."""
     notes: str = ""
-    """What only the sender is told, such as the facts of the question; records may lack it."""
+    """Private notes for the sender, such as the facts of the question. Records may lack them."""
 
     def __post_init__(self) -> None:
         if self.grader not in GRADERS:

@@ -33,14 +33,14 @@ _NOTES = "On the card is written: {}."
 
 @dataclass(frozen=True)
 class SecretOptions:
-    """Which secrets are drawn."""
+    """Which secrets are generated."""
 
     contents: tuple[Content, ...] = CONTENTS
-    """In turn: digits (a number), name (first and last name), word (a made-up word)."""
+    """Kinds of secrets, used in turn. digits: a number. name: a first and last name. word: a made-up word."""
     length: int = 4
-    """Digits of a number, and letters of a word."""
+    """Number of digits in a number and of letters in a word."""
     seed: int = 0
-    """Other seeds draw other secrets."""
+    """Seed of the secrets."""
 
     def __post_init__(self) -> None:
         if not self.contents or not set(self.contents) <= set(CONTENTS) or len(set(self.contents)) < len(self.contents):

@@ -42,37 +42,38 @@ HINT = (
 
 @dataclass(frozen=True)
 class TaskSource:
-    """A set of tasks. A field that another kind takes is refused."""
+    """A set of tasks. Setting a field that belongs to another kind is an error."""
 
     kind: str
-    """conversations: ALFWorld trajectories as conversation JSON. arithmetic: generated word problems. secret:
-    generated numbers, names and code words that only the sender is told. records: any JSON, JSONL, Parquet or CSV file
-    or hub data set. alfworld: episodes of authored games (`interlat collect
-    episodes`). All others: the benchmarks (`interlat tasks list`), and what other packages add."""
+    """Kind of the tasks. conversations: ALFWorld trajectories as conversation JSON.
+    arithmetic: generated word problems. secret: generated numbers, names and code words that only the sender is told.
+    records: a JSON, JSONL, Parquet or CSV file, or a hub data set.
+    alfworld: episodes of authored games (`interlat collect episodes`).
+    Or the name of a benchmark (`interlat tasks list`) or of another package's source."""
     data: str = ""
-    """File, folder or hub id; empty is the benchmark's own place on the hub."""
+    """File, folder or hub id. Empty uses the benchmark's own hub data set."""
     split: str = ""
-    """Such as train or test; empty is the split that results of a benchmark are reported for, and everything for
-    files."""
+    """Split, such as train or test.
+    Empty uses the split that results of a benchmark are reported for, and all of a file."""
     name: str = ""
-    """Configuration of a hub data set; empty is a benchmark's own."""
+    """Configuration of a hub data set. Empty uses the benchmark's own."""
     revision: str = ""
     """Revision of a hub data set."""
     subjects: tuple[str, ...] = ()
-    """math: only these of the seven subjects."""
+    """math: use only these of the seven subjects. Empty uses all."""
     levels: tuple[int, ...] = ()
-    """math: only these levels, 1 to 5."""
+    """math: use only these levels, 1 to 5. Empty uses all."""
     fields: RecordFields = field(default_factory=RecordFields)
     """records: which columns hold what."""
     notes: bool = True
-    """alfworld, records, arithmetic, secret: give the sender the notes that only it may see; without them it gets the
-    text that the receiver gets."""
+    """alfworld, records, arithmetic, secret: give the sender its private notes.
+    Without them it gets the same text as the receiver."""
     count: int = 200
     """arithmetic, secret: number of tasks."""
     problems: ArithmeticOptions = field(default_factory=ArithmeticOptions)
-    """arithmetic: how hard they are, and which."""
+    """arithmetic: which problems are generated."""
     secrets: SecretOptions = field(default_factory=SecretOptions)
-    """secret: which ones."""
+    """secret: which secrets are generated."""
 
     def __post_init__(self) -> None:
         if self.kind not in TASK_SOURCES:

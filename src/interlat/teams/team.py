@@ -18,42 +18,44 @@ CacheTransfer = Literal["all", "own", "latents", "attention", "nearest", "farthe
 
 @dataclass(frozen=True, kw_only=True)
 class SenderSettings:
-    """How members read and make messages: of one member, or of all members of a bundled team."""
+    """How members read and make messages, for one member or for all members of a bundled team."""
 
     RENAMED: ClassVar[Mapping[str, str]] = {"hands_over": "cache_transfer", "share": "kept_fraction"}
 
     layout: Layout = "chained"
-    """How a member reads what it receives. chained: its own chat prompt follows the caches, whose last turn stays open,
-    and words are in its user turn (LatentMAS, as published). conversation: one chat for all. What it receives are the
-    assistant's turns, each with the template's end of turn; its prompt is the next user turn."""
+    """How a member reads its inputs. chained: its own chat prompt follows the caches, whose last turn stays open.
+    Words are in its user turn (LatentMAS, as published). conversation: all members share one chat.
+    The inputs are the assistant's turns, each with the template's end of turn.
+    The member's prompt is the next user turn."""
     latent_steps: int = 10
-    """Latent steps of a member that does not write. With 0 its message is the cache of what it has read."""
+    """Number of latent steps of a member that does not write. With 0 its message is the cache of what it has read."""
     tolerance: float = 0.0
-    """Stop before all latent steps are taken where a step changes the state by less than this fraction of its norm; 0
-    never stops early."""
+    """Stop the latent steps when a step changes the state by less than this fraction of its norm. 0 takes all steps."""
     end_thought: bool = False
-    """End the latent steps where the model would end its turn: before a step whose likeliest token is a stop token."""
+    """Stop the latent steps where the model would end its turn: before a step whose likeliest token is a stop token."""
     cache_transfer: CacheTransfer = "all"
-    """The part of a cache that is passed on. all: every position. own: the member's own prompt and latent steps; of a
-    member that writes, in the layout conversation, its own prompt and text: its receivers go on from the keys and
-    values of the words and read none of them again. latents: the latent steps of all members. attention, nearest,
-    farthest, random: all latent steps and a part of the prompts, see ``kept_fraction``. nothing: no position, the
-    control. All positions keep their rotary positions."""
+    """Part of the cache that is passed on. all: every position. own: the member's own prompt and latent steps.
+    For a member that writes, in the layout conversation: its own prompt and text.
+    Its receivers continue from the keys and values of the words and do not read the words again.
+    latents: the latent steps of all members.
+    attention, nearest, farthest, random: all latent steps and a part of the prompts, see ``kept_fraction``.
+    nothing: no position, the control. All positions keep their rotary positions."""
     kept_fraction: float = 0.5
-    """Fraction of the prompt positions that is passed on, from 0 to 1. attention: those that the next step attends to
-    most; nearest, farthest: those most or least similar to the last position; random: their control. The first four
-    positions are always kept (see `interlat.engine.cache_selection`)."""
+    """Fraction of the prompt positions that is passed on, from 0 to 1.
+    attention: the positions that the next step attends to most.
+    nearest, farthest: the positions most or least similar to the last one. random: their control.
+    The first four positions are always kept (see `interlat.engine.cache_selection`)."""
     layers: tuple[int, ...] = ()
-    """Layers, counted from 1, whose keys and values are passed on; the receiver's other layers do not see these
-    positions. Empty means all layers."""
+    """Layers, counted from 1, whose keys and values are passed on.
+    The receiver's other layers do not see these positions. Empty means all layers."""
     int8: bool = False
-    """Pass keys and values on as int8, see `interlat.engine.cache_message.rounded`."""
+    """Pass keys and values on as int8. See `interlat.engine.cache_message.rounded`."""
     system: str = ""
-    """System turn; empty means none."""
+    """System prompt. Empty means none."""
     opening: str = ""
-    """The beginning of a reply, such as ``<think>`` and a line break; it is part of the prompt."""
+    """Beginning of a reply, such as ``<think>`` and a line break. It is part of the prompt."""
     sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=1024))
-    """How to decode."""
+    """How the member decodes text."""
 
     def __post_init__(self) -> None:
         for name, sound, expected in (
@@ -76,20 +78,22 @@ class Member(SenderSettings):
     RENAMED: ClassVar[Mapping[str, str]] = {**SenderSettings.RENAMED, "reads": "inputs", "speaks": "output"}
 
     name: str
-    """Its name in the team; part of the seed of its samples."""
+    """Name of the member in the team. It is part of the seed of its samples."""
     prompt: str
-    """Its user turn, with ``{question}`` and ``{messages}`` in the places of the question and of its inputs in words.
-    Other braces mean nothing. In a conversation without ``{messages}`` words are the assistant's turns before it."""
+    """User turn of the member.
+    ``{question}`` and ``{messages}`` mark the places of the question and of its inputs in words.
+    Other braces are plain text. In a conversation without ``{messages}``, words are the assistant's turns before it."""
     inputs: tuple[str, ...] = ()
-    """The members whose messages it reads. It reads the words of an earlier member only if that one is among them; a
-    cache holds all that its sender has read."""
+    """Names of the members whose messages it reads.
+    It reads the words of an earlier member only if that member is listed.
+    A cache holds everything that its sender has read."""
     output: Output = "text"
-    """text: it writes words, and passes their cache on in a conversation with ``cache_transfer`` own. latents: it takes
-    latent steps and passes its cache on."""
+    """text: it writes words. In a conversation with ``cache_transfer`` own it also passes their cache on.
+    latents: it takes latent steps and passes its cache on."""
     model: str = ""
-    """Name of its model; empty means the team's model."""
+    """Name of its model. Empty means the team's model."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
-    """Arguments of the chat template, over those of its model."""
+    """Arguments of the chat template. They override those of its model."""
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:

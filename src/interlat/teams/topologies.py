@@ -76,23 +76,25 @@ class TeamOptions(SenderSettings):
     """Options of the bundled teams."""
 
     topology: Topology = "sequential"
-    """single: one agent. review: planner, reviser and judger. sequential: planner, critic, refiner and judger.
-    hierarchical: three experts who do not read each other, and a summariser. chained: the same, but each expert reads
-    the cache of those before, as in the released code of LatentMAS. debate: debaters who read each other's last round,
-    and a judger."""
+    """Which members the team has. single: one agent. review: planner, reviser and judger.
+    sequential: planner, critic, refiner and judger.
+    hierarchical: three experts that do not read each other, and a summariser.
+    chained: the same members, but each expert reads the cache of those before (LatentMAS as released).
+    debate: debaters that read each other's last round, and a judger."""
     method: Output = "latents"
-    """Output of the agents before the last one."""
+    """Output of all agents before the last one: text or latents."""
     first_writes: bool = False
-    """latents: the first agent writes text; the others take latent steps."""
+    """latents: the first agent writes text. The others take latent steps."""
     agents: int = 3
     """debate: number of debaters."""
     rounds: int = 2
     """debate: number of rounds."""
     answer_format: str = ""
-    """A sentence that says what the answer must look like; the task knows it."""
+    """Sentence that says what the answer must look like. Empty uses the task's own."""
     prompts: Mapping[str, str] = field(default_factory=dict)
-    """Other user turns, by role: with ``{question}``, ``{heard}`` and ``{format}`` in their places. In a conversation
-    nothing is said in the place of ``{heard}``."""
+    """Your own user turns, by role.
+    ``{question}``, ``{heard}`` and ``{format}`` mark the places of the question, the inputs and the answer format.
+    In a conversation ``{heard}`` is left empty."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -19,7 +19,7 @@ WEIGHT_FLOOR = 0.01
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the losses beside the cross-entropy; a weight of 0 leaves a loss out."""
+    """Weights of the losses beside the cross-entropy. A weight of 0 switches a loss off."""
 
     NAMED: ClassVar[tuple[str, ...]] = ()
     """The fields that are weights of the losses of their names."""
@@ -64,17 +64,19 @@ class BranchWeights(LossWeights):
     REFERENCES = ("other", "plan")
 
     contrastive: float = 0.0
-    """w_S: the reply under the own message must differ from the reply under another task's."""
+    """w_S: weight of the contrastive loss.
+    The reply under the right message must differ from the reply under another task's message."""
     plan_distillation: float = 0.0
-    """w_A: the reply under the own message must be like the reply under the plan in words."""
+    """w_A: weight of the distillation from the plan.
+    The reply under the message must match the reply under the plan in words, the teacher."""
     adaptive: bool = False
-    """Let each weight follow its loss: ``0.01 + (w - 0.01) min(1, L / scale)`` for each sample, where the scale is the
-    margin for L_sep and 4 nats for L_align, as published; here no gradient flows through the weights, and a sample's
-    weight does not depend on the others."""
+    """Let each weight follow its loss: ``0.01 + (w - 0.01) min(1, L / scale)`` for each sample.
+    The scale is the margin for L_sep and 4 nats for L_align, as published.
+    Here no gradient flows through the weights, and a sample's weight does not depend on the others."""
     margin: float = 0.69
-    """Divergence in nats that is enough; at most ln 2."""
+    """Margin of the contrastive loss in nats, at most ln 2. A larger divergence costs nothing."""
     kl_share: float = 0.7
-    """Share of the divergence in L_align, the rest is the cosine's."""
+    """Weight of the KL divergence in L_align. The cosine gets the rest."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,24 +113,28 @@ class CompressionWeights(LossWeights):
     REFERENCES = ("full", "none")
 
     distillation: float = 1.0
-    """Weight of the agreement with the reply under the full message."""
+    """w_P: weight of the distillation. The teacher is the receiver's reply under the full message."""
     mean_cosine: float = 0.1
-    """Weight of the distance between the mean adapted latents."""
+    """w_G: weight of the cosine distance between the mean adapted latents of the compressed and of the full message."""
     lens_distillation: float = 0.0
-    """Weight of what the latents say under the sender's own head: for few latents, which find out late what to say by
-    themselves. For one length, and for the model that made the full messages."""
+    """w_L: weight of a distillation through the logit lens.
+    The latents must predict under the sender's head what uncertain states of the full message predict.
+    It helps few latents, which otherwise learn late what to say.
+    It needs a single length, and the model that made the full messages."""
     temperature: float = 1.0
-    """tau of the distillation: ``tau^2 KL(p_full^(1/tau) || p^(1/tau))``."""
+    """Temperature tau of the distillation: ``tau^2 KL(p_full^(1/tau) || p^(1/tau))``."""
     reference_rows: int | None = None
-    """How many first latents of the full message the first two losses compare with; None is all of them."""
+    """Number of first latents of the full message that distillation and mean_cosine compare with. None uses all."""
     clip_quantile: float = 0.95
-    """Weights of the distillation above this quantile of a reply's positive ones are cut to it."""
+    """Clip the position weights of the distillation at this quantile of a reply's positive weights."""
     min_position_weight: float = 0.0
-    """Least weight of a position in the distillation, in nats (ours). Where the full message makes the receiver no
-    surer a position has no weight of its own, and what a compressed message spoils there is not seen."""
+    """Smallest weight of a position in the distillation, in nats (ours).
+    A position has no weight of its own if the full message makes the receiver no surer there.
+    With 0, damage by a compressed message at such a position goes unseen."""
     cross_entropy: float = 1.0
-    """Weight of the receiver's reply. With 0, and of the others none but lens_distillation and mean_cosine, a step does
-    without the receiver and takes a part of the time: a beginning, for a training with the receiver to go on from."""
+    """w_C: weight of the cross-entropy of the receiver's reply.
+    If it is 0, with only lens_distillation and mean_cosine, a step runs without the receiver and takes less time.
+    Use this as a start for a training with the receiver."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

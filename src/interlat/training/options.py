@@ -18,22 +18,22 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class SmallModel:
-    """Shape of a model."""
+    """Shape of a model trained from scratch."""
 
     family: TokenizerFamily = "qwen2"
     """Architecture: Qwen2 or Llama."""
     hidden_size: int = 128
-    """D."""
+    """Hidden size D."""
     layers: int = 4
-    """Decoder layers."""
+    """Number of decoder layers."""
     heads: int = 4
-    """Attention heads; keys and values have as many."""
+    """Number of attention heads. Keys and values have as many."""
     intermediate_size: int = 384
     """Width of the gated MLP."""
     context_length: int = 1024
-    """Most positions."""
+    """Largest number of positions."""
     tied: bool = True
-    """Whether the head is the transposed table of input embeddings."""
+    """Tie the output head to the input embeddings."""
 
 
 Sample = TypeVar("Sample")
@@ -46,36 +46,38 @@ def in_parts(samples: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the parameters are moved."""
+    """Settings of the optimiser."""
 
     steps: int = 1000
-    """Optimiser steps over which the learning rate runs its course."""
+    """Number of optimiser steps in the learning-rate schedule."""
     stop_at: int | None = None
-    """End after this many steps, with the learning rate where it then is; None ends after `steps`."""
+    """Stop after this many steps, in the middle of the learning-rate schedule. None stops after `steps`."""
     batch_size: int = 32
-    """Examples in one step, of all micro-batches and processes together."""
+    """Examples in one optimiser step, over all micro-batches and processes."""
     micro_batch_size: int | None = None
-    """Examples in one forward and backward pass of a process; a step accumulates the gradients of as many micro-batches
-    as it needs and comes out the same. None takes all of them at once."""
+    """Examples in one forward and backward pass of a process.
+    Gradient accumulation adds up the micro-batches of a step; the result is the same. Lower it when memory runs out.
+    None takes all examples at once."""
     learning_rate: float = 1e-3
-    """Peak learning rate; linear warm-up, then cosine to a tenth."""
+    """Peak learning rate. It warms up linearly, then falls along a cosine to a tenth."""
     adapter_learning_rate: float = 2e-4
-    """Peak learning rate of what is trained beside the model, such as an adapter. An aligned one loses its map where a
-    step moves too much: the wider the sender, the lower the rate (128 dimensions: 2e-4, 576: 1e-5). A line says so."""
+    """Peak learning rate of what is trained beside the model, such as an adapter.
+    Too large a step makes an aligned adapter lose its map.
+    A wider sender needs a lower rate (128 dimensions: 2e-4, 576: 1e-5). A warning appears if the rate is too large."""
     warmup_steps: int = 50
-    """Steps of linear warm-up."""
+    """Number of linear warm-up steps."""
     weight_decay: float = 0.01
-    """AdamW's decoupled weight decay, on matrices only."""
+    """Decoupled weight decay of AdamW, on matrices only."""
     max_grad_norm: float = 1.0
-    """Largest norm of the gradient."""
+    """Clip the gradient to this norm."""
     checkpoint_every: int = 100
     """Steps between checkpoints."""
     eval_every: int = 200
     """Steps between validations."""
     patience: int | None = None
-    """End after this many validations without a better loss; None never does."""
+    """Early stopping: stop after this many validations without a better loss. None never stops early."""
     load_best_at_end: bool = False
-    """Whether the finished model has the parameters of the lowest validation loss instead of the last ones."""
+    """Finish with the parameters of the lowest validation loss instead of the last ones."""
     RENAMED: ClassVar[Mapping[str, str]] = {
         "pass_size": "micro_batch_size",
         "gradient_clip": "max_grad_norm",
@@ -104,14 +106,14 @@ Export = Literal["merged", "adapter"]
 
 @dataclass(frozen=True)
 class Lora:
-    """LoRA on the backbone's linear maps: ``W + alpha / rank * B A`` (arXiv 2106.09685)."""
+    """LoRA on linear maps of the model: ``W + alpha / rank * B A`` (arXiv 2106.09685)."""
 
     rank: int = 8
     """Rank of the update."""
     alpha: float = 16.0
-    """Its scale."""
+    """Scale of the update."""
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    """Names of the linear maps that get one."""
+    """Names of the linear maps that get an update."""
 
     def __post_init__(self) -> None:
         if self.rank < 1 or not self.targets:
@@ -123,19 +125,20 @@ TrainedOn = Literal["base", "none", "text", "list", "latent"]
 
 @dataclass(frozen=True)
 class Curriculum:
-    """Which share of a message's rows is latent, from its first row on, while training goes on.
+    """Fraction of a message's latents that is kept in the course of training, from the first latent on.
 
-    Interlat (arXiv 2511.09149) draws the share uniformly from 0.1 to 0.9 all the time, so that the whole message, which
-    is all that an actor ever gets at play, is never trained on. Here the whole message takes over.
+    Interlat (arXiv 2511.09149) draws the fraction uniformly from 0.1 to 0.9 throughout, and never trains on the whole
+    message, which is all that an actor gets when it plays. Here the whole message takes over.
     """
 
     kind: Literal["none", "uniform", "linear"] = "none"
-    """none: always the whole message. uniform: 0.1 to 0.9 as published, or the whole message with a probability that
-    grows from ``whole_at_start`` to 1. linear: uniform between a bound that grows from 0 to 1, and 1."""
+    """Fraction of the latents that is kept. none: always the whole message.
+    uniform: 0.1 to 0.9 as published, or the whole message with a probability that grows from ``whole_at_start`` to 1.
+    linear: uniform between a bound that grows from 0 to 1, and 1."""
     whole_at_start: float = 0.1
     """uniform: probability of the whole message in the first step."""
     full_after: float = 0.8
-    """Share of the training after which every message is whole."""
+    """Fraction of the training after which every message is whole."""
 
     def __post_init__(self) -> None:
         check_choices(self, "kind", owner="curriculum")
@@ -155,39 +158,40 @@ class Curriculum:
 
 @dataclass(frozen=True)
 class ConversationOptions:
-    """Which conversations an actor learns, and how they are written."""
+    """Which conversations the actor learns from, and how they are written."""
 
     data: str = ""
-    """File, folder or hub id of the conversations; empty takes those that stand beside the thoughts in their store."""
+    """File, folder or hub id of the conversations. Empty uses those stored with the messages."""
     kind: Literal["conversations", "records"] = "conversations"
-    """conversations: ids with lists of turns. records: questions with their solutions, one a row."""
+    """conversations: ids with lists of turns. records: questions with their solutions, one per record."""
     split: str = ""
-    """Which split of the data."""
+    """Split of the data."""
     name: str = ""
     """records: configuration of a hub data set."""
     fields: RecordFields = field(default_factory=RecordFields)
-    """records: which columns hold what. Learned is the column ``solution``, and where there is none, the answer."""
+    """records: which columns hold what. The actor learns the column ``solution``, or the answer if there is none."""
     task_turn: int = TASK_TURN
-    """Which turn of a conversation is the task. The human turns before it and the task are one user turn, and the
-    replies before it are left out: 2 for ALFWorld (instruction, OK, task), 0 for chats that begin with the task."""
+    """Number of the turn that holds the task. The human turns before it and the task become one user turn.
+    The replies before it are left out.
+    2 is for ALFWorld (instruction, OK, task), 0 for chats that begin with the task."""
     prompt_template: str = ""
-    """The first user turn, with ``{text}`` in the place of the task (of a conversation: of what comes before the first
-    reply); empty is the text itself."""
+    """First user turn, with ``{text}`` in the place of the task.
+    Of a conversation, ``{text}`` is what comes before the first reply. Empty means the text alone."""
     system_prompt: str = ""
-    """System turn; empty is no system turn."""
+    """System prompt. Empty means none."""
     connector: str = AgentSettings.connector
-    """What stands between the first user turn's text and the message."""
+    """Text between the first user turn and the message."""
     place_for_message: bool = True
-    """Whether ``<bop>`` and ``<eop>`` stand at the end of the first user turn even where there is no message. False
-    writes conversations as they are, for models that get no such messages, as the members of a team."""
+    """End the first user turn with ``<bop>`` and ``<eop>`` even if there is no message.
+    False writes conversations as they are, for models that get no such messages, such as the members of a team."""
     allow_special_tokens: bool = False
-    """Let control tokens that are written in the data, such as ``<|im_end|>``, be control tokens instead of words."""
+    """Read control tokens in the data, such as ``<|im_end|>``, as control tokens. By default they are plain text."""
     max_length: int | None = None
-    """Most positions of a conversation with its message; what is behind them is cut off. None cuts nothing."""
+    """Largest number of positions of a conversation with its message. The rest is cut off. None cuts nothing."""
     missing: Literal["error", "drop"] = "error"
-    """What to do with a task of the data without a thought in the store."""
+    """What to do with a task that has no message in the store: stop with an error, or drop it."""
     too_long: Literal["error", "drop"] = "error"
-    """What to do with an item of which max_length leaves no reply."""
+    """What to do with an item that has no reply left within max_length: stop with an error, or drop it."""
 
     def __post_init__(self) -> None:
         if self.task_turn < 0 or self.task_turn % 2:
@@ -210,29 +214,32 @@ class ConversationOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """The options of every training that starts from a model."""
+    """Options of every training that starts from a model."""
 
     RENAMED: ClassVar[Mapping[str, str]] = {"trained": "finetune", "low_rank": "lora"}
     RENAMED_VALUES: ClassVar[Mapping[str, Mapping[str, Any]]] = {"finetune": {"everything": "full", "low_rank": "lora"}}
 
     finetune: Finetune = "full"
-    """full: all parameters; lora: LoRA on the model, and the adapter or bridge; adapter: these alone."""
+    """Which parameters are trained. full: all. lora: LoRA on the model, and the adapter or bridge.
+    adapter: the adapter or bridge alone."""
     lora: Lora = field(default_factory=Lora)
     """Shape of LoRA's updates."""
     export: Export = "merged"
-    """How LoRA's updates are written. merged: into the weights, a whole model. adapter: as a PEFT adapter of a few MB
-    on the model that the training started from; where that was such an adapter itself, its updates are trained on."""
+    """How LoRA's updates are saved. merged: into the weights, as a whole model.
+    adapter: as a PEFT adapter of a few MB on the model that the training started from.
+    If that model was itself a PEFT adapter, its updates are trained further."""
     seed: int = 0
-    """Seed of first values, order, and all other choices."""
+    """Seed of initial values, order, and all other random choices."""
     device: str = "auto"
-    """Where it trains; auto is the accelerator if there is one."""
+    """Device to train on. auto is the accelerator if there is one."""
     precision: Precision = "float32"
-    """What the models compute in. All that is trained, the adapter and the optimiser's state stay float32."""
+    """Number format that the models compute in.
+    Trained parameters, the adapter and the optimiser's state stay float32."""
     threads: int = 1
-    """Threads of torch on a CPU."""
+    """Number of torch threads on a CPU."""
     compile: bool = False
-    """Compile the step of the model that replies; on a CPU that takes a minute and a C++ compiler, and pays in long
-    trainings."""
+    """Compile the step of the receiving model. On a CPU this takes a minute and a C++ compiler.
+    It pays off in long training runs."""
 
     def __post_init__(self) -> None:
         if self.export == "adapter" and self.finetune != "lora":

@@ -20,7 +20,7 @@ from interlat.typed import check_range
 
 @dataclass(frozen=True)
 class TrainActor(TrainingOptions):
-    """Train an actor on expert episodes with messages of one kind."""
+    """Train an actor on expert episodes or conversations, with messages of one kind."""
 
     COMMAND: ClassVar[str] = "interlat train actor"
     PLACES: ClassVar[tuple[str, ...]] = (
@@ -36,54 +36,58 @@ class TrainActor(TrainingOptions):
     output: str
     """Folder of the checkpoint; the finished model (and adapter) is in its ``model`` folder."""
     episodes: str | None = None
-    """household: the training games' ``episodes.jsonl``; None takes the episodes that stand beside the thoughts."""
+    """household: ``episodes.jsonl`` of the training games. None uses the episodes stored with the messages."""
     message: TrainedOn = "none"
-    """What stands between <bop> and <eop>. "base": plans written from the exact belief, or nothing."""
+    """Kind of message between <bop> and <eop>. none: no message. base: plans written from the exact belief, or nothing.
+    text: the sender's plan. list: its plan that names every place. latent: its hidden states."""
     thoughts: tuple[str, ...] = ()
-    """Latent stores of the scout's thoughts on the episodes, needed for text, list and latent. Of several, each text
-    message is taken from one of them; states come from the first."""
+    """Latent stores of the scout's messages on the episodes, needed for text, list and latent.
+    With several stores, each text message is taken from one of them. Hidden states come from the first."""
     sender: str | None = None
-    """Latent only: folder of the scout. With it the adapter begins aligned: a row becomes (nearly, by a linear map) the
-    receiver's embedding of the words that the scout expected there, weighted by their probabilities."""
+    """latent: folder of the scout. With it the adapter starts aligned, by a linear map.
+    Each latent becomes (nearly) the receiver's embedding of the words that the scout expected there.
+    The words are weighted by their probabilities."""
     start: str | None = None
-    """Folder of the model to start from; None starts from scratch with the tokenizer in ``tokenizer``."""
+    """Folder of the model to start from. None trains from scratch with ``tokenizer``."""
     tokenizer: str | None = None
-    """Folder of the tokenizer where there is no ``start``."""
+    """Folder of the tokenizer, for training from scratch (without ``start``)."""
     corpus: str = "household"
-    """What is learned: household (expert episodes of games), conversations (any, and solutions), or a plug-in."""
+    """What the actor learns from. household: expert episodes of games.
+    conversations: any conversations, or questions with solutions. Or a plug-in."""
     conversations: ConversationOptions = field(default_factory=ConversationOptions)
-    """conversations: which ones, and how they are written; by default those that stand beside the thoughts."""
+    """conversations: the data and how they are written. The default is the data stored with the messages."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
-    """Arguments of the chat template, over those that ``start`` was trained with; the finished actor keeps them."""
+    """Arguments of the chat template. They override those that ``start`` was trained with.
+    The finished actor keeps them."""
     model: SmallModel = field(default_factory=SmallModel)
-    """Shape of a model from scratch."""
+    """Shape of a model trained from scratch."""
     schedule: Schedule = field(default_factory=Schedule)
-    """Optimiser settings."""
+    """Settings of the optimiser."""
     none_share: float = 0.15
-    """Share of episodes that come without a message, so that an actor knows that case."""
+    """Fraction of examples without a message, so that the actor learns that case, too."""
     prefix_share: float = 0.25
-    """Latent only: share of messages cut to a random number of first rows."""
+    """latent: fraction of messages that are cut to a random number of first latents."""
     losses: BranchWeights = field(default_factory=BranchWeights)
-    """Latent only: weights of the losses beside the cross-entropy."""
+    """latent: weights of the losses beside the cross-entropy."""
     curriculum: Curriculum = field(default_factory=Curriculum)
-    """Latent only: how much of a message is latent while training goes on; the rest are the words of the plan."""
+    """latent: how much of a message is latent in the course of training. The rest are the words of the plan."""
     direct_share: float = 0.0
-    """Base only: share of episodes without visits in vain, where the plan names the true places. The reading of a plan
-    is learned there without noise and in few tokens; with 1 there are no others."""
+    """base: fraction of episodes without useless visits, whose plan names the true places.
+    They teach the actor to read a plan without noise and in few tokens. 1 uses no other episodes."""
     search_weight: float = 3.0
-    """Loss weight of where to go; every other token of a command weighs 1."""
+    """household: loss weight of the place in a go-to command. Every other token of a command weighs 1."""
     reading_weight: float = 0.0
-    """Base only: loss weight of every token that is not of a command (rooms, tasks, plans, what is seen). A language
-    model of the world learns to look things up long before one that learns commands only."""
+    """base: loss weight of every token outside commands (rooms, tasks, plans, observations).
+    A language model of the world learns to look things up long before one that learns commands only."""
     validation_share: float = 0.03
-    """Share of the games that is never trained on and gives the validation loss."""
+    """Fraction of the games held out for the validation loss."""
     adapter_heads: int = 4
-    """Attention heads of the adapter."""
+    """Number of attention heads of the adapter."""
     adapter_dropout: float = 0.1
     """Dropout on the adapter's attention weights."""
     gradient_checkpointing: bool = False
-    """Keep only what goes into each decoder layer and compute the rest again for the gradient: less memory, more
-    time."""
+    """Gradient checkpointing: keep only the inputs of each decoder layer and recompute the rest in the backward pass.
+    This takes less memory and more time."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,32 +118,32 @@ class TrainActor(TrainingOptions):
 
 @dataclass(frozen=True)
 class TrainPreference(TrainingOptions):
-    """Train an actor on pairs of a won and a lost trajectory with the same message."""
+    """Train an actor with DPO on pairs of a won and a lost trajectory with the same message."""
 
     COMMAND: ClassVar[str] = "interlat train preference"
     PLACES: ClassVar[tuple[str, ...]] = ("start", "thoughts", "trajectories")
 
     start: str
-    """Folder of the actor to begin with, which is also the reference."""
+    """Folder of the actor to start from. It is also the reference of DPO."""
     thoughts: str
-    """Latent store of the thoughts that the trajectories were played with."""
+    """Latent store of the messages that the trajectories were played with."""
     trajectories: str
     """Folder that `interlat collect trajectories` wrote."""
     output: str
     """Folder of the checkpoint; the finished actor is in its ``model`` folder."""
     corpus: str = "household"
-    """What the thoughts are about; a corpus with games."""
+    """What the messages are about. It must be a corpus with games."""
     beta: float = 0.1
-    """How much a log-ratio counts: the larger, the nearer to the reference the actor stays."""
+    """beta of DPO, the scale of a log-ratio. A larger beta keeps the actor nearer to the reference."""
     imitation_weight: float = 0.0
-    """Weight of the mean cross-entropy of the won trajectory's tokens beside the preference (arXiv 2404.19733)."""
+    """Weight of the mean cross-entropy of the won trajectory, beside the preference loss (arXiv 2404.19733)."""
     length_normalised: bool = False
-    """Divide every log-probability by its number of tokens: lost trajectories are mostly the longer ones. It needs a
-    larger beta."""
+    """Divide every log-probability by its number of tokens, since lost trajectories are mostly longer.
+    This needs a larger beta."""
     pairs_per_thought: int = 2
-    """Most pairs of one thought."""
+    """Largest number of pairs for each message."""
     validation_share: float = 0.1
-    """Share of the games with pairs that is never learned."""
+    """Fraction of the games with pairs that is held out for validation."""
     schedule: Schedule = field(
         default_factory=lambda: Schedule(
             steps=200,
@@ -152,7 +156,7 @@ class TrainPreference(TrainingOptions):
             load_best_at_end=True,
         )
     )
-    """Optimiser settings; batch_size and micro_batch_size count pairs."""
+    """Settings of the optimiser. batch_size and micro_batch_size count pairs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -167,60 +171,67 @@ class TrainPreference(TrainingOptions):
 
 @dataclass(frozen=True)
 class Compress(TrainingOptions):
-    """Train a compressed sender against a frozen receiver."""
+    """Train the sender to emit a few latents instead of text, against a frozen receiver."""
 
     COMMAND: ClassVar[str] = "interlat compress"
     PLACES: ClassVar[tuple[str, ...]] = ("receiver", "thoughts", "sender", "conversations.data", "on_policy")
     RENAMED: ClassVar[Mapping[str, str]] = {**TrainingOptions.RENAMED, "played": "on_policy", "corrected": "dagger"}
 
     receiver: str
-    """Folder of the trained actor: its model and adapter stay as they are."""
+    """Folder of the trained actor. Its model and adapter stay frozen."""
     thoughts: str
-    """Latent store of the full messages that the receiver was trained on, with the prompts that they answer."""
+    """Latent store of the full messages that the receiver was trained on, with their prompts."""
     output: str
-    """Folder of the training; the finished sender is in its ``model`` folder."""
+    """Folder of the checkpoint; the finished sender is in its ``model`` folder."""
     method: Literal["reasoner", "resampler"] = "reasoner"
-    """reasoner: a model that reads the sender's prompt and thinks K latents, without a word. resampler: K queries over
-    the full message, for comparison: its sender still writes everything."""
+    """What makes the latents. reasoner: a model that reads the sender's prompt and emits K latents without text.
+    resampler: a Perceiver resampler with K queries over the full message, for comparison.
+    Its sender still writes everything."""
     sender: str = ""
-    """reasoner: folder or hub id of the model that learns to think; best the one that made the thoughts, but any other
-    works too, with a map from its latents to message rows. A compressed sender learns on, with its bridge: with another
-    loss, for another length or another receiver."""
+    """reasoner: folder or hub id of the model to train as the sender. Best is the model that made the full messages.
+    Any other works with a map from its latents to the message's vectors.
+    A compressed sender continues with its bridge: for another loss, length or receiver."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
-    """reasoner: arguments of the sender's chat template, over those of the collection; the finished sender keeps them.
-    The receiver's prompts are written as in its own training."""
+    """reasoner: arguments of the sender's chat template. They override those of the collection.
+    The finished sender keeps them. The receiver's prompts are written as in its own training."""
     latent_steps: tuple[int, ...] = (8,)
-    """Lengths K to train. With several every sample in every step is cut to one of them, each as likely."""
+    """Numbers K of latents to train for.
+    With several, every sample in every step is cut to one of them at random, each equally likely."""
     losses: CompressionWeights = field(default_factory=CompressionWeights)
-    """Weights of agreement and direction beside the cross-entropy."""
+    """Weights of the losses: cross-entropy, distillation, mean cosine, lens distillation."""
     schedule: Schedule = field(default_factory=lambda: Schedule(learning_rate=5e-4, adapter_learning_rate=5e-4))
-    """Optimiser settings; ``adapter_learning_rate`` is that of the bridge or the resampler."""
+    """Settings of the optimiser. ``adapter_learning_rate`` is that of the bridge or the resampler."""
     corpus: str = "household"
-    """What the receiver does with the messages: household (expert episodes of games), conversations, or a plug-in."""
+    """What the receiver does with the messages. household: expert episodes of games.
+    conversations: any conversations, or questions with solutions. Or a plug-in."""
     conversations: ConversationOptions = field(default_factory=ConversationOptions)
-    """conversations: which ones; as in the training of the receiver."""
+    """conversations: the data and how they are written. Use those of the receiver's training."""
     search_weight: float = 3.0
-    """household: loss weight of where to go; every other token of a command weighs 1."""
+    """household: loss weight of the place in a go-to command. Every other token of a command weighs 1."""
     on_policy: tuple[str, ...] = ()
-    """household: ``results.jsonl`` of `interlat evaluate` on the episodes of the thoughts, where the receiver played
-    with compressed messages. The distillation is learned on what it did there too, right or wrong, so that it finds the
-    way on from its own mistakes, which no expert makes. Nothing of it is imitated (on-policy distillation: Agarwal et
-    al., arXiv 2306.13649)."""
+    """household: ``results.jsonl`` of on-policy episodes.
+    Run `interlat evaluate` with compressed messages on the episodes of ``thoughts`` to get it.
+    The distillation is also trained on what the receiver did there, right or wrong.
+    Expert episodes give no supervision in the states after the receiver's own mistakes.
+    None of its commands is imitated (on-policy distillation: Agarwal et al., arXiv 2306.13649)."""
     dagger: bool = False
-    """household: in on-policy games the cross-entropy learns what an expert who knows the sender's evidence would have
-    done in each turn (dataset aggregation: Ross et al., arXiv 1011.0686)."""
+    """household: DAgger (dataset aggregation: Ross et al., arXiv 1011.0686).
+    The cross-entropy is also trained on the on-policy episodes, with an expert's commands as labels.
+    The expert knows the sender's evidence. It gives no label after a take or put that the task does not ask for."""
     validation_share: float = 0.03
-    """Share of the games or tasks that is never trained on; the same ones as in the training of the receiver."""
+    """Fraction of the games or tasks held out for validation, the same ones as in the receiver's training."""
     validation_limit: int | None = None
-    """Validate on this many of the examples held out; None takes all."""
+    """Validate on this many held-out examples. None uses all."""
     heads: int = 4
-    """resampler: attention heads."""
+    """resampler: number of attention heads."""
     start: Literal["uncertain", "random"] = "uncertain"
-    """reasoner: the first value of the start vector. uncertain: the embedding of the token after which the sender's
-    plans leave most open; random: chance. A model that did not make the thoughts begins at
-    random anyway, and a compressed sender where it was."""
+    """reasoner: first value of the start vector.
+    uncertain: the embedding of the token after which the next word in the sender's plans is least certain.
+    random: a random vector. A model that did not make the full messages always starts at random.
+    A compressed sender keeps its own vector."""
     gradient_checkpointing: bool = False
-    """reasoner: keep only what goes into each latent step and compute the rest again for the gradient."""
+    """reasoner: gradient checkpointing.
+    Keep only the inputs of each latent step and recompute the rest in the backward pass."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -257,9 +268,9 @@ Tracker = Literal["none", "trackio", "wandb"]
 
 @dataclass(frozen=True, kw_only=True)
 class Tracking:
-    """Where the metrics of a training go, beside its folder."""
+    """Where the metrics of a training run go, beside its folder."""
 
     tracker: Tracker = "none"
-    """Show the metrics of every step in trackio or wandb too; both are in the extra interlat[track]."""
+    """Also log the metrics of every step to trackio or wandb. Both are in the extra interlat[track]."""
     project: str = "interlat"
     """Project of the tracker. The run there has the name of the output folder."""

@@ -46,19 +46,20 @@ class AlfworldOptions:
     """How games are played."""
 
     prompt: PromptStyle = "react"
-    """react asks for a thought and a command in each turn, plan for a plan first; task is the room and the task alone,
-    for a receiver whose template brings its own instruction."""
+    """What the prompt asks for. react: a thought and a command in each turn. plan: a plan first.
+    task: the room and the task alone, for a receiver whose template has its own instruction."""
     instruction: str = ""
-    """With the prompt ``task``: a file of conversations, as receivers are trained on, whose first turn is put in front
-    of the task, so that a receiver reads at play what it read in training."""
+    """With the prompt ``task``: a file of conversations, as receivers are trained on.
+    Its first turn is put in front of the task, so that a receiver reads what it read in training."""
     steps: int = STEPS
-    """Most actions in one episode."""
+    """Largest number of actions in one episode."""
     admissible: bool = False
     """Tell the agent in every turn which commands the game would accept."""
     task_types: str = ""
-    """Names or numbers (1 to 6) of task types with commas between them; empty is all."""
+    """Names or numbers (1 to 6) of task types, separated by commas. Empty uses all."""
     games_kept: int = GAMES_KEPT
-    """Loaded games that a worker keeps, at least as many as it plays at once; others are loaded and played again."""
+    """Number of loaded games that a worker keeps, at least as many as it plays at once.
+    Others are loaded and played again."""
 
     def __post_init__(self) -> None:
         if self.prompt not in PROMPT_STYLES:

@@ -57,14 +57,15 @@ class Machine(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class ScienceWorldOptions:
-    """What a ScienceWorld is made of, besides tasks and split."""
+    """Options of a ScienceWorld, besides tasks and split."""
 
     simplifications: str = EASY
-    """easy, or some of the package's own with commas between them; empty is none."""
+    """easy, or names of the package's own simplifications, separated by commas. Empty uses none."""
     steps: int | None = None
-    """Most actions in one episode; by default 100, and 300 where gold paths need more than 100, see `LONG_TASKS`."""
+    """Largest number of actions in one episode.
+    None: 100, or 300 where gold paths need more than 100 (see `LONG_TASKS`)."""
     heap: int = HEAP
-    """Megabytes of memory for the objects of each worker's Java machine."""
+    """Heap memory of each worker's Java machine in megabytes."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.simplifications, str):

@@ -22,10 +22,10 @@ MOST_STEPS = 15
 
 @dataclass(frozen=True)
 class ShopOptions:
-    """What a shop is made of, besides its data."""
+    """Options of a shop, besides its data."""
 
     show_attributes: bool = False
-    """Whether products have a page of attributes."""
+    """Give products a page of attributes."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.show_attributes, bool):

@@ -40,20 +40,21 @@ _TOOLS = {
 
 @dataclass(frozen=True)
 class AuthorOptions:
-    """How full and how large the authored rooms are."""
+    """How full and how large the generated rooms are."""
 
     maximum_receptacles: int | None = None
-    """Thin out drawers, cabinets and shelves down to this many receptacles; None keeps whole rooms."""
+    """Remove drawers, cabinets and shelves until a room has at most this many receptacles. None keeps whole rooms."""
     density: float = 0.8
-    """Probability that an object type of the floor plan is present as a distractor, 0 to 1."""
+    """Probability, 0 to 1, that an object type of the floor plan is present as a distractor."""
     exact_targets: bool = False
-    """Exactly as many target objects as the task needs; otherwise up to two more."""
+    """Place exactly as many target objects as the task needs. Otherwise there are up to two more."""
     task_types: tuple[str, ...] = TASK_TYPES
-    """Task types in turn; naming one twice doubles its share."""
+    """Task types, used in turn. Naming one twice doubles its share."""
     minimum_places: int = 1
-    """Leave out games in which a needed object could lie in fewer receptacles than this, the goal's type apart."""
+    """Leave out games where a needed object has fewer possible receptacles than this.
+    Receptacles of the goal's type do not count."""
     legacy_text: bool = False
-    """The texts of the first game files: "You arrive at loc 5.", "put X in/on Y", no help command."""
+    """Use the texts of the first game files: "You arrive at loc 5.", "put X in/on Y", no help command."""
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.task_types) - set(TASK_TYPES))

@@ -33,9 +33,9 @@ class Checkpoints:
     list: str | None = None
     """Actor trained on plans that name every place."""
     compressed: str | None = None
-    """Sender trained to send the latent actor a few latents."""
+    """Sender trained to send a few latents to the latent actor."""
     resampler: str | None = None
-    """Resampler trained to sum the scout's states up for the latent actor."""
+    """Perceiver resampler trained to compress the scout's states into a few latents for the latent actor."""
 
 
 @dataclass(frozen=True)
@@ -43,26 +43,26 @@ class EvaluateHousehold:
     """Play held-out games under several variants of the message."""
 
     checkpoints: Checkpoints
-    """The models."""
+    """Folders of the trained models."""
     output: str
-    """The run directory."""
+    """The run directory. An interrupted run continues there."""
     variants: tuple[str, ...] = DEFAULT_VARIANTS
-    """What stands between scout and actor."""
+    """What the scout sends to the actor, and the controls."""
     batch_size: int = 50
-    """Games in one batch."""
+    """Number of games in one batch."""
     seed: int = 0
     """Seed of sampled plans and controls."""
     workers: int = 2
-    """Processes that run the games."""
+    """Number of processes that run the games."""
     max_plan_tokens: int = 80
-    """Most tokens of a plan."""
+    """Largest number of tokens in a plan."""
     dtype: str = "float32"
-    """Number format of the models. In bfloat16, which pays for large ones, an episode depends a little on those beside
-    it; auto is that where the hardware multiplies it natively."""
+    """Number format of the models. auto is bfloat16 where the hardware multiplies it natively.
+    bfloat16 pays off for large models. In bfloat16 an episode depends slightly on the others in its batch."""
     device: str = "auto"
-    """Where they compute."""
+    """Device that the models run on."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
-    """Arguments of the chat templates, over those that the models were trained with."""
+    """Arguments of the chat templates. They override those that the models were trained with."""
 
     def __post_init__(self) -> None:
         from interlat.experiments.household.variants import check_variants
@@ -107,15 +107,15 @@ class MeasureLatency:
     """Measure the latency of messages, one at a time."""
 
     checkpoints: Checkpoints
-    """The models."""
+    """Folders of the trained models."""
     output: str
     """Folder of the measurements."""
     variants: tuple[str, ...] = LATENCY_VARIANTS
-    """none, text, latent, ``compressed:K`` and ``rollout:K``."""
+    """Any of none, text, latent, ``compressed:K`` and ``rollout:K``."""
     repeats: int = 3
-    """Measurements of each game and variant."""
+    """Number of measurements of each game under each variant."""
     max_plan_tokens: int = 80
-    """Most tokens of a plan."""
+    """Largest number of tokens in a plan."""
 
     def __post_init__(self) -> None:
         from interlat.experiments.household.variants import rows_of
@@ -149,33 +149,33 @@ class MeasureLatency:
 
 @dataclass(frozen=True)
 class CollectEpisodes:
-    """Play games with an expert that knows the scout's evidence, and keep what it saw and did."""
+    """Play games with an expert that knows the scout's evidence, and save its observations and commands."""
 
     games: str
     """Folder of the games."""
     split: str
     """train, seen or unseen."""
     output: str
-    """The JSON-lines file to write or continue."""
+    """JSON-lines file to write. An existing file is continued."""
     draws: int = 3
-    """Evidence draws (episodes) for each game."""
+    """Number of episodes for each game. Each draws its own evidence."""
     patience: int = 3
-    """Steps that may be wasted: the step cap of an episode is its optimal number of steps plus this."""
+    """Steps that may be wasted. The step limit of an episode is its optimal number of steps plus this."""
     stumble: float = 0.12
-    """Probability before each command after the first that the expert is pushed into a useless one: repeating
-    a visit, going back to a place, opening what cannot be opened. A learner sees those and does not imitate them; it
-    learns what to do after a mistake of its own."""
+    """Probability that a command after the first ``go to`` is replaced by a useless one.
+    A useless command repeats a visit, goes back to a place, or opens the place where the expert is.
+    A learner sees these mistakes and does not imitate them. It learns how to recover from its own."""
     play: bool = True
-    """Play the expert's episode; False keeps scene and evidence only."""
+    """Play the expert's episode. False saves scene and evidence only."""
     language: Language = "short"
-    """How notes and plans are written. short: few words, for models with a vocabulary of the experiment; plain: English
-    sentences, for pretrained models."""
+    """How notes and plans are written. short: few words, for models with the experiment's own vocabulary.
+    plain: English sentences, for pretrained models."""
     seed: int = 0
     """Seed of the evidence."""
     workers: int = 2
-    """Worker processes."""
+    """Number of worker processes."""
     limit: int | None = None
-    """Use the first games only."""
+    """Use only this many games, the first ones. None uses all."""
 
     def __post_init__(self) -> None:
         if self.draws < 1 or self.workers < 1 or self.patience < 0:
@@ -184,34 +184,34 @@ class CollectEpisodes:
 
 @dataclass(frozen=True)
 class CollectTrajectories:
-    """Let a trained actor play training games several times with the stored thoughts about them."""
+    """Let a trained actor play training games several times with the stored messages about them."""
 
     actor: str
-    """Folder of the actor: model, agent.json, and an adapter where it reads hidden states."""
+    """Folder of the actor: model, agent.json, and an adapter if it reads hidden states."""
     thoughts: str
-    """Latent store of the thoughts about the games (collected with source.kind alfworld)."""
+    """Latent store of messages about the games (collected with source.kind alfworld)."""
     output: str
-    """Folder of ``trajectories.jsonl``, to begin or to continue."""
+    """Folder of ``trajectories.jsonl``. An existing file is continued."""
     attempts: int = 4
-    """Trajectories with each thought."""
+    """Number of trajectories with each message."""
     limit: int | None = None
-    """Use a fixed random subset of this many thoughts."""
+    """Use a fixed random subset of this many messages."""
     temperature: float = 1.0
-    """Of the sampled commands; 1 is the actor's own distribution."""
+    """Temperature of the commands. 1 samples from the actor's own distribution."""
     max_command_tokens: int = 16
-    """Most tokens of a command."""
+    """Largest number of tokens in a command."""
     seed: int = 0
     """Seed of the samples."""
     batch_size: int = 50
-    """Games at once."""
+    """Number of games played at once."""
     workers: int = 2
-    """Processes that run the games."""
+    """Number of processes that run the games."""
     dtype: str = "float32"
     """Number format that the actor computes in."""
     device: str = "auto"
-    """Where it computes."""
+    """Device that the actor runs on."""
     threads: int | None = None
-    """Threads of torch on a CPU; None leaves them."""
+    """Number of torch threads on a CPU. None leaves torch's default."""
 
     def __post_init__(self) -> None:
         for name in ("attempts", "batch_size", "workers", "limit"):
@@ -235,25 +235,25 @@ class TrainScout(TrainingOptions):
     PLACES: ClassVar[tuple[str, ...]] = ("episodes", "validation", "tokenizer", "start")
 
     episodes: str
-    """The training games' ``episodes.jsonl``."""
+    """``episodes.jsonl`` of the training games."""
     validation: str
-    """``episodes.jsonl`` of games to validate on."""
+    """``episodes.jsonl`` of the validation games."""
     output: str
     """Folder of the checkpoint; the finished model is in its ``model`` folder."""
     start: str | None = None
-    """Folder, hub id or known name of the model to start from; None starts from scratch with ``tokenizer``."""
+    """Model to start from: folder, hub id or known name. None trains from scratch with ``tokenizer``."""
     tokenizer: str | None = None
-    """Folder of the tokenizer where there is no ``start``."""
+    """Folder of the tokenizer, for training from scratch (without ``start``)."""
     template: TemplateOptions = field(default_factory=TemplateOptions)
-    """Arguments of the chat template; the finished scout keeps them."""
+    """Arguments of the chat template. The finished scout keeps them."""
     model: SmallModel = field(default_factory=SmallModel)
-    """Shape of the model."""
+    """Shape of a model trained from scratch."""
     schedule: Schedule = field(default_factory=Schedule)
-    """Optimiser settings."""
+    """Settings of the optimiser."""
     list_share: float = 0.5
-    """Share of plans that name every sighted place in order of belief."""
+    """Fraction of plans that name every sighted place, in order of belief."""
     place_weight: float = 4.0
-    """Loss weight of a place in doubt; every other token weighs 1."""
+    """Loss weight of the tokens of an uncertain place. Every other token weighs 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -38,14 +38,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a job may take."""
+    """Limits on a program that is run."""
 
     seconds: float = 10.0
-    """Processor time, for each of the two processes; rounded up to whole seconds."""
+    """Processor time in seconds, for each of the two processes, rounded up to whole seconds."""
     wall_seconds: float = 60.0
-    """Time on the clock for all of it, which ends code that sleeps; much more, as a busy machine lets code wait."""
+    """Wall time of the whole job in seconds, which ends code that sleeps.
+    It is much larger than ``seconds``, since code waits on a busy machine."""
     memory: int = 2**30
-    """Bytes of address space, for each of the two processes."""
+    """Address space in bytes, for each of the two processes."""
 
     def __post_init__(self) -> None:
         if self.seconds <= 0 or self.wall_seconds <= 0 or self.memory < 2**27:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CollectEpisodesCommand(CollectEpisodes):
-    """Play games with an expert that knows the scout's evidence, and keep what it saw and did."""
+    """Play games with an expert that knows the scout's evidence, and save its observations and commands."""
 
     def run(self) -> list[dict[str, Any]]:
         """Collect the episodes of a split; the records of the games."""
@@ -34,7 +34,7 @@ class CollectEpisodesCommand(CollectEpisodes):
 
 @dataclass(frozen=True)
 class CollectTrajectoriesCommand(CollectTrajectories):
-    """Let a trained actor play training games several times with the stored thoughts about them."""
+    """Let a trained actor play training games several times with the stored messages about them."""
 
     def run(self) -> "list[Trajectory]":
         """Collect; the trajectories."""
@@ -61,7 +61,7 @@ class CollectTrajectoriesCommand(CollectTrajectories):
 
 @dataclass(frozen=True)
 class TrainScoutCommand(Tracking, TrainScout):
-    """Train a scout from scratch."""
+    """Train a scout, from scratch or from a pretrained model."""
 
     def run(self) -> Path:
         """Train; the folder of the model."""

@@ -25,19 +25,19 @@ class Compare:
     """Compare arms of an experiment that were evaluated on the same games."""
 
     arms: dict[str, tuple[str, ...]]
-    """Name -> its trainings, each as the folder of its evaluation, or FOLDER:VARIANT where it is not `latent`. A folder
-    with a * stands for several evaluations of one training, on several draws of the evidence (`--draw`), and so does
-    FOLDER + FOLDER."""
+    """Training runs of each arm, by the arm's name.
+    Each run is the folder of its evaluation, or FOLDER:VARIANT if the variant is not `latent`.
+    Several evaluations of one run, on several evidence draws (`--draw`), are a folder with a * or FOLDER + FOLDER."""
     baseline: str
     """The arm that the others are compared with."""
     output: str | None = None
-    """Folder for ``arms.md`` and ``arms.jsonl``; None writes no files."""
+    """Folder for ``arms.md`` and ``arms.jsonl``. None writes no files."""
     share: bool = False
     """Also show each arm's success as a share of the baseline's."""
     games_of: str = ""
-    """Folder of an evaluation whose games alone count; empty counts all that the arms played."""
+    """Folder of an evaluation. Only its games count. Empty counts all games that the arms played."""
     json: bool = False
-    """Print one JSON line an arm and split on stdout."""
+    """Print one JSON line per arm and split on stdout."""
 
     def run(self) -> "list[ArmRow]":
         """Read the evaluations and compare."""

@@ -35,23 +35,24 @@ class Demo:
 
     RENAMED: ClassVar[Mapping[str, str]] = {"games": "limit"}
     real: bool = False
-    """Play with SmolLM2-135M and the bundled adapters instead of the small models; interlat models fetch smollm2-135m
-    comes first."""
+    """Play with SmolLM2-135M and the bundled adapters instead of the small models.
+    Run interlat models fetch smollm2-135m first."""
     limit: int | None = None
-    """Games, half of them in scenes of the training split, half in unseen ones; by default 120, with --real 30."""
+    """Number of games, half in scenes of the training split and half in unseen scenes.
+    The default is 120, with --real 30."""
     variants: tuple[str, ...] = ()
-    """none, text, text_sampled, list, latent, latent_unsent, latent_told, compressed:K, rollout:K, or any control; by
-    default those for which models are bundled, and three controls."""
+    """Any of none, text, text_sampled, list, latent, latent_unsent, latent_told, compressed:K, rollout:K, or a control.
+    The default is every variant whose models are bundled, and three controls."""
     output: str | None = None
-    """The run directory; by default runs/demo, with --real runs/demo-real."""
+    """The run directory. The default is runs/demo, with --real runs/demo-real."""
     seed: int = 0
-    """Seed of controls and sampled plans."""
+    """Seed of the controls and of sampled plans."""
     workers: int = 2
-    """Processes that run the games."""
+    """Number of processes that run the games."""
     threads: int = 2
-    """Threads of torch on a CPU."""
+    """Number of torch threads on a CPU."""
     json: bool = False
-    """Print one JSON line an episode on stdout."""
+    """Print one JSON line per episode on stdout."""
 
     def __post_init__(self) -> None:
         chosen = {

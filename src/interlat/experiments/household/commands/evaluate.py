@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Play held-out games under variants and controls; continues where it was interrupted."""
+    """Play held-out games under variants and controls. The same command continues an interrupted run."""
 
     RENAMED: ClassVar[Mapping[str, str]] = {"games": "limit"}
     episodes: tuple[str, ...]
-    """``episodes.jsonl`` of each split to play on."""
+    """``episodes.jsonl`` files of the games, one for each split."""
     settings: EvaluateHousehold
     """Models, variants, output folder."""
     limit: int | None = None
-    """Play this many games of each split, a fixed random subset; None plays all."""
+    """Play a fixed random subset of this many games of each split. None plays all."""
     draw: int = 0
-    """Which draw of each game's evidence the sender has; those of training games were drawn several times."""
+    """Which draw of the evidence the sender gets, counted from 0. Training games have several draws."""
     draws: int = 1
-    """Play every game with so many draws of the evidence, from ``draw`` on, each with its own seed of samples and
-    controls. Intervals of differences and tests count a game once."""
+    """Play every game with this many evidence draws, from ``draw`` on. Each has its own seed for samples and controls.
+    Tests and intervals of differences count each game once."""
     threads: int = 2
-    """Threads of torch on a CPU."""
+    """Number of torch threads on a CPU."""
     json: bool = False
-    """Print one JSON line an episode on stdout at the end."""
+    """Print one JSON line per episode on stdout at the end."""
 
     def __post_init__(self) -> None:
         if self.draws < 1:

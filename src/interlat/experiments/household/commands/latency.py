@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvaluateLatency:
-    """Measure the time of a message from the sender's prompt to the receiver's first action, one at a time."""
+    """Measure the latency of single messages, from the sender's prompt to the receiver's first action."""
 
     RENAMED: ClassVar[Mapping[str, str]] = {"games": "limit"}
     episodes: tuple[str, ...]
-    """``episodes.jsonl`` of each split to measure on."""
+    """``episodes.jsonl`` files of the games, one for each split."""
     settings: MeasureLatency
     """Models, variants, output folder."""
     limit: int = 10
-    """Games of each split, a fixed random subset."""
+    """Number of games of each split, a fixed random subset."""
     threads: int = 1
-    """Threads of torch on a CPU."""
+    """Number of torch threads on a CPU."""
     json: bool = False
-    """Print one JSON line a measurement on stdout at the end."""
+    """Print one JSON line per measurement on stdout at the end."""
 
     def run(self) -> "Results":
         """Measure; the measurements."""
@@ -65,14 +65,14 @@ class EvaluateLatency:
 
 @dataclass(frozen=True)
 class PlotTradeoff:
-    """Draw success against latency, with intervals."""
+    """Plot success against latency, with confidence intervals."""
 
     evaluation: Positional[tuple[str, ...]]
-    """Output folders of evaluations; their episodes are taken together, such as those of several trainings."""
+    """Output folders of evaluations. Their episodes are pooled, for example those of several training runs."""
     latency: str
     """Output folder of `interlat evaluate latency`."""
     output: str
-    """Folder for the pictures."""
+    """Folder for the figures."""
 
     def run(self) -> list[Path]:
         """Draw; the pictures."""

@@ -15,25 +15,25 @@ from interlat.progress import gathered, say
 
 @dataclass(frozen=True)
 class MakeAlfworld:
-    """Author ALFWorld games of all six task types, deterministic for a seed."""
+    """Generate ALFWorld games of all six task types. The same seed gives the same games."""
 
     RENAMED: ClassVar[Mapping[str, str]] = {"games": "count"}
     output: str
-    """Folder for the games, in the layout of the official files."""
+    """Folder of the games, laid out as the official files are."""
     count: int
-    """How many."""
+    """Number of games."""
     split: str
-    """train or seen (ALFRED's training scenes), or unseen."""
+    """Scenes to use: train or seen (both ALFRED's training scenes), or unseen."""
     seed: int = 0
-    """Seed of placements and tasks."""
+    """Seed of the placements and tasks."""
     mini: bool = False
-    """The small rooms of the bundled experiment instead of whole rooms; the options below are then ignored."""
+    """Use the small rooms of the bundled experiment instead of whole rooms. The options below are then ignored."""
     options: AuthorOptions = field(default_factory=AuthorOptions)
     """How full and how large the rooms are."""
     json: bool = False
-    """Print one JSON line a game on stdout."""
+    """Print one JSON line per game on stdout."""
     verify: bool = False
-    """Let the expert play every game afterwards; exit code 1 if it loses one."""
+    """Let the expert play every game afterwards. The exit code is 1 if it loses one."""
 
     def __post_init__(self) -> None:
         check_split(self.split)
