@@ -32,7 +32,7 @@ EOF
     "$place/venv/bin/python" message.py
     scout=$("$place/venv/bin/python" -c "import interlat; print(interlat.bundled('alfworld-mini/scout'))")
     "$place/venv/bin/interlat" evaluate --sender "$scout" --environment arithmetic --count 4 --channels none text cache \
-        --max-plan-tokens 8 --max-new-tokens 8 --output run >/dev/null
+        --max-plan-tokens 8 --max-new-tokens 8 --output run >said 2>&1 || { cat said; exit 1; }
     cd "$root"
     rm -rf "$place/venv" "$place/empty"
     echo "$python ($("$python" -c 'import platform; print(platform.python_version())')): the wheel works"
