@@ -148,9 +148,10 @@ class Distillation(Loss):
     """``sum_t w_t KL_t / sum_t w_t`` with ``KL_t = tau^2 KL(p_full^(1/tau) || p^(1/tau))``.
 
     This is L_pref of arXiv 2511.09149. The teacher is the reply under the full message. A position counts more where
-    that message makes the receiver more certain: ``w_t = max(min(max(0, H_none - H_full), q), min_position_weight)``, with q the quantile of the sample's
-    positive weights. The loss of a sample without any weight is 0. The released code takes the quantile and both sums
-    over the batch, so its samples change each other's weights. Here each sample has its own.
+    that message makes the receiver more certain: ``w_t = max(min(max(0, H_none - H_full), q), min_position_weight)``,
+    with q the quantile of the sample's positive weights. The loss of a sample without any weight is 0. The released
+    code takes the quantile and both sums over the batch, so its samples change each other's weights. Here each sample
+    has its own.
     """
 
     references = ("full", "none")
