@@ -63,9 +63,8 @@ def compress(config: Compress, ranks: Ranks | None = None) -> Steps:
     ``validation_loss`` is the mean over the trained lengths, ``validation_loss_K`` the loss at one,
     ``validation_distillation_K`` the distillation on the same examples, and
     ``validation_on_policy_distillation_K`` the same on on-policy games that are held out;
-    ``validation_on_policy_loss_K`` is the loss on these with dagger. What
-    the receiver loses with the full message and without one, the bounds in between which a compressed one lies, is
-    said at the start.
+    ``validation_on_policy_loss_K`` is the loss on these with dagger. The start of the training reports the receiver's
+    loss with the full message and without a message. The loss with a compressed message lies between these bounds.
 
     Args:
         config: the settings.
