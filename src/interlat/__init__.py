@@ -1,7 +1,7 @@
 """Messages between language-model agents as text, hidden states or KV caches.
 
-The names below are the front door. They are imported at their first use: `import interlat` and the command
-line's help need neither torch nor transformers.
+The names below are the front door. Each is imported at its first use, so `import interlat` and the help of the
+command line need neither torch nor transformers.
 """
 
 import importlib

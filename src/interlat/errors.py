@@ -1,12 +1,12 @@
-"""The one exception family of the package.
+"""The exceptions of the package.
 
-Every message says what was wrong, what was expected and what to do. The command line prints
-``error: <message>`` as one line on stderr and exits with code 2.
+Every error message says what was wrong, what was expected and what to do. The command line prints ``error: <message>``
+as one line on stderr and exits with code 2.
 """
 
 
 class InterlatError(Exception):
-    """Root of all errors that `interlat` raises on purpose."""
+    """Base class of all errors that `interlat` raises on purpose."""
 
 
 class InputError(InterlatError):
@@ -18,7 +18,7 @@ class MessageError(InterlatError):
 
 
 class CheckpointError(InterlatError):
-    """A checkpoint lacks a part, or its parts do not fit each other."""
+    """A checkpoint lacks a part, or its parts do not fit together."""
 
 
 class PromptError(InterlatError):
@@ -34,4 +34,4 @@ class StorageError(InterlatError):
 
 
 class BenchmarkError(InterlatError):
-    """One side of a benchmark failed, or the two sides did not do the same."""
+    """One side of a benchmark failed, or the two sides did not do the same work."""

@@ -1,8 +1,8 @@
-"""What travels between two agents: text, hidden states or a KV cache, each with a checked header.
+"""Messages between two agents: text, hidden states or a KV cache, each with a checked header.
 
-On disk and on the wire a message is one safetensors file: the body is its tensors, the header is JSON in its
-metadata. The header holds a digest of the body and is itself covered by a digest, so no altered byte goes
-unnoticed. Nothing is ever unpickled.
+On disk and on the wire a message is one safetensors file. The tensors are its body, and the metadata holds its header
+as JSON. The header contains a digest of the body, and a second digest covers the header, so every altered byte is
+noticed. Nothing is ever unpickled.
 """
 
 import abc
@@ -35,19 +35,21 @@ LARGEST = 2**31 - 1
 LAYERS = ("keys", "values")
 CACHE_TENSORS = ("attention_mask", "position_ids", "segment_ids", "next_position", "hidden_states")
 EMBEDDINGS_LAYER = 0
-"""In a header: the latents are input embeddings, the stream before the first layer."""
+"""Layer in the header of a message whose latents are input embeddings, the input of the first layer."""
 MAKE_AGAIN = "make or copy the message again"
 FLOATING = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-"""What hidden states, plain keys and values and scales may be. float8 lacks the arithmetic to check or use it."""
+"""Dtypes of hidden states, of keys and values that are not int8, and of scales. float8 lacks the arithmetic to check
+or use it."""
 DEEPEST = 64
-"""Most levels of a message's provenance: what is nested deeper could be read here and not written there."""
+"""Largest nesting depth of a message's provenance. Anything deeper might be readable in one place and not writable in
+another."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """Where a message comes from and how its body is to be read.
+    """Where a message comes from, and how to read its body.
 
-    ``kind``, ``dtype``, ``shape`` and ``format_version`` are filled in from the body by the message itself.
+    The message itself fills in ``kind``, ``dtype``, ``shape`` and ``format_version`` from its body.
     """
 
     model: str = ""
@@ -59,30 +61,31 @@ class Header:
     tokenizer_fingerprint: str = ""
     """Fingerprint of its tokenizer."""
     space_fingerprint: str = ""
-    """Fingerprint of the weights whose hidden states the latents stand for, where that is not the producing model: a
-    compressed sender is trained to be read like another one. Empty: the producing model's own."""
+    """Fingerprint of the weights whose hidden states the latents imitate, if that is not the producing model: a
+    compressed sender is trained to be read like another sender. Empty means the producing model itself."""
     layer: int = -1
-    """Layer of the hidden states; -1 is the last one, 0 are input embeddings. No meaning for text."""
+    """Layer of the hidden states: -1 is the last layer, 0 the input embeddings. Not used for text."""
     norm: Norm = "post"
-    """Whether the states were taken after or before the final norm. No meaning for text."""
+    """Whether the states were taken after ("post") or before ("pre") the final norm. Not used for text."""
     state_at: StateAt = "before_token"
-    """Latent t is the state that predicted token t ("before_token"), or that had just read it ("after_token")."""
+    """Latent t is the state that predicted token t ("before_token"), or the state that had just read it
+    ("after_token")."""
     positions: tuple[int, ...] = ()
-    """Position of each latent in the sender's sequence; empty if unknown or without meaning."""
+    """Position of each latent in the sender's sequence. Empty if unknown or meaningless."""
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Whatever else should be known (task, seed, sampling); JSON values."""
+    """Further information (task, seed, sampling) as JSON values."""
     kind: Kind = "hidden"
-    """What the body is."""
+    """Kind of the body."""
     dtype: str = ""
     """Dtype of the main body tensor, as in ``torch.<dtype>``."""
     shape: tuple[int, ...] = ()
-    """Shape: text [bytes], hidden [T, D], cache [L, B, H, T, d]. Where keys and values, or layers, differ:
-    [L, B, T, H, d, H', d', H, d, ...], heads and size of the keys and of the values of each layer."""
+    """Shape of the body: text [bytes], hidden [T, D], cache [L, B, H, T, d]. If keys and values, or layers, differ in
+    shape: [L, B, T, H, d, H', d', H, d, ...], with heads and size of the keys and of the values of each layer."""
     rules: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Of a cache: what decides, beside the weights, what its keys and values mean (fields of the model's configuration,
-    flat). Empty if unknown; then it is not written."""
+    """Of a cache: the fields of the model's configuration, flat, that decide together with the weights what keys and
+    values mean. Empty if unknown, and then not written."""
     sha256: str = ""
-    """Digest of the body, set in files and in messages read from them; empty in one made in memory."""
+    """Digest of the body. Set in files and in messages read from files, empty in a message made in memory."""
     format_version: int = FORMAT_VERSION
     """Version of the file format."""
 
@@ -91,7 +94,7 @@ HEADER_FIELDS = {field.name for field in dataclasses.fields(Header)}
 
 
 class Message(abc.ABC):
-    """What the three kinds of message have in common."""
+    """Base class of the three kinds of message."""
 
     kind: ClassVar[Kind]
     header: Header
@@ -104,14 +107,14 @@ class Message(abc.ABC):
     @property
     @abc.abstractmethod
     def latents(self) -> int:
-        """Latents, or positions of a cache (padding included), in the body; 0 for text."""
+        """Number of latents in the body, or of positions of a cache, including padding. 0 for text."""
 
     @abc.abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """The body by name, as it is in the file."""
+        """The tensors of the body by name, as in the file."""
 
     def to_bytes(self) -> bytes:
-        """The message as a safetensors file in memory."""
+        """The message as the bytes of a safetensors file."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors().items()}
         # Layers may share their keys and values, and safetensors refuses two names of one memory.
         first = {tensor.data_ptr(): name for name, tensor in reversed(tensors.items())}
@@ -130,14 +133,14 @@ class Message(abc.ABC):
         """Write one safetensors file, atomically.
 
         Raises:
-            StorageError: the file system refused; nothing half-written is left.
+            StorageError: the file system refused. No half-written file is left behind.
         """
         write_atomically(path, self.to_bytes())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TextMessage(Message):
-    """A message in words."""
+    """A text message."""
 
     text: str
     header: Header = dataclasses.field(default_factory=Header)
@@ -161,16 +164,16 @@ class TextMessage(Message):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HiddenMessage(Message):
-    """A message of hidden states, and the words they belong to if there were any.
+    """A message of hidden states, with the text that they belong to, if there is any.
 
-    Raises MessageError if there are no latents, if a value is NaN or infinite, or if parts disagree in length.
+    Raises MessageError if there are no latents, if a value is NaN or infinite, or if parts differ in length.
     """
 
     hidden_states: Float[Tensor, "T D"]
     text: str = ""
-    """What the sender said while it had these states; empty for a thought without words."""
+    """The text that the sender wrote with these states. Empty for latent steps."""
     token_ids: tuple[int, ...] = ()
-    """The token of each latent in the sender's vocabulary; empty if unknown or wordless."""
+    """The token of each latent in the sender's vocabulary. Empty if unknown, or if no text was written."""
     header: Header = dataclasses.field(default_factory=Header)
     kind = "hidden"
 
@@ -192,7 +195,7 @@ class HiddenMessage(Message):
 
     @property
     def byte_size(self) -> int:
-        """Bytes that the receiver gets: the latents. Words and header are for people and are not counted."""
+        """Bytes that the receiver gets: the latents. Text and header are for people and do not count."""
         return self.hidden_states.numel() * self.hidden_states.element_size()
 
     @property
@@ -212,8 +215,8 @@ class HiddenMessage(Message):
 class CacheMessage(Message):
     """A KV cache as a message: keys and values of every layer, with mask, true positions and segments.
 
-    The fields are those of `interlat.engine.cache.KVCache`, as plain tensors. Keys and values are floating, or int8
-    with scales. Raises MessageError if there are no layers or positions, a value is not finite, or shapes disagree.
+    The fields are those of `interlat.engine.cache.KVCache`, as plain tensors. Keys and values are floating point, or
+    int8 with scales. Raises MessageError if there are no layers or positions, a value is not finite, or shapes differ.
     """
 
     keys: Sequence[Float[Tensor, "B H T d"]]
@@ -221,22 +224,22 @@ class CacheMessage(Message):
     values: Sequence[Float[Tensor, "B H T d"]]
     """One tensor a layer."""
     attention_mask: Bool[Tensor, "B T"]
-    """True where a sequence has something."""
+    """True where a position of a sequence is filled."""
     position_ids: Int[Tensor, "B T"]
-    """The position that each was computed at."""
+    """True position at which each was computed."""
     segment_ids: Int[Tensor, "B T"]
-    """Index into ``segment_names`` of what each position is; -1 where the mask is False."""
+    """Segment of each position, as an index into ``segment_names``. -1 where the mask is False."""
     segment_names: tuple[str, ...]
     """Names of the segments."""
     next_position: Int[Tensor, " B"]
-    """The position that the next input of each sequence takes."""
+    """Position of the next input of each sequence."""
     hidden_states: Float[Tensor, "B D"]
-    """State that predicts the next token of each sequence."""
+    """The state of each sequence that predicts its next token."""
     header: Header = dataclasses.field(default_factory=Header)
     layer_mask: Bool[Tensor, "B L T"] | None = None
-    """True where a layer may look at a position; None where all layers look at all."""
+    """True where a layer may attend to a position. None if all layers attend to all positions."""
     key_scales: Sequence[Float[Tensor, "B H T"]] = ()
-    """One tensor a layer where keys are int8: what each position of a head is multiplied by. Empty for plain keys."""
+    """One tensor a layer if keys are int8: the factor of each position of a head. Empty for floating-point keys."""
     value_scales: Sequence[Float[Tensor, "B H T"]] = ()
     """The same for values."""
     kind = "cache"
@@ -332,8 +335,8 @@ def load_message(path: str | Path) -> Message:
     """Read and check the message in the file ``path``.
 
     Raises:
-        MessageError: the file is missing, truncated, altered in any byte, of another format, empty, or holds
-            NaN or infinite values.
+        MessageError: the file is missing, truncated, altered in any byte or of another format; or the message is
+            empty, or holds NaN or infinite values.
     """
     try:
         data = Path(path).read_bytes()
@@ -343,10 +346,10 @@ def load_message(path: str | Path) -> Message:
 
 
 def from_bytes(data: bytes, source: str = "the received bytes") -> Message:
-    """The message in ``data``, the content of a message file; ``source`` names it in errors.
+    """Read the message from ``data``, the content of a message file. Errors call it ``source``.
 
     Raises:
-        MessageError: as `load_message`.
+        MessageError: as for `load_message`.
     """
     header = _read_header(data, source)
     try:

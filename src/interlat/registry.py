@@ -1,11 +1,11 @@
-"""Registries: parts that are known by a name, ours and those of other packages.
+"""Registries: parts by name, our own and those of other packages.
 
-Another package adds a part without a change here, by an entry point in its own ``pyproject.toml``::
+Another package adds a part without a change here, with an entry point in its own ``pyproject.toml``::
 
     [project.entry-points."interlat.channels"]
     whisper = "their_package.whisper:WhisperChannel"
 
-or, in a script, by ``CHANNELS.add("whisper", WhisperChannel)``.
+or, in a script, with ``CHANNELS.add("whisper", WhisperChannel)``.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,8 +21,8 @@ class Registry(Generic[Part]):
     """Named parts of one kind.
 
     Args:
-        kind: the kind in the plural, such as ``channels``; the group of the entry points is ``interlat.<kind>``.
-        ours: name -> ``module:attribute`` of the parts that come with the package, imported at their first use.
+        kind: the kind in the plural, such as ``channels``. The group of its entry points is ``interlat.<kind>``.
+        ours: ``module:attribute`` by name for the parts of this package. They are imported at their first use.
     """
 
     def __init__(self, kind: str, ours: Mapping[str, str] | None = None) -> None:
@@ -36,7 +36,7 @@ class Registry(Generic[Part]):
         """Add a part under a name.
 
         Raises:
-            InputError: the name is taken.
+            InputError: the name is already taken.
         """
         if name in self.names():
             raise InputError(f"there is already one of the {self.kind} called {name!r}; choose another name")
@@ -44,7 +44,7 @@ class Registry(Generic[Part]):
         return part
 
     def names(self) -> tuple[str, ...]:
-        """All names: ours, then those of other packages."""
+        """All names: our own, then those of other packages."""
         if not self._found:
             self._found = True
             for point in sorted(entry_points(group=f"interlat.{self.kind}")):
@@ -55,10 +55,10 @@ class Registry(Generic[Part]):
         return name in self.names()
 
     def __getitem__(self, name: str) -> Part:
-        """The part of a name.
+        """The part of this name.
 
         Raises:
-            InputError: there is none; lists those there are.
+            InputError: there is no part of this name. The error lists the names.
         """
         if name not in self.names():
             raise InputError(f"there is no {name!r} among the {self.kind}; take one of {', '.join(self.names())}")

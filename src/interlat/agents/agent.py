@@ -1,4 +1,4 @@
-"""An agent: a language model with a role, which writes messages and replies to a text with a message."""
+"""An agent: a language model with a role. It writes messages, and replies to a text with or without a message."""
 
 import dataclasses
 import functools
@@ -32,14 +32,14 @@ from interlat.states import StateAt
 from interlat.tasks.sources import PLACE_OF_TEXT, PLAN_REQUEST
 
 DEFAULT_STEPS = 8
-"""Latents of a thought where nobody says how many."""
+"""Default number of latent steps."""
 
 
 class Reply(str):
-    """What an agent answered: a string that knows whether it is whole."""
+    """An agent's answer: a string that also says whether the answer is complete."""
 
     stopped: bool
-    """True where the model ended its turn, False where it ran out of tokens or context."""
+    """True if the model ended its turn, False if it ran out of tokens or context."""
 
     def __new__(cls, text: str, stopped: bool) -> "Reply":
         reply = super().__new__(cls, text)
@@ -48,7 +48,7 @@ class Reply(str):
 
 
 def one_for_each(texts: Sequence[str], messages: Sequence[Message | None] | None) -> list[Message | None]:
-    """The message of each text, None where there is none. Raises InputError: not as many messages as texts."""
+    """The message for each text, or None. Raises InputError if there are not as many messages as texts."""
     given: list[Message | None] = [None] * len(texts) if messages is None else list(messages)
     if isinstance(texts, str) or len(given) != len(texts):
         raise InputError(f"{len(given)} messages for {len(texts)} texts, expected a list of texts and one for each")
@@ -60,15 +60,15 @@ class Agent:
     """A model that writes, thinks and replies. Raises CheckpointError if its parts do not fit each other."""
 
     engine: Engine
-    """Runs the model, with the template arguments of the settings over its own."""
+    """Runs the model. The template arguments of the settings override its own."""
     adapter: CommunicationAdapter | None = None
-    """Reads hidden messages; None if the model was not trained to."""
+    """Reads hidden messages. None if the model was not trained to read them."""
     settings: AgentSettings = dataclasses.field(default_factory=AgentSettings)
     """Prompts and sampling."""
     bridge: Bridge | None = None
-    """Of a compressed sender: what its latent steps read and give."""
+    """The bridge of a compressed sender: it makes the inputs of the latent steps and the latents that are sent."""
     reader: Reader | None = None
-    """Reads hidden messages of one sender without any training; an adapter goes before it."""
+    """Reads hidden messages of one sender without training. Not used if there is an adapter."""
 
     def __post_init__(self) -> None:
         template = self.settings.template.over(self.engine.template)
@@ -104,23 +104,24 @@ class Agent:
         seed: int = 0,
         state_at: StateAt = "before_token",
     ) -> HiddenMessage:
-        """Write a plan for ``task`` and keep the states that it was made with.
+        """Write a plan for ``task`` and keep the hidden states that it was written from.
 
         Args:
-            task: goes into the prompt template.
-            sampling: default: that of the settings.
-            max_new_tokens: at most this many tokens in the plan; by default the limit of ``sampling``. Whether the plan
-                ended by itself is under ``stopped`` in the provenance of the message.
-            seed: of a sample; greedy writing does not use it.
-            state_at: row t is the state (last layer, after the final norm) that predicted plan token t, or that
-                had just read it.
+            task: text that goes into the prompt template.
+            sampling: how the plan is decoded. The default is the sampling of the settings.
+            max_new_tokens: largest number of tokens in the plan. The default is the limit of ``sampling``. The
+                provenance of the message says under ``stopped`` whether the plan ended by itself.
+            seed: seed of a sample. Greedy decoding does not use it.
+            state_at: latent t is the state (last layer, after the final norm) that predicted plan token t
+                ("before_token"), or the state that had just read it ("after_token").
 
         Returns:
-            ``hidden_states`` [T, D] in the model's dtype, one row a token, and ``text``, what was said.
+            A message with ``hidden_states`` [T, D] in the model's dtype, one latent for each token, and the plan as
+            ``text``.
 
         Raises:
             MessageError: the plan is empty.
-            PromptError: the task is no text, or does not fit into the context.
+            PromptError: the task is not text, or does not fit into the context.
         """
         chosen = self._sampling(sampling, max_new_tokens)
         return self.write_many([task], sampling=chosen, seed=seed, state_at=state_at)[0]
@@ -136,17 +137,17 @@ class Agent:
         state_at: StateAt = "before_token",
         batch_size: int = 16,
     ) -> list[HiddenMessage]:
-        """Write a plan for each of several tasks; each message is the one that `write` makes of its task alone.
+        """Write a plan for each of several tasks. Each message is the same as `write` makes for its task alone.
 
         Args:
-            tasks: what goes into the prompt template.
+            tasks: texts that go into the prompt template.
             sampling, max_new_tokens, seed, state_at: as for `write`.
-            keys: names of the tasks, which seed their samples; by default their texts.
-            batch_size: tasks in one batch.
+            keys: names of the tasks. They seed the samples. The default is the texts of the tasks.
+            batch_size: number of tasks in one batch.
 
         Raises:
             MessageError: a plan is empty.
-            PromptError: as `write`, for any of the tasks.
+            PromptError: as for `write`, for any of the tasks.
         """
         chosen, seeds = self._sampling(sampling, max_new_tokens), [self.seed(seed, key) for key in keys or tasks]
         said = {"seed": seed, "sampling": dataclasses.asdict(chosen)}
@@ -157,32 +158,33 @@ class Agent:
         return _hidden([one for batch in made for one in batch])
 
     def think(self, task: str, steps: int | None = None, *, align: Connector | None = None) -> HiddenMessage:
-        """Think about ``task`` in latent steps, without a word.
+        """Think about ``task`` in latent steps, without writing text.
 
         Args:
-            task: goes into the prompt template.
-            steps: number of latents K, at least 1; default: the most that a compressed sender was trained with, else 8.
-            align: from a state to the next input; default: the bridge of a compressed sender, else the norm-matched
-                identity.
+            task: text that goes into the prompt template.
+            steps: number of latents K, at least 1. The default is the largest number that a compressed sender was
+                trained with, and 8 for any other model.
+            align: maps a state to the next input. The default is the bridge of a compressed sender, and the
+                norm-matched identity for any other model.
 
         Returns:
-            ``hidden_states`` [K, D] in the model's dtype: row k is the state (last layer, after the final
-            norm) after k + 1 steps, from which the next input would be made ("before_token"). Those of a compressed
-            sender are what it was trained to send to its receiver.
+            A message with ``hidden_states`` [K, D] in the model's dtype. Latent k is the state (last layer, after the
+            final norm) after k + 1 steps, from which the next input would be made ("before_token"). A compressed sender
+            gives the latents that it was trained to send to its receiver.
 
         Raises:
-            InputError: ``steps`` is no whole number.
-            MessageError: ``steps`` is below 1, which would be an empty message.
-            PromptError: the task is no text, or does not fit into the context.
+            InputError: ``steps`` is not a whole number.
+            MessageError: ``steps`` is below 1, so the message would be empty.
+            PromptError: the task is not text, or does not fit into the context.
         """
         return self.think_many([task], steps, align=align)[0]
 
     def think_many(
         self, tasks: Sequence[str], steps: int | None = None, *, align: Connector | None = None, batch_size: int = 16
     ) -> list[HiddenMessage]:
-        """Think about each of several tasks; each message is the one that `think` makes of its task alone.
+        """Think about each of several tasks. Each message is the same as `think` makes for its task alone.
 
-        Args, raises: as `think`; ``batch_size`` tasks are in one batch.
+        Arguments and errors are those of `think`. ``batch_size`` is the number of tasks in one batch.
         """
         steps = self.latent_steps(steps)
         return _hidden(
@@ -190,11 +192,11 @@ class Agent:
         )
 
     def latent_steps(self, steps: int | None = None) -> int:
-        """The number of latent steps, by default the most that a compressed sender was trained with, else 8.
+        """Check a number of latent steps, or give the default, which is that of `think`.
 
         Raises:
-            InputError: no whole number.
-            MessageError: below 1.
+            InputError: ``steps`` is not a whole number.
+            MessageError: ``steps`` is below 1.
         """
         if steps is None:
             return max(self.bridge.config.latent_steps) if self.bridge is not None else DEFAULT_STEPS
@@ -213,22 +215,22 @@ class Agent:
         max_new_tokens: int | None = None,
         seed: int = 0,
     ) -> Reply:
-        """Answer ``text``, having read ``message``; what the model thinks first is left out of the answer.
+        """Read ``message`` and answer ``text``. The answer leaves out the model's reasoning.
 
-        Warns where the answer was cut at a limit that the call did not name; `Reply.stopped` says it anyway.
+        Warns if a limit that the call did not name cut the answer. `Reply.stopped` tells it in any case.
 
         Args:
-            text: the first user turn. For several use `reply_many`.
-            message: nothing, words, or hidden states; see `prompt`.
-            sampling: default: that of the settings.
-            max_new_tokens: at most this many tokens, thoughts included; by default the limit of ``sampling``.
-            seed: of a sample; greedy decoding does not use it.
+            text: the first user turn. Use `reply_many` for several texts.
+            message: a text, hidden or cache message, or None; see `prompt`.
+            sampling: how the reply is decoded. The default is the sampling of the settings.
+            max_new_tokens: largest number of tokens, including the reasoning. The default is the limit of ``sampling``.
+            seed: seed of a sample. Greedy decoding does not use it.
 
         Raises:
-            CheckpointError: a hidden message, but this agent has no adapter to read it.
-            MessageError: the message does not fit the sender, layer, norm or state_at that the adapter was
-                trained with; or the reply ends inside a thought, so that there is no answer.
-            PromptError: text or message is no text, or they do not fit into the context.
+            CheckpointError: the message is hidden, but this agent has neither an adapter nor a connector to read it.
+            MessageError: this agent cannot read the message, see `check`; or the reply ends before its reasoning does,
+                so there is no answer.
+            PromptError: the text or the text message is not text, or they do not fit into the context.
         """
         limit = self._sampling(sampling, max_new_tokens)
         prompts, memory = self.prompts([text], [message])
@@ -256,20 +258,20 @@ class Agent:
         seed: int = 0,
         batch_size: int = 16,
     ) -> list[Reply]:
-        """Answer several texts at once; each answer is the one that `reply` gives to its text alone.
+        """Answer several texts at once. Each answer is the same as `reply` gives to its text alone.
 
         Args:
             texts: the first user turns.
-            messages: one for each text, or None for none.
+            messages: one for each text; None sends no messages.
             sampling, max_new_tokens, seed: as for `reply`.
-            batch_size: answers in one batch; the next text takes the place of one that is answered.
+            batch_size: number of answers in one batch. When one is finished, the next text takes its place.
 
         Returns:
-            The answers, in order. One whose thought does not end is empty, and its `Reply.stopped` False.
+            The answers, in order. If the reasoning does not end, the answer is empty and its `Reply.stopped` is False.
 
         Raises:
-            InputError: not as many messages as texts.
-            CheckpointError, MessageError, PromptError: as `reply`, for any of them, before anything is answered.
+            InputError: there are not as many messages as texts.
+            CheckpointError, MessageError, PromptError: as for `reply`, for any of them, before anything is answered.
         """
         given = one_for_each(texts, messages)
         prompts, memory = self.prompts(texts, given)
@@ -292,14 +294,13 @@ class Agent:
     def prompt(self, text: str, message: Message | None = None, *, default_template: str = "{text}") -> list[Part]:
         """The opening of a conversation, ready for `Engine.prefill`.
 
-        The message is at the end of the first user turn: ``text message_prefix <bop> message <eop>``. An agent
-        that was trained with messages sees ``<bop><eop>`` also where there is none; to any other model a text
-        message is plain text after the prefix. A cache message is no part of the prompt, it comes before it: see
-        `prompts`. Control tokens written in the text or in a message are words like any others, unless the settings
-        allow them.
+        The message ends the first user turn: ``text message_prefix <bop> message <eop>``. An agent that was trained
+        with messages sees ``<bop><eop>`` even if there is no message. Any other model reads a text message as plain
+        text after the prefix. A cache message is not part of the prompt but comes before it, see `prompts`. Control
+        tokens written in the text or in a message are read as plain text, unless the settings allow them.
 
         Raises:
-            CheckpointError, MessageError, PromptError: as `reply`.
+            CheckpointError, MessageError, PromptError: as for `reply`.
         """
         return self._opening(text, message, self.read_many([message])[0], default_template)
 
@@ -309,15 +310,15 @@ class Agent:
         messages: Sequence[Message | None],
         latents: Sequence[Tensor | None] | None = None,
     ) -> tuple[list[list[Part]], KVCache | None]:
-        """The openings of several conversations, and the caches of their messages that they continue, if any.
+        """The openings of several conversations, and the KV cache of their messages that they continue, if any.
 
         Args:
             texts: the first user turns.
-            messages: one for each.
-            latents: what `read_many` makes of the messages; None lets it.
+            messages: one for each text.
+            latents: the result of `read_many` for the messages. None calls it here.
 
         Raises:
-            CheckpointError, MessageError, PromptError: as `reply`.
+            CheckpointError, MessageError, PromptError: as for `reply`.
             InputError: only some of the messages are caches.
         """
         read = self.read_many(messages) if latents is None else latents
@@ -327,7 +328,7 @@ class Agent:
         return openings, caches_of(self, messages)
 
     def task_prompt(self, task: str) -> list[Part]:
-        """What a sender reads about a task. Raises PromptError if the task is no text."""
+        """The prompt that a sender reads for a task. Raises PromptError if the task is not text."""
         return self.prompt(task, default_template=PLAN_REQUEST)
 
     def _opening(
@@ -347,10 +348,10 @@ class Agent:
         return chat_prompt(self.chat, content, system=self.settings.system_prompt)
 
     def with_connector(self, connector: str, sender: Engine) -> "Agent":
-        """The same receiver, untrained, that reads the hidden states of ``sender`` through a connector.
+        """A copy of this receiver that reads the hidden states of ``sender`` through a connector, without training.
 
         Raises:
-            InputError: it has an adapter of its own, or there is no such connector between these two.
+            InputError: this agent has its own adapter, or there is no such connector between these two models.
         """
         if self.adapter is not None:
             raise InputError(
@@ -362,52 +363,52 @@ class Agent:
     def converse(
         self, texts: Sequence[str], messages: Sequence[Message | None] | None = None, *, spare: int = 0
     ) -> Talk:
-        """Open several conversations, one batch; each goes as it would alone.
+        """Open several conversations as one batch. Each conversation goes as it would alone.
 
         Args:
             texts: the first user turns.
-            messages: one for each text, or None for none.
-            spare: tokens of a reply that room is kept for, so that writing it copies nothing.
+            messages: one for each text; None sends no messages.
+            spare: positions to preallocate for a reply, so that writing it copies nothing.
 
         Raises:
-            CheckpointError, MessageError, PromptError: as `reply`.
+            CheckpointError, MessageError, PromptError: as for `reply`.
         """
         return Conversations(self, texts, [None] * len(texts) if messages is None else messages, spare)
 
     def written(self, tasks: Sequence[str], sampling: Sampling, seeds: Sequence[int]) -> list[SenderOutput]:
-        """Write a plan for each task, one batch, each with its seed: what a channel sends is made of this.
+        """Write a plan for each task as one batch, each with its own seed. Channels make their messages from these.
 
         Raises:
-            PromptError: as `write`, for any of the tasks.
+            PromptError: as for `write`, for any of the tasks.
         """
         return write(self, tasks, sampling, seeds)
 
     def check_sends(self, channel: str, kind: str) -> None:
-        """Check that it can send over a channel of some kind, before any message is made.
+        """Check that this agent can send over a channel of this kind, before any message is made.
 
         Raises:
-            MessageError: its model gives words only.
+            MessageError: its model gives text only.
         """
 
     def check_speaks(self) -> None:
-        """Check that it can hold a conversation. Raises PromptError if the tokenizer has no chat template."""
+        """Check that this agent can hold a conversation. Raises PromptError if the tokenizer has no chat template."""
         _ = self.chat
 
     @property
     def number_format(self) -> str:
-        """What its model computes in, such as bfloat16."""
+        """Number format that its model computes in, such as bfloat16."""
         return self.engine.number_format
 
     @property
     def chat(self) -> ChatFormat:
-        """How it writes conversations. Raises PromptError if the tokenizer has no chat template."""
+        """The chat format of its prompts. Raises PromptError if the tokenizer has no chat template."""
         return self.engine.chat
 
     def read_many(self, messages: Sequence[Message | None]) -> list[Float[Tensor, "_ D"] | None]:
-        """The input rows for each of several messages that is a hidden one, None for the others; one batch.
+        """The input embeddings of each hidden message, made as one batch. None for messages of other kinds.
 
         Raises:
-            CheckpointError, MessageError: as `reply`.
+            CheckpointError, MessageError: as for `reply`.
         """
         hidden = {number: one for number, one in enumerate(messages) if isinstance(one, HiddenMessage)}
         read: list[Tensor | None] = [None] * len(messages)
@@ -435,14 +436,15 @@ class Agent:
         return self.reader.connector(rows.float(), mask).to(self.engine.dtype)
 
     def check(self, header: Header) -> None:
-        """Check that this agent can read messages with such a header, before any is made or used.
+        """Check that this agent can read messages with this header, before any message is made or used.
 
-        A text is read by every agent that was not trained to do without messages.
+        Every agent reads text, unless it was trained without messages.
 
         Raises:
-            CheckpointError: a hidden message, but this agent has neither an adapter nor a reader for it.
-            MessageError: another sender, layer, norm or state_at than the adapter was trained with, or the cache of
-                another model; names everything that differs.
+            CheckpointError: the message is hidden, but this agent has neither an adapter nor a reader for it.
+            MessageError: the sender, layer, norm or state_at is not the one that the adapter was trained with, or the
+                cache or the input embeddings come from another model, or the message is text and the agent was trained
+                without messages. The error names everything that differs.
         """
         if header.kind == "hidden" and header.layer == EMBEDDINGS_LAYER:
             if header.weights_fingerprint != self.engine.weights_fingerprint:
@@ -476,7 +478,7 @@ class Agent:
 
     @property
     def marks_messages(self) -> bool:
-        """Whether it was trained with messages, and so sees their delimiters also where there is none."""
+        """Whether it was trained with messages. If so, its prompts have the delimiters even without a message."""
         return self.adapter is not None or bool(self.settings.message_kind)
 
     @property
@@ -492,11 +494,11 @@ class Agent:
 
     @functools.cached_property
     def identity(self) -> NormMatchedIdentity:
-        """The connector of untrained latent steps: a state with the norm of an embedding."""
+        """The connector of untrained latent steps: the state, rescaled to the norm of an embedding."""
         return NormMatchedIdentity.of_embeddings(self.engine.input_embeddings)
 
     def seed(self, seed: int, key: str) -> int:
-        """The seed of a sample of this agent, from the seed of a run and the name of what it is about."""
+        """The seed of one sample of this agent, from the seed of the run and the name of the task."""
         return row_seed(seed, key, self.settings.role)
 
 

@@ -1,4 +1,4 @@
-"""What is in a message: the tokens that each row would say under the language-model head."""
+"""Shows the content of a hidden message: the logit lens of each latent, its most probable tokens under the LM head."""
 
 import dataclasses
 import io
@@ -18,44 +18,44 @@ PRINTED_WIDTH = 120
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A token that a row may say."""
+    """One of the most probable tokens of a latent."""
 
     token_id: int
     """Id in the model's vocabulary."""
     text: str
     """The token as text."""
     probability: float
-    """Softmax over the whole vocabulary."""
+    """Its probability, from the softmax over the whole vocabulary."""
 
 
 @dataclasses.dataclass(frozen=True)
 class InspectedRow:
-    """What one row of a message says."""
+    """The logit lens of one latent of a message."""
 
     index: int
-    """Row t."""
+    """Index t of the latent."""
     token: str
-    """The token that was said with this row; empty if none was."""
+    """The token that the sender wrote with this latent. Empty if it wrote none."""
     candidates: tuple[Candidate, ...]
     """The most probable tokens, best first."""
     entropy: float
     """Entropy of the distribution over all tokens, in nats."""
     norm: float
-    """Euclidean norm of the row."""
+    """Euclidean norm of the latent."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """A message row by row; prints as a table, on a terminal (`rich`) or as text."""
+    """The logit lens of a whole message, latent by latent. It prints as a table, on a terminal (`rich`) or as text."""
 
     text: str
-    """What the sender said."""
+    """The text that the sender wrote."""
     model: str
-    """The model whose head was used."""
+    """Name of the model whose head was used."""
     same_model: bool
-    """Whether that model made the message; another model's head says little about it."""
+    """Whether that model made the message. The head of another model says little about it."""
     rows: tuple[InspectedRow, ...]
-    """One entry a message row."""
+    """One entry for each latent."""
 
     def __rich__(self) -> Table:
         made = "" if self.same_model else " (not the model that made the message)"
@@ -83,19 +83,19 @@ class Inspection:
 
 
 def inspect(message: Message, model: Agent | Engine, *, top_k: int = 5) -> Inspection:
-    """Decode every row of a hidden message with the head of ``model``, which should be its sender.
+    """Decode every latent of a hidden message with the LM head of ``model``, which should be its sender (logit lens).
 
-    ``p_t = softmax(W_out h_t)``; a row after the final norm is exactly what the head sees, so for a written
-    plan the first candidate of row t is the token that greedy decoding said.
+    ``p_t = softmax(W_out h_t)``. The head reads exactly these states, those after the final norm. So if a plan was
+    written greedily with ``state_at`` "before_token", the first candidate of latent t is plan token t.
 
     Args:
         message: a hidden message with states after the final norm.
         model: the agent or engine whose head and vocabulary are used.
-        top_k: candidates a row.
+        top_k: number of candidates for each latent.
 
     Raises:
-        MessageError: not a hidden message, not after the final norm, or of another hidden size than the
-            model's.
+        MessageError: the message is not hidden, its states are not those of the last layer after the final norm, or
+            its hidden size is not the model's.
         InputError: ``top_k`` is below 1.
     """
     engine = model.engine if isinstance(model, Agent) else model
@@ -134,5 +134,5 @@ def inspect(message: Message, model: Agent | Engine, *, top_k: int = 5) -> Inspe
 
 
 def visible(token: str) -> str:
-    """A token as it can be printed."""
+    """The token with unprintable characters escaped."""
     return repr(token)[1:-1] if not token.isprintable() else token

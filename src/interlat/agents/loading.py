@@ -1,4 +1,4 @@
-"""Loading an agent: a model with what interlat keeps beside it."""
+"""Loads an agent: a model and the files that interlat keeps beside it."""
 
 import dataclasses
 from pathlib import Path
@@ -26,25 +26,25 @@ def load(
     engine: str = "hf",
     base_url: str = "",
 ) -> Agent:
-    """Load an agent: any Hugging Face causal language model or GGUF file, with what interlat keeps beside it.
+    """Load an agent: any Hugging Face causal language model or GGUF file, with the files that interlat keeps beside it.
 
-    ``openai:NAME`` is a model behind an OpenAI-compatible server, which writes and replies in words alone; its number
-    format and device are the server's affair.
+    ``openai:NAME`` is a model behind an OpenAI-compatible server. It sends and reads text only, and the server chooses
+    its number format and device.
 
-    Beside the model in its folder may stand ``adapter.safetensors`` (it reads hidden messages), ``bridge.safetensors``
+    The model's folder may also hold ``adapter.safetensors`` (the model reads hidden messages), ``bridge.safetensors``
     (it was trained to send a few latents) and ``agent.json`` (role, prompts, sampling; see `AgentSettings`).
 
     Args:
-        path_or_hub_id: a directory, a GGUF file (that file alone), a name of `interlat models list` or a hub id, see
-            `interlat.engine.hf.HFEngine.load`.
+        path_or_hub_id: a directory, a GGUF file (only that file is used), a name from `interlat models list` or a hub
+            id; see `interlat.engine.hf.HFEngine.load`.
         dtype, device, trust_remote_code: see `interlat.engine.hf.HFEngine.load`.
-        template: arguments of the chat template, over those in ``agent.json``.
-        engine: what runs the model, by its name among `interlat.engine.protocol.ENGINES`.
-        base_url: of an ``openai:`` model, see `interlat.engine.openai.OpenAIEngine`.
+        template: arguments of the chat template. They override those in ``agent.json``.
+        engine: name of the engine that runs the model, from `interlat.engine.protocol.ENGINES`.
+        base_url: address of the server of an ``openai:`` model, see `interlat.engine.openai.OpenAIEngine`.
 
     Raises:
         InputError: there is no such engine.
-        CheckpointError: no usable model in that place, or its parts are damaged or do not fit each other.
+        CheckpointError: there is no usable model in that place, or its parts are damaged or do not fit each other.
     """
     place = at_home(path_or_hub_id)
     if place.startswith(REMOTE):
@@ -67,15 +67,15 @@ def load(
 
 
 def load_engine(place: str, template: TemplateOptions | None = None, **options: Any) -> tuple[Engine, AgentSettings]:
-    """The model of an agent, which writes prompts as in its training, and its settings.
+    """Load the engine of an agent and its settings; the engine writes prompts as in the model's training.
 
     Args:
         place: a directory or a hub id.
-        template: arguments of the chat template, over those in ``agent.json``.
-        options: passed on to `interlat.engine.protocol.load_model`, ``engine`` among them.
+        template: arguments of the chat template. They override those in ``agent.json``.
+        options: passed on to `interlat.engine.protocol.load_model`, including ``engine``.
 
     Raises:
-        CheckpointError: no usable model in that place, or ``agent.json`` is damaged.
+        CheckpointError: there is no usable model in that place, or ``agent.json`` is damaged.
     """
     engine = load_model(place, **options)
     settings = AgentSettings.beside(place)

@@ -1,1 +1,1 @@
-"""Channels: what travels from a sender to a receiver."""
+"""Channels: the ways to send a message from a sender to a receiver."""

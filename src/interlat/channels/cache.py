@@ -1,4 +1,4 @@
-"""The sender's KV cache, which the receiver continues (LatentMAS, arXiv 2511.20639)."""
+"""Sends the sender's KV cache, which the receiver continues (LatentMAS, arXiv 2511.20639)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,10 +11,10 @@ from interlat.messages import Header
 
 
 class CacheChannel(Channel):
-    """Keys and values of all that the sender has read and done travel; sender and receiver are one model.
+    """Sends the keys and values of everything that the sender has read and made. Both agents have the same model.
 
     Args:
-        argument: K: the sender takes K latent steps. Empty: it writes a plan.
+        argument: K for K latent steps. Empty lets the sender write a plan.
     """
 
     kind = "cache"

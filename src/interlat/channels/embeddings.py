@@ -15,10 +15,10 @@ from interlat.reasoning import final_part
 
 
 class EmbeddingsChannel(Channel):
-    """The sender writes a plan, and the input embeddings of its words travel, one latent a token.
+    """The sender writes a plan and sends the input embeddings of its tokens, one latent for each token.
 
-    To a receiver with the same weights they are the words themselves, so it answers as it does over the channel
-    ``text``. If it does not, latents are not arriving as they were sent, and no training will fix that.
+    A receiver with the same weights reads them exactly like the words, so it answers as over the channel ``text``. If
+    it does not, latents do not arrive as they were sent, and no training will fix that.
     """
 
     name = "embeddings"
@@ -32,7 +32,7 @@ class EmbeddingsChannel(Channel):
         return [replace(one, message=_embedded(sender, one)) for one in made]
 
     def message(self, made: SenderOutput, options: SendOptions) -> Message | None:
-        """The rows in the number format of the model, since they are to be exactly what it would read."""
+        """The message in the number format of the model, so that it is exactly what the model would read."""
         return made.message
 
     def header(self, sender: Agent) -> Header:

@@ -1,4 +1,4 @@
-"""The hidden states of a written plan (Interlat, arXiv 2511.09149)."""
+"""Sends the hidden states of a written plan (Interlat, arXiv 2511.09149)."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from interlat.messages import Header
 
 
 class HiddenChannel(Channel):
-    """The sender writes a plan, and its last layer's states travel instead of the words, one latent a token."""
+    """The sender writes a plan and sends its last layer's states instead of the words, one latent for each token."""
 
     name = "hidden"
     kind = "hidden"

@@ -1,4 +1,4 @@
-"""No message: what the receiver does alone."""
+"""Sends no message: the receiver works alone."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from interlat.channels.protocol import Channel, SendOptions
 
 
 class NoChannel(Channel):
-    """Nothing travels, and the sender does nothing."""
+    """The sender does nothing and sends nothing."""
 
     name = source = "none"
     kind = "none"

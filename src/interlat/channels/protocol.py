@@ -1,4 +1,4 @@
-"""The protocol of every channel, and the registry that knows them by name."""
+"""The base class of every channel, and the registry of channels by name."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,32 +19,32 @@ Kind = Literal["none", "text", "hidden", "cache"]
 
 @dataclass(frozen=True)
 class SendOptions:
-    """How senders send."""
+    """How senders make their messages."""
 
     sampling: Sampling = field(default_factory=Sampling)
-    """How a plan is written."""
+    """How a plan is decoded."""
     seed: int = 0
-    """Of sampled plans."""
+    """Seed of sampled plans."""
     dtype: torch.dtype | None = torch.bfloat16
-    """Number format in which hidden states travel; None keeps the number format of the sender's model."""
+    """Number format in which hidden states are sent. None keeps the number format of the sender's model."""
 
 
 class Channel:
-    """What a sender makes of its texts, and how it becomes a message. Here the sender writes a plan.
+    """What a sender does with its texts, and how the output becomes a message. Here the sender writes a plan.
 
     Args:
         argument: the part of the name after the colon, or an empty string.
 
     Raises:
-        InputError: an argument that makes no sense to the channel, such as any to one that takes none.
+        InputError: the channel does not take this argument, or takes none.
     """
 
     name: str
-    """As the user writes it, such as ``thought:8``."""
+    """Name as the user writes it, such as ``thought:8``."""
     kind: Kind
-    """What the receiver gets."""
+    """Kind of message that the receiver gets."""
     source: str = "write"
-    """What the sender does. Channels of one source share what it made."""
+    """Name of what the sender does. Channels with the same source share the sender's output."""
 
     def __init__(self, argument: str = "") -> None:
         if argument:
@@ -53,17 +53,17 @@ class Channel:
     def make(
         self, sender: Agent, texts: Sequence[str], keys: Sequence[str], options: SendOptions
     ) -> list[SenderOutput]:
-        """Let the sender work on some texts, one batch; ``keys`` seed its samples."""
+        """Run the sender on some texts as one batch. ``keys`` seed its samples."""
         return sender.written(texts, options.sampling, [sender.seed(options.seed, key) for key in keys])
 
     def message(self, made: SenderOutput, options: SendOptions) -> Message | None:
-        """What travels of it, hidden states in their number format; None where nothing does."""
+        """The message of one output, with hidden states in the number format of the options. None sends nothing."""
         if not isinstance(made.message, HiddenMessage) or options.dtype is None:
             return made.message
         return replace(made.message, hidden_states=made.message.hidden_states.to(options.dtype))
 
     def header(self, sender: Agent) -> Header | None:
-        """The header that its messages will have, to be checked before any is made; None where no message travels."""
+        """The header that its messages will have, for checks before any message is made. None if it sends nothing."""
         assert self.kind != "none", "has a header of its own"
         return replace(header_of(sender.engine), kind=self.kind)
 
@@ -79,21 +79,21 @@ CHANNELS: Registry[Callable[[str], Channel]] = Registry(
         "cache": "interlat.channels.cache:CacheChannel",
     },
 )
-"""Name -> what makes the channel of the argument behind a colon, which is empty where there is none."""
+"""Channels by name. Each is called with the argument after the colon, or with an empty string if there is none."""
 
 
 def channel_named(name: str) -> Channel:
     """The channel ``name`` or ``name:argument``.
 
     Raises:
-        InputError: there is none, or the argument makes no sense to it.
+        InputError: there is no such channel, or it does not take this argument.
     """
     base, _, argument = name.partition(":")
     return CHANNELS[base](argument)
 
 
 def whole_number(channel: str, argument: str) -> int:
-    """The number of latent steps behind a colon. Raises InputError if it is none."""
+    """The number of latent steps after the colon. Raises InputError if it is not a whole number of at least 1."""
     if not argument.isdecimal() or int(argument) < 1:
         raise InputError(
             f"channel {channel}:{argument} needs a number of latent steps of at least 1, as in {channel}:8"

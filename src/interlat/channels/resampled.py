@@ -1,4 +1,4 @@
-"""A written plan's states, resampled to a few latents by a trained Perceiver resampler."""
+"""Sends a few latents that a trained Perceiver resampler makes from the states of a written plan."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,11 +19,11 @@ RESAMPLING = "resampling"
 
 
 class ResampledChannel(HiddenChannel):
-    """The sender writes a plan, and K latents that a resampler makes of its states travel.
+    """The sender writes a plan, and a resampler compresses its states into the K latents that are sent.
 
     Args:
         latents: K.
-        resampler: trained with this sender for this receiver.
+        resampler: the resampler that was trained with this sender for this receiver.
     """
 
     def __init__(self, latents: int, resampler: Resampler) -> None:
@@ -58,7 +58,7 @@ class ResampledChannel(HiddenChannel):
         return made.message
 
     def header(self, sender: Agent) -> Header:
-        """See `Channel.header`. Raises InputError: the resampler was trained on the states of another sender."""
+        """See `Channel.header`. Raises InputError if the resampler was trained on the states of another sender."""
         trained, found = self.resampler.config.sender_fingerprint, sender.engine.weights_fingerprint
         if trained not in ("", found):
             raise InputError(

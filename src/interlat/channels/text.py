@@ -1,4 +1,4 @@
-"""A plan in words."""
+"""Sends a plan as text."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,10 +12,10 @@ from interlat.reasoning import final_part
 
 
 class TextChannel(Channel):
-    """The sender writes, and the final part of what it wrote travels, without its thoughts.
+    """The sender writes a plan and sends its final part, without the reasoning before it.
 
     Args:
-        argument: ``sampled`` samples the plan at temperature 1, whatever the options say.
+        argument: ``sampled`` samples the plan at temperature 1 and overrides the temperature of the options.
     """
 
     kind = "text"

@@ -1,4 +1,4 @@
-"""K latent steps: of a compressed sender through its bridge, of any other model untrained."""
+"""Sends K latent steps: a compressed sender takes them with its bridge, any other model without training."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,11 +10,11 @@ from interlat.messages import Header
 
 
 class ThoughtChannel(Channel):
-    """The sender takes K latent steps without a word, and their states travel.
+    """The sender takes K latent steps without writing text, and sends their states.
 
     Args:
-        argument: K; 8 where it is empty.
-        trained: False takes untrained steps, with the norm-matched identity, also where the sender has a bridge.
+        argument: K. Empty means 8.
+        trained: False takes untrained steps with the norm-matched identity, even if the sender has a bridge.
     """
 
     kind = "hidden"

@@ -1,4 +1,4 @@
-"""The communication adapter of Interlat: a trained map from a sender's message to a receiver's input rows."""
+"""The communication adapter of Interlat: a trained map from a sender's message to a receiver's input embeddings."""
 
 import dataclasses
 import math
@@ -24,10 +24,10 @@ LOWEST = torch.finfo(torch.float32).min
 
 @dataclasses.dataclass(frozen=True)
 class AdapterConfig:
-    """What an adapter is made of, and which messages it was trained to read."""
+    """Shape of an adapter, and the messages that it was trained to read."""
 
     source_size: int
-    """Hidden size of the sender's message rows."""
+    """Size of the sender's latents."""
     target_size: int
     """Hidden size of the receiver's input embeddings."""
     heads: int = 8
@@ -35,33 +35,33 @@ class AdapterConfig:
     dropout: float = 0.1
     """Dropout on the attention weights, in training mode only."""
     project_input: bool = False
-    """Project the rows before anything else even where both sizes are equal (published: only where they differ). Two
-    models trained apart have no basis in common, and `align` puts the map between them there."""
+    """Project the latents first, even if both sizes are equal (published: only if they differ). Two models that were
+    trained separately have no common basis. `align` writes the map between them into this projection."""
     positions: Positions = "none"
-    """Positional code on the message rows. "none" (as published): the adapter commutes with any permutation
-    of the rows, and their order enters only through the receiver's own positions."""
+    """Positional code on the latents. "none" (as published): the adapter commutes with any permutation of the latents,
+    and their order enters only through the receiver's own positions."""
     input_scale: float = 0.2
     """Initial value of the learnable scale in front of the projection (published: 0.2)."""
     output_scale: float = 0.1
-    """Initial value of the learnable scale of the output (published: 0.1); `calibrate` sets it from data."""
+    """Initial value of the learnable scale of the output (published: 0.1). `calibrate` sets it from data."""
     bop_token: str = "<bop>"
     """Token that opens a message in the receiver's prompt."""
     eop_token: str = "<eop>"
     """Token that closes a message in the receiver's prompt."""
     layer: int = -1
-    """Layer of the sender whose states were trained on; -1 is the last one."""
+    """Layer of the sender whose states it was trained on. -1 is the last one."""
     norm: Norm = "post"
     """Whether the states were taken after ("post") or before ("pre") the final norm."""
     state_at: StateAt = "before_token"
-    """Row t is the state that predicted token t ("before_token") or that had just read it ("after_token")."""
+    """Latent t is the state that predicted token t ("before_token") or that had just read it ("after_token")."""
     sender: str = ""
-    """Name of the sending model, for error texts."""
+    """Name of the sender's model, for error messages."""
     sender_fingerprints: tuple[str, ...] = ()
-    """Weight fingerprints of the senders trained on; empty accepts any sender of the right size."""
+    """Fingerprints of the weights of the senders that it was trained on. Empty accepts any sender of the right size."""
     sender_tokenizer_fingerprint: str = ""
-    """Tokenizer fingerprint of those senders; empty accepts any."""
+    """Fingerprint of those senders' tokenizer. Empty accepts any."""
     max_rows: int | None = None
-    """Longest message seen in training; a longer one is refused. None: no limit."""
+    """Length of the longest message in training. A longer message is refused. None means no limit."""
 
     def __post_init__(self) -> None:
         check_range(self, "[1, inf)", "source_size", "target_size", "heads", "max_rows", owner="adapter")
@@ -77,11 +77,11 @@ class AdapterConfig:
         """Check, before the body is used, that a receiver with this adapter was trained to read a message.
 
         Args:
-            header: of the message.
-            name: what the error text calls the message.
+            header: header of the message.
+            name: name of the message in the error.
 
         Raises:
-            MessageError: names in one sentence everything that does not fit.
+            MessageError: the message does not fit. The error names all misfits in one sentence.
         """
         check_states(
             self,
@@ -111,13 +111,13 @@ class AdaptiveProjection(nn.Module):
         nn.init.zeros_(self.contract.bias)
 
     def forward(self, rows: Float[Tensor, "B K D"]) -> Float[Tensor, "B K D"]:
-        """The projected rows, float32."""
+        """The projected latents, float32."""
         scaled = self.input_scale * rows
         return self.output_scale * (scaled + self.contract(self.norm(functional.gelu(self.expand(scaled)))))
 
 
 class MessageAttention(nn.Module):
-    """Multi-head self-attention of all message rows to all real message rows: no causality, no positions."""
+    """Multi-head self-attention from all latents to all real latents of a message, without causality or positions."""
 
     def __init__(self, size: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class MessageAttention(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def forward(self, rows: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"]) -> Float[Tensor, "B K D"]:
-        """Attention output, float32; ``mask`` is True where a row is real."""
+        """Attention output, float32. ``mask`` is False for padding."""
         batch, count, size = rows.shape
         packed = self.queries_keys_values(rows).view(batch, count, 3, self.heads, size // self.heads)
         queries, keys, values = packed.permute(2, 0, 3, 1, 4)
@@ -143,10 +143,10 @@ class MessageAttention(nn.Module):
 
 
 def sinusoidal_code(mask: Bool[Tensor, "B K"], size: int) -> Float[Tensor, "B K D"]:
-    """Sines and cosines of the index of each real row among the real rows of its message.
+    """Sines and cosines of the index of each real latent among the real latents of its message.
 
-    ``code[2i] = sin(t / 10000^(2i/D))``, ``code[2i+1] = cos(...)`` (Vaswani et al., 2017). Counting real rows
-    only makes the code independent of the side and the amount of padding.
+    ``code[2i] = sin(t / 10000^(2i/D))``, ``code[2i+1] = cos(...)`` (Vaswani et al., 2017). Padding is not counted, so
+    the code does not depend on the side or the amount of padding.
     """
     index = (mask.long().cumsum(dim=1) - 1).clamp_min(0).float()
     even = torch.arange(0, size, 2, device=mask.device, dtype=torch.float32)
@@ -155,14 +155,14 @@ def sinusoidal_code(mask: Bool[Tensor, "B K"], size: int) -> Float[Tensor, "B K 
 
 
 class CommunicationAdapter(StoredModule):
-    """From message rows ``[B, K, D_source]`` to rows ``[B, K, D_target]`` for the receiver's prompt.
+    """Maps latents ``[B, K, D_source]`` to embeddings ``[B, K, D_target]`` for the receiver's prompt.
 
     ``x = project(h)`` (if the sizes differ or ``project_input``); ``n = LN(x) (+ positions)``;
     ``o = LN(n + attention(n))``; ``z = s_out * (r + W2 LN(GELU(W1 r)))`` with ``r = s_in * o``.
     Layer norm epsilons 1e-6, 1e-6 and 1e-5.
-    Source: Interlat (arXiv 2511.09149), section 3 and the released code, with these differences: padded rows
-    are masked, parameters and arithmetic are float32 whatever surrounds them (bfloat16 steps are too coarse
-    for the scalars and norms to learn at all), and dropout is off in eval mode.
+    Source: Interlat (arXiv 2511.09149), section 3 and the released code, with these differences: padding is masked,
+    parameters and arithmetic are always float32 (bfloat16 steps are too coarse for the scalars and norms to learn at
+    all), and dropout is off in eval mode.
     """
 
     FILE = "adapter.safetensors"
@@ -195,15 +195,15 @@ class CommunicationAdapter(StoredModule):
         *,
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "B K D_target"]:
-        """The input rows of the receiver.
+        """The input embeddings of the receiver.
 
         Args:
-            hidden_states: message rows of any floating dtype; what stands in padding rows does not matter.
-            mask: True where a row is real; None if all are. Padding may stand on either side.
+            hidden_states: latents of any floating dtype. The values of padding do not matter.
+            mask: True for real latents, False for padding, which may be on either side. None if all are real.
             dtype: dtype of the result, that is, of the receiver's embeddings.
 
         Returns:
-            Rows in ``dtype``, zeros where ``mask`` is False; K = 0 gives ``[B, 0, D_target]``.
+            Embeddings in ``dtype``, zeros where ``mask`` is False. K = 0 gives ``[B, 0, D_target]``.
 
         Raises:
             InputError: the shapes do not fit the adapter or each other.
@@ -237,16 +237,16 @@ class CommunicationAdapter(StoredModule):
         hidden_states: Float[Tensor, "B K D_source"],
         mask: Bool[Tensor, "B K"] | None = None,
     ) -> float:
-        """Set the output scale so that the output on sample messages is as large as token embeddings are.
+        """Set the output scale so that the output on sample messages is as large as token embeddings.
 
-        ``s_out := s_out * embedding_rms / rms(output)``, the root mean square over real rows in eval mode.
-        Call it before training; without it the published value (`AdapterConfig.output_scale`, 0.1) stays,
-        which gives an RMS near 0.02.
+        ``s_out := s_out * embedding_rms / rms(output)``, with the root mean square over real latents in eval mode.
+        Call it before training. Without it the published value (`AdapterConfig.output_scale`, 0.1) stays, which gives
+        an RMS near 0.02.
 
         Args:
             embedding_rms: root mean square of the receiver's token embedding table.
             hidden_states: sample messages of the sender.
-            mask: True where a row is real.
+            mask: True for real latents.
 
         Returns:
             The new output scale.
@@ -272,12 +272,13 @@ class CommunicationAdapter(StoredModule):
 
     @torch.no_grad()
     def largest_move(self, rows: Float[Tensor, "N D_source"], learning_rate: float) -> float:
-        """How far one step of Adam can move what the input projection makes of message rows, relative to its size.
+        """How far one step of Adam can move the output of the input projection, relative to the output's size.
 
-        Adam moves each weight by about the learning rate, whatever the size of its gradient. With all signs of one
-        kind a component of ``W h`` moves by ``learning_rate * |h|_1``; returned is the mean of that over the rows,
+        Adam moves each weight by about the learning rate, whatever the size of its gradient. If all signs agree, a
+        component of ``W h`` moves by ``learning_rate * |h|_1``. The result is the mean of this over the latents,
         divided by the root mean square of ``W h + b``. It grows with the width of the sender and with the size of its
-        states, so a rate that is good for one pair is not for another: near 1 an aligned map is gone after a step.
+        states, so a learning rate that suits one pair of models may not suit another. Near 1, one step destroys an
+        aligned map.
 
         Raises:
             InputError: there is no input projection.
@@ -292,23 +293,24 @@ class CommunicationAdapter(StoredModule):
     def align(
         self, rows: Float[Tensor, "N D_source"], targets: Float[Tensor, "N D_target"], ridge: float = 0.01
     ) -> float:
-        """Begin with the linear map that brings message rows nearest to input rows that the receiver knows.
+        """Initialise the adapter with the linear map that brings latents closest to embeddings that the receiver knows.
 
-        ``W, b := argmin sum |W h + b - t|^2 + N ridge |W|^2`` becomes the input projection, and the attention begins
-        silent, so that ``adapter(h)`` is the normed ``W h + b`` plus a small perturbation. Call it before `calibrate`.
-        The map is that of LatentMAS (arXiv 2511.20639, section 3.1), there solved in closed form from one model's own
-        embeddings and here from pairs of rows, so that sender and receiver may differ.
+        ``W, b := argmin sum |W h + b - t|^2 + N ridge |W|^2`` becomes the input projection, and the attention output
+        starts at zero. Then ``adapter(h)`` is the normed ``W h + b`` plus a small perturbation. Call it before
+        `calibrate`. The map is that of LatentMAS (arXiv 2511.20639, section 3.1). There it is solved in closed form
+        from one model's own embeddings, here from pairs of latents and embeddings, so sender and receiver may differ.
 
         Args:
-            rows: message rows of the sender.
-            targets: for each of them the input row that the receiver should get.
-            ridge: weight of the penalty, relative to the number of rows; the offset is free.
+            rows: latents of the sender.
+            targets: for each latent the input embedding that the receiver should get.
+            ridge: weight of the penalty, relative to the number of latents. The offset is not penalised.
 
         Returns:
-            The share of the variance of ``targets`` that the map explains on these rows.
+            The fraction of the variance of ``targets`` that the map explains on these latents.
 
         Raises:
-            InputError: there is no input projection, or there are fewer rows than dimensions.
+            InputError: there is no input projection, the numbers of latents and targets differ, or there are not more
+                latents than dimensions.
         """
         if self.input_projector is None:
             raise InputError("this adapter has no input projection to align; set project_input")

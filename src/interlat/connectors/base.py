@@ -1,4 +1,4 @@
-"""What every connector looks like from outside, and how any of them is built by name."""
+"""The protocol of every connector, and how to build one by name."""
 
 import inspect
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ from interlat.states import Norm, StateAt
 
 @runtime_checkable
 class Connector(Protocol):
-    """A map from hidden states of a sender to input embeddings of a receiver.
+    """A map from the hidden states of a sender to the input embeddings of a receiver.
 
-    One that maps each state on its own (`NormMatchedIdentity`) takes any leading shape, and serves the latent steps of
-    a model. One that maps a message as a whole (`CommunicationAdapter`) takes ``[B, K, D_source]``, with ``mask`` if
-    some rows are padding.
+    A connector that maps each state on its own (`NormMatchedIdentity`) takes any leading shape, and a model can use it
+    for latent steps. A connector that maps a whole message (`CommunicationAdapter`) takes ``[B, K, D_source]``, with
+    ``mask`` if some latents are padding.
     """
 
     source_size: int
@@ -37,33 +37,34 @@ class Connector(Protocol):
         hidden_states: Float[Tensor, "*rows D_source"],
         mask: Bool[Tensor, "*rows"] | None = None,
     ) -> Float[Tensor, "*rows D_target"]:
-        """Embeddings for ``hidden_states``; padding rows (``mask`` False) come out as zeros."""
+        """Embeddings for ``hidden_states``. Padding (``mask`` False) comes out as zeros."""
         ...
 
 
 def build_connector(name: str, engine: Engine, **options: Any) -> Connector:
-    """The connector of that name for the model of an engine, on its device.
+    """Build the connector of that name for the model of an engine, on its device.
 
     Args:
-        name: in `CONNECTORS`.
-        engine: the model that reads what the connector gives; for identity, random, ridge, vocabulary, topk and bridge
-            also the one whose states it maps.
-        options: of the builder: ``seed`` of random; ``folder`` of what is trained and stored beside a model (bridge,
-            adapter, resampler); ``ridge``, ``temperature`` and ``k`` of the maps that have them.
+        name: a name in `CONNECTORS`.
+        engine: runs the model that reads the connector's output. For identity, random, ridge, vocabulary, topk and
+            bridge it is also the model whose states are mapped.
+        options: options of the builder: ``seed`` for random; ``folder`` for a connector that is trained and stored
+            beside a model (bridge, adapter, resampler); ``ridge``, ``temperature`` and ``k`` for the maps that have
+            them.
 
     Raises:
         InputError: there is no such connector, or it does not fit the model.
-        CheckpointError: there is no such file in ``folder``, or it is damaged.
+        CheckpointError: its file is missing in ``folder``, or it is damaged.
     """
     connector: Connector = CONNECTORS[name](engine, **options)
     return connector
 
 
 def connector_options(text: str) -> dict[str, Any]:
-    """The options of a connector written on one line (`parse_connector`), as values of its builder.
+    """The options of a connector that is written on one line (`parse_connector`), as arguments of its builder.
 
     Raises:
-        InputError: there is no such connector, or its builder has no such option, or not of such a value.
+        InputError: there is no such connector, its builder has no such option, or the value has the wrong type.
     """
     name, words = parse_connector(text)
     _, *parameters = inspect.signature(CONNECTORS[name], eval_str=True).parameters.values()
@@ -85,10 +86,10 @@ def connector_options(text: str) -> dict[str, Any]:
 
 
 def latent_connector(text: str, engine: Engine) -> Connector:
-    """The connector that latent steps of a model take, from one line (`parse_connector`).
+    """Build the connector for the latent steps of a model from one line (`parse_connector`).
 
     Raises:
-        InputError: as `connector_options`, or the connector does not map one state to one input of this model.
+        InputError: as for `connector_options`, or the connector does not map one state to one input of this model.
         CheckpointError: its file is damaged or missing.
     """
     options = connector_options(text)
@@ -105,7 +106,7 @@ def latent_connector(text: str, engine: Engine) -> Connector:
 
 
 class ReadsStates(Protocol):
-    """Whose hidden states something reads, and which."""
+    """Which hidden states of which sender a reader can read."""
 
     @property
     def source_size(self) -> int:
@@ -113,19 +114,19 @@ class ReadsStates(Protocol):
 
     @property
     def max_rows(self) -> int | None:
-        """Most rows of a message; None is no limit."""
+        """Largest number of latents in a message. None means no limit."""
 
     @property
     def sender(self) -> str:
-        """Name of the model whose states they are."""
+        """Name of the sender's model."""
 
     @property
     def sender_fingerprints(self) -> tuple[str, ...]:
-        """Fingerprints that its weights may have; empty accepts any."""
+        """Fingerprints that the sender's weights may have. Empty accepts any."""
 
     @property
     def sender_tokenizer_fingerprint(self) -> str:
-        """Fingerprint of its tokenizer; empty accepts any."""
+        """Fingerprint of the sender's tokenizer. Empty accepts any."""
 
     @property
     def layer(self) -> int:
@@ -141,16 +142,16 @@ class ReadsStates(Protocol):
 
 
 def check_states(reads: ReadsStates, header: Header, what: str, advice: str) -> None:
-    """Check, before its body is used, that a message holds the states that something reads.
+    """Check from its header, before its body is used, that a reader can read a message.
 
     Args:
-        reads: what reads them.
-        header: of the message.
-        what: how the error begins, such as ``the message does not fit this receiver``.
-        advice: how it ends.
+        reads: the states that the reader can read.
+        header: header of the message.
+        what: beginning of the error, such as ``the message does not fit this receiver``.
+        advice: end of the error.
 
     Raises:
-        MessageError: names in one sentence everything that does not fit.
+        MessageError: the message does not fit. The error names all misfits in one sentence.
     """
     misfits = []
     if header.kind != "hidden":
@@ -176,21 +177,21 @@ def check_states(reads: ReadsStates, header: Header, what: str, advice: str) -> 
 
 
 class StateMap(nn.Module):
-    """A connector that maps each state on its own; what it gives has the dtype of what it gets."""
+    """A connector that maps each state on its own. Its output has the dtype of its input."""
 
     ADVICE = "give states of the model that this map was made for"
-    """What to do about states of another size."""
+    """Advice in the error about states of another size."""
     source_size: int
     target_size: int
 
     def map_states(self, hidden_states: Float[Tensor, "*rows D_source"]) -> Float[Tensor, "*rows D_target"]:
-        """The embeddings, float32."""
+        """The embeddings of the states, in float32."""
         raise NotImplementedError
 
     def forward(
         self, hidden_states: Float[Tensor, "*rows D_source"], mask: Bool[Tensor, "*rows"] | None = None
     ) -> Float[Tensor, "*rows D_target"]:
-        """Embeddings for ``hidden_states``; padding rows (``mask`` False) are zeros.
+        """Embeddings for ``hidden_states``. Padding (``mask`` False) becomes zeros.
 
         Raises:
             InputError: the states do not have the size that this map was made for.
@@ -208,11 +209,11 @@ class StateMap(nn.Module):
 def padded_rows(
     messages: Sequence[Float[Tensor, "_ D"]], device: torch.device | str | None = None
 ) -> tuple[Float[Tensor, "B K D"], Bool[Tensor, "B K"]]:
-    """Messages as one float32 batch, padded on the right, and the mask that is True where a row is real.
+    """The latents of several messages as one float32 batch, padded on the right, and a mask that is False for padding.
 
     Args:
-        messages: at least one, of any floating dtype.
-        device: where the batch is made; by default where the messages are.
+        messages: at least one message, of any floating dtype.
+        device: device of the batch. The default is the device of the messages.
     """
     padded = nn.utils.rnn.pad_sequence([message.to(device, torch.float32) for message in messages], batch_first=True)
     lengths = torch.tensor([len(message) for message in messages], device=padded.device)

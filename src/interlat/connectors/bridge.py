@@ -1,4 +1,4 @@
-"""The bridge of a compressed sender: from a latent to the next input, and from the latents to message rows."""
+"""The bridge of a compressed sender: it maps a latent to the next input, and the latents to the message."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,27 +19,27 @@ from interlat.typed import check_range
 
 @dataclasses.dataclass(frozen=True)
 class BridgeConfig:
-    """What a bridge is made of, and what its messages stand for."""
+    """Shape of a bridge, and the states that its messages imitate."""
 
     hidden_size: int
-    """Hidden size of the model that thinks."""
+    """Hidden size of the compressed sender's model."""
     message_size: int
-    """Size of the message rows: that of the states which the receiver was trained to read."""
+    """Size of a message's latents: the size of the states that the receiver was trained to read."""
     project: bool = False
-    """Map the latents to message rows. Needed wherever the model does not begin as the sender whose states the
-    receiver knows: the two spaces have nothing in common, even where their sizes are equal."""
+    """Map the latents to the space of the message. Needed if the model does not start as the sender whose states the
+    receiver knows: the two spaces have nothing in common, even if their sizes are equal."""
     latent_steps: tuple[int, ...] = (8,)
-    """Lengths that were trained, the largest is the default; others work too."""
+    """Numbers of latent steps in training. The largest is the default, and others work too."""
     sender: str = ""
-    """Name of the sender whose states the rows stand for."""
+    """Name of the sender whose states the message imitates."""
     sender_fingerprint: str = ""
-    """Fingerprint of its weights."""
+    """Fingerprint of that sender's weights."""
     layer: int = -1
     """Layer of those states."""
     norm: Norm = "post"
-    """Side of the final norm that they come from."""
+    """Whether those states were taken after ("post") or before ("pre") the final norm."""
     state_at: StateAt = "before_token"
-    """Which state belonged to which token."""
+    """Which state belongs to which token, as in `Header`."""
     receiver_fingerprint: str = ""
     """Fingerprint of the weights of the receiver that it was trained for."""
 
@@ -54,13 +54,13 @@ class BridgeConfig:
 
 
 class Bridge(StateMap, StoredModule):
-    """``e_1 = s``, ``e_{k+1} = W LN(z_k)``: what a model reads in its latent steps; its message is ``P z_1 ... P z_K``.
+    """``e_1 = s``, ``e_{k+1} = W LN(z_k)`` are the inputs of the latent steps, ``P z_1 ... P z_K`` is the message.
 
     z_k is the model's last state (after the final norm) at the k-th step, s a learned start vector, P the identity
     unless `BridgeConfig.project`. Source: Interlat (arXiv 2511.09149), its compression stage, with these differences:
-    W begins as the multiple of the identity that gives its output the norm of a token embedding, s as long as one, so
-    that the untrained steps are (but for the mean of z_k) those of `NormMatchedIdentity`; P is new. Float32 whatever
-    surrounds it.
+    W starts as the multiple of the identity that gives its output the norm of a token embedding, and s starts with that
+    norm too. So the untrained steps are, except for the mean of z_k, those of `NormMatchedIdentity`. P is new. The
+    bridge always computes in float32.
     """
 
     FILE = "bridge.safetensors"
@@ -81,11 +81,11 @@ class Bridge(StateMap, StoredModule):
 
     @torch.no_grad()
     def begin(self, embeddings: Float[Tensor, "V D"], seed: int) -> None:
-        """Give the parameters their first values.
+        """Initialise the parameters.
 
         Args:
-            embeddings: input embeddings of the model that thinks.
-            seed: of the start vector.
+            embeddings: input embeddings of the compressed sender's model.
+            seed: seed of the start vector.
         """
         table = embeddings.detach().float().cpu()
         norm = table.norm(dim=-1).mean()
@@ -95,12 +95,12 @@ class Bridge(StateMap, StoredModule):
         self.linear.weight.copy_(torch.eye(self.source_size) * norm / self.source_size**0.5)
 
     def map_states(self, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
-        """The next inputs after some latents, float32."""
+        """The inputs that follow some latents, float32."""
         following: Tensor = self.linear(self.norm(hidden_states.float()))
         return following
 
     def message(self, latents: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D_message"]:
-        """The message rows of some latents, float32."""
+        """The message of some latents, float32."""
         if self.projector is None:
             return latents.float()
         with torch.autocast(latents.device.type, enabled=False):
@@ -111,18 +111,18 @@ class Bridge(StateMap, StoredModule):
 def think_over(
     engine: Engine, connector: Connector, prompts: Sequence[Prompt | str], latent_steps: int
 ) -> tuple[KVCache, Float[Tensor, "B K D_message"]]:
-    """Let a model think about some prompts, one batch: a compressed sender with its bridge, or any model.
+    """Take latent steps after some prompts as one batch: a compressed sender with its bridge, or any other model.
 
-    A bridge's start vector is read together with the prompt, so its K latents take one prefill and K - 1 steps.
+    The start vector of a bridge is read together with the prompt, so its K latents take one prefill and K - 1 steps.
 
     Args:
-        engine: the model that thinks.
-        connector: its bridge or another map from a state to the next input, on the same device.
+        engine: runs the model.
+        connector: the model's bridge, or another map from a state to the next input, on the same device.
         prompts: B prompts.
-        latent_steps: K, at least 1; may differ from what was trained.
+        latent_steps: K, at least 1. It may differ from the numbers in training.
 
     Returns:
-        The cache of prompts and steps, and the message rows: float32 ones of a bridge, else the states.
+        The KV cache of prompts and steps, and the message: float32 latents of a bridge, otherwise the states.
 
     Raises:
         InputError: K is below 1, or the bridge is of a model of another size.
@@ -136,9 +136,9 @@ def think_over(
 
 
 def begin_thought(engine: Engine, connector: Connector, prompts: Sequence[Prompt | str], latent_steps: int) -> KVCache:
-    """The first half of `think_over`: read the prompts, and the start vector of a bridge; preallocate the steps.
+    """The first half of `think_over`: read the prompts and the start vector of a bridge, and preallocate the steps.
 
-    With a bridge the cache's states are z_1.
+    With a bridge the states of the cache are z_1.
     """
     if latent_steps < 1:
         raise InputError(f"latent_steps is {latent_steps}; a message has at least 1 row")
@@ -156,7 +156,7 @@ def begin_thought(engine: Engine, connector: Connector, prompts: Sequence[Prompt
 def finish_thought(
     engine: Engine, connector: Connector, cache: KVCache, latent_steps: int
 ) -> tuple[KVCache, Float[Tensor, "B K D"]]:
-    """The second half of `think_over`: the steps that are left. `Bridge.message` makes of them what is sent."""
+    """The second half of `think_over`: the remaining steps. `Bridge.message` makes the message from their states."""
     if not isinstance(connector, Bridge):
         return engine.think(cache, latent_steps, connector)
     first = cache.hidden_states[:, None]

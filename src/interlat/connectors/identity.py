@@ -1,4 +1,4 @@
-"""The identity with matched norms, a training-free map from a model's output to its own input; and its control."""
+"""The norm-matched identity, a map from a model's output to its own input without training, and its control."""
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,7 @@ CHUNK_ROWS = 16_384
 
 @torch.no_grad()
 def mean_embedding_norm(embeddings: Float[Tensor, "V D"]) -> float:
-    """The norm that a typical token embedding has: ``nu = mean_v ||W_in[v]||_2`` (float32, chunked over V).
+    """The mean norm of the token embeddings: ``nu = mean_v ||W_in[v]||_2`` (float32, chunked over V).
 
     Source: LatentMAS (arXiv 2511.20639), its code; the paper does not mention the rescaling.
     """
@@ -27,9 +27,9 @@ def mean_embedding_norm(embeddings: Float[Tensor, "V D"]) -> float:
 class NormMatchedIdentity(StateMap):
     """``connector(h) = nu * h / max(||h||_2, 1e-6)``, with ``nu`` the receiver's mean embedding norm.
 
-    The direction of a hidden state is kept and its length becomes that of a token embedding. It makes sense
-    within one model (or two with one hidden space). Source: LatentMAS (arXiv 2511.20639) with
-    ``latent_space_realign`` off. Computed in float32, returned in the dtype of the input.
+    It keeps the direction of a hidden state and gives it the norm of a token embedding. It works within one model, or
+    between two models with one hidden space. Source: LatentMAS (arXiv 2511.20639) with ``latent_space_realign`` off.
+    Computed in float32, returned in the dtype of the input.
 
     Raises:
         InputError: ``target_norm`` is not positive.
@@ -55,7 +55,7 @@ class NormMatchedIdentity(StateMap):
         return cls.of_embeddings(engine.input_embeddings)
 
     def map_states(self, hidden_states: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
-        """Rescaled states, float32; zero stays zero."""
+        """Rescaled states, float32. Zero stays zero."""
         rows = hidden_states.float()
         return self.target_norm * rows / rows.norm(dim=-1, keepdim=True).clamp_min(SMALLEST_NORM)
 
@@ -64,8 +64,8 @@ class RandomRotation(StateMap):
     """``connector(h) = identity(h Q)`` with Q a random orthogonal matrix: the right norms, random directions.
 
     Args:
-        identity: gives the size and the norm.
-        seed: of Q, which is uniform over the orthogonal group (QR of Gaussian numbers, signs corrected).
+        identity: norm-matched identity, which gives the size and the norm.
+        seed: seed of Q, which is uniform over the orthogonal group (QR of Gaussian numbers, signs corrected).
     """
 
     def __init__(self, identity: NormMatchedIdentity, seed: int) -> None:

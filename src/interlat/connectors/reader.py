@@ -1,4 +1,4 @@
-"""How a receiver that nobody trained reads hidden states: a map without training, for the states of one sender."""
+"""How an untrained receiver reads hidden states: a map without training, for the states of one sender."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,15 @@ from interlat.messages import Header
 from interlat.states import Norm, StateAt
 
 BETWEEN_MODELS = "vocabulary"
-"""The connector that maps between models of different widths and tokenizers; all others stay within one model."""
+"""The connector that maps between models of different widths and tokenizers. All others work within one model."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """What an untrained receiver reads a sender's last states with, those that predicted a token each."""
+    """Lets an untrained receiver read a sender's last-layer states that each predicted a token."""
 
     connector: Connector
-    """From a state of the sender to an input embedding of the receiver."""
+    """Maps a state of the sender to an input embedding of the receiver."""
     sender: str
     """Name of the model whose states it maps."""
     sender_fingerprints: tuple[str, ...]
@@ -39,7 +39,7 @@ class Reader:
         """Check that a message holds such states.
 
         Raises:
-            MessageError: names in one sentence everything that does not fit.
+            MessageError: the message does not fit. The error names all misfits in one sentence.
         """
         check_states(
             self,
@@ -50,7 +50,7 @@ class Reader:
 
 
 def reader_of(text: str, sender: Engine, receiver: Engine) -> Reader:
-    """The reader between two models from a connector on one line, such as ``vocabulary:temperature=0.5``.
+    """Make the reader between two models from a connector on one line, such as ``vocabulary:temperature=0.5``.
 
     Args:
         text: see `parse_connector`.
@@ -59,7 +59,7 @@ def reader_of(text: str, sender: Engine, receiver: Engine) -> Reader:
 
     Raises:
         InputError: there is no such connector, or it does not map the states of this sender to this receiver.
-        CheckpointError: its file is damaged or missing.
+        CheckpointError: the connector's file is damaged or missing.
     """
     name, options = parse_connector(text)[0], connector_options(text)
     alone = sender.weights_fingerprint == receiver.weights_fingerprint

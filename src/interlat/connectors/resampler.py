@@ -1,4 +1,4 @@
-"""A resampler: learned queries that sum a whole message up in a few rows."""
+"""A Perceiver resampler: learned queries that compress a whole message into a few latents."""
 
 import dataclasses
 import math
@@ -13,22 +13,22 @@ from interlat.connectors.module_file import StoredModule
 from interlat.errors import InputError
 
 FALL = 4.0
-"""How fast attention falls with the distance of a row from the query's own at first: a neighbour gets a 16th."""
+"""Initial rate at which attention falls with a latent's distance from the query's own. A neighbour gets a 16th."""
 LOWEST = torch.finfo(torch.float32).min
 
 
 @dataclasses.dataclass(frozen=True)
 class ResamplerConfig:
-    """What a resampler is made of."""
+    """Shape of a resampler."""
 
     size: int
-    """Size of the message rows, in and out."""
+    """Size of the latents, in and out."""
     queries: int = 8
-    """Most rows that come out."""
+    """Largest number of latents that it gives."""
     heads: int = 4
     """Attention heads; must divide ``size``."""
     latent_steps: tuple[int, ...] = (8,)
-    """Numbers of rows that were trained."""
+    """Numbers of latents in training."""
     sender_fingerprint: str = ""
     """Fingerprint of the weights of the sender whose messages it compresses."""
     receiver_fingerprint: str = ""
@@ -40,13 +40,14 @@ class ResamplerConfig:
 
 
 class Resampler(StoredModule):
-    """``y = A x``, ``out = y + W2 GELU(W1 LN(y))``: K rows, each a weighted mean of all rows x of a message.
+    """``y = A x``, ``out = y + W2 GELU(W1 LN(y))``: K latents, each a weighted mean of all latents x of a message.
 
-    ``A = softmax((Q LN(q_k)) (K (LN(x_j) + c_j))^T / sqrt(d) - s ln(1 + |k - j|))`` for each head, q_k learned queries,
-    c_j the code of the position j of a row in the message, s how fast attention falls with the distance from row k,
-    learned too. The maps of values and outputs begin as the identity, Q and W2 as zero, so that at first output k is
-    nearly row k: something that a receiver can read. Means of all rows are not, and from them nothing is learned
-    (docs/log.md). Float32 whatever surrounds it. A resampler in the sense of Flamingo (arXiv 2204.14198), of one layer.
+    ``A = softmax((Q LN(q_k)) (K (LN(x_j) + c_j))^T / sqrt(d) - s ln(1 + |k - j|))`` for each head, with learned queries
+    q_k, the positional code c_j of latent j in the message, and a learned rate s at which attention falls with the
+    distance from latent k. The maps of values and outputs start as the identity, Q and W2 as zero, so output k starts
+    close to latent k, which a receiver can read. A receiver cannot read means of all latents, and training that starts
+    from them learns nothing (docs/log.md). The resampler always computes in float32. It is a Perceiver resampler of one
+    layer, as in Flamingo (arXiv 2204.14198).
     """
 
     FILE = "resampler.safetensors"
@@ -74,7 +75,7 @@ class Resampler(StoredModule):
 
     @torch.no_grad()
     def begin(self, seed: int) -> None:
-        """Give the parameters their first values."""
+        """Initialise the parameters."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             nn.init.normal_(self.queries)
@@ -91,10 +92,10 @@ class Resampler(StoredModule):
     def forward(
         self, hidden_states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"], latent_steps: int
     ) -> Float[Tensor, "B K D"]:
-        """The first K of the rows that sum the messages up, float32.
+        """The first K latents of the compressed messages, float32.
 
         Raises:
-            InputError: K is above the number of queries, or the rows have another size.
+            InputError: K is below 1 or above the number of queries, or the latents have another size.
         """
         config = self.config
         if not 1 <= latent_steps <= config.queries:

@@ -1,4 +1,4 @@
-"""The ridge map of LatentMAS: from a model's output states to its own input space, in closed form."""
+"""The ridge map of LatentMAS: a closed-form map from a model's output states to its own input space."""
 
 import dataclasses
 import os
@@ -23,16 +23,16 @@ CACHE_VARIABLE = "INTERLAT_CACHE"
 
 @dataclasses.dataclass(frozen=True)
 class RidgeConfig:
-    """What a ridge map is made of."""
+    """Shape and penalty of a ridge map."""
 
     size: int
     """Hidden size D."""
     target_norm: float
     """Mean norm nu of the input embeddings."""
     ridge: float = PUBLISHED_RIDGE
-    """Penalty lambda, not scaled by anything."""
+    """Penalty lambda, not scaled."""
     weights_fingerprint: str = ""
-    """Fingerprint of the model that it was made of."""
+    """Fingerprint of the model that it was made from."""
 
     def __post_init__(self) -> None:
         check_range(self, "(0, inf)", "size", "target_norm", "ridge")
@@ -41,8 +41,8 @@ class RidgeConfig:
 class RidgeMap(StateMap, StoredModule):
     """``connector(h) = nu * h W_a / max(||h W_a||_2, 1e-6)``, ``W_a = (W_out^T W_out + lambda I)^-1 W_out^T W_in``.
 
-    W_a minimises ``||W_out W_a - W_in||^2 + lambda ||W_a||^2``; nu is the mean norm of the rows of W_in. Rows times
-    matrix. Source: LatentMAS (arXiv 2511.20639), section 3.1; the rescaling is in its code only. Computed in float32,
+    W_a minimises ``||W_out W_a - W_in||^2 + lambda ||W_a||^2``, nu is the mean norm of the rows of W_in, and h is a row
+    vector. Source: LatentMAS (arXiv 2511.20639), section 3.1. The rescaling is in its code only. Computed in float32,
     returned in the dtype of the input.
     """
 
@@ -70,10 +70,10 @@ class RidgeMap(StateMap, StoredModule):
         ridge: float = PUBLISHED_RIDGE,
         weights_fingerprint: str = "",
     ) -> "RidgeMap":
-        """The map of a model with these tables; its arithmetic is float64, its memory D x D and a chunk of rows.
+        """Make the map of a model with these tables. It computes in float64, in memory for D x D and a chunk of rows.
 
         Raises:
-            InputError: the tables have other shapes, or ``ridge`` is not positive.
+            InputError: the tables differ in shape, or ``ridge`` is not positive.
         """
         if input_embeddings.shape != output_embeddings.shape:
             raise InputError(
@@ -102,13 +102,13 @@ class RidgeMap(StateMap, StoredModule):
 def ridge_map(
     engine: Engine, ridge: float = PUBLISHED_RIDGE, cache: str | Path | None = None
 ) -> RidgeMap | NormMatchedIdentity:
-    """The ridge map of a model, from the folder ``cache`` (by default `cache_folder`) where it was made before.
+    """The ridge map of a model. It is kept in the folder ``cache`` (by default `cache_folder`) and made only once.
 
-    With tied embeddings W_a is the identity but for lambda; then the norm-matched identity comes back, and a line on
-    stderr says so.
+    With tied embeddings W_a is the identity except for lambda. Then the result is the norm-matched identity, and a line
+    on stderr says so.
 
     Raises:
-        CheckpointError: the file in the cache is damaged.
+        CheckpointError: the file in that folder is damaged.
     """
     read, written = engine.input_embeddings, engine.output_embeddings
     if engine.ties_embeddings:
@@ -125,5 +125,5 @@ def ridge_map(
 
 
 def cache_folder() -> Path:
-    """Where things are kept that can be computed again: ``$INTERLAT_CACHE``, by default ``~/.cache/interlat``."""
+    """Folder of files that can be computed again: ``$INTERLAT_CACHE``, by default ``~/.cache/interlat``."""
     return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "interlat")

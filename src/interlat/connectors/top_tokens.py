@@ -1,4 +1,4 @@
-"""A mixture of the few tokens that a model expects most."""
+"""A connector that mixes the embeddings of the most probable next tokens."""
 
 from collections.abc import Callable
 
@@ -18,10 +18,10 @@ class TopTokenMean(StateMap):
     does. Only k rows of the table are read. Computed in float32, returned in the dtype of the input.
 
     Args:
-        logits: from states ``[.., D]`` to next-token scores ``[.., V]``; scores of ids behind the last row are left
+        logits: maps states ``[.., D]`` to next-token scores ``[.., V]``. Scores of ids after the last row are left
             out.
         rows: the input embeddings ``[V, D]``.
-        k: number of tokens, at least 1; more than there are rows means all.
+        k: number of tokens, at least 1. More than there are rows means all.
         temperature: tau.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Through the words: what a model expects next, in the embeddings of the model that shall read it."""
+"""A connector through the vocabulary: the sender's next-token distribution, in the receiver's embeddings."""
 
 from collections.abc import Callable
 
@@ -18,17 +18,17 @@ ROWS_AT_ONCE = 256
 class VocabularyMean(StateMap):
     """``connector(h) = sum_v p_v W_in[v]``, ``p = softmax(logits(h) / tau)`` over the tokens that the receiver knows.
 
-    A latent step then reads a mixture of tokens, as in Soft Thinking (arXiv 2505.15778), and never leaves the hull of
-    the embeddings; the norm is what the mixture has. It works where embeddings are tied, and between models of
-    different widths and tokenizers: W_in are then the receiver's embeddings of the sender's tokens. Computed in
+    A latent step then reads a mixture of tokens, as in Soft Thinking (arXiv 2505.15778), and stays in the convex hull
+    of the embeddings. The mixture keeps its own norm. The map works with tied embeddings, and between models of
+    different widths and tokenizers, where W_in are the receiver's embeddings of the sender's tokens. Computed in
     float32 (bfloat16 embeddings: `mean_of_rows`), returned in the dtype of the input.
 
     Args:
-        logits: from states ``[.., D_source]`` to the sender's next-token scores ``[.., V]``; scores of ids behind
-            the last row are left out.
+        logits: maps states ``[.., D_source]`` to the sender's next-token scores ``[.., V]``. Scores of ids after the
+            last row are left out.
         source_size: D_source.
         rows: the receiver's embeddings of the sender's tokens, see `embeddings_of_tokens`.
-        known: which tokens the receiver knows; all by default.
+        known: which tokens the receiver knows. The default is all.
         temperature: tau.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Controls: messages that say less than the real one, so that a gain can be put down to what the message says."""
+"""Controls: altered messages that carry less information. They show whether a gain comes from a message's content."""

@@ -1,8 +1,9 @@
 """The controls of `interlat.controls.latents`, on KV caches.
 
-A cache has no one matrix of rows: each head of each layer has keys ``[T, d]`` and values ``[T, d]``. A control of the
-content changes each of these matrices by itself, as it would change a message of T rows. A control that selects rows
-selects positions, the same ones everywhere; they stay at their true positions, and so does the next input.
+A KV cache is not a single matrix of latents: each head of each layer has keys ``[T, d]`` and values ``[T, d]``. A
+control that changes content changes each of these matrices separately, as it would change a message of T latents. A
+control that selects latents selects the same positions in all of them. These stay at their true positions, and so does
+the next input.
 """
 
 import dataclasses
@@ -26,22 +27,22 @@ REFUSED: Mapping[str, str] = {
     "take random_rotation or cross_task",
     "pooled_rows": "a key is turned by its position, so a mean of keys is the key of none; take spaced_rows",
 }
-"""Controls of rows that mean nothing on a cache, and why."""
+"""Controls that are meaningless on a KV cache, each with the reason."""
 
 HeadOperation = Callable[[Float[Tensor, "H T d"], Generator, float], Float[Tensor, "H T d"]]
 
 
 def names() -> tuple[str, ...]:
-    """The controls that a cache can have."""
+    """The names of the controls that apply to a KV cache."""
     return tuple(name for name in latents.control_names() if name != CROSS_TASK and name not in REFUSED)
 
 
 def controlled(name: str, message: CacheMessage, item: str, *, run_seed: int) -> CacheMessage:
-    """One cache under a control. Content is drawn in float64 on the CPU, layer by layer, first keys, then values.
+    """Apply a control to one KV cache. Content is drawn in float64 on the CPU, layer by layer, keys before values.
 
     Raises:
-        InputError: an unknown control or value, a cache of several conversations or of int8, or one with too few
-            positions.
+        InputError: the control or its value is unknown, or the cache holds several conversations, is int8, or has too
+            few positions.
     """
     control, value = parse_control(name)
     if len(message.next_position) != 1 or message.key_scales:

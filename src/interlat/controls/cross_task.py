@@ -1,4 +1,4 @@
-"""Whose message each item gets under the control that swaps messages."""
+"""The control that swaps messages between items: which item's message each item gets."""
 
 from collections.abc import Hashable, Sequence
 
@@ -15,20 +15,19 @@ _MOVES_PER_ITEM = 20
 
 
 def cross_task_partners(items: Sequence[str], *, run_seed: int, tasks: Sequence[Hashable] | None = None) -> list[int]:
-    """Whose message each item gets: a random derangement with as few same-task pairs as possible.
+    """Choose the other item whose message each item gets: a random derangement with the fewest same-task pairs.
 
-    Every message is used exactly once and nobody gets its own, so the messages as a whole are unchanged.
-    The search starts from a derangement with the least number of same-task pairs (items grouped by task,
-    the largest group first, rotated by its size) and walks from there: random pairs and triples of items
-    pass their messages on in a circle where that number stays. (Triples, because with three tasks of equal
-    size no exchange of two is possible.) The result depends on the set of items and the seed, not on the
-    order of the items.
+    Every message is used exactly once and no item gets its own, so the messages as a whole are unchanged. The search
+    starts from a derangement with the smallest number of same-task pairs (items grouped by task, the largest group
+    first, rotated by its size). From there it walks: random pairs and triples of items pass their messages on in a
+    circle, if that number does not grow. (Triples are needed because with three tasks of equal size no exchange of two
+    is possible.) The result depends on the set of items and the seed, not on the order of the items.
 
     Returns:
         For each item the index of the item whose message it gets.
 
     Raises:
-        InputError: fewer than 2 items, an id that appears twice, or a different number of tasks.
+        InputError: there are fewer than 2 items, an id appears twice, or the number of tasks differs.
     """
     count = len(items)
     if count < 2:

@@ -1,12 +1,12 @@
-"""Messages that say less than the real one, so that a gain can be put down to what the message says.
+"""Controls on hidden messages: they remove information, to show whether a gain comes from a message's content.
 
 A control takes a hidden message ``[K, D]`` and returns one that keeps some property (length, scale, moments) and
-destroys another (content, item, order). `control_message` applies one by name; ``"gaussian"`` takes no value,
-``"first_rows:4"`` takes the one after the colon.
+destroys another (content, item, order). `control_message` applies one by name. ``"gaussian"`` takes no value,
+``"first_rows:4"`` takes the value after the colon.
 
-Notation: H ``[K, D]`` is the message, μ its mean row, X = H - μ, Σ = XᵀX / (K - 1) its covariance. The
-random numbers of a message depend on the run seed, its item id and the control, never on the batch it is
-in, the device, or the other messages. Work is done in float64 on the CPU; device and dtype are kept.
+Notation: H ``[K, D]`` is the message, μ its mean latent, X = H - μ, Σ = XᵀX / (K - 1) its covariance. The random
+numbers of a message depend on the run seed, its item id and the control, never on its batch, the device or the other
+messages. Controls compute in float64 on the CPU. The result has the message's device and dtype.
 
 Source of the noise variants: Interlat (arXiv 2511.09149), table 1. Where its released code was not exact
 (`random_rotation`) or used an absolute scale (`white_noise`), the docstring says what is done here.
@@ -37,22 +37,22 @@ class Control:
     """A named operation on one message."""
 
     name: str
-    """What the user writes, without the value."""
+    """Name that the user writes, without the value."""
     operation: Operation
     """``(message float64 [K, D], generator, value) -> float64 [rows, D]``."""
     default: float | None = None
-    """The value where none is given; None for a control that takes no value."""
+    """Default value. None for a control that takes no value."""
     rows_needed: int = 2
-    """The smallest K for which the operation means anything."""
+    """Smallest K for which the operation is meaningful."""
     whole_value: bool = False
-    """The value has to be a whole number."""
+    """Whether the value has to be a whole number."""
     largest: float = math.inf
-    """The largest value."""
+    """Largest value allowed."""
     shortens: bool = False
-    """It keeps a part of what the message says in fewer bytes: something to compare with, no evidence that the message
-    matters."""
+    """It keeps part of the message's content in fewer bytes. It is a baseline to compare with, and no evidence that the
+    message matters."""
     kept: Selection | None = None
-    """Which rows stay, where the control only selects: ``(K, generator, value) -> ascending indices``."""
+    """For a control that only selects latents, those that stay: ``(K, generator, value) -> ascending indices``."""
 
 
 _REGISTRY: dict[str, Control] = {}
@@ -93,7 +93,7 @@ def is_control(name: str) -> bool:
 
 
 def shortens(name: str) -> bool:
-    """Whether ``name`` is a control that keeps a part of the message, see `Control`."""
+    """Whether ``name`` is a control that shortens the message, see `Control`."""
     control = _REGISTRY.get(base_of(name))
     return control is not None and control.shortens
 
@@ -102,7 +102,7 @@ def parse_control(name: str) -> tuple[Control, float]:
     """The control and the value behind ``"name"`` or ``"name:value"``.
 
     Raises:
-        InputError: an unknown name, or a value that is missing, not wanted or out of range.
+        InputError: the name is unknown, or the value is missing, not allowed or out of range.
     """
     base, colon, written = name.partition(":")
     control = _REGISTRY.get(base.replace("-", "_"))
@@ -130,16 +130,16 @@ def control_message(name: str, message: Float[Tensor, "K D"], item: str, *, run_
 
     Args:
         name: ``"name"`` or ``"name:value"``, anything in `control_names` but `CROSS_TASK`.
-        message: hidden states of any floating dtype on any device; not changed.
-        item: the id of the item that the message belongs to.
-        run_seed: the seed of the run.
+        message: hidden states of any floating dtype on any device. They are not changed.
+        item: id of the item that the message belongs to.
+        run_seed: seed of the run.
 
     Returns:
-        A new tensor of the dtype and device of ``message``: K rows, or fewer (`first_rows`, `keep_rows`).
+        A new tensor of the dtype and device of ``message``: K latents, or fewer (`first_rows`, `keep_rows`).
 
     Raises:
-        InputError: an unknown control or value, or a message with fewer rows than the control needs.
-        MessageError: a message that is empty or not finite.
+        InputError: the control or its value is unknown, or the message has fewer latents than the control needs.
+        MessageError: the message is empty or not finite.
     """
     control, value = parse_control(name)
     if message.ndim != 2 or 0 in message.shape:
@@ -170,24 +170,24 @@ def _covariance_shaped(message: Float[Tensor, "K D"], generator: Generator) -> F
 
 @_register("zeros", rows_needed=1)
 def zeros(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
-    """All zeros, of the same length: H' = 0. Only the number of rows is left."""
+    """All zeros, of the same length: H' = 0. Only the number of latents is left."""
     return torch.zeros_like(message)
 
 
 @_register("gaussian")
 def gaussian(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
-    """Rows iid N(μ, diag Σ): the message's own mean and variance in each dimension, nothing else of it.
+    """Latents iid N(μ, diag Σ): the message's own mean and variance in each dimension, and nothing else of it.
 
-    E[mean] = μ and E[sample variance] = diag Σ exactly; a single draw scatters around both. The moments are
-    those of the item's own message, so what its mean row says stays in the control: use
-    ``covariance_gaussian_centred`` or ``cross_task`` to take that away too.
+    E[mean] = μ and E[sample variance] = diag Σ exactly. A single draw scatters around both. The moments are those of
+    the item's own message, so the information in its mean latent stays. ``covariance_gaussian_centred`` and
+    ``cross_task`` remove that too.
     """
     return message.mean(0) + _normal(generator, *message.shape) * message.std(0)
 
 
 @_register("covariance_gaussian")
 def covariance_gaussian(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
-    """Rows iid N(μ, Σ) (CovGauss-μ): H' = μ + Z X / √(K - 1). Mean and covariance match in expectation."""
+    """Latents iid N(μ, Σ) (CovGauss-μ): H' = μ + Z X / √(K - 1). Mean and covariance match in expectation."""
     return message.mean(0) + _covariance_shaped(message, generator)
 
 
@@ -195,22 +195,22 @@ def covariance_gaussian(message: Float[Tensor, "K D"], generator: Generator, val
 def covariance_gaussian_centred(
     message: Float[Tensor, "K D"], generator: Generator, value: float
 ) -> Float[Tensor, "K D"]:
-    """Rows iid N(0, Σ) (CovGauss-0μ): H' = Z X / √(K - 1). The covariance matches in expectation."""
+    """Latents iid N(0, Σ) (CovGauss-0μ): H' = Z X / √(K - 1). The covariance matches in expectation."""
     return _covariance_shaped(message, generator)
 
 
 @_register("covariance_noise", default=1.0)
 def covariance_noise(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
-    """Noise of the message's own covariance on top (CovNoise): H' = H + strength · Z X / √(K - 1)."""
+    """Add noise with the message's own covariance (CovNoise): H' = H + strength · Z X / √(K - 1)."""
     return message + value * _covariance_shaped(message, generator)
 
 
 @_register("white_noise", default=1.0)
 def white_noise(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
-    """The same noise power in every direction: H' = H + strength · s · ε with ε iid N(0, 1), s² = tr Σ / D.
+    """Add noise of the same power in every direction: H' = H + strength · s · ε with ε iid N(0, 1), s² = tr Σ / D.
 
-    In expectation as much power as ``covariance_noise`` of the same strength. Interlat's ``noised`` has no s:
-    that is ``white_noise_absolute``.
+    Its expected power is that of ``covariance_noise`` with the same strength. Interlat's ``noised`` has no s, which
+    here is ``white_noise_absolute``.
     """
     return message + value * message.var(0).mean().sqrt() * _normal(generator, *message.shape)
 
@@ -223,7 +223,7 @@ def white_noise_absolute(message: Float[Tensor, "K D"], generator: Generator, va
 
 @_register("random_rotation")
 def random_rotation(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
-    """Same mean, same covariance, other rows (RandomRot): H' = μ + U Q S Vᵀ where X = U S Vᵀ.
+    """Same mean, same covariance, other latents (RandomRot): H' = μ + U Q S Vᵀ where X = U S Vᵀ.
 
     Q is r x r orthogonal, Haar distributed (QR of a Gaussian matrix, columns multiplied by the signs of
     diag R; reflections are as likely as rotations). r is the rank of X, at most K - 1: a null direction of X
@@ -241,7 +241,7 @@ def random_rotation(message: Float[Tensor, "K D"], generator: Generator, value: 
 
 @_register("shuffled_rows")
 def shuffled_rows(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
-    """The same rows in another order: a uniform draw from all orders but the true one."""
+    """The same latents in another order, drawn uniformly from all orders except the true one."""
     rows = message.shape[0]
     order = torch.arange(rows)
     while torch.equal(order, torch.arange(rows)):
@@ -251,21 +251,21 @@ def shuffled_rows(message: Float[Tensor, "K D"], generator: Generator, value: fl
 
 @_register_selection("first_rows", default=1, whole_value=True)
 def first_rows(rows: int, generator: Generator, value: float) -> Int[Tensor, " rows"]:
-    """The first ``value`` rows; a message that is not longer stays whole."""
+    """The first ``value`` latents. A message that is not longer stays whole."""
     return torch.arange(min(rows, int(value)))
 
 
 @_register_selection("last_rows", default=1, whole_value=True)
 def last_rows(rows: int, generator: Generator, value: float) -> Int[Tensor, " rows"]:
-    """The last ``value`` rows; a message that is not longer stays whole."""
+    """The last ``value`` latents. A message that is not longer stays whole."""
     return torch.arange(max(0, rows - int(value)), rows)
 
 
 @_register_selection("spaced_rows", default=1, whole_value=True)
 def spaced_rows(rows: int, generator: Generator, value: float) -> Int[Tensor, " rows"]:
-    """``value`` rows at even distances, each in the middle of its segment; a shorter message stays whole.
+    """``value`` latents at even distances, each in the middle of its segment. A message that is not longer stays whole.
 
-    Row ``floor((k + 1/2) K / value)`` for k = 0 ... value - 1.
+    Their indices are ``floor((k + 1/2) K / value)`` for k = 0 ... value - 1.
     """
     wanted = int(value)
     if rows <= wanted:
@@ -275,19 +275,19 @@ def spaced_rows(rows: int, generator: Generator, value: float) -> Int[Tensor, " 
 
 @_register_selection("keep_first", default=0.5, largest=1.0)
 def keep_first(rows: int, generator: Generator, value: float) -> Int[Tensor, " rows"]:
-    """The first ⌈fraction · K⌉ of the rows (Interlat's keep ratio)."""
+    """The first ⌈fraction · K⌉ of the latents (Interlat's keep ratio)."""
     return torch.arange(_share(rows, value))
 
 
 @_register_selection("keep_last", default=0.5, largest=1.0)
 def keep_last(rows: int, generator: Generator, value: float) -> Int[Tensor, " rows"]:
-    """The last ⌈fraction · K⌉ of the rows."""
+    """The last ⌈fraction · K⌉ of the latents."""
     return torch.arange(rows - _share(rows, value), rows)
 
 
 @_register_selection("keep_rows", default=0.5, largest=1.0)
 def keep_rows(rows: int, generator: Generator, value: float) -> Int[Tensor, " rows"]:
-    """A random ⌈fraction · K⌉ of the rows, in their true order."""
+    """A random ⌈fraction · K⌉ of the latents, in their true order."""
     return torch.randperm(rows, generator=generator)[: _share(rows, value)].sort().values
 
 
@@ -299,7 +299,7 @@ def _share(rows: int, fraction: float) -> int:
 
 @_register("pooled_rows", default=1, rows_needed=1, whole_value=True, shortens=True)
 def pooled_rows(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "rows D"]:
-    """The means of ``value`` segments of equal length (to one row); a shorter message stays whole."""
+    """The means of ``value`` segments whose lengths differ by at most one. A message that is not longer stays whole."""
     rows, wanted = message.shape[0], int(value)
     if rows <= wanted:
         return message
@@ -309,6 +309,6 @@ def pooled_rows(message: Float[Tensor, "K D"], generator: Generator, value: floa
 
 @_register(INT8, rows_needed=1, shortens=True)
 def int8(message: Float[Tensor, "K D"], generator: Generator, value: float) -> Float[Tensor, "K D"]:
-    """All rows, each rounded to 255 whole multiples of its largest magnitude / 127: half the bytes of bfloat16."""
+    """All latents, each rounded to 255 whole multiples of its largest magnitude / 127: half the bytes of bfloat16."""
     encoded = encode(message, "float64", "int8")
     return decode(encoded.rows, encoded.scales, "float64")

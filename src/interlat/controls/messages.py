@@ -1,8 +1,8 @@
 """Controls on messages of any kind: hidden states, text, KV caches.
 
 A control keeps some property of a message (length, scale, moments) and destroys another (content, item, order). It
-knows no environment. `controlled` applies one by name to one message; `cross_task_partners` says whose message an item
-gets under ``cross_task``, which needs no operation.
+does not depend on the environment. `controlled` applies a control by name to one message. ``cross_task`` does not alter
+a message: `cross_task_partners` chooses the other item whose message an item gets.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from interlat.messages import CacheMessage, HiddenMessage, Kind, Message, TextMe
 from interlat.registry import Registry
 
 OnMessage = Callable[[Message, str, int], Message]
-"""A message, the id of its item and the seed of the run -> the message under the control."""
+"""Function from a message, the id of its item and the seed of the run to the message under the control."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,23 +26,23 @@ class MessageControl:
     """A control for some kinds of message."""
 
     kinds: tuple[Kind, ...]
-    """The kinds that it can be applied to."""
+    """Kinds of message that it can be applied to."""
     apply: OnMessage
-    """Makes a message of the same kind; depends on the message, its item and the seed alone."""
+    """Makes a message of the same kind. The result depends only on the message, its item and the seed."""
     shortens: bool = False
-    """It keeps part of what the message says in fewer bytes: something to compare with, no evidence that the message
-    matters."""
+    """It keeps part of the message's content in fewer bytes. It is a baseline to compare with, and no evidence that the
+    message matters."""
 
 
 CONTROLS: Registry[MessageControl] = Registry("controls")
-"""Controls of other packages, by name. Ours are found by `control_named`."""
+"""Controls of other packages, by name. `control_named` finds these and ours."""
 
 
 def control_named(name: str, kind: Kind) -> MessageControl:
     """The control ``name`` or ``name:value`` for messages of a kind.
 
     Raises:
-        InputError: there is none, it is not for such messages, or its value makes no sense.
+        InputError: there is no such control, it does not apply to this kind, or its value is not valid.
     """
     base = base_of(name)
     if base in CONTROLS:
@@ -66,12 +66,12 @@ def control_named(name: str, kind: Kind) -> MessageControl:
 
 
 def fits(name: str, kind: Kind) -> bool:
-    """Whether the control ``name`` or ``name:value`` is for messages of a kind; one that is unknown is for none."""
+    """Whether the control ``name`` or ``name:value`` applies to messages of a kind. False for an unknown control."""
     return kind in _kinds_of(base_of(name))
 
 
 def _kinds_of(base: str) -> tuple[Kind, ...]:
-    """The kinds of message that a control is for, by its name without a value."""
+    """The kinds of message that a control applies to, by its name without a value."""
     if base in CONTROLS:
         return CONTROLS[base].kinds
     if base == CROSS_TASK:
@@ -84,7 +84,7 @@ def _kinds_of(base: str) -> tuple[Kind, ...]:
 
 
 def controls_of(kind: Kind) -> tuple[str, ...]:
-    """The names of all controls for a kind of message, but for those that only shorten it."""
+    """The names of all controls for a kind of message, except those that only shorten it."""
     ours: Mapping[Kind, tuple[str, ...]] = {
         "hidden": tuple(name for name in control_names() if name != CROSS_TASK and not parse_control(name)[0].shortens),
         "text": tuple(_ON_TEXT),
@@ -95,17 +95,17 @@ def controls_of(kind: Kind) -> tuple[str, ...]:
 
 
 def controlled(name: str, message: Message, item: str, *, run_seed: int) -> Message:
-    """One message under a control; `CROSS_TASK` leaves it as it is, for there the item gets another's message.
+    """Apply a control to one message. `CROSS_TASK` leaves the message as it is: there the caller swaps messages.
 
     Args:
         name: ``name`` or ``name:value``.
-        message: of any kind; not changed.
+        message: a message of any kind. It is not changed.
         item: id of the item that the message belongs to.
-        run_seed: seed of the run; the same three give the same message, whatever is beside it.
+        run_seed: seed of the run. The same message, item and seed give the same result, whatever else is in the batch.
 
     Raises:
-        InputError: an unknown control or value, one for other kinds of message, or a message too short for it.
-        MessageError: a message that is not finite.
+        InputError: the control or its value is unknown, it applies to other kinds, or the message is too short for it.
+        MessageError: the message is not finite.
     """
     changed = control_named(name, message.kind).apply(message, item, run_seed)
     assert isinstance(changed, TextMessage | HiddenMessage | CacheMessage), "there are no others"
@@ -127,7 +127,7 @@ def _on_latents(name: str) -> OnMessage:
 
 
 def _shuffled_words(message: Message, item: str, seed: int) -> Message:
-    """The same words in another order, one space apart; a single word stays."""
+    """The same words in another order, separated by single spaces. A single word stays as it is."""
     assert isinstance(message, TextMessage), "checked by its kind"
     words = message.text.split()
     shuffled = list(words)

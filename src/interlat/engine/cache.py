@@ -1,4 +1,4 @@
-"""The cache of a batch of conversations: keys and values with mask, positions and segments."""
+"""The KV cache of a batch of conversations: keys and values with mask, positions and segments."""
 
 import functools
 from collections.abc import Callable, Collection, Sequence
@@ -21,40 +21,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class KVCache:
-    """What a model has read so far, for B sequences side by side.
+    """Keys and values of everything that a model has read so far, for a batch of B sequences.
 
-    A cache is a value: what it shows is never written again, so two continuations of one cache do not disturb each
-    other. Positions where ``attention_mask`` is False are padding or holes; nobody attends to them. They are in order
-    of time, but only ``position_ids`` has the true position of each: a trimmed cache keeps them.
+    A cache is immutable: its content is never overwritten, so two continuations of one cache do not disturb each other.
+    Positions where ``attention_mask`` is False are padding or holes, and no position attends to them. Positions are in
+    order of time, but only ``position_ids`` has their true positions, which a trimmed cache keeps.
     """
 
     keys: tuple[Float[Tensor, "B H T d"], ...]
     """One tensor a layer, rotary positions already applied."""
     values: tuple[Float[Tensor, "B H T d"], ...]
     attention_mask: Bool[Tensor, "B T"]
-    """True where a position of a sequence holds something."""
+    """True where a position of a sequence is filled."""
     position_ids: Int[Tensor, "B T"]
-    """The true position that each was computed at; 0 where the mask is False."""
+    """True position at which each was computed. 0 where the mask is False."""
     segment_ids: Int[Tensor, "B T"]
-    """Index into ``segment_names`` of what each position is; -1 where the mask is False."""
+    """Segment of each position, as an index into ``segment_names``. -1 where the mask is False."""
     segment_names: tuple[str, ...]
-    """Names of the segments in order of their making, such as ``("prompt", "latents", "reply")``."""
+    """Names of the segments in the order in which they were made, such as ``("prompt", "latents", "reply")``."""
     next_position: Int[Tensor, "B"]
-    """The position that the next input of each sequence takes."""
+    """Position of the next input of each sequence."""
     hidden_states: Float[Tensor, "B D"]
-    """State after the final norm at the last position of each sequence: the one that predicts the next token."""
+    """State after the final norm at the last position of each sequence. It predicts the next token."""
     layer_mask: Bool[Tensor, "B L T"] | None = None
-    """True where a layer may look at a position that ``attention_mask`` shows; None where all layers look at all."""
+    """True where a layer may attend to a position of ``attention_mask``. None if all layers attend to all of them."""
     spare: "KeyValueBuffer | None" = None
-    """The buffer that its keys and values are views of; its first continuation that fits is written there."""
+    """The buffer that its keys and values are views of. The first continuation that fits is written in place there."""
     origin: Origin | None = None
-    """The model that made it, the only one that reads on in it. None: any model of its shape does."""
+    """The model that made it. Only an equal model can continue it. None allows any model of the same shape."""
     foreign: tuple[str, ...] = ()
-    """Names of other models that positions of it come from."""
+    """Names of other models that made some of its positions."""
 
     @staticmethod
     def empty(hidden_states: Float[Tensor, "B D"]) -> "KVCache":
-        """The cache of B sequences that have read nothing."""
+        """An empty cache of B sequences."""
         nothing = torch.zeros(len(hidden_states), 0, dtype=torch.long, device=hidden_states.device)
         next_position = nothing.new_zeros(len(hidden_states))
         return KVCache((), (), nothing.bool(), nothing, nothing, (), next_position, hidden_states)
@@ -70,7 +70,7 @@ class KVCache:
 
     @property
     def lengths(self) -> Int[Tensor, "B"]:
-        """Number of positions that each sequence really holds."""
+        """Number of filled positions of each sequence."""
         return self.attention_mask.sum(dim=1)
 
     @property
@@ -101,7 +101,7 @@ class KVCache:
         )
 
     def select(self, sequences: Sequence[int] | Int[Tensor, "N"]) -> "KVCache":
-        """The given sequences, in the given order, repeated where an index repeats; useless positions are dropped.
+        """The given sequences in the given order, repeated where an index repeats, without positions that none needs.
 
         Raises:
             InputError: a sequence does not exist.
@@ -120,13 +120,13 @@ class KVCache:
         return chosen._map(functools.partial(gather_positions, positions=positions, sequences=index))
 
     def gather(self, positions: Int[Tensor, "B N"]) -> "KVCache":
-        """For each sequence its own list of positions, in that order; masked positions stay masked."""
+        """Each sequence with its own list of positions, in that order. Masked positions stay masked."""
         return self._map(functools.partial(gather_positions, positions=positions.to(self.attention_mask.device)))
 
     def trim(self, keep: Bool[Tensor, "B T"]) -> "KVCache":
-        """Only the positions where ``keep`` is True, at their true positions; ``next_position`` stays.
+        """The cache with only the positions where ``keep`` is True, at their true positions. ``next_position`` stays.
 
-        Example: ``cache.trim(cache.segment("latents"))`` leaves the latent thoughts alone.
+        Example: ``cache.trim(cache.segment("latents"))`` keeps only the latent steps.
         """
         keep = keep.to(self.attention_mask.device) & self.attention_mask
         positions = _positions_of(keep)
@@ -139,9 +139,9 @@ class KVCache:
         return masked.gather(positions)
 
     def only_layers(self, layers: Collection[int]) -> "KVCache":
-        """What it holds by now, for some layers alone: in all others nobody attends to it, and there it holds zeros.
+        """The cache for some layers only. In the other layers it holds zeros, and later positions do not attend to it.
 
-        Positions that are read or thought later are seen in every layer.
+        Positions that are read or thought later are visible in every layer.
 
         Args:
             layers: numbers from 1 to the number of layers.
@@ -163,36 +163,37 @@ class KVCache:
         )
 
     def compact(self) -> "KVCache":
-        """The same cache in as few positions as its longest sequence needs; itself if nothing can be saved."""
+        """The same cache in as few positions as its longest sequence needs. Returns itself if that saves nothing."""
         positions = self.compact_positions()
         return self if positions is None else self.gather(positions)
 
     def compact_positions(self) -> Int[Tensor, "B N"] | None:
-        """The positions that `compact` gathers; None where it gathers nothing."""
+        """The positions that `compact` gathers. None if it gathers nothing."""
         return compacting(self.attention_mask)
 
     def released(self) -> "KVCache":
-        """The same cache for models that did not make it: what they read in it is not what its maker meant.
+        """The same cache, readable by models that did not make it. For them its content has another meaning.
 
-        It keeps the name of its maker (`foreign`), which goes into every message that is made of it.
+        It keeps the name of its maker (`foreign`), which goes into every message that is made from it.
         """
         made_by = () if self.origin is None else (self.origin.label,)
         return replace(self, origin=None, foreign=tuple(dict.fromkeys((*self.foreign, *made_by))))
 
     @staticmethod
     def merge(caches: Sequence["KVCache"]) -> "KVCache":
-        """Sequence by sequence what several caches hold, side by side, all at their true positions.
+        """Merge several caches sequence by sequence, with all content at its true positions.
 
-        For a reader of several agents that thought independently. A segment of the same name, such as a common
+        It lets a receiver read several agents that thought independently. A segment of the same name, such as a common
         question, is kept once, from the first cache that has it. Different caches may fill the same true positions: the
-        reader sees all of them and goes on at the largest ``next_position``. The last states are the last cache's.
+        receiver sees all of them and continues at the largest ``next_position``. The last states are those of the last
+        cache.
 
         Args:
-            caches: of one model, each of B sequences in the same order.
+            caches: caches of one model, each of B sequences in the same order.
 
         Raises:
-            InputError: nothing to merge, or the caches come from models of different shape or have different numbers
-                of sequences.
+            InputError: there is nothing to merge, or the caches come from different models, have different numbers of
+                sequences, or have sequences with different rotary factors.
         """
         _check_alike(caches)
         if len(caches) == 1:
@@ -218,10 +219,10 @@ class KVCache:
 
     @staticmethod
     def concat(caches: Sequence["KVCache"]) -> "KVCache":
-        """All sequences of several caches of one model as one batch, padded on the left to the widest.
+        """All sequences of several caches of one model as one batch, padded on the left to the widest cache.
 
         Raises:
-            InputError: nothing to join, or the caches come from models of different shape.
+            InputError: there is nothing to join, or the caches come from different models.
         """
         _check_alike(caches)
         width = max(cache.width for cache in caches)
@@ -234,10 +235,10 @@ class KVCache:
 
 
 class DonatedCache:
-    """A cache that its holder gives away to the reader that continues it.
+    """A KV cache that its owner donates to the engine that continues it.
 
-    If nothing else refers to it, its layers are freed one by one while they are copied into the larger cache, so that
-    the two never exist as a whole at the same time.
+    If nothing else refers to it, its layers are freed one by one while they are copied into the larger cache. So the
+    two caches never exist as a whole at the same time.
     """
 
     def __init__(self, cache: KVCache) -> None:
@@ -245,7 +246,7 @@ class DonatedCache:
 
     @property
     def cache(self) -> KVCache:
-        """To look at. Raises InputError: it was taken."""
+        """The cache, only to look at. Raises InputError if it was taken."""
         if self._cache is None:
             raise InputError(
                 "this cache was donated to a reader that continued it; pass the cache itself to use it twice"
@@ -253,39 +254,39 @@ class DonatedCache:
         return self._cache
 
     def take(self) -> KVCache:
-        """The cache, which this object does not refer to any more. Raises InputError: it was taken before."""
+        """Return the cache and drop the reference to it. Raises InputError if it was taken before."""
         cache, self._cache = self.cache, None
         return cache
 
 
 AnyCache = KVCache | DonatedCache
-"""A cache to continue, which stays as it is or is given away."""
+"""A cache to continue, which stays as it is or is donated."""
 
 
 @dataclass(frozen=True, eq=False)
 class CachedSequence:
-    """One sequence of the cache of a batch: nothing is copied until somebody reads it in other company."""
+    """One sequence of the cache of a batch. Nothing is copied until it is joined with sequences of other caches."""
 
     cache: KVCache
     number: int = 0
 
     @property
     def next_position(self) -> int:
-        """The position at which a reader goes on."""
+        """Position of its next input."""
         return int(self.cache.next_position[self.number])
 
 
 def layer_shapes(cache: KVCache | CacheMessage) -> tuple[LayerShape, ...]:
-    """The shape of each layer of a cache, or of a message that is one."""
+    """The shape of each layer of a cache or of a cache message."""
     pairs = zip(cache.keys, cache.values, strict=True)
     return tuple((k.shape[1], k.shape[3], v.shape[1], v.shape[3]) for k, v in pairs)
 
 
 def join_sequences(sequences: Sequence[CachedSequence]) -> KVCache:
-    """Sequences as one cache; the cache itself where they are all of its sequences in order.
+    """Join sequences into one cache. Returns the cache itself if they are all of its sequences in order.
 
     Raises:
-        InputError: no sequences, or the caches come from models of different shape.
+        InputError: there are no sequences, or the caches come from different models.
     """
     numbers = [one.number for one in sequences]
     if sequences and all(one.cache is sequences[0].cache for one in sequences):
@@ -295,14 +296,14 @@ def join_sequences(sequences: Sequence[CachedSequence]) -> KVCache:
 
 
 def positions_ahead(cache: KVCache, count: int) -> tuple[Bool[Tensor, "B C"], Int[Tensor, "B C"]]:
-    """Mask and positions of a cache with ``count`` further positions, each sequence counting on from its own."""
+    """Mask and positions of a cache with ``count`` more positions. Each sequence continues from its own position."""
     ahead = torch.arange(count, device=cache.next_position.device)
     attention_mask = torch.cat([cache.attention_mask, cache.attention_mask.new_ones(len(cache), count)], dim=1)
     return attention_mask, torch.cat([cache.position_ids, cache.next_position[:, None] + ahead], dim=1)
 
 
 def compacting(mask: Bool[Tensor, "B T"]) -> Int[Tensor, "B N"] | None:
-    """For each sequence the positions to keep for a cache as narrow as can be; None where none can be left out."""
+    """The positions of each sequence to keep for the narrowest cache. None if none can be left out."""
     return None if _longest(mask) == mask.shape[1] else _positions_of(mask)
 
 
@@ -311,7 +312,7 @@ def _longest(keep: Bool[Tensor, "B T"]) -> int:
 
 
 def _positions_of(keep: Bool[Tensor, "B T"]) -> Int[Tensor, "B N"]:
-    """For each sequence its positions to keep, on the right, behind as many others as make all equally long."""
+    """The positions of each sequence to keep, padded on the left with other positions to equal length."""
     width = _longest(keep)
     # A stable sort puts the positions to drop first and leaves the others in order, pushed to the right.
     return keep.to(torch.int8).argsort(dim=1, stable=True)[:, keep.shape[1] - width :]
@@ -346,7 +347,7 @@ def _joined(
     next_position: Int[Tensor, "B"],
     hidden_states: Float[Tensor, "B D"],
 ) -> KVCache:
-    """Caches as one: ``join`` gets the tensors of a field, their dimension of positions, and what fills padding."""
+    """Join caches. ``join`` gets the tensors of a field, their dimension of positions, and the value of padding."""
     names = tuple(dict.fromkeys(name for cache in caches for name in cache.segment_names))
     layered = any(cache.layer_mask is not None for cache in caches)
     return KVCache(
@@ -377,10 +378,10 @@ def _renumber(cache: KVCache, names: Sequence[str]) -> Tensor:
 def gather_positions(
     tensor: Tensor, positions: Int[Tensor, "N M"], sequences: Int[Tensor, "N"] | None = None
 ) -> Tensor:
-    """For each of some sequences its own positions of ``[B, T]``, ``[B, L, T]`` or ``[B, H, T, d]``.
+    """Gather each sequence's own positions from a tensor ``[B, T]``, ``[B, L, T]`` or ``[B, H, T, d]``.
 
-    ``sequences`` are all by default. Indexing copies rows of d numbers; `take_along_dim`, which reads an index for each
-    number, is ten times slower on a CPU.
+    ``sequences`` are all by default. Indexing copies rows of d numbers. `take_along_dim` reads an index for each number
+    and is ten times slower on a CPU.
     """
     rows = torch.arange(len(tensor), device=positions.device) if sequences is None else sequences
     if tensor.ndim == 2:

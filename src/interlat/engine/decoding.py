@@ -1,4 +1,4 @@
-"""The decode loop: one token a sequence and step, each sequence stopping on its own."""
+"""The decode loop: each step writes one token for each sequence, and each sequence stops on its own."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class DecodeOutput:
-    """What B sequences wrote."""
+    """The output of decoding B sequences."""
 
     cache: KVCache
-    """Everything read and written, stop tokens excluded; ready for `Engine.prefill` with a continuation."""
+    """KV cache of everything read and written, without stop tokens. `Engine.prefill` can continue it."""
     token_ids: list[list[int]]
     """The tokens of each sequence, without the stop token."""
     texts: list[str]
-    """The same as text, special tokens left out but for marks of thoughts, see `text_of`."""
+    """The same as text, without special tokens except the marks of reasoning, see `text_of`."""
     hidden_states: list[Float[Tensor, "T D"]]
-    """One state a token (after the final norm), by default the one that predicted it; [] if not kept."""
+    """One state for each token (after the final norm), by default the state that predicted it. [] if not kept."""
     stopped: list[bool]
-    """True where a sequence ended with a stop token, False where it ran out of tokens or context."""
+    """True if a sequence ended with a stop token, False if it ran out of tokens or context."""
     forward_passes: int
-    """How often the model ran, for the batch as a whole."""
+    """Number of forward passes of the model for the whole batch."""
 
 
 class _Rows:
@@ -88,23 +88,24 @@ def decode(
     state_at: StateAt = "before_token",
     segment: str = "reply",
 ) -> DecodeOutput:
-    """Write tokens until each sequence stops. Every written token is read back: the cache is exact.
+    """Write tokens until each sequence stops. The model reads every written token, so the cache is exact.
 
-    The stop token is in nothing that comes back and not in the cache: `ChatFormat.continuation` begins with it. A
-    sequence also ends after ``max_new_tokens`` tokens or where the context is full, then with ``stopped`` False.
+    The output and the cache do not contain the stop token, because `ChatFormat.continuation` begins with it. A sequence
+    also ends after ``max_new_tokens`` tokens or when the context is full, then with ``stopped`` False.
 
     Args:
-        cache: B sequences; their ``hidden_states`` predict the first tokens. Copied unless it has spare capacity for
-            all tokens (`prefill`).
-        sampling: greedy with the default.
-        seeds: one seed a sequence, needed when ``sampling.temperature`` is positive; see `row_seed`.
-        stop_ids: ids that end a sequence; by default `Engine.stop_ids`. An empty set never stops.
-        keep_hidden_states: also return one state a token.
-        state_at: state t is the one that *predicted* token t, or the one after *consuming* it.
-        segment: the name that the new positions get.
+        cache: KV cache of B sequences. Their ``hidden_states`` predict the first tokens. It is copied unless it has
+            spare capacity for all tokens (`prefill`).
+        sampling: how to decode. The default is greedy.
+        seeds: one seed for each sequence, needed if ``sampling.temperature`` is positive; see `row_seed`.
+        stop_ids: ids that end a sequence. The default is `Engine.stop_ids`. An empty set never stops.
+        keep_hidden_states: also return one state for each token.
+        state_at: state t is the state that predicted token t ("before_token"), or that had just read it
+            ("after_token").
+        segment: name of the new positions.
 
     Raises:
-        InputError: seeds are missing or not one a sequence, or the cache belongs to another model.
+        InputError: seeds are missing or there is not one for each sequence, or the cache belongs to another model.
     """
     engine.check_ready(cache)
     sampling = sampling or Sampling()

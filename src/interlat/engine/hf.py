@@ -25,10 +25,10 @@ from interlat.errors import CheckpointError, InputError
 
 
 class HFEngine(TransformersModel):
-    """Runs one language model of Hugging Face.
+    """Runs one Hugging Face language model. Build it with `load` or `wrap`.
 
-    The law of batching: what a sequence gets does not depend on the sequences beside it. Nothing here needs gradients;
-    everything runs without them. Build it with `load` or `wrap`.
+    The law of batching: the result of a sequence does not depend on the other sequences of its batch. Everything runs
+    without gradients.
     """
 
     def __init__(
@@ -67,19 +67,19 @@ class HFEngine(TransformersModel):
     def prefill(
         self, prompts: Prompts, cache: AnyCache | None = None, *, segment: str = "prompt", spare: int = 0
     ) -> KVCache:
-        """Read one prompt a sequence, after what ``cache`` holds if there is one. The LM head does not run.
+        """Read one prompt for each sequence, after the content of ``cache`` if there is one. The LM head does not run.
 
         Args:
-            prompts: B prompts of any lengths. A list of parts is read as it is. A string that continues no cache
-                gets what the tokenizer puts before a text, see `interlat.engine.prompt.begun`.
-            cache: the cache of B sequences that the prompts continue. It stays as it is, and is copied; a
+            prompts: B prompts of any lengths. A list of parts is read as it is. A string that does not continue a cache
+                gets the tokens that the tokenizer puts before a text, see `interlat.engine.prompt.begun`.
+            cache: the KV cache of B sequences that the prompts continue. It is copied and stays as it is. A
                 `DonatedCache` is freed while it is copied.
-            segment: the name that the new positions get.
+            segment: name of the new positions.
             spare: positions to preallocate. The first continuation that fits is written in place.
 
         Raises:
-            PromptError: a prompt is empty, does not fit into the context, or its latents are not finite or
-                not as wide as the model.
+            PromptError: a prompt is empty or does not fit into the context, or its latents are not finite or do not
+                have the model's hidden size.
             InputError: the cache does not have B sequences, or belongs to another model; or ``spare`` is negative.
         """
         if spare < 0:
@@ -95,9 +95,10 @@ class HFEngine(TransformersModel):
         segment: str = "prompt",
         kept: LayerSelection | None = None,
     ) -> tuple[KVCache, list[Float[Tensor, "T *row_shape"]]]:
-        """As `prefill`; also the states at every new position, one tensor a sequence.
+        """Like `prefill`, but also return the states at every new position, one tensor for each sequence.
 
-        ``kept`` names the layers, by default the last one after the final norm; several give ``[T, layers, D]``.
+        ``kept`` selects the layers. The default is the last layer after the final norm. Several layers give
+        ``[T, layers, D]``.
         """
         recorder = self._recorder(kept)
         grown, states, lengths = self._read(prompts, cache, segment, recorder)
@@ -142,27 +143,27 @@ class HFEngine(TransformersModel):
         tolerance: float = 0.0,
         stop_ids: Collection[int] = (),
     ) -> tuple[KVCache, Float[Tensor, "B K *row_shape"]]:
-        """Take latent steps: what the connector makes of the last state is the next input (Coconut, arXiv 2412.06769).
+        """Take latent steps: the connector maps the last state to the next input (Coconut, arXiv 2412.06769).
 
-        h_0 is ``cache.hidden_states``; step k reads e_k = connector(h_{k-1}) and gives h_k. The LM head runs only for
+        h_0 is ``cache.hidden_states``. Step k reads e_k = connector(h_{k-1}) and gives h_k. The LM head runs only for
         ``stop_ids``.
 
         Args:
-            cache: B sequences; copied unless it has spare capacity for the steps (`prefill`); a `DonatedCache` is
-                freed meanwhile.
-            latent_steps: K; 0 returns the cache itself.
+            cache: KV cache of B sequences. It is copied unless it has spare capacity for the steps (`prefill`). A
+                `DonatedCache` is freed while it is copied.
+            latent_steps: number of steps K. 0 returns the cache itself.
             connector: maps ``[B, 1, D]`` states after the final norm to ``[B, 1, D]`` input embeddings.
-            segment: the name that the new positions get.
-            kept: the layers whose states come back; by default the last one after the final norm.
-            tolerance: a sequence stops after the first step k with ``|h_k - h_(k-1)| < tolerance |h_(k-1)|``: it takes
-                no more steps and gets no more positions, whatever the others do. 0 never stops.
-            stop_ids: a sequence also stops before a step k where h_(k-1) predicts one of these as the likeliest next
-                token; it may take no step at all. `Engine.stop_ids` ends a thought where the model would end its turn.
+            segment: name of the new positions.
+            kept: layers whose states are returned. The default is the last layer after the final norm.
+            tolerance: a sequence stops after the first step k with ``|h_k - h_(k-1)| < tolerance |h_(k-1)|``. It takes
+                no more steps and gets no more positions, whatever the other sequences do. 0 never stops.
+            stop_ids: a sequence also stops before step k if the most probable next token after h_(k-1) is one of these.
+                It may take no step at all. With `Engine.stop_ids` a sequence stops where the model would end its turn.
 
         Returns:
-            The cache with K more positions, and the states h_1 ... h_K (of ``kept``: ``[B, K, layers, D]`` for
-            several). Of a sequence that stopped the further states are zeros; the steps that it took are what its
-            ``next_position`` moved on.
+            The cache with K more positions, or fewer if all sequences stopped earlier, and the states h_1 ... h_K (of
+            ``kept``: ``[B, K, layers, D]`` for several layers). After a sequence has stopped, its states are zeros. Its
+            ``next_position`` grows by the number of steps that it took.
 
         Raises:
             PromptError: the steps do not fit into the context.
@@ -233,7 +234,7 @@ class HFEngine(TransformersModel):
 
 
 def reference_engine(engine: EngineProtocol) -> HFEngine:
-    """The engine, where its model is needed itself. Raises InputError: it is not one of Hugging Face."""
+    """The engine, for code that needs its model. Raises InputError if it is not an `HFEngine`."""
     if not isinstance(engine, HFEngine):
         raise InputError(f"{engine.name} runs in a {type(engine).__name__}, which shows no modules; load it with hf")
     return engine
@@ -244,7 +245,7 @@ def _shown(cache: AnyCache) -> KVCache:
 
 
 def _converged(before: Tensor, after: Tensor, tolerance: float) -> Tensor:
-    """For each sequence ``[B, 1, D]`` whether its state changed by less than ``tolerance``, as a share of its norm."""
+    """Whether the state of each sequence, ``[B, 1, D]``, changed by less than ``tolerance`` times its norm."""
     change = (after.float() - before.float()).norm(dim=-1)[:, 0]
     return change < tolerance * before.float().norm(dim=-1)[:, 0]
 

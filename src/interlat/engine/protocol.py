@@ -1,7 +1,7 @@
-"""What an engine must do, and the registry of engines.
+"""The protocol of every engine, and the registry of engines.
 
-Another package adds an engine in one file: a class that subclasses `Engine`, and an entry point in the group
-``interlat.engines``. What has a body here, a subclass gets for nothing.
+Another package adds an engine in one file: a subclass of `Engine`, and an entry point in the group
+``interlat.engines``. A subclass inherits the methods that have a body here.
 """
 
 import copy
@@ -32,9 +32,9 @@ from interlat.states import StateAt
 
 
 class Engine(Protocol):
-    """Runs one language model, without gradients. The contracts of the methods are written at `HFEngine`.
+    """Runs one language model, without gradients. `HFEngine` documents the methods.
 
-    The law of batching: what a sequence gets does not depend on the sequences beside it.
+    The law of batching: the result of a sequence does not depend on the other sequences of its batch.
     """
 
     name: str
@@ -120,7 +120,7 @@ class Engine(Protocol):
         return ChatFormat(self.tokenizer, self.template)
 
     def with_template(self, template: TemplateOptions) -> Self:
-        """The same model, whose prompts are written with these options of the chat template."""
+        """A copy of the engine, on the same model, that writes prompts with these options of the chat template."""
         engine = copy.copy(self)
         engine.template = template
         vars(engine).pop("chat", None)
@@ -128,14 +128,14 @@ class Engine(Protocol):
 
     @functools.cached_property
     def origin(self) -> Origin:
-        """What its caches know about it; here the weights are unknown."""
+        """The information about the model that its caches carry. Here the weights are unknown."""
         origin = Origin(self.name, {}, lambda: "", lambda: tokenizer_fingerprint(self.tokenizer))
         origin.layer_count, origin.hidden_size = self.layers, self.hidden_size
         return origin
 
     @property
     def weights_fingerprint(self) -> str:
-        """See `interlat.engine.fingerprint`; computed at the first use and kept."""
+        """See `interlat.engine.fingerprint`. Computed once, at the first use."""
         return self.origin.weights_fingerprint
 
     @property
@@ -144,57 +144,58 @@ class Engine(Protocol):
         return self.origin.tokenizer_fingerprint
 
     def ends_of_replies(self, ends: int | Sequence[int] | None) -> frozenset[int]:
-        """Ids that end a reply: the end tokens of the chat template, or of a tokenizer without one, and those of the
-        model's settings, ``ends``."""
+        """Ids that end a reply: the end tokens of the chat template, or of the tokenizer if it has no template, and
+        those of the model's settings, ``ends``."""
         ids = set(self.chat.stop_ids) if self.tokenizer.chat_template else {self.tokenizer.eos_token_id}
         ids |= set(ends) if isinstance(ends, Sequence) else {ends}
         return frozenset(i for i in ids if i is not None)
 
     @property
     def number_format(self) -> str:
-        """What it computes in, for records, such as bfloat16."""
+        """Number format that it computes in, for records, such as bfloat16."""
         return str(self.dtype).removeprefix("torch.")
 
     @property
     def vocabulary_size(self) -> int:
-        """Number of tokens that it can read."""
+        """Number of tokens that the model can read."""
         return len(self.input_embeddings)
 
     @property
     def ties_embeddings(self) -> bool:
-        """Whether the LM head is the input table."""
+        """Whether the LM head and the input embeddings share one table."""
         return self.input_embeddings.data_ptr() == self.output_embeddings.data_ptr()
 
     @property
     def scales_embeddings(self) -> bool:
-        """Whether the model reads something else for a token than the row of its weight."""
+        """Whether the model's input for a token differs from the token's row of the embedding weight."""
         return False
 
     def context_after(self, read: int) -> int:
-        """Positions that a sequence can hold that has read so many."""
+        """Number of positions that a sequence can hold after it has read ``read`` of them."""
         return self.context_length
 
     def check_caches_travel(self, *, int8: bool = False) -> None:
-        """Check that its caches can be messages, and messages its caches, rounded to int8 or as they are.
+        """Check that the engine can send and read KV caches as messages, rounded to int8 if ``int8``.
 
         Raises:
-            MessageError: they cannot.
+            MessageError: it cannot.
         """
         return
 
     def outgoing(self, cache: KVCache) -> KVCache:
-        """A cache as it goes into a message."""
+        """The form of a KV cache in a message."""
         return cache
 
     def incoming(self, cache: KVCache) -> KVCache:
-        """A cache as it comes out of a message."""
+        """The KV cache that this engine makes from the form in a message."""
         return cache
 
     def check_cache(self, cache: KVCache) -> None:
-        """Check that the engine can continue a cache: it made it, or an equal one did, or it is released.
+        """Check that the engine can continue a KV cache: an equal model made it, or it is released.
 
         Raises:
-            InputError: it has another shape, or another model or tokenizer made it. What differs is named.
+            InputError: the cache has another shape, or another model or tokenizer made it. The error names what
+                differs.
         """
         found, size, mine = layer_shapes(cache), cache.hidden_states.shape[1], self.origin
         if mine.shapes and (found, size) != (mine.shapes, mine.hidden_size):
@@ -218,17 +219,17 @@ ENGINES: Registry[type[Engine]] = Registry(
         "hybrid": "interlat.engine.vllm:HybridEngine",
     },
 )
-"""By name: ``hf`` is the reference, and runs models that keep keys and values; ``recurrent`` those whose layers keep a
-state; ``vllm`` runs many in vLLM; ``hybrid`` takes latent steps in hf and does all else in vLLM."""
+"""Engines by name. ``hf`` is the reference and runs models with a KV cache. ``recurrent`` runs models whose layers keep
+a state. ``vllm`` runs many models in vLLM. ``hybrid`` takes latent steps in hf and does everything else in vLLM."""
 
 
 def load_model(path_or_hub_id: str, engine: str = "hf", **options: Any) -> Engine:
     """Load a model with the engine of that name.
 
     Args:
-        path_or_hub_id: what the engine loads.
+        path_or_hub_id: path or hub id of the model.
         engine: a name in `ENGINES`.
-        options: those of the engine, such as dtype and device; see `HFEngine.load`.
+        options: options of the engine, such as dtype and device; see `HFEngine.load`.
 
     Raises:
         CheckpointError: there is no usable model in that place.

@@ -1,4 +1,4 @@
-"""Continuous batching: a sequence that has ended makes place for the next prompt.
+"""Continuous batching: when a sequence ends, the next prompt takes its place.
 
 All sequences of the batch write at the same position of the buffer, so nothing is moved when one is replaced: the new
 prompt is read beside the batch and its keys and values are copied into the free slot, ending at that position. When the
@@ -36,16 +36,16 @@ REFILL_SHARE = 1 / 8
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One prompt to be answered."""
+    """One prompt to answer."""
 
     key: str
-    """Comes back with the answer."""
+    """Key that the answer also has."""
     prompt: Prompt | str
     seed: int = 0
-    """Of a sampled answer, see `interlat.engine.sampling.row_seed`; greedy answers do not use it."""
+    """Seed of a sampled answer, see `interlat.engine.sampling.row_seed`. Greedy answers do not use it."""
     cache: KVCache | CachedSequence | None = None
-    """A cache of one sequence that the prompt continues, such as what other agents have read. All requests of a stream
-    have one or none has. Where nothing else refers to it, it is freed while it is read."""
+    """A KV cache of one sequence that the prompt continues, such as another agent's. Either all requests of a stream
+    have one, or none. If nothing else refers to it, it is freed while it is read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,17 +56,17 @@ class Completion:
     token_ids: list[int]
     """Its tokens, without the stop token."""
     text: str
-    """The same as text, special tokens left out but for marks of thoughts, see `text_of`."""
+    """The same as text, without special tokens except the marks of reasoning, see `text_of`."""
     hidden_states: Float[Tensor, "T *row_shape"]
-    """One row a token: ``[T, D]``, or ``[T, layers, D]`` where several layers are kept."""
+    """One state for each token: ``[T, D]``, or ``[T, layers, D]`` if several layers are kept."""
     prompt_states: Float[Tensor, "P *row_shape"] | None
     """The states at all positions of the prompt, if asked for."""
     stopped: bool
-    """True where it ended with a stop token, False where it ran out of tokens or context."""
+    """True if it ended with a stop token, False if it ran out of tokens or context."""
     prompt_tokens: int
-    """Positions that the prompt took, without those of a cache before it."""
+    """Number of positions of the prompt, without those of a cache before it."""
     sound: bool
-    """False where the model computes NaN or infinite states for the prompt; then nothing is written."""
+    """False if the model computes NaN or infinite states for the prompt. Then nothing is written."""
 
 
 @dataclass(eq=False)
@@ -93,19 +93,19 @@ def stream(
 ) -> Iterator[Completion]:
     """Answer any number of prompts, ``batch_size`` at a time, with continuous batching.
 
-    What a prompt gets is what `decode` would give it alone. Answers come in the order in which they end. Requests are
-    taken as they are needed; the longest first wastes least.
+    Each answer is the same as `decode` gives to its prompt alone. Answers come in the order in which they end. Requests
+    are taken as they are needed. Sorting the longest first wastes least.
 
     Args:
         requests: prompts with keys and, for sampling, seeds.
-        batch_size: sequences at once.
-        stop_ids: ids that end a sequence; by default `Engine.stop_ids`.
-        kept: layers whose states come back; by default the last one after the final norm.
+        batch_size: number of sequences in the batch.
+        stop_ids: ids that end a sequence. The default is `Engine.stop_ids`.
+        kept: layers whose states are returned. The default is the last layer after the final norm.
         prompt_states: also return the states at the positions of the prompt.
 
     Raises:
-        PromptError: as `prefill`.
-        InputError: batch size below 1, or layers that the model does not have.
+        PromptError: as for `prefill`.
+        InputError: the batch size is below 1, or the model does not have a layer.
     """
     engine.check_ready(None)
     if batch_size < 1:

@@ -1,4 +1,4 @@
-"""A language model of `transformers` in memory: what all engines that hold one know of it."""
+"""Base class of the engines that hold a `transformers` language model in memory."""
 
 import functools
 from typing import Self
@@ -57,47 +57,47 @@ class TransformersModel(Engine):
 
         Args:
             path_or_hub_id: a directory with ``config.json``, safetensors and tokenizer files; a GGUF file, or a
-                directory with one; a PEFT adapter; a name of `interlat models list`; or a hub id. What exists as a
-                path is one.
-            dtype: ``auto`` is bfloat16 where the hardware multiplies it natively, else float32; ``int8`` is bfloat16
+                directory with one; a PEFT adapter; a name from `interlat models list`; or a hub id. An existing path
+                is always read as a path.
+            dtype: ``auto`` is bfloat16 if the hardware multiplies it natively, otherwise float32. ``int8`` is bfloat16
                 with weights rounded to int8.
-            device: ``auto`` is CUDA where there is one, else the CPU.
-            trust_remote_code: let `transformers` run code that the checkpoint brings along.
+            device: ``auto`` is CUDA if there is one, otherwise the CPU.
+            trust_remote_code: let `transformers` run code that comes with the checkpoint.
 
         Raises:
             CheckpointError: there is no usable model in that place.
-            InputError: unknown dtype or device.
+            InputError: the dtype or the device is unknown.
         """
         model, tokenizer = load_checkpoint(path_or_hub_id, dtype, device, trust_remote_code)
         return cls(model, tokenizer, str(path_or_hub_id), as_loaded=True)
 
     @classmethod
     def wrap(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "") -> Self:
-        """An engine around a model that is already in memory; puts it into evaluation mode.
+        """Make an engine around a model that is already in memory, and put the model into evaluation mode.
 
-        The engine reads the model's own parameters: later changes to them, by an optimiser for example, count.
+        The engine uses the model's own parameters, so it sees later changes to them, for example by an optimiser.
         """
         return cls(model, tokenizer, name or type(model).__name__)
 
     @property
     def device(self) -> torch.device:
-        """Where the input embeddings are, and so the inputs."""
+        """Device of the input embeddings, and of the inputs."""
         return self.model.get_input_embeddings().weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Number format of embeddings, states and caches."""
+        """Number format of embeddings, states and KV caches."""
         return self.model.get_input_embeddings().weight.dtype
 
     @property
     def number_format(self) -> str:
-        """As every engine's; int8 where weights are rounded to it, whatever the states are in."""
+        """As for every engine, but int8 if the weights are rounded to int8, whatever the format of the states."""
         weights = (one.weight for one in self.model.modules() if isinstance(one, nn.Linear))
         return INT8 if any(is_rounded(weight) for weight in weights) else super().number_format
 
     @functools.cached_property
     def origin(self) -> Origin:
-        """What its caches know about it."""
+        """The information about the model that its caches carry."""
         return Origin.of_model(self.name, self.model, self.tokenizer, self.as_loaded)
 
     @property
@@ -108,15 +108,15 @@ class TransformersModel(Engine):
 
     @property
     def input_embeddings(self) -> Float[Tensor, "V D"]:
-        """The table of input embeddings: for every token the row that is read as a latent in its place.
+        """The table of input embeddings: for every token the latent that has the same effect as the token.
 
-        See `interlat.engine.embeddings.input_embeddings`; computed anew each time where the model scales its weight.
+        See `interlat.engine.embeddings.input_embeddings`. Computed anew each time if the model scales its weight.
         """
         return input_embeddings(self.model)
 
     @property
     def vocabulary_size(self) -> int:
-        """Number of tokens that it can read."""
+        """Number of tokens that the model can read."""
         return int(self.model.get_input_embeddings().weight.shape[0])
 
     @property
@@ -127,12 +127,12 @@ class TransformersModel(Engine):
 
     @property
     def ties_embeddings(self) -> bool:
-        """Whether the LM head is the input table."""
+        """Whether the LM head and the input embeddings share one table."""
         return bool(self.model.get_input_embeddings().weight.data_ptr() == self.output_embeddings.data_ptr())
 
     @property
     def scales_embeddings(self) -> bool:
-        """Whether the model reads something else for a token than the row of its weight."""
+        """Whether the model's input for a token differs from the token's row of the embedding weight."""
         return self.input_embeddings.data_ptr() != self.model.get_input_embeddings().weight.data_ptr()
 
     @torch.no_grad()
@@ -147,10 +147,10 @@ class TransformersModel(Engine):
         return next_token_scores(self.model, hidden_states.to(self.dtype))
 
     def context_after(self, read: int) -> int:
-        """Positions that a sequence can hold that has read so many: all of the context, except under LongRoPE.
+        """Number of positions that a sequence can hold after it has read ``read``: the context, except under LongRoPE.
 
-        There a sequence that began with the short factors ends where these end: what it has read would have other keys
-        and values if it were longer. One that is longer when it begins has the whole context.
+        There a sequence that started with the short factors ends where these end, because in a longer sequence the same
+        input would have other keys and values. A sequence that starts longer has the whole context.
         """
         if self.original_length is not None and 0 < read <= self.original_length:
             return min(self.context_length, self.original_length)
@@ -166,7 +166,7 @@ class TransformersModel(Engine):
         return length
 
     def _check_sizes(self) -> None:
-        """Input embeddings, states and what the head reads are rows of one size, or nothing can be a latent."""
+        """Check that input embeddings, states and head have one size. Otherwise a state cannot become a latent."""
         read = getattr(self.model.get_input_embeddings(), "embedding_dim", self.hidden_size)
         written = getattr(self.model.get_output_embeddings(), "in_features", self.hidden_size)
         if not read == written == self.hidden_size:

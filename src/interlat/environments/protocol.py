@@ -1,4 +1,4 @@
-"""The protocol of every environment: it shows text and takes actions until it says how it went."""
+"""The protocol of every environment: it shows text and takes actions until the episode ends with a result."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,100 +11,100 @@ from interlat.typed import json_or_text
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to be done in an environment: a game, or one question of a benchmark."""
+    """One task in an environment: a game, or one question of a benchmark."""
 
     id: str
-    """Unique in the environment, and the same whichever subset is played."""
+    """Id that is unique in the environment and does not depend on the subset that is played."""
     question: str
-    """What is asked, as sender and receiver may both see it."""
+    """The question, which sender and receiver may both see."""
     notes: str = ""
-    """What only the sender may see; empty where there is nothing."""
+    """Text that only the sender may see. Empty if there is none."""
     everything: str = ""
-    """Question and notes together, as a sender reads them that sees all; empty puts the notes below the question."""
+    """Question and notes together, for a sender that sees everything. Empty puts the notes below the question."""
     split: str = ""
-    """The part of the data, such as train or test."""
+    """Split of the data, such as train or test."""
     task_type: str = ""
-    """What results are also counted by."""
+    """Type of task, by which results are counted separately too."""
     family: tuple[str, ...] = ()
-    """What the item asks for; the message of another family is the strictest control."""
+    """Family of items that ask for the same. A message from another family is the strictest control."""
     max_steps: int = 1
-    """Most actions in one episode."""
+    """Largest number of actions in one episode."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """What else the environment needs to play it; goes into no result."""
+    """Further data that the environment needs to play the item. Not part of any result."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """JSON values that every result of this item repeats."""
+    """JSON values that every result of this item contains."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an environment shows after its start and after every action."""
+    """What an environment shows at the start of an episode and after every action."""
 
     text: str
-    """What the receiver reads next; empty where nothing is left to read."""
+    """Text that the receiver reads next. Empty if nothing is left to read."""
     done: bool = False
-    """No more actions are taken; says nothing about success."""
+    """Whether the episode is over and no more actions are taken. It does not indicate success."""
     success: bool = False
-    """The item is solved. The only measure of success."""
+    """Whether the item is solved. This is the only measure of success."""
     score: float | None = None
-    """A finer measure, where the environment has one."""
+    """A finer measure of success, if the environment has one."""
     steps: int = 0
-    """Actions taken since the start."""
+    """Number of actions since the start."""
     action: str | None = None
-    """What the environment took the reply for; None is the whole of it."""
+    """The action that the environment found in the reply. None means the whole reply."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """JSON values that the result of the episode repeats, such as why an answer is wrong."""
+    """JSON values for the result of the episode, such as the reason why an answer is wrong."""
 
 
 class Environment(Protocol):
-    """Many items, played side by side. Knows no language model."""
+    """Many items, played at the same time. It does not depend on a language model."""
 
     name: str
-    """As results and commands spell it."""
+    """Name in results and commands."""
     origin: Mapping[str, Any]
-    """Where the items come from; results on other data are not mixed with these."""
+    """Origin of the items. Results on different data are not mixed."""
     reply_tokens: int
-    """Most tokens of a reply, where a run does not say."""
+    """Default for the largest number of tokens in a reply."""
 
     def items(self) -> Sequence[Item]:
         """All items, in the order of the data.
 
         Raises:
-            InputError: there are none, or the data cannot be understood.
+            InputError: there are no items, or the data cannot be read.
         """
         ...
 
     def start(self, items: Sequence[Item]) -> Sequence[Outcome]:
-        """Begin an episode of each item; what the receiver reads first, in order."""
+        """Start an episode of each item. Returns what the receivers read first, in the order of the items."""
         ...
 
     def step(self, items: Sequence[Item], replies: Sequence[str]) -> Sequence[Outcome]:
-        """Find the action in the receiver's reply to each item, take it, and answer.
+        """Find the action in the receiver's reply to each item, take it, and return the outcome.
 
         Args:
-            items: those whose episodes go on.
-            replies: all that the receiver wrote, thoughts included; see `interlat.reasoning.final_part`.
+            items: items whose episodes go on.
+            replies: everything that the receiver wrote, including its reasoning; see `interlat.reasoning.final_part`.
         """
         ...
 
     def close(self) -> None:
-        """End what runs beside the program."""
+        """Stop the processes and threads of the environment."""
         ...
 
 
 Policy = Callable[[Outcome], str]
-"""Replies to what one episode shows, turn by turn; made anew for every episode."""
+"""Function that replies to each outcome of one episode. Every episode has its own."""
 
 
 @runtime_checkable
 class PlaysItself(Protocol):
-    """What an environment may have besides, so that `interlat environments verify` can tell whether it works."""
+    """Optional methods of an environment, with which `interlat environments verify` checks that it works."""
 
     def expert_policy(self, item: Item) -> Policy:
-        """Solves the item; may know what no agent knows."""
+        """A policy that solves the item. It may use information that no agent has."""
         ...
 
     def random_policy(self, item: Item, seed: int) -> Policy:
-        """Draws its replies from those that the environment could accept."""
+        """A policy that draws its replies from those that the environment could accept."""
         ...
 
 
@@ -125,10 +125,10 @@ class EnvironmentOptions:
 
 
 def read_options(options: object) -> dict[str, Any]:
-    """Further options as a file or a command line gives them: text that is JSON is read as such.
+    """Read further options from a file or a command line. Text that is valid JSON is read as JSON.
 
     Raises:
-        InputError: they are no values by name.
+        InputError: they are not values by name.
     """
     if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
         raise InputError(f"options is {options!r}, expected values by name, such as steps 50; correct it")
@@ -144,7 +144,7 @@ ENVIRONMENTS: Registry[Callable[[EnvironmentOptions], Environment]] = Registry(
         "webshop": "interlat.environments.webshop.environment:WebShop",
     },
 )
-"""Environments of many actions, by name. Every benchmark is an environment besides, see `question`."""
+"""Environments of many actions, by name. Every benchmark is an environment too, see `question`."""
 
 
 @dataclass(frozen=True)
@@ -154,10 +154,10 @@ class Observation:
     text: str
     """What the agent reads."""
     admissible_commands: tuple[str, ...]
-    """The commands that the environment would accept now, sorted."""
+    """Commands that the environment accepts now, sorted."""
     won: bool
-    """The task is solved. The only measure of success."""
+    """Whether the task is solved. This is the only measure of success."""
     done: bool
-    """The environment accepts no more commands; says nothing about success."""
+    """Whether the episode is over: the environment accepts no more commands. It does not indicate success."""
     steps: int
-    """Commands given since the reset."""
+    """Number of commands since the reset."""

@@ -1,4 +1,4 @@
-"""A world: a game of many items that plays in a process of its own, and says nothing of processes."""
+"""A world: a game with many items that runs in its own process, without any code for processes."""
 
 import dataclasses
 import random
@@ -12,39 +12,39 @@ Options = TypeVar("Options")
 
 
 class Episode(Protocol):
-    """One episode of one item. The same actions give the same outcomes, in whichever process."""
+    """One episode of one item. The same actions give the same outcomes in every process."""
 
     def start(self) -> Outcome:
-        """What the receiver reads first."""
+        """Start the episode. Returns what the receiver reads first."""
         ...
 
     def step(self, action: str) -> Outcome:
-        """Take one action; one that the game does not know costs a step and changes nothing."""
+        """Take one action. An unknown action costs a step and changes nothing."""
         ...
 
 
 class World(Protocol):
-    """Made of `EnvironmentOptions` in every process that plays it."""
+    """A game with many items. Every process that plays it makes its own from `EnvironmentOptions`."""
 
     origin: Mapping[str, Any]
-    """Where the items come from."""
+    """Origin of the items."""
 
     def items(self) -> Sequence[Item]:
-        """All items, in the order of the data, as many as the options allow."""
+        """All items that the options select, in the order of the data."""
         ...
 
     def episode(self, item: str) -> Episode:
-        """A new episode of the item of an id."""
+        """A new episode of the item with this id."""
         ...
 
     def expert(self, item: str) -> Sequence[str]:
-        """Actions that solve an item; as good as there are where none do."""
+        """Actions that solve an item, or the best known actions if none solve it."""
         ...
 
 
 @runtime_checkable
 class PlaysAtRandom(Protocol):
-    """What a world has besides, where it alone knows which actions are valid."""
+    """Optional method of a world, if only the world knows which actions are valid."""
 
     def random(self, item: str, seed: int) -> Sequence[str]:
         """The actions of a random player, drawn turn by turn from the valid ones."""
@@ -52,7 +52,7 @@ class PlaysAtRandom(Protocol):
 
 
 def some_items(items: Sequence[Item], options: EnvironmentOptions) -> tuple[Item, ...]:
-    """The items of a split, and of them a fixed random subset; in their order.
+    """The items of a split, or a fixed random subset of them, in their order.
 
     Raises:
         InputError: there is no such split, or the limit is below 1.
@@ -72,10 +72,10 @@ def some_items(items: Sequence[Item], options: EnvironmentOptions) -> tuple[Item
 
 
 def options_of(kind: type[Options], environment: str, options: Mapping[str, Any]) -> Options:
-    """The options of an environment, a dataclass, of a mapping by name.
+    """Make the options of an environment, a dataclass, from a mapping by name.
 
     Raises:
-        InputError: one is unknown, or its value is not usable.
+        InputError: an option is unknown, or its value is not usable.
     """
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     if unknown := sorted(set(options) - set(names)):

@@ -1,4 +1,4 @@
-"""`interlat.evaluate`: one call from names to results."""
+"""`interlat.evaluate`: one call runs a whole evaluation and returns its results."""
 
 import dataclasses
 import hashlib
@@ -32,18 +32,19 @@ from interlat.tasks.sources import TASK_SOURCES, TEMPLATES, TaskSource, some_tas
 
 SENDER, RECEIVER = "sender", "receiver"
 _UNHASHED = ("output", "batch_size", "workers", "device", "channels", "controls", "limit", "data", "inspected", "draws")
-"""Settings that decide no single result. Data are known by their content, which every result names."""
+"""Settings that change no single result. Data are identified by their content, which every result names."""
 
 
 def arms_of(channels: Sequence[str], controls: Sequence[str]) -> list[Arm]:
-    """Every channel, and behind it every control that is for its kind of message, or for it by name.
+    """The arms of an evaluation: each channel, followed by its controls.
 
     Args:
-        channels: by name.
-        controls: by name, for all channels that can have them; or for one of them, as ``hidden/zeros``.
+        channels: names of the channels.
+        controls: names of the controls. A bare name applies to all channels whose kind of message it fits, and
+            ``hidden/zeros`` to one channel.
 
     Raises:
-        InputError: an unknown channel or control, one twice, or a control that is for none of the channels.
+        InputError: a channel or control is unknown, a control is named twice, or a control fits none of the channels.
     """
     if twice := next((one for one in controls if controls.count(one) > 1), ""):
         raise InputError(f"control {twice!r} is asked for twice; name each once")
@@ -75,12 +76,12 @@ def arms_of(channels: Sequence[str], controls: Sequence[str]) -> list[Arm]:
 
 
 def evaluate_steps(config: Evaluate, ranks: Ranks | None = None) -> Iterator[tuple[int, int]]:
-    """Load, check, and run or continue; yields (results there are, results in all) as it goes.
+    """Load and check everything, then run or continue the evaluation. Yields (results so far, results in all).
 
     Raises:
         InputError: settings, environment, channels, connector and controls do not go together.
         CheckpointError, MessageError: a model cannot be used, or a receiver cannot read what would be sent to it.
-        StorageError: another run writes to the folder, or it has lines that are no results.
+        StorageError: another run writes to the folder, or the folder has lines that are not results.
     """
     ranks = ranks or Ranks()
     arms = arms_of(config.channels, config.controls)
@@ -102,7 +103,7 @@ def evaluate_steps(config: Evaluate, ranks: Ranks | None = None) -> Iterator[tup
 
 
 def load_agents(config: Evaluate, ranks: Ranks) -> dict[str, Agent]:
-    """Sender and receiver with their prompts; one model is loaded once."""
+    """Load sender and receiver with their prompts. If both are the same model, it is loaded once."""
     device, names = ranks.device(config.device), ("engine", "dtype", "template", "trust_remote_code", "base_url")
     options: dict[str, Any] = {name: getattr(config, name) for name in names}
     sender = load(config.sender, device=device, **options)
@@ -126,7 +127,7 @@ def environment_of(config: Evaluate, receiver: Agent) -> Environment:
     """The environment of an evaluation.
 
     Raises:
-        InputError: there is none of that name, or its data cannot be understood.
+        InputError: there is no environment of that name, or its data cannot be read.
     """
     if config.environment in ENVIRONMENTS:
         return ENVIRONMENTS[config.environment](
@@ -158,7 +159,7 @@ def environment_of(config: Evaluate, receiver: Agent) -> Environment:
 
 
 def play_of(config: Evaluate, environment: Environment) -> Play:
-    """How the items are played."""
+    """The settings with which the items are played."""
     dtype = None if config.message_dtype == "model" else getattr(torch, config.message_dtype)
     return Play(
         output=config.output,
@@ -173,7 +174,7 @@ def play_of(config: Evaluate, environment: Environment) -> Play:
 
 
 def settings_hash(config: Evaluate) -> str:
-    """Twelve digits of all that decides a result; models are known by their content, wherever they are."""
+    """Twelve digits of a hash over everything that decides a result. Models are identified by their content."""
     # Not the fields that a command adds.
     names = {one.name for one in dataclasses.fields(Evaluate)}.difference(_UNHASHED)
     fields = {name: value for name, value in dataclasses.asdict(config).items() if name in names}
@@ -190,13 +191,13 @@ def settings_hash(config: Evaluate) -> str:
 
 
 def evaluate(config: Evaluate | None = None, /, **settings: Any) -> Results:
-    """Run or continue an evaluation, and give all its results.
+    """Run or continue an evaluation, and return all its results.
 
     Args:
-        config: the settings; or give them by name, as `interlat evaluate` takes them.
+        config: the settings. Or pass them by name, like the options of `interlat evaluate`.
 
     Raises:
-        InputError, CheckpointError, MessageError, StorageError: as `evaluate_steps`.
+        InputError, CheckpointError, MessageError, StorageError: as for `evaluate_steps`.
     """
     chosen = config or Evaluate(**settings)
     for _ in evaluate_steps(chosen):
@@ -213,5 +214,5 @@ def results_of(config: Evaluate) -> Results:
 
 
 def _draws(config: Evaluate) -> list[Evaluate]:
-    """The settings of each draw. Each is those of a run with one draw and its own seed."""
+    """The settings of each draw: those of a run with a single draw and its own seed."""
     return [dataclasses.replace(config, draws=1, seed=config.seed + draw) for draw in range(config.draws)]

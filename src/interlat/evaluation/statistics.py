@@ -1,7 +1,7 @@
-"""What may be said about rates, means and their differences: intervals and exact tests.
+"""Statistics of rates, means and their differences: confidence intervals and exact tests.
 
-Nothing here assumes normality of the data. Rates get Wilson intervals, means and paired differences get
-percentile bootstrap intervals over items, and the paired tests are exact.
+No function assumes that the data are normal. Rates have Wilson intervals, means and paired differences have percentile
+bootstrap intervals over items, and the paired tests are exact.
 """
 
 import math
@@ -30,11 +30,11 @@ class PairedTest:
     """The outcome of an exact paired test."""
 
     first_better: int
-    """Items on which the first of the two scored higher."""
+    """Number of items with a higher first score."""
     second_better: int
-    """Items on which the second scored higher."""
+    """Number of items with a higher second score."""
     p_value: float
-    """Two-sided probability of a split at least this uneven if both were equally good."""
+    """Two-sided probability of a result at least this extreme if both were equally good."""
 
 
 def _check_confidence(confidence: float) -> None:
@@ -43,13 +43,14 @@ def _check_confidence(confidence: float) -> None:
 
 
 def median_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Median with the interval of its order statistics: exact at least ``confidence``, whatever the distribution.
+    """The median, with an interval of order statistics that has at least ``confidence`` coverage for any distribution.
 
     The ends are the l-th smallest and the l-th largest value, with the largest l for which a binomial(n, 1/2) variable
-    is below l with probability at most (1 - confidence) / 2; all values where no l is.
+    is below l with probability at most (1 - confidence) / 2. If there is no such l, they are the smallest and the
+    largest value.
 
     Raises:
-        InputError: no values, or a confidence outside (0, 1).
+        InputError: there are no values, or the confidence is outside (0, 1).
     """
     _check_confidence(confidence)
     if not values:
@@ -74,11 +75,13 @@ def wilson_interval(successes: float, trials: int, confidence: float = 0.95) -> 
     Source: E. B. Wilson (1927), JASA 22:209-212, equation for the roots of the score test.
 
     Args:
-        successes: a whole number; or the sum of a rate for each trial, of which this is then a cautious interval: a
-            mean of rates varies less than one of zeros and ones.
+        successes: a whole number, or the sum of one rate for each trial. For rates the interval is conservative: their
+            mean varies less than a mean of zeros and ones.
+        trials: number of trials n.
+        confidence: level of the interval.
 
     Raises:
-        InputError: no trials, a count outside ``0..trials``, or a confidence outside (0, 1).
+        InputError: there are no trials, the count is outside ``0..trials``, or the confidence is outside (0, 1).
     """
     _check_confidence(confidence)
     if trials < 1 or not 0 <= successes <= trials:
@@ -113,10 +116,10 @@ def _paired_scores(first: Sequence[float], second: Sequence[float]) -> tuple[np.
 def mcnemar_exact(first: Sequence[float], second: Sequence[float]) -> PairedTest:
     """The exact two-sided McNemar test of two samples paired by item.
 
-    Ties say nothing. Of the n = b + c remaining items the first wins b; under the null hypothesis b is
-    Binomial(n, 1/2), so p = min(1, 2 Σ_{i ≤ min(b,c)} C(n, i) / 2^n), computed in whole numbers. For
-    scores that are not 0 or 1 this is the exact sign test, which does not ask by how much: for means over several
-    trainings take `sign_flip_exact`.
+    Ties are ignored. Of the n = b + c other items the first sample wins b. Under the null hypothesis b is
+    Binomial(n, 1/2), so p = min(1, 2 Σ_{i ≤ min(b,c)} C(n, i) / 2^n), computed in whole numbers. For scores other than
+    0 and 1 this is the exact sign test, which ignores the size of the differences. For means over several trainings use
+    `sign_flip_exact`.
 
     Source: Q. McNemar (1947), Psychometrika 12:153-157, in its binomial form.
 
@@ -125,7 +128,7 @@ def mcnemar_exact(first: Sequence[float], second: Sequence[float]) -> PairedTest
         second: the scores of the same items, in the same order.
 
     Raises:
-        InputError: samples that are empty, not finite, or of different length.
+        InputError: the samples are empty, not finite, or of different length.
     """
     ours, theirs = _paired_scores(first, second)
     better, worse = int((ours > theirs).sum()), int((ours < theirs).sum())
@@ -145,11 +148,12 @@ def sign_flip_exact(first: Sequence[float], second: Sequence[float], denominator
     Source: R. A. Fisher (1935), The Design of Experiments, section 21.
 
     Args:
-        first, second: as for `mcnemar_exact`, such as means over trainings.
-        denominator: scores are multiples of one part in so many; of means over a and over b trainings lcm(a, b).
+        first, second: as for `mcnemar_exact`, for example means over trainings.
+        denominator: all scores are multiples of ``1 / denominator``. For means over a and over b trainings it is
+            lcm(a, b).
 
     Raises:
-        InputError: samples that are empty, not finite, of different length, or no such multiples.
+        InputError: the samples are empty, not finite or of different length, or the differences are not such multiples.
     """
     ours, theirs = _paired_scores(first, second)
     exact = (ours - theirs) * denominator
@@ -169,15 +173,15 @@ def sign_flip_exact(first: Sequence[float], second: Sequence[float], denominator
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values of a family of m tests after Holm's correction, in the order given.
+    """The p values of a family of m tests after Holm's correction, in the given order.
 
-    With p_(1) ≤ ... ≤ p_(m) the i-th is max_{j ≤ i} min(1, (m - j + 1) p_(j)). Rejecting those below a level
-    keeps the probability of any false rejection in the family below it, whatever the dependence of the tests.
+    With p_(1) ≤ ... ≤ p_(m) the i-th is max_{j ≤ i} min(1, (m - j + 1) p_(j)). If all tests below a level are rejected,
+    the probability of any false rejection in the family stays below that level, however the tests depend on each other.
 
     Source: S. Holm (1979), Scandinavian Journal of Statistics 6:65-70.
 
     Raises:
-        InputError: a value outside [0, 1].
+        InputError: a value is outside [0, 1].
     """
     if not all(0.0 <= value <= 1.0 for value in p_values):
         raise InputError(f"{list(p_values)} are no p values; give numbers between 0 and 1")
@@ -191,15 +195,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def mean_interval(
     values: Sequence[float], *, seed: int = 0, resamples: int = 10_000, confidence: float = 0.95
 ) -> Interval:
-    """The mean of one score an item, with its percentile bootstrap interval over items.
+    """The mean of one score for each item, with its percentile bootstrap interval over items.
 
-    Items are drawn with replacement ``resamples`` times; the interval holds the central ``confidence`` of
-    the resampled means. The same arguments give the same interval on every machine.
+    Items are drawn with replacement ``resamples`` times. The interval holds the central ``confidence`` of the resampled
+    means. The same arguments give the same interval on every machine.
 
     Source: B. Efron and R. J. Tibshirani (1993), An Introduction to the Bootstrap, section 13.3.
 
     Raises:
-        InputError: no values, a value that is not finite, no resamples, or a confidence outside (0, 1).
+        InputError: there are no values or no resamples, a value is not finite, or the confidence is outside (0, 1).
     """
     _check_confidence(confidence)
     if resamples < 1:
@@ -227,32 +231,32 @@ def paired_difference(
 ) -> Interval:
     """The mean of ``first - second`` over items, with its bootstrap interval.
 
-    Items are resampled in pairs, so what makes an item hard for both cancels out. For scores of 0 and 1
-    this is the difference of two success rates.
+    Items are resampled in pairs, so difficulty that both share cancels out. For scores of 0 and 1 this is the
+    difference of two success rates.
 
     Raises:
-        InputError: as `mean_interval` and `mcnemar_exact`.
+        InputError: as for `mean_interval` and `mcnemar_exact`.
     """
     ours, theirs = _paired_scores(first, second)
     return mean_interval((ours - theirs).tolist(), seed=seed, resamples=resamples, confidence=confidence)
 
 
 _TOGETHER = 500
-"""Permutations that are counted at once."""
+"""Number of permutations that are counted at once."""
 
 
 @dataclass(frozen=True)
 class AssignmentTest:
-    """Whether answers match what was assigned to them more often than what was assigned to others."""
+    """The outcome of a test whether answers match their own assignments more often than those of others."""
 
     matches: int
-    """Answers that match their own assignment."""
+    """Number of answers that match their own assignment, among the informative pairs."""
     pairs: int
-    """Answers that could tell."""
+    """Number of answers for which a match with the own assignment is informative."""
     chance: float
-    """Share of all answers and assignments that could tell which match; 0 where there are none."""
+    """Fraction of matches among all informative pairs of an answer and an assignment. 0 if there are none."""
     p_value: float
-    """One-sided probability of as large a share of matches if assignments were shuffled."""
+    """One-sided probability of at least this fraction of matches if assignments were shuffled."""
 
 
 def assignment_test(
@@ -260,23 +264,23 @@ def assignment_test(
 ) -> AssignmentTest:
     """A permutation test of n answers, each to one of n assignments.
 
-    The statistic is the share of matches among the pairs that tell, Σ_i M[i, i] T[i, i] / Σ_i T[i, i]. Under the null
-    hypothesis an answer has nothing to do with its own assignment, so the share of the pairs (i, s(i)) is as likely to
-    be the larger one for every permutation s; ``permutations`` are drawn, and
-    p = (1 + those that reach it) / (1 + permutations). It is a share and no count because assignments may be chosen to
-    differ from an item's own, so that more of the true pairs tell than of the shuffled ones. The same arguments give
-    the same p on every machine.
+    The statistic is the fraction of matches among the informative pairs, Σ_i M[i, i] T[i, i] / Σ_i T[i, i]. Under the
+    null hypothesis an answer is independent of its own assignment, so every permutation s is equally likely to give the
+    larger fraction over the pairs (i, s(i)). ``permutations`` permutations are drawn, and
+    p = (1 + those that reach the statistic) / (1 + permutations). The statistic is a fraction rather than a count
+    because assignments may be chosen to differ from an item's own, which makes more of the true pairs informative than
+    of the shuffled ones. The same arguments give the same p on every machine.
 
     Source: B. Phipson and G. K. Smyth (2010), Permutation p-values should never be zero, equation 2.
 
     Args:
-        matches: M, [n, n] of bool; [i, j] is whether answer i is what assignment j stands for.
-        tells: T, [n, n] of bool; False where a match would say nothing, for instance where both are the same anyway.
-        seed: of the permutations.
-        permutations: how many are drawn.
+        matches: M, [n, n] of bool. [i, j] is whether answer i matches assignment j.
+        tells: T, [n, n] of bool. False if a match is not informative, for example because both are the same anyway.
+        seed: seed of the permutations.
+        permutations: number of permutations.
 
     Raises:
-        InputError: no square matrices of one size, or no permutations.
+        InputError: the matrices are not square and of one size, or there are no permutations.
     """
     if matches.ndim != 2 or matches.shape[0] != matches.shape[1] or matches.shape != tells.shape or not matches.size:
         raise InputError(f"matches {matches.shape} and tells {tells.shape}, expected two square matrices of one size")

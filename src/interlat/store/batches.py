@@ -1,5 +1,5 @@
-"""Batches of a store for `torch.utils.data.DataLoader`, whose data set is the store itself: of similar length, padded,
-in an order that a seed decides."""
+"""Batches of a store for `torch.utils.data.DataLoader`. The store itself is the data set. Batches hold thoughts of
+similar length, are padded, and come in an order that depends on a seed."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -19,17 +19,17 @@ BATCHES_OF_A_CHUNK = 16
 
 @dataclass(frozen=True, eq=False)
 class ThoughtBatch:
-    """Some thoughts side by side."""
+    """A padded batch of thoughts."""
 
     entries: tuple[Entry, ...]
     hidden_states: Float[Tensor, "B T *row_shape"]
-    """Rows, with zeros behind the shorter thoughts."""
+    """Hidden states, with zeros after the shorter thoughts."""
     mask: Bool[Tensor, "B T"]
-    """True where a row is real."""
+    """True for real latents, False for padding."""
 
 
 def collate_thoughts(thoughts: Sequence[Thought]) -> ThoughtBatch:
-    """Pad thoughts on the right to the longest of them."""
+    """Make a batch of thoughts, padded on the right to the longest."""
     lengths = torch.tensor([len(thought.hidden_states) for thought in thoughts])
     padded = nn.utils.rnn.pad_sequence([thought.hidden_states for thought in thoughts], batch_first=True)
     mask = torch.arange(padded.shape[1])[None, :] < lengths[:, None]
@@ -51,16 +51,17 @@ def length_sorted_batches(lengths: Sequence[int], batch_size: int, seed: str) ->
 
 
 class LengthBatches(Sampler[list[int]]):
-    """Batches of similar length; a new order every epoch (`set_epoch`), the same for the same seed.
+    """Batches of thoughts of similar length, in a new order every epoch (`set_epoch`), the same for the same seed.
 
     Args:
-        batch_size: thoughts a batch and rank.
+        lengths: length of every thought.
+        batch_size: number of thoughts in a batch of one rank.
         seed: decides the order together with the epoch.
-        rank, world_size: this process's share. Every rank gets the same number of batches: where they do not divide,
-            the last ones are left out for this epoch.
+        rank, world_size: this process and the number of processes. Every rank gets the same number of batches. If the
+            batches do not divide evenly, the last ones are left out for this epoch.
 
     Raises:
-        InputError: sizes that make no sense.
+        InputError: ``batch_size`` is below 1, or ``rank`` is not one of the ranks.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class LengthBatches(Sampler[list[int]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of that epoch."""
+        """Set the epoch that decides the order."""
         self.epoch = epoch
 
     def __len__(self) -> int:

@@ -1,10 +1,10 @@
-"""The index: one line a thought, saying what it is and where its rows are; Parquet when a store is finished.
+"""The index of a store: one line for each thought, with its entry and the place of its states. Parquet when finished.
 
-While a store grows, each writing process appends to a journal of its own. A journal and the index may hold the same
-thought (a process killed between writing the one and removing the other): it counts once.
+While a store grows, each writing process appends to its own journal. If a process is killed between writing the index
+and removing its journal, both hold the same thought, which then counts once.
 
-Rows have checksums in the index. The seal of a finished store does the same for the index itself, the list of what was
-left out, and the manifest: it is written last, and read whenever the store is opened.
+The index has checksums of the states. The seal of a finished store has checksums of the index itself, of the list of
+excluded thoughts and of the manifest. It is written last, and checked whenever the store is opened.
 """
 
 import contextlib
@@ -42,30 +42,30 @@ Status = Literal["failed", "filtered"]
 
 @dataclass(frozen=True)
 class Entry:
-    """What one thought is about."""
+    """The index entry of one thought: task, plan and origin."""
 
     id: str
     """Unique in the store."""
     task: str = ""
-    """What the sender was asked."""
+    """The task that the sender was given."""
     plan: str = ""
-    """What it wrote; empty for latent steps."""
+    """The text that the sender wrote. Empty for latent steps."""
     task_id: str = ""
-    """The task; several samples of one task share it. By default the ``id``."""
+    """Id of the task. Several samples of one task share it. The default is the ``id``."""
     sample: int = 0
     """Number of the sample."""
     split: str = ""
-    """Such as train or test."""
+    """Split of the data, such as train or test."""
     task_type: str = ""
     """Kind of task, for statistics and plots."""
     finished: bool = True
-    """Whether the sender stopped by itself and not at a limit."""
+    """Whether the sender stopped by itself rather than at a limit."""
     token_ids: tuple[int, ...] = ()
-    """The token of each row."""
+    """The token of each latent."""
     order: int = 0
-    """Place in the data set that was collected; the index is sorted by it."""
+    """Place in the data set that was collected. The index is sorted by it."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Whatever else is known, as JSON."""
+    """Further information, as JSON."""
 
     def __post_init__(self) -> None:
         if not self.task_id:
@@ -73,25 +73,25 @@ class Entry:
 
     @property
     def said(self) -> str:
-        """The plan without thoughts, as a message in words has it; empty where a thought never ended."""
+        """The plan without its reasoning, as in a text message. Empty if the reasoning never ended."""
         return final_part(f"{self.metadata.get(OPENED_THOUGHT, '')}{self.plan}") or ""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the rows of a thought are and what they measure."""
+    """The place of a thought's states in the store, and their norms."""
 
     shard: str
-    """Name of the shard, without ending."""
+    """Name of the shard, without its file ending."""
     offset: int
-    """First row of the thought."""
+    """Index of the thought's first state in the shard."""
     length: int
     prompt_rows: int
-    """Rows of the prompt, directly before ``offset``."""
+    """Number of states of the prompt, directly before ``offset``."""
     checksum: str
-    """xxh3-128 over the stored bytes of prompt rows and rows, then of their scales."""
+    """xxh3-128 over the stored bytes of the prompt's and the thought's states, then of their scales."""
     norm_mean: float
-    """Mean Euclidean norm of the rows (of the first kept layer)."""
+    """Mean Euclidean norm of the thought's states (of the first kept layer)."""
     norm_max: float
     """Largest of these norms."""
     encoding_error: float
@@ -126,7 +126,7 @@ def row_of(entry: Entry, place: Place) -> dict[str, Any]:
 
 
 def entry_of(row: Mapping[str, Any]) -> Entry:
-    """What a thought is about, from its index line. Raises StorageError if its metadata is no JSON object."""
+    """The entry of a thought, from its index line. Raises StorageError if its metadata is not a JSON object."""
     fields = {f.name: row[f.name] for f in dataclasses.fields(Entry)}
     try:
         metadata = dict(json.loads(row["metadata"]))
@@ -137,16 +137,16 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
 
 @dataclass(frozen=True)
 class Contents:
-    """All that a store's index and journals say."""
+    """The contents of a store's index and journals."""
 
     rows: pa.Table
-    """One line a thought, sorted."""
+    """One line for each thought, sorted."""
     excluded: dict[str, Excluded]
-    """What is not in the store, by id."""
+    """Excluded thoughts, by id."""
 
     @property
     def ids(self) -> set[str]:
-        """Ids of everything that was dealt with."""
+        """Ids of all thoughts, stored or excluded."""
         return set(self.rows.column("id").to_pylist()) | self.excluded.keys()
 
 

@@ -1,4 +1,4 @@
-"""What a store is made of: model, layers, offset, number format, and how the thoughts were made."""
+"""The manifest of a store: model, layers, ``state_at``, number format, and how the thoughts were made."""
 
 import dataclasses
 import functools
@@ -50,29 +50,29 @@ class KeptLayer:
     layer: int
     """Number of the layer counted from the end: -1 is the last one."""
     norm: Norm
-    """Whether the states are taken after or before the final norm; inner layers are always before it."""
+    """Whether the states are taken after or before the final norm. Inner layers are always before it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """How every row of a store is to be read. What is unknown (an imported store) is an empty string."""
+    """How to read the states of a store. Unknown fields, as of an imported store, are empty strings."""
 
     hidden_size: int
-    """D."""
+    """Hidden size D."""
     layers: tuple[KeptLayer, ...] = (KeptLayer(-1, "post"),)
-    """Rows are ``[T, D]`` for one layer and ``[T, layers, D]`` for several."""
+    """The kept layers. States are ``[T, D]`` for one layer and ``[T, layers, D]`` for several."""
     state_at: StateAt = "before_token"
-    """Row t is the state that predicted token t, or the state that had just read it. Files call it ``offset``."""
+    """Latent t is the state that predicted token t, or the state that had just read it. Files call it ``offset``."""
     dtype: str = "float32"
-    """Number format of the states, as they are read from the store."""
+    """Number format of the states that are read from the store."""
     encoding: Encoding = "plain"
-    """"plain" rows are stored as they are, others as small numbers with one scale a row."""
+    """"plain" stores states as they are, other encodings as small numbers with one scale for each latent."""
     method: Method = "full"
-    """"full": one row for each written token. "compressed": latent steps without words."""
+    """"full": one latent for each written token. "compressed": latent steps without text."""
     prompt_states: bool = False
-    """Whether the states of the prompts are kept too."""
+    """Whether the store also keeps the states of the prompts."""
     model: str = ""
-    """Path or hub id of the model that thought."""
+    """Path or hub id of the sender's model."""
     revision: str = ""
     weights_fingerprint: str = ""
     """See `interlat.engine.fingerprint`."""
@@ -100,7 +100,7 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over all that changes what is stored, see `differences`."""
+        """SHA-256 over everything that changes the stored states, see `differences`."""
         fields = {name: value for name, value in in_files(dataclasses.asdict(self)).items() if name not in _NAMES_ONLY}
         return hashlib.sha256(json.dumps(fields, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
@@ -127,7 +127,7 @@ def read_manifest(directory: str | Path) -> Manifest:
     """The manifest of the store in ``directory``.
 
     Raises:
-        StorageError: no store there, of another format, or its manifest is damaged.
+        StorageError: there is no store, it has another format, or its manifest is damaged.
     """
     path = Path(directory) / MANIFEST_FILE
     if not path.is_file():

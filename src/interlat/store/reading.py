@@ -1,4 +1,4 @@
-"""Reading a store: random access to thoughts by number or id, without loading what is not asked for."""
+"""Reads a store: random access to thoughts by number or id. Only the requested thoughts are loaded."""
 
 import dataclasses
 import functools
@@ -23,18 +23,18 @@ from interlat.store.writer import checksum, shard_format
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Thought:
-    """One thought: what it is about, and its rows."""
+    """One thought: its index entry and its hidden states."""
 
     entry: Entry
     hidden_states: Float[Tensor, "T *row_shape"]
-    """``[T, D]``, or ``[T, layers, D]``; a copy of what is stored."""
+    """``[T, D]``, or ``[T, layers, D]`` for several layers. A copy of the stored states."""
 
 
 class LatentStore(Sequence[Thought]):
     """The thoughts of a store, in the order of the data set that they were collected from.
 
-    Also opens a store that is still being written: it then shows what is finished so far. Rows are mapped into
-    memory, so opening costs the index and a thought costs its own rows.
+    It can also open a store that is still being written, and then shows the thoughts that are finished so far. The
+    states are memory-mapped: opening a store reads only the index, and a thought only its own states.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class LatentStore(Sequence[Thought]):
         self.directory = directory
         self.manifest = manifest
         self.table = table
-        """The index, one line a thought; see `interlat.store.index.SCHEMA`."""
+        """The index, one line for each thought; see `interlat.store.index.SCHEMA`."""
         self.excluded = excluded
-        """Failed and filtered thoughts by id."""
+        """Thoughts that failed or were filtered out, by id."""
         self.unfinished = unfinished
-        """Whether a process is still writing, or was killed before the end."""
+        """Whether a process is still writing, or was killed before it finished."""
         shards = table.column("shard").combine_chunks().dictionary_encode()
         self._shard_names: list[str] = shards.dictionary.to_pylist()
         for name in self._shard_names:
@@ -62,10 +62,10 @@ class LatentStore(Sequence[Thought]):
 
     @classmethod
     def open(cls, directory: str | Path) -> "LatentStore":
-        """The store in a folder.
+        """Open the store in a folder.
 
         Raises:
-            StorageError: there is none, or its manifest or index is damaged.
+            StorageError: there is no store, or its manifest or index is damaged.
         """
         folder = Path(directory).expanduser()
         manifest = read_manifest(folder)
@@ -86,7 +86,7 @@ class LatentStore(Sequence[Thought]):
     @overload
     def __getitem__(self, key: slice) -> "LatentStore": ...
     def __getitem__(self, key: int | str | slice) -> "Thought | LatentStore":
-        """A thought by number or id, or the part of the store that a slice names."""
+        """A thought by number or id, or the part of the store in a slice."""
         if isinstance(key, slice):
             return self.select(range(len(self))[key])
         return self._thought(self._number(key))
@@ -115,29 +115,29 @@ class LatentStore(Sequence[Thought]):
 
     @property
     def lengths(self) -> list[int]:
-        """Number of rows of every thought."""
+        """Number of latents of every thought."""
         lengths: list[int] = self._lengths.tolist()
         return lengths
 
     def length(self, key: int | str) -> int:
-        """Number of rows of a thought."""
+        """Number of latents of a thought."""
         return int(self._lengths[self._number(key)])
 
     def entry(self, key: int | str) -> Entry:
-        """What a thought is about, without its rows."""
+        """The index entry of a thought, without its hidden states."""
         return entry_of(self.table.slice(self._number(key), 1).to_pylist()[0])
 
     def hidden_states(self, key: int | str) -> Float[Tensor, "T *row_shape"]:
-        """The rows of a thought, in `Manifest.dtype`; a copy."""
+        """A copy of the hidden states of a thought, in `Manifest.dtype`."""
         number = self._number(key)
         start = self._offsets[number]
         return self._decoded(number, start, start + self._lengths[number])
 
     def prompt_states(self, key: int | str) -> Float[Tensor, "P *row_shape"]:
-        """The rows of a thought's prompt.
+        """The hidden states of a thought's prompt.
 
         Raises:
-            InputError: this store keeps none.
+            InputError: this store keeps no prompt states.
         """
         if not self.manifest.prompt_states:
             raise InputError(f"{self.directory} keeps no prompt states; collect it with prompt_states")
@@ -146,10 +146,10 @@ class LatentStore(Sequence[Thought]):
         return self._decoded(number, end - self._prompt_rows[number], end)
 
     def header(self) -> Header:
-        """The header of the longest message in the store: what `AdapterConfig.check` needs to know of all of them.
+        """The header of the longest message in the store. If `AdapterConfig.check` accepts it, it accepts them all.
 
         Raises:
-            MessageError: the store keeps several layers, and a message has one.
+            MessageError: the store keeps several layers, but a message has one.
         """
         manifest = self.manifest
         if len(manifest.layers) != 1:
@@ -166,14 +166,14 @@ class LatentStore(Sequence[Thought]):
         )
 
     def message(self, key: int | str) -> HiddenMessage:
-        """A thought as the message that its sender would send; raises as `header`."""
+        """A thought as the message that its sender would send. Raises the errors of `header`."""
         header, entry = self.header(), self.entry(key)
         provenance = {"store": str(self.directory), "id": entry.id, "task": entry.task}
         header = dataclasses.replace(header, provenance=provenance)
         return HiddenMessage(self.hidden_states(key), entry.plan, entry.token_ids, header)
 
     def select(self, numbers: Sequence[int]) -> "LatentStore":
-        """The part of the store with the given thoughts; nothing is copied."""
+        """The part of the store with the given thoughts. Nothing is copied."""
         table = self.table.take(pa.array(list(numbers), type=pa.int64()))
         return LatentStore(self.directory, self.manifest, table, self.excluded, self.unfinished)
 
@@ -181,7 +181,7 @@ class LatentStore(Sequence[Thought]):
         """The thoughts of one split.
 
         Raises:
-            InputError: no thought belongs to it; lists the splits there are.
+            InputError: no thought belongs to it. The error lists the splits.
         """
         splits: list[str] = self.table.column("split").to_pylist()
         numbers = [number for number, split in enumerate(splits) if split == name]
@@ -191,7 +191,7 @@ class LatentStore(Sequence[Thought]):
         return self.select(numbers)
 
     def stored_checksum(self, key: int | str) -> str:
-        """The checksum of a thought's bytes as they are on disk now."""
+        """The checksum of a thought's bytes that are on disk now."""
         number = self._number(key)
         start, end = self._offsets[number] - self._prompt_rows[number], self._offsets[number] + self._lengths[number]
         rows, scales = self._span(number, start, end)

@@ -1,4 +1,4 @@
-"""Streaming writing: each thought is on disk, and counted, as soon as it is appended."""
+"""Writes a store thought by thought. A thought belongs to the store as soon as it is appended."""
 
 import contextlib
 import json
@@ -39,23 +39,25 @@ SYNC_SECONDS = 1.0
 
 
 def shard_format(manifest: Manifest) -> ShardFormat:
-    """What the rows of a store's shards look like."""
+    """The format of the states in a store's shards."""
     dtype = stored_dtype(manifest.dtype, manifest.encoding)
     return ShardFormat(dtype, manifest.row_shape, manifest.encoding != "plain")
 
 
 class StoreWriter:
-    """Appends thoughts to a store, new or begun before. One writer a rank; ranks write beside each other.
+    """Appends thoughts to a new or an existing store. Each rank has one writer, and ranks can write at the same time.
 
-    What was appended survives the death of the process. Several writers leave journals; `finish` makes the index.
+    Appended thoughts survive if the process is killed. The writers leave journals, and `finish` makes the index.
 
     Args:
+        directory: folder of the store.
         manifest: must agree with the manifest of an existing store.
-        shard_bytes: a shard is closed once it is as large as that.
+        rank: number of this process.
+        shard_bytes: a shard is closed when it has this size.
 
     Raises:
-        StorageError: the store there was made differently, another process writes to it with the same rank, or the file
-            system refused.
+        StorageError: the existing store was made differently, another process writes to it with the same rank, or the
+            file system refused.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class StoreWriter:
             )
 
     def _recover(self, journal: Path) -> None:
-        """Drop a torn last line and lines about rows that never reached the disk; go on with an unclosed shard."""
+        """Drop a torn last line and lines about states that never reached the disk, and continue an unclosed shard."""
         lines = read_journal(journal)
         ends: dict[str, int] = {}
         for line in lines:
@@ -129,7 +131,7 @@ class StoreWriter:
         self.close()
 
     def contents(self) -> Contents:
-        """What the store holds by now, with the thoughts of other ranks."""
+        """The current contents of the store, including the thoughts of other ranks."""
         return read_contents(self.directory)
 
     def append(
@@ -138,14 +140,17 @@ class StoreWriter:
         hidden_states: Float[Tensor, "T *row_shape"],
         prompt_states: Float[Tensor, "P *row_shape"] | None = None,
     ) -> Place:
-        """Append one thought; it counts once this returns.
+        """Append one thought. When this returns, the thought belongs to the store.
 
         Args:
-            hidden_states: its rows, at least one.
+            entry: index entry of the thought.
+            hidden_states: states of the thought, at least one.
+            prompt_states: states of its prompt, if the store keeps them.
 
         Raises:
-            MessageError: no rows, rows of another shape than the store's, an id that is there already, text that is
-                none, or values that are not finite or too large for the store's format.
+            MessageError: there are no states or they do not have the store's shape, prompt states are missing or not
+                wanted, the id is already in the store, a text is not valid Unicode, or values are not finite or too
+                large for the store's format.
             StorageError: the file system refused.
         """
         prompt_rows = 0 if prompt_states is None else len(prompt_states)
@@ -174,7 +179,7 @@ class StoreWriter:
         return place
 
     def exclude(self, identifier: str, status: Status, reason: str) -> None:
-        """Note that a thought is not in the store, and why."""
+        """Record that a thought is not in the store, and why."""
         self._write_line({"id": identifier, "status": status, "reason": reason})
 
     def _check_shape(self, entry: Entry, rows: Tensor, length: int, prompt_rows: int) -> None:
@@ -200,7 +205,7 @@ class StoreWriter:
         return self._shard
 
     def close_shard(self) -> None:
-        """Give the shard in progress its final form; the next thought begins another one."""
+        """Finish the current shard. The next thought starts a new one."""
         if self._shard is not None:
             self._shard.close()
             self._shard = None
@@ -221,7 +226,7 @@ class StoreWriter:
         self._synced = time.monotonic()
 
     def close(self) -> None:
-        """Leave the store so that this or another writer can go on, or `finish` can make the index."""
+        """Close the writer. This or another writer can continue the store, or `finish` can make the index."""
         if self._journal.closed:
             return
         if self._shard is not None:
@@ -232,7 +237,7 @@ class StoreWriter:
 
 
 def checksum(rows: Tensor, scales: Tensor | None) -> str:
-    """xxh3-128 over the bytes of stored rows and then of their scales; finds damage, not forgery."""
+    """xxh3-128 over the bytes of the stored states and then of their scales. It detects damage, not forgery."""
     digest = xxhash.xxh3_128(as_bytes(rows))
     if scales is not None:
         digest.update(as_bytes(scales))
@@ -248,16 +253,16 @@ def _check_values(rows: Tensor, norms: Tensor) -> None:
 
 
 def row_norms(hidden_states: Float[Tensor, "T *row_shape"]) -> Float[Tensor, "T"]:
-    """Euclidean norm of each row, of the first layer where there are several; float32."""
+    """Euclidean norm of each latent, in float32. If there are several layers, that of the first."""
     first = hidden_states if hidden_states.ndim == 2 else hidden_states[:, 0]
     return torch.linalg.vector_norm(first.detach().float(), dim=1)
 
 
 def finish(directory: str | Path) -> None:
-    """Close the shards of all writers and turn their journals into the index; does nothing twice.
+    """Close the shards of all writers and turn their journals into the index. A second call changes nothing.
 
     Raises:
-        StorageError: a writer is still at work, or the file system refused.
+        StorageError: a process is still writing, or the file system refused.
     """
     folder = Path(directory)
     manifest = read_manifest(folder)
@@ -273,7 +278,7 @@ def finish(directory: str | Path) -> None:
 
 @contextlib.contextmanager
 def writing(directory: str | Path, manifest: Manifest, shard_bytes: int = SHARD_BYTES) -> Iterator[StoreWriter]:
-    """A single writer whose store is finished when the block has ended well."""
+    """A single writer for a ``with`` block. The store is finished if the block ends without an error."""
     with StoreWriter(directory, manifest, shard_bytes=shard_bytes) as writer:
         yield writer
     finish(directory)

@@ -1,6 +1,6 @@
-"""All benchmarks, by name: data sets of which every record is a task.
+"""All benchmarks by name. A benchmark is a data set in which every record is a task.
 
-Another package adds one by an entry point of ``interlat.benchmarks``, or by ``BENCHMARKS.add(name, benchmark)``.
+Another package adds one with an entry point in ``interlat.benchmarks``, or with ``BENCHMARKS.add(name, benchmark)``.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,22 +15,22 @@ from interlat.tasks.reading import read_records
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One benchmark: where its records are, and what task a record is."""
+    """One benchmark: the place of its records, and how a record becomes a task."""
 
     name: str
-    """As commands and recipes spell it; ids of tasks begin with it."""
+    """Name in commands and recipes. Ids of tasks begin with it."""
     title: str
-    """As papers spell it, and where it comes from."""
+    """Name in papers, and its source."""
     data: str
     """Its data set on the hub."""
     task_of: Callable[[Mapping[str, Any], str], Task]
-    """The task of a record, from the record and what errors call it."""
+    """Makes a task from a record and the record's name in errors."""
     size: int
-    """Tasks of the split."""
+    """Number of tasks in the split."""
     grader: str = "mathematics"
-    """Who judges the replies, see `interlat.tasks.grading.GRADERS`."""
+    """Name of the grader of the replies, see `interlat.tasks.grading.GRADERS`."""
     split: str = "test"
-    """The split that results are reported for."""
+    """Split for which results are reported."""
     configuration: str = ""
     """Its configuration on the hub."""
 
@@ -38,11 +38,11 @@ class Benchmark:
         """The tasks of one split, in the published order, with the ids ``<benchmark>/<split>/<record number>``.
 
         Args:
-            data: another data set of the hub, or a local copy as `interlat.tasks.reading.read_records` reads it.
-            split, name, revision: others than the benchmark's own.
+            data: another data set of the hub, or a local copy that `interlat.tasks.reading.read_records` can read.
+            split, name, revision: values to use instead of the benchmark's own.
 
         Raises:
-            InputError: what `read_records` raises, or a record that is not of this benchmark.
+            InputError: as for `read_records`, or a record does not belong to this benchmark.
         """
         data, split = data or self.data, split or self.split
         records, origin = read_records(data, split, name or self.configuration, revision)
@@ -66,10 +66,10 @@ BENCHMARKS: Registry[Benchmark] = Registry(
 
 
 def benchmark_named(name: str) -> Benchmark:
-    """The benchmark of that name, however it is spelled: ``arc-easy``, ``HumanEval+``.
+    """The benchmark of that name, in any spelling, such as ``arc-easy`` or ``HumanEval+``.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such benchmark.
     """
     for known in BENCHMARKS.names():
         if _folded(name) == _folded(known):

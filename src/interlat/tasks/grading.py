@@ -1,4 +1,4 @@
-"""Whether a reply gives the right answer to a task."""
+"""Grading: whether a reply gives the right answer to a task."""
 
 import re
 
@@ -18,9 +18,9 @@ GRADERS: Registry[Grader] = Registry(
         "code": "interlat.tasks.graders.code:CODE",
     },
 )
-"""All graders, by the name that tasks have of them."""
+"""All graders, by the names that tasks use."""
 PLACE_OF_FORMAT = "{format}"
-"""Where a prompt has the `Grader.answer_format`."""
+"""Place of the `Grader.answer_format` in a prompt."""
 
 UNENDED_THOUGHT = "the reply ends inside a thought"
 """Reason of the verdict on a reply without a final part."""
@@ -28,11 +28,11 @@ _LETTER = re.compile(r"(?<![\\A-Za-z])[A-Za-z]")
 
 
 def grade(reply: str, task: Task, limits: Limits | None = None) -> Verdict:
-    """Judge a reply with the grader of its task. Any thread may do so; no reply makes it fail.
+    """Judge a reply with the grader of its task. It can be called from any thread, and no reply makes it fail.
 
-    Only what follows the thoughts of the reply is judged, see `interlat.reasoning.final_part`.
+    It judges only the part of the reply after the reasoning, see `interlat.reasoning.final_part`.
 
-    A program may take ``limits``; LatentMAS (arXiv 2511.20639) gives 10 seconds, as here.
+    ``limits`` are the limits of a program. LatentMAS (arXiv 2511.20639) gives it 10 seconds, and so does this function.
 
     Raises:
         InputError: the task has no right answer, or lacks what its grader needs.
@@ -44,17 +44,17 @@ def grade(reply: str, task: Task, limits: Limits | None = None) -> Verdict:
 
 
 def extracted_answer(reply: str, task: Task) -> str | None:
-    """What the grader of a task takes for the answer of a reply: its final answer, a label, or a program; None where
-    there is none."""
+    """The answer that the grader of a task finds in a reply: the final answer, a label, or a program. None if it finds
+    none."""
     said = final_part(reply)
     return None if said is None else GRADERS[task.grader].extracted(said, task)
 
 
 def comparable_answer(answer: str) -> str:
-    """An answer in the form in which two answers of a run are compared with each other: equal texts are one answer.
+    """An answer in a normal form, to compare two answers of a run: equal texts are the same answer.
 
-    A number is its exact value, whatever its notation (``1/2`` is ``0.5``); anything else is its words, in lower case
-    and one space apart. Coarser and much cheaper than grading one against the other.
+    A number becomes its exact value in any notation (``1/2`` is ``0.5``). Anything else becomes its words in lower
+    case, separated by single spaces. This is coarser and much cheaper than grading one answer against the other.
     """
     # A number among words may be one of a name: shelf 7 is not cabinet 7.
     number = None if _LETTER.search(answer) else number_in(in_one_spelling(answer))

@@ -1,4 +1,4 @@
-"""Runs a team: items flow through its members, latent steps in batches, text with continuous batching."""
+"""Runs a team: items flow through its members, with latent steps in batches and text with continuous batching."""
 
 import contextlib
 import time
@@ -28,26 +28,27 @@ from interlat.teams.turns import QUESTION, Question, TeamRun, Turn
 
 
 class Teamwork:
-    """Runs a team. The law of batching holds: what an item gets does not depend on the items beside it.
+    """Runs a team. The law of batching holds: the result of an item does not depend on the other items of its batch.
 
     Args:
-        team: the members.
-        agents: by name of the model; the empty name is the model of members that name none. Of an agent the team uses
-            the engine; prompts and sampling are those of the members.
-        connectors: for each of these models the map from a state to the next input of a latent step; default: the
+        team: the team and its members.
+        agents: agents or engines by name of the model. The empty name is for members that name no model. The team uses
+            only the engine of an agent. Prompts and sampling are those of the members.
+        connectors: for each of these models the map from a state to the next input of a latent step. The default is the
             norm-matched identity.
-        batch_size: items in one batch.
-        seed: of all samples.
+        batch_size: number of items in one batch.
+        seed: seed of all samples.
         keep_latents: keep the states of latent steps, for traces.
-        share_question: read the common beginning of all prompts of an item once. A member without other inputs gets
-            what it would get anyway; a receiver of caches finds the question once, before them.
+        share_question: read the common beginning of all prompts of an item only once. For a member without inputs this
+            changes nothing. A receiver of caches reads the question once, before the caches.
         allow_foreign_cache: let members read caches of other models of the same shape.
-        allow_special_tokens: let control tokens written in a question, or by a member in plain characters, be control
-            tokens; without it only those of the team's own prompts are.
-        send: called with every message that a member sends, for example to save it. Empty text is no message.
+        allow_special_tokens: read control tokens as control tokens if they are written in a question, or by a member in
+            plain characters. By default only those in the team's own prompts are.
+        send: called with every message that a member sends, for example to save it. Empty text is not a message.
 
     Raises:
-        InputError: a member has no model, or a question is to be shared between several models.
+        InputError: ``batch_size`` is below 1, a member has no model, or ``share_question`` does not fit the team: its
+            members have several models, or a conversation.
         MessageError: a member cannot read the cache of one of its inputs.
         PromptError: the chat template of a member's model refuses its turns.
     """
@@ -82,7 +83,7 @@ class Teamwork:
         engines = {name: one.engine if isinstance(one, Agent) else one for name, one in agents.items()}
         models = {name: engine.origin for name, engine in engines.items()}
         self.foreign_caches = check_team(team, models, allow_foreign_cache=allow_foreign_cache)
-        """Which members read caches of another model, of which one, and what differs between the two."""
+        """The members that read caches of another model, that model, and what differs between the two."""
         self.members = {
             one.name: Agent(
                 engines[one.model],
@@ -108,11 +109,11 @@ class Teamwork:
             self.prompt(member, TeamRun(Question("", "x"), {one: Turn("x", "x") for one in member.inputs}))
 
     def run(self, questions: Iterable[Question]) -> Iterator[TeamRun]:
-        """Run every item once; yields in the order in which items are finished. Questions are taken as needed.
+        """Run every item once. Yields them in the order in which they finish, and takes questions as needed.
 
         Raises:
-            InputError: two questions have one key, or a question brings a message of an unknown member.
-            MessageError: a question brings a message that its receivers cannot read.
+            InputError: two questions have the same key, or a question comes with a message of an unknown member.
+            MessageError: a question comes with a message that its receivers cannot read.
         """
         flow: Iterator[TeamRun] = map(self._begin, questions)
         if self.share_question:
@@ -123,7 +124,7 @@ class Teamwork:
         return flow
 
     def prompt(self, member: Member, run: TeamRun) -> Prompt:
-        """What a member reads of an item, after the caches that it receives."""
+        """The prompt of a member for an item. The member reads it after the caches that it receives."""
         return self.prompts.prompt(member, run)
 
     def _opened_thought(self, member: Member) -> str:

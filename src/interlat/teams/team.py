@@ -1,4 +1,4 @@
-"""A team: a graph of agents without cycles, whose edges are messages."""
+"""A team: a directed graph of agents without cycles, whose edges are messages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,15 +103,15 @@ class Member(SenderSettings):
         super().__post_init__()
 
     def content(self, question: str, words: str = "", *, literal: bool = True) -> list[Text]:
-        """Its user turn; places written in a value are no places.
+        """The user turn of the member. A placeholder inside a value is not filled.
 
         Args:
-            question: goes to ``{question}``.
-            words: what other members wrote; goes to ``{messages}``.
-            literal: whether control tokens in these two are words.
+            question: replaces ``{question}``.
+            words: the text of other members. It replaces ``{messages}``.
+            literal: whether control tokens in these two values are plain text.
 
         Raises:
-            PromptError: one of them is no text.
+            PromptError: one of them is not text.
         """
         return filled(self.prompt, {PLACE_OF_QUESTION: question, PLACE_OF_MESSAGES: words}, literal=literal)
 
@@ -121,7 +121,7 @@ class Member(SenderSettings):
 
     @property
     def sends_cache(self) -> bool:
-        """Whether its message is a cache; the segments in it are called NAME/prompt, and NAME/latents or NAME/text."""
+        """Whether its message is a KV cache. Its segments are called NAME/prompt, and NAME/latents or NAME/text."""
         if self.output == "text":
             return self.layout == "conversation" and self.cache_transfer == "own"
         return self.cache_transfer != "nothing"
@@ -141,7 +141,7 @@ class Member(SenderSettings):
 class Team:
     """Members in topological order: each comes after its inputs. The last one is the final agent.
 
-    Raises InputError if the order, a name or a prompt makes no sense.
+    Raises InputError if the order, a name or a prompt is not valid.
     """
 
     members: tuple[Member, ...]
@@ -169,7 +169,7 @@ class Team:
             raise InputError(f"{', '.join(unread)}: the input of no member; leave it out or add it to some inputs")
 
     def _check_inputs(self, member: Member, inputs: Sequence[Member]) -> None:
-        """Every input has its place in what a member reads, and so has its own system turn."""
+        """Check that every input has its place in the prompt of a member, and its own system turn too."""
         words = [one.name for one in inputs if one.sends_words]
         caches = [one for one in inputs if one.sends_cache]
         if words and PLACE_OF_MESSAGES not in member.prompt and (caches or not member.reads_turns):
@@ -186,7 +186,7 @@ class Team:
 
     @property
     def final_agent(self) -> Member:
-        """The last member; its text is the team's answer."""
+        """The last member. Its text is the team's answer."""
         return self.members[-1]
 
     def member(self, name: str) -> Member:
@@ -194,11 +194,11 @@ class Team:
         return next(member for member in self.members if member.name == name)
 
     def cache_edges(self) -> list[tuple[Member, Member]]:
-        """Each sender of a cache with each of its receivers."""
+        """All pairs of a member that sends a KV cache and one of its receivers."""
         edges = [(self.member(name), receiver) for receiver in self.members for name in receiver.inputs]
         return [(sender, receiver) for sender, receiver in edges if sender.sends_cache]
 
 
 def joined_messages(texts: Sequence[tuple[str, str]]) -> str:
-    """What replaces ``{messages}``: each text under the name of its writer."""
+    """The text that replaces ``{messages}``: each text under the name of its writer."""
     return "\n\n".join(f"[{name}]\n{text.strip()}" for name, text in texts)

@@ -1,4 +1,4 @@
-"""What members pass on: the part of a cache that travels, which model may read it, and messages as files."""
+"""What members send: the part of a KV cache that is passed on, which model may read it, and messages as files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,15 +20,15 @@ from interlat.messages import Message, load_message
 from interlat.teams.team import Member, Team
 
 LONGEST_NAME = 100
-"""Characters of the name of a file; longer names are cut and end with a digest."""
+"""Largest number of characters in a file name. Longer names are cut and end with a digest."""
 
 
 def check_team(team: Team, models: Mapping[str, Origin], *, allow_foreign_cache: bool = False) -> list[dict[str, str]]:
-    """Check that the models of all members are there, have the layers that are passed on, and can read their inputs.
+    """Check that the models of all members exist, have the layers that are passed on, and can read their inputs.
 
     Args:
-        team: the members.
-        models: by the names that members use; of checkpoints or of loaded models.
+        team: the team.
+        models: origins of checkpoints or of loaded models, by the names that members use.
         allow_foreign_cache: see `interlat.engine.cache_message.check_cache`.
 
     Returns:
@@ -61,14 +61,14 @@ def passed_on(
     next_inputs: Callable[[], Float[Tensor, "B 1 D"]] | None = None,
     seeds: Sequence[int] = (),
 ) -> KVCache:
-    """The part of a member's cache that its receivers get, at its true positions.
+    """The part of a member's KV cache that its receivers get, at its true positions.
 
     Args:
-        member: its ``cache_transfer``, ``kept_fraction`` and ``layers`` decide.
-        engine: made the cache.
-        cache: B sequences.
-        next_inputs: gives the inputs of one further latent step; needed for a selection.
-        seeds: one a sequence, for random selection.
+        member: the member. Its ``cache_transfer``, ``kept_fraction`` and ``layers`` decide which part is passed on.
+        engine: the engine that made the cache.
+        cache: the cache of B sequences.
+        next_inputs: gives the inputs of one more latent step. Needed to select positions.
+        seeds: one for each sequence, for random selection.
     """
     latents = _positions(cache, lambda name: name.endswith("/latents"))
     if member.cache_transfer == "own":
@@ -93,7 +93,7 @@ def bytes_of_position(member: Member, cache: KVCache) -> int:
 
 
 def _positions(cache: KVCache, keep: Callable[[str], bool]) -> Bool[Tensor, "B T"]:
-    """The positions of all segments whose names are kept."""
+    """The positions of all segments whose names ``keep`` accepts."""
     positions = torch.zeros_like(cache.attention_mask)
     for name in filter(keep, cache.segment_names):
         positions = positions | cache.segment(name)
@@ -101,7 +101,7 @@ def _positions(cache: KVCache, keep: Callable[[str], bool]) -> Bool[Tensor, "B T
 
 
 def save_message(directory: str | Path, item: str, member: str, message: Message) -> None:
-    """Write the message that a member sent about an item: a folder for each item, a file for each member.
+    """Save the message that a member sent about an item. Each item has a folder, each member a file in it.
 
     Raises:
         StorageError: the file system refused.
@@ -110,7 +110,7 @@ def save_message(directory: str | Path, item: str, member: str, message: Message
 
 
 def saved_messages(directory: str | Path, item: str) -> dict[str, Message]:
-    """The messages about an item that `save_message` wrote, by the member that sent them.
+    """Load the messages about an item that `save_message` wrote, by the name of the member that sent them.
 
     Raises:
         MessageError: a file is damaged.

@@ -1,7 +1,7 @@
-"""Train an actor to play with messages of one kind: none, text, or latent.
+"""Train an actor with messages of one kind: none, text, or latent.
 
-Every actor starts from the same base and sees the same examples in the same order for the same number of steps; only
-what is between ``<bop>`` and ``<eop>`` differs.
+Every actor starts from the same base and sees the same examples in the same order for the same number of steps. Only
+the content between ``<bop>`` and ``<eop>`` differs.
 """
 
 import functools
@@ -63,16 +63,16 @@ learned at which)."""
 
 
 def train_actor(config: TrainActor, ranks: Ranks | None = None) -> Steps:
-    """Run or continue the training; yields (finished steps, metrics). Ends with the exported model.
+    """Run or continue the training. Yields (finished steps, metrics), and finally exports the model.
 
     Args:
         config: the settings.
-        ranks: the processes that take part, already connected; one by default.
+        ranks: the connected processes that take part. The default is one process.
 
     Raises:
         InputError: settings and data do not go together.
         CheckpointError: the output folder holds another training, or a damaged one.
-        StorageError: another process trains into that folder, or the file system refused.
+        StorageError: another process trains in that folder, or the file system refused.
     """
     ranks = ranks or Ranks()
     train = functools.partial(_train, config, ranks)
@@ -186,8 +186,8 @@ def _export(config: TrainActor, thoughts: StoredMessages | None) -> None:
 
 
 def new_adapter(config: TrainActor, manifest: Manifest, target_size: int) -> CommunicationAdapter:
-    """An adapter that reads the thoughts of a store, with its parameters drawn at random; where the sender is known, it
-    has an input projection even where both sizes are equal."""
+    """An adapter for the thoughts of a store, with random parameters. If the sender is known, it has an input
+    projection even if both sizes are equal."""
     torch.manual_seed(config.seed)
     layer = manifest.layers[0]
     return CommunicationAdapter(
@@ -216,12 +216,12 @@ def begin_adapter(
     sender: str | None,
     adapter_learning_rate: float | None,
 ) -> None:
-    """Make the output of a new adapter as large as the receiver's embeddings, and align it where the sender is known.
+    """Scale the output of a new adapter to the size of the receiver's embeddings, and align it if the sender is known.
 
-    Statistics come from the thoughts about ``items``. With the folder of the model that thought as ``sender`` the
-    adapter begins aligned: the least-squares map from a state to the receiver's embeddings of the words that the sender
-    expected there, weighted by their probabilities. Both may differ in width, architecture and tokenizer. One line on
-    stderr says where the learning rate is too high for that map; None says nothing.
+    Statistics come from the thoughts about ``items``. If ``sender`` is the folder of the model that made the thoughts,
+    the adapter starts aligned: with the least-squares map from a state to the receiver's embeddings of the words that
+    the sender expected there, weighted by their probabilities. The two models may differ in width, architecture and
+    tokenizer. A line on stderr warns if the learning rate is too high for that map. A rate of None never warns.
 
     Raises:
         InputError: the model in ``sender`` did not make these thoughts, or its head cannot read them.

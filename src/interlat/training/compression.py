@@ -1,4 +1,4 @@
-"""Train a sender to say in a few latents what a frozen receiver reads in a full message."""
+"""Train a sender to send a few latents that a frozen receiver reads like a full message."""
 
 import functools
 import random
@@ -58,24 +58,23 @@ _USE_OF_RESAMPLER = (
 
 
 def compress(config: Compress, ranks: Ranks | None = None) -> Steps:
-    """Run or continue the training; yields (finished steps, metrics). Ends with the exported sender.
+    """Run or continue the training. Yields (finished steps, metrics), and finally exports the sender.
 
     ``validation_loss`` is the mean over the trained lengths, ``validation_loss_K`` the loss at one,
     ``validation_distillation_K`` the distillation on the same examples, and
     ``validation_on_policy_distillation_K`` the same on on-policy games that are held out;
-    ``validation_on_policy_loss_K`` is the loss on these with dagger. What
-    the receiver loses with the full message and without one, the bounds in between which a compressed one lies, is
-    said at the start.
+    ``validation_on_policy_loss_K`` is the loss on these with dagger. The start of the training reports the receiver's
+    loss with the full message and without a message. The loss with a compressed message lies between these bounds.
 
     Args:
         config: the settings.
-        ranks: the processes that take part, already connected; one by default.
+        ranks: the connected processes that take part. The default is one process.
 
     Raises:
         InputError: settings, thoughts and sender do not go together.
         MessageError: the receiver was not trained to read thoughts like these.
         CheckpointError: the output folder holds another training, or a damaged one.
-        StorageError: another process trains into that folder, or the file system refused.
+        StorageError: another process trains in that folder, or the file system refused.
     """
     ranks = ranks or Ranks()
     return run_stage(config, functools.partial(_train, config, ranks), ranks)

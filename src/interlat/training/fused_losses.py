@@ -1,8 +1,8 @@
-"""What a reply costs at each supervised position, with the head over a few positions at a time.
+"""The losses of a reply at each supervised position, with the LM head over a few positions at a time.
 
 A branch is the same conversation with another message in it. Its states are gathered at the supervised positions, in
-reading order, so that position n of every branch predicts the same token of the same reply: nothing is compared that
-does not belong together, however long the messages are. Logits exist for a few positions at a time, in float32.
+reading order, so that position n of every branch predicts the same token of the same reply, however long the messages
+are. Logits exist only for a few positions at a time, in float32.
 """
 
 import functools
@@ -33,7 +33,7 @@ something of each row that needs no gradient."""
 
 
 class Scores:
-    """What a head says after some states: scores of every token, float32 at least."""
+    """The scores of every token that an LM head gives for some states, at least float32."""
 
     def __init__(self, logits: Float[Tensor, "n V"]) -> None:
         self.logits = logits if logits.dtype == torch.float64 else logits.float()
@@ -77,18 +77,18 @@ def position_losses(
     *,
     frozen_head: bool = False,
 ) -> PositionLosses:
-    """All that is lost at each position, from one pass of the head over some positions after the others.
+    """All losses at each position, from one pass of the LM head that takes a few positions at a time.
 
-    Gradients flow through the own branch alone, in the head as well.
+    Gradients flow only through the branch with the right message, in the head too.
 
     Args:
-        states: of the branch with the own message.
-        targets: the tokens to be predicted.
-        head: of the model that replies.
-        vocabulary_size: V, from which follows how many positions are taken at a time.
-        terms: what is lost beside the cross-entropy.
+        states: states of the branch with the right message.
+        targets: tokens to predict.
+        head: LM head of the model that replies.
+        vocabulary_size: V, which decides how many positions are taken at a time.
+        terms: losses beside the cross-entropy.
         references: states of the branches that the terms compare with, by name.
-        frozen_head: whether the head is not trained: logits are then computed once instead of twice.
+        frozen_head: whether the head is not trained. Then logits are computed once instead of twice.
 
     Raises:
         InputError: the branches have different positions.
@@ -198,7 +198,7 @@ def jensen_shannon(log_p: Float[Tensor, "N V"], log_q: Float[Tensor, "N V"]) -> 
 
 
 def mean_by_sample(values: Float[Tensor, "N"], samples: Int[Tensor, "N"]) -> Float[Tensor, "S"]:
-    """The mean over the positions of each sample that has any, so that short replies count as much as long ones."""
+    """The mean over the positions of each sample that has any. Short replies count as much as long ones."""
     present, index = samples.unique(return_inverse=True)
     totals = values.new_zeros(len(present)).index_add(0, index, values)
     return totals / torch.bincount(index, minlength=len(present))

@@ -1,7 +1,7 @@
 """A training loop that can be killed at any moment and continued to the same result.
 
-Everything that is random in step n is drawn from a generator seeded by (seed, n), so a checkpoint needs parameters,
-optimiser moments and the step number, and no generator state. All of it is one safetensors file, replaced atomically.
+All random numbers of step n come from a generator that is seeded by (seed, n). So a checkpoint holds parameters,
+optimiser moments and the step number, but no generator state. It is one safetensors file that is replaced atomically.
 """
 
 import json
@@ -125,7 +125,7 @@ def load_finished(directory: Path, parts: Mapping[str, nn.Module], schedule: Sch
 
 
 def check_settings(directory: str | Path, identity: Identity) -> None:
-    """Refuse to go on in the folder of another training; before models are loaded, as far as ``identity`` goes."""
+    """Refuse to continue in the folder of another training. It compares ``identity``, before models are loaded."""
     checkpoint = Path(directory) / CHECKPOINT_FILE
     header = read_header(checkpoint)
     if header is not None:
@@ -133,10 +133,10 @@ def check_settings(directory: str | Path, identity: Identity) -> None:
 
 
 def read_metrics(directory: str | Path) -> list[dict[str, Any]]:
-    """The records of a training's steps, one a step, in their order; an empty list before the first.
+    """The records of a training, one for each step, in order. An empty list before the first step.
 
     Raises:
-        StorageError: a line is no record of a step.
+        StorageError: a line is not a record of a step.
     """
     path = Path(directory) / METRICS_FILE
     of_step: dict[int, dict[str, Any]] = {}
@@ -167,13 +167,13 @@ def export_finished(directory: Path, export: Callable[[], None]) -> None:
 
 
 def best_record(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The first of the records with the lowest validation loss; None where nothing was validated."""
+    """The first record with the lowest validation loss. None if there was no validation."""
     validated = [record for record in records if SELECTED_BY in record]
     return min(validated, key=lambda record: record[SELECTED_BY], default=None)
 
 
 def is_stalled(records: Sequence[dict[str, Any]], patience: int | None) -> bool:
-    """Whether the last ``patience`` validations among these records brought nothing better."""
+    """Whether the last ``patience`` validations in these records brought no better loss."""
     best = best_record(records)
     if patience is None or best is None:
         return False
@@ -190,22 +190,22 @@ def run_training(
     ranks: Ranks | None = None,
     identity: Identity | None = None,
 ) -> Iterator[tuple[int, dict[str, float]]]:
-    """Train, or go on from the checkpoint in ``directory``; yields (finished steps, metrics) after every step.
+    """Train, or continue from the checkpoint in ``directory``. Yields (finished steps, metrics) after every step.
 
     Args:
-        directory: holds the checkpoint, the best parameters so far and ``metrics.jsonl``. All ranks see it.
-        parts: what is trained, by name; sharded if there are several ranks, with gradients averaged over them.
+        directory: folder of the checkpoint, the best parameters so far and ``metrics.jsonl``. All ranks can access it.
+        parts: modules to train, by name. With several ranks they are sharded, and gradients are averaged over ranks.
         schedule: optimiser settings.
-        seed: of dropout and of nothing else; ``micro_batches_of_step`` seeds its own data by the step.
-        micro_batches_of_step: the micro-batches of this rank in one step.
-        validate: deterministic, with the same result on all ranks. With "loss" in it, the parameters of the lowest one
-            are kept in a file of their own.
-        ranks: the processes that take part; one by default.
-        identity: what is trained; a checkpoint with another one is refused before anything is written.
+        seed: seed of dropout only. ``micro_batches_of_step`` seeds its own data by the step.
+        micro_batches_of_step: gives the micro-batches of this rank in one step (gradient accumulation).
+        validate: deterministic function with the same result on all ranks. If the result has "loss", the parameters
+            with the lowest loss are kept in a separate file.
+        ranks: the processes that take part. The default is one process.
+        identity: identifies the training. A checkpoint of another training is refused before anything is written.
 
     Raises:
         CheckpointError: the checkpoint is damaged, of another training or of another model.
-        StorageError: ``metrics.jsonl`` has lines that are no steps, or the file system refused.
+        StorageError: ``metrics.jsonl`` has lines that are not steps, or the file system refused.
         InterlatError: the gradient is not finite.
     """
     ranks, identity = ranks or Ranks(), identity or {}

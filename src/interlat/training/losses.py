@@ -1,7 +1,7 @@
-"""Losses beside the cross-entropy, by name: what an actor's and a compressed sender's messages are trained for.
+"""Losses beside the cross-entropy, by name, for training an actor and a compressed sender.
 
 Another package adds a loss in one file: a subclass of `Loss` in its entry points of the group ``interlat.losses``, or
-``LOSSES.add("name", TheLoss)``, which a configuration then names with its weight: ``losses: {more: {name: 0.1}}``.
+``LOSSES.add("name", TheLoss)``. A configuration then names it with its weight: ``losses: {more: {name: 0.1}}``.
 """
 
 import functools
@@ -31,12 +31,12 @@ from interlat.training.fused_losses import (
 
 SMALLEST = 1e-6
 OPEN = 0.1
-"""Share of the largest entropy in a message from which a state leaves something open."""
+"""Smallest entropy of an open state, as a fraction of the largest entropy in the message."""
 
 
 @dataclass(frozen=True, eq=False)
 class Replies:
-    """What a loss sees of some samples: what it measured at their positions, and their messages."""
+    """The inputs of a loss for some samples: its measurements at their positions, and their messages."""
 
     samples: Int[Tensor, "N"]
     """The sample of each supervised position, ascending."""
@@ -45,48 +45,48 @@ class Replies:
     full: Sequence[Float[Tensor, "_ D"]]
     """The sender's full message of each sample."""
     adapter: nn.Module | None = None
-    """The receiver's."""
+    """The receiver's adapter."""
     sender_head: Float[Tensor, "V D"] | None = None
-    """Weights of the head of the model that made the full messages, where they are known."""
+    """Weights of the LM head of the model that made the full messages, if known."""
     values: Float[Tensor, "N"] | None = None
-    """What `Loss.positions` gave."""
+    """Values from `Loss.positions`."""
     asides: Float[Tensor, "N"] | None = None
-    """What went with it without gradient."""
+    """Values without gradient from `Loss.positions`."""
 
 
 class Loss:
-    """A loss of each sample beside the cross-entropy of its reply.
+    """Base class of the losses: one loss for each sample, beside the cross-entropy of its reply.
 
     Args:
         weights: the configuration, with the options of the losses.
     """
 
     references: ClassVar[tuple[str, ...]] = ()
-    """The branches that it compares the reply with. An actor's training has "other" (another task's message) and "plan"
-    (the plan in words); a compression has "full" (the full message) and "none" (no message)."""
+    """Branches that the reply is compared with. Training an actor has "other" (another task's message) and "plan" (the
+    plan in words). Compression has "full" (the full message) and "none" (no message)."""
     in_validation: ClassVar[bool] = False
-    """Whether a validation measures it too."""
+    """Whether validations measure it too."""
 
     def __init__(self, weights: Any) -> None:
         self.weights = weights
 
     @property
     def scale(self) -> float:
-        """The value from which an adaptive weight is whole."""
+        """The value of the loss from which an adaptive weight is not reduced."""
         return 1.0
 
     def positions(
         self, own: Scores, references: Mapping[str, Scores]
     ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"] | None]:
-        """A value of each position, and one without gradient, while the scores of some positions are in memory.
+        """A value for each position, and one without gradient, computed while the scores of these positions exist.
 
-        A loss of messages alone leaves it out.
+        A loss that depends only on the messages does not define it.
         """
         raise NotImplementedError
 
     @property
     def measures_positions(self) -> bool:
-        """Whether it has `positions`."""
+        """Whether the loss defines `positions`."""
         return type(self).positions is not Loss.positions
 
     def samples(self, replies: Replies) -> Float[Tensor, "S"]:
@@ -95,8 +95,11 @@ class Loss:
 
 
 class Contrastive(Loss):
-    """``max(0, margin - mean_t JS_t)`` (Interlat, arXiv 2511.09149, its L_sep): the reply under the own message must
-    differ from the reply under another task's. ``margin`` for equal replies, 0 once the divergence has reached it."""
+    """Contrastive loss, ``max(0, margin - mean_t JS_t)`` (L_sep of Interlat, arXiv 2511.09149).
+
+    The reply under the right message must differ from the reply under another task's message. The loss is ``margin``
+    for equal replies, and 0 once the divergence has reached the margin.
+    """
 
     references = ("other",)
 
@@ -110,16 +113,16 @@ class Contrastive(Loss):
         return jensen_shannon(own.log_p, references["other"].log_p), None
 
     def samples(self, replies: Replies) -> Float[Tensor, "S"]:
-        """How much separation is lacking."""
+        """How far the mean divergence of each sample is below the margin."""
         assert replies.values is not None
         return (self.weights.margin - mean_by_sample(replies.values, replies.samples)).clamp_min(0.0)
 
 
 class PlanDistillation(Loss):
-    """``mean_t share KL(p_plan || p) + (1 - share) (1 - cos(p_plan, p))`` (arXiv 2511.09149, its L_align).
+    """``mean_t share KL(p_plan || p) + (1 - share) (1 - cos(p_plan, p))`` (L_align of arXiv 2511.09149).
 
-    The cosine is between the two distributions at each position; the published code takes one over all positions at
-    once, in which long replies drown.
+    The teacher is the reply under the plan in words. The cosine is between the two distributions at each position. The
+    published code takes a single cosine over all positions at once, in which long replies get lost.
     """
 
     references = ("plan",)
@@ -130,7 +133,7 @@ class PlanDistillation(Loss):
         return 4.0
 
     def positions(self, own: Scores, references: Mapping[str, Scores]) -> tuple[Tensor, None]:
-        """How far the reply is from the reply under the plan in words."""
+        """The distance from the reply under the plan in words."""
         plan, share = references["plan"].log_p, self.weights.kl_share
         cosine = functional.cosine_similarity(plan.exp(), own.log_p.exp(), dim=-1)
         return share * kl_divergence(plan, own.log_p) + (1 - share) * (1 - cosine), None
@@ -142,19 +145,20 @@ class PlanDistillation(Loss):
 
 
 class Distillation(Loss):
-    """``sum_t w_t KL_t / sum_t w_t`` with ``KL_t = tau^2 KL(p_full^(1/tau) || p^(1/tau))`` (arXiv 2511.09149, its
-    L_pref): agree with the reply under the full message where that message makes the receiver sure.
+    """``sum_t w_t KL_t / sum_t w_t`` with ``KL_t = tau^2 KL(p_full^(1/tau) || p^(1/tau))``.
 
-    ``w_t = max(min(max(0, H_none - H_full), q), min_position_weight)`` with q the quantile of the sample's positive
-    weights; a sample without any weight gets 0. The released code takes the quantile and both sums over the batch, so
-    that its samples change each other's weights; here each sample has its own.
+    This is L_pref of arXiv 2511.09149. The teacher is the reply under the full message. A position counts more where
+    that message makes the receiver more certain: ``w_t = max(min(max(0, H_none - H_full), q), min_position_weight)``,
+    with q the quantile of the sample's positive weights. The loss of a sample without any weight is 0. The released
+    code takes the quantile and both sums over the batch, so its samples change each other's weights. Here each sample
+    has its own.
     """
 
     references = ("full", "none")
     in_validation = True
 
     def positions(self, own: Scores, references: Mapping[str, Scores]) -> tuple[Tensor, Tensor]:
-        """The divergence, and by how much the full message lowers the receiver's entropy."""
+        """The divergence, and the amount by which the full message lowers the receiver's entropy."""
         full, none, tau = references["full"], references["none"], self.weights.temperature
         log_p, log_q = own.log_p, full.log_p
         certainty = (entropy(none.log_p) - entropy(log_q)).clamp_min(0.0)
@@ -181,11 +185,11 @@ class Distillation(Loss):
 
 
 class MeanCosine(Loss):
-    """``1 - cos(mean_k a_k, mean_l b_l)`` (arXiv 2511.09149, its L_geom), a the adapted latents and b those of the full
-    message."""
+    """``1 - cos(mean_k a_k, mean_l b_l)`` (L_geom of arXiv 2511.09149), with a the adapted latents of the message and b
+    those of the full message."""
 
     def samples(self, replies: Replies) -> Float[Tensor, "S"]:
-        """The distance of each message."""
+        """The cosine distance of each message."""
         assert replies.adapter is not None
         full = [message[: self.weights.reference_rows] for message in replies.full]
         pairs = padded_rows(replies.sent), padded_rows(full, replies.sent[0].device)
@@ -196,11 +200,11 @@ class MeanCosine(Loss):
 class LensDistillation(Loss):
     """``mean_k KL(softmax(W h_(t_k)) || softmax(W z_k))`` of each message, in nats; W is the sender's head.
 
-    z_1, z_2 ... are its latents and t_1 < t_2 < ... the positions of the states h of the full message that leave most
-    open (`open_states`). A written word tells one of those that were likely, and what else was likely is in the state
-    before it. A receiver learns nothing from a latent that says nothing, and such a latent gets no gradient that tells
-    it what to say; this loss does, in the sender's own language. Where fewer states leave something open, only the
-    first latents are taught.
+    z_1, z_2 ... are the latents of the message, and t_1 < t_2 < ... the positions of the states h of the full message
+    with the highest entropy under the head (`open_states`). A written word shows only one of the likely tokens. The
+    state before it holds the other likely ones too. A receiver learns nothing from a latent without content, and such a
+    latent gets no useful gradient from the receiver. This loss gives it one, through the sender's own logit lens. If
+    there are fewer open states than latents, only the first latents are trained.
     """
 
     def samples(self, replies: Replies) -> Float[Tensor, "S"]:
@@ -216,10 +220,10 @@ class LensDistillation(Loss):
 
 @torch.no_grad()
 def open_states(states: Float[Tensor, "T D"], head: Float[Tensor, "V D"], count: int) -> Float[Tensor, "rows D"]:
-    """The states after which a language-model head leaves most open, in their order.
+    """The states with the highest entropy under a language-model head (logit lens), in their order.
 
-    At most ``count``, and none with less than `OPEN` of the largest entropy: which of the sure words is the least sure
-    one differs from plan to plan at random, and so would the latent that the first open word belongs to.
+    There are at most ``count``, and none has less than `OPEN` of the largest entropy. Among states of low entropy the
+    ranking is random from plan to plan, and with them the first open word would belong to a random latent.
     """
     rows_at_once = max(1, fused_losses.CHUNK_LOGITS // len(head))
     entropies = logit_lens(lambda h: h @ head.t(), states.to(head.dtype), 0, rows_at_once=rows_at_once).entropy
@@ -246,7 +250,7 @@ LOSSES: Registry[type[Loss]] = Registry(
 
 
 class Term(NamedTuple):
-    """A loss with its name and weight."""
+    """A loss with its name and its weight."""
 
     name: str
     weight: float
@@ -254,12 +258,12 @@ class Term(NamedTuple):
 
 
 def references_of(terms: Iterable[Term]) -> list[str]:
-    """The branches that some losses compare with, each once."""
+    """The branches that the losses compare with, each once."""
     return list(dict.fromkeys(name for term in terms for name in term.loss.references))
 
 
 def head_of(model: Any) -> tuple[Head, int]:
-    """The head of a language model, and the size of its vocabulary."""
+    """The LM head of a model, and the size of its vocabulary."""
     return functools.partial(next_token_scores, model), model.config.vocab_size
 
 
@@ -274,9 +278,9 @@ def measure(
     *,
     frozen_head: bool = False,
 ) -> tuple[Float[Tensor, "N"], list[tuple[Term, Float[Tensor, "S"]]]]:
-    """The cross-entropy of each position, and each loss of each sample, from one pass of the head.
+    """The cross-entropy of each position, and every loss for each sample, from one pass of the LM head.
 
-    For the arguments see `position_losses`; ``references`` are the states of the branches in `references_of`.
+    See `position_losses` for the arguments. ``references`` are the states of the branches in `references_of`.
     """
     scored = [term for term in terms if term.loss.measures_positions]
     measures = [term.loss.positions for term in scored]

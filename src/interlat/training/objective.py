@@ -1,4 +1,4 @@
-"""The actor's loss as one module: a sharded model gathers its parameters once for all branches of a pass."""
+"""The actor's loss as one module: a sharded model gathers its parameters once for all branches of a micro-batch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ from interlat.training.options import Precision
 class ActorObjective(nn.Module):
     """``L = L_task + w_S L_sep + w_A L_align`` of some samples (Interlat, arXiv 2511.09149).
 
-    In evaluation mode it is the cross-entropy alone. The head and all losses are float32.
+    In evaluation mode it is only the cross-entropy. The LM head and all losses compute in float32.
     """
 
     def __init__(
@@ -40,17 +40,17 @@ class ActorObjective(nn.Module):
     def forward(
         self, branches: Sequence[Branch], totals: Totals | None = None
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """The share of these samples in the loss of a step.
+        """The share of these samples in the loss of a step (gradient accumulation).
 
         Args:
             branches: samples with their messages.
-            totals: of the whole step; by default of these samples. The sum of all shares is the loss of the step:
-                the weighted mean of the cross-entropy over all labels, and the means of the others over all samples
-                with a latent message.
+            totals: totals of the whole step. The default is those of these samples. The sum of all shares is the loss
+                of the step: the weighted mean of the cross-entropy over all labels, and the means of the other losses
+                over all samples with a latent message.
 
         Returns:
-            The loss, and in training mode with other losses than the cross-entropy the share of each in the step,
-            unweighted: "task", and the losses by name.
+            The loss. In training mode with losses beside the cross-entropy also the unweighted share of each in the
+            step: "task", and the losses by name.
         """
         totals = totals or Totals.of(branches)
         terms = self.weights.terms if self.model.training else []
@@ -83,7 +83,7 @@ class ActorObjective(nn.Module):
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        """What can be trained, by the names that checkpoints use."""
+        """The modules that can be trained, by the names that checkpoints use."""
         return {"model": self.model} if self.adapter is None else {"model": self.model, "adapter": self.adapter}
 
     def use_backbone(self, backbone: nn.Module) -> None:
@@ -92,7 +92,7 @@ class ActorObjective(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Device of the parameters."""
         device: torch.device = self.model.get_input_embeddings().weight.device
         return device
 

@@ -1,9 +1,9 @@
 """Train an actor to prefer its won trajectories to its lost ones, with the same message in context.
 
 Direct preference optimisation (DPO, arXiv 2305.18290) on whole trajectories, as for agents that explore (ETO,
-arXiv 2403.02502). The message is read as in play: hidden states through the adapter, which learns along, words, or
-nothing. Model and adapter stay in evaluation mode throughout: the loss looks at small differences from the start, and
-dropout would add noise to each.
+arXiv 2403.02502). The actor reads the message as in play: hidden states through the adapter, which is trained too,
+text, or nothing. Model and adapter always stay in evaluation mode: the loss depends on small differences from the
+start, and dropout would add noise to each.
 """
 
 import functools
@@ -58,7 +58,7 @@ VALIDATION_PASS = 16
 
 
 class PreferenceLosses(NamedTuple):
-    """What each pair costs."""
+    """The losses of each pair."""
 
     loss: Float[Tensor, "P"]
     """``-log sigmoid(margin)``: ln 2 where the policy is the reference."""
@@ -67,7 +67,7 @@ class PreferenceLosses(NamedTuple):
 
 
 def preference_losses(policy: Float[Tensor, "P 2"], reference: Float[Tensor, "P 2"], beta: float) -> PreferenceLosses:
-    """The loss of DPO (arXiv 2305.18290, equation 7), of the log-probabilities of the won and of the lost trajectory of
+    """The DPO loss (arXiv 2305.18290, equation 7), from the log-probabilities of the won and of the lost trajectory of
     each pair under policy and reference."""
     ratios = policy - reference
     margin = beta * (ratios[:, 0] - ratios[:, 1])
@@ -75,7 +75,7 @@ def preference_losses(policy: Float[Tensor, "P 2"], reference: Float[Tensor, "P 
 
 
 class TrajectoryScores(NamedTuple):
-    """How likely an actor finds what was done."""
+    """Log-probabilities of trajectories under an actor."""
 
     log_probabilities: Float[Tensor, "B"]
     """Sums over the actor's own tokens, in nats."""
@@ -86,9 +86,9 @@ class TrajectoryScores(NamedTuple):
 def score_trajectories(
     objective: ActorObjective, examples: Sequence[Example], messages: Sequence[Message]
 ) -> TrajectoryScores:
-    """Log-probabilities of trajectories, each with its message; the head sees the actor's own tokens only.
+    """Log-probabilities of trajectories, each with its message. The LM head runs only on the actor's own tokens.
 
-    The objective's model and adapter run in the mode (of dropout) that they are in.
+    The objective's model and adapter keep their current mode (of dropout).
     """
     batch = collate(examples, messages).to(objective.device)
     states = states_at_labels(objective.states(batch), batch.labels)
@@ -100,10 +100,10 @@ def score_trajectories(
 
 
 class Preference:
-    """The preference loss of pairs, against a reference that is measured once, when this is made.
+    """The preference loss of pairs, against a reference that is measured once, when this object is made.
 
-    Each trajectory is scored alone, so that its reference depends on nothing else. What is read is decided by the
-    agent, as it was before the training. ``pairs`` are all that will be asked for.
+    Each trajectory is scored alone, so its reference depends on nothing else. The agent, as it was before the training,
+    decides what is read. ``pairs`` are all pairs that will be needed.
     """
 
     def __init__(
@@ -165,10 +165,10 @@ class Preference:
 
 
 def load_preferences(config: TrainPreference) -> PreferenceData:
-    """The pairs that a configuration asks for.
+    """Load the pairs of a configuration.
 
     Raises:
-        InputError: no trajectories, or no pairs of two games among them; see `preference_data`.
+        InputError: there are no trajectories, or no pairs of two games among them; see `preference_data`.
     """
     trajectories = read_trajectories(config.trajectories)
     if not trajectories:
@@ -184,17 +184,17 @@ def load_preferences(config: TrainPreference) -> PreferenceData:
 
 
 def train_preference(config: TrainPreference, data: PreferenceData | None = None) -> Steps:
-    """Run or continue the training; yields (finished steps, metrics). Ends with the exported actor.
+    """Run or continue the training. Yields (finished steps, metrics), and finally exports the actor.
 
     Args:
         config: the settings.
-        data: the pairs, where `load_preferences` has been called already.
+        data: the pairs, if `load_preferences` was called before.
 
     Raises:
         InputError: settings and data do not go together, or there are several processes.
-        CheckpointError: the output folder holds another training, or a damaged one; or the start is no actor.
+        CheckpointError: the output folder holds another training, or a damaged one; or the start is not an actor.
         MessageError: the actor was trained on the states of another sender.
-        StorageError: another process trains into that folder, or the file system refused.
+        StorageError: another process trains in that folder, or the file system refused.
     """
     if Ranks.from_environment().world_size > 1:
         raise InputError("preferences are trained by one process; start it without torchrun")
@@ -230,7 +230,7 @@ def _train(config: TrainPreference, data: PreferenceData | None, settings: Ident
 
 
 def pairs_of_step(pairs: Sequence[Pair], step: int, size: int, seed: int) -> list[Pair]:
-    """The pairs of a step, always ``size`` of them: each pair once an epoch, in a new order every epoch."""
+    """The ``size`` pairs of a step. Each epoch has every pair once, in a new order."""
     places = (divmod(place, len(pairs)) for place in range(step * size, (step + 1) * size))
     return [pairs[_order(len(pairs), f"preference/{seed}/{epoch}")[index]] for epoch, index in places]
 

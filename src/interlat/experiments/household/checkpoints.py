@@ -1,5 +1,5 @@
-"""The trained models that come with the package: `recipes/alfworld-mini` and `recipes/alfworld-smollm2` say how they
-were made. Those of alfworld-smollm2 are PEFT adapters on a base that `interlat models fetch` fetches."""
+"""The trained models that come with the package. `recipes/alfworld-mini` and `recipes/alfworld-smollm2` say how they
+were made. Those of alfworld-smollm2 are PEFT adapters. `interlat models fetch` fetches their base model."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from interlat.places import ADAPTER_CONFIG
 
 ROOT = Path(__file__).parent / "bundled"
 _FILES = ("config.json", ADAPTER_CONFIG)
-"""One of them makes a folder a checkpoint."""
+"""A folder with one of these files is a checkpoint."""
 
 
 def bundled(name: str) -> str:
     """The folder of a bundled checkpoint, such as ``alfworld-mini/scout``.
 
     Raises:
-        CheckpointError: there is none of that name; lists those there are.
+        CheckpointError: there is no bundled checkpoint of that name. The error lists the names.
     """
     folder = ROOT / name
     if not any((folder / file).is_file() for file in _FILES):
