@@ -4,7 +4,7 @@
 ``<!-- docs: parsed: REASON -->`` a block that is parsed and does not run; `doc_shell.PARSED` has the commands of which
 this holds everywhere.
 ``<!-- docs: file NAME -->`` the block is a file that later blocks of the page read.
-``<!-- docs: command WORDS -->`` a YAML block that is the ``--config`` of a command, or the ``config.yaml`` in its words.
+``<!-- docs: command WORDS -->`` a YAML block that is the ``--config`` of a command, or its word ``config.yaml``.
 """
 
 import dataclasses

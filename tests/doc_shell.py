@@ -1,6 +1,6 @@
 """How the commands of README and the site run in seconds: smaller models, data of our own, fewer steps.
 
-What a command of a page needs is in the tables here, once for all pages: `MODELS`, `SMALL`, `DATA`, `EARLIER`. What
+What a command of a page needs is in the tables here, once for all pages: `MODELS`, `SMALL`, `SMALL_IN_PYTHON`, `DATA`, `EARLIER`. What
 does not run is in `PARSED` with its reason, or has a marker ``<!-- docs: parsed: REASON -->`` before its block.
 """
 
@@ -35,7 +35,7 @@ MODELS = {
     "R": "reader",
     "UNTRAINED": "other",
 }
-"""What a page calls a model, and the random model in its place: a sender, one with an adapter for it, or a third one."""
+"""What a page calls a model, and the random model in its place: a sender, a reader of its states, or a third one."""
 TOY_TASKS = {"boil": "find", "find-plant": "heat"}
 """Tasks of ScienceWorld, and those of the simulator in its place."""
 SHORT_TRAINING = ["--schedule.steps", "2", "--schedule.eval-every", "1", "--schedule.warmup-steps", "1"]
@@ -71,6 +71,8 @@ SMALL = {
     "worlds.make.alfworld": ["--count", "8"],
 }
 """The flags that make a command small, and in which environment."""
+SMALL_IN_PYTHON = {"limit": 2, "max_plan_tokens": 6, "max_new_tokens": 4, "inspected": 0, "workers": 1}
+"""The settings that make `interlat.evaluate` small."""
 DATA = {"evaluate": "--data", "tasks.show": "--file", "tasks.verify": "--file", "team": "--task.data"}
 """The flag that gives a command a file in place of a data set of the hub."""
 PARSED = {

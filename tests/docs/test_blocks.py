@@ -15,23 +15,38 @@ from safetensors.torch import load_file, save_file
 import interlat
 from benchmarks.__main__ import TITLES
 from doc_blocks import ROOT, Block, blocks_of, commands_of, pages
-from doc_shell import MODELS, PARSED, PIPED, TOY_TASKS, Shell, command_of, furnish, in_python, reason_of
+from doc_shell import (
+    MODELS,
+    PARSED,
+    PIPED,
+    SMALL_IN_PYTHON,
+    TOY_TASKS,
+    Shell,
+    command_of,
+    furnish,
+    in_python,
+    reason_of,
+)
 from interlat.catalogue import MODELS as KNOWN
 from interlat.channels.protocol import CHANNELS
 from interlat.cli.main import COMMANDS, parse
+from interlat.engine.sampling import Sampling
 from interlat.environments.protocol import ENVIRONMENTS
+from interlat.teams.topologies import TeamOptions, make_team
 from pair_fixtures import SPECIALS, give_adapter
 from toy_scienceworld import ToyScienceWorld
 
 PAGES = pages()
 SLOW = (
+    "docs/how-to/alfworld.md",
     "docs/how-to/compress.md",
     "docs/how-to/evaluate-any-pair.md",
     "docs/how-to/preference.md",
+    "docs/how-to/train-actors.md",
     "docs/tutorials/compress-it.md",
     "docs/tutorials/reproduce-interlat.md",
 )
-"""Pages whose commands author games or train for longer than five seconds."""
+"""Pages whose commands author games or train for longer than a few seconds."""
 RECIPES = sorted((ROOT / "recipes").glob("*/README.md"))
 
 
@@ -159,6 +174,7 @@ def names(page, models, request, tmp_path, monkeypatch):
     ],
 )
 def test_the_blocks_run(page, names, request, tmp_path, monkeypatch, capsys):
+    """In order, in one folder: a block finds what those before it wrote."""
     work, folder = tmp_path / "work", tmp_path / "shell"
     work.mkdir()
     folder.mkdir()
@@ -169,7 +185,12 @@ def test_the_blocks_run(page, names, request, tmp_path, monkeypatch, capsys):
         request.getfixturevalue("hub_server")
         monkeypatch.setenv("HF_TOKEN", "token-of-owner")
     shell = Shell(names)
-    python = {"__name__": "__main__"}
+    python = {
+        "__name__": "__main__",
+        "members": make_team(TeamOptions(latent_steps=1, sampling=Sampling(max_new_tokens=4))),
+    }
+    evaluate = interlat.evaluate
+    monkeypatch.setattr(interlat, "evaluate", lambda **given: evaluate(**given | SMALL_IN_PYTHON))
     # The line in `CHANNELS` that CONTRIBUTING.md asks for.
     monkeypatch.setitem(CHANNELS._places, "last", lambda: python["LastWords"])
     monkeypatch.setitem(ENVIRONMENTS._places, "scienceworld", lambda: ToyScienceWorld)
@@ -189,6 +210,7 @@ def test_the_blocks_run(page, names, request, tmp_path, monkeypatch, capsys):
         elif kind_of(block) == "run":
             typed = ""
             for words in commands_of(block, folder, shells[: shells.index(block)]):
+                # What the shell itself wrote, such as a file of questions.
                 for made in folder.iterdir():
                     if made.is_file() and made.name != "recorded":
                         made.replace(work / made.name)
@@ -215,7 +237,7 @@ def test_most_blocks_run_and_the_others_say_why(tmp_path, capsys):
         print(f"\nblocks of README and the site: {', '.join(f'{counts[kind]} {kind}' for kind in sorted(counts))}")
         for reason, count in reasons.most_common():
             print(f"  not run: {count} x {reason}")
-    assert counts["run"] >= 50 and counts["parsed"] <= 14 and counts["skipped"] <= 2
+    assert counts["run"] >= 50 and counts["parsed"] <= 14 and counts["skipped"] <= 1
     assert all(len(reason.split()) > 2 for reason in reasons), "say why"
     assert set(PARSED.values()) <= reasons.keys() and set(SLOW) <= {str(page.relative_to(ROOT)) for page in PAGES}
 
