@@ -1,7 +1,7 @@
 """How the commands of README and the site run in seconds: smaller models, data of our own, fewer steps.
 
-What a command of a page needs is in the tables here, once for all pages: `MODELS`, `SMALL`, `SMALL_IN_PYTHON`, `DATA`, `EARLIER`. What
-does not run is in `PARSED` with its reason, or has a marker ``<!-- docs: parsed: REASON -->`` before its block.
+What a command of a page needs is in the tables here, once for all pages: `MODELS`, `SMALL`, `SMALL_IN_PYTHON`, `DATA`
+and `EARLIER`. What does not run is in `PARSED` with its reason, or has a marker ``<!-- docs: parsed: REASON -->``.
 """
 
 import io
