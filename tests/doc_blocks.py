@@ -1,10 +1,10 @@
 """The blocks of README and the site's pages, for tests that run them, and the comments before them that say how.
 
 ``<!-- docs: skip: REASON -->`` a block that cannot run or be parsed here.
-``<!-- docs: run [slow] [--flag value ...] -->`` commands that run for real, with further flags that make them small;
-``slow``: the page runs with the slow tests.
+``<!-- docs: parsed: REASON -->`` a block that is parsed and does not run; `doc_shell.PARSED` has the commands of which
+this holds everywhere.
 ``<!-- docs: file NAME -->`` the block is a file that later blocks of the page read.
-``<!-- docs: command WORDS -->`` a YAML block that is the ``--config`` of a command.
+``<!-- docs: command WORDS -->`` a YAML block that is the ``--config`` of a command, or its word ``config.yaml``.
 """
 
 import dataclasses

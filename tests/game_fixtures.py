@@ -2,6 +2,8 @@
 
 import pytest
 
+from interlat.environments.alfworld.world import AlfworldWorld
+from interlat.environments.protocol import EnvironmentOptions
 from interlat.experiments.household.author import TASK_TYPES, AuthorOptions, author_games
 
 SMALL_ROOMS = AuthorOptions(maximum_receptacles=12, density=0.2, exact_targets=True)
@@ -18,3 +20,19 @@ def small_games(tmp_path_factory):
 def whole_rooms(tmp_path_factory):
     """A game of each task type in a whole room with many objects."""
     return list(author_games(tmp_path_factory.mktemp("whole_rooms"), len(TASK_TYPES), "unseen", 0))
+
+
+def published_conversations(root):
+    """The expert's play of the training games, as a list in the published form."""
+    world = AlfworldWorld(EnvironmentOptions(data=(str(root),), split="train", options={"prompt": "task"}))
+    found = []
+    for item in world.items():
+        turns = ["Do the task, with one command a turn.", "OK", item.question]
+        episode = world.episode(item.id)
+        episode.start()
+        for action in world.expert(item.id):
+            turns += [f"Thought: go on.\nAction: {action}", episode.step(action).text]
+        speakers = [("human", "gpt")[number % 2] for number in range(len(turns) - 1)]
+        spoken = [{"from": speaker, "value": value} for speaker, value in zip(speakers, turns, strict=False)]
+        found.append({"id": item.id, "conversations": spoken})
+    return found

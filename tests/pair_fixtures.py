@@ -48,16 +48,13 @@ def save_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return make
 
 
-@pytest.fixture(scope="session")
-def pair(save_model: Callable[..., Path]) -> dict[str, Path]:
-    """Folders of a sender, of a receiver whose adapter reads its states, and of a receiver that reads text."""
+def give_adapter(reader: Path, sender: Path) -> None:
+    """Let a model of width 16 read the hidden states of another one of width 32, by a random adapter."""
     from interlat.agents.loading import load
     from interlat.agents.settings import AgentSettings
     from interlat.connectors.adapter import AdapterConfig, CommunicationAdapter
 
-    sender = save_model("sender")
     engine = load(sender, dtype=torch.float32).engine
-    reader = save_model("reader", hidden_size=16, seed=1)
     torch.manual_seed(2)
     adapter = CommunicationAdapter(
         AdapterConfig(
@@ -72,6 +69,16 @@ def pair(save_model: Callable[..., Path]) -> dict[str, Path]:
     adapter.calibrate(1.0, torch.randn(2, 5, 32))
     adapter.save(reader)
     AgentSettings(role="reader", message_kind="hidden").save(reader)
+
+
+@pytest.fixture(scope="session")
+def pair(save_model: Callable[..., Path]) -> dict[str, Path]:
+    """Folders of a sender, of a receiver whose adapter reads its states, and of a receiver that reads text."""
+    from interlat.agents.settings import AgentSettings
+
+    sender = save_model("sender")
+    reader = save_model("reader", hidden_size=16, seed=1)
+    give_adapter(reader, sender)
     words = save_model("words", seed=3, positions=512)
     AgentSettings(role="words", message_kind="text").save(words)
     alone = save_model("alone", seed=4)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from game_fixtures import published_conversations
 from interlat.cli.main import COMMANDS, main, parse
-from interlat.environments.alfworld.world import AlfworldWorld
-from interlat.environments.protocol import EnvironmentOptions
 from interlat.experiments.household.author import AuthorOptions, author_games
 from recipe_commands import commands_in
 
@@ -26,22 +25,6 @@ SMALL = {
     "evaluate": ["--options.steps", "2", "--max-plan-tokens", "12", "--max-new-tokens", "4", "--dtype", "float32"],
 }
 """What makes a command of the recipe small, by its first word."""
-
-
-def conversations(root):
-    """The expert's play of the training games, as a list in the published form."""
-    world = AlfworldWorld(EnvironmentOptions(data=(str(root),), split="train", options={"prompt": "task"}))
-    found = []
-    for item in world.items():
-        turns = ["Do the task, with one command a turn.", "OK", item.question]
-        episode = world.episode(item.id)
-        episode.start()
-        for action in world.expert(item.id):
-            turns += [f"Thought: go on.\nAction: {action}", episode.step(action).text]
-        speakers = [("human", "gpt")[number % 2] for number in range(len(turns) - 1)]
-        spoken = [{"from": speaker, "value": value} for speaker, value in zip(speakers, turns, strict=False)]
-        found.append({"id": item.id, "conversations": spoken})
-    return found
 
 
 def lines_of(run, name="results.jsonl"):
@@ -61,7 +44,7 @@ def test_the_commands_of_the_readme_make_every_row_of_the_tables(
         list(author_games(root, count, split, 0, small))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ALFWORLD_DATA", str(root))
-    Path("alfworld_sft.json").write_text(json.dumps(conversations(root)))
+    Path("alfworld_sft.json").write_text(json.dumps(published_conversations(root)))
     model = str(save_model("base", positions=8192))
     commands = commands_in((FOLDER / "README.md").read_text())
     assert [words[0] for words in commands[:4]] == ["collect", "train", "compress", "evaluate"]
