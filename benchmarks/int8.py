@@ -1,7 +1,7 @@
 """What weights of int8 cost and bring: next-token scores against float32, bytes, and latent steps a second.
 
-bfloat16 stands beside it: part of the difference is its rounding, which the int8 model has, too. Needs torchao and the
-models (`interlat models fetch`).
+bfloat16 is measured, too, because an int8 model also computes in bfloat16 and so has its rounding. Needs torchao
+and the models (`interlat models fetch`).
 """
 
 import gc

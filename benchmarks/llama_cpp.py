@@ -1,7 +1,7 @@
 """The reference engine against llama.cpp and against `generate` of `transformers`: prefill, tokens, latent steps.
 
-All three compute with the same weights: those of the model in one number format are written to a GGUF file for
-llama.cpp. Each side runs in a process of its own (`benchmarks.llama_cpp_play`) with as many threads, and reads the same
+All three compute with the same weights: the benchmark writes them to a GGUF file for llama.cpp, in one number format.
+Each side runs in its own process (`benchmarks.llama_cpp_play`), with the same number of threads, and reads the same
 tokens. Needs the package llama-cpp-python (`pip install llama-cpp-python`, which compiles for some ten minutes).
 """
 
@@ -25,7 +25,7 @@ FORMATS = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 """The number formats by the names of torch and of GGUF."""
 PHASES = {"prefill": "tokens/s", "decode": "tokens/s", "answer": "tokens/s", "latent": "steps/s"}
 OFFSET = 17
-"""By so many tokens the text of one sequence is shifted against that of the one before it."""
+"""Shift between the texts of neighbouring sequences, in tokens."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ EFFORTS = {
 
 
 def run(quick: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield rates of ours beside those of llama.cpp and of `transformers`, and how many tokens of llama.cpp are ours.
+    """Yield our rates beside those of llama.cpp and of `transformers`, and how many of their tokens equal ours.
 
     Numbers a second count all sequences of a batch; ``answer`` is tokens over the time of reading and writing.
 

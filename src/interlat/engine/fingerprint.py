@@ -48,7 +48,7 @@ def loaded_fingerprint(model: nn.Module) -> str:
 
 
 def _tensor_digest(tensor: Tensor) -> str:
-    # Weights that were rounded to integers count by what they stand for.
+    # Rounded weights are hashed by the values that they stand for.
     tensor = tensor.detach().dequantize() if hasattr(tensor, "qdata") else tensor
     if tensor.is_floating_point():
         tensor = tensor.to(torch.bfloat16)

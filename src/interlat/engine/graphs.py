@@ -1,9 +1,9 @@
 """Single steps with shapes and addresses that never change, so that a GPU can record one as a graph and replay it.
 
-A step of a small model is bound by the time that the processor takes to ask for a few hundred kernels. A recorded graph
-is asked for at once. What a graph reads lies in tensors that stay where they are: the input, the position that is
-written, the masks and rotary tables of all positions. Attention reads a bucket of positions, of which those to come are
-hidden; a longer bucket is another graph.
+The time that the processor takes to launch a few hundred kernels bounds a step of a small model. A recorded graph is
+one launch. It reads tensors that stay where they are: the input, the position to write, the masks and the rotary
+tables of all positions. Attention reads a bucket of positions and hides those that are still to come. A longer bucket
+is another graph.
 """
 
 import functools
@@ -156,4 +156,4 @@ class StaticSteps:
             masks[kind] = added.masked_fill(~shown, -math.inf)[:, None, None]
         rotary = self.cosine.index_select(2, place), self.sine.index_select(2, place)
         buffer: Any = _WrittenAt(self.keys, self.values, place, end)
-        return self.backend.through_layers(self.inputs, 1, buffer, *rotary, masks)
+        return self.backend.through_layers(self.inputs, 1, buffer, *rotary, lambda index, kind: masks[kind])

@@ -7,7 +7,7 @@ growth, hooks.
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -146,18 +146,21 @@ class LlamaFamilyBackend:
                 masks = {kind: self._added(mask, width, embeddings.dtype) for kind, mask in masks.items()}
             cos = cosine.narrow(2, start - first, width)
             sin = sine.narrow(2, start - first, width)
-            states = embeddings.reshape(batch * width, size)
-            for index, (kind, layer) in enumerate(zip(self.kinds, self.layers, strict=True)):
+
+            def mask_of(index: int, kind: str) -> Tensor | None:
                 mask = masks[kind]
                 if mask is not None and layer_mask is not None:
                     mask = mask & positions_of_layer(layer_mask, index, end)
-                if not once:
-                    mask = self._added(mask, width, embeddings.dtype)
-                states = layer(states, width, index, buffer, cos, sin, mask)
-                if recorder is not None and index + 1 in wanted:
-                    recorder.see(index + 1, states.view(batch, width, size))
+                return mask if once else self._added(mask, width, embeddings.dtype)
+
+            def show(number: int, states: Tensor) -> None:
+                if recorder is not None and number in wanted:
+                    recorder.see(number, states.view(batch, width, size))
+
+            states = embeddings.reshape(batch * width, size)
+            states = self.through_layers(states, width, buffer, cos, sin, mask_of, show)
             buffer.advance(width)
-            return self.norm(states).view(batch, width, size)
+            return states.view(batch, width, size)
 
         return forward
 
@@ -175,16 +178,23 @@ class LlamaFamilyBackend:
 
     def through_layers(
         self,
-        states: Float[Tensor, "B D"],
+        states: Float[Tensor, "N D"],
         width: int,
         buffer: KeyValueBuffer,
         cosine: Float[Tensor, "B 1 Q d"],
         sine: Float[Tensor, "B 1 Q d"],
-        masks: Mapping[str, Float[Tensor, "B 1 GQ T"] | None],
-    ) -> Float[Tensor, "B D"]:
-        """States after all layers and the final norm."""
+        mask_of: Callable[[int, str], Float[Tensor, "B 1 GQ T"] | None],
+        show: Callable[[int, Tensor], None] = lambda number, states: None,
+    ) -> Float[Tensor, "N D"]:
+        """States of N = B x Q positions after all layers and the final norm.
+
+        Args:
+            mask_of: number of a layer from 0, and its kind -> its mask.
+            show: is given the states after each layer, with its number from 1.
+        """
         for index, (kind, layer) in enumerate(zip(self.kinds, self.layers, strict=True)):
-            states = layer(states, width, index, buffer, cosine, sine, masks[kind])
+            states = layer(states, width, index, buffer, cosine, sine, mask_of(index, kind))
+            show(index + 1, states)
         return self.norm(states)
 
     def _added(
